@@ -1,0 +1,70 @@
+//! The broker port: what the server's core says to a broker and hears from it.
+//!
+//! Two adapters stand behind it: the embedded broker (the only place that names `mqtt5`) and an
+//! external one reached through `vinbus-transport-std`. The core (`hub`) knows neither.
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
+use vinbus_protocol::id::Vin;
+
+use crate::model::Presence;
+use crate::store::StoreError;
+
+/// A message on the vehicle tree in uplink direction, as the broker received it.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// Its topic.
+    pub topic: String,
+    /// Its payload.
+    pub payload: Bytes,
+}
+
+/// What became of an arrival.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is on disk: acknowledge it and offer it to consumers.
+    Stored,
+    /// It is no message of ours, or breaks the protocol; counted and logged by the core.
+    /// Acknowledge it, so that the peer does not repeat it, and drop it.
+    Refused,
+    /// The store failed; do not acknowledge.
+    Failed(StoreError),
+}
+
+/// What the core wants to hear from a broker. Implemented by the core, called by the adapters.
+pub trait BrokerEvents: Send + Sync + 'static {
+    /// A message arrived. The outer future waits for room in the core's queue (back-pressure); the
+    /// receiver resolves when the outcome is known. Outcomes resolve in the order of arrival.
+    fn arrived(&self, arrival: Arrival) -> BoxFuture<'_, oneshot::Receiver<Outcome>>;
+
+    /// A vehicle became able to hear its downlink, or no longer is.
+    fn presence_changed(&self, vin: Vin, presence: Presence);
+
+    /// The way to the broker opened, or closed with a reason worth logging.
+    fn link_changed(&self, up: Result<(), String>);
+}
+
+/// Why a broker did not take a message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// There is no connection to the broker now; the message stays unsent.
+    #[error("no connection to the broker")]
+    LinkDown,
+    /// The message can never be published.
+    #[error("the broker cannot carry this message: {detail}")]
+    Rejected {
+        /// Why.
+        detail: String,
+    },
+}
+
+/// What the core says to a broker. Implemented by the adapters, called by the core.
+pub trait Broker: Send + Sync + 'static {
+    /// Publishes at QoS 0 without retain; resolves when the broker has taken it over.
+    fn publish<'a>(
+        &'a self,
+        topic: &'a str,
+        payload: Bytes,
+    ) -> BoxFuture<'a, Result<(), PublishError>>;
+}

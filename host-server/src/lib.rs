@@ -1,0 +1,7 @@
+//! The partner's application server.
+
+pub mod model;
+
+pub mod store;
+
+pub mod broker;

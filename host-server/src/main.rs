@@ -1,0 +1,2 @@
+//! The `host-server` program.
+fn main() {}

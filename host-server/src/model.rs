@@ -1,0 +1,138 @@
+//! What the server is about: messages, their fate, vehicles and those who may ask for them.
+//!
+//! Plain values without IO; wire types derive from them at the edge (`api`), rows in `store`.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use vinbus_protocol::id::{AppId, Uid, Vin};
+
+/// Names one downlink message for its whole life, at most 36 ASCII characters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MessageId(pub String);
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A position in the log of uplink messages. Positions grow by the order of arrival and are never
+/// used twice; 0 is before the first message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cursor(pub u64);
+
+/// Whoever calls the REST interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Principal {
+    /// May do everything for every partner.
+    Admin,
+    /// May send on and read from its own UID only.
+    Partner(Uid),
+}
+
+/// A message for a vehicle, as accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewDownlink {
+    /// The partner whose topic carries it.
+    pub uid: Uid,
+    /// The vehicle.
+    pub vin: Vin,
+    /// The app, copied from the envelope for queries.
+    pub app: AppId,
+    /// The encoded envelope: exactly the MQTT payload.
+    pub envelope: Bytes,
+}
+
+/// A stored message for a vehicle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Downlink {
+    /// Its name.
+    pub id: MessageId,
+    /// Its place in the order of acceptance.
+    pub sequence: u64,
+    /// What was accepted.
+    pub message: NewDownlink,
+}
+
+/// A message from a vehicle, as it arrived and passed the protocol's checks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewUplink {
+    /// The partner it is for.
+    pub uid: Uid,
+    /// The vehicle that sent it.
+    pub vin: Vin,
+    /// What followed the VIN in the topic.
+    pub subtopic: Option<String>,
+    /// The whole MQTT payload, unchanged.
+    pub payload: Bytes,
+    /// When it arrived.
+    pub received_at: SystemTime,
+}
+
+/// A stored message from a vehicle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uplink {
+    /// Its place in the log.
+    pub cursor: Cursor,
+    /// What arrived.
+    pub message: NewUplink,
+}
+
+/// One step in the life of a downlink message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// It is on disk and was answered 202.
+    Accepted,
+    /// The vehicle is offline; it waits.
+    Held,
+    /// It was handed to the broker while the vehicle was subscribed.
+    Sent,
+}
+
+/// What became of a downlink message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// The message.
+    pub downlink: Downlink,
+    /// Its steps, oldest first.
+    pub steps: Vec<(Step, SystemTime)>,
+}
+
+/// Whether a vehicle can hear us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Connected and subscribed.
+    Online,
+    /// Known to be away: messages are held until it comes back.
+    Offline,
+    /// The broker cannot tell: messages are sent at once.
+    Unknown,
+}
+
+/// What is known about a vehicle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vehicle {
+    /// The vehicle.
+    pub vin: Vin,
+    /// Whether it can hear us.
+    pub presence: Presence,
+    /// When that last changed.
+    pub since: SystemTime,
+}
+
+/// A webhook subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// Its name.
+    pub id: String,
+    /// Where to deliver.
+    pub url: String,
+    /// Whose messages: a partner's, or everybody's.
+    pub uid: Option<Uid>,
+    /// The signing secret of the Standard Webhooks specification, `whsec_…`.
+    pub secret: String,
+    /// Everything up to here was delivered.
+    pub cursor: Cursor,
+}

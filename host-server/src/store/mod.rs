@@ -1,0 +1,109 @@
+//! The store port: what the server must not lose, and the only place that knows how it is kept.
+//!
+//! A [`Store`] is shared by reference. Appends return at once with a [`Pending`] that resolves when
+//! the data is on disk; one writer commits what came in together (group commit). Reads see
+//! committed data only.
+
+use std::time::SystemTime;
+
+use tokio::sync::oneshot;
+
+use crate::model::{
+    Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Trace, Uplink, Webhook,
+};
+use vinbus_protocol::id::{Uid, Vin};
+
+/// Resolves once the append is on disk, or says why it is not.
+pub type Pending<T> = oneshot::Receiver<Result<T, StoreError>>;
+
+/// Why the store could not do it. Nothing of a failed append remains.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The disk or the configured quota is full. Made room for, the same append works.
+    #[error("the store is full: {detail}")]
+    Full {
+        /// What ran out.
+        detail: String,
+    },
+    /// The database is damaged.
+    #[error("the database is damaged: {detail}")]
+    Corrupt {
+        /// What SQLite said.
+        detail: String,
+    },
+    /// The writer has more to do than it may queue.
+    #[error("the store has {waiting} appends waiting, its limit")]
+    Busy {
+        /// Appends waiting.
+        waiting: usize,
+    },
+    /// Anything else the database or the disk said.
+    #[error("the store failed: {detail}")]
+    Failed {
+        /// What it said.
+        detail: String,
+    },
+}
+
+/// What the server keeps.
+pub trait Store: Send + Sync + 'static {
+    /// Appends a message for a vehicle, with [`Step::Accepted`].
+    fn append_downlink(&self, message: NewDownlink, now: SystemTime) -> Pending<Downlink>;
+
+    /// Appends a message from a vehicle.
+    fn append_uplink(&self, message: NewUplink) -> Pending<Cursor>;
+
+    /// Notes a step of a downlink message.
+    fn note(&self, id: &MessageId, step: Step, now: SystemTime) -> Pending<()>;
+
+    /// Downlink messages not yet [`Step::Sent`], oldest first, after `sequence`, for one vehicle or
+    /// all.
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read.
+    fn unsent(
+        &self,
+        vin: Option<&Vin>,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Downlink>, StoreError>;
+
+    /// Uplink messages after `cursor`, oldest first, of one partner or all, of one vehicle or all.
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read.
+    fn uplink_after(
+        &self,
+        cursor: Cursor,
+        uid: Option<&Uid>,
+        vin: Option<&Vin>,
+        limit: usize,
+    ) -> Result<Vec<Uplink>, StoreError>;
+
+    /// The last position of the uplink log.
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read.
+    fn uplink_end(&self) -> Result<Cursor, StoreError>;
+
+    /// What became of a downlink message.
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read.
+    fn trace(&self, id: &MessageId) -> Result<Option<Trace>, StoreError>;
+
+    /// Adds a webhook.
+    fn add_webhook(&self, webhook: Webhook) -> Pending<()>;
+
+    /// All webhooks.
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read.
+    fn webhooks(&self) -> Result<Vec<Webhook>, StoreError>;
+
+    /// Removes a webhook; resolves to whether there was one.
+    fn remove_webhook(&self, id: &str) -> Pending<bool>;
+
+    /// Notes that a webhook received everything up to `cursor`.
+    fn webhook_delivered(&self, id: &str, cursor: Cursor) -> Pending<()>;
+}

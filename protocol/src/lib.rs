@@ -1,0 +1,12 @@
+//! What a vehicle agent and a host server must agree on, byte for byte.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod limits;
+
+pub mod id;
+
+pub mod topic;

@@ -1,0 +1,67 @@
+//! Every bound of the protocol, each with its source, tied together by constant assertions.
+//!
+//! A bound that is full is never silent: the module that holds it says what is refused or dropped
+//! and counts it.
+
+/// Largest MQTT payload of a vehicle message, in bytes: "the max size for a MQTT message is
+/// 128 Kio". One byte more is refused before it is sent, and counted and dropped when received.
+pub const PAYLOAD_BYTES_MAX: usize = 128 * 1024;
+
+/// Largest MQTT packet that carries a vehicle message, in bytes: the payload, the longest topic,
+/// and room for the fixed header, the packet identifier and the properties a broker may add.
+pub const PACKET_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + 1024;
+
+/// Length of a vehicle identification number, in bytes.
+pub const VIN_BYTES: usize = 17;
+
+/// Longest UID, in bytes.
+pub const UID_BYTES_MAX: usize = 64;
+
+/// Longest application identifier (`idApp`), in bytes.
+pub const APP_ID_BYTES_MAX: usize = 64;
+
+/// Longest topic prefix, in bytes (`psa/OVIPPartners-Dev` has 20).
+pub const PREFIX_BYTES_MAX: usize = 64;
+
+/// Longest subtopic below a vehicle's topic, in bytes.
+pub const SUBTOPIC_BYTES_MAX: usize = 64;
+
+/// Longest topic or topic filter of the vehicle tree, in bytes: prefix, `/from/uid/`, UID, `/opa/`,
+/// VIN, `/` and subtopic.
+pub const TOPIC_BYTES_MAX: usize =
+    PREFIX_BYTES_MAX + 10 + UID_BYTES_MAX + 5 + VIN_BYTES + 1 + SUBTOPIC_BYTES_MAX;
+
+/// Deepest nesting of objects and arrays in an envelope, the envelope's own object included.
+/// `serde_json` and most parsers stop at 128 as well, so nothing passes here that fails behind us.
+pub const JSON_DEPTH_MAX: usize = 128;
+
+/// Data messages kept for an app that is not in the foreground: "the last 10 data messages".
+pub const PENDING_MESSAGES_MAX: usize = 10;
+
+/// Longest text of a popup, in bytes of its JSON string as written, quotes excluded.
+pub const POPUP_TEXT_BYTES_MAX: usize = 4096;
+
+/// A popup nobody answers closes after this time, in milliseconds.
+pub const POPUP_SHOWN_MS: u64 = 15_000;
+
+/// Popups are opened no more often than once in this time, in milliseconds.
+pub const POPUP_INTERVAL_MS: u64 = 20_000;
+
+/// Popups that wait while another is on screen or the interval runs; one more is refused.
+pub const POPUP_QUEUE_MAX: usize = 5;
+
+/// An app has this long, in milliseconds, to report `WebPortal.onApplicationLoaded` or is closed.
+pub const APP_LOADED_TIMEOUT_MS: u64 = 10_000;
+
+/// First delay before a reconnection, in milliseconds.
+pub const RECONNECT_DELAY_MS_MIN: u32 = 500;
+
+/// Longest delay before a reconnection, in milliseconds.
+pub const RECONNECT_DELAY_MS_MAX: u32 = 60_000;
+
+const _: () = assert!(PAYLOAD_BYTES_MAX == 131_072);
+const _: () = assert!(PACKET_BYTES_MAX - PAYLOAD_BYTES_MAX >= TOPIC_BYTES_MAX + 512);
+const _: () = assert!(TOPIC_BYTES_MAX <= 256);
+const _: () = assert!(POPUP_TEXT_BYTES_MAX < PAYLOAD_BYTES_MAX);
+const _: () = assert!(POPUP_SHOWN_MS < POPUP_INTERVAL_MS);
+const _: () = assert!(RECONNECT_DELAY_MS_MIN < RECONNECT_DELAY_MS_MAX);

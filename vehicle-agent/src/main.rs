@@ -1,0 +1,2 @@
+//! The `vehicle-agent` program.
+fn main() {}
