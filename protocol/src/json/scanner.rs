@@ -125,6 +125,13 @@ impl<'a> Scanner<'a> {
     }
 
     fn skip_value(&mut self, depth_max: usize) -> Result<(), JsonReason> {
+        #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+        if let [b'{' | b'[', ..] = self.rest
+            && let Some(len) = super::blocks::container_len(self.rest, depth_max)
+        {
+            self.rest = self.rest.get(len..).unwrap_or_default();
+            return Ok(());
+        }
         // One bit for each open container around the innermost one: is it an object?
         let mut outer: u128 = 0;
         let mut in_object = false;
