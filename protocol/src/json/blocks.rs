@@ -11,7 +11,7 @@
 //! x86-64 has; other processors have the scanner alone.
 
 use safe_arch::{
-    bitor_m128i, cmp_eq_mask_i8_m128i, load_unaligned_m128i, m128i, min_u8_m128i,
+    bitor_m128i, cmp_eq_mask_i8_m128i, load_unaligned_m128i, m128i, max_u8_m128i, min_u8_m128i,
     move_mask_i8_m128i, set_splat_i8_m128i, shl_imm_u16_m128i, sub_i8_m128i,
 };
 
@@ -30,9 +30,7 @@ pub(super) fn container_len(json: &[u8], depth_max: usize) -> Option<usize> {
         rest = tail;
     }
     let mut padded = [b' '; BLOCK];
-    for (to, from) in padded.iter_mut().zip(rest) {
-        *to = *from;
-    }
+    padded.get_mut(..rest.len())?.copy_from_slice(rest);
     let len = blocks.read(&padded, rest, depth_max)??;
     Some((json.len() - rest.len()) + len)
 }
@@ -56,9 +54,8 @@ struct Blocks {
     after_member_comma: u64,
     after_colon: u64,
     depth: usize,
-    in_object: bool,
-    /// One bit for each container around the innermost one: is it an object?
-    outer: u128,
+    /// One bit for each open container, the innermost lowest: is it an object?
+    nesting: u128,
 }
 
 impl Blocks {
@@ -72,6 +69,9 @@ impl Blocks {
         depth_max: usize,
     ) -> Option<Option<usize>> {
         let block = Block::new(block);
+        if self.in_string != 0 && self.escaped == 0 && block.is_plain() {
+            return Some(None);
+        }
         let mut quotes = block.equal(b'"');
         let backslashes = block.equal(b'\\');
         if backslashes | self.escaped != 0 {
@@ -82,22 +82,30 @@ impl Blocks {
         self.in_string = 0_u64.wrapping_sub(strings >> 63);
         let outside = !strings & !quotes;
 
-        let openers = block.openers() & outside;
-        let closers = block.closers() & outside;
-        let braces = block.braces();
+        let (mut openers, mut closers, mut braces) = (0, 0, 0);
+        if block.maybe_brackets() & outside != 0 {
+            openers = block.openers() & outside;
+            closers = block.closers() & outside;
+            braces = block.braces();
+        }
         let (in_objects, end) = self.nest(openers, closers, braces, depth_max)?;
         // What stands behind the end of the outermost container is none of our business.
         let here = match end {
             Some(end) => u64::MAX >> (63 - end),
             None => u64::MAX,
         };
-        if (block.controls() & strings | backslashes & outside) & here != 0 {
+        let controls = block.controls();
+        if (controls & strings | backslashes & outside) & here != 0 {
             return None;
         }
+        let mut space = block.equal(b' ');
+        if controls != 0 {
+            space |= block.equal(b'\n') | block.equal(b'\r') | block.equal(b'\t');
+        }
+        let space = space & outside;
 
         let commas = block.equal(b',') & outside;
         let colons = block.equal(b':') & outside;
-        let space = block.space() & outside;
         let scalars = outside & !(openers | closers | commas | colons | space) & here;
         let was_in_scalar = self.in_scalar;
         let behind_scalars = shifted(scalars, &mut self.in_scalar);
@@ -173,33 +181,30 @@ impl Blocks {
         braces: u64,
         depth_max: usize,
     ) -> Option<(u64, Option<u32>)> {
-        let mut in_objects = if self.in_object { u64::MAX } else { 0 };
+        let mut in_objects = 0_u64.wrapping_sub(self.nesting as u64 & 1);
+        let mut mismatch = false;
         let mut left = openers | closers;
         while left != 0 {
             let at = left.trailing_zeros();
             let bit = left & left.wrapping_neg();
             left ^= bit;
-            let brace = braces & bit != 0;
-            if openers & bit != 0 {
-                if self.depth >= depth_max {
-                    return None;
-                }
-                self.depth += 1;
-                self.outer = self.outer << 1 | u128::from(self.in_object);
-                self.in_object = brace;
-            } else {
-                if brace != self.in_object {
-                    return None;
-                }
-                self.depth -= 1;
-                self.in_object = self.outer & 1 == 1;
-                self.outer >>= 1;
-                if self.depth == 0 {
-                    return Some((in_objects, Some(at)));
-                }
+            // No branch asks which bracket this is: nobody could predict the answer.
+            let opens = openers & bit != 0;
+            let brace = u128::from(braces & bit != 0);
+            mismatch |= !opens & (self.nesting & 1 != brace);
+            let (inner, outer) = (self.nesting << 1 | brace, self.nesting >> 1);
+            self.nesting = if opens { inner } else { outer };
+            self.depth = self.depth.wrapping_add(if opens { 1 } else { usize::MAX });
+            if self.depth.wrapping_sub(1) >= depth_max {
+                let complete = self.depth == 0 && !mismatch;
+                return complete.then_some((in_objects, Some(at)));
             }
             let from_here = bit.wrapping_neg();
-            in_objects = in_objects & !from_here | if self.in_object { from_here } else { 0 };
+            let in_object = 0_u64.wrapping_sub(self.nesting as u64 & 1);
+            in_objects = in_objects & !from_here | in_object & from_here;
+        }
+        if mismatch {
+            return None;
         }
         Some((in_objects, None))
     }
@@ -360,6 +365,28 @@ impl Block {
         self.bits(|bytes| equal(with_0x20(bytes), b'e'))
     }
 
+    /// Whether all bytes stand for themselves in a string.
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        let last = set_splat_i8_m128i(0x1f);
+        let [a, b, c, d] = self.0.map(|bytes| {
+            let control = cmp_eq_mask_i8_m128i(min_u8_m128i(bytes, last), bytes);
+            let other = bitor_m128i(equal(bytes, b'"'), equal(bytes, b'\\'));
+            bitor_m128i(control, other)
+        });
+        move_mask_i8_m128i(bitor_m128i(bitor_m128i(a, b), bitor_m128i(c, d))) == 0
+    }
+
+    /// All brackets and some other bytes, in fewer steps than the brackets alone.
+    #[inline(always)]
+    fn maybe_brackets(&self) -> u64 {
+        let first = set_splat_i8_m128i(0x7b);
+        self.bits(|bytes| {
+            let bytes = with_0x20(bytes);
+            cmp_eq_mask_i8_m128i(max_u8_m128i(bytes, first), bytes)
+        })
+    }
+
     #[inline(always)]
     fn controls(&self) -> u64 {
         let last = set_splat_i8_m128i(0x1f);
@@ -372,16 +399,6 @@ impl Block {
         self.bits(|bytes| {
             let value = sub_i8_m128i(bytes, zero);
             cmp_eq_mask_i8_m128i(min_u8_m128i(value, nine), value)
-        })
-    }
-
-    #[inline(always)]
-    fn space(&self) -> u64 {
-        self.bits(|bytes| {
-            bitor_m128i(
-                bitor_m128i(equal(bytes, b' '), equal(bytes, b'\n')),
-                bitor_m128i(equal(bytes, b'\r'), equal(bytes, b'\t')),
-            )
         })
     }
 }

@@ -53,6 +53,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Bytes from the start of the text to the cursor.
+    #[inline(always)]
     pub(crate) fn offset(&self) -> usize {
         self.text.len().saturating_sub(self.rest.len())
     }
@@ -120,6 +121,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The text from `start` to the cursor.
+    #[inline(always)]
     fn span(&self, start: usize) -> &'a str {
         self.text.get(start..self.offset()).unwrap_or_default()
     }
