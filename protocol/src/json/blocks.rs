@@ -412,3 +412,100 @@ fn equal(bytes: m128i, byte: u8) -> m128i {
 fn with_0x20(bytes: m128i) -> m128i {
     bitor_m128i(bytes, set_splat_i8_m128i(0x20))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::String;
+
+    /// Every position of a text in its blocks is tried.
+    fn check(json: &str, expected: bool) {
+        for shift in 0..BLOCK {
+            let shifted = std::format!("[{}{json}]", " ".repeat(shift));
+            for behind in ["", " ", ",\"next\":\"\\n\u{1}", "]]}}"] {
+                let text = String::from(&shifted) + behind;
+                let len = container_len(text.as_bytes(), 128);
+                assert_eq!(len, expected.then_some(shifted.len()), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn valid_values_are_accepted_wherever_they_stand_in_a_block() {
+        for json in [
+            r#""", "\"\\\\\"", "\u00e9\ud800", "a\nb\/", "\\""#,
+            "0, -0, 10, -1.5, 0.0e0, 12E+34, 1e-9, 1234567890123456789012345678901234567890123456789012345678901234567890.5",
+            "true, false ,null,true",
+            r#"{"a":1,"b" : {"c":[],"d":{}} , "e":"x"}, [[1,2],[{}, []]]"#,
+            r#"{"a":"b","c":["d","e"],"":true}"#,
+        ] {
+            check(json, true);
+        }
+    }
+
+    #[test]
+    fn invalid_values_are_left_to_the_scanner_wherever_they_stand_in_a_block() {
+        for json in [
+            "1,",
+            ",1",
+            "1 2",
+            "01",
+            "-",
+            "-a",
+            "1.",
+            "1.e1",
+            ".5",
+            "1e",
+            "1e+",
+            "+1",
+            "1.2.3",
+            "1e2e3",
+            "1-2",
+            "00",
+            "1e1.5",
+            "--1",
+            "tru",
+            "truex",
+            "true1",
+            "nulll",
+            "1true",
+            "x",
+            "\u{1}",
+            "\"a\u{1}\"",
+            r#""\x""#,
+            r#""\u12g4""#,
+            r#""a""b""#,
+            r#""a"1"#,
+            r#"1"a""#,
+            r#""a":1"#,
+            "{1}",
+            r#"{"a"}"#,
+            r#"{"a":}"#,
+            r#"{"a":1,}"#,
+            r#"{"a":1 "b":2}"#,
+            r#"{"a":"b":1}"#,
+            r#"{,"a":1}"#,
+            r#"{"a",1}"#,
+            r#"{"a"::1}"#,
+            "{]",
+            "[}",
+            r#"{"a":[1}]"#,
+            r#"{"a":1},"#,
+            "{}{}",
+            "[][]",
+            r#"[{"a":1}"b"]"#,
+            ":",
+            "\\",
+        ] {
+            check(json, false);
+        }
+    }
+
+    #[test]
+    fn nesting_is_bounded_exactly() {
+        let nested = "[".repeat(128) + &"]".repeat(128);
+        assert_eq!(container_len(nested.as_bytes(), 128), Some(256));
+        assert_eq!(container_len(nested.as_bytes(), 127), None);
+        assert_eq!(container_len("[".repeat(1000).as_bytes(), 128), None);
+    }
+}
