@@ -18,3 +18,6 @@ pub mod pending;
 pub mod uplink_queue;
 
 pub mod backoff;
+mod json;
+
+pub mod envelope;
