@@ -10,3 +10,11 @@ pub mod limits;
 pub mod id;
 
 pub mod topic;
+
+pub mod record_ring;
+
+pub mod app_slot;
+pub mod pending;
+pub mod uplink_queue;
+
+pub mod backoff;
