@@ -6,14 +6,13 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 
-use crate::driver::{Command, Driver, Shared};
+use crate::connection::WISHES_MAX;
+use crate::driver::{Driver, Stop, Subscribe};
 use crate::link_error::LinkError;
 use crate::message::{Inbox, Qos};
 use crate::options::{ClientOptions, OptionsError, is_topic_name};
+use crate::shared::Shared;
 use crate::wire::{Answer, Sent};
-
-/// Subscriptions that may wait for their turn; one more waits in [`Client::subscribe`].
-const COMMANDS_MAX: usize = 16;
 
 /// What the link is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +51,7 @@ pub fn connect(options: ClientOptions) -> Result<(Client, Inbox), OptionsError> 
     let shared = Arc::new(Shared::default());
     let (lifeline, released) = mpsc::channel(1);
     let (messages_in, messages) = mpsc::channel(options.inbound_messages_max);
-    let (commands, commands_out) = mpsc::channel(COMMANDS_MAX);
+    let (wishes, wishes_out) = mpsc::channel(WISHES_MAX);
     let (link_in, link) = watch::channel(LinkState::Connecting);
     let (closing, closing_out) = watch::channel(false);
     tokio::spawn(
@@ -62,9 +61,11 @@ pub fn connect(options: ClientOptions) -> Result<(Client, Inbox), OptionsError> 
             shared: Arc::clone(&shared),
             link: link_in,
             messages: messages_in,
-            commands: commands_out,
-            released,
-            closing: closing_out,
+            wishes: wishes_out,
+            stop: Stop {
+                closing: closing_out,
+                released,
+            },
         }
         .run(),
     );
@@ -72,7 +73,7 @@ pub fn connect(options: ClientOptions) -> Result<(Client, Inbox), OptionsError> 
         options,
         shared,
         link,
-        commands,
+        wishes,
         closing: Arc::new(closing),
         _lifeline: lifeline.clone(),
     };
@@ -90,7 +91,7 @@ pub struct Client {
     options: Arc<ClientOptions>,
     shared: Arc<Shared>,
     link: watch::Receiver<LinkState>,
-    commands: mpsc::Sender<Command>,
+    wishes: mpsc::Sender<Subscribe>,
     closing: Arc<watch::Sender<bool>>,
     _lifeline: mpsc::Sender<()>,
 }
@@ -117,14 +118,19 @@ impl Client {
             });
         }
         if !is_topic_name(topic) {
-            return Err(PublishError::Topic { topic: topic.to_owned() });
+            return Err(PublishError::Topic {
+                topic: topic.to_owned(),
+            });
         }
         let Some(online) = self.shared.online() else {
             return Err(PublishError::LinkDown);
         };
         let max = online.payload_bytes_max(topic);
         if payload.len() > max {
-            return Err(PublishError::TooLarge { len: payload.len(), max });
+            return Err(PublishError::TooLarge {
+                len: payload.len(),
+                max,
+            });
         }
         let sent = online.requests.publish(topic, payload, qos, retain);
         match tokio::time::timeout(self.options.answer_timeout, sent).await {
@@ -145,11 +151,17 @@ impl Client {
     /// [`SubscribeError::Refused`] if the broker does not grant it; it is then forgotten.
     pub async fn subscribe(&self, filter: &str, qos: Qos) -> Result<(), SubscribeError> {
         if !is_topic_filter(filter) {
-            return Err(SubscribeError::Filter { filter: filter.to_owned() });
+            return Err(SubscribeError::Filter {
+                filter: filter.to_owned(),
+            });
         }
         let (reply, answer) = oneshot::channel();
-        self.commands
-            .send(Command::Subscribe { filter: filter.to_owned(), qos, reply })
+        self.wishes
+            .send(Subscribe {
+                filter: filter.to_owned(),
+                qos,
+                reply,
+            })
             .await
             .map_err(|_| SubscribeError::Closed)?;
         answer.await.unwrap_or(Err(SubscribeError::Closed))

@@ -45,14 +45,18 @@ impl Dialer {
         };
         self.line.enter(Phase::Tls);
         let name = ServerName::try_from(self.url.host().to_owned()).map_err(|_| {
-            LinkError::ServerCertificateWrongHost { host: self.url.host().to_owned() }
+            LinkError::ServerCertificateWrongHost {
+                host: self.url.host().to_owned(),
+            }
         })?;
         let stream = TlsConnector::from(Arc::clone(tls))
             .connect(name, tcp)
             .await
             .map_err(|error| match tls_error(&error) {
                 Some(error) => self.for_this_host(error),
-                None => LinkError::ConnectionLost { reason: error.to_string() },
+                None => LinkError::ConnectionLost {
+                    reason: error.to_string(),
+                },
             })?;
         self.line.enter(Phase::Mqtt);
         Ok(Box::new(self.watch(stream)))
@@ -65,7 +69,10 @@ impl Dialer {
     async fn tcp(&self) -> Result<TcpStream, LinkError> {
         self.line.enter(Phase::Resolve);
         let host = self.url.host();
-        let not_found = |reason: String| LinkError::HostNotFound { host: host.to_owned(), reason };
+        let not_found = |reason: String| LinkError::HostNotFound {
+            host: host.to_owned(),
+            reason,
+        };
         let addresses: Vec<_> = tokio::net::lookup_host((host, self.url.port()))
             .await
             .map_err(|error| not_found(error.to_string()))?
@@ -79,7 +86,9 @@ impl Dialer {
                     return Ok(stream);
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    last = LinkError::TcpRefused { address: self.url.authority() };
+                    last = LinkError::TcpRefused {
+                        address: self.url.authority(),
+                    };
                 }
                 Err(error) => {
                     last = LinkError::Unreachable {
@@ -95,9 +104,9 @@ impl Dialer {
     /// Fills in what a TLS error does not know: the name in the URL.
     fn for_this_host(&self, error: LinkError) -> LinkError {
         match error {
-            LinkError::ServerCertificateWrongHost { .. } => {
-                LinkError::ServerCertificateWrongHost { host: self.url.host().to_owned() }
-            }
+            LinkError::ServerCertificateWrongHost { .. } => LinkError::ServerCertificateWrongHost {
+                host: self.url.host().to_owned(),
+            },
             other => other,
         }
     }
@@ -109,7 +118,9 @@ pub(crate) fn tls_error(error: &io::Error) -> Option<LinkError> {
     Some(match error {
         rustls::Error::InvalidCertificate(reason) => certificate_error(reason),
         rustls::Error::AlertReceived(alert) => alert_error(*alert),
-        other => LinkError::Tls { reason: other.to_string() },
+        other => LinkError::Tls {
+            reason: other.to_string(),
+        },
     })
 }
 
@@ -123,9 +134,13 @@ fn certificate_error(error: &CertificateError) -> LinkError {
         }
         CertificateError::UnknownIssuer => LinkError::ServerCertificateUnknownCa,
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            LinkError::ServerCertificateWrongHost { host: String::new() }
+            LinkError::ServerCertificateWrongHost {
+                host: String::new(),
+            }
         }
-        other => LinkError::ServerCertificateInvalid { reason: other.to_string() },
+        other => LinkError::ServerCertificateInvalid {
+            reason: other.to_string(),
+        },
     }
 }
 
@@ -142,9 +157,11 @@ fn alert_error(alert: AlertDescription) -> LinkError {
         | AlertDescription::CertificateUnknown
         | AlertDescription::UnknownCA
         | AlertDescription::AccessDenied
-        | AlertDescription::DecryptError => {
-            LinkError::ClientCertificateRefused { alert: format!("{alert:?}") }
-        }
-        other => LinkError::Tls { reason: format!("the server sent the alert {other:?}") },
+        | AlertDescription::DecryptError => LinkError::ClientCertificateRefused {
+            alert: format!("{alert:?}"),
+        },
+        other => LinkError::Tls {
+            reason: format!("the server sent the alert {other:?}"),
+        },
     }
 }

@@ -43,8 +43,12 @@ mod url;
 
 mod link_error;
 
-mod dial;
+mod connection;
 mod driver;
+mod shared;
+mod subscriptions;
+
+mod dial;
 mod stream;
 mod wire;
 

@@ -187,14 +187,16 @@ impl LinkError {
                 "check the port in the URL, and that the broker is running and listens on it"
             }
             Self::Unreachable { .. } => "check the network, the route and the firewalls in between",
-            Self::Timeout { phase: Phase::Resolve } => "check the DNS settings",
-            Self::Timeout { phase: Phase::Tcp } => {
-                "check the address and the firewalls in between"
-            }
+            Self::Timeout {
+                phase: Phase::Resolve,
+            } => "check the DNS settings",
+            Self::Timeout { phase: Phase::Tcp } => "check the address and the firewalls in between",
             Self::Timeout { phase: Phase::Tls } => {
                 "check that the port speaks TLS: plain MQTT usually has another port"
             }
-            Self::Timeout { phase: Phase::Mqtt | Phase::Subscribe } => {
+            Self::Timeout {
+                phase: Phase::Mqtt | Phase::Subscribe,
+            } => {
                 "check that the port speaks MQTT (or TLS, if the URL is a plain one) and that the broker is healthy"
             }
             Self::ServerCertificateExpired => {
@@ -215,7 +217,9 @@ impl LinkError {
             Self::Tls { .. } => {
                 "check that the port speaks TLS 1.2 or 1.3: plain MQTT usually has another port"
             }
-            Self::WebSocketRefused { .. } => "check the path in the URL (usually /mqtt) and any proxy",
+            Self::WebSocketRefused { .. } => {
+                "check the path in the URL (usually /mqtt) and any proxy"
+            }
             Self::WebSocketBroken { .. } => {
                 "check that the port and path are the broker's MQTT WebSocket endpoint"
             }
@@ -236,10 +240,10 @@ impl LinkError {
                 "ask the broker's operator to allow this topic filter"
             }
             Self::PacketTooLarge { .. } => "agree on a packet size with the broker's operator",
-            Self::SessionTakenOver => {
-                "give every client its own client id: two share this one"
+            Self::SessionTakenOver => "give every client its own client id: two share this one",
+            Self::ConnectionLost { .. } => {
+                "wait: the client reconnects by itself; if it goes on, see the broker's log"
             }
-            Self::ConnectionLost { .. } => "wait: the client reconnects by itself; if it goes on, see the broker's log",
             Self::KeepAliveLost => "check the network; the client reconnects by itself",
             Self::Protocol { .. } => "check that the URL names an MQTT broker and the right scheme",
         }

@@ -7,9 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use vinbus_protocol::limits::{
-    PAYLOAD_BYTES_MAX, RECONNECT_DELAY_MS_MAX, RECONNECT_DELAY_MS_MIN,
-};
+use vinbus_protocol::limits::{PAYLOAD_BYTES_MAX, RECONNECT_DELAY_MS_MAX, RECONNECT_DELAY_MS_MIN};
 
 use crate::credentials::{Credentials, Identity};
 use crate::message::Qos;
@@ -238,7 +236,9 @@ impl ClientOptions {
     /// Checks what the types cannot.
     pub(crate) fn check(&self) -> Result<(), OptionsError> {
         if self.client_id.is_empty() || self.client_id.len() > usize::from(u16::MAX) {
-            return Err(OptionsError::ClientId { len: self.client_id.len() });
+            return Err(OptionsError::ClientId {
+                len: self.client_id.len(),
+            });
         }
         for (name, value) in [
             ("outbound_messages_max", self.outbound_messages_max),
@@ -260,9 +260,9 @@ impl ClientOptions {
             });
         }
         match &self.will {
-            Some(will) if !is_topic_name(&will.topic) => {
-                Err(OptionsError::WillTopic { topic: will.topic.clone() })
-            }
+            Some(will) if !is_topic_name(&will.topic) => Err(OptionsError::WillTopic {
+                topic: will.topic.clone(),
+            }),
             Some(will) if will.payload.len() > PAYLOAD_BYTES_MAX.min(usize::from(u16::MAX)) => {
                 Err(OptionsError::WillTooLarge {
                     len: will.payload.len(),

@@ -83,13 +83,20 @@ pub(crate) struct WatchedStream<S> {
 
 impl<S> WatchedStream<S> {
     pub(crate) fn new(inner: S, line: Line, write_timeout: Duration) -> Self {
-        Self { inner, line, write_timeout, stalled: None }
+        Self {
+            inner,
+            line,
+            write_timeout,
+            stalled: None,
+        }
     }
 
     fn note(&self, error: &io::Error) {
         self.line.fail(match tls_error(error) {
             Some(error) => error,
-            None => LinkError::ConnectionLost { reason: error.to_string() },
+            None => LinkError::ConnectionLost {
+                reason: error.to_string(),
+            },
         });
     }
 }

@@ -74,7 +74,9 @@ impl TlsOptions {
                 let chain = identity.certificate.certificates("client")?;
                 let key = PrivateKeyDer::from_pem_slice(&identity.key.read()?)
                     .map_err(|_| TlsError::NoKey)?;
-                builder.with_client_auth_cert(chain, key).map_err(TlsError::Identity)?
+                builder
+                    .with_client_auth_cert(chain, key)
+                    .map_err(TlsError::Identity)?
             }
         };
         Ok(Arc::new(config))

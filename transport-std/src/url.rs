@@ -92,7 +92,13 @@ impl BrokerUrl {
 
 impl fmt::Display for BrokerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}{}", self.scheme.as_str(), self.authority(), self.path)
+        write!(
+            f,
+            "{}://{}{}",
+            self.scheme.as_str(),
+            self.authority(),
+            self.path
+        )
     }
 }
 
@@ -157,7 +163,11 @@ fn parse_port(port: &str) -> Result<u16, UrlError> {
 fn parse_path(scheme: Scheme, path: &str) -> Result<String, UrlError> {
     let bare = path.is_empty() || path == "/";
     if !scheme.is_web_socket() {
-        return if bare { Ok(String::new()) } else { Err(UrlError::Path(path.to_owned())) };
+        return if bare {
+            Ok(String::new())
+        } else {
+            Err(UrlError::Path(path.to_owned()))
+        };
     }
     if bare {
         return Ok("/mqtt".to_owned());

@@ -174,7 +174,10 @@ pub(crate) struct Memory(Mutex<(u16, Vec<u16>)>);
 impl Memory {
     /// The last packet identifier used, and the QoS 2 messages received and not yet released.
     fn recall(&self) -> (u16, Vec<u16>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn keep(&self, last_pkid: u16, unreleased: impl IntoIterator<Item = u16>) {
@@ -193,26 +196,38 @@ fn web_socket_url(url: &BrokerUrl) -> Option<String> {
 /// The WebSocket's own errors, which both crates pass on as they are.
 fn web_socket_error(error: &tungstenite::Error) -> LinkError {
     match error {
-        tungstenite::Error::Http(response) => {
-            LinkError::WebSocketRefused { status: response.status().as_u16() }
-        }
-        tungstenite::Error::Io(error) => LinkError::ConnectionLost { reason: error.to_string() },
+        tungstenite::Error::Http(response) => LinkError::WebSocketRefused {
+            status: response.status().as_u16(),
+        },
+        tungstenite::Error::Io(error) => LinkError::ConnectionLost {
+            reason: error.to_string(),
+        },
         tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
-            LinkError::ConnectionLost { reason: "the WebSocket was closed".to_owned() }
+            LinkError::ConnectionLost {
+                reason: "the WebSocket was closed".to_owned(),
+            }
         }
-        other => LinkError::WebSocketBroken { reason: other.to_string() },
+        other => LinkError::WebSocketBroken {
+            reason: other.to_string(),
+        },
     }
 }
 
 /// What an I/O error means once the stream's own error is known not to exist.
 fn io_error(error: &std::io::Error) -> LinkError {
     if error.kind() == std::io::ErrorKind::InvalidData {
-        LinkError::Protocol { reason: error.to_string() }
+        LinkError::Protocol {
+            reason: error.to_string(),
+        }
     } else {
-        LinkError::ConnectionLost { reason: error.to_string() }
+        LinkError::ConnectionLost {
+            reason: error.to_string(),
+        }
     }
 }
 
 fn protocol(error: impl ToString) -> LinkError {
-    LinkError::Protocol { reason: error.to_string() }
+    LinkError::Protocol {
+        reason: error.to_string(),
+    }
 }

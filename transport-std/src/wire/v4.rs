@@ -1,5 +1,6 @@
 //! MQTT 3.1.1 by `rumqttc-v4-next`.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,7 +8,7 @@ use rumqttc_v4::{
     AckMode, AsyncClient, Broker, ConnectReturnCode, ConnectionError, EventLoop, LastWill,
     ManualAck, MqttOptions, NetworkOptions, Outgoing, Packet, PersistedAckMode,
     PersistedIncomingQos2, PersistedSession, Publish, PublishOptions, PublishResult, QoS,
-    SessionStore, SessionStoreFuture, SessionStoreKey, StateError, SubscribeFilter,
+    SessionStore, SessionStoreError, SessionStoreKey, StateError, SubscribeFilter,
     SubscribeReasonCode, Transport,
 };
 
@@ -27,9 +28,13 @@ pub(super) fn open(
     dialer: Dialer,
     memory: &Arc<Memory>,
 ) -> (Requests, Events) {
-    let (client, events) = AsyncClient::builder(mqtt_options(options, dialer, memory))
+    let (client, mut events) = AsyncClient::builder(mqtt_options(options, dialer, memory))
         .capacity(options.outbound_messages_max)
         .build();
+    // Bounds a flush as well, not only the attempt to connect, which the driver times itself.
+    let mut network = NetworkOptions::new();
+    network.set_connection_timeout(options.keep_alive.max(options.connect_timeout).as_secs() + 1);
+    events.set_network_options(network);
     (Requests(client), Events(events))
 }
 
@@ -38,12 +43,16 @@ fn mqtt_options(options: &ClientOptions, dialer: Dialer, memory: &Arc<Memory>) -
         Some(url) => match Broker::websocket(url) {
             Ok(broker) => (broker, Transport::Ws),
             // The dialer alone decides where to connect; a URL this odd fails the handshake.
-            Err(_) => (Broker::tcp(options.url.host(), options.url.port()), Transport::Ws),
+            Err(_) => (
+                Broker::tcp(options.url.host(), options.url.port()),
+                Transport::Ws,
+            ),
         },
-        None => (Broker::tcp(options.url.host(), options.url.port()), Transport::Tcp),
+        None => (
+            Broker::tcp(options.url.host(), options.url.port()),
+            Transport::Tcp,
+        ),
     };
-    let mut network = NetworkOptions::new();
-    network.set_connection_timeout(options.keep_alive.max(options.connect_timeout).as_secs());
     let mut mqtt = MqttOptions::new(options.client_id.clone(), broker);
     mqtt.set_transport(transport)
         .set_socket_connector(move |_, _| dialer.clone().dial())
@@ -51,18 +60,21 @@ fn mqtt_options(options: &ClientOptions, dialer: Dialer, memory: &Arc<Memory>) -
         .set_ack_mode(AckMode::Manual)
         .set_read_batch_size(READ_BATCH)
         .set_inflight(options.receive_maximum)
-        .set_max_packet_size(INCOMING_PACKET_BYTES_MAX as usize, OUTGOING_PACKET_BYTES_MAX)
-        .set_network_options(network);
+        .set_max_packet_size(
+            INCOMING_PACKET_BYTES_MAX as usize,
+            OUTGOING_PACKET_BYTES_MAX,
+        );
     match options.session {
         Session::Clean => {
             mqtt.set_clean_session(true);
         }
         Session::Kept { .. } => {
-            mqtt.set_clean_session(false).set_session_store(KeptSession {
-                memory: Arc::clone(memory),
-                client_id: options.client_id.clone(),
-                receive_maximum: options.receive_maximum,
-            });
+            mqtt.set_clean_session(false)
+                .set_session_store(KeptSession {
+                    memory: Arc::clone(memory),
+                    client_id: options.client_id.clone(),
+                    receive_maximum: options.receive_maximum,
+                });
         }
     }
     if let Some(credentials) = &options.credentials {
@@ -86,7 +98,13 @@ fn mqtt_options(options: &ClientOptions, dialer: Dialer, memory: &Arc<Memory>) -
 pub(crate) struct Requests(AsyncClient);
 
 impl Requests {
-    pub(super) async fn publish(&self, topic: &str, payload: Bytes, qos: Qos, retain: bool) -> Sent {
+    pub(super) async fn publish(
+        &self,
+        topic: &str,
+        payload: Bytes,
+        qos: Qos,
+        retain: bool,
+    ) -> Sent {
         let options = PublishOptions::new(to_wire(qos)).retain(retain);
         let Ok(notice) = self.0.publish_tracked(topic, payload, options).await else {
             return Sent::NotSent;
@@ -133,16 +151,18 @@ pub(crate) struct Events(EventLoop);
 impl Events {
     pub(super) async fn next(&mut self) -> Result<Event, LinkError> {
         use rumqttc_v4::Event as Wire;
-        Ok(match self.0.poll().await.map_err(|error| link_error(&error))? {
-            Wire::Incoming(Packet::ConnAck(connack)) => Event::Connected {
-                session_present: connack.session_present,
-                packet_bytes_max: None,
+        Ok(
+            match self.0.poll().await.map_err(|error| link_error(&error))? {
+                Wire::Incoming(Packet::ConnAck(connack)) => Event::Connected {
+                    session_present: connack.session_present,
+                    packet_bytes_max: None,
+                },
+                Wire::Incoming(Packet::Publish(publish)) => Event::Message(arrived(publish)),
+                Wire::Outgoing(Outgoing::PingReq) => Event::PingSent,
+                Wire::Outgoing(Outgoing::Disconnect) => Event::DisconnectSent,
+                _ => Event::Progress,
             },
-            Wire::Incoming(Packet::Publish(publish)) => Event::Message(arrived(publish)),
-            Wire::Outgoing(Outgoing::PingReq) => Event::PingSent,
-            Wire::Outgoing(Outgoing::Disconnect) => Event::DisconnectSent,
-            _ => Event::Progress,
-        })
+        )
     }
 
     pub(super) fn excuse_ping(&mut self) {
@@ -186,9 +206,9 @@ fn link_error(error: &ConnectionError) -> LinkError {
         ConnectionError::ConnectionRefused(code) => refused(*code),
         ConnectionError::MqttState(error) => state_error(error),
         ConnectionError::Websocket(error) => web_socket_error(error),
-        ConnectionError::ResponseValidation(error) => {
-            LinkError::WebSocketBroken { reason: error.to_string() }
-        }
+        ConnectionError::ResponseValidation(error) => LinkError::WebSocketBroken {
+            reason: error.to_string(),
+        },
         ConnectionError::Io(error) => io_error(error),
         ConnectionError::NetworkTimeout
         | ConnectionError::FlushTimeout
@@ -212,12 +232,14 @@ fn state_error(error: &StateError) -> LinkError {
     match error {
         StateError::Io(error) => io_error(error),
         StateError::AwaitPingResp => LinkError::KeepAliveLost,
-        StateError::ConnectionAborted => {
-            LinkError::ConnectionLost { reason: "the broker closed it".to_owned() }
-        }
+        StateError::ConnectionAborted => LinkError::ConnectionLost {
+            reason: "the broker closed it".to_owned(),
+        },
         other => protocol(other),
     }
 }
+
+type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, SessionStoreError>> + Send + 'a>>;
 
 /// Lets a new event loop resume the broker's session, which it otherwise refuses, with nothing
 /// to send again: the sender of every lost publish has been told.
@@ -229,10 +251,7 @@ struct KeptSession {
 }
 
 impl SessionStore for KeptSession {
-    fn load<'a>(
-        &'a self,
-        _: &'a SessionStoreKey,
-    ) -> SessionStoreFuture<'a, Option<PersistedSession>> {
+    fn load<'a>(&'a self, _: &'a SessionStoreKey) -> StoreFuture<'a, Option<PersistedSession>> {
         let (last_pkid, unreleased) = self.memory.recall();
         let session = PersistedSession {
             format_version: 1,
@@ -255,13 +274,15 @@ impl SessionStore for KeptSession {
         &'a self,
         _: &'a SessionStoreKey,
         session: &'a PersistedSession,
-    ) -> SessionStoreFuture<'a, ()> {
-        self.memory
-            .keep(session.last_pkid, session.incoming_qos2.iter().map(|held| held.pkid));
+    ) -> StoreFuture<'a, ()> {
+        self.memory.keep(
+            session.last_pkid,
+            session.incoming_qos2.iter().map(|held| held.pkid),
+        );
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn clear<'a>(&'a self, _: &'a SessionStoreKey) -> SessionStoreFuture<'a, ()> {
+    fn clear<'a>(&'a self, _: &'a SessionStoreKey) -> StoreFuture<'a, ()> {
         self.memory.keep(0, []);
         Box::pin(std::future::ready(Ok(())))
     }

@@ -1,14 +1,15 @@
 //! MQTT 5 by `rumqttc-v5-next`.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rumqttc_v5::{
     AckMode, AsyncClient, Broker, ConnectReturnCode, ConnectionError, DisconnectReasonCode,
     EventLoop, IncomingPacketSizeLimit, LastWill, ManualAck, MqttOptions, Outgoing, Packet,
-    PersistedAckMode, PersistedIncomingQos2, PersistedSession, PingResp, PubAckReason,
-    PubCompReason, Publish, PublishOptions, PublishResult, QoS, SessionStore, SessionStoreFuture,
-    SessionStoreKey, StateError, SubscribeFilter, SubscribeReasonCode, Transport,
+    PersistedAckMode, PersistedIncomingQos2, PersistedSession, PubAckReason, PubCompReason,
+    Publish, PublishOptions, PublishResult, QoS, SessionStore, SessionStoreError, SessionStoreKey,
+    StateError, SubscribeFilter, SubscribeReasonCode, Transport,
 };
 
 use super::{
@@ -38,9 +39,15 @@ fn mqtt_options(options: &ClientOptions, dialer: Dialer, memory: &Arc<Memory>) -
         Some(url) => match Broker::websocket(url) {
             Ok(broker) => (broker, Transport::Ws),
             // The dialer alone decides where to connect; a URL this odd fails the handshake.
-            Err(_) => (Broker::tcp(options.url.host(), options.url.port()), Transport::Ws),
+            Err(_) => (
+                Broker::tcp(options.url.host(), options.url.port()),
+                Transport::Ws,
+            ),
         },
-        None => (Broker::tcp(options.url.host(), options.url.port()), Transport::Tcp),
+        None => (
+            Broker::tcp(options.url.host(), options.url.port()),
+            Transport::Tcp,
+        ),
     };
     let mut mqtt = MqttOptions::new(options.client_id.clone(), broker);
     mqtt.set_transport(transport)
@@ -89,7 +96,13 @@ fn mqtt_options(options: &ClientOptions, dialer: Dialer, memory: &Arc<Memory>) -
 pub(crate) struct Requests(AsyncClient);
 
 impl Requests {
-    pub(super) async fn publish(&self, topic: &str, payload: Bytes, qos: Qos, retain: bool) -> Sent {
+    pub(super) async fn publish(
+        &self,
+        topic: &str,
+        payload: Bytes,
+        qos: Qos,
+        retain: bool,
+    ) -> Sent {
         let options = PublishOptions::new(to_wire(qos)).retain(retain);
         let Ok(notice) = self.0.publish_tracked(topic, payload, options).await else {
             return Sent::NotSent;
@@ -149,31 +162,39 @@ pub(crate) struct Events(EventLoop);
 impl Events {
     pub(super) async fn next(&mut self) -> Result<Event, LinkError> {
         use rumqttc_v5::Event as Wire;
-        Ok(match self.0.poll().await.map_err(|error| link_error(&error))? {
-            Wire::Incoming(Packet::ConnAck(connack)) => Event::Connected {
-                session_present: connack.session_present,
-                packet_bytes_max: connack
-                    .properties
-                    .and_then(|properties| properties.max_packet_size)
-                    .and_then(|max| usize::try_from(max).ok()),
+        Ok(
+            match self.0.poll().await.map_err(|error| link_error(&error))? {
+                Wire::Incoming(Packet::ConnAck(connack)) => Event::Connected {
+                    session_present: connack.session_present,
+                    packet_bytes_max: connack
+                        .properties
+                        .and_then(|properties| properties.max_packet_size)
+                        .and_then(|max| usize::try_from(max).ok()),
+                },
+                Wire::Incoming(Packet::Publish(publish)) => Event::Message(arrived(publish)),
+                Wire::Outgoing(Outgoing::PingReq) => Event::PingSent,
+                Wire::Outgoing(Outgoing::Disconnect) => Event::DisconnectSent,
+                _ => Event::Progress,
             },
-            Wire::Incoming(Packet::Publish(publish)) => Event::Message(arrived(publish)),
-            Wire::Outgoing(Outgoing::PingReq) => Event::PingSent,
-            Wire::Outgoing(Outgoing::Disconnect) => Event::DisconnectSent,
-            _ => Event::Progress,
-        })
+        )
     }
 
     pub(super) fn excuse_ping(&mut self) {
-        let _never_fails = self.0.state.handle_incoming_packet(Packet::PingResp(PingResp));
+        let _never_fails = self.0.state.handle_incoming_packet(Packet::PingResp);
     }
 }
 
 fn arrived(publish: Publish) -> Arrived {
     let ack = match publish.qos {
         QoS::AtMostOnce => None,
-        QoS::AtLeastOnce => Some(ManualAck::PubAck(rumqttc_v5::PubAck::new(publish.pkid, None))),
-        QoS::ExactlyOnce => Some(ManualAck::PubRec(rumqttc_v5::PubRec::new(publish.pkid, None))),
+        QoS::AtLeastOnce => Some(ManualAck::PubAck(rumqttc_v5::PubAck::new(
+            publish.pkid,
+            None,
+        ))),
+        QoS::ExactlyOnce => Some(ManualAck::PubRec(rumqttc_v5::PubRec::new(
+            publish.pkid,
+            None,
+        ))),
     };
     Arrived {
         qos: from_wire(publish.qos),
@@ -205,9 +226,9 @@ fn link_error(error: &ConnectionError) -> LinkError {
         ConnectionError::ConnectionRefused(code) => refused(*code),
         ConnectionError::MqttState(error) => state_error(error),
         ConnectionError::Websocket(error) => web_socket_error(error),
-        ConnectionError::ResponseValidation(error) => {
-            LinkError::WebSocketBroken { reason: error.to_string() }
-        }
+        ConnectionError::ResponseValidation(error) => LinkError::WebSocketBroken {
+            reason: error.to_string(),
+        },
         ConnectionError::Io(error) => io_error(error),
         ConnectionError::Timeout(_) | ConnectionError::DisconnectTimeout => {
             LinkError::KeepAliveLost
@@ -232,10 +253,12 @@ fn refused(code: ConnectReturnCode) -> LinkError {
             LinkError::ServerBusy
         }
         ConnectReturnCode::Banned => LinkError::Banned,
-        ConnectReturnCode::PacketTooLarge => {
-            LinkError::PacketTooLarge { reason: "the CONNECT, with its will".to_owned() }
-        }
-        other => LinkError::Refused { reason: format!("{other:?}") },
+        ConnectReturnCode::PacketTooLarge => LinkError::PacketTooLarge {
+            reason: "the CONNECT, with its will".to_owned(),
+        },
+        other => LinkError::Refused {
+            reason: format!("{other:?}"),
+        },
     }
 }
 
@@ -243,14 +266,17 @@ fn state_error(error: &StateError) -> LinkError {
     match error {
         StateError::Io(error) => io_error(error),
         StateError::AwaitPingResp => LinkError::KeepAliveLost,
-        StateError::ConnectionAborted => {
-            LinkError::ConnectionLost { reason: "the broker closed it".to_owned() }
-        }
-        StateError::ServerDisconnect { reason_code, reason_string } => {
-            disconnected(*reason_code, reason_string.as_deref())
-        }
+        StateError::ConnectionAborted => LinkError::ConnectionLost {
+            reason: "the broker closed it".to_owned(),
+        },
+        StateError::ServerDisconnect {
+            reason_code,
+            reason_string,
+        } => disconnected(*reason_code, reason_string.as_deref()),
         StateError::OutgoingPacketTooLarge { .. } | StateError::IncomingPacketTooLarge { .. } => {
-            LinkError::PacketTooLarge { reason: error.to_string() }
+            LinkError::PacketTooLarge {
+                reason: error.to_string(),
+            }
         }
         other => protocol(other),
     }
@@ -265,11 +291,13 @@ fn disconnected(code: DisconnectReasonCode, text: Option<&str>) -> LinkError {
         }
         DisconnectReasonCode::NotAuthorized => LinkError::NotAuthorized,
         DisconnectReasonCode::KeepAliveTimeout => LinkError::KeepAliveLost,
-        DisconnectReasonCode::PacketTooLarge => {
-            LinkError::PacketTooLarge { reason: "the broker refused one".to_owned() }
-        }
+        DisconnectReasonCode::PacketTooLarge => LinkError::PacketTooLarge {
+            reason: "the broker refused one".to_owned(),
+        },
         DisconnectReasonCode::MalformedPacket | DisconnectReasonCode::ProtocolError => {
-            LinkError::Protocol { reason: format!("the broker reports a {code:?}") }
+            LinkError::Protocol {
+                reason: format!("the broker reports a {code:?}"),
+            }
         }
         other => LinkError::Disconnected {
             reason: match text {
@@ -279,6 +307,8 @@ fn disconnected(code: DisconnectReasonCode, text: Option<&str>) -> LinkError {
         },
     }
 }
+
+type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, SessionStoreError>> + Send + 'a>>;
 
 /// Lets a new event loop resume the broker's session, which it otherwise refuses, with nothing
 /// to send again: the sender of every lost publish has been told.
@@ -290,10 +320,7 @@ struct KeptSession {
 }
 
 impl SessionStore for KeptSession {
-    fn load<'a>(
-        &'a self,
-        _: &'a SessionStoreKey,
-    ) -> SessionStoreFuture<'a, Option<PersistedSession>> {
+    fn load<'a>(&'a self, _: &'a SessionStoreKey) -> StoreFuture<'a, Option<PersistedSession>> {
         let (last_pkid, unreleased) = self.memory.recall();
         let session = PersistedSession {
             format_version: 1,
@@ -317,13 +344,15 @@ impl SessionStore for KeptSession {
         &'a self,
         _: &'a SessionStoreKey,
         session: &'a PersistedSession,
-    ) -> SessionStoreFuture<'a, ()> {
-        self.memory
-            .keep(session.last_pkid, session.incoming_qos2.iter().map(|held| held.pkid));
+    ) -> StoreFuture<'a, ()> {
+        self.memory.keep(
+            session.last_pkid,
+            session.incoming_qos2.iter().map(|held| held.pkid),
+        );
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn clear<'a>(&'a self, _: &'a SessionStoreKey) -> SessionStoreFuture<'a, ()> {
+    fn clear<'a>(&'a self, _: &'a SessionStoreKey) -> StoreFuture<'a, ()> {
         self.memory.keep(0, []);
         Box::pin(std::future::ready(Ok(())))
     }
