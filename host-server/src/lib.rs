@@ -5,3 +5,7 @@ pub mod model;
 pub mod store;
 
 pub mod broker;
+
+pub mod hub;
+
+pub mod metrics;
