@@ -45,7 +45,13 @@ impl Mosquitto {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let authority = Authority::new("vinbus test CA");
         let client = authority.client(USER, Validity::Now);
-        let mut broker = Self { folder, authority, client, ports: Vec::new(), process: None };
+        let mut broker = Self {
+            folder,
+            authority,
+            client,
+            ports: Vec::new(),
+            process: None,
+        };
         broker.write_files();
         broker.write_config();
         BrokerUnderTest::start(&mut broker).await;
@@ -58,7 +64,10 @@ impl Mosquitto {
     ///
     /// Panics if there is no such fault.
     pub fn faulty_options(&self, fault: &str) -> ClientOptions {
-        let at = FAULTS.iter().position(|(name, ..)| *name == fault).expect("a known fault");
+        let at = FAULTS
+            .iter()
+            .position(|(name, ..)| *name == fault)
+            .expect("a known fault");
         let url = format!("mqtts://127.0.0.1:{}", self.ports[4 + at]);
         self.options(Endpoint::Mqtts, url.parse().expect("a URL"), fault)
     }
@@ -80,9 +89,15 @@ impl Mosquitto {
             self.write(&format!("{name}.key"), &server.key);
         }
         self.write("passwords", &format!("{USER}:{PASSWORD}\n"));
-        let hashed = Command::new("mosquitto_passwd").arg("-U").arg(self.path("passwords")).status();
+        let hashed = Command::new("mosquitto_passwd")
+            .arg("-U")
+            .arg(self.path("passwords"))
+            .status();
         assert!(hashed.is_ok_and(|status| status.success()), "{}", MISSING);
-        self.write("acl", &format!("user {USER}\ntopic readwrite #\ntopic deny forbidden/#\n"));
+        self.write(
+            "acl",
+            &format!("user {USER}\ntopic readwrite #\ntopic deny forbidden/#\n"),
+        );
     }
 
     fn write_config(&mut self) {
@@ -190,7 +205,9 @@ impl BrokerUnderTest for Mosquitto {
             Endpoint::Ws => ("ws", 2),
             Endpoint::Wss => ("wss", 3),
         };
-        format!("{scheme}://127.0.0.1:{}", self.ports[at]).parse().expect("a URL")
+        format!("{scheme}://127.0.0.1:{}", self.ports[at])
+            .parse()
+            .expect("a URL")
     }
 
     fn options(&self, endpoint: Endpoint, url: BrokerUrl, name: &str) -> ClientOptions {

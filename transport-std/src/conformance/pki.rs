@@ -69,7 +69,12 @@ impl Authority {
 
     /// A server certificate for `name`, a DNS name or an IP address.
     pub fn server(&self, name: &str, validity: Validity) -> Issued {
-        self.issue(name, Some(name), validity, ExtendedKeyUsagePurpose::ServerAuth)
+        self.issue(
+            name,
+            Some(name),
+            validity,
+            ExtendedKeyUsagePurpose::ServerAuth,
+        )
     }
 
     /// A client certificate with `name` as its common name.
@@ -91,10 +96,12 @@ impl Authority {
         let (not_before, not_after) = validity.range();
         params.not_before = not_before.into();
         params.not_after = not_after.into();
-        params.subject_alt_names.extend(host.map(|host| match host.parse::<IpAddr>() {
-            Ok(address) => SanType::IpAddress(address),
-            Err(_) => SanType::DnsName(host.try_into().expect("an ASCII host name")),
-        }));
+        params
+            .subject_alt_names
+            .extend(host.map(|host| match host.parse::<IpAddr>() {
+                Ok(address) => SanType::IpAddress(address),
+                Err(_) => SanType::DnsName(host.try_into().expect("an ASCII host name")),
+            }));
         let key = KeyPair::generate().expect("a P-256 key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         Issued {

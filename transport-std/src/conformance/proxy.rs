@@ -1,8 +1,9 @@
-//! A network cable between client and broker that can be cut, and plugged in again.
+//! A network cable between client and broker that can be cut, and that counts what it carries.
 
 use std::net::SocketAddr;
 
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -14,6 +15,8 @@ pub struct Proxy {
     address: SocketAddr,
     /// Counts the cuts; each ends the connections made before it.
     cuts: watch::Sender<u64>,
+    /// Bytes carried from clients to the broker.
+    sent: watch::Sender<u64>,
     accepting: AbortHandle,
 }
 
@@ -24,12 +27,24 @@ impl Proxy {
     ///
     /// Panics if no loopback port is free.
     pub async fn to(target: &BrokerUrl) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port");
+        let listener = TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .expect("a loopback port");
         let address = listener.local_addr().expect("a bound socket");
-        let (cuts, cut) = watch::channel(0);
-        let target = (target.host().to_owned(), target.port());
-        let accepting = tokio::spawn(forward_all(listener, target, cut)).abort_handle();
-        Self { address, cuts, accepting }
+        let cuts = watch::Sender::new(0);
+        let sent = watch::Sender::new(0);
+        let cable = Cable {
+            broker: (target.host().to_owned(), target.port()),
+            cut: cuts.subscribe(),
+            sent: sent.clone(),
+        };
+        let accepting = tokio::spawn(cable.carry_all(listener)).abort_handle();
+        Self {
+            address,
+            cuts,
+            sent,
+            accepting,
+        }
     }
 
     /// The URL to use instead of `target`'s.
@@ -50,6 +65,11 @@ impl Proxy {
     pub fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
+
+    /// How many bytes clients have sent to the broker.
+    pub fn sent(&self) -> watch::Receiver<u64> {
+        self.sent.subscribe()
+    }
 }
 
 impl Drop for Proxy {
@@ -58,22 +78,47 @@ impl Drop for Proxy {
     }
 }
 
-async fn forward_all(listener: TcpListener, target: (String, u16), cut: watch::Receiver<u64>) {
-    while let Ok((near, _)) = listener.accept().await {
-        let target = target.clone();
-        let mut cut = cut.clone();
-        cut.mark_unchanged();
-        tokio::spawn(async move {
-            tokio::select! {
-                () = forward(near, target) => {}
-                _ = cut.changed() => {}
-            }
+#[derive(Clone)]
+struct Cable {
+    broker: (String, u16),
+    cut: watch::Receiver<u64>,
+    sent: watch::Sender<u64>,
+}
+
+impl Cable {
+    async fn carry_all(self, listener: TcpListener) {
+        while let Ok((near, _)) = listener.accept().await {
+            let mut cable = self.clone();
+            cable.cut.mark_unchanged();
+            tokio::spawn(cable.carry(near));
+        }
+    }
+
+    async fn carry(mut self, near: TcpStream) {
+        let Ok(far) = TcpStream::connect(self.broker).await else {
+            return;
+        };
+        let (near_read, near_write) = near.into_split();
+        let (far_read, far_write) = far.into_split();
+        let sent = self.sent;
+        let up = copy(near_read, far_write, |len| {
+            sent.send_modify(|sum| *sum += len)
         });
+        let down = copy(far_read, near_write, |_| {});
+        tokio::select! {
+            () = up => {}
+            () = down => {}
+            _ = self.cut.changed() => {}
+        }
     }
 }
 
-async fn forward(mut near: TcpStream, target: (String, u16)) {
-    if let Ok(mut far) = TcpStream::connect(target).await {
-        let _either_side_ended = copy_bidirectional(&mut near, &mut far).await;
+async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, carried: impl Fn(u64)) {
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        match from.read(&mut buffer).await {
+            Ok(len @ 1..) if to.write_all(&buffer[..len]).await.is_ok() => carried(len as u64),
+            Ok(_) | Err(_) => return,
+        }
     }
 }
