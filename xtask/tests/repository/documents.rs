@@ -100,6 +100,6 @@ fn words_after(text: &str, mark: &str) -> Vec<String> {
     text.split(mark)
         .skip(1)
         .map(|rest| rest.chars().take_while(is_word).collect())
-        .filter(|word: &String| !word.is_empty())
+        .filter(|word: &String| !word.is_empty() && !word.starts_with('-'))
         .collect()
 }
