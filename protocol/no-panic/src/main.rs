@@ -9,9 +9,21 @@
 //! function that does not exist, and naming the program's entry, cannot be said without it.
 #![no_std]
 #![no_main]
+#![allow(
+    dead_code,
+    reason = "built part by part, and not every part needs every kind of input"
+)]
 
+#[cfg(feature = "backoff")]
+mod backoff;
+#[cfg(feature = "envelope")]
+mod envelope;
 #[cfg(feature = "id")]
 mod id;
+#[cfg(feature = "portal")]
+mod portal;
+#[cfg(feature = "queues")]
+mod queues;
 #[cfg(feature = "topic")]
 mod topic;
 
@@ -39,6 +51,14 @@ pub extern "C" fn _start() -> ! {
     id::prove();
     #[cfg(feature = "topic")]
     topic::prove();
+    #[cfg(feature = "envelope")]
+    envelope::prove();
+    #[cfg(feature = "queues")]
+    queues::prove();
+    #[cfg(feature = "portal")]
+    portal::prove();
+    #[cfg(feature = "backoff")]
+    backoff::prove();
     #[cfg(feature = "control")]
     black_box(bytes()[black_box(0)]);
     loop {
@@ -52,19 +72,26 @@ fn bytes() -> &'static [u8] {
 }
 
 /// A text that the optimiser knows nothing about.
-#[allow(dead_code, reason = "not every part needs it")]
 fn text() -> &'static str {
     black_box("")
 }
 
+/// A number that the optimiser knows nothing about.
+fn number() -> u64 {
+    black_box(0)
+}
+
+/// Room for as many bytes as the optimiser does not know.
+fn space() -> &'static mut [u8] {
+    black_box(&mut [])
+}
+
 /// Uses a value in a way that the optimiser cannot see through.
-#[allow(dead_code, reason = "not every part needs it")]
 fn used<T>(value: T) {
     drop(black_box(value));
 }
 
 /// Formats a value for humans, as log lines and error messages do.
-#[allow(dead_code, reason = "not every part needs it")]
 fn displayed(value: &impl fmt::Display) {
     struct Sink;
     impl Write for Sink {

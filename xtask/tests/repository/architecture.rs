@@ -170,3 +170,28 @@ fn a_crate_is_named_by_a_path_and_not_by_a_longer_word() {
     assert!(!names("let rmqtt5::A = b;", "mqtt5"));
     assert!(!names("mod mqtt5;", "mqtt5"));
 }
+
+#[test]
+fn every_public_function_of_the_protocol_is_in_the_proof_without_panics() {
+    let proof: String = files(&["protocol/no-panic/src"], "rs")
+        .iter()
+        .map(read)
+        .collect();
+    for file in files(&["protocol/src"], "rs") {
+        let code = read(&file);
+        let shipped = code
+            .split("#[cfg(test)]\nmod tests")
+            .next()
+            .unwrap_or_default();
+        for line in shipped.lines().map(str::trim_start) {
+            let function = line
+                .strip_prefix("pub fn ")
+                .or_else(|| line.strip_prefix("pub const fn "));
+            let Some(name) = function.and_then(|rest| rest.split(['(', '<']).next()) else {
+                continue;
+            };
+            let called = proof.contains(&format!("{name}("));
+            assert!(called, "{} has `{name}`, the proof has not", file.display());
+        }
+    }
+}
