@@ -17,17 +17,30 @@ pub(crate) fn run_targets(target: Option<&str>, seconds: u32) -> Result<()> {
         ),
     };
     for target in &chosen {
-        let limit = format!("-max_total_time={seconds}");
-        let arguments = [
-            "run", "nightly", "cargo", "fuzz", "run", target, "--", &limit,
-        ];
-        run(&mut program("rustup", &arguments))?;
+        run_target(target, seconds)?;
     }
     eprintln!(
         "\nfuzzed {} for {seconds} s each: nothing found",
         chosen.join(", ")
     );
     Ok(())
+}
+
+/// Starts from the inputs in `fuzz/corpus/`, and keeps new ones below `target/`: what is worth
+/// keeping for good is copied by hand.
+fn run_target(target: &str, seconds: u32) -> Result<()> {
+    let found = format!("target/fuzz-corpus/{target}");
+    std::fs::create_dir_all(root().join(&found))
+        .with_context(|| format!("cannot make the folder {found}"))?;
+    let seeds = format!("fuzz/corpus/{target}");
+    let limit = format!("-max_total_time={seconds}");
+    let cargo = ["run", "nightly", "cargo", "fuzz", "run", target];
+    let mut fuzz = program("rustup", &cargo);
+    fuzz.arg(found);
+    if root().join(&seeds).is_dir() {
+        fuzz.arg(seeds);
+    }
+    run(fuzz.args(["--", &limit]))
 }
 
 fn ensure_tools() -> Result<()> {
