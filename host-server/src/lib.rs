@@ -2,6 +2,12 @@
 
 pub mod model;
 
+pub mod identity;
+
 pub mod store;
 
 pub mod broker;
+
+pub mod hub;
+
+pub mod metrics;
