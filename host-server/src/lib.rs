@@ -10,4 +10,6 @@ pub mod broker;
 
 pub mod hub;
 
+pub mod webhook;
+
 pub mod metrics;
