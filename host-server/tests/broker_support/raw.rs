@@ -174,6 +174,11 @@ impl Client {
         within("flush", self.io.flush()).await.unwrap();
     }
 
+    /// Sends to a server that may have closed the connection.
+    pub async fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        within("write", self.io.write_all(bytes)).await
+    }
+
     /// Sends CONNECT and returns the reason code of the CONNACK.
     pub async fn connect(&mut self, connect: &Connect) -> u8 {
         self.version = connect.version;
