@@ -65,7 +65,7 @@ pub struct Recorder {
 pub struct Recorded {
     pub arrivals: Vec<Arrival>,
     pub presence: Vec<(Vin, Presence)>,
-    pub links: usize,
+    pub links: Vec<Result<(), String>>,
     /// Outcomes wait for the test instead of being `Stored` at once.
     manual: bool,
 }
@@ -88,8 +88,7 @@ impl BrokerEvents for Recorder {
     }
 
     fn link_changed(&self, up: Result<(), String>) {
-        self.state
-            .send_modify(|state| state.links += usize::from(up.is_ok()));
+        self.state.send_modify(|state| state.links.push(up));
     }
 }
 
@@ -97,6 +96,11 @@ impl Recorder {
     /// From now on, outcomes wait for [`Recorder::resolve`].
     pub fn hold_outcomes(&self) {
         self.state.send_modify(|state| state.manual = true);
+    }
+
+    /// Outcomes are `Stored` at once again.
+    pub fn store_at_once(&self) {
+        self.state.send_modify(|state| state.manual = false);
     }
 
     /// Resolves the oldest outcome that waits.
@@ -121,6 +125,12 @@ impl Recorder {
         self.until("arrivals", |state| state.arrivals.len() >= count)
             .await
             .arrivals
+    }
+
+    /// Waits until the last that was told about the link satisfies the test.
+    pub async fn until_link(&self, what: &str, wanted: impl Fn(&Result<(), String>) -> bool) {
+        self.until(what, |state| state.links.last().is_some_and(&wanted))
+            .await;
     }
 
     /// Waits until the last that was told about the vehicle is `presence`.
