@@ -7,3 +7,9 @@ pub mod identity;
 pub mod store;
 
 pub mod broker;
+
+pub mod hub;
+
+pub mod webhook;
+
+pub mod metrics;
