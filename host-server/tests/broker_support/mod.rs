@@ -156,6 +156,12 @@ impl Fixture {
     }
 
     pub async fn with_limits(limits: Limits) -> Self {
+        let events = Arc::new(Recorder::default());
+        Self::over(Arc::clone(&events) as _, events, limits).await
+    }
+
+    /// A broker with a core of the test's choice behind it; `events` records nothing then.
+    pub async fn over(core: Arc<dyn BrokerEvents>, events: Arc<Recorder>, limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let identities = Identities::open(&folder.path().join("data")).unwrap();
         for vin in [VIN, OTHER_VIN] {
@@ -170,17 +176,15 @@ impl Fixture {
                 .enroll_partner(&Uid::parse(uid).unwrap(), &out, Existing::Refuse)
                 .unwrap();
         }
-        let events = Arc::new(Recorder::default());
         let settings = Settings {
             mqtt: Some(([127, 0, 0, 1], 0).into()),
             mqtts: Some((([127, 0, 0, 1], 0).into(), tls_settings(&identities))),
             limits,
             ..Settings::default()
         };
-        let broker =
-            EmbeddedBroker::start(settings, identities.credentials(), Arc::clone(&events) as _)
-                .await
-                .unwrap();
+        let broker = EmbeddedBroker::start(settings, identities.credentials(), core)
+            .await
+            .unwrap();
         Self {
             folder,
             identities,
