@@ -5,3 +5,9 @@ pub mod model;
 pub mod store;
 
 pub mod broker;
+
+pub mod api;
+
+pub mod config;
+
+pub mod cli;
