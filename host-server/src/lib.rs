@@ -6,6 +6,10 @@ pub mod store;
 
 pub mod broker;
 
+pub mod hub;
+
+pub mod metrics;
+
 pub mod api;
 
 pub mod config;

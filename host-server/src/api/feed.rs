@@ -1,0 +1,88 @@
+//! Reads the uplink log forward in batches of bounded size, at the speed of whoever asks.
+//!
+//! A batch that is handed out is all that a [`Feed`] keeps in memory; the log itself waits on disk.
+
+use vinbus_protocol::id::{Uid, Vin};
+
+use crate::hub::Hub;
+use crate::model::{Cursor, Uplink};
+use crate::store::StoreError;
+
+/// Payload bytes after which a batch ends; one message alone may be larger.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// Messages of one read from the store.
+const READ_MESSAGES_MAX: usize = 128;
+
+/// A place in the log, and whose messages are read from there.
+pub(crate) struct Feed {
+    hub: Hub,
+    uid: Option<Uid>,
+    vin: Option<Vin>,
+    position: Cursor,
+    read_messages: usize,
+}
+
+/// Some messages, and whether the log has more.
+pub(crate) struct Batch {
+    /// The messages, oldest first.
+    pub(crate) messages: Vec<Uplink>,
+    /// Whether these were the last ones when the read began.
+    pub(crate) at_end: bool,
+}
+
+impl Feed {
+    /// Begins after `position`.
+    pub(crate) fn new(hub: Hub, uid: Option<Uid>, vin: Option<Vin>, position: Cursor) -> Self {
+        Self {
+            hub,
+            uid,
+            vin,
+            position,
+            read_messages: 8,
+        }
+    }
+
+    /// Everything up to here was handed out or is not for this reader.
+    pub(crate) fn position(&self) -> Cursor {
+        self.position
+    }
+
+    /// The next messages, at most `most`.
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read; the position stays.
+    pub(crate) async fn next(&mut self, most: usize) -> Result<Batch, StoreError> {
+        let end = *self.hub.uplink_changes().borrow();
+        let limit = self.read_messages.min(most);
+        let mut messages = self
+            .hub
+            .uplink_after(self.position, self.uid.clone(), self.vin, limit)
+            .await?;
+        let read = messages.len();
+        messages.truncate(fitting(&messages));
+        // What did not fit is read again: so this read doubles while all fits, and shrinks to
+        // about what fits where messages are large.
+        self.read_messages = (2 * messages.len()).clamp(8, READ_MESSAGES_MAX).min(
+            if messages.len() < read { 2 * messages.len() } else { READ_MESSAGES_MAX },
+        );
+        let at_end = read < limit && messages.len() == read;
+        if let Some(last) = messages.last() {
+            self.position = last.cursor;
+        }
+        if at_end {
+            self.position = self.position.max(end);
+        }
+        Ok(Batch { messages, at_end })
+    }
+}
+
+/// How many messages fit into a batch, at least one.
+fn fitting(messages: &[Uplink]) -> usize {
+    let mut bytes = 0;
+    let beyond = messages.iter().position(|uplink| {
+        bytes += uplink.message.payload.len();
+        bytes > BATCH_BYTES
+    });
+    beyond.map_or(messages.len(), |index| index.max(1))
+}
