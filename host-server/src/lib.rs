@@ -2,6 +2,8 @@
 
 pub mod model;
 
+pub mod identity;
+
 pub mod store;
 
 pub mod broker;
