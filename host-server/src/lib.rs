@@ -17,3 +17,5 @@ pub mod api;
 pub mod config;
 
 pub mod cli;
+
+pub mod stop;

@@ -9,12 +9,6 @@ use super::Api;
 use super::problem::{Kind, Problem};
 use crate::model::Principal;
 
-/// Knows whose token a token is.
-pub trait Authenticate: Send + Sync + 'static {
-    /// The owner of `token`, if anybody's.
-    fn principal(&self, token: &str) -> Option<Principal>;
-}
-
 /// The principal of a request, within its rate.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller(Principal);

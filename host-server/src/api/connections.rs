@@ -13,11 +13,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_service::Service;
 
 use super::write_timeout::WriteTimeout;
 use crate::config::HttpLimits;
+use crate::stop::Stop;
 
 /// Largest head of a request, and most that hyper keeps of an answer, in bytes.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -32,24 +33,24 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
-/// Serves `router` at `listener` until `stop` turns true, then lets open requests end.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    limits: HttpLimits,
-    mut stop: watch::Receiver<bool>,
-) {
+/// Serves `router` at `listener` until `stop` is requested, then lets open requests end.
+pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, mut stop: Stop) {
     let slots = Arc::new(Semaphore::new(limits.connections_max));
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = stop.requested() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => match Arc::clone(&slots).try_acquire_owned() {
                 Ok(slot) => {
-                    let connection = Connection { peer, limits, stop: stop.clone(), slot };
+                    let connection = Connection {
+                        peer,
+                        limits,
+                        stop: stop.clone(),
+                        slot,
+                    };
                     tokio::spawn(connection.run(stream, router.clone()));
                 }
                 Err(_) => refuse(&stream, limits.connections_max),
@@ -62,7 +63,10 @@ pub async fn serve(
     }
     drop(listener);
     let all = u32::try_from(limits.connections_max).unwrap_or(u32::MAX);
-    if tokio::time::timeout(DRAIN_TIME_MAX, slots.acquire_many(all)).await.is_err() {
+    if tokio::time::timeout(DRAIN_TIME_MAX, slots.acquire_many(all))
+        .await
+        .is_err()
+    {
         tracing::warn!("HTTP requests were still open when the server stopped");
     }
 }
@@ -70,7 +74,7 @@ pub async fn serve(
 struct Connection {
     peer: SocketAddr,
     limits: HttpLimits,
-    stop: watch::Receiver<bool>,
+    stop: Stop,
     slot: OwnedSemaphorePermit,
 }
 
@@ -93,7 +97,7 @@ impl Connection {
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            _ = self.stop.wait_for(|stop| *stop) => {
+            () = self.stop.requested() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
@@ -116,5 +120,8 @@ fn refuse(stream: &TcpStream, max: usize) {
         document.len()
     );
     let _ = stream.try_write(answer.as_bytes());
-    tracing::warn!(max, "an HTTP connection was refused, --http-connections-max are open");
+    tracing::warn!(
+        max,
+        "an HTTP connection was refused, --http-connections-max are open"
+    );
 }

@@ -63,9 +63,14 @@ impl Feed {
         messages.truncate(fitting(&messages));
         // What did not fit is read again: so this read doubles while all fits, and shrinks to
         // about what fits where messages are large.
-        self.read_messages = (2 * messages.len()).clamp(8, READ_MESSAGES_MAX).min(
-            if messages.len() < read { 2 * messages.len() } else { READ_MESSAGES_MAX },
-        );
+        self.read_messages =
+            (2 * messages.len())
+                .clamp(8, READ_MESSAGES_MAX)
+                .min(if messages.len() < read {
+                    2 * messages.len()
+                } else {
+                    READ_MESSAGES_MAX
+                });
         let at_end = read < limit && messages.len() == read;
         if let Some(last) = messages.last() {
             self.position = last.cursor;

@@ -17,7 +17,7 @@ pub(crate) async fn alive() -> &'static str {
 /// Says whether messages go through now, or why not.
 pub(crate) async fn ready(State(api): State<Api>) -> impl IntoResponse {
     let mut reasons = Vec::new();
-    if *api.stop().borrow() {
+    if api.stop().is_requested() {
         reasons.push("the server is shutting down");
     }
     if !api.hub().is_link_up() {
@@ -28,7 +28,10 @@ pub(crate) async fn ready(State(api): State<Api>) -> impl IntoResponse {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    (status, Json(json!({ "ready": reasons.is_empty(), "reasons": reasons })))
+    (
+        status,
+        Json(json!({ "ready": reasons.is_empty(), "reasons": reasons })),
+    )
 }
 
 /// Answers the figures as Prometheus text.

@@ -67,9 +67,7 @@ fn encode(uid: Uid, vin: Vin, body: &[u8]) -> Result<NewDownlink, Problem> {
     let mut buffer = vec![0; downlink.encoded_len()];
     let written = downlink.encode(&mut buffer).map_err(|error| match error {
         EncodeError::TooLarge { len, max } => Problem::too_large(len, max),
-        EncodeError::Buffer { needed, .. } => {
-            Problem::too_large(needed, limits::PAYLOAD_BYTES_MAX)
-        }
+        EncodeError::Buffer { needed, .. } => Problem::too_large(needed, limits::PAYLOAD_BYTES_MAX),
     })?;
     let len = written.len();
     let app = downlink.app;
@@ -89,7 +87,10 @@ fn refuse_envelope(body: &[u8], error: EnvelopeError) -> Problem {
     let (line, column) = place(body, error.offset);
     Problem::new(
         Kind::BadEnvelope,
-        format!("{} (line {line}, column {column})", error),
+        format!(
+            "{}, at byte {}, line {line}, column {column}",
+            error.reason, error.offset
+        ),
     )
     .with("offset", error.offset)
     .with("line", line)
@@ -99,10 +100,16 @@ fn refuse_envelope(body: &[u8], error: EnvelopeError) -> Problem {
 /// The line and the column in characters of a byte, both from 1.
 fn place(text: &[u8], offset: usize) -> (usize, usize) {
     let before = &text[..offset.min(text.len())];
-    let start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
+    let start = before
+        .iter()
+        .rposition(|&byte| byte == b'\n')
+        .map_or(0, |newline| newline + 1);
     let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
     let is_first_byte = |byte: &&u8| **byte & 0b1100_0000 != 0b1000_0000;
-    (line, before[start..].iter().filter(is_first_byte).count() + 1)
+    (
+        line,
+        before[start..].iter().filter(is_first_byte).count() + 1,
+    )
 }
 
 impl From<SubmitError> for Problem {
@@ -114,9 +121,9 @@ impl From<SubmitError> for Problem {
                 .with("vin", vin.as_str())
                 .with("max", max)
                 .retry_after(60),
-            SubmitError::QueueFull { max } => {
-                Self::new(Kind::Busy, detail).with("max", max).retry_after(60)
-            }
+            SubmitError::QueueFull { max } => Self::new(Kind::Busy, detail)
+                .with("max", max)
+                .retry_after(60),
             SubmitError::Stopping => Self::new(Kind::Unavailable, detail).retry_after(5),
             SubmitError::Store(error) => error.into(),
         }
@@ -177,7 +184,10 @@ fn traced<'a>(trace: &Trace, message: &'a RawValue) -> Traced<'a> {
         uid: downlink.message.uid.to_string(),
         vin: downlink.message.vin.to_string(),
         app: downlink.message.app.to_string(),
-        status: trace.steps.last().map_or(name(Step::Accepted), |&(step, _)| name(step)),
+        status: trace
+            .steps
+            .last()
+            .map_or(name(Step::Accepted), |&(step, _)| name(step)),
         steps: steps.collect(),
         message,
     }

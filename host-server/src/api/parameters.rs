@@ -34,7 +34,10 @@ impl<S: Send + Sync> FromRequestParts<S> for PathPart {
         let params = RawPathParams::from_request_parts(parts, state)
             .await
             .map_err(|_| broken())?;
-        let part = params.iter().next().map(|(_, value)| Self(value.to_owned()));
+        let part = params
+            .iter()
+            .next()
+            .map(|(_, value)| Self(value.to_owned()));
         part.ok_or_else(broken)
     }
 }
@@ -66,7 +69,9 @@ pub(crate) fn cursor(text: &str) -> Result<Cursor, Problem> {
         .ok_or_else(|| {
             Problem::new(
                 Kind::BadQuery,
-                format!("{text:?} is not a cursor of this server; 0 begins with the oldest message"),
+                format!(
+                    "{text:?} is not a cursor of this server; 0 begins with the oldest message"
+                ),
             )
         })
 }

@@ -15,7 +15,7 @@ use crate::store::StoreError;
 
 /// The kinds of problems. Each has its own `type` in the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// The VIN in the path or the query is none.
     BadVin,
     /// The body is no downlink envelope.
@@ -35,11 +35,15 @@ pub enum Kind {
     /// The body did not arrive in time.
     BodyTimeout,
     /// There are as many of these as there may be.
-    Conflict,
+    TooMany,
     /// The message has more bytes than the vehicle's broker carries.
     TooLarge,
     /// The principal asks more often than it may.
     RateLimited,
+    /// The vehicle has as many unsent messages as it may.
+    VehicleQueueFull,
+    /// The path speaks another protocol than HTTP.
+    UpgradeRequired,
     /// There is no room for it now.
     Busy,
     /// The server cannot do it now.
@@ -51,7 +55,7 @@ pub enum Kind {
 impl Kind {
     /// Every kind, for the OpenAPI document's test.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::BadVin,
         Self::BadEnvelope,
         Self::BadBody,
@@ -61,9 +65,11 @@ impl Kind {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::BodyTimeout,
-        Self::Conflict,
+        Self::TooMany,
         Self::TooLarge,
         Self::RateLimited,
+        Self::VehicleQueueFull,
+        Self::UpgradeRequired,
         Self::Busy,
         Self::Unavailable,
         Self::StoreFull,
@@ -79,13 +85,21 @@ impl Kind {
                 "The body is not a message for a vehicle",
             ),
             Self::BadBody => (StatusCode::BAD_REQUEST, "bad-body", "The body is not valid"),
-            Self::BadQuery => (StatusCode::BAD_REQUEST, "bad-query", "The query is not valid"),
+            Self::BadQuery => (
+                StatusCode::BAD_REQUEST,
+                "bad-query",
+                "The query is not valid",
+            ),
             Self::Unauthorized => (
                 StatusCode::UNAUTHORIZED,
                 "unauthorized",
                 "A valid bearer token is required",
             ),
-            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "This token may not do that"),
+            Self::Forbidden => (
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "This token may not do that",
+            ),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is nothing here"),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -97,7 +111,11 @@ impl Kind {
                 "body-timeout",
                 "The body did not arrive in time",
             ),
-            Self::Conflict => (StatusCode::CONFLICT, "too-many", "There are too many of these"),
+            Self::TooMany => (
+                StatusCode::CONFLICT,
+                "too-many",
+                "There are too many of these",
+            ),
             Self::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "too-large",
@@ -107,6 +125,16 @@ impl Kind {
                 StatusCode::TOO_MANY_REQUESTS,
                 "rate-limited",
                 "Too many requests",
+            ),
+            Self::VehicleQueueFull => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "vehicle-queue-full",
+                "Too many messages wait for this vehicle",
+            ),
+            Self::UpgradeRequired => (
+                StatusCode::UPGRADE_REQUIRED,
+                "upgrade-required",
+                "This path speaks another protocol",
             ),
             Self::Busy => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -134,7 +162,7 @@ impl Kind {
 
 /// One problem, to be told to a client.
 #[derive(Clone, Debug)]
-pub struct Problem {
+pub(crate) struct Problem {
     kind: Kind,
     detail: String,
     members: Map<String, Value>,

@@ -77,7 +77,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_burst_of_two_seconds_passes_then_the_rate_holds() {
         let rates = Rates::new(10);
-        let count = || (0..100).take_while(|_| rates.take(&Principal::Admin).is_ok()).count();
+        let count = || {
+            (0..100)
+                .take_while(|_| rates.take(&Principal::Admin).is_ok())
+                .count()
+        };
         assert_eq!(count(), 20);
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(count(), 10);

@@ -25,6 +25,7 @@ use super::item;
 use super::parameters::{self, Query};
 use super::problem::{Kind, Problem};
 use crate::model::Cursor;
+use crate::stop::Stop;
 
 /// Pause after which a quiet stream shows that it lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -81,7 +82,7 @@ fn beginning(headers: &HeaderMap, after: Option<&str>) -> Result<Option<Cursor>,
 struct Follower {
     feed: Feed,
     changes: watch::Receiver<Cursor>,
-    stop: watch::Receiver<bool>,
+    stop: Stop,
     progress: Progress,
     _slot: OwnedSemaphorePermit,
 }
@@ -98,48 +99,61 @@ enum Progress {
 
 impl Follower {
     async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
+        let shown = self.show().await?;
+        Some((Ok(shown), self))
+    }
+
+    /// What the client sees next; `None` ends the stream.
+    async fn show(&mut self) -> Option<Bytes> {
         loop {
             match self.progress {
                 Progress::Begin => {
                     self.progress = Progress::Reading;
-                    return Some((Ok(position(self.feed.position())), self));
+                    return Some(position(self.feed.position()));
                 }
                 Progress::Reading => {
-                    self.changes.mark_unchanged();
-                    let batch = match self.feed.next(usize::MAX).await {
-                        Ok(batch) => batch,
-                        Err(error) => {
-                            tracing::error!(%error, "an event stream ends, the store failed");
-                            return None;
-                        }
-                    };
-                    if batch.at_end {
-                        self.progress = Progress::Waiting;
-                    }
-                    if !batch.messages.is_empty() {
-                        let mut events = Vec::new();
-                        for uplink in &batch.messages {
-                            let mut object = Vec::new();
-                            item::write(&mut object, uplink);
-                            write_event(&mut events, uplink.cursor, &object);
-                        }
-                        return Some((Ok(events.into()), self));
+                    let events = self.read().await?;
+                    if !events.is_empty() {
+                        return Some(events);
                     }
                 }
                 Progress::Waiting => {
                     tokio::select! {
-                        _ = self.stop.wait_for(|stop| *stop) => return None,
+                        () = self.stop.requested() => return None,
                         changed = self.changes.changed() => {
                             changed.ok()?;
                             self.progress = Progress::Reading;
                         }
                         () = tokio::time::sleep(KEEP_ALIVE) => {
-                            return Some((Ok(position(self.feed.position())), self));
+                            return Some(position(self.feed.position()));
                         }
                     }
                 }
             }
         }
+    }
+
+    /// The events of one batch, none when everything was shown.
+    async fn read(&mut self) -> Option<Bytes> {
+        self.changes.mark_unchanged();
+        let batch = match self.feed.next(usize::MAX).await {
+            Ok(batch) => batch,
+            Err(error) => {
+                tracing::error!(%error, "an event stream ends, the store failed");
+                return None;
+            }
+        };
+        if batch.at_end {
+            self.progress = Progress::Waiting;
+        }
+        let mut events = Vec::new();
+        let mut object = Vec::new();
+        for uplink in &batch.messages {
+            object.clear();
+            item::write(&mut object, uplink);
+            write_event(&mut events, uplink.cursor, &object);
+        }
+        Some(events.into())
     }
 }
 

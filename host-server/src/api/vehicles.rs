@@ -55,7 +55,10 @@ pub(crate) async fn list(
     let mut rest = known.filter(|vehicle| after.is_none_or(|after| vehicle.vin > after));
     let vehicles: Vec<_> = rest.by_ref().take(limit).map(shown).collect();
     let more = rest.next().is_some();
-    let next = vehicles.last().filter(|_| more).map(|last| last.vin.clone());
+    let next = vehicles
+        .last()
+        .filter(|_| more)
+        .map(|last| last.vin.clone());
     Ok(Json(Listed { vehicles, next }))
 }
 
@@ -75,7 +78,10 @@ pub(crate) async fn one(
     Ok(Json(shown(vehicle)))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is mapped over owned vehicles")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is mapped over owned vehicles"
+)]
 fn shown(vehicle: Vehicle) -> Shown {
     Shown {
         vin: vehicle.vin.to_string(),

@@ -67,15 +67,22 @@ pub(crate) async fn create(
     let location = format!("/api/v1/webhooks/{}", webhook.id);
     let headers = [(LOCATION, location), (CACHE_CONTROL, "no-store".to_owned())];
     let secret = Some(webhook.secret.clone());
-    let shown = Shown { secret, ..shown(webhook) };
+    let shown = Shown {
+        secret,
+        ..shown(webhook)
+    };
     Ok((StatusCode::CREATED, headers, Json(shown)))
 }
 
 /// Lists the principal's webhooks, without secrets.
 pub(crate) async fn list(caller: Caller, State(api): State<Api>) -> Result<Json<Listed>, Problem> {
     let all = api.hub().webhooks().await?.into_iter();
-    let webhooks = all.filter(|webhook| caller.sees(webhook.uid.as_ref())).map(shown);
-    Ok(Json(Listed { webhooks: webhooks.collect() }))
+    let webhooks = all
+        .filter(|webhook| caller.sees(webhook.uid.as_ref()))
+        .map(shown);
+    Ok(Json(Listed {
+        webhooks: webhooks.collect(),
+    }))
 }
 
 /// Shows one webhook, without its secret.
@@ -84,7 +91,9 @@ pub(crate) async fn one(
     State(api): State<Api>,
     PathPart(id): PathPart,
 ) -> Result<Json<Shown>, Problem> {
-    find(&caller, &api, &id).await.map(|webhook| Json(shown(webhook)))
+    find(&caller, &api, &id)
+        .await
+        .map(|webhook| Json(shown(webhook)))
 }
 
 /// Removes a webhook.
@@ -104,7 +113,8 @@ pub(crate) async fn remove(
 async fn find(caller: &Caller, api: &Api, id: &str) -> Result<Webhook, Problem> {
     let mut all = api.hub().webhooks().await?.into_iter();
     // To a partner, somebody else's webhook looks like none at all.
-    all.find(|webhook| webhook.id == id && caller.sees(webhook.uid.as_ref())).ok_or_else(unknown)
+    all.find(|webhook| webhook.id == id && caller.sees(webhook.uid.as_ref()))
+        .ok_or_else(unknown)
 }
 
 fn unknown() -> Problem {
@@ -127,7 +137,7 @@ impl From<WebhookError> for Problem {
         let detail = error.to_string();
         match error {
             WebhookError::Url { .. } | WebhookError::Secret => Self::new(Kind::BadBody, detail),
-            WebhookError::TooMany { max } => Self::new(Kind::Conflict, detail).with("max", max),
+            WebhookError::TooMany { max } => Self::new(Kind::TooMany, detail).with("max", max),
             WebhookError::Store(error) => error.into(),
         }
     }

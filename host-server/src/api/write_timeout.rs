@@ -108,7 +108,10 @@ mod tests {
     async fn a_peer_that_reads_nothing_fails_the_write_at_the_deadline() {
         let (near, _far) = duplex(4);
         let began = Instant::now();
-        let error = WriteTimeout::new(near, TIME).write_all(b"more than four").await.unwrap_err();
+        let error = WriteTimeout::new(near, TIME)
+            .write_all(b"more than four")
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(began.elapsed() >= TIME);
     }
@@ -120,7 +123,7 @@ mod tests {
             let mut got = Vec::new();
             while let Ok(byte) = far.read_u8().await {
                 got.push(byte);
-                tokio::time::sleep(TIME - Duration::from_secs(1)).await;
+                sleep(TIME - Duration::from_secs(1)).await;
             }
             got
         });

@@ -205,7 +205,7 @@ fn limits(options: &ServeOptions) -> Result<HttpLimits, ConfigError> {
 fn broker(options: ServeOptions) -> Result<BrokerChoice, ConfigError> {
     match options.broker.clone() {
         Some(url) => external(url, options).map(BrokerChoice::External),
-        None => embedded(options),
+        None => embedded(&options),
     }
 }
 
@@ -232,7 +232,7 @@ fn external(url: String, options: ServeOptions) -> Result<ExternalBroker, Config
     })
 }
 
-fn embedded(options: ServeOptions) -> Result<BrokerChoice, ConfigError> {
+fn embedded(options: &ServeOptions) -> Result<BrokerChoice, ConfigError> {
     let beside = "without --broker";
     refuse(options.broker_ca.is_some(), "broker-ca", beside)?;
     refuse(options.broker_cert.is_some(), "broker-cert", beside)?;
