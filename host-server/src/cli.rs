@@ -88,6 +88,9 @@ pub struct EnrollTo {
     /// The folder to write to; made if it is not there.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// Replace credentials that are there already; those of a partner stop working.
+    #[arg(long)]
+    pub replace: bool,
     /// The server's data folder, with its certificate authority. [default: vinbus-data]
     #[arg(long, value_name = "DIR", env = "VINBUS_DATA_DIR")]
     pub data_dir: Option<PathBuf>,

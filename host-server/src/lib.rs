@@ -18,4 +18,10 @@ pub mod config;
 
 pub mod cli;
 
+pub mod commands;
+
+pub mod logging;
+
 pub mod stop;
+
+mod place;

@@ -22,6 +22,7 @@ use super::parameters::{self, PathPart, Query};
 use super::problem::{Kind, Problem};
 use crate::hub::SubmitError;
 use crate::model::{MessageId, NewDownlink, Step, Trace};
+use crate::place::Place;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -84,7 +85,7 @@ fn refuse_envelope(body: &[u8], error: EnvelopeError) -> Problem {
     if matches!(error.reason, EnvelopeReason::TooLarge { .. }) {
         return Problem::too_large(body.len(), limits::PAYLOAD_BYTES_MAX);
     }
-    let (line, column) = place(body, error.offset);
+    let Place { line, column } = Place::of(body, error.offset);
     Problem::new(
         Kind::BadEnvelope,
         format!(
@@ -95,21 +96,6 @@ fn refuse_envelope(body: &[u8], error: EnvelopeError) -> Problem {
     .with("offset", error.offset)
     .with("line", line)
     .with("column", column)
-}
-
-/// The line and the column in characters of a byte, both from 1.
-fn place(text: &[u8], offset: usize) -> (usize, usize) {
-    let before = &text[..offset.min(text.len())];
-    let start = before
-        .iter()
-        .rposition(|&byte| byte == b'\n')
-        .map_or(0, |newline| newline + 1);
-    let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
-    let is_first_byte = |byte: &&u8| **byte & 0b1100_0000 != 0b1000_0000;
-    (
-        line,
-        before[start..].iter().filter(is_first_byte).count() + 1,
-    )
 }
 
 impl From<SubmitError> for Problem {
@@ -199,20 +185,5 @@ fn name(step: Step) -> &'static str {
         Step::Held => "held",
         Step::Sent => "sent",
         Step::Rejected => "rejected",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_counts_lines_and_characters_from_one() {
-        let text = "{\n  \"é\": x".as_bytes();
-        assert_eq!(place(text, 0), (1, 1));
-        assert_eq!(place(text, 1), (1, 2));
-        assert_eq!(place(text, 2), (2, 1));
-        assert_eq!(place(text, text.len() - 1), (2, 8));
-        assert_eq!(place(text, 999), (2, 9));
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::options::ServeOptions;
+use crate::place::Place;
 
 /// Why a configuration file says nothing usable.
 #[derive(Debug, thiserror::Error)]
@@ -45,12 +46,9 @@ pub(super) fn read(path: &Path) -> Result<ServeOptions, FileError> {
 }
 
 fn wrong(path: &Path, text: &str, error: &toml::de::Error) -> FileError {
-    let offset = error.span().map_or(0, |span| span.start).min(text.len());
-    let before = &text[..offset];
-    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let line_text = text[start..].lines().next().unwrap_or_default();
-    let line = before.matches('\n').count() + 1;
-    let column = text[start..offset].chars().count() + 1;
+    let offset = error.span().map_or(0, |span| span.start);
+    let Place { line, column } = Place::of(text.as_bytes(), offset);
+    let line_text = text.lines().nth(line - 1).unwrap_or_default();
     let margin = " ".repeat(line.to_string().len());
     FileError::Wrong {
         path: path.to_owned(),
