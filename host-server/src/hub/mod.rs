@@ -194,11 +194,12 @@ impl Hub {
         Err(SubmitError::Stopping)
     }
 
-    /// Uplink messages after `cursor`, oldest first, of one partner or all, of one vehicle or all.
+    /// Uplink messages after `cursor`, oldest first, of one partner or all, of one vehicle or all:
+    /// at most `limit`, fewer when they are large, none only when there is none.
     ///
-    /// To follow the log: read [`Hub::uplink_changes`] first, then call this. When fewer than
-    /// `limit` messages come back, everything up to the position read before was seen, so continue
-    /// from the greater of it and the last message's cursor; then wait for the next change.
+    /// To follow the log: read the position of [`Hub::uplink_changes`], then call this and continue
+    /// from the last message's cursor. When none comes back, continue from the position read before
+    /// and wait for it to change; so nothing is missed and nothing is searched twice.
     ///
     /// # Errors
     /// A [`StoreError`] of the read.

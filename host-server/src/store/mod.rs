@@ -6,6 +6,8 @@
 
 pub mod lock;
 
+mod message_id;
+
 pub mod sqlite;
 
 use std::time::SystemTime;
@@ -61,17 +63,13 @@ pub trait Store: Send + Sync + 'static {
     /// nothing.
     fn note(&self, id: &MessageId, step: Step, now: SystemTime) -> Pending<()>;
 
-    /// Downlink messages neither [`Step::Sent`] nor [`Step::Rejected`], oldest first, after
-    /// `sequence`, for one vehicle or all.
+    /// A vehicle's downlink messages that are neither [`Step::Sent`] nor [`Step::Rejected`], oldest
+    /// first, after a sequence: at most `limit`, fewer when they are large, none only when there is
+    /// none.
     ///
     /// # Errors
     /// A [`StoreError`] of the read.
-    fn unsent(
-        &self,
-        vin: Option<&Vin>,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<Downlink>, StoreError>;
+    fn unsent(&self, vin: &Vin, after: u64, limit: usize) -> Result<Vec<Downlink>, StoreError>;
 
     /// How many unsent messages each vehicle has; vehicles without any are left out.
     ///
@@ -79,7 +77,8 @@ pub trait Store: Send + Sync + 'static {
     /// A [`StoreError`] of the read.
     fn backlog(&self) -> Result<Vec<Backlog>, StoreError>;
 
-    /// Uplink messages after `cursor`, oldest first, of one partner or all, of one vehicle or all.
+    /// Uplink messages after `cursor`, oldest first, of one partner or all, of one vehicle or all:
+    /// at most `limit`, fewer when they are large, none only when there is none.
     ///
     /// # Errors
     /// A [`StoreError`] of the read.
