@@ -1,8 +1,9 @@
 //! The command line: what `host-server` understands, and its help.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::ServeOptions;
 
@@ -163,11 +164,33 @@ pub struct ListenArgs {
     pub access: Access,
 }
 
+/// Those of `names` that look like our environment variables and are not: misspelt ones.
+pub fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut known = HashSet::new();
+    collect_variables(&Cli::command(), &mut known);
+    names
+        .filter(|name| name.starts_with("VINBUS_") && !known.contains(name.as_str()))
+        .collect()
+}
+
+fn collect_variables(command: &clap::Command, known: &mut HashSet<String>) {
+    let variables = command.get_arguments().filter_map(clap::Arg::get_env);
+    known.extend(variables.map(|name| name.to_string_lossy().into_owned()));
+    for subcommand in command.get_subcommands() {
+        collect_variables(subcommand, known);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
+
+    #[test]
+    fn a_misspelt_variable_is_found() {
+        let set = ["VINBUS_HTPP", "VINBUS_HTTP", "VINBUS_TOKEN", "PATH"];
+        let unknown = unknown_variables(set.into_iter().map(str::to_owned));
+        assert_eq!(unknown, ["VINBUS_HTPP"]);
+    }
 
     #[test]
     fn the_command_line_is_well_formed() {

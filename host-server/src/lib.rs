@@ -24,4 +24,6 @@ pub mod logging;
 
 pub mod stop;
 
+pub mod serve;
+
 mod place;

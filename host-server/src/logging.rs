@@ -10,6 +10,9 @@ use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::config::LogFormat;
 
+/// The broker library logs what peers send, without bound.
+const LIBRARY_OFF: &str = "mqtt5=off";
+
 /// Why logging did not start.
 #[derive(Debug, thiserror::Error)]
 #[error("--log {filter:?} is no filter: {reason}; try `info` or `warn,vinbus_host_server=debug`")]
@@ -23,12 +26,12 @@ pub struct LogFilterError {
 /// # Errors
 /// A [`LogFilterError`] for a filter that is none.
 pub fn start(format: LogFormat, filter: &str) -> Result<(), LogFilterError> {
-    let parsed = EnvFilter::builder()
-        .parse(filter)
-        .map_err(|reason| LogFilterError {
-            filter: filter.to_owned(),
-            reason,
-        })?;
+    let wrong = |reason| LogFilterError {
+        filter: filter.to_owned(),
+        reason,
+    };
+    let parsed = EnvFilter::builder().parse(filter).map_err(wrong)?;
+    let parsed = parsed.add_directive(LIBRARY_OFF.parse().map_err(wrong)?);
     let lines = tracing_subscriber::fmt()
         .with_env_filter(parsed)
         .with_span_events(FmtSpan::NONE)

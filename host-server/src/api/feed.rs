@@ -11,7 +11,8 @@ use crate::store::StoreError;
 /// Payload bytes after which a batch ends; one message alone may be larger.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// Messages of one read from the store.
+/// Messages of one read from the store, at least and at most.
+const READ_MESSAGES_MIN: usize = 2;
 const READ_MESSAGES_MAX: usize = 128;
 
 /// A place in the log, and whose messages are read from there.
@@ -39,7 +40,7 @@ impl Feed {
             uid,
             vin,
             position,
-            read_messages: 8,
+            read_messages: READ_MESSAGES_MAX,
         }
     }
 
@@ -59,26 +60,17 @@ impl Feed {
             .hub
             .uplink_after(self.position, self.uid.clone(), self.vin, limit)
             .await?;
-        let read = messages.len();
         messages.truncate(fitting(&messages));
-        // What did not fit is read again: so this read doubles while all fits, and shrinks to
-        // about what fits where messages are large.
-        self.read_messages =
-            (2 * messages.len())
-                .clamp(8, READ_MESSAGES_MAX)
-                .min(if messages.len() < read {
-                    2 * messages.len()
-                } else {
-                    READ_MESSAGES_MAX
-                });
-        let at_end = read < limit && messages.len() == read;
-        if let Some(last) = messages.last() {
-            self.position = last.cursor;
-        }
-        if at_end {
-            self.position = self.position.max(end);
-        }
-        Ok(Batch { messages, at_end })
+        // What does not fit is read again, so that a read asks for about twice what fitted.
+        self.read_messages = (2 * messages.len()).clamp(READ_MESSAGES_MIN, READ_MESSAGES_MAX);
+        self.position = messages
+            .last()
+            .map_or(end, |last| last.cursor)
+            .max(self.position);
+        Ok(Batch {
+            at_end: messages.is_empty() || self.position >= end,
+            messages,
+        })
     }
 }
 

@@ -6,17 +6,18 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::extract::{Extension, State};
 use axum::http::HeaderValue;
-use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
+use axum::http::header::{SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use axum::response::Response;
+use futures_util::future::BoxFuture;
 
 use super::Api;
 use super::connections::Peer;
 use super::problem::{Kind, Problem};
 
-/// Takes over a WebSocket and speaks MQTT on it. Must not block.
+/// Speaks MQTT on WebSockets: the embedded broker.
 pub trait MqttOverWebSocket: Send + Sync + 'static {
     /// Serves one client until it is gone; `peer` is its address.
-    fn accept(&self, socket: WebSocket, peer: SocketAddr);
+    fn serve(&self, socket: WebSocket, peer: SocketAddr) -> BoxFuture<'_, ()>;
 }
 
 /// Largest WebSocket message, in bytes. One byte of payload too many must reach the broker to be
@@ -40,12 +41,9 @@ pub(crate) async fn upgrade(
             Kind::UpgradeRequired,
             format!("this path speaks MQTT over WebSocket only: {rejection}"),
         )
-        .header(
-            axum::http::header::UPGRADE,
-            HeaderValue::from_static("websocket"),
-        )
+        .header(UPGRADE, HeaderValue::from_static("websocket"))
     })?;
-    let upgrade = upgrade.protocols(["mqtt", "mqttv3.1"]);
+    let upgrade = upgrade.protocols(["mqtt"]);
     if upgrade.selected_protocol().is_none() {
         return Err(Problem::new(
             Kind::BadQuery,
@@ -55,5 +53,5 @@ pub(crate) async fn upgrade(
     Ok(upgrade
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX)
-        .on_upgrade(move |socket| async move { broker.accept(socket, peer) }))
+        .on_upgrade(move |socket| async move { broker.serve(socket, peer).await }))
 }

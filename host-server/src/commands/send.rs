@@ -111,7 +111,10 @@ pub async fn run(args: SendArgs) -> Result<(), SendError> {
         .header("content-type", "application/json")
         .body(body);
     let answer = server.send(request).await?;
-    let accepted: Accepted = answer.json().await.map_err(|error| server.strange(&error))?;
+    let accepted: Accepted = answer
+        .json()
+        .await
+        .map_err(|error| server.strange(&error))?;
     writeln!(io::stdout(), "{}", accepted.id).map_err(SendError::Output)
 }
 
