@@ -1,4 +1,4 @@
-//! Uplink messages that wait while the link is down, bounded by number and by bytes (SPEC 4.5).
+//! Uplink messages that wait while the link is down, bounded by number and by bytes.
 //!
 //! When it is full, a stated [`DropPolicy`] decides: the oldest waiting message is dropped, or the
 //! new one is refused. Both are counted, and the caller is told either way.
@@ -118,19 +118,12 @@ pub struct UplinkQueue<S, const N: usize> {
 impl<S: AsRef<[u8]> + AsMut<[u8]>, const N: usize> UplinkQueue<S, N> {
     /// An empty queue; [`storage_bytes_for`] says how much storage never runs short.
     #[must_use]
-    pub const fn new(storage: S, policy: DropPolicy) -> Self {
+    pub fn new(storage: S, policy: DropPolicy) -> Self {
         const { assert!(N > 0, "a queue of no messages cannot work") };
         Self {
             ring: RecordRing::new(storage),
             policy,
-            counters: UplinkCounters {
-                queued: 0,
-                sent: 0,
-                dropped_by_count: 0,
-                dropped_by_bytes: 0,
-                refused_full: 0,
-                refused_too_large: 0,
-            },
+            counters: UplinkCounters::default(),
         }
     }
 

@@ -37,5 +37,6 @@ pub(crate) async fn ready(State(api): State<Api>) -> impl IntoResponse {
 /// Answers the figures as Prometheus text.
 pub(crate) async fn metrics(State(api): State<Api>) -> impl IntoResponse {
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
-    ([(CONTENT_TYPE, content_type)], api.metrics().render())
+    let page = api.metrics().render() + &api.broker_figures();
+    ([(CONTENT_TYPE, content_type)], page)
 }

@@ -58,6 +58,8 @@ pub struct Foundation {
     pub credentials: Arc<Credentials>,
     /// The figures to show.
     pub metrics: Metrics,
+    /// More figures, as Prometheus text: the broker's.
+    pub broker_figures: Arc<dyn Fn() -> String + Send + Sync>,
     /// The UID that the administrator sends as by default.
     pub partner: Uid,
     /// The bounds.
@@ -93,6 +95,10 @@ impl Api {
 
     fn credentials(&self) -> &Credentials {
         &self.0.foundation.credentials
+    }
+
+    fn broker_figures(&self) -> String {
+        (self.0.foundation.broker_figures)()
     }
 
     fn metrics(&self) -> &Metrics {

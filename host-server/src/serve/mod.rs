@@ -88,7 +88,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let http = bind("http", config.http).await?;
     let metrics = Metrics::new();
     let hub = hub(data_dir, &config, &metrics)?;
-    let broker = RunningBroker::start(&config, &identities, &hub, &metrics).await?;
+    let broker = RunningBroker::start(&config, &identities, &hub).await?;
 
     let addresses = Addresses {
         http: http.local_addr().unwrap_or(config.http),
@@ -103,6 +103,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         partner: config.partner.clone(),
         limits: config.limits,
         mqtt: broker.over_websocket(),
+        broker_figures: broker.figures(),
         stop: stop.clone(),
     });
     let rest = tokio::spawn(connections::serve(http, router, config.limits, stop));
