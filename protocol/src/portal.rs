@@ -13,8 +13,11 @@
 pub mod lifecycle;
 pub mod verdict;
 
+mod app;
+
 use heapless::Vec;
 
+use self::app::{App, app_mut, slot_of, slots, slots_mut};
 pub use self::lifecycle::{AppEvent, AppState};
 pub use self::verdict::{
     AppEventError, Disposition, InstallError, Output, PopupAnswer, PortalCounters, Refusal,
@@ -22,7 +25,6 @@ pub use self::verdict::{
 use crate::app_slot::AppSlot;
 use crate::envelope::{AppMessage, Downlink, DownlinkBody, Popup, PopupAction};
 use crate::id::{AppId, Uid};
-use crate::limits::{APP_LOADED_TIMEOUT_MS, PAYLOAD_BYTES_MAX};
 use crate::pending::{PendingRing, Pushed};
 use crate::popup::{PopupQueue, PopupRefusal, PopupStep};
 use crate::record_ring::{Record, TooLarge};
@@ -49,9 +51,9 @@ use crate::record_ring::{Record, TooLarge};
 /// | shown | loading, 10 s anew | – | – | hidden | stopped | – |
 ///
 /// An app that is shown while another has the screen hides that one, which is told. An app is in
-/// the foreground while it is *shown* and the NAC module is active. Popups are shown over any
-/// module, whatever the apps and the NAC module do; [`crate::popup`] has their table. Pending
-/// messages survive every event.
+/// the foreground while it is *shown* and the NAC module is active. It then gets new messages at
+/// once, even before it has asked for its pending ones, which survive every event. Popups are shown
+/// over any module, whatever the apps and the NAC module do; [`crate::popup`] has their table.
 ///
 /// ```
 /// use vinbus_protocol::id::{AppId, Uid};
@@ -82,19 +84,6 @@ pub struct Portal<S, const APPS: usize> {
     /// The latest time given; nothing has been given yet while `None`.
     now_ms: Option<u64>,
     counters: PortalCounters,
-}
-
-#[derive(Debug)]
-struct App<S> {
-    id: AppId,
-    uid: Uid,
-    pending: PendingRing<S>,
-    state: AppState,
-    /// Time left to load, while it is loading.
-    loading_left_ms: u64,
-    tell_closed: bool,
-    tell_hidden: bool,
-    overflows_untold: u32,
 }
 
 /// An installed app, for a look.
@@ -143,16 +132,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Portal<S, APPS> {
         }
         let slot = AppSlot::new(self.apps.len() as u8);
         self.apps
-            .push(App {
-                id: app,
-                uid,
-                pending: PendingRing::new(pending_storage),
-                state: AppState::Stopped,
-                loading_left_ms: 0,
-                tell_closed: false,
-                tell_hidden: false,
-                overflows_untold: 0,
-            })
+            .push(App::new(app, uid, pending_storage))
             .map_err(|_| InstallError::TableFull { max: APPS })?;
         Ok(slot)
     }
@@ -385,7 +365,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Portal<S, APPS> {
             Ok(()) => Ok(Disposition::PopupQueued { slot }),
             Err(PopupRefusal::TooLarge(error)) => Err(error.of(slot)),
             Err(PopupRefusal::QueueFull | PopupRefusal::BufferFull) => {
-                app.overflows_untold = app.overflows_untold.saturating_add(1);
+                app.popup_refused();
                 Err(Refusal::PopupOverflow { slot, waiting })
             }
         }
@@ -399,10 +379,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Portal<S, APPS> {
     fn hide_others(&mut self, shown: AppSlot) {
         let others = slots_mut(&mut self.apps).filter(|(slot, _)| *slot != shown);
         for (_, app) in others.filter(|(_, app)| app.state.has_screen()) {
-            if let Some(state) = app.state.after(AppEvent::Hidden) {
-                app.enter(state, AppEvent::Hidden);
-                app.tell_hidden = true;
-            }
+            app.lose_screen();
         }
     }
 
@@ -451,95 +428,11 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Portal<S, APPS> {
     }
 }
 
-impl<S: AsRef<[u8]> + AsMut<[u8]>> App<S> {
-    fn in_foreground(&self, nac_active: bool) -> bool {
-        nac_active && self.state == AppState::Shown
-    }
-
-    fn enter(&mut self, state: AppState, event: AppEvent) {
-        self.state = state;
-        match event {
-            AppEvent::Launched => {
-                self.loading_left_ms = APP_LOADED_TIMEOUT_MS;
-                self.tell_closed = false;
-                self.tell_hidden = false;
-            }
-            AppEvent::Shown | AppEvent::Unloaded => self.tell_hidden = false,
-            AppEvent::Loaded | AppEvent::Hidden => {}
-        }
-    }
-
-    /// Returns whether the app has to be closed because its time to load is over.
-    fn handle_elapsed(&mut self, elapsed_ms: u64) -> bool {
-        if !self.state.is_loading() {
-            return false;
-        }
-        self.loading_left_ms = self.loading_left_ms.saturating_sub(elapsed_ms);
-        let late = self.loading_left_ms == 0;
-        if late {
-            self.state = AppState::Stopped;
-            self.tell_closed = true;
-            self.tell_hidden = false;
-        }
-        late
-    }
-
-    fn poll(&mut self, slot: AppSlot) -> Option<Output<'static>> {
-        if core::mem::take(&mut self.tell_closed) {
-            return Some(Output::CloseApp { slot });
-        }
-        if core::mem::take(&mut self.tell_hidden) {
-            return Some(Output::HideApp { slot });
-        }
-        if self.overflow_is_due() {
-            let refused = core::mem::take(&mut self.overflows_untold);
-            return Some(Output::PopupOverflow { slot, refused });
-        }
-        None
-    }
-
-    fn next_output_in_ms(&self) -> Option<u64> {
-        if self.tell_closed || self.tell_hidden || self.overflow_is_due() {
-            return Some(0);
-        }
-        self.state.is_loading().then_some(self.loading_left_ms)
-    }
-
-    fn overflow_is_due(&self) -> bool {
-        self.overflows_untold > 0 && self.state.is_loaded()
-    }
-
-    fn keep(&mut self, message: &AppMessage<'_>) -> Result<Pushed, TooLarge> {
-        let len = encodable_len(message)?;
-        self.pending.push_with(len, |bytes| {
-            let encoded = message.encode(bytes);
-            debug_assert!(encoded.is_ok(), "its length was checked");
-        })
-    }
-
-    fn can_keep(&self, message: &AppMessage<'_>) -> Result<(), TooLarge> {
-        let len = encodable_len(message)?;
-        let max = self.pending.record_bytes_max();
-        if len > max {
-            return Err(TooLarge { len, max });
-        }
-        Ok(())
-    }
-}
-
 impl TooLarge {
     fn of(self, slot: AppSlot) -> Refusal {
         let Self { len, max } = self;
         Refusal::TooLarge { slot, len, max }
     }
-}
-
-fn encodable_len(message: &AppMessage<'_>) -> Result<usize, TooLarge> {
-    let (len, max) = (message.encoded_len(), PAYLOAD_BYTES_MAX);
-    if len > max {
-        return Err(TooLarge { len, max });
-    }
-    Ok(len)
 }
 
 /// The outcome of a popup that takes the most bytes.
@@ -560,22 +453,4 @@ fn parse_popup<'p, S>(apps: &[App<S>], payload: &'p [u8]) -> Option<(AppSlot, Po
         DownlinkBody::Popup(popup) => Some((slot, popup)),
         DownlinkBody::Data(_) => None,
     }
-}
-
-fn slots<S>(apps: &[App<S>]) -> impl Iterator<Item = (AppSlot, &App<S>)> {
-    (0..=u8::MAX).map(AppSlot::new).zip(apps)
-}
-
-fn slots_mut<S>(apps: &mut [App<S>]) -> impl Iterator<Item = (AppSlot, &mut App<S>)> {
-    (0..=u8::MAX).map(AppSlot::new).zip(apps)
-}
-
-fn slot_of<S>(apps: &[App<S>], id: &AppId) -> Option<AppSlot> {
-    slots(apps)
-        .find(|(_, app)| app.id == *id)
-        .map(|(slot, _)| slot)
-}
-
-fn app_mut<S>(apps: &mut [App<S>], slot: AppSlot) -> Option<&mut App<S>> {
-    apps.get_mut(usize::from(slot.index()))
 }

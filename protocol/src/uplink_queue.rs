@@ -7,6 +7,8 @@
 //! push in between may drop the message that is being sent; the number makes sure that `confirm`
 //! never removes another in its place.
 
+use core::fmt;
+
 use crate::app_slot::AppSlot;
 use crate::limits::{PAYLOAD_BYTES_MAX, SUBTOPIC_BYTES_MAX};
 use crate::record_ring::{self, Evicted, RecordRing, copy};
@@ -56,8 +58,8 @@ pub enum UplinkRefusal {
     },
 }
 
-impl core::fmt::Display for UplinkRefusal {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl fmt::Display for UplinkRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full { waiting } => write!(
                 f,
@@ -94,8 +96,8 @@ pub struct UplinkCounters {
     pub refused_too_large: u64,
 }
 
-/// A message that waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A message that waits. `Debug` tells the length of its payload only.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct WaitingUplink<'a> {
     /// Its number, for [`UplinkQueue::confirm`].
     pub number: u64,
@@ -105,6 +107,17 @@ pub struct WaitingUplink<'a> {
     pub subtopic: Option<&'a str>,
     /// The encoded uplink envelope.
     pub payload: &'a [u8],
+}
+
+impl fmt::Debug for WaitingUplink<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitingUplink")
+            .field("number", &self.number)
+            .field("slot", &self.slot)
+            .field("subtopic", &self.subtopic)
+            .field("payload_bytes", &self.payload.len())
+            .finish()
+    }
 }
 
 /// At most `N` waiting messages over a buffer of fixed size.
