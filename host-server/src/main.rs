@@ -84,7 +84,10 @@ async fn serve(options: ServeOptions) -> Result<(), Failure> {
     logging::start(config.log_format, &config.log_filter).map_err(Failure::usage)?;
     let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     for name in cli::unknown_variables(set) {
-        tracing::warn!(name, "this environment variable is none of ours, and has no effect");
+        tracing::warn!(
+            name,
+            "this environment variable is none of ours, and has no effect"
+        );
     }
     serve::run(config).await.map_err(Failure::failed)
 }

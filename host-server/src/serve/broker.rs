@@ -9,9 +9,7 @@ use futures_util::future::BoxFuture;
 
 use super::ServeError;
 use crate::api::MqttOverWebSocket;
-use crate::broker::embedded::{
-    BrokerCounters, EmbeddedBroker, Settings, StartError, TlsSettings,
-};
+use crate::broker::embedded::{BrokerCounters, EmbeddedBroker, Settings, StartError, TlsSettings};
 use crate::config::{BrokerChoice, Config};
 use crate::hub::Hub;
 use crate::identity::Identities;
@@ -110,7 +108,11 @@ fn refused(error: StartError, mqtt: Option<SocketAddr>) -> ServeError {
         StartError::Bind {
             address, source, ..
         } => ServeError::Bind {
-            option: if Some(address) == mqtt { "mqtt" } else { "mqtts" },
+            option: if Some(address) == mqtt {
+                "mqtt"
+            } else {
+                "mqtts"
+            },
             address,
             source,
         },

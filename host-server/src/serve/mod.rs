@@ -41,7 +41,10 @@ pub enum ServeError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// A port cannot be listened on.
-    #[error("cannot listen on {address} (--{option}): {source}; {}", advice(source))]
+    #[error(
+        "cannot listen on {address} (--{option}): {source}; {}",
+        advice(source)
+    )]
     Bind {
         /// The option that says where.
         option: &'static str,
