@@ -20,7 +20,7 @@ async fn a_bad_body_is_refused_with_reason_offset_line_and_column() {
         (b"{\"idApp\":\"a\",\"content\":1", 24, 1, 25),
         (b"{\"idApp\":\"a\",\"content\":\"\xff\"}", 24, 1, 25),
         (b"{\"idApp\":\"\xc3\xa9\",\"content\":+}", 24, 1, 24),
-        (deep.as_bytes(), 170, 1, 171),
+        (deep.as_bytes(), 171, 1, 172),
     ];
     for &(body, offset, line, column) in cases {
         let shown = String::from_utf8_lossy(body).into_owned();
