@@ -6,7 +6,6 @@
 
 mod addresses;
 mod broker;
-mod signals;
 mod welcome;
 
 pub use addresses::ADDRESSES_FILE;
@@ -21,13 +20,13 @@ use vinbus_transport_std::OptionsError;
 
 use self::addresses::{Addresses, AddressesFile};
 use self::broker::RunningBroker;
-use self::signals::Signals;
 use crate::api::{self, Foundation, connections};
 use crate::broker::embedded::StartError;
 use crate::config::{BrokerChoice, Config};
 use crate::hub::{self, Hub, PresenceSource};
 use crate::identity::{Identities, IdentityError};
 use crate::metrics::Metrics;
+use crate::signals::Signals;
 use crate::stop::StopSource;
 use crate::store::StoreError;
 use crate::store::lock::{DataDir, DataDirError};
