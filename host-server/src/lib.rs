@@ -13,3 +13,21 @@ pub mod hub;
 pub mod webhook;
 
 pub mod metrics;
+
+pub mod api;
+
+pub mod config;
+
+pub mod cli;
+
+pub mod commands;
+
+pub mod logging;
+
+pub mod signals;
+
+pub mod stop;
+
+pub mod serve;
+
+mod place;
