@@ -10,3 +10,7 @@ pub mod limits;
 pub mod id;
 
 pub mod topic;
+
+mod json;
+
+pub mod envelope;
