@@ -14,3 +14,11 @@ pub mod topic;
 mod json;
 
 pub mod envelope;
+
+pub mod record_ring;
+
+pub mod app_slot;
+pub mod pending;
+pub mod uplink_queue;
+
+pub mod backoff;

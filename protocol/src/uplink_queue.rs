@@ -1,0 +1,247 @@
+//! Uplink messages that wait while the link is down, bounded by number and by bytes (SPEC 4.5).
+//!
+//! When it is full, a stated [`DropPolicy`] decides: the oldest waiting message is dropped, or the
+//! new one is refused. Both are counted, and the caller is told either way.
+//!
+//! To send: take [`UplinkQueue::front`], publish it, then [`UplinkQueue::confirm`] its number. A
+//! push in between may drop the message that is being sent; the number makes sure that `confirm`
+//! never removes another in its place.
+
+use crate::app_slot::AppSlot;
+use crate::limits::{PAYLOAD_BYTES_MAX, SUBTOPIC_BYTES_MAX};
+use crate::record_ring::{self, Evicted, RecordRing, copy};
+
+/// App slot and length of the subtopic, one byte each.
+const TAG_BYTES: usize = 2;
+
+const _: () = assert!(SUBTOPIC_BYTES_MAX <= u8::MAX as usize);
+
+/// Bytes of storage in which `messages` messages always fit whose payloads have up to
+/// `payload_bytes_max` bytes each, subtopics included.
+#[must_use]
+pub const fn storage_bytes_for(messages: usize, payload_bytes_max: usize) -> usize {
+    let tags = TAG_BYTES + SUBTOPIC_BYTES_MAX;
+    record_ring::storage_bytes_for(messages, payload_bytes_max.saturating_add(tags))
+}
+
+/// What a full queue does with one more message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DropPolicy {
+    /// Drops the oldest waiting messages: the host sees the latest state.
+    #[default]
+    Oldest,
+    /// Refuses the new message: the host sees the beginning of what happened.
+    Newest,
+}
+
+/// Why a message was not queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UplinkRefusal {
+    /// The queue is full and its policy is [`DropPolicy::Newest`].
+    Full {
+        /// Messages that wait.
+        waiting: usize,
+    },
+    /// The payload exceeds [`PAYLOAD_BYTES_MAX`] or what the whole buffer can hold.
+    TooLarge {
+        /// Bytes of the payload.
+        len: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// The subtopic exceeds [`SUBTOPIC_BYTES_MAX`].
+    Subtopic {
+        /// Bytes of the subtopic.
+        len: usize,
+    },
+}
+
+impl core::fmt::Display for UplinkRefusal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Full { waiting } => write!(
+                f,
+                "the link is down and {waiting} messages wait already; try again when it is up"
+            ),
+            Self::TooLarge { len, max } => write!(
+                f,
+                "the message has {len} bytes, at most {max} are allowed; send less"
+            ),
+            Self::Subtopic { len } => write!(
+                f,
+                "the subtopic has {len} bytes, at most {SUBTOPIC_BYTES_MAX} are allowed"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for UplinkRefusal {}
+
+/// What became of the messages. `queued` equals what was dropped, sent and still waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UplinkCounters {
+    /// Messages taken in.
+    pub queued: u64,
+    /// Messages sent.
+    pub sent: u64,
+    /// Waiting messages dropped because the greatest number was reached.
+    pub dropped_by_count: u64,
+    /// Waiting messages dropped because the buffer had too few free bytes.
+    pub dropped_by_bytes: u64,
+    /// New messages refused because the queue was full.
+    pub refused_full: u64,
+    /// New messages refused because they, or their subtopics, are too long.
+    pub refused_too_large: u64,
+}
+
+/// A message that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitingUplink<'a> {
+    /// Its number, for [`UplinkQueue::confirm`].
+    pub number: u64,
+    /// The app that sent it.
+    pub slot: AppSlot,
+    /// Where below the vehicle's topic it goes; `None` for the topic itself.
+    pub subtopic: Option<&'a str>,
+    /// The encoded uplink envelope.
+    pub payload: &'a [u8],
+}
+
+/// At most `N` waiting messages over a buffer of fixed size.
+#[derive(Debug)]
+pub struct UplinkQueue<S, const N: usize> {
+    ring: RecordRing<S>,
+    policy: DropPolicy,
+    counters: UplinkCounters,
+}
+
+impl<S: AsRef<[u8]> + AsMut<[u8]>, const N: usize> UplinkQueue<S, N> {
+    /// An empty queue; [`storage_bytes_for`] says how much storage never runs short.
+    #[must_use]
+    pub const fn new(storage: S, policy: DropPolicy) -> Self {
+        const { assert!(N > 0, "a queue of no messages cannot work") };
+        Self {
+            ring: RecordRing::new(storage),
+            policy,
+            counters: UplinkCounters {
+                queued: 0,
+                sent: 0,
+                dropped_by_count: 0,
+                dropped_by_bytes: 0,
+                refused_full: 0,
+                refused_too_large: 0,
+            },
+        }
+    }
+
+    /// Queues a message and tells which were dropped for it. An empty subtopic counts as none.
+    ///
+    /// # Errors
+    /// [`UplinkRefusal`]; the queue is unchanged then.
+    pub fn push(
+        &mut self,
+        slot: AppSlot,
+        subtopic: Option<&str>,
+        payload: &[u8],
+    ) -> Result<Evicted, UplinkRefusal> {
+        let subtopic = subtopic.unwrap_or_default();
+        let len = self.check_sizes(subtopic, payload).inspect_err(|_| {
+            self.counters.refused_too_large += 1;
+        })?;
+        let evicted = self.make_room(len).inspect_err(|_| {
+            self.counters.refused_full += 1;
+        })?;
+        let tag = [slot.index(), subtopic.len() as u8];
+        let stored = self.ring.push_with(len, |bytes| {
+            let (front, back) = bytes.split_at_mut_checked(TAG_BYTES).unwrap_or_default();
+            copy(front, &tag);
+            let at = subtopic.len();
+            let (front, back) = back.split_at_mut_checked(at).unwrap_or_default();
+            copy(front, subtopic.as_bytes());
+            copy(back, payload);
+        });
+        stored.map_err(|_| self.full())?;
+        self.counters.queued += 1;
+        self.counters.dropped_by_count += u64::from(evicted.by_count);
+        self.counters.dropped_by_bytes += u64::from(evicted.by_bytes);
+        Ok(evicted)
+    }
+
+    /// The oldest waiting message.
+    #[must_use]
+    pub fn front(&self) -> Option<WaitingUplink<'_>> {
+        let record = self.ring.front()?;
+        let (&[slot, subtopic_len], rest) = record.bytes.split_first_chunk::<TAG_BYTES>()?;
+        let (subtopic, payload) = rest.split_at_checked(usize::from(subtopic_len))?;
+        Some(WaitingUplink {
+            number: record.number,
+            slot: AppSlot::new(slot),
+            subtopic: core::str::from_utf8(subtopic)
+                .ok()
+                .filter(|text| !text.is_empty()),
+            payload,
+        })
+    }
+
+    /// Removes the message with this number, and any older one, as sent; returns how many there
+    /// were: 0 when it was dropped meanwhile.
+    pub fn confirm(&mut self, number: u64) -> usize {
+        let removed = self.ring.pop_through(number);
+        self.counters.sent += removed as u64;
+        removed
+    }
+
+    /// Messages that wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ring.len()
+    }
+
+    /// Whether no message waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ring.is_empty()
+    }
+
+    /// What a full queue does with one more message.
+    #[must_use]
+    pub fn policy(&self) -> DropPolicy {
+        self.policy
+    }
+
+    /// What became of the messages so far.
+    #[must_use]
+    pub fn counters(&self) -> &UplinkCounters {
+        &self.counters
+    }
+
+    /// The length of the record for these parts.
+    fn check_sizes(&self, subtopic: &str, payload: &[u8]) -> Result<usize, UplinkRefusal> {
+        if subtopic.len() > SUBTOPIC_BYTES_MAX {
+            let len = subtopic.len();
+            return Err(UplinkRefusal::Subtopic { len });
+        }
+        let tag = TAG_BYTES + subtopic.len();
+        let room = self.ring.record_bytes_max().checked_sub(tag);
+        let max = room.unwrap_or(0).min(PAYLOAD_BYTES_MAX);
+        if room.is_none() || payload.len() > max {
+            let len = payload.len();
+            return Err(UplinkRefusal::TooLarge { len, max });
+        }
+        Ok(tag + payload.len())
+    }
+
+    fn make_room(&mut self, len: usize) -> Result<Evicted, UplinkRefusal> {
+        match self.policy {
+            DropPolicy::Newest if self.ring.len() >= N || !self.ring.fits(len) => Err(self.full()),
+            DropPolicy::Newest => Ok(Evicted::default()),
+            DropPolicy::Oldest => self.ring.make_room(len, N).map_err(|_| self.full()),
+        }
+    }
+
+    fn full(&self) -> UplinkRefusal {
+        UplinkRefusal::Full {
+            waiting: self.ring.len(),
+        }
+    }
+}
