@@ -60,8 +60,13 @@ pub(crate) enum ClientFrame {
 /// Who a socket belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// The app with this identifier.
-    App(String),
+    /// An app.
+    App {
+        /// Its identifier.
+        app: String,
+        /// It starts without the screen.
+        background: bool,
+    },
     /// The screen: the driver's hand and eye.
     Screen,
 }
@@ -132,6 +137,8 @@ struct HelloValue<'f> {
     app_id: Option<Cow<'f, str>>,
     #[serde(borrow)]
     role: Option<Cow<'f, str>>,
+    #[serde(default)]
+    background: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -218,7 +225,10 @@ impl ClientFrame {
 
 fn hello(value: &HelloValue<'_>) -> Result<ClientFrame, Refusal> {
     match (&value.app_id, value.role.as_deref()) {
-        (Some(app), None | Some("app")) => Ok(ClientFrame::Hello(Role::App(app.clone().into_owned()))),
+        (Some(app), None | Some("app")) => Ok(ClientFrame::Hello(Role::App {
+            app: app.clone().into_owned(),
+            background: value.background,
+        })),
         (None, Some("screen")) => Ok(ClientFrame::Hello(Role::Screen)),
         _ => Err(Refusal::new(
             "bad-frame",
@@ -342,8 +352,11 @@ mod tests {
 
     #[test]
     fn hello_names_an_app_or_the_screen() {
-        let app = r#"{"type":"hello","value":{"appId":"demo"}}"#;
-        assert_eq!(ClientFrame::parse(app), Ok(ClientFrame::Hello(Role::App("demo".into()))));
+        let app = |background| Ok(ClientFrame::Hello(Role::App { app: "demo".into(), background }));
+        let front = r#"{"type":"hello","value":{"appId":"demo"}}"#;
+        assert_eq!(ClientFrame::parse(front), app(false));
+        let back = r#"{"type":"hello","value":{"appId":"demo","background":true}}"#;
+        assert_eq!(ClientFrame::parse(back), app(true));
         let screen = r#"{"type":"hello","value":{"role":"screen"}}"#;
         assert_eq!(ClientFrame::parse(screen), Ok(ClientFrame::Hello(Role::Screen)));
         assert_eq!(refused(r#"{"type":"hello","value":{"role":"root"}}"#).reason, "bad-frame");

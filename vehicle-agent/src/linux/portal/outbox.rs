@@ -35,7 +35,9 @@ pub(crate) enum Item {
         id: Option<String>,
         /// Encoded app messages, oldest first.
         messages: Vec<Box<str>>,
-        /// The number to confirm; `None` when the messages are out of the ring already.
+        /// They are still in the ring; else they are only here.
+        kept: bool,
+        /// The number to confirm.
         upto: Option<u64>,
     },
     /// A frame that tells something and means nothing to the next socket.
@@ -47,7 +49,7 @@ impl Item {
     pub(crate) fn render(&self) -> String {
         match self {
             Self::Message(message) => frame::message_frame(message),
-            Self::Pending { id, messages, upto } => {
+            Self::Pending { id, messages, upto, .. } => {
                 frame::pending_frame(id.as_deref(), messages, *upto)
             }
             Self::Notice(text) => text.clone(),
@@ -66,8 +68,8 @@ impl Item {
     fn into_messages(self) -> Vec<Box<str>> {
         match self {
             Self::Message(message) => vec![message],
-            Self::Pending { messages, upto: None, .. } => messages,
-            Self::Pending { upto: Some(_), .. } | Self::Notice(_) => Vec::new(),
+            Self::Pending { messages, kept: false, .. } => messages,
+            Self::Pending { kept: true, .. } | Self::Notice(_) => Vec::new(),
         }
     }
 }
@@ -79,8 +81,14 @@ pub(crate) enum Ending {
     SlowReader,
     /// Another socket said hello with the same identity.
     TakenOver,
-    /// The app was closed: by the driver, by itself, or because it did not load in time.
+    /// The driver or the app itself closed it.
     Closed,
+    /// The app did not report in time that it has loaded.
+    NotLoaded,
+    /// It kept sending although its frames were refused.
+    Flood,
+    /// It sent a frame over the limit.
+    FrameTooLarge,
     /// The agent stops.
     Stopping,
 }
@@ -239,11 +247,12 @@ mod tests {
     #[test]
     fn messages_to_confirm_stay_in_the_ring_and_are_not_taken_back() {
         let outbox = Outbox::default();
-        let pending = |upto| Item::Pending { id: None, messages: vec!["1".into(), "2".into()], upto };
-        outbox.push(pending(Some(2)));
+        let messages = || vec!["1".into(), "2".into()];
+        let pending = |kept| Item::Pending { id: None, messages: messages(), kept, upto: None };
+        outbox.push(pending(true));
         outbox.push(Item::Notice(String::new()));
         assert!(outbox.take_back().0.is_empty());
-        outbox.push(pending(None));
+        outbox.push(pending(false));
         assert_eq!(numbers(&outbox.take_back().0), [1, 2]);
     }
 
