@@ -21,4 +21,7 @@ pub mod app_slot;
 pub mod pending;
 pub mod uplink_queue;
 
+pub mod popup;
+pub mod portal;
+
 pub mod backoff;
