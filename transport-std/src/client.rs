@@ -1,0 +1,268 @@
+//! The client as its user sees it: publish, subscribe, watch the link, close.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot, watch};
+use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+
+use crate::connection::WISHES_MAX;
+use crate::driver::{Driver, Stop, Subscribe};
+use crate::link_error::LinkError;
+use crate::message::{Inbox, Qos};
+use crate::options::{ClientOptions, OptionsError, is_topic_name};
+use crate::shared::Shared;
+use crate::wire::{Answer, Sent};
+
+/// What the link is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkState {
+    /// The first attempt to connect is under way.
+    Connecting,
+    /// The broker has welcomed the client and granted every remembered subscription.
+    Connected {
+        /// Whether the broker still had the client's session.
+        session_present: bool,
+    },
+    /// There is no connection, for this reason; the client keeps trying.
+    Down(LinkError),
+    /// The client is closed.
+    Closed,
+}
+
+/// Starts a client. Checks the options, reads the certificate files and spawns one task; does
+/// not wait for the network.
+///
+/// # Errors
+///
+/// [`OptionsError`] says which option is wrong.
+///
+/// # Panics
+///
+/// Panics outside a tokio runtime.
+pub fn connect(options: ClientOptions) -> Result<(Client, Inbox), OptionsError> {
+    options.check()?;
+    let tls = if options.url.scheme().is_tls() {
+        Some(options.tls.client_config()?)
+    } else {
+        None
+    };
+    let options = Arc::new(options);
+    let shared = Arc::new(Shared::default());
+    let (lifeline, released) = mpsc::channel(1);
+    let (messages_in, messages) = mpsc::channel(options.inbound_messages_max);
+    let (wishes, wishes_out) = mpsc::channel(WISHES_MAX);
+    let (link_in, link) = watch::channel(LinkState::Connecting);
+    let (closing, closing_out) = watch::channel(false);
+    tokio::spawn(
+        Driver {
+            options: Arc::clone(&options),
+            tls,
+            shared: Arc::clone(&shared),
+            link: link_in,
+            messages: messages_in,
+            wishes: wishes_out,
+            stop: Stop {
+                closing: closing_out,
+                released,
+            },
+        }
+        .run(),
+    );
+    let client = Client {
+        options,
+        shared,
+        link,
+        wishes,
+        closing: Arc::new(closing),
+        _lifeline: lifeline.clone(),
+    };
+    let inbox = Inbox {
+        messages,
+        _lifeline: lifeline,
+    };
+    Ok((client, inbox))
+}
+
+/// A handle to the connection; clones share it. The connection ends when [`close`](Self::close)
+/// is called, or when every `Client` and the [`Inbox`] have been dropped.
+#[derive(Debug, Clone)]
+pub struct Client {
+    options: Arc<ClientOptions>,
+    shared: Arc<Shared>,
+    link: watch::Receiver<LinkState>,
+    wishes: mpsc::Sender<Subscribe>,
+    closing: Arc<watch::Sender<bool>>,
+    _lifeline: mpsc::Sender<()>,
+}
+
+impl Client {
+    /// Publishes a message and waits for its fate: at QoS 0 until it is written to the socket,
+    /// at QoS 1 and 2 until the broker has acknowledged it. Publishes of one task keep their
+    /// order. A future dropped halfway may or may not have sent the message.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`] says whether the broker can have seen the message; nothing is sent later.
+    pub async fn publish(
+        &self,
+        topic: &str,
+        payload: Bytes,
+        qos: Qos,
+        retain: bool,
+    ) -> Result<(), PublishError> {
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(PublishError::TooLarge {
+                len: payload.len(),
+                max: PAYLOAD_BYTES_MAX,
+            });
+        }
+        if !is_topic_name(topic) {
+            return Err(PublishError::Topic {
+                topic: topic.to_owned(),
+            });
+        }
+        let Some(online) = self.shared.online() else {
+            return Err(PublishError::LinkDown);
+        };
+        let max = online.payload_bytes_max(topic);
+        if payload.len() > max {
+            return Err(PublishError::TooLarge {
+                len: payload.len(),
+                max,
+            });
+        }
+        let sent = online.requests.publish(topic, payload, qos, retain);
+        match tokio::time::timeout(self.options.answer_timeout, sent).await {
+            Ok(Sent::Answered(Answer::Granted)) => Ok(()),
+            Ok(Sent::Answered(Answer::Refused(reason))) => Err(PublishError::Refused { reason }),
+            Ok(Sent::NotSent) => Err(PublishError::LinkDown),
+            Ok(Sent::Unanswered) => Err(PublishError::Unconfirmed),
+            Err(_elapsed) => Err(PublishError::Unconfirmed),
+        }
+    }
+
+    /// Subscribes to a topic filter and waits until the broker has granted it, through as many
+    /// reconnections as that takes. From then on the filter is subscribed anew on every
+    /// connection, also if this future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribeError::Refused`] if the broker does not grant it; it is then forgotten.
+    pub async fn subscribe(&self, filter: &str, qos: Qos) -> Result<(), SubscribeError> {
+        if !is_topic_filter(filter) {
+            return Err(SubscribeError::Filter {
+                filter: filter.to_owned(),
+            });
+        }
+        let (reply, answer) = oneshot::channel();
+        self.wishes
+            .send(Subscribe {
+                filter: filter.to_owned(),
+                qos,
+                reply,
+            })
+            .await
+            .map_err(|_| SubscribeError::Closed)?;
+        answer.await.unwrap_or(Err(SubscribeError::Closed))
+    }
+
+    /// What the link is doing, now and whenever it changes.
+    pub fn link(&self) -> watch::Receiver<LinkState> {
+        self.link.clone()
+    }
+
+    /// What has been counted so far.
+    pub fn counters(&self) -> Counters {
+        self.shared.counters()
+    }
+
+    /// Sends what is queued, then MQTT's DISCONNECT (so that no will is published), and waits
+    /// until the connection is closed. Waits at most the answer timeout for a broker that does
+    /// not read.
+    pub async fn close(self) {
+        self.closing.send_replace(true);
+        let mut link = self.link.clone();
+        let _closed_or_gone = link.wait_for(|state| *state == LinkState::Closed).await;
+    }
+}
+
+fn is_topic_filter(filter: &str) -> bool {
+    let levels = || filter.split('/');
+    (1..=usize::from(u16::MAX)).contains(&filter.len())
+        && !filter.contains('\0')
+        && levels().all(|level| level.len() == 1 || !level.contains(['+', '#']))
+        && levels().rev().skip(1).all(|level| level != "#")
+}
+
+/// What a client has counted since it was created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Connections that the broker has welcomed.
+    pub connections: u64,
+    /// Messages handed to the inbox.
+    pub received: u64,
+    /// Messages above 131,072 bytes that arrived: acknowledged and dropped.
+    pub oversize_dropped: u64,
+    /// Messages that arrived after the [`Inbox`] was dropped: not acknowledged.
+    pub undelivered: u64,
+}
+
+/// Why a message was not published.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The payload is larger than the protocol, or this broker, allows. Nothing was sent.
+    #[error("the message has {len} bytes, {max} is the most")]
+    TooLarge {
+        /// Its length in bytes.
+        len: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// The topic is empty, too long, or has a wildcard. Nothing was sent.
+    #[error("{topic:?} is not a topic: it is empty, too long, or has a wildcard")]
+    Topic {
+        /// The topic.
+        topic: String,
+    },
+    /// There is no connection. Nothing was sent: keep the message and publish it once
+    /// [`Client::link`] says connected.
+    #[error("the link to the broker is down, the message was not sent")]
+    LinkDown,
+    /// The link went down, or the broker stayed silent, before it acknowledged the message. The
+    /// broker may or may not have it.
+    #[error("the broker did not acknowledge the message, which it may or may not have received")]
+    Unconfirmed,
+    /// The broker refused the message.
+    #[error("the broker refused the message: {reason}")]
+    Refused {
+        /// The MQTT 5 reason code.
+        reason: String,
+    },
+}
+
+/// Why a filter is not subscribed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubscribeError {
+    /// The filter is empty, too long, or has a misplaced wildcard.
+    #[error("{filter:?} is not a topic filter: it is empty, too long, or has a misplaced wildcard")]
+    Filter {
+        /// The filter.
+        filter: String,
+    },
+    /// The broker does not grant it.
+    #[error("the broker refused the subscription: {reason}")]
+    Refused {
+        /// The reason code.
+        reason: String,
+    },
+    /// The client has its bound of filters.
+    #[error("the client has {max} subscriptions already")]
+    TooMany {
+        /// The bound.
+        max: usize,
+    },
+    /// The client is closed.
+    #[error("the client is closed")]
+    Closed,
+}

@@ -1,0 +1,40 @@
+//! Who the client is: user name and password, certificate and key. Both show their public half
+//! in `Debug` and never the secret one.
+
+use std::fmt;
+
+use crate::tls::Pem;
+
+/// An MQTT user name and password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The MQTT user name.
+    pub user_name: String,
+    /// The MQTT password.
+    pub password: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("user_name", &self.user_name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A TLS client certificate chain and its private key, both as PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The certificate, followed by any intermediate certificates.
+    pub certificate: Pem,
+    /// The private key: PKCS#8, SEC1 or PKCS#1.
+    pub key: Pem,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("certificate", &self.certificate)
+            .finish_non_exhaustive()
+    }
+}

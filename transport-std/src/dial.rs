@@ -1,0 +1,167 @@
+//! From a host name to an open, encrypted stream: DNS, TCP and TLS. Done here and not by the
+//! MQTT library, so that each failure is known for what it is.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, CertificateError, ClientConfig};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::link_error::{LinkError, Phase};
+use crate::stream::{Line, WatchedStream};
+use crate::url::BrokerUrl;
+
+/// What MQTT runs on.
+pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> ByteStream for S {}
+
+/// How to open the stream of one connection.
+#[derive(Clone)]
+pub(crate) struct Dialer {
+    pub(crate) url: BrokerUrl,
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+    pub(crate) write_timeout: Duration,
+    pub(crate) line: Line,
+}
+
+impl Dialer {
+    /// Opens the stream. The error is also left in the [`Line`], typed.
+    pub(crate) async fn dial(self) -> io::Result<Box<dyn ByteStream>> {
+        self.open().await.map_err(|error| {
+            self.line.fail(error.clone());
+            io::Error::other(error)
+        })
+    }
+
+    async fn open(&self) -> Result<Box<dyn ByteStream>, LinkError> {
+        let tcp = self.tcp().await?;
+        let Some(tls) = &self.tls else {
+            self.line.enter(Phase::Mqtt);
+            return Ok(Box::new(self.watch(tcp)));
+        };
+        self.line.enter(Phase::Tls);
+        let name = ServerName::try_from(self.url.host().to_owned()).map_err(|_| {
+            LinkError::ServerCertificateWrongHost {
+                host: self.url.host().to_owned(),
+            }
+        })?;
+        let stream = TlsConnector::from(Arc::clone(tls))
+            .connect(name, tcp)
+            .await
+            .map_err(|error| match tls_error(&error) {
+                Some(error) => self.for_this_host(error),
+                None => LinkError::ConnectionLost {
+                    reason: error.to_string(),
+                },
+            })?;
+        self.line.enter(Phase::Mqtt);
+        Ok(Box::new(self.watch(stream)))
+    }
+
+    fn watch<S>(&self, stream: S) -> WatchedStream<S> {
+        WatchedStream::new(stream, self.line.clone(), self.write_timeout)
+    }
+
+    async fn tcp(&self) -> Result<TcpStream, LinkError> {
+        self.line.enter(Phase::Resolve);
+        let host = self.url.host();
+        let not_found = |reason: String| LinkError::HostNotFound {
+            host: host.to_owned(),
+            reason,
+        };
+        let addresses: Vec<_> = tokio::net::lookup_host((host, self.url.port()))
+            .await
+            .map_err(|error| not_found(error.to_string()))?
+            .collect();
+        self.line.enter(Phase::Tcp);
+        let mut last = not_found("no address".to_owned());
+        for address in addresses {
+            match TcpStream::connect(address).await {
+                Ok(stream) => {
+                    let _only_slower_without = stream.set_nodelay(true);
+                    return Ok(stream);
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    last = LinkError::TcpRefused {
+                        address: self.url.authority(),
+                    };
+                }
+                Err(error) => {
+                    last = LinkError::Unreachable {
+                        address: self.url.authority(),
+                        reason: error.to_string(),
+                    };
+                }
+            }
+        }
+        Err(last)
+    }
+
+    /// Fills in what a TLS error does not know: the name in the URL.
+    fn for_this_host(&self, error: LinkError) -> LinkError {
+        match error {
+            LinkError::ServerCertificateWrongHost { .. } => LinkError::ServerCertificateWrongHost {
+                host: self.url.host().to_owned(),
+            },
+            other => other,
+        }
+    }
+}
+
+/// The TLS error inside an I/O error, if there is one.
+pub(crate) fn tls_error(error: &io::Error) -> Option<LinkError> {
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    Some(match error {
+        rustls::Error::InvalidCertificate(reason) => certificate_error(reason),
+        rustls::Error::AlertReceived(alert) => alert_error(*alert),
+        other => LinkError::Tls {
+            reason: other.to_string(),
+        },
+    })
+}
+
+fn certificate_error(error: &CertificateError) -> LinkError {
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            LinkError::ServerCertificateExpired
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            LinkError::ServerCertificateNotYetValid
+        }
+        CertificateError::UnknownIssuer => LinkError::ServerCertificateUnknownCa,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            LinkError::ServerCertificateWrongHost {
+                host: String::new(),
+            }
+        }
+        other => LinkError::ServerCertificateInvalid {
+            reason: other.to_string(),
+        },
+    }
+}
+
+/// After the server's certificate was accepted, an alert about certificates is about ours.
+fn alert_error(alert: AlertDescription) -> LinkError {
+    match alert {
+        AlertDescription::CertificateRequired | AlertDescription::NoCertificate => {
+            LinkError::ClientCertificateRequired
+        }
+        AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::CertificateExpired
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::UnknownCA
+        | AlertDescription::AccessDenied
+        | AlertDescription::DecryptError => LinkError::ClientCertificateRefused {
+            alert: format!("{alert:?}"),
+        },
+        other => LinkError::Tls {
+            reason: format!("the server sent the alert {other:?}"),
+        },
+    }
+}

@@ -1,0 +1,117 @@
+//! The task behind a client: one connection after the other, with growing, jittered pauses in
+//! between. It alone changes the [`LinkState`].
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use tokio::sync::{mpsc, watch};
+use vinbus_protocol::backoff::Backoff;
+
+use crate::client::LinkState;
+use crate::connection::{Connection, End};
+use crate::dial::Dialer;
+use crate::message::{Message, Qos};
+use crate::options::ClientOptions;
+use crate::shared::Shared;
+use crate::stream::Line;
+use crate::subscriptions::{Reply, Subscriptions};
+use crate::wire::{self, Memory};
+
+/// A connection that lasted this long was a good one: the next pause is the shortest again.
+/// Shorter ones keep the pauses growing, or two clients with one id would throw each other out
+/// twice a second for ever.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
+
+/// A filter to subscribe, from a client.
+#[derive(Debug)]
+pub(crate) struct Subscribe {
+    pub(crate) filter: String,
+    pub(crate) qos: Qos,
+    pub(crate) reply: Reply,
+}
+
+/// Everything the task owns.
+pub(crate) struct Driver {
+    pub(crate) options: Arc<ClientOptions>,
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) link: watch::Sender<LinkState>,
+    pub(crate) messages: mpsc::Sender<Message>,
+    pub(crate) wishes: mpsc::Receiver<Subscribe>,
+    pub(crate) stop: Stop,
+}
+
+/// Tells when the user wants no connection any more.
+pub(crate) struct Stop {
+    /// Turns true on `Client::close`.
+    pub(crate) closing: watch::Receiver<bool>,
+    /// Ends when every client and the inbox are dropped.
+    pub(crate) released: mpsc::Receiver<()>,
+}
+
+impl Stop {
+    /// Cancel-safe.
+    pub(crate) async fn requested(&mut self) {
+        tokio::select! {
+            Ok(_) = self.closing.wait_for(|closing| *closing) => {}
+            None = self.released.recv() => {}
+        }
+    }
+}
+
+impl Driver {
+    pub(crate) async fn run(mut self) {
+        let mut subscriptions = Subscriptions::default();
+        let memory = Arc::new(Memory::default());
+        let millis = |delay: Duration| u32::try_from(delay.as_millis()).unwrap_or(u32::MAX);
+        let mut backoff = Backoff::new(
+            millis(self.options.reconnect_min),
+            millis(self.options.reconnect_max),
+        );
+        loop {
+            let (end, lasted) = self.connect_once(&mut subscriptions, &memory).await;
+            self.shared.set_online(None);
+            let End::Lost(error) = end else { break };
+            if lasted >= STABLE_AFTER {
+                backoff.reset();
+            }
+            let delay = Duration::from_millis(u64::from(backoff.next_delay_ms(random())));
+            let advice = error.advice();
+            tracing::warn!(url = %self.options.url, %error, advice, ?delay, "link down");
+            self.link.send_replace(LinkState::Down(error));
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = self.stop.requested() => break,
+            }
+        }
+        self.link.send_replace(LinkState::Closed);
+    }
+
+    /// One connection, and how long the broker kept it.
+    async fn connect_once(
+        &mut self,
+        subscriptions: &mut Subscriptions,
+        memory: &Arc<Memory>,
+    ) -> (End, Duration) {
+        let line = Line::new();
+        let dialer = Dialer {
+            url: self.options.url.clone(),
+            tls: self.tls.clone(),
+            write_timeout: self.options.keep_alive,
+            line: line.clone(),
+        };
+        let (requests, events) = wire::open(&self.options, dialer, memory);
+        let mut connection = Connection::new(self, subscriptions, line, requests);
+        let end = connection.run(events).await;
+        (end, connection.lasted())
+    }
+}
+
+/// Spreads the reconnections of many clients; not secret. The standard library seeds each hasher
+/// from the system's randomness.
+fn random() -> u32 {
+    let bytes = RandomState::new().build_hasher().finish().to_le_bytes();
+    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}

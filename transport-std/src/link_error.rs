@@ -1,0 +1,251 @@
+//! Why the link to the broker is down, told apart by who must act, each with advice.
+
+use std::fmt;
+
+/// How far an attempt to connect had come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Looking up the host name.
+    Resolve,
+    /// Opening the TCP connection.
+    Tcp,
+    /// The TLS handshake.
+    Tls,
+    /// The MQTT CONNECT, with the WebSocket handshake before it.
+    Mqtt,
+    /// Subscribing to the remembered filters.
+    Subscribe,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resolve => "resolving the host name",
+            Self::Tcp => "opening the TCP connection",
+            Self::Tls => "the TLS handshake",
+            Self::Mqtt => "waiting for the broker's CONNACK",
+            Self::Subscribe => "waiting for the broker's SUBACK",
+        })
+    }
+}
+
+/// Why the link is down. The client keeps trying after every one of them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// The host name does not resolve.
+    #[error("the host name {host:?} does not resolve: {reason}")]
+    HostNotFound {
+        /// The name.
+        host: String,
+        /// What the resolver said.
+        reason: String,
+    },
+    /// Nothing listens at the address.
+    #[error("{address} refused the TCP connection")]
+    TcpRefused {
+        /// Host and port.
+        address: String,
+    },
+    /// The address cannot be reached.
+    #[error("{address} cannot be reached: {reason}")]
+    Unreachable {
+        /// Host and port.
+        address: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The attempt took too long.
+    #[error("timed out {phase}")]
+    Timeout {
+        /// What was under way.
+        phase: Phase,
+    },
+    /// The server's certificate has expired.
+    #[error("the server's certificate has expired")]
+    ServerCertificateExpired,
+    /// The server's certificate is not valid yet.
+    #[error("the server's certificate is not valid yet")]
+    ServerCertificateNotYetValid,
+    /// No trusted authority has signed the server's certificate.
+    #[error("the server's certificate is signed by an unknown CA")]
+    ServerCertificateUnknownCa,
+    /// The server's certificate is for another name.
+    #[error("the server's certificate is not for {host:?}")]
+    ServerCertificateWrongHost {
+        /// The name in the URL.
+        host: String,
+    },
+    /// The server's certificate is unusable for another reason.
+    #[error("the server's certificate is invalid: {reason}")]
+    ServerCertificateInvalid {
+        /// The reason.
+        reason: String,
+    },
+    /// The server asks for a client certificate and none is set.
+    #[error("the server requires a client certificate")]
+    ClientCertificateRequired,
+    /// The server refuses the client certificate.
+    #[error("the server refused the client certificate: {alert}")]
+    ClientCertificateRefused {
+        /// The TLS alert it sent.
+        alert: String,
+    },
+    /// The TLS handshake failed for another reason.
+    #[error("TLS failed: {reason}")]
+    Tls {
+        /// The reason.
+        reason: String,
+    },
+    /// The server answered the WebSocket request with another status than 101.
+    #[error("the server refused the WebSocket with HTTP status {status}")]
+    WebSocketRefused {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The server's WebSocket handshake or framing is broken.
+    #[error("the server's WebSocket is broken: {reason}")]
+    WebSocketBroken {
+        /// The reason.
+        reason: String,
+    },
+    /// Bad user name or password (CONNACK 4, or 0x86 with MQTT 5).
+    #[error("the broker refused the user name or password")]
+    BadCredentials,
+    /// Not authorized (CONNACK 5, or 0x87 with MQTT 5).
+    #[error("the broker does not authorize this client")]
+    NotAuthorized,
+    /// The broker refuses the client id.
+    #[error("the broker refused the client id")]
+    ClientIdRefused,
+    /// The broker does not speak this MQTT version.
+    #[error("the broker does not speak this version of MQTT")]
+    VersionRefused,
+    /// The broker is not available.
+    #[error("the broker is unavailable")]
+    ServerUnavailable,
+    /// The broker is busy, or the client connects too often.
+    #[error("the broker is busy")]
+    ServerBusy,
+    /// The broker has banned the client.
+    #[error("the broker has banned this client")]
+    Banned,
+    /// The broker refuses the connection for another reason.
+    #[error("the broker refused the connection: {reason}")]
+    Refused {
+        /// The MQTT 5 reason code.
+        reason: String,
+    },
+    /// The broker no longer grants a remembered subscription.
+    #[error("the broker refused the subscription {filter:?}: {reason}")]
+    SubscriptionRefused {
+        /// The topic filter.
+        filter: String,
+        /// The reason code.
+        reason: String,
+    },
+    /// A packet is larger than one side accepts.
+    #[error("an MQTT packet is too large: {reason}")]
+    PacketTooLarge {
+        /// Which, and the sizes if known.
+        reason: String,
+    },
+    /// Another client connected under the same client id.
+    #[error("another client took over the session of this client id")]
+    SessionTakenOver,
+    /// The broker shuts down.
+    #[error("the broker is shutting down")]
+    ServerShuttingDown,
+    /// The broker ended the connection and said why.
+    #[error("the broker ended the connection: {reason}")]
+    Disconnected {
+        /// The MQTT 5 reason code.
+        reason: String,
+    },
+    /// The connection broke without a reason.
+    #[error("the connection broke: {reason}")]
+    ConnectionLost {
+        /// What the system said.
+        reason: String,
+    },
+    /// The broker answered no ping, or took no bytes, for a whole keep-alive time.
+    #[error("the broker stayed silent for a whole keep-alive time")]
+    KeepAliveLost,
+    /// The peer broke the MQTT protocol, or does not speak it.
+    #[error("the peer does not follow the MQTT protocol: {reason}")]
+    Protocol {
+        /// What it did.
+        reason: String,
+    },
+}
+
+impl LinkError {
+    /// What the person who runs the client can do about it.
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::HostNotFound { .. } => "check the host in the URL and the DNS settings",
+            Self::TcpRefused { .. } => {
+                "check the port in the URL, and that the broker is running and listens on it"
+            }
+            Self::Unreachable { .. } => "check the network, the route and the firewalls in between",
+            Self::Timeout {
+                phase: Phase::Resolve,
+            } => "check the DNS settings",
+            Self::Timeout { phase: Phase::Tcp } => "check the address and the firewalls in between",
+            Self::Timeout { phase: Phase::Tls } => {
+                "check that the port speaks TLS: plain MQTT usually has another port"
+            }
+            Self::Timeout {
+                phase: Phase::Mqtt | Phase::Subscribe,
+            } => {
+                "check that the port speaks MQTT (or TLS, if the URL is a plain one) and that the broker is healthy"
+            }
+            Self::ServerCertificateExpired => {
+                "have the server's certificate renewed, and check this machine's clock"
+            }
+            Self::ServerCertificateNotYetValid => "check this machine's clock and the server's",
+            Self::ServerCertificateUnknownCa => {
+                "trust the CA that signed the server's certificate (the CA file option)"
+            }
+            Self::ServerCertificateWrongHost { .. } => {
+                "use the host name that the certificate names, or have one issued for this name"
+            }
+            Self::ServerCertificateInvalid { .. } => "have the server's certificate reissued",
+            Self::ClientCertificateRequired => "set the client certificate and key you were given",
+            Self::ClientCertificateRefused { .. } => {
+                "check that the client certificate is current and issued by the CA that this broker trusts"
+            }
+            Self::Tls { .. } => {
+                "check that the port speaks TLS 1.2 or 1.3: plain MQTT usually has another port"
+            }
+            Self::WebSocketRefused { .. } => {
+                "check the path in the URL (usually /mqtt) and any proxy"
+            }
+            Self::WebSocketBroken { .. } => {
+                "check that the port and path are the broker's MQTT WebSocket endpoint"
+            }
+            Self::BadCredentials => "check the user name and password",
+            Self::NotAuthorized => {
+                "ask the broker's operator to authorize this user name, certificate and client id"
+            }
+            Self::ClientIdRefused => "choose another client id",
+            Self::VersionRefused => "choose the other MQTT version (3.1.1 or 5)",
+            Self::ServerUnavailable | Self::ServerBusy | Self::ServerShuttingDown => {
+                "wait: the client tries again by itself"
+            }
+            Self::Banned => "ask the broker's operator why this client is banned",
+            Self::Refused { .. } | Self::Disconnected { .. } => {
+                "see the reason, and the broker's log"
+            }
+            Self::SubscriptionRefused { .. } => {
+                "ask the broker's operator to allow this topic filter"
+            }
+            Self::PacketTooLarge { .. } => "agree on a packet size with the broker's operator",
+            Self::SessionTakenOver => "give every client its own client id: two share this one",
+            Self::ConnectionLost { .. } => {
+                "wait: the client reconnects by itself; if it goes on, see the broker's log"
+            }
+            Self::KeepAliveLost => "check the network; the client reconnects by itself",
+            Self::Protocol { .. } => "check that the URL names an MQTT broker and the right scheme",
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What the clients and the driver of one connection share: the live connection, the counters.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+
+use crate::client::Counters;
+use crate::wire::Requests;
+
+/// What clients and driver share: the live connection and the counters.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    online: Mutex<Option<Online>>,
+    pub(crate) connections: AtomicU64,
+    pub(crate) received: AtomicU64,
+    pub(crate) oversize_dropped: AtomicU64,
+    pub(crate) undelivered: AtomicU64,
+}
+
+/// A live connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Online {
+    pub(crate) requests: Requests,
+    pub(crate) packet_bytes_max: Option<usize>,
+}
+
+impl Online {
+    /// The largest payload that fits into a packet the broker accepts.
+    pub(crate) fn payload_bytes_max(&self, topic: &str) -> usize {
+        /// Fixed header, topic length, packet identifier and property length.
+        const OVERHEAD: usize = 5 + 2 + 2 + 1;
+        match self.packet_bytes_max {
+            Some(max) => max.saturating_sub(OVERHEAD + topic.len()),
+            None => usize::MAX,
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn online(&self) -> Option<Online> {
+        self.online
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn set_online(&self, online: Option<Online>) {
+        *self.online.lock().unwrap_or_else(PoisonError::into_inner) = online;
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        Counters {
+            connections: self.connections.load(Relaxed),
+            received: self.received.load(Relaxed),
+            oversize_dropped: self.oversize_dropped.load(Relaxed),
+            undelivered: self.undelivered.load(Relaxed),
+        }
+    }
+}

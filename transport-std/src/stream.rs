@@ -1,0 +1,188 @@
+//! The byte stream under MQTT, with three things that the MQTT library lacks: reading can be
+//! paused, a write that makes no progress ends with an error, and the first error is kept as a
+//! [`LinkError`], because the layers above turn it into text.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use crate::dial::tls_error;
+use crate::link_error::{LinkError, Phase};
+
+/// What the driver and the stream of one connection share.
+#[derive(Debug, Clone)]
+pub(crate) struct Line(Arc<Mutex<LineState>>);
+
+#[derive(Debug)]
+struct LineState {
+    phase: Phase,
+    error: Option<LinkError>,
+    paused: bool,
+    reader: Option<Waker>,
+}
+
+impl Line {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(LineState {
+            phase: Phase::Resolve,
+            error: None,
+            paused: false,
+            reader: None,
+        })))
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut LineState) -> T) -> T {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.with(|state| state.phase = phase);
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.with(|state| state.phase)
+    }
+
+    /// Keeps the first error: what follows it is a consequence.
+    pub(crate) fn fail(&self, error: LinkError) {
+        self.with(|state| state.error.get_or_insert(error).clone());
+    }
+
+    pub(crate) fn error(&self) -> Option<LinkError> {
+        self.with(|state| state.error.clone())
+    }
+
+    /// Pauses or resumes reading.
+    pub(crate) fn pause(&self, paused: bool) {
+        let reader = self.with(|state| {
+            state.paused = paused;
+            if paused { None } else { state.reader.take() }
+        });
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.with(|state| state.paused)
+    }
+}
+
+/// A TCP or TLS stream that reports to its [`Line`].
+pub(crate) struct WatchedStream<S> {
+    inner: S,
+    line: Line,
+    write_timeout: Duration,
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> WatchedStream<S> {
+    pub(crate) fn new(inner: S, line: Line, write_timeout: Duration) -> Self {
+        Self {
+            inner,
+            line,
+            write_timeout,
+            stalled: None,
+        }
+    }
+
+    fn note(&self, error: &io::Error) {
+        self.line.fail(match tls_error(error) {
+            Some(error) => error,
+            None => LinkError::ConnectionLost {
+                reason: error.to_string(),
+            },
+        });
+    }
+}
+
+impl<S: AsyncRead + Unpin> WatchedStream<S> {
+    /// A server that refuses a client certificate sends its alert and closes. The write that
+    /// runs into the closed socket must not hide the alert, which is still there to be read.
+    fn note_write_error(&mut self, cx: &mut Context<'_>, error: &io::Error) {
+        let mut scratch = [0; 64];
+        let mut buffer = ReadBuf::new(&mut scratch);
+        if let Poll::Ready(Err(alert)) = Pin::new(&mut self.inner).poll_read(cx, &mut buffer)
+            && tls_error(&alert).is_some()
+        {
+            self.note(&alert);
+        }
+        self.note(error);
+    }
+
+    fn watch_write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match poll {
+            Poll::Ready(Ok(value)) => {
+                self.stalled = None;
+                Poll::Ready(Ok(value))
+            }
+            Poll::Ready(Err(error)) => {
+                self.note_write_error(cx, &error);
+                Poll::Ready(Err(error))
+            }
+            Poll::Pending => {
+                let deadline = Instant::now() + self.write_timeout;
+                let stalled = self
+                    .stalled
+                    .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+                if stalled.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                self.line.fail(LinkError::KeepAliveLost);
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let paused = self.line.with(|state| {
+            if state.paused {
+                state.reader = Some(cx.waker().clone());
+            }
+            state.paused
+        });
+        if paused {
+            return Poll::Pending;
+        }
+        let poll = Pin::new(&mut self.inner).poll_read(cx, buffer);
+        if let Poll::Ready(Err(error)) = &poll {
+            self.note(error);
+        }
+        poll
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.watch_write(cx, poll)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.inner).poll_flush(cx);
+        self.watch_write(cx, poll)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

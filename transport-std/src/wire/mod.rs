@@ -1,0 +1,233 @@
+//! The only folder that knows rumqttc: its MQTT 5 and its MQTT 3.1.1 crate behind one shape.
+//!
+//! Each connection gets an event loop of its own. The library would otherwise carry queued and
+//! unacknowledged publishes over to the next connection, after their senders have been told that
+//! they failed. What must outlive a connection (subscriptions) is kept by the driver.
+
+mod v4;
+mod v5;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use crate::dial::Dialer;
+use crate::link_error::LinkError;
+use crate::message::Qos;
+use crate::options::{ClientOptions, MqttVersion};
+use crate::url::BrokerUrl;
+
+/// Largest MQTT packet that is read, in bytes. Larger than any message of ours, so that a
+/// message one byte too long is counted and dropped and does not break the connection.
+const INCOMING_PACKET_BYTES_MAX: u32 = 1024 * 1024;
+
+/// Largest MQTT packet that is written, in bytes: the payload limit and the longest topic.
+const OUTGOING_PACKET_BYTES_MAX: usize = 256 * 1024;
+
+/// Packets read before the event loop yields, and so the most that wait outside the inbox.
+const READ_BATCH: usize = 8;
+
+/// The broker's answer to one request.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Granted,
+    Refused(String),
+}
+
+/// What became of one request.
+#[derive(Debug)]
+pub(crate) enum Sent {
+    /// The broker cannot have seen it.
+    NotSent,
+    /// The broker may have seen it.
+    Unanswered,
+    Answered(Answer),
+}
+
+/// What a connection reports.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Connected {
+        session_present: bool,
+        /// The largest packet the broker accepts, if it says so.
+        packet_bytes_max: Option<usize>,
+    },
+    Message(Arrived),
+    PingSent,
+    DisconnectSent,
+    /// Nothing of interest.
+    Progress,
+}
+
+/// A PUBLISH from the broker.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) topic: Bytes,
+    pub(crate) payload: Bytes,
+    pub(crate) qos: Qos,
+    pub(crate) retain: bool,
+    /// How to acknowledge it, at QoS 1 and 2.
+    pub(crate) ack: Option<Ack>,
+}
+
+/// An acknowledgement that waits to be sent.
+#[derive(Debug)]
+pub(crate) enum Ack {
+    V4(v4::Ack),
+    V5(v5::Ack),
+}
+
+/// Opens one connection: nothing happens until the first [`Events::next`].
+pub(crate) fn open(
+    options: &ClientOptions,
+    dialer: Dialer,
+    memory: &Arc<Memory>,
+) -> (Requests, Events) {
+    match options.version {
+        MqttVersion::V311 => {
+            let (requests, events) = v4::open(options, dialer, memory);
+            (Requests::V4(requests), Events::V4(Box::new(events)))
+        }
+        MqttVersion::V5 => {
+            let (requests, events) = v5::open(options, dialer, memory);
+            (Requests::V5(requests), Events::V5(Box::new(events)))
+        }
+    }
+}
+
+/// Sends requests over one connection. Every future ends when the [`Events`] are dropped.
+#[derive(Debug, Clone)]
+pub(crate) enum Requests {
+    V4(v4::Requests),
+    V5(v5::Requests),
+}
+
+impl Requests {
+    pub(crate) async fn publish(
+        &self,
+        topic: &str,
+        payload: Bytes,
+        qos: Qos,
+        retain: bool,
+    ) -> Sent {
+        match self {
+            Self::V4(requests) => requests.publish(topic, payload, qos, retain).await,
+            Self::V5(requests) => requests.publish(topic, payload, qos, retain).await,
+        }
+    }
+
+    /// One SUBSCRIBE with all filters; the answers in their order, or `None` if the connection
+    /// ended first.
+    pub(crate) async fn subscribe(&self, filters: &[(String, Qos)]) -> Option<Vec<Answer>> {
+        match self {
+            Self::V4(requests) => requests.subscribe(filters).await,
+            Self::V5(requests) => requests.subscribe(filters).await,
+        }
+    }
+
+    pub(crate) async fn acknowledge(&self, ack: Ack) {
+        match (self, ack) {
+            (Self::V4(requests), Ack::V4(ack)) => requests.acknowledge(ack).await,
+            (Self::V5(requests), Ack::V5(ack)) => requests.acknowledge(ack).await,
+            (Self::V4(_), Ack::V5(_)) | (Self::V5(_), Ack::V4(_)) => {}
+        }
+    }
+
+    /// Asks for a DISCONNECT once everything queued before it is sent and answered.
+    pub(crate) async fn disconnect(&self) {
+        match self {
+            Self::V4(requests) => requests.disconnect().await,
+            Self::V5(requests) => requests.disconnect().await,
+        }
+    }
+}
+
+/// The event loop of one connection. Dropping it closes the connection without DISCONNECT and
+/// fails every request that waits.
+pub(crate) enum Events {
+    V4(Box<v4::Events>),
+    V5(Box<v5::Events>),
+}
+
+impl Events {
+    /// Drives the connection until something happens. Not cancel-safe.
+    pub(crate) async fn next(&mut self) -> Result<Event, LinkError> {
+        match self {
+            Self::V4(events) => events.next().await,
+            Self::V5(events) => events.next().await,
+        }
+    }
+
+    /// Takes the outstanding ping as answered: while reading is paused its answer cannot be read.
+    pub(crate) fn excuse_ping(&mut self) {
+        match self {
+            Self::V4(events) => events.excuse_ping(),
+            Self::V5(events) => events.excuse_ping(),
+        }
+    }
+}
+
+/// What a kept session needs to know of its previous connection.
+#[derive(Debug, Default)]
+pub(crate) struct Memory(Mutex<(u16, Vec<u16>)>);
+
+impl Memory {
+    /// The last packet identifier used, and the QoS 2 messages received and not yet released.
+    fn recall(&self) -> (u16, Vec<u16>) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn keep(&self, last_pkid: u16, unreleased: impl IntoIterator<Item = u16>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+            (last_pkid, unreleased.into_iter().collect());
+    }
+}
+
+/// The URL for the WebSocket request. Always `ws`, because the dialer has done the TLS part.
+fn web_socket_url(url: &BrokerUrl) -> Option<String> {
+    url.scheme()
+        .is_web_socket()
+        .then(|| format!("ws://{}{}", url.authority(), url.path()))
+}
+
+/// The WebSocket's own errors, which both crates pass on as they are.
+fn web_socket_error(error: &tungstenite::Error) -> LinkError {
+    match error {
+        tungstenite::Error::Http(response) => LinkError::WebSocketRefused {
+            status: response.status().as_u16(),
+        },
+        tungstenite::Error::Io(error) => LinkError::ConnectionLost {
+            reason: error.to_string(),
+        },
+        tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
+            LinkError::ConnectionLost {
+                reason: "the WebSocket was closed".to_owned(),
+            }
+        }
+        other => LinkError::WebSocketBroken {
+            reason: other.to_string(),
+        },
+    }
+}
+
+/// What an I/O error means once the stream's own error is known not to exist.
+fn io_error(error: &std::io::Error) -> LinkError {
+    if error.kind() == std::io::ErrorKind::InvalidData {
+        LinkError::Protocol {
+            reason: error.to_string(),
+        }
+    } else {
+        LinkError::ConnectionLost {
+            reason: error.to_string(),
+        }
+    }
+}
+
+fn protocol(error: impl ToString) -> LinkError {
+    LinkError::Protocol {
+        reason: error.to_string(),
+    }
+}
