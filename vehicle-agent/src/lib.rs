@@ -26,3 +26,6 @@ mod outbound;
 mod race;
 
 pub mod agent;
+
+#[cfg(feature = "linux")]
+pub mod linux;

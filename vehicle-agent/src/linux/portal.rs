@@ -35,7 +35,6 @@ use self::origin::Origins;
 use self::outbox::Outbox;
 use crate::linux::status::Status;
 
-pub(crate) use self::frame::{FRAME_ID_BYTES_MAX, Lifecycle};
 pub(crate) use self::hub::SocketApps;
 
 /// Longest frame that the portal reads: a message with its envelope, the names around it, and the

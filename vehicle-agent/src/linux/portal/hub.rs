@@ -220,7 +220,7 @@ impl SocketApps {
         let apps: Vec<_> = self.seats.iter().map(|seat| {
             let running = seat.socket.is_some();
             json!({ "appId": seat.app.as_str(), "running": running, "shown": running && seat.shown })
-        });
+        }).collect();
         let value = json!({ "vin": self.vin.as_str(), "link": link_name(self.link_up), "apps": apps });
         socket.tell(server_frame("welcome", None, Some(&value.to_string())));
         if let Some(popup) = &self.popup {
@@ -365,7 +365,7 @@ impl SocketApps {
         self.seats.get(usize::from(slot.index()))?.socket.as_ref()
     }
 
-    fn tell(&self, slot: AppSlot, frame: String) {
+    fn write(&self, slot: AppSlot, frame: String) {
         if let Some(socket) = self.socket(slot) {
             socket.tell(frame);
         }
@@ -388,7 +388,7 @@ impl SocketApps {
         let value =
             format!(r#"{{"appId":{app},"popupBtn":{button},"popupText":{text}{content}}}"#);
         let frame = server_frame("WebPortal.onPopupShow", None, Some(&value));
-        self.tell(slot, frame.clone());
+        self.write(slot, frame.clone());
         if let Some(screen) = &self.screen {
             screen.tell(frame.clone());
         }
@@ -402,7 +402,7 @@ impl SocketApps {
         };
         let value = json!({ "appId": seat.app.as_str(), "popupAction": action.name() });
         let frame = server_frame("WebPortal.onPopupClose", None, Some(&value.to_string()));
-        self.tell(slot, frame.clone());
+        self.write(slot, frame.clone());
         if let Some(screen) = &self.screen {
             screen.tell(frame);
         }
@@ -489,7 +489,7 @@ impl Apps for SocketApps {
             }
             Err(refusal) => {
                 let refusal = Refusal::new(send_refusal_reason(refusal), refusal.to_string());
-                self.tell(slot, frame::not_delivered_frame(&refusal.with_id(id)));
+                self.write(slot, frame::not_delivered_frame(&refusal.with_id(id)));
             }
         }
     }
@@ -499,7 +499,7 @@ impl Apps for SocketApps {
             Notice::Delivered => {
                 if let Some(id) = self.fate(slot) {
                     let kind = "WebPortal.MQTT.evt.messageDelivered";
-                    SocketApps::tell(self, slot, server_frame(kind, Some(&id), None));
+                    self.write(slot, server_frame(kind, Some(&id), None));
                 }
             }
             Notice::Dropped => self.not_delivered(slot, DROPPED),
@@ -520,7 +520,7 @@ impl Apps for SocketApps {
             Notice::PopupOverflow { refused } => {
                 let value = json!({ "refused": refused }).to_string();
                 let frame = server_frame("WebPortal.OverflowPopup", None, Some(&value));
-                SocketApps::tell(self, slot, frame);
+                self.write(slot, frame);
             }
         }
     }
@@ -548,7 +548,7 @@ impl SocketApps {
     fn not_delivered(&mut self, slot: AppSlot, (reason, message): (&'static str, &str)) {
         let id = self.fate(slot);
         let refusal = Refusal::new(reason, message).with_id(id);
-        SocketApps::tell(self, slot, frame::not_delivered_frame(&refusal));
+        self.write(slot, frame::not_delivered_frame(&refusal));
     }
 }
 
