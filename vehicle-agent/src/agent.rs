@@ -50,7 +50,12 @@ pub async fn run<L, A, C, R, S, Q, const APPS: usize, const QUEUE: usize>(
     S: Storage,
     Q: Storage,
 {
-    let World { link, apps, clock, random } = world;
+    let World {
+        link,
+        apps,
+        clock,
+        random,
+    } = world;
     let mut stop = pin!(stop);
     let mut backoff = Backoff::default();
     let mut connect_at_ms = clock.now_ms();
@@ -60,7 +65,11 @@ pub async fn run<L, A, C, R, S, Q, const APPS: usize, const QUEUE: usize>(
             clock.sleep_until(connect_at_ms).await;
             link.connect(&identity).await
         };
-        let mut served = Served { desk: &mut *desk, apps: &mut *apps, clock };
+        let mut served = Served {
+            desk: &mut *desk,
+            apps: &mut *apps,
+            clock,
+        };
         let Some(connected) = served.offline(stop.as_mut(), connecting).await else {
             return;
         };

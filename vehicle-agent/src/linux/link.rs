@@ -25,7 +25,13 @@ pub(crate) struct StdLink {
 impl StdLink {
     /// A link that publishes at `qos` and writes what it does into `status`, if there is one.
     pub(crate) fn new(client: Client, inbox: Inbox, qos: Qos, status: Option<Arc<Status>>) -> Self {
-        Self { client, inbox, qos, subscribed: false, status }
+        Self {
+            client,
+            inbox,
+            qos,
+            subscribed: false,
+            status,
+        }
     }
 
     fn report(&self, state: &LinkState) {
@@ -101,6 +107,9 @@ impl Link for StdLink {
     }
 }
 
+/// A message on its way to the broker.
+type Publishing = Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send>>;
+
 /// The time in which the client stays on one connection.
 pub(crate) struct StdSession<'l> {
     link: &'l mut StdLink,
@@ -108,7 +117,7 @@ pub(crate) struct StdSession<'l> {
     /// Which connection of the client this is.
     connections: u64,
     /// The message whose fate is open.
-    open: Option<Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send>>>,
+    open: Option<Publishing>,
     /// The message that the agent is handling.
     handled: Option<Message>,
 }
@@ -126,7 +135,9 @@ impl StdSession<'_> {
     }
 
     async fn happened(&mut self) -> Happened {
-        let Self { link, state, open, .. } = self;
+        let Self {
+            link, state, open, ..
+        } = self;
         let published = async {
             match open {
                 Some(open) => open.as_mut().await,
