@@ -1,6 +1,8 @@
 //! A real mosquitto on loopback with a configuration, passwords and certificates of its own.
 
+use std::collections::hash_map::RandomState;
 use std::fmt::Write as _;
+use std::hash::BuildHasher;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
@@ -176,14 +178,16 @@ fn is_root(folder: &Path) -> bool {
     std::fs::metadata(folder).is_ok_and(|metadata| metadata.uid() == 0)
 }
 
-/// Ports that are free now. mosquitto cannot listen on port 0 and say which it got.
+/// Ports that are free now. mosquitto cannot listen on port 0 and say which it got. They lie below
+/// the range from which the system takes ports for connections and for port 0, so that nothing
+/// else takes them meanwhile, and begin at random, as tests run side by side.
 fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<_> = (0..count)
-        .map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port"))
-        .collect();
-    listeners
-        .iter()
-        .map(|listener| listener.local_addr().expect("a bound socket").port())
+    let seed = RandomState::new().hash_one(std::process::id());
+    let start = 10_000 + (seed % 20_000) as u16;
+    (start..32_768)
+        .chain(10_000..start)
+        .filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .take(count)
         .collect()
 }
 

@@ -41,12 +41,13 @@ impl StdLink {
         match state {
             LinkState::Connecting => status.link("connecting"),
             LinkState::Connected { .. } => {
-                tracing::info!("connected to the broker");
                 status.link("connected");
+                tracing::info!("connected to the broker");
             }
             LinkState::Down(error) => {
-                tracing::warn!(reason = %error, advice = error.advice(), "the link to the broker is down");
-                status.link(format!("down: {error}; {}", error.advice()));
+                let advice = error.advice();
+                status.link(format!("down: {error}; {advice}"));
+                tracing::warn!(reason = %error, advice, "the link to the broker is down");
             }
             LinkState::Closed => status.link("closed"),
         }

@@ -107,7 +107,8 @@ impl Opened {
                     self.refuse(&Refusal::new(
                         "bad-frame",
                         "frames are JSON text, this was binary",
-                    ));
+                    ))
+                    .await;
                     continue;
                 }
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
@@ -119,7 +120,7 @@ impl Opened {
             match self.rate.take(Instant::now()) {
                 Verdict::Pass => {}
                 Verdict::Refuse => {
-                    self.refuse_flood(&text);
+                    self.refuse_flood(&text).await;
                     continue;
                 }
                 Verdict::End => return self.end(Ending::Flood).await,
@@ -130,16 +131,19 @@ impl Opened {
                         return self.end(Ending::Stopping).await;
                     }
                 }
-                Err(refusal) => self.refuse(&refusal),
+                Err(refusal) => self.refuse(&refusal).await,
             }
         }
     }
 
-    fn refuse(&self, refusal: &Refusal) {
+    /// Tells the program, and lets the writer do so before the next frame is read: else a burst of
+    /// bad frames would fill the outbox of a program that reads well.
+    async fn refuse(&self, refusal: &Refusal) {
         self.outbox.push(Item::Notice(frame::error_frame(refusal)));
+        tokio::task::yield_now().await;
     }
 
-    fn refuse_flood(&self, text: &str) {
+    async fn refuse_flood(&self, text: &str) {
         let per_second = self.rate.per_second();
         let message = format!(
             "more than {per_second} frames a second; this one was dropped, send it again later"
@@ -149,7 +153,8 @@ impl Opened {
             Ok(_) => None,
             Err(refusal) => refusal.id,
         };
-        self.refuse(&Refusal::new("rate", message).with_id(id));
+        self.refuse(&Refusal::new("rate", message).with_id(id))
+            .await;
     }
 
     /// Has the writer end the socket, and waits for it to do so.
