@@ -75,15 +75,14 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> PopupQueue<S> {
     /// # Errors
     /// A [`PopupRefusal`]; nothing is changed then.
     pub fn push(&mut self, payload: &[u8]) -> Result<(), PopupRefusal> {
-        let pushed = if self.waiting() < POPUP_QUEUE_MAX {
-            self.ring.push(payload)
-        } else {
+        if self.waiting() >= POPUP_QUEUE_MAX {
             return Err(PopupRefusal::QueueFull);
-        };
-        pushed.map(|_| ()).map_err(|error| match error {
-            PushError::Full => PopupRefusal::BufferFull,
-            PushError::TooLarge(error) => PopupRefusal::TooLarge(error),
-        })
+        }
+        match self.ring.push(payload) {
+            Ok(_) => Ok(()),
+            Err(PushError::Full) => Err(PopupRefusal::BufferFull),
+            Err(PushError::TooLarge(error)) => Err(PopupRefusal::TooLarge(error)),
+        }
     }
 
     /// Takes note that `elapsed_ms` milliseconds have passed.

@@ -51,9 +51,9 @@ use crate::record_ring::{Record, TooLarge};
 /// | shown | loading, 10 s anew | – | – | hidden | stopped | – |
 ///
 /// An app that is shown while another has the screen hides that one, which is told. An app is in
-/// the foreground while it is *shown* and the NAC module is active. Popups are shown over any
-/// module, whatever the apps and the NAC module do; [`crate::popup`] has their table. Pending
-/// messages survive every event.
+/// the foreground while it is *shown* and the NAC module is active. It then gets new messages at
+/// once, even before it has asked for its pending ones, which survive every event. Popups are shown
+/// over any module, whatever the apps and the NAC module do; [`crate::popup`] has their table.
 ///
 /// ```
 /// use vinbus_protocol::id::{AppId, Uid};

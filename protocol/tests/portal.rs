@@ -562,10 +562,26 @@ fn installation_is_refused_when_the_table_is_full_or_the_app_is_there() {
 
 proptest! {
     #[test]
-    fn no_payload_reaches_an_app_of_another_partner(payload in any::<Vec<u8>>()) {
+    fn message_reaches_an_app_from_its_own_partner_only(
+        uid in "[PQ]|[A-Za-z0-9 ]{1,64}",
+        app in 0..3_usize,
+        popup in any::<bool>(),
+    ) {
+        let mut car = Car::new();
+        let (id, owner) = [("a", "P"), ("b", "P"), ("c", "Q")][app];
+        let payload = format!(
+            r#"{{"idApp":"{id}","popup":{popup},"popupText":"","content":1}}"#
+        );
+        car.uid = Uid::parse(&uid).unwrap();
+        prop_assert_eq!(car.send(&payload).is_ok(), uid == owner);
+    }
+
+    #[test]
+    fn random_bytes_are_refused(payload in any::<Vec<u8>>()) {
         let mut car = Car::new();
         let verdict = car.portal.handle_downlink(0, &car.uid, &payload);
-        prop_assert!(verdict.is_err());
+        let refused = matches!(verdict, Err(Refusal::Envelope(_)));
+        prop_assert!(refused);
     }
 
     #[test]

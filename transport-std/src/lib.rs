@@ -52,6 +52,9 @@ mod dial;
 mod stream;
 mod wire;
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
 pub use client::{Client, Counters, LinkState, PublishError, SubscribeError, connect};
 pub use credentials::{Credentials, Identity};
 pub use link_error::{LinkError, Phase};

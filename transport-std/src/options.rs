@@ -178,7 +178,7 @@ impl ClientOptions {
         self
     }
 
-    /// Longest silence on the connection, 5 s to 65,535 s in whole seconds (default 30 s). A
+    /// Longest silence on the connection, 1 s to 65,535 s in whole seconds (default 30 s). A
     /// broker that answers no ping, or takes no bytes, for this long has lost the link.
     #[must_use]
     pub fn keep_alive(mut self, keep_alive: Duration) -> Self {
@@ -240,6 +240,19 @@ impl ClientOptions {
                 len: self.client_id.len(),
             });
         }
+        if let Some(credentials) = &self.credentials {
+            for (name, text) in [
+                ("user name", &credentials.user_name),
+                ("password", &credentials.password),
+            ] {
+                if text.len() > usize::from(u16::MAX) {
+                    return Err(OptionsError::Credential {
+                        name,
+                        len: text.len(),
+                    });
+                }
+            }
+        }
         for (name, value) in [
             ("outbound_messages_max", self.outbound_messages_max),
             ("inbound_messages_max", self.inbound_messages_max),
@@ -250,7 +263,7 @@ impl ClientOptions {
             }
         }
         let seconds = self.keep_alive.as_secs();
-        if !(5..=u64::from(u16::MAX)).contains(&seconds) {
+        if !(1..=u64::from(u16::MAX)).contains(&seconds) {
             return Err(OptionsError::KeepAlive { seconds });
         }
         if self.reconnect_min.is_zero() || self.reconnect_min > self.reconnect_max {
@@ -288,6 +301,14 @@ pub enum OptionsError {
         /// Its length in bytes.
         len: usize,
     },
+    /// The user name or the password is longer than MQTT can carry.
+    #[error("the {name} has {len} bytes: MQTT carries at most 65,535")]
+    Credential {
+        /// Which.
+        name: &'static str,
+        /// Its length in bytes.
+        len: usize,
+    },
     /// A bound is zero, so nothing could pass.
     #[error("{name} is 0, so nothing could pass: give at least 1")]
     Zero {
@@ -295,7 +316,7 @@ pub enum OptionsError {
         name: &'static str,
     },
     /// The keep-alive is out of range.
-    #[error("the keep-alive is {seconds} s: give 5 s to 65,535 s")]
+    #[error("the keep-alive is {seconds} s: give 1 s to 65,535 s")]
     KeepAlive {
         /// The value in whole seconds.
         seconds: u64,

@@ -24,8 +24,9 @@ const INCOMING_PACKET_BYTES_MAX: u32 = 1024 * 1024;
 /// Largest MQTT packet that is written, in bytes: the payload limit and the longest topic.
 const OUTGOING_PACKET_BYTES_MAX: usize = 256 * 1024;
 
-/// Packets read before the event loop yields, and so the most that wait outside the inbox.
-const READ_BATCH: usize = 8;
+/// Packets read before the event loop reports them. With more than one, the library throws away
+/// the messages it has read when the connection ends in the same batch.
+const READ_BATCH: usize = 1;
 
 /// The broker's answer to one request.
 #[derive(Debug)]

@@ -1,0 +1,236 @@
+//! A real mosquitto on loopback with a configuration, passwords and certificates of its own.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+
+use tempfile::TempDir;
+
+use super::pki::{Authority, Issued, Validity};
+use super::{BrokerUnderTest, Endpoint, PATIENCE};
+use crate::{BrokerUrl, ClientOptions};
+
+const USER: &str = "tester";
+const PASSWORD: &str = "correct horse";
+
+/// A listener of the broker beside the four of [`Endpoint`]: its server certificate is faulty.
+const FAULTS: [(&str, Validity, &str); 3] = [
+    ("expired", Validity::Expired, "127.0.0.1"),
+    ("not-yet", Validity::NotYet, "127.0.0.1"),
+    ("wrong-host", Validity::Now, "another.example"),
+];
+
+/// The broker process. It is killed when this is dropped.
+pub struct Mosquitto {
+    folder: TempDir,
+    /// The authority that signed the server's certificates and signs the clients'.
+    pub authority: Authority,
+    client: Issued,
+    /// Plain, TLS, WebSocket, WebSocket over TLS, then [`FAULTS`].
+    ports: Vec<u16>,
+    process: Option<Child>,
+}
+
+impl Mosquitto {
+    /// Starts a broker with every [`Endpoint`]. Its only user may publish and subscribe
+    /// everything except below `forbidden/`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if mosquitto is not installed or does not start.
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let authority = Authority::new("vinbus test CA");
+        let client = authority.client(USER, Validity::Now);
+        let mut broker = Self {
+            folder,
+            authority,
+            client,
+            ports: Vec::new(),
+            process: None,
+        };
+        broker.write_files();
+        broker.write_config();
+        BrokerUnderTest::start(&mut broker).await;
+        broker
+    }
+
+    /// Options for a listener whose server certificate is `expired`, `not-yet` or `wrong-host`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no such fault.
+    pub fn faulty_options(&self, fault: &str) -> ClientOptions {
+        let at = FAULTS
+            .iter()
+            .position(|(name, ..)| *name == fault)
+            .expect("a known fault");
+        let url = format!("mqtts://127.0.0.1:{}", self.ports[4 + at]);
+        self.options(Endpoint::Mqtts, url.parse().expect("a URL"), fault)
+    }
+
+    fn path(&self, file: &str) -> String {
+        self.folder.path().join(file).display().to_string()
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        std::fs::write(self.folder.path().join(file), text).expect("a file in our own folder");
+    }
+
+    fn write_files(&self) {
+        self.write("ca.pem", &self.authority.certificate);
+        let good = [("good", Validity::Now, "127.0.0.1")];
+        for (name, validity, host) in good.into_iter().chain(FAULTS) {
+            let server = self.authority.server(host, validity);
+            self.write(&format!("{name}.pem"), &server.certificate);
+            self.write(&format!("{name}.key"), &server.key);
+        }
+        self.write("passwords", &format!("{USER}:{PASSWORD}\n"));
+        let hashed = Command::new("mosquitto_passwd")
+            .arg("-U")
+            .arg(self.path("passwords"))
+            .status();
+        assert!(hashed.is_ok_and(|status| status.success()), "{}", MISSING);
+        self.write(
+            "acl",
+            &format!("user {USER}\ntopic readwrite #\ntopic deny forbidden/#\n"),
+        );
+    }
+
+    fn write_config(&mut self) {
+        self.ports = free_ports(4 + FAULTS.len());
+        let mut config = format!(
+            "per_listener_settings false\nallow_anonymous false\npassword_file {}\nacl_file {}\n\
+             persistence false\nlog_dest stderr\nlog_type error\nlog_type notice\n\
+             log_type information\nlog_type warning\nmax_queued_messages 10000\n",
+            self.path("passwords"),
+            self.path("acl"),
+        );
+        if is_root(self.folder.path()) {
+            config.push_str("user root\n");
+        }
+        let tls = |name: &str| {
+            format!(
+                "cafile {}\ncertfile {}\nkeyfile {}\n",
+                self.path("ca.pem"),
+                self.path(&format!("{name}.pem")),
+                self.path(&format!("{name}.key")),
+            )
+        };
+        let mut listeners = vec![
+            String::new(),
+            format!("{}require_certificate true\n", tls("good")),
+            "protocol websockets\n".to_owned(),
+            format!("protocol websockets\n{}", tls("good")),
+        ];
+        listeners.extend(FAULTS.iter().map(|(name, ..)| tls(name)));
+        for (port, settings) in self.ports.iter().zip(listeners) {
+            let _never_fails = write!(config, "listener {port} 127.0.0.1\n{settings}");
+        }
+        self.write("mosquitto.conf", &config);
+    }
+
+    /// Starts the process and waits until it says that it runs.
+    fn spawn(&mut self) {
+        let config = self.path("mosquitto.conf");
+        let mut process = Command::new(PROGRAM)
+            .args(["-c", &config])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {PROGRAM}: {error}: {MISSING}"));
+        let log = BufReader::new(process.stderr.take().expect("a piped stderr"));
+        self.process = Some(process);
+        let (lines, line) = mpsc::channel();
+        std::thread::spawn(move || {
+            for text in log.lines().map_while(Result::ok) {
+                let _nobody_waits_any_more = lines.send(text);
+            }
+        });
+        let mut seen = Vec::new();
+        loop {
+            match line.recv_timeout(PATIENCE) {
+                Ok(text) if text.ends_with("running") => return,
+                Ok(text) => seen.push(text),
+                Err(_) => panic!("mosquitto does not start: {seen:#?}"),
+            }
+        }
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _already_gone = process.kill();
+            let _already_gone = process.wait();
+        }
+    }
+}
+
+const PROGRAM: &str = "/usr/sbin/mosquitto";
+const MISSING: &str = "the tests need a real broker: apt-get install mosquitto";
+
+/// mosquitto gives up root by default, and could then not read what only root may read.
+fn is_root(folder: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(folder).is_ok_and(|metadata| metadata.uid() == 0)
+}
+
+/// Ports that are free now. mosquitto cannot listen on port 0 and say which it got.
+fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<_> = (0..count)
+        .map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port"))
+        .collect();
+    listeners
+        .iter()
+        .map(|listener| listener.local_addr().expect("a bound socket").port())
+        .collect()
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl BrokerUnderTest for Mosquitto {
+    fn endpoints(&self) -> Vec<Endpoint> {
+        vec![Endpoint::Mqtt, Endpoint::Mqtts, Endpoint::Ws, Endpoint::Wss]
+    }
+
+    fn url(&self, endpoint: Endpoint) -> BrokerUrl {
+        let (scheme, at) = match endpoint {
+            Endpoint::Mqtt => ("mqtt", 0),
+            Endpoint::Mqtts => ("mqtts", 1),
+            Endpoint::Ws => ("ws", 2),
+            Endpoint::Wss => ("wss", 3),
+        };
+        format!("{scheme}://127.0.0.1:{}", self.ports[at])
+            .parse()
+            .expect("a URL")
+    }
+
+    fn options(&self, endpoint: Endpoint, url: BrokerUrl, name: &str) -> ClientOptions {
+        let options = ClientOptions::new(url, name)
+            .ca_pem(self.authority.certificate.clone())
+            .credentials(USER, PASSWORD);
+        match endpoint {
+            Endpoint::Mqtts => {
+                options.identity_pem(self.client.certificate.clone(), self.client.key.clone())
+            }
+            Endpoint::Mqtt | Endpoint::Ws | Endpoint::Wss => options,
+        }
+    }
+
+    fn topic(&self, name: &str) -> String {
+        format!("conformance/{name}")
+    }
+
+    async fn stop(&mut self) {
+        self.kill();
+    }
+
+    async fn start(&mut self) {
+        self.spawn();
+    }
+}
