@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 
 use crate::connection::WISHES_MAX;
@@ -12,7 +13,7 @@ use crate::link_error::LinkError;
 use crate::message::{Inbox, Qos};
 use crate::options::{ClientOptions, OptionsError, is_topic_name};
 use crate::shared::Shared;
-use crate::wire::{Answer, Sent};
+use crate::wire::Answer;
 
 /// What the link is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,13 +133,18 @@ impl Client {
                 max,
             });
         }
-        let sent = online.requests.publish(topic, payload, qos, retain);
-        match tokio::time::timeout(self.options.answer_timeout, sent).await {
-            Ok(Sent::Answered(Answer::Granted)) => Ok(()),
-            Ok(Sent::Answered(Answer::Refused(reason))) => Err(PublishError::Refused { reason }),
-            Ok(Sent::NotSent) => Err(PublishError::LinkDown),
-            Ok(Sent::Unanswered) => Err(PublishError::Unconfirmed),
-            Err(_elapsed) => Err(PublishError::Unconfirmed),
+        let deadline = Instant::now() + self.options.answer_timeout;
+        let queue = online.while_up(online.requests.queue(topic, payload, qos, retain));
+        let queued = timeout_at(deadline, queue)
+            .await
+            .map_err(|_| PublishError::QueueFull {
+                max: self.options.outbound_messages_max,
+            })?
+            .ok_or(PublishError::LinkDown)?;
+        match timeout_at(deadline, online.while_up(queued.answer())).await {
+            Ok(Some(Answer::Granted)) => Ok(()),
+            Ok(Some(Answer::Refused(reason))) => Err(PublishError::Refused { reason }),
+            Ok(None) | Err(_) => Err(PublishError::Unconfirmed),
         }
     }
 
@@ -229,6 +235,13 @@ pub enum PublishError {
     /// [`Client::link`] says connected.
     #[error("the link to the broker is down, the message was not sent")]
     LinkDown,
+    /// The queue had no room for the whole answer timeout, because the broker is slow to read or
+    /// to acknowledge. Nothing was sent.
+    #[error("{max} messages wait to be sent already, and none of them got through in time")]
+    QueueFull {
+        /// The bound in messages.
+        max: usize,
+    },
     /// The link went down, or the broker stayed silent, before it acknowledged the message. The
     /// broker may or may not have it.
     #[error("the broker did not acknowledge the message, which it may or may not have received")]

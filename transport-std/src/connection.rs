@@ -75,6 +75,8 @@ pub(crate) struct Connection<'a> {
     requests: Requests,
     tasks: JoinSet<Done>,
     acks: mpsc::UnboundedSender<Ack>,
+    /// Dropped with the connection, which ends every publish that waits on it.
+    up: watch::Sender<()>,
     /// Read from the connection, with no room in the inbox yet. Reading is paused while there
     /// is any, so it holds no more than one read had brought.
     held: VecDeque<Message>,
@@ -109,6 +111,7 @@ impl<'a> Connection<'a> {
             requests,
             tasks,
             acks,
+            up: watch::Sender::new(()),
             held: VecDeque::new(),
             state: State::Connecting,
             subscribing: false,
@@ -229,6 +232,7 @@ impl<'a> Connection<'a> {
         self.shared.set_online(Some(Online {
             requests: self.requests.clone(),
             packet_bytes_max: self.packet_bytes_max,
+            ended: self.up.subscribe(),
         }));
         let session_present = self.session_present;
         tracing::info!(url = %self.options.url, session_present, "link up");
