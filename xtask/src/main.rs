@@ -66,8 +66,12 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
-    /// Prove that nothing public in the protocol crate can panic.
-    NoPanic,
+    /// Prove that nothing public in the protocol crate can panic, here and on a board.
+    NoPanic {
+        /// Prove it for this machine only.
+        #[arg(long)]
+        host_only: bool,
+    },
     /// Compile what must run on a board or in a browser for its targets.
     BareMetal,
 }
@@ -80,7 +84,7 @@ fn main() -> ExitCode {
         Chore::Bench { what } => bench::run(&what),
         Chore::Fuzz { target, seconds } => fuzz::run_targets(target.as_deref(), seconds),
         Chore::Golden { check } => golden::all(check),
-        Chore::NoPanic => no_panic::prove(),
+        Chore::NoPanic { host_only } => no_panic::prove(host_only),
         Chore::BareMetal => bare_metal::check(),
     };
     match outcome {

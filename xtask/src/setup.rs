@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::bare_metal;
 use crate::command::{find, program, run, stdout, succeeds};
-use crate::toolchain::Toolchain;
+use crate::toolchain::{DEBIAN_PACKAGES, Toolchain};
 
 /// Something that the tests need and that may be missing.
 struct Need {
@@ -36,7 +36,7 @@ const HTTP_CLIENT: Need = Need {
 
 const BARE_METAL: Need = Need {
     purpose: "a compiler for boards and WebAssembly",
-    packages: &["rustc-web", "cargo-web", "rust-web-src"],
+    packages: DEBIAN_PACKAGES,
     instead: "`rustup target add thumbv7em-none-eabihf thumbv6m-none-eabi wasm32-unknown-unknown`, \
               or run `cargo xtask test --host-only`",
     is_met: || {
@@ -138,7 +138,7 @@ mod tests {
     fn advice_names_what_is_missing_and_what_installs_it() {
         let text = advice(&[&BROKER, &BARE_METAL]);
         assert!(text.contains("sudo apt-get update && sudo apt-get install mosquitto`"));
-        assert!(text.contains("install rustc-web cargo-web rust-web-src`"));
+        assert!(text.contains("install rustc-web cargo-web rust-web-src lld`"));
         assert!(text.contains("rustup target add thumbv7em-none-eabihf"));
     }
 }
