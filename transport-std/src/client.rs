@@ -13,6 +13,7 @@ use crate::link_error::LinkError;
 use crate::message::{Inbox, Qos};
 use crate::options::{ClientOptions, OptionsError, is_topic_name};
 use crate::shared::Shared;
+use crate::tls::TlsOptions;
 use crate::wire::Answer;
 
 /// What the link is doing.
@@ -46,6 +47,9 @@ pub fn connect(options: ClientOptions) -> Result<(Client, Inbox), OptionsError> 
     let tls = if options.url.scheme().is_tls() {
         Some(options.tls.client_config()?)
     } else {
+        if options.tls != TlsOptions::default() {
+            tracing::warn!(url = %options.url, "the TLS options are unused: the URL is a plain one");
+        }
         None
     };
     let options = Arc::new(options);
@@ -183,9 +187,10 @@ impl Client {
         self.shared.counters()
     }
 
-    /// Sends what is queued, then MQTT's DISCONNECT (so that no will is published), and waits
-    /// until the connection is closed. Waits at most the answer timeout for a broker that does
-    /// not read.
+    /// Sends what is queued, then MQTT's DISCONNECT, so that the broker publishes no will, and
+    /// waits until the connection is closed. A broker that does not answer what is queued is
+    /// left after the answer timeout. Messages that find no room in the inbox meanwhile are
+    /// dropped, counted and not acknowledged.
     pub async fn close(self) {
         self.closing.send_replace(true);
         let mut link = self.link.clone();
@@ -210,7 +215,8 @@ pub struct Counters {
     pub received: u64,
     /// Messages above 131,072 bytes that arrived: acknowledged and dropped.
     pub oversize_dropped: u64,
-    /// Messages that arrived after the [`Inbox`] was dropped: not acknowledged.
+    /// Messages that arrived after the [`Inbox`] was dropped, or that found it full while the
+    /// client was closing: dropped and not acknowledged.
     pub undelivered: u64,
 }
 

@@ -140,6 +140,14 @@ impl Requests {
             Self::V5(requests) => requests.disconnect().await,
         }
     }
+
+    /// Asks for a DISCONNECT before everything that is queued.
+    pub(crate) async fn disconnect_now(&self) {
+        match self {
+            Self::V4(requests) => requests.disconnect_now().await,
+            Self::V5(requests) => requests.disconnect_now().await,
+        }
+    }
 }
 
 /// A message in the library's hands.
@@ -243,7 +251,7 @@ fn io_error(error: &std::io::Error) -> LinkError {
     }
 }
 
-fn protocol(error: impl ToString) -> LinkError {
+fn protocol(error: &dyn std::fmt::Display) -> LinkError {
     LinkError::Protocol {
         reason: error.to_string(),
     }

@@ -137,6 +137,10 @@ impl Requests {
     pub(super) async fn disconnect(&self) {
         let _gone_with_its_connection = self.0.disconnect().await;
     }
+
+    pub(super) async fn disconnect_now(&self) {
+        let _gone_with_its_connection = self.0.disconnect_now().await;
+    }
 }
 
 pub(super) async fn answer(queued: Queued) -> Option<Answer> {
@@ -226,7 +230,7 @@ fn refused(code: ConnectReturnCode) -> LinkError {
         ConnectReturnCode::BadClientId => LinkError::ClientIdRefused,
         ConnectReturnCode::RefusedProtocolVersion => LinkError::VersionRefused,
         ConnectReturnCode::ServiceUnavailable => LinkError::ServerUnavailable,
-        ConnectReturnCode::Success => protocol("a refusal with the code for success"),
+        ConnectReturnCode::Success => protocol(&"a refusal with the code for success"),
     }
 }
 

@@ -136,6 +136,10 @@ impl Requests {
     pub(super) async fn disconnect(&self) {
         let _gone_with_its_connection = self.0.disconnect().await;
     }
+
+    pub(super) async fn disconnect_now(&self) {
+        let _gone_with_its_connection = self.0.disconnect_now().await;
+    }
 }
 
 pub(super) async fn answer(queued: Queued) -> Option<Answer> {
