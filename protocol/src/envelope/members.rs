@@ -109,7 +109,7 @@ impl<'a> Members<'a> {
     pub(super) fn app_id(&self) -> Result<AppId, EnvelopeError> {
         let value = self.app.ok_or_else(|| self.missing(Member::AppId))?;
         let raw = string(&value, Member::AppId)?;
-        let parsed = if raw.contains('\\') {
+        let parsed = if raw.bytes().any(|byte| byte == b'\\') {
             escaped_app_id(raw)
         } else {
             AppId::parse(raw).map_err(EnvelopeReason::AppId)
@@ -119,14 +119,15 @@ impl<'a> Members<'a> {
 }
 
 /// The member of this name, which may be written with escapes.
+#[inline]
 fn member(name: &str) -> Option<Member> {
-    match name {
-        "idApp" => Some(Member::AppId),
-        "popup" => Some(Member::Popup),
-        "popupBtn" => Some(Member::PopupButton),
-        "popupText" => Some(Member::PopupText),
-        "popupAction" => Some(Member::PopupAction),
-        "content" => Some(Member::Content),
+    match name.as_bytes() {
+        b"idApp" => Some(Member::AppId),
+        b"popup" => Some(Member::Popup),
+        b"popupBtn" => Some(Member::PopupButton),
+        b"popupText" => Some(Member::PopupText),
+        b"popupAction" => Some(Member::PopupAction),
+        b"content" => Some(Member::Content),
         _ if name.contains('\\') => Member::ALL
             .into_iter()
             .find(|member| spells(name, member.name())),

@@ -129,7 +129,8 @@ impl<'a> Scanner<'a> {
     fn skip_value(&mut self, depth_max: usize) -> Result<(), JsonReason> {
         #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
         if let [b'{' | b'[', ..] = self.rest
-            && let Some(len) = super::blocks::container_len(self.rest, depth_max)
+            && let Some(len) =
+                super::blocks::container_len(self.text.as_bytes(), self.offset(), depth_max)
         {
             self.rest = self.rest.get(len..).unwrap_or_default();
             return Ok(());
