@@ -9,6 +9,10 @@
 //! It only ever says "valid, and this long". Where it does not, the scanner reads the same bytes
 //! with care and names the fault, so this file never has to explain one. It uses SSE2, which every
 //! x86-64 has; other processors have the scanner alone.
+//!
+//! What it gains over the scanner alone, on the messages of the `decode` benchmark (best of 300
+//! runs each, one machine): 1.8 times the speed on objects of 128 KiB, 3.3 times on numbers, 1.7
+//! times on text; at 200 bytes 1.4 times on objects, twice on numbers, and 7 % less on text.
 
 mod nesting;
 mod order;
@@ -34,11 +38,14 @@ pub(super) fn container_len(text: &[u8], start: usize, depth_max: usize) -> Opti
     let mut blocks = Blocks::default();
     let json = text.get(start..)?;
     let mut rest = json;
+    let mut in_text = false;
     while let Some((block, tail)) = rest.split_first_chunk() {
         let vectors = Vectors::of(block);
-        if blocks.strings.go_on() {
+        // Short strings rarely begin like this, so that the branch can be predicted.
+        if in_text || blocks.strings.go_on() & vectors.begin_plain() {
             let len = blocks.unchanged_len(vectors, rest);
-            if len > 0 {
+            in_text = len > 0;
+            if in_text {
                 rest = rest.get(len..)?;
                 continue;
             }

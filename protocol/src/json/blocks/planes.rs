@@ -28,14 +28,13 @@ impl Vectors {
     /// The bytes that do not stand for themselves in a string.
     #[inline(always)]
     pub(super) fn special(self) -> u64 {
-        let equal = |bytes, byte| cmp_eq_mask_i8_m128i(bytes, set_splat_i8_m128i(byte));
-        let special = self.0.map(|bytes| {
-            let last = set_splat_i8_m128i(0x1f);
-            let control = cmp_eq_mask_i8_m128i(min_u8_m128i(bytes, last), bytes);
-            let other = bitor_m128i(equal(bytes, b'"' as i8), equal(bytes, b'\\' as i8));
-            bitor_m128i(control, other)
-        });
-        Self(special).top_bits()
+        Self(self.0.map(special)).top_bits()
+    }
+
+    /// Whether the first sixteen bytes stand for themselves in a string.
+    #[inline(always)]
+    pub(super) fn begin_plain(self) -> bool {
+        move_mask_i8_m128i(special(self.0[0])) == 0
     }
 
     /// The top bits of all bytes, the first byte's lowest.
@@ -46,6 +45,14 @@ impl Vectors {
             .map(|bytes| u64::from(move_mask_i8_m128i(bytes) as u16));
         a | b << 16 | c << 32 | d << 48
     }
+}
+
+#[inline(always)]
+fn special(bytes: m128i) -> m128i {
+    let equal = |byte: u8| cmp_eq_mask_i8_m128i(bytes, set_splat_i8_m128i(byte as i8));
+    let last = set_splat_i8_m128i(0x1f);
+    let control = cmp_eq_mask_i8_m128i(min_u8_m128i(bytes, last), bytes);
+    bitor_m128i(control, bitor_m128i(equal(b'"'), equal(b'\\')))
 }
 
 /// Word `n` holds bit `n` of each byte.
