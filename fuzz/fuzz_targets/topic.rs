@@ -43,7 +43,16 @@ fn check(profile: TopicProfile, topic: &str) {
 /// Whether `topic` is one of the vehicle tree, level by level.
 fn model_accepts(topic: &str) -> bool {
     let levels: Vec<&str> = topic.split('/').collect();
-    let ["psa", "OVIPPartners-Dev", "to" | "from", "uid", uid, "opa", vin, rest @ ..] = &levels[..]
+    let [
+        "psa",
+        "OVIPPartners-Dev",
+        "to" | "from",
+        "uid",
+        uid,
+        "opa",
+        vin,
+        rest @ ..,
+    ] = &levels[..]
     else {
         return false;
     };

@@ -234,6 +234,30 @@ fn showing_one_app_hides_the_other_and_tells_it() {
 }
 
 #[test]
+fn app_that_has_the_screen_again_or_has_ended_is_not_told_that_it_was_hidden() {
+    for event in [Shown, Unloaded, Launched] {
+        let mut car = Car::after(&[Launched, Loaded, Shown]);
+        for other in [Launched, Loaded, Shown] {
+            car.app(B, other).unwrap();
+        }
+        car.app(A, event).unwrap();
+        let told = (event == Shown).then_some(Output::HideApp { slot: B });
+        assert_eq!(car.output(), told, "{event:?}");
+    }
+}
+
+#[test]
+fn app_that_is_closed_is_not_told_that_it_was_hidden() {
+    let mut car = Car::after(&[Launched, Shown]);
+    for other in [Launched, Loaded, Shown] {
+        car.app(B, other).unwrap();
+    }
+    car.now_ms += 10_000;
+    assert_eq!(car.output(), Some(Output::CloseApp { slot: A }));
+    assert_eq!(car.output(), None);
+}
+
+#[test]
 fn showing_a_stopped_app_hides_no_other() {
     let mut car = Car::after(&[Launched, Loaded, Shown]);
     assert_eq!(car.app(B, Shown), Err(AppEventError::NotLaunched));
@@ -346,6 +370,8 @@ fn message_that_an_app_could_not_take_goes_to_its_pending_ring() {
         .handle_undelivered(now_ms, slot, &message)
         .unwrap();
     assert_eq!(car.pending(A), [r#"{"content":7}"#]);
+    assert_eq!(car.portal.counters().delivered, 1);
+    assert_eq!(car.portal.counters().pending, 1);
     let refused = car.portal.handle_undelivered(now_ms, EMPTY, &message);
     assert_eq!(refused, Err(Refusal::UnknownApp));
     let long = format!("\"{}\"", "x".repeat(PAYLOAD_BYTES_MAX - 2));
@@ -358,6 +384,8 @@ fn message_that_an_app_could_not_take_goes_to_its_pending_ring() {
             max: PAYLOAD_BYTES_MAX
         })
     );
+    assert_eq!(car.portal.counters().refused_unknown_app, 1);
+    assert_eq!(car.portal.counters().refused_too_large, 1);
 }
 
 #[test]

@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::envelope::{AppMessage, PopupAction};
 use vinbus_protocol::id::{AppId, Uid};
-use vinbus_protocol::portal::{AppEvent, Disposition, Output, PopupAnswer, Portal, Refusal};
+use vinbus_protocol::portal::{
+    AppEvent, Disposition, Output, PopupAnswer, Portal, PortalCounters, Refusal,
+};
 
 const APPS: usize = 3;
 
@@ -65,6 +67,7 @@ struct Model {
     opened_at: Option<u64>,
     /// What the portal is to say next, in any order.
     outputs: Vec<String>,
+    counters: PortalCounters,
 }
 
 impl Model {
@@ -84,6 +87,7 @@ impl Model {
             if !self.apps[app].loaded && self.apps[app].launched_at.is_some_and(late) {
                 self.stop(app);
                 self.outputs.push(format!("close app {app}"));
+                self.counters.apps_closed += 1;
             }
         }
         if self.popup.is_some_and(|(_, _, at)| self.now - at >= 15_000) {
@@ -118,6 +122,7 @@ impl Model {
     fn keep(&mut self, app: usize, message: String) {
         let pending = &mut self.apps[app].pending;
         pending.push_back(message);
+        self.counters.pending += 1;
         if pending.len() > 10 {
             pending.pop_front();
         }
@@ -131,10 +136,12 @@ impl Model {
         let places = if self.may_open() { 6 } else { 5 };
         if self.waiting.len() >= places {
             self.apps[app].overflows += 1;
+            self.counters.popups_overflowed += 1;
             return false;
         }
         self.waiting.push_back((app, self.popups));
         self.popups += 1;
+        self.counters.popups_queued += 1;
         true
     }
 
@@ -149,6 +156,12 @@ impl Model {
         if let Some(action) = self.answer.take() {
             let (app, number, _) = self.popup.take().unwrap();
             let deliver = self.foreground(app);
+            match action {
+                PopupAction::Ok => self.counters.popups_ok += 1,
+                PopupAction::Cancel => self.counters.popups_cancelled += 1,
+                PopupAction::Timeout => self.counters.popups_timed_out += 1,
+            }
+            self.counters.delivered += u64::from(deliver);
             self.outputs
                 .push(format!("close popup {number} {app} {action:?} {deliver}"));
             if !deliver {
@@ -160,6 +173,7 @@ impl Model {
         {
             self.popup = Some((app, number, self.now));
             self.opened_at = Some(self.now);
+            self.counters.popups_shown += 1;
             self.outputs.push(format!("show popup {number} {app}"));
         }
         self.outputs.sort();
@@ -212,6 +226,7 @@ impl Pair {
         self.apply(input);
         let expected = self.model.outputs();
         assert_eq!(self.outputs(), expected);
+        assert_eq!(*self.portal.counters(), self.model.counters);
         if deadline.is_some_and(|at| at <= self.model.now) {
             assert_ne!(expected, Vec::<String>::new(), "a deadline has its reason");
         }
@@ -235,6 +250,7 @@ impl Pair {
             }
             Input::App(app, event) => {
                 let taken = app < APPS && self.model.event(app, event);
+                self.model.counters.events_ignored += u64::from(!taken);
                 let result = self.portal.handle_app(now, slot(app), event);
                 assert_eq!(result.is_ok(), taken);
             }
@@ -249,6 +265,7 @@ impl Pair {
                     .portal
                     .handle_popup_answer(now, self.last_shown, answer);
                 assert_eq!(taken, open);
+                self.model.counters.answers_ignored += u64::from(!taken);
             }
             Input::Drain(app) => {
                 let mut taken = VecDeque::new();
@@ -268,10 +285,14 @@ impl Pair {
             .portal
             .handle_downlink(self.model.now, &self.uid, payload.as_bytes());
         match verdict {
-            Err(Refusal::UnknownApp) => assert_eq!(app, APPS),
+            Err(Refusal::UnknownApp) => {
+                assert_eq!(app, APPS);
+                self.model.counters.refused_unknown_app += 1;
+            }
             Ok(Disposition::Deliver { slot: to, content }) => {
                 assert_eq!((to, content.as_str()), (slot(app), &*number.to_string()));
                 assert!(self.model.foreground(app));
+                self.model.counters.delivered += 1;
             }
             Ok(Disposition::Pending { slot: to, evicted }) => {
                 assert_eq!(to, slot(app));
@@ -291,7 +312,10 @@ impl Pair {
             .portal
             .handle_downlink(self.model.now, &self.uid, payload.as_bytes());
         match verdict {
-            Err(Refusal::UnknownApp) => assert_eq!(app, APPS),
+            Err(Refusal::UnknownApp) => {
+                assert_eq!(app, APPS);
+                self.model.counters.refused_unknown_app += 1;
+            }
             Ok(Disposition::PopupQueued { slot: to }) => {
                 assert_eq!(to, slot(app));
                 assert!(self.model.queue_popup(app));
