@@ -13,9 +13,6 @@ use super::pki::{Authority, Issued, Validity};
 use super::{BrokerUnderTest, Endpoint, PATIENCE};
 use crate::{BrokerUrl, ClientOptions};
 
-const USER: &str = "tester";
-const PASSWORD: &str = "correct horse";
-
 /// A listener of the broker beside the four of [`Endpoint`]: its server certificate is faulty.
 const FAULTS: [(&str, Validity, &str); 3] = [
     ("expired", Validity::Expired, "127.0.0.1"),
@@ -28,13 +25,19 @@ pub struct Mosquitto {
     folder: TempDir,
     /// The authority that signed the server's certificates and signs the clients'.
     pub authority: Authority,
-    client: Issued,
+    /// A client certificate that the TLS endpoint accepts.
+    pub client: Issued,
     /// Plain, TLS, WebSocket, WebSocket over TLS, then [`FAULTS`].
     ports: Vec<u16>,
     process: Option<Child>,
 }
 
 impl Mosquitto {
+    /// The only user name.
+    pub const USER: &str = "tester";
+    /// Its password.
+    pub const PASSWORD: &str = "correct horse";
+
     /// Starts a broker with every [`Endpoint`]. Its only user may publish and subscribe
     /// everything except below `forbidden/`.
     ///
@@ -44,7 +47,7 @@ impl Mosquitto {
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let authority = Authority::new("vinbus test CA");
-        let client = authority.client(USER, Validity::Now);
+        let client = authority.client(Self::USER, Validity::Now);
         let mut broker = Self {
             folder,
             authority,
@@ -88,7 +91,7 @@ impl Mosquitto {
             self.write(&format!("{name}.pem"), &server.certificate);
             self.write(&format!("{name}.key"), &server.key);
         }
-        self.write("passwords", &format!("{USER}:{PASSWORD}\n"));
+        self.write("passwords", &format!("{}:{}\n", Self::USER, Self::PASSWORD));
         let hashed = Command::new("mosquitto_passwd")
             .arg("-U")
             .arg(self.path("passwords"))
@@ -96,7 +99,10 @@ impl Mosquitto {
         assert!(hashed.is_ok_and(|status| status.success()), "{}", MISSING);
         self.write(
             "acl",
-            &format!("user {USER}\ntopic readwrite #\ntopic deny forbidden/#\n"),
+            &format!(
+                "user {}\ntopic readwrite #\ntopic deny forbidden/#\n",
+                Self::USER
+            ),
         );
     }
 
@@ -213,7 +219,7 @@ impl BrokerUnderTest for Mosquitto {
     fn options(&self, endpoint: Endpoint, url: BrokerUrl, name: &str) -> ClientOptions {
         let options = ClientOptions::new(url, name)
             .ca_pem(self.authority.certificate.clone())
-            .credentials(USER, PASSWORD);
+            .credentials(Self::USER, Self::PASSWORD);
         match endpoint {
             Endpoint::Mqtts => {
                 options.identity_pem(self.client.certificate.clone(), self.client.key.clone())

@@ -64,7 +64,7 @@ fn dependencies_point_in_one_direction() {
 }
 
 #[test]
-fn protocol_has_one_dependency_and_it_needs_no_heap() {
+fn protocol_has_one_dependency_on_a_board_and_it_needs_no_heap() {
     let packages = packages();
     let protocol = packages
         .iter()
@@ -74,12 +74,15 @@ fn protocol_has_one_dependency_and_it_needs_no_heap() {
         .iter()
         .filter(|dependency| dependency["kind"].is_null())
         .map(|dependency| {
-            dependency["name"]
-                .as_str()
-                .expect("a dependency has a name")
+            let name = dependency["name"].as_str();
+            (
+                name.expect("a dependency has a name"),
+                dependency["target"].as_str(),
+            )
         })
         .collect();
-    assert_eq!(ships, ["heapless"]);
+    let host = Some("cfg(target_arch = \"x86_64\")");
+    assert_eq!(ships, [("heapless", None), ("safe_arch", host)]);
     for file in files(&["protocol/src"], "rs") {
         let code = read(&file);
         assert!(!code.contains("extern crate alloc"), "{}", file.display());
