@@ -30,4 +30,5 @@ pub mod stop;
 
 pub mod serve;
 
+mod invocation;
 mod place;
