@@ -2,6 +2,14 @@
 
 pub mod model;
 
+pub mod identity;
+
 pub mod store;
 
 pub mod broker;
+
+pub mod hub;
+
+pub mod webhook;
+
+pub mod metrics;

@@ -89,6 +89,8 @@ pub enum Step {
     Held,
     /// It was handed to the broker while the vehicle was subscribed.
     Sent,
+    /// The broker can never carry it, as its log says; it will not be sent.
+    Rejected,
 }
 
 /// What became of a downlink message.
@@ -122,8 +124,19 @@ pub struct Vehicle {
     pub since: SystemTime,
 }
 
-/// A webhook subscription.
+/// Messages for one vehicle that were not sent yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// The vehicle.
+    pub vin: Vin,
+    /// How many wait.
+    pub messages: usize,
+    /// The sequence up to which they have [`Step::Held`]; 0 for none.
+    pub held_to: u64,
+}
+
+/// A webhook subscription.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Webhook {
     /// Its name.
     pub id: String,
@@ -135,4 +148,18 @@ pub struct Webhook {
     pub secret: String,
     /// Everything up to here was delivered.
     pub cursor: Cursor,
+    /// The endpoint answered 410 Gone: nothing is delivered any more.
+    pub disabled: bool,
+}
+
+impl fmt::Debug for Webhook {
+    /// Without the secret, and without the URL, which may hold one too.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Webhook")
+            .field("id", &self.id)
+            .field("uid", &self.uid)
+            .field("cursor", &self.cursor)
+            .field("disabled", &self.disabled)
+            .finish_non_exhaustive()
+    }
 }

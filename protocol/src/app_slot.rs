@@ -2,7 +2,7 @@
 
 /// The place of an installed app in its portal's table. It costs one byte where an
 /// [`AppId`](crate::id::AppId) costs 65, and is given out by
-/// the portal.
+/// [`Portal::install`](crate::portal::Portal::install).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AppSlot(u8);
 

@@ -1,4 +1,4 @@
-//! How long to wait before the next attempt to connect: doubling, with jitter (SPEC 5.1).
+//! How long to wait before the next attempt to connect: doubling, with jitter.
 //!
 //! Each delay is drawn evenly from the least delay up to a ceiling that doubles with every failed
 //! attempt until it reaches the greatest delay. The first ceiling is already twice the least delay,

@@ -11,10 +11,17 @@ pub mod id;
 
 pub mod topic;
 
+mod json;
+
+pub mod envelope;
+
 pub mod record_ring;
 
 pub mod app_slot;
 pub mod pending;
 pub mod uplink_queue;
+
+pub mod popup;
+pub mod portal;
 
 pub mod backoff;

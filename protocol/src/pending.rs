@@ -1,5 +1,4 @@
-//! The messages an app has not seen yet; the only file that knows what "the last 10" means
-//! (SPEC 4.2).
+//! The messages an app has not seen yet; the only file that knows what "the last 10" means.
 //!
 //! "WebPortal keeps in cache memory the last 10 data messages sent to your application", and
 //! `getPendingNotifications` returns them and clears the cache. A [`PendingRing`] is that cache for
@@ -58,17 +57,11 @@ pub struct PendingRing<S> {
 impl<S: AsRef<[u8]> + AsMut<[u8]>> PendingRing<S> {
     /// An empty ring; [`storage_bytes_for`] says how much storage never runs short.
     #[must_use]
-    pub const fn new(storage: S) -> Self {
+    pub fn new(storage: S) -> Self {
         Self {
             ring: RecordRing::new(storage),
             handed_out: 0,
-            counters: PendingCounters {
-                stored: 0,
-                evicted_by_count: 0,
-                evicted_by_bytes: 0,
-                refused_too_large: 0,
-                drained: 0,
-            },
+            counters: PendingCounters::default(),
         }
     }
 

@@ -12,6 +12,8 @@
 //!
 //! The ring never drops a record by itself; who owns it decides, with [`RecordRing::make_room`].
 
+use core::fmt;
+
 /// Bytes in front of each record: its length as a little-endian `u32`.
 pub const RECORD_HEADER_BYTES: usize = 4;
 
@@ -30,13 +32,19 @@ pub const fn storage_bytes_for(records: usize, record_bytes_max: usize) -> usize
     }
 }
 
-/// One stored record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One stored record. `Debug` tells its length only.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
     /// Its number: 0 for the first record ever pushed, one more for each that follows.
     pub number: u64,
     /// Its bytes, as pushed.
     pub bytes: &'a [u8],
+}
+
+impl fmt::Debug for Record<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Record({}, {} bytes)", self.number, self.bytes.len())
+    }
 }
 
 /// The record is longer than the whole buffer can ever hold.
@@ -48,8 +56,8 @@ pub struct TooLarge {
     pub max: usize,
 }
 
-impl core::fmt::Display for TooLarge {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl fmt::Display for TooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { len, max } = self;
         write!(f, "a record of {len} bytes, the buffer holds {max} at most")
     }
@@ -83,12 +91,10 @@ impl Evicted {
     }
 }
 
-/// The queue; see the [module](self) for what it promises.
-///
-/// The live bytes are `head..tail`, or, once wrapped, `head..wrap` followed by `0..tail`.
-#[derive(Debug)]
+/// The queue; see the [module](self) for what it promises. `Debug` does not tell what is stored.
 pub struct RecordRing<S> {
     storage: S,
+    /// The live bytes are `head..tail`, or, once wrapped, `head..wrap` followed by `0..tail`.
     head: usize,
     tail: usize,
     wrap: Option<usize>,
@@ -294,6 +300,15 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecordRing<S> {
             start,
             start.checked_add(u32::from_le_bytes(*header) as usize)?,
         ))
+    }
+}
+
+impl<S> fmt::Debug for RecordRing<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecordRing")
+            .field("len", &self.len)
+            .field("next_number", &self.next_number)
+            .finish_non_exhaustive()
     }
 }
 

@@ -181,7 +181,7 @@ impl TopicScheme {
             .strip_prefix(self.prefix.as_str())
             .and_then(|rest| rest.strip_prefix('/'))
             .ok_or(TopicError::Prefix)?;
-        let mut levels = rest.splitn(5, '/');
+        let mut levels = rest.splitn(5, is_slash);
         let direction = match (levels.next(), self.profile) {
             (Some("to"), TopicProfile::Table) | (Some("from"), TopicProfile::Sample) => {
                 Direction::Downlink
@@ -196,7 +196,7 @@ impl TopicScheme {
         else {
             return Err(TopicError::Shape);
         };
-        let (vin, subtopic) = match tail.split_once('/') {
+        let (vin, subtopic) = match tail.split_once(is_slash) {
             None | Some((_, "")) => (tail.trim_end_matches('/'), None),
             Some((vin, subtopic)) => (vin, Some(subtopic)),
         };
@@ -239,6 +239,11 @@ impl Default for TopicScheme {
             profile: TopicProfile::Table,
         }
     }
+}
+
+/// A pattern that, unlike the character itself, is searched without an index that could panic.
+fn is_slash(c: char) -> bool {
+    c == '/'
 }
 
 /// Appends parts whose lengths are bounded by their types, so that they fit by the derivation of

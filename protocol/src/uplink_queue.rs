@@ -1,4 +1,4 @@
-//! Uplink messages that wait while the link is down, bounded by number and by bytes (SPEC 4.5).
+//! Uplink messages that wait while the link is down, bounded by number and by bytes.
 //!
 //! When it is full, a stated [`DropPolicy`] decides: the oldest waiting message is dropped, or the
 //! new one is refused. Both are counted, and the caller is told either way.
@@ -6,6 +6,8 @@
 //! To send: take [`UplinkQueue::front`], publish it, then [`UplinkQueue::confirm`] its number. A
 //! push in between may drop the message that is being sent; the number makes sure that `confirm`
 //! never removes another in its place.
+
+use core::fmt;
 
 use crate::app_slot::AppSlot;
 use crate::limits::{PAYLOAD_BYTES_MAX, SUBTOPIC_BYTES_MAX};
@@ -56,8 +58,8 @@ pub enum UplinkRefusal {
     },
 }
 
-impl core::fmt::Display for UplinkRefusal {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl fmt::Display for UplinkRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full { waiting } => write!(
                 f,
@@ -94,8 +96,8 @@ pub struct UplinkCounters {
     pub refused_too_large: u64,
 }
 
-/// A message that waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A message that waits. `Debug` tells the length of its payload only.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct WaitingUplink<'a> {
     /// Its number, for [`UplinkQueue::confirm`].
     pub number: u64,
@@ -105,6 +107,17 @@ pub struct WaitingUplink<'a> {
     pub subtopic: Option<&'a str>,
     /// The encoded uplink envelope.
     pub payload: &'a [u8],
+}
+
+impl fmt::Debug for WaitingUplink<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitingUplink")
+            .field("number", &self.number)
+            .field("slot", &self.slot)
+            .field("subtopic", &self.subtopic)
+            .field("payload_bytes", &self.payload.len())
+            .finish()
+    }
 }
 
 /// At most `N` waiting messages over a buffer of fixed size.
@@ -118,19 +131,12 @@ pub struct UplinkQueue<S, const N: usize> {
 impl<S: AsRef<[u8]> + AsMut<[u8]>, const N: usize> UplinkQueue<S, N> {
     /// An empty queue; [`storage_bytes_for`] says how much storage never runs short.
     #[must_use]
-    pub const fn new(storage: S, policy: DropPolicy) -> Self {
+    pub fn new(storage: S, policy: DropPolicy) -> Self {
         const { assert!(N > 0, "a queue of no messages cannot work") };
         Self {
             ring: RecordRing::new(storage),
             policy,
-            counters: UplinkCounters {
-                queued: 0,
-                sent: 0,
-                dropped_by_count: 0,
-                dropped_by_bytes: 0,
-                refused_full: 0,
-                refused_too_large: 0,
-            },
+            counters: UplinkCounters::default(),
         }
     }
 

@@ -195,6 +195,7 @@ struct UplinkPair {
     queue: UplinkQueue<Vec<u8>, WAITING_MAX>,
     model: VecDeque<Waiting>,
     next: u64,
+    refused: u64,
 }
 
 impl UplinkPair {
@@ -214,10 +215,12 @@ impl UplinkPair {
                 assert_eq!(self.queue.policy(), DropPolicy::Newest);
                 assert_eq!(waiting, self.model.len());
                 assert_ne!(waiting, 0, "an empty queue is never full");
+                self.refused += 1;
             }
             Err(UplinkRefusal::TooLarge { len: told, max }) => {
                 assert_eq!(told, len);
                 assert!(len > max);
+                self.refused += 1;
             }
             Err(error @ UplinkRefusal::Subtopic { .. }) => panic!("{error}"),
         }
@@ -246,6 +249,7 @@ proptest! {
             queue: UplinkQueue::new(vec![0; capacity], policy),
             model: VecDeque::new(),
             next: 0,
+            refused: 0,
         };
         for op in ops {
             match op {
@@ -266,6 +270,7 @@ proptest! {
             prop_assert!(pair.queue.len() <= WAITING_MAX);
             let counters = pair.queue.counters();
             prop_assert_eq!(counters.queued, pair.next);
+            prop_assert_eq!(counters.refused_full + counters.refused_too_large, pair.refused);
             prop_assert_eq!(
                 counters.queued,
                 counters.sent

@@ -1,1 +1,2 @@
-//! Placeholder.
+//! MQTT for bare metal: minimq over any embedded-io-async stream.
+#![no_std]

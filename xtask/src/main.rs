@@ -1,2 +1,93 @@
-//! Chores.
-fn main() {}
+//! Every chore of the workspace, so that nobody needs to remember a command line.
+//!
+//! Run it as `cargo xtask CHORE`. It calls cargo and a few well-known tools, prints each command
+//! before it runs, and imports none of the workspace's crates: it must build when they do not.
+//! Begin at [`Chore`].
+
+mod command;
+mod toolchain;
+
+mod setup;
+
+mod bare_metal;
+mod fuzz;
+mod golden;
+mod lint;
+mod no_panic;
+mod test;
+
+mod bench;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Every chore of the workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Run all tests; installs what they need through apt when it may, else says what to install.
+    ///
+    /// In this order: bare-metal and WebAssembly checks, the proof that the protocol cannot panic,
+    /// golden files, documentation tests, then every other test of the workspace. The last lines
+    /// are the test runner's own summary.
+    Test {
+        /// Leave out what needs more than this machine's own compile target, and install nothing
+        /// for it.
+        #[arg(long)]
+        host_only: bool,
+    },
+    /// Check formatting, lints, dependency policy and documentation.
+    Lint,
+    /// All that continuous integration runs: `lint`, then `test`.
+    Ci,
+    /// Measure, and print tables with ratios.
+    Bench {
+        /// Run only the benchmarks whose name contains this text.
+        filter: Option<String>,
+    },
+    /// Feed generated input to the fuzz targets and stop at the first failure.
+    Fuzz {
+        /// One target, as named in `fuzz/fuzz_targets/`; all of them by default.
+        target: Option<String>,
+        /// Seconds for each target.
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
+    /// Rewrite the golden files from the code; review their diff before you commit it.
+    Golden {
+        /// Change nothing; fail if a golden file differs from what the code says.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Prove that nothing public in the protocol crate can panic.
+    NoPanic,
+    /// Compile what must run on a board or in a browser for its targets.
+    BareMetal,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().chore {
+        Chore::Test { host_only } => test::all(host_only),
+        Chore::Lint => lint::all(),
+        Chore::Ci => lint::all().and_then(|()| test::all(false)),
+        Chore::Bench { filter } => bench::run(filter.as_deref()),
+        Chore::Fuzz { target, seconds } => fuzz::run_targets(target.as_deref(), seconds),
+        Chore::Golden { check } => golden::all(check),
+        Chore::NoPanic => no_panic::prove(),
+        Chore::BareMetal => bare_metal::check(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -3,6 +3,9 @@
 //! Two adapters stand behind it: the embedded broker (the only place that names `mqtt5`) and an
 //! external one reached through `vinbus-transport-std`. The core (`hub`) knows neither.
 
+pub mod embedded;
+pub mod external;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
@@ -38,7 +41,9 @@ pub trait BrokerEvents: Send + Sync + 'static {
     /// receiver resolves when the outcome is known. Outcomes resolve in the order of arrival.
     fn arrived(&self, arrival: Arrival) -> BoxFuture<'_, oneshot::Receiver<Outcome>>;
 
-    /// A vehicle became able to hear its downlink, or no longer is.
+    /// A vehicle became able to hear its downlink, or no longer is. `Online` is told again when the
+    /// vehicle subscribes anew: messages that were [`PublishError::NotListening`] may be tried again.
+    /// Must not block and must not call the broker.
     fn presence_changed(&self, vin: Vin, presence: Presence);
 
     /// The way to the broker opened, or closed with a reason worth logging.
@@ -51,6 +56,10 @@ pub enum PublishError {
     /// There is no connection to the broker now; the message stays unsent.
     #[error("no connection to the broker")]
     LinkDown,
+    /// The vehicle is not subscribed to this topic now, as the embedded broker can tell; the message
+    /// stays unsent. [`BrokerEvents::presence_changed`] tells when to try again.
+    #[error("the vehicle does not listen to this topic now")]
+    NotListening,
     /// The message can never be published.
     #[error("the broker cannot carry this message: {detail}")]
     Rejected {

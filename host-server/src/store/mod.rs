@@ -4,12 +4,18 @@
 //! the data is on disk; one writer commits what came in together (group commit). Reads see
 //! committed data only.
 
+pub mod lock;
+
+mod message_id;
+
+pub mod sqlite;
+
 use std::time::SystemTime;
 
 use tokio::sync::oneshot;
 
 use crate::model::{
-    Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Trace, Uplink, Webhook,
+    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Trace, Uplink, Webhook,
 };
 use vinbus_protocol::id::{Uid, Vin};
 
@@ -53,22 +59,26 @@ pub trait Store: Send + Sync + 'static {
     /// Appends a message from a vehicle.
     fn append_uplink(&self, message: NewUplink) -> Pending<Cursor>;
 
-    /// Notes a step of a downlink message.
+    /// Notes a step of a downlink message. The first note of a step counts, a repeated one changes
+    /// nothing.
     fn note(&self, id: &MessageId, step: Step, now: SystemTime) -> Pending<()>;
 
-    /// Downlink messages not yet [`Step::Sent`], oldest first, after `sequence`, for one vehicle or
-    /// all.
+    /// A vehicle's downlink messages that are neither [`Step::Sent`] nor [`Step::Rejected`], oldest
+    /// first, after a sequence: at most `limit`, fewer when they are large, none only when there is
+    /// none.
     ///
     /// # Errors
     /// A [`StoreError`] of the read.
-    fn unsent(
-        &self,
-        vin: Option<&Vin>,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<Downlink>, StoreError>;
+    fn unsent(&self, vin: &Vin, after: u64, limit: usize) -> Result<Vec<Downlink>, StoreError>;
 
-    /// Uplink messages after `cursor`, oldest first, of one partner or all, of one vehicle or all.
+    /// How many unsent messages each vehicle has; vehicles without any are left out.
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read.
+    fn backlog(&self) -> Result<Vec<Backlog>, StoreError>;
+
+    /// Uplink messages after `cursor`, oldest first, of one partner or all, of one vehicle or all:
+    /// at most `limit`, fewer when they are large, none only when there is none.
     ///
     /// # Errors
     /// A [`StoreError`] of the read.
@@ -100,6 +110,9 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// A [`StoreError`] of the read.
     fn webhooks(&self) -> Result<Vec<Webhook>, StoreError>;
+
+    /// Stops deliveries to a webhook for good; it stays listed.
+    fn disable_webhook(&self, id: &str) -> Pending<()>;
 
     /// Removes a webhook; resolves to whether there was one.
     fn remove_webhook(&self, id: &str) -> Pending<bool>;

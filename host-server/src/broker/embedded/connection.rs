@@ -1,0 +1,562 @@
+//! One client's connection: who it is, what it may do, and what becomes of what it says.
+//!
+//! A [`Connection`] is both hooks of the broker library at once, the authentication provider and
+//! the event handler, made anew for each connection, so that everything known about a client is in
+//! one place. Every publish is answered `Handled` and routed as a packet of our own, at QoS 0 and
+//! without the properties that the library would add.
+//!
+//! The library asks `authorize_publish` for a will just as for a publish, but only after
+//! `cleanup_session`; from then on the answer is no, and the will is accepted here like any message.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use mqtt5::broker::events::{
+    BrokerEventHandler, ClientPublishEvent, ClientSubscribeEvent, ClientUnsubscribeEvent,
+    PublishAction, SubAckReasonCode,
+};
+use mqtt5::broker::{AuthProvider, AuthResult};
+use mqtt5::packet::connect::ConnectPacket;
+use mqtt5::protocol::v5::reason_codes::ReasonCode;
+use mqtt5::{QoS, WillMessage};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::Instant;
+use tracing::{info, warn};
+use vinbus_protocol::envelope::Downlink;
+use vinbus_protocol::id::Vin;
+use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+use vinbus_protocol::topic::{Direction, ParsedTopic};
+
+use super::access::{Denial, PRESENCE_SUBTOPIC};
+use super::counters::add;
+use super::forward::Offer;
+use super::limits::{RETAINED_BYTES_MAX, VEHICLE_WINDOW_BYTES};
+use super::quiet::Shown;
+use super::registry::{ConnectionId, VehicleWay};
+use super::stream::AckGate;
+use super::{Delivery, Shared};
+use crate::broker::Arrival;
+use crate::identity::Identity;
+
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One client's connection.
+pub(super) struct Connection {
+    shared: Arc<Shared>,
+    id: ConnectionId,
+    peer: SocketAddr,
+    /// Who the client certificate says it is, on the TLS port.
+    certificate: Option<Identity>,
+    acks: Arc<AckGate>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Set once the client is known.
+    client: Option<Client>,
+    will: Option<WillMessage>,
+    /// The library is done with the connection; what it still authorises is the will.
+    ended: bool,
+    /// Subscribed filters, and whether each has a wildcard.
+    filters: HashMap<String, bool>,
+    /// When the publishes so far would have been due at the permitted rate.
+    publishes_due: Option<Instant>,
+}
+
+/// A client that was let in.
+#[derive(Clone)]
+struct Client {
+    who: Identity,
+    client_id: String,
+    speaks_v5: bool,
+}
+
+/// Why a client was not let in.
+struct Refused {
+    code: ReasonCode,
+    reason: &'static str,
+    detail: String,
+}
+
+impl Connection {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        id: ConnectionId,
+        peer: SocketAddr,
+        certificate: Option<Identity>,
+        acks: Arc<AckGate>,
+    ) -> Self {
+        Self {
+            shared,
+            id,
+            peer,
+            certificate,
+            acks,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The connection is over, however it ended.
+    pub(super) fn closed(&self) {
+        let mut state = self.state();
+        let wildcards = state.filters.values().filter(|wildcard| **wildcard).count();
+        state.filters.clear();
+        let client = state.client.take();
+        drop(state);
+        let registry = &self.shared.registry;
+        registry.release_wildcards(wildcards as u64);
+        if let Some(client) = client {
+            registry.unclaim(&client.client_id);
+            if let Identity::Vehicle(vin) = client.who {
+                registry.vehicle_down(vin, self.id);
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn client(&self) -> Option<Client> {
+        self.state().client.clone()
+    }
+
+    /// Lets a client in, or says why not.
+    async fn enter(&self, connect: &ConnectPacket) -> Result<Identity, Refused> {
+        let who = self.identify(connect).await?;
+        if let Some(will) = &connect.will {
+            self.check_will(&who, will)?;
+        }
+        if !self.shared.registry.claim(&connect.client_id, &who) {
+            return Err(Refused {
+                code: ReasonCode::ClientIdentifierNotValid,
+                reason: "another identity uses this client identifier",
+                detail: Shown(&connect.client_id).to_string(),
+            });
+        }
+        let mut state = self.state();
+        state.client = Some(Client {
+            who: who.clone(),
+            client_id: connect.client_id.clone(),
+            speaks_v5: connect.protocol_version >= 5,
+        });
+        state.will.clone_from(&connect.will);
+        drop(state);
+        if let Identity::Vehicle(vin) = &who {
+            let way = VehicleWay {
+                window: Arc::new(Semaphore::new(VEHICLE_WINDOW_BYTES)),
+                packet_bytes_max: connect.properties.get_maximum_packet_size(),
+            };
+            self.shared.registry.vehicle_up(*vin, self.id, way);
+        }
+        Ok(who)
+    }
+
+    /// Who the client is. A vehicle's certificate is enough; a user name beside it has to be the
+    /// VIN, so that a mix-up of credentials is noticed. A partner's certificate and user name have
+    /// to agree.
+    async fn identify(&self, connect: &ConnectPacket) -> Result<Identity, Refused> {
+        let refused = |reason: &'static str, detail: String| {
+            add(&self.shared.counters.logins_refused);
+            Refused {
+                code: ReasonCode::BadUsernameOrPassword,
+                reason,
+                detail,
+            }
+        };
+        let user_name = connect.username.as_deref();
+        if let Some(vehicle @ Identity::Vehicle(vin)) = &self.certificate {
+            return match user_name {
+                None => Ok(vehicle.clone()),
+                Some(name) if name == vin.as_str() => Ok(vehicle.clone()),
+                Some(name) => Err(refused(
+                    "the user name is not the VIN of the certificate",
+                    Shown(name).to_string(),
+                )),
+            };
+        }
+        let (Some(user_name), Some(password)) = (user_name, &connect.password) else {
+            return Err(refused("user name or password is missing", String::new()));
+        };
+        let shown = Shown(user_name).to_string();
+        let login = self.shared.credentials.login(user_name, password).await;
+        match (login, &self.certificate) {
+            (Ok(who), None) => Ok(who),
+            (Ok(who), Some(certificate)) if who == *certificate => Ok(who),
+            (Ok(_), Some(certificate)) => Err(refused(
+                "the user name is not that of the certificate",
+                format!("{shown}, certificate of {certificate}"),
+            )),
+            (Err(error), _) => Err(refused("login failed", format!("{shown}: {error}"))),
+        }
+    }
+
+    fn check_will(&self, who: &Identity, will: &WillMessage) -> Result<(), Refused> {
+        let refused = |code, reason, detail| {
+            add(&self.shared.counters.wills_refused);
+            Err(Refused {
+                code,
+                reason,
+                detail,
+            })
+        };
+        if let Err(denial) = self.shared.access.publish(who, &will.topic) {
+            let detail = format!("{who}, {}: {denial}", Shown(&will.topic));
+            return refused(ReasonCode::NotAuthorized, "the will is not allowed", detail);
+        }
+        if will.payload.len() > PAYLOAD_BYTES_MAX {
+            let detail = format!("{who}, {} bytes", will.payload.len());
+            return refused(ReasonCode::PacketTooLarge, "the will is too large", detail);
+        }
+        Ok(())
+    }
+
+    /// Slows the client down to the permitted rate.
+    async fn throttle(&self) {
+        let per_second = self.shared.limits.publishes_per_second_max;
+        if per_second == 0 {
+            return;
+        }
+        let now = Instant::now();
+        let due = {
+            let mut state = self.state();
+            // Up to a second's worth may come at once.
+            let due = state.publishes_due.unwrap_or(now).max(now - BURST);
+            state.publishes_due = Some(due + Duration::from_secs(1) / per_second);
+            due
+        };
+        if due > now {
+            add(&self.shared.counters.publishes_throttled);
+            tokio::time::sleep_until(due).await;
+        }
+    }
+
+    /// Takes a message in, publish or will. What comes back tells when it may be acknowledged;
+    /// `None` is at once.
+    async fn accept(
+        &self,
+        client: &Client,
+        topic: &str,
+        payload: Bytes,
+        retain: bool,
+    ) -> Option<oneshot::Receiver<()>> {
+        let shared = &self.shared;
+        add(&shared.counters.messages_in);
+        let parsed = match shared.access.publish(&client.who, topic) {
+            Ok(parsed) => parsed,
+            Err(denial) => {
+                self.denied(client, "publish denied", topic, denial);
+                return None;
+            }
+        };
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            add(&shared.counters.oversize);
+            if let Some(left_out) = self.may_log(client, "oversize message dropped") {
+                warn!(
+                    client = %client.who, topic = %Shown(topic), bytes = payload.len(),
+                    max = PAYLOAD_BYTES_MAX, left_out, "oversize message dropped"
+                );
+            }
+            return None;
+        }
+        match parsed.direction {
+            Direction::Downlink => {
+                self.accept_downlink(client, &parsed, topic, payload).await;
+                None
+            }
+            Direction::Uplink if parsed.subtopic == Some(PRESENCE_SUBTOPIC) => {
+                let retain = retain && self.may_retain(topic, &payload).await;
+                self.offer(client, topic, payload, retain, None).await
+            }
+            Direction::Uplink => {
+                let arrival = Arrival {
+                    topic: topic.to_owned(),
+                    payload: payload.clone(),
+                };
+                let outcome = shared.events.arrived(arrival).await;
+                self.offer(client, topic, payload, false, Some(outcome))
+                    .await
+            }
+        }
+    }
+
+    async fn offer(
+        &self,
+        client: &Client,
+        topic: &str,
+        payload: Bytes,
+        retain: bool,
+        outcome: Option<oneshot::Receiver<crate::broker::Outcome>>,
+    ) -> Option<oneshot::Receiver<()>> {
+        let (ack, gate) = oneshot::channel();
+        let waits = outcome.is_some();
+        let offer = Offer {
+            topic: topic.to_owned(),
+            payload,
+            retain,
+            client_id: client.client_id.clone(),
+            outcome,
+            ack: waits.then_some(ack),
+        };
+        self.shared.forwarder.offer(offer).await;
+        waits.then_some(gate)
+    }
+
+    /// A downlink message that a client published itself: checked, and routed without a second try,
+    /// as the OEM's broker does it.
+    async fn accept_downlink(
+        &self,
+        client: &Client,
+        parsed: &ParsedTopic<'_>,
+        topic: &str,
+        payload: Bytes,
+    ) {
+        let shared = &self.shared;
+        if let Err(error) = Downlink::decode(&payload) {
+            add(&shared.counters.envelopes_refused);
+            if let Some(left_out) = self.may_log(client, "downlink envelope refused") {
+                warn!(
+                    client = %client.who, topic = %Shown(topic), %error, left_out,
+                    "downlink envelope refused"
+                );
+            }
+            return;
+        }
+        if !matches!(
+            shared
+                .deliver(&parsed.vin, topic, payload, Delivery::NowOrNever)
+                .await,
+            Ok(())
+        ) {
+            add(&shared.counters.downlinks_unheard);
+        }
+    }
+
+    async fn may_retain(&self, topic: &str, payload: &Bytes) -> bool {
+        let router = &self.shared.router;
+        payload.len() <= RETAINED_BYTES_MAX
+            && (router.has_retained_message(topic).await
+                || router.retained_count().await < self.shared.limits.retained_max)
+    }
+
+    /// Accepts the will, now that the connection ended without goodbye.
+    async fn accept_will(&self) {
+        let (Some(client), Some(will)) = (self.client(), self.state().will.take()) else {
+            return;
+        };
+        if let Identity::Vehicle(vin) = &client.who
+            && self.is_outdated_presence(vin, &will.topic)
+        {
+            return;
+        }
+        // Nobody waits for the acknowledgement of a will.
+        let _ = self
+            .accept(&client, &will.topic, Bytes::from(will.payload), will.retain)
+            .await;
+    }
+
+    /// Whether a will says that a vehicle is gone which has already come back.
+    fn is_outdated_presence(&self, vin: &Vin, topic: &str) -> bool {
+        let topics = self.shared.access.topics();
+        let is_presence = topics
+            .parse(topic)
+            .is_ok_and(|parsed| parsed.subtopic == Some(PRESENCE_SUBTOPIC));
+        is_presence && self.shared.registry.vehicle_has_another(vin, self.id)
+    }
+
+    /// Takes a filter in; false (counted, logged) when it is denied or one too many.
+    fn subscribe(&self, filter: &str) -> bool {
+        let Some(client) = self.client() else {
+            return false;
+        };
+        let allowed = match self.shared.access.subscribe(&client.who, filter) {
+            Ok(allowed) => allowed,
+            Err(denial) => {
+                add(&self.shared.counters.subscriptions_denied);
+                self.log_denial(&client, "subscription denied", filter, denial);
+                return false;
+            }
+        };
+        let registry = &self.shared.registry;
+        let mut state = self.state();
+        if state.filters.contains_key(filter) {
+            return true;
+        }
+        let fits = state.filters.len() < self.shared.limits.filters_per_client_max
+            && allowed.share.is_none_or(|name| registry.admit_share(name))
+            && (!allowed.wildcard || registry.take_wildcard());
+        if fits {
+            state.filters.insert(filter.to_owned(), allowed.wildcard);
+            return true;
+        }
+        drop(state);
+        add(&self.shared.counters.subscriptions_over_limit);
+        if let Some(left_out) = self.may_log(&client, "too many filters") {
+            warn!(client = %client.who, filter = %Shown(filter), left_out, "too many filters");
+        }
+        false
+    }
+
+    fn denied(&self, client: &Client, reason: &'static str, topic: &str, denial: Denial) {
+        add(&self.shared.counters.publishes_denied);
+        self.log_denial(client, reason, topic, denial);
+    }
+
+    fn log_denial(&self, client: &Client, reason: &'static str, topic: &str, denial: Denial) {
+        if let Some(left_out) = self.may_log(client, reason) {
+            warn!(
+                client = %client.who, peer = %self.peer, topic = %Shown(topic), %denial, left_out,
+                "{reason}"
+            );
+        }
+    }
+
+    fn may_log(&self, client: &Client, reason: &'static str) -> Option<u64> {
+        self.shared.quiet.allows(&client.who.to_string(), reason)
+    }
+}
+
+/// How much of the permitted rate may come at once.
+const BURST: Duration = Duration::from_secs(1);
+
+impl AuthProvider for Connection {
+    fn authenticate<'a>(
+        &'a self,
+        connect: &'a ConnectPacket,
+        _client_addr: SocketAddr,
+    ) -> BoxFuture<'a, mqtt5::Result<AuthResult>> {
+        Box::pin(async move {
+            match self.enter(connect).await {
+                Ok(who) => {
+                    info!(
+                        client = %who, peer = %self.peer, client_id = %Shown(&connect.client_id),
+                        "client connected"
+                    );
+                    Ok(AuthResult::success_with_user(who.to_string()))
+                }
+                Err(refused) => {
+                    let peer = self.peer.ip().to_string();
+                    if let Some(left_out) = self.shared.quiet.allows(&peer, refused.reason) {
+                        warn!(
+                            peer = %self.peer, reason = refused.reason, detail = refused.detail,
+                            left_out, "client refused"
+                        );
+                    }
+                    Ok(AuthResult::fail(refused.code))
+                }
+            }
+        })
+    }
+
+    fn authorize_publish<'a>(
+        &'a self,
+        _client_id: &str,
+        _user_id: Option<&'a str>,
+        topic: &'a str,
+    ) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            if self.state().ended {
+                self.accept_will().await;
+                return false;
+            }
+            self.throttle().await;
+            let Some(client) = self.client() else {
+                return false;
+            };
+            // An MQTT 3.1.1 client cannot be told: its publish is let in, then denied and dropped.
+            if !client.speaks_v5 {
+                return true;
+            }
+            match self.shared.access.publish(&client.who, topic) {
+                Ok(_) => true,
+                Err(denial) => {
+                    self.denied(&client, "publish denied", topic, denial);
+                    false
+                }
+            }
+        })
+    }
+
+    fn authorize_subscribe<'a>(
+        &'a self,
+        _client_id: &str,
+        _user_id: Option<&'a str>,
+        topic_filter: &'a str,
+    ) -> BoxFuture<'a, bool> {
+        Box::pin(std::future::ready(self.subscribe(topic_filter)))
+    }
+
+    fn cleanup_session<'a>(&'a self, _user_id: &'a str) -> BoxFuture<'a, ()> {
+        self.state().ended = true;
+        Box::pin(std::future::ready(()))
+    }
+}
+
+impl BrokerEventHandler for Connection {
+    fn on_client_publish<'a>(&'a self, event: ClientPublishEvent) -> BoxFuture<'a, PublishAction> {
+        Box::pin(async move {
+            let Some(client) = self.client() else {
+                return PublishAction::Handled;
+            };
+            let gate = self
+                .accept(&client, &event.topic, event.payload, event.retain)
+                .await;
+            if let Some(gate) = gate
+                && event.qos != QoS::AtMostOnce
+            {
+                self.acks.hold_next(gate);
+            }
+            PublishAction::Handled
+        })
+    }
+
+    fn on_client_subscribe<'a>(&'a self, event: ClientSubscribeEvent) -> BoxFuture<'a, ()> {
+        let granted = event
+            .subscriptions
+            .iter()
+            .filter(|it| {
+                matches!(
+                    it.result,
+                    SubAckReasonCode::GrantedQoS0
+                        | SubAckReasonCode::GrantedQoS1
+                        | SubAckReasonCode::GrantedQoS2
+                )
+            })
+            .map(|it| it.topic_filter.to_string())
+            .collect::<Vec<_>>();
+        if let Some(Identity::Vehicle(vin)) = self.client().map(|client| client.who)
+            && !granted.is_empty()
+        {
+            self.shared.registry.vehicle_listens(vin, self.id, granted);
+        }
+        Box::pin(std::future::ready(()))
+    }
+
+    fn on_client_unsubscribe<'a>(&'a self, event: ClientUnsubscribeEvent) -> BoxFuture<'a, ()> {
+        let mut state = self.state();
+        let mut wildcards = 0;
+        for filter in &event.topic_filters {
+            wildcards += u64::from(state.filters.remove(&**filter) == Some(true));
+        }
+        let client = state.client.clone();
+        drop(state);
+        self.shared.registry.release_wildcards(wildcards);
+        if let Some(Identity::Vehicle(vin)) = client.map(|client| client.who) {
+            let filters = event
+                .topic_filters
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>();
+            self.shared
+                .registry
+                .vehicle_unlistens(vin, self.id, &filters);
+        }
+        Box::pin(std::future::ready(()))
+    }
+}

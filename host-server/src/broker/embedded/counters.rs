@@ -1,0 +1,92 @@
+//! What the embedded broker counts, for the metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Declares the counters once: the atomics and the values read from them.
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// Counters of the embedded broker.
+        #[derive(Debug, Default)]
+        pub struct BrokerCounters {
+            $($(#[doc = $doc])+ pub(super) $name: AtomicU64,)+
+        }
+
+        /// The values of [`BrokerCounters`] at one moment.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct BrokerCounts {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        impl BrokerCounters {
+            /// Their present values.
+            #[must_use]
+            pub fn snapshot(&self) -> BrokerCounts {
+                BrokerCounts { $($name: self.$name.load(Ordering::Relaxed),)+ }
+            }
+        }
+
+        impl BrokerCounts {
+            /// Each counter's name and value, in the order of declaration.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)+].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections now, handshakes included (a level, not a count).
+    connections,
+    /// Connections accepted since the start.
+    connections_accepted,
+    /// Connections closed at once because there were as many as there may be.
+    connections_refused_full,
+    /// Connections closed at once because their address had as many as it may.
+    connections_refused_address,
+    /// TLS handshakes that failed: no certificate, one of another CA, an expired one, no TLS at all.
+    tls_failed,
+    /// TLS handshakes that took too long.
+    tls_timed_out,
+    /// Client certificates whose common name is neither a VIN nor a UID.
+    certificates_unnamed,
+    /// Logins refused: user name, password, or not those of the certificate.
+    logins_refused,
+    /// Connections refused because another identity uses the client identifier.
+    client_ids_taken,
+    /// Connections refused because their will is not allowed.
+    wills_refused,
+    /// Messages published by clients.
+    messages_in,
+    /// Messages routed to subscribers.
+    messages_out,
+    /// Messages over 131,072 bytes, dropped.
+    oversize,
+    /// Publishes denied by the topic rules, dropped.
+    publishes_denied,
+    /// Publishes on downlink topics that are no downlink envelope, dropped.
+    envelopes_refused,
+    /// Downlink publishes of clients for a vehicle that does not listen, or too slowly; dropped.
+    downlinks_unheard,
+    /// Subscriptions denied by the topic rules.
+    subscriptions_denied,
+    /// Subscriptions refused because a limit of filters is reached.
+    subscriptions_over_limit,
+    /// Filters with wildcards now (a level, not a count).
+    wildcard_filters,
+    /// Times a client was slowed down because it published faster than it may.
+    publishes_throttled,
+    /// Publishes not acknowledged because the store failed; their connections were closed.
+    unacknowledged,
+    /// Messages sent to consumers without waiting for slow ones, who may have missed them.
+    fan_out_unpaced,
+    /// Connections closed because their peer took nothing for too long.
+    write_stalls,
+}
+
+pub(super) fn add(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+pub(super) fn subtract(counter: &AtomicU64) {
+    counter.fetch_sub(1, Ordering::Relaxed);
+}

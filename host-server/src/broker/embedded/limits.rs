@@ -1,0 +1,98 @@
+//! Every bound of the embedded broker, with what happens when it is reached.
+
+use std::time::Duration;
+
+/// Bounds that an operator may want to change. All of them are per broker unless they say
+/// otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once, handshakes included; one more is closed at once.
+    pub connections_max: usize,
+    /// Connections at once from one IP address; one more is closed at once. Behind a proxy all
+    /// clients share one.
+    pub connections_per_address_max: usize,
+    /// Time for the TLS handshake; whoever is slower is disconnected. (CONNECT has 10 s more.)
+    pub handshake_time_max: Duration,
+    /// A peer that takes nothing of what is written to it for this long is disconnected.
+    pub write_stall_max: Duration,
+    /// Messages a client may publish in a second, with bursts of as many; a faster one is slowed
+    /// down, not refused. 0 is no limit.
+    pub publishes_per_second_max: u32,
+    /// Filters of one client; one more is refused.
+    pub filters_per_client_max: usize,
+    /// Filters with wildcards of all clients; one more is refused. Each is compared with every
+    /// message: 300 of them leave 10,000 messages a second.
+    pub wildcard_filters_max: usize,
+    /// Retained presence messages of all vehicles; one more is delivered without being retained.
+    pub retained_max: usize,
+    /// Time that connections get to take their last bytes at shutdown.
+    pub shutdown_time_max: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            connections_per_address_max: 10_000,
+            handshake_time_max: Duration::from_secs(10),
+            write_stall_max: Duration::from_secs(20),
+            publishes_per_second_max: 50_000,
+            filters_per_client_max: 256,
+            wildcard_filters_max: 300,
+            retained_max: 100_000,
+            shutdown_time_max: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Largest packet read, in bytes: eight times the largest message, so that an oversize message can
+/// be counted and dropped without breaking the connection. A larger packet breaks it.
+pub(super) const PACKET_READ_BYTES_MAX: usize = 1024 * 1024;
+
+/// Publishes of QoS 1 and 2 of one client that may wait for their acknowledgement; announced to
+/// MQTT 5 clients, others are read no further until one is acknowledged.
+pub(super) const RECEIVE_MAX: u16 = 256;
+
+/// Bytes that wait behind an acknowledgement on one connection before it is read no further.
+pub(super) const HELD_BYTES_MAX: usize = 256 * 1024;
+
+/// Messages that wait in a client's delivery queue; the router drops what does not fit. The two
+/// windows below are smaller, so that this happens only to a consumer that reads too slowly.
+pub(super) const DELIVERY_QUEUE_MAX: usize = 1024;
+
+/// Bytes on their way to one vehicle; the next message waits. Each counts at least
+/// [`VEHICLE_MESSAGE_BYTES_MIN`].
+pub(super) const VEHICLE_WINDOW_BYTES: usize = 1024 * 1024;
+
+/// What a message counts at least in a vehicle's window.
+pub(super) const VEHICLE_MESSAGE_BYTES_MIN: usize = 1024;
+
+/// Bytes of uplink messages on their way to all MQTT consumers, see `forward`. Each counts at least
+/// [`FAN_OUT_MESSAGE_BYTES_MIN`].
+pub(super) const FAN_OUT_WINDOW_BYTES: usize = 16 * 1024 * 1024;
+
+/// What a message counts at least in the fan-out window.
+pub(super) const FAN_OUT_MESSAGE_BYTES_MIN: usize = 16 * 1024;
+
+/// How long a message waits for room in the fan-out window before it is sent regardless.
+pub(super) const FAN_OUT_PATIENCE: Duration = Duration::from_millis(100);
+
+/// Uplink messages between arrival and store.
+pub(super) const IN_FORWARD_MAX: usize = 1024;
+
+/// Bytes of uplink messages between arrival and store.
+pub(super) const IN_FORWARD_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Longest retained presence message, in bytes; a longer one is delivered without being retained.
+pub(super) const RETAINED_BYTES_MAX: usize = 1024;
+
+/// Names of shared subscriptions known at once and ever: the router never forgets one.
+pub(super) const SHARE_NAMES_MAX: usize = 256;
+
+/// How often what has ended is swept out.
+pub(super) const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+
+const _: () = assert!(VEHICLE_WINDOW_BYTES / VEHICLE_MESSAGE_BYTES_MIN <= DELIVERY_QUEUE_MAX);
+const _: () = assert!(FAN_OUT_WINDOW_BYTES / FAN_OUT_MESSAGE_BYTES_MIN <= DELIVERY_QUEUE_MAX);
+const _: () = assert!(VEHICLE_WINDOW_BYTES >= 2 * vinbus_protocol::limits::PAYLOAD_BYTES_MAX);
+const _: () = assert!(PACKET_READ_BYTES_MAX >= 2 * vinbus_protocol::limits::PACKET_BYTES_MAX);

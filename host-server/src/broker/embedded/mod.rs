@@ -1,0 +1,449 @@
+//! The embedded broker: MQTT 3.1.1 and 5 over TCP, mutual TLS and WebSocket, for vehicles, partners
+//! and the administrator. The only place that names the library `mqtt5`.
+//!
+//! It behaves like the OEM's broker: every QoS is acknowledged, everything is delivered at QoS 0,
+//! and nothing is kept for clients that are away (sessions end with their connections). What arrives
+//! from vehicles goes to the core first and is acknowledged and offered to MQTT consumers when it is
+//! on disk.
+//!
+//! Begin with `connection` (what a client may do and what becomes of it) and `access` (the topic
+//! rules). `listen` accepts, `stream` holds acknowledgements back, `forward` offers to consumers,
+//! `registry` knows who is connected. Every bound is in `limits`, every counter in `counters`.
+//!
+//! The library logs under the target `mqtt5` without limit and with what peers sent; leave it off.
+
+mod access;
+mod connection;
+mod counters;
+mod forward;
+mod limits;
+mod listen;
+mod quiet;
+mod registry;
+mod stream;
+mod tls;
+mod websocket;
+
+pub use access::{Denial, PRESENCE_SUBTOPIC};
+pub use counters::{BrokerCounters, BrokerCounts};
+pub use limits::Limits;
+pub use tls::TlsSettings;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::extract::ws::WebSocket;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use mqtt5::QoS;
+use mqtt5::broker::BrokerConfig;
+use mqtt5::broker::client_handler::ClientHandler;
+use mqtt5::broker::resource_monitor::{ResourceLimits, ResourceMonitor};
+use mqtt5::broker::router::MessageRouter;
+use mqtt5::broker::sys_topics::BrokerStats;
+use mqtt5::broker::transport::BrokerTransport;
+use mqtt5::packet::publish::PublishPacket;
+use tokio::sync::{broadcast, watch};
+use vinbus_protocol::id::Vin;
+use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+use vinbus_protocol::topic::{Direction, TopicScheme};
+
+use self::access::Access;
+use self::connection::Connection;
+use self::counters::add;
+use self::forward::{Forwarder, permits, tracked};
+use self::limits::{
+    DELIVERY_QUEUE_MAX, PACKET_READ_BYTES_MAX, RECEIVE_MAX, SWEEP_INTERVAL,
+    VEHICLE_MESSAGE_BYTES_MIN,
+};
+use self::quiet::Quiet;
+use self::registry::Registry;
+use self::stream::{AckGate, Io, PeerStream};
+use super::{Broker, BrokerEvents, PublishError};
+use crate::identity::{Credentials, Identity};
+
+/// The WebSocket subprotocol of MQTT, to be chosen when a WebSocket is accepted.
+pub const WEBSOCKET_PROTOCOL: &str = "mqtt";
+
+/// What the embedded broker is told at start.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// How topics are spelt.
+    pub topics: TopicScheme,
+    /// Where to listen for plain MQTT: a loopback address, or nowhere.
+    pub mqtt: Option<SocketAddr>,
+    /// Where to listen for MQTT over mutual TLS, or nowhere.
+    pub mqtts: Option<(SocketAddr, TlsSettings)>,
+    /// Its bounds.
+    pub limits: Limits,
+}
+
+/// Why the embedded broker did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Plain MQTT would carry passwords and messages in the clear over a network.
+    #[error(
+        "plain MQTT is for this machine only, and {address} is not a loopback address: listen on \
+         127.0.0.1, or let clients connect by TLS"
+    )]
+    NotLoopback {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The port cannot be listened on.
+    #[error("cannot listen on {address} for {port}: {source}")]
+    Bind {
+        /// What for: `MQTT` or `MQTT over TLS`.
+        port: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The certificates cannot be used.
+    #[error("the certificates for MQTT over TLS cannot be used: {detail}")]
+    Tls {
+        /// What is wrong.
+        detail: String,
+    },
+}
+
+/// The embedded broker; a handle that is cheap to clone.
+#[derive(Clone)]
+pub struct EmbeddedBroker {
+    shared: Arc<Shared>,
+    mqtt: Option<SocketAddr>,
+    mqtts: Option<SocketAddr>,
+}
+
+/// What all connections share.
+struct Shared {
+    access: Access,
+    limits: Limits,
+    credentials: Arc<Credentials>,
+    events: Arc<dyn BrokerEvents>,
+    counters: Arc<BrokerCounters>,
+    registry: Arc<Registry>,
+    router: Arc<MessageRouter>,
+    forwarder: Forwarder,
+    quiet: Quiet,
+    library: Library,
+    next_id: AtomicU64,
+    /// Says goodbye to every client.
+    goodbye: broadcast::Sender<()>,
+    /// True from the beginning of the shutdown.
+    stopping: watch::Sender<bool>,
+    /// Connections that are being served.
+    serving: watch::Sender<usize>,
+}
+
+/// What the library wants for each connection.
+struct Library {
+    config: BrokerConfig,
+    stats: Arc<BrokerStats>,
+    monitor: Arc<ResourceMonitor>,
+}
+
+/// What to do about a vehicle that takes messages slower than they come.
+#[derive(Clone, Copy)]
+enum Delivery {
+    /// Wait for it.
+    Patient,
+    /// Give up.
+    NowOrNever,
+}
+
+impl EmbeddedBroker {
+    /// Starts the broker; must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// A [`StartError`]; nothing listens then.
+    pub async fn start(
+        settings: Settings,
+        credentials: Arc<Credentials>,
+        events: Arc<dyn BrokerEvents>,
+    ) -> Result<Self, StartError> {
+        let plain = match settings.mqtt {
+            Some(address) if !address.ip().is_loopback() => {
+                return Err(StartError::NotLoopback { address });
+            }
+            Some(address) => Some(listen::bind("MQTT", address).await?),
+            None => None,
+        };
+        let tls = match &settings.mqtts {
+            Some((address, tls)) => {
+                let config =
+                    tls::server_config(tls).map_err(|detail| StartError::Tls { detail })?;
+                let (listener, bound) = listen::bind("MQTT over TLS", *address).await?;
+                Some((listener, bound, config))
+            }
+            None => None,
+        };
+        let shared = Arc::new(Shared::new(settings, credentials, events));
+        tokio::spawn(sweep(Arc::clone(&shared)));
+        let broker = Self {
+            mqtt: plain.as_ref().map(|(_, bound)| *bound),
+            mqtts: tls.as_ref().map(|(_, bound, _)| *bound),
+            shared: Arc::clone(&shared),
+        };
+        if let Some((listener, _)) = plain {
+            tokio::spawn(listen::plain(Arc::clone(&shared), listener));
+        }
+        if let Some((listener, _, config)) = tls {
+            tokio::spawn(listen::tls(Arc::clone(&shared), listener, config));
+        }
+        shared.events.link_changed(Ok(()));
+        Ok(broker)
+    }
+
+    /// Where plain MQTT is listened for.
+    #[must_use]
+    pub fn mqtt_address(&self) -> Option<SocketAddr> {
+        self.mqtt
+    }
+
+    /// Where MQTT over TLS is listened for.
+    #[must_use]
+    pub fn mqtts_address(&self) -> Option<SocketAddr> {
+        self.mqtts
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn counters(&self) -> Arc<BrokerCounters> {
+        Arc::clone(&self.shared.counters)
+    }
+
+    /// Serves MQTT on a WebSocket that was accepted with the subprotocol [`WEBSOCKET_PROTOCOL`],
+    /// until it ends. User name and password are required, as on the plain port.
+    pub async fn websocket(&self, socket: WebSocket, peer: SocketAddr) {
+        let Some(place) = self.shared.registry.admit(peer.ip()) else {
+            return;
+        };
+        let io = Box::new(websocket::WebSocketIo::new(socket));
+        Arc::clone(&self.shared).serve(io, peer, None).await;
+        drop(place);
+    }
+
+    /// Accepts nothing more, says goodbye to every client (MQTT 5: DISCONNECT 0x8B, server shutting
+    /// down), and returns when they are gone or [`Limits::shutdown_time_max`] is over.
+    pub async fn shutdown(&self) {
+        let shared = &self.shared;
+        shared.stopping.send_replace(true);
+        // Nobody listens when nobody is connected.
+        let _ = shared.goodbye.send(());
+        let mut serving = shared.serving.subscribe();
+        let gone = serving.wait_for(|count| *count == 0);
+        // Whoever does not go in time is left to the end of the process.
+        let _ = tokio::time::timeout(shared.limits.shutdown_time_max, gone).await;
+    }
+}
+
+impl Broker for EmbeddedBroker {
+    fn publish<'a>(
+        &'a self,
+        topic: &'a str,
+        payload: Bytes,
+    ) -> BoxFuture<'a, Result<(), PublishError>> {
+        Box::pin(async move {
+            let rejected = |detail: String| Err(PublishError::Rejected { detail });
+            let vin = match self.shared.access.topics().parse(topic) {
+                Ok(parsed) if parsed.direction == Direction::Downlink => parsed.vin,
+                Ok(_) => return rejected("it is not on a downlink topic".to_owned()),
+                Err(error) => return rejected(error.to_string()),
+            };
+            if payload.len() > PAYLOAD_BYTES_MAX {
+                let len = payload.len();
+                return rejected(format!(
+                    "it has {len} bytes, at most {PAYLOAD_BYTES_MAX} are allowed"
+                ));
+            }
+            self.shared
+                .deliver(&vin, topic, payload, Delivery::Patient)
+                .await
+        })
+    }
+}
+
+impl Shared {
+    fn new(
+        settings: Settings,
+        credentials: Arc<Credentials>,
+        events: Arc<dyn BrokerEvents>,
+    ) -> Self {
+        let counters = Arc::<BrokerCounters>::default();
+        let router = Arc::new(MessageRouter::new());
+        Self {
+            access: Access::new(settings.topics),
+            registry: Arc::new(Registry::new(
+                settings.limits.clone(),
+                Arc::clone(&counters),
+                Arc::clone(&events),
+            )),
+            limits: settings.limits,
+            credentials,
+            events,
+            forwarder: Forwarder::start(Arc::clone(&router), Arc::clone(&counters)),
+            router,
+            counters,
+            quiet: Quiet::default(),
+            library: Library::new(),
+            next_id: AtomicU64::new(0),
+            goodbye: broadcast::channel(1).0,
+            stopping: watch::channel(false).0,
+            serving: watch::channel(0).0,
+        }
+    }
+
+    /// Resolves when the shutdown begins.
+    async fn stopped(&self) {
+        let mut stopping = self.stopping.subscribe();
+        // The sender lives as long as `self`, so waiting cannot fail.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+
+    /// Serves one client until its connection ends.
+    async fn serve(
+        self: Arc<Self>,
+        io: Box<dyn Io>,
+        peer: SocketAddr,
+        certificate: Option<Identity>,
+    ) {
+        let goodbye = self.goodbye.subscribe();
+        if *self.stopping.borrow() {
+            return;
+        }
+        let acks = Arc::new(AckGate::default());
+        let stream = PeerStream::new(
+            io,
+            peer,
+            Arc::clone(&acks),
+            self.limits.write_stall_max,
+            Arc::clone(&self.counters),
+        );
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let connection = Arc::new(Connection::new(
+            Arc::clone(&self),
+            id,
+            peer,
+            certificate,
+            acks,
+        ));
+        let _served = Served::new(Arc::clone(&self), Arc::clone(&connection));
+        let mut config = self.library.config.clone();
+        config.event_handler = Some(Arc::clone(&connection) as _);
+        let handler = ClientHandler::new(
+            BrokerTransport::WebSocket(Box::new(stream)),
+            peer,
+            Arc::new(config),
+            Arc::clone(&self.router),
+            connection,
+            None,
+            Arc::clone(&self.library.stats),
+            Arc::clone(&self.library.monitor),
+            goodbye,
+        );
+        if let Err(error) = handler.run().await {
+            let error = error.to_string();
+            tracing::debug!(%peer, error = %quiet::Shown(&error), "connection ended");
+        }
+    }
+
+    /// Routes a downlink message to its vehicle, at QoS 0.
+    async fn deliver(
+        &self,
+        vin: &Vin,
+        topic: &str,
+        payload: Bytes,
+        delivery: Delivery,
+    ) -> Result<(), PublishError> {
+        let way = self
+            .registry
+            .way_to(vin, topic)
+            .ok_or(PublishError::NotListening)?;
+        // Type, length, topic length, topic and no properties: what the smallest packet takes.
+        let packet_bytes = 1 + 4 + 2 + topic.len() + 1 + payload.len();
+        if let Some(max) = way.packet_bytes_max
+            && packet_bytes > max as usize
+        {
+            return Err(PublishError::Rejected {
+                detail: format!(
+                    "it makes a packet of {packet_bytes} bytes, and the vehicle accepts {max}"
+                ),
+            });
+        }
+        let cost = permits(payload.len().max(VEHICLE_MESSAGE_BYTES_MIN));
+        let room = match delivery {
+            Delivery::Patient => way.window.acquire_many_owned(cost).await.ok(),
+            Delivery::NowOrNever => way.window.try_acquire_many_owned(cost).ok(),
+        };
+        let room = room.ok_or(PublishError::NotListening)?;
+        let packet = PublishPacket::new(topic, tracked(payload, room), QoS::AtMostOnce);
+        self.router.route_message(&packet, None).await;
+        add(&self.counters.messages_out);
+        Ok(())
+    }
+}
+
+/// A connection that is being served; cleans up however serving ends.
+struct Served {
+    shared: Arc<Shared>,
+    connection: Arc<Connection>,
+}
+
+impl Served {
+    fn new(shared: Arc<Shared>, connection: Arc<Connection>) -> Self {
+        shared.serving.send_modify(|count| *count += 1);
+        Self { shared, connection }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.connection.closed();
+        self.shared.serving.send_modify(|count| *count -= 1);
+    }
+}
+
+impl Library {
+    fn new() -> Self {
+        let config = BrokerConfig {
+            // Nothing is kept for a client that is away.
+            session_expiry_interval: Duration::ZERO,
+            max_packet_size: PACKET_READ_BYTES_MAX,
+            client_channel_capacity: DELIVERY_QUEUE_MAX,
+            server_receive_maximum: Some(RECEIVE_MAX),
+            topic_alias_maximum: 16,
+            sys_topics_enabled: false,
+            ..BrokerConfig::default()
+        };
+        // Bounds are ours: the library's would answer MQTT 3.1.1 clients with packets of MQTT 5.
+        let monitor = ResourceMonitor::new(ResourceLimits {
+            max_connections: usize::MAX,
+            max_connections_per_ip: usize::MAX,
+            max_message_rate_per_client: 0,
+            max_bandwidth_per_client: 0,
+            max_connection_rate: u32::MAX,
+            ..ResourceLimits::default()
+        });
+        Self {
+            config,
+            stats: Arc::new(BrokerStats::new()),
+            monitor: Arc::new(monitor),
+        }
+    }
+}
+
+/// Sweeps out what the library keeps of clients that are gone.
+async fn sweep(shared: Arc<Shared>) {
+    let mut interval = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        tokio::select! {
+            _ = interval.tick() => shared.router.sweep_sessions().await,
+            () = shared.stopped() => return,
+        }
+    }
+}

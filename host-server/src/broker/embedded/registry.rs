@@ -1,0 +1,263 @@
+//! Who is connected: client identifiers and their owners, vehicles that listen, filters in use.
+//!
+//! One lock holds it all, and presence is told under it, so that the core hears changes in the
+//! order in which they happen.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Semaphore;
+use vinbus_protocol::id::Vin;
+
+use super::counters::{BrokerCounters, add, subtract};
+use super::limits::{Limits, SHARE_NAMES_MAX};
+use crate::broker::BrokerEvents;
+use crate::identity::Identity;
+use crate::model::Presence;
+
+/// Names one connection for the life of the process.
+pub(super) type ConnectionId = u64;
+
+/// Who is connected.
+pub(super) struct Registry {
+    limits: Limits,
+    counters: Arc<BrokerCounters>,
+    events: Arc<dyn BrokerEvents>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    open: usize,
+    by_address: HashMap<IpAddr, usize>,
+    /// The identity behind each client identifier and its live connections (two during a takeover).
+    clients: HashMap<String, (Identity, usize)>,
+    vehicles: HashMap<Vin, Vec<VehicleConnection>>,
+    share_names: HashSet<String>,
+}
+
+/// A live connection of a vehicle.
+struct VehicleConnection {
+    id: ConnectionId,
+    /// Its subscribed downlink filters.
+    filters: HashSet<String>,
+    way: VehicleWay,
+}
+
+/// How to reach a vehicle: the room on its connection and what the connection can carry.
+#[derive(Clone)]
+pub(super) struct VehicleWay {
+    /// Permits are bytes; closed with the connection.
+    pub(super) window: Arc<Semaphore>,
+    /// Largest packet that the vehicle accepts, in bytes.
+    pub(super) packet_bytes_max: Option<u32>,
+}
+
+/// A place among the connections; gives itself back.
+pub(super) struct Place {
+    registry: Arc<Registry>,
+    address: IpAddr,
+}
+
+impl Registry {
+    pub(super) fn new(
+        limits: Limits,
+        counters: Arc<BrokerCounters>,
+        events: Arc<dyn BrokerEvents>,
+    ) -> Self {
+        Self {
+            limits,
+            counters,
+            events,
+            inner: Mutex::default(),
+        }
+    }
+
+    /// Takes a place for a connection from `address`; `None` (counted) when there is none.
+    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let mut inner = self.lock();
+        if inner.open >= self.limits.connections_max {
+            add(&self.counters.connections_refused_full);
+            return None;
+        }
+        let from_there = inner.by_address.entry(address).or_default();
+        if *from_there >= self.limits.connections_per_address_max {
+            add(&self.counters.connections_refused_address);
+            return None;
+        }
+        *from_there += 1;
+        inner.open += 1;
+        add(&self.counters.connections);
+        add(&self.counters.connections_accepted);
+        Some(Place {
+            registry: Arc::clone(self),
+            address,
+        })
+    }
+
+    /// Claims a client identifier for a connection of `who`; false (counted) when another identity
+    /// has a live connection under it.
+    pub(super) fn claim(&self, client_id: &str, who: &Identity) -> bool {
+        let mut inner = self.lock();
+        match inner.clients.get_mut(client_id) {
+            Some((owner, _)) if owner != who => {
+                add(&self.counters.client_ids_taken);
+                false
+            }
+            Some((_, connections)) => {
+                *connections += 1;
+                true
+            }
+            None => {
+                inner.clients.insert(client_id.to_owned(), (who.clone(), 1));
+                true
+            }
+        }
+    }
+
+    /// Gives back a client identifier that was claimed.
+    pub(super) fn unclaim(&self, client_id: &str) {
+        let mut inner = self.lock();
+        if let Some((_, connections)) = inner.clients.get_mut(client_id) {
+            *connections -= 1;
+            if *connections == 0 {
+                inner.clients.remove(client_id);
+            }
+        }
+    }
+
+    /// A vehicle's connection is up; it does not listen yet.
+    pub(super) fn vehicle_up(&self, vin: Vin, id: ConnectionId, way: VehicleWay) {
+        self.lock()
+            .vehicles
+            .entry(vin)
+            .or_default()
+            .push(VehicleConnection {
+                id,
+                filters: HashSet::new(),
+                way,
+            });
+    }
+
+    /// A vehicle's connection subscribed `filters` of its downlink: the vehicle is online. Told
+    /// again for each subscription, because messages may wait for just this one.
+    pub(super) fn vehicle_listens(&self, vin: Vin, id: ConnectionId, filters: Vec<String>) {
+        let mut inner = self.lock();
+        if let Some(connection) = inner.connection(&vin, id) {
+            connection.filters.extend(filters);
+            self.events.presence_changed(vin, Presence::Online);
+        }
+    }
+
+    /// A vehicle's connection gave up `filters`: the vehicle is offline if none is left.
+    pub(super) fn vehicle_unlistens(&self, vin: Vin, id: ConnectionId, filters: &[String]) {
+        let mut inner = self.lock();
+        let Some(connection) = inner.connection(&vin, id) else {
+            return;
+        };
+        let listened = !connection.filters.is_empty();
+        for filter in filters {
+            connection.filters.remove(filter);
+        }
+        if listened && !inner.listens(&vin) {
+            self.events.presence_changed(vin, Presence::Offline);
+        }
+    }
+
+    /// A vehicle's connection is gone: the vehicle is offline unless a newer one is up, which is
+    /// about to subscribe.
+    pub(super) fn vehicle_down(&self, vin: Vin, id: ConnectionId) {
+        let mut inner = self.lock();
+        let Some(connections) = inner.vehicles.get_mut(&vin) else {
+            return;
+        };
+        if let Some(at) = connections.iter().position(|it| it.id == id) {
+            connections.remove(at).way.window.close();
+        }
+        if connections.is_empty() {
+            inner.vehicles.remove(&vin);
+            self.events.presence_changed(vin, Presence::Offline);
+        }
+    }
+
+    /// Whether a vehicle has a live connection besides `id`.
+    pub(super) fn vehicle_has_another(&self, vin: &Vin, id: ConnectionId) -> bool {
+        self.lock()
+            .vehicles
+            .get(vin)
+            .is_some_and(|connections| connections.iter().any(|it| it.id != id))
+    }
+
+    /// The way to a vehicle on its newest connection that listens to `topic`.
+    pub(super) fn way_to(&self, vin: &Vin, topic: &str) -> Option<VehicleWay> {
+        let inner = self.lock();
+        let hears = |filter: &String| mqtt5::topic_matches_filter(topic, filter);
+        inner
+            .vehicles
+            .get(vin)?
+            .iter()
+            .rev()
+            .find(|connection| connection.filters.iter().any(hears))
+            .map(|connection| connection.way.clone())
+    }
+
+    /// Takes one of the places for filters with wildcards; false when there is none.
+    pub(super) fn take_wildcard(&self) -> bool {
+        let max = self.limits.wildcard_filters_max as u64;
+        let taken = self.counters.wildcard_filters.fetch_update(
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+            |now| (now < max).then_some(now + 1),
+        );
+        taken.is_ok()
+    }
+
+    /// Gives back places for filters with wildcards.
+    pub(super) fn release_wildcards(&self, count: u64) {
+        self.counters
+            .wildcard_filters
+            .fetch_sub(count, Ordering::Relaxed);
+    }
+
+    /// Admits the name of a shared subscription; false when there are as many as there may be.
+    pub(super) fn admit_share(&self, name: &str) -> bool {
+        let mut inner = self.lock();
+        if inner.share_names.contains(name) {
+            return true;
+        }
+        inner.share_names.len() < SHARE_NAMES_MAX && inner.share_names.insert(name.to_owned())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn connection(&mut self, vin: &Vin, id: ConnectionId) -> Option<&mut VehicleConnection> {
+        let connections = self.vehicles.get_mut(vin)?;
+        connections.iter_mut().find(|it| it.id == id)
+    }
+
+    fn listens(&self, vin: &Vin) -> bool {
+        self.vehicles
+            .get(vin)
+            .is_some_and(|connections| connections.iter().any(|it| !it.filters.is_empty()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        subtract(&self.registry.counters.connections);
+        let mut inner = self.registry.lock();
+        inner.open -= 1;
+        if let Some(from_there) = inner.by_address.get_mut(&self.address) {
+            *from_there -= 1;
+            if *from_there == 0 {
+                inner.by_address.remove(&self.address);
+            }
+        }
+    }
+}

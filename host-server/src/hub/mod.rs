@@ -1,0 +1,395 @@
+//! The core of the server: what arrives from vehicles goes to the store and then to consumers, what
+//! partners submit goes to the store and then to the broker.
+//!
+//! [`Hub`] is the whole interface. It knows the store and the broker only by their ports. Begin with
+//! `ingest` for the way up, `dispatch` for the way down and `presence` for who can hear us.
+//!
+//! Invariants: nothing is offered to a consumer or acknowledged to a vehicle before it is on disk;
+//! nothing is answered as accepted to a partner before it is on disk; messages for one vehicle are
+//! sent in the order of acceptance, and no vehicle waits for another; every queue has a bound.
+
+mod ingest;
+
+mod dispatch;
+
+mod lanes;
+
+mod presence;
+
+mod throttle;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::{Semaphore, oneshot, watch};
+use vinbus_protocol::id::{Uid, Vin};
+use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+use vinbus_protocol::topic::TopicScheme;
+
+use self::dispatch::Dispatch;
+use self::ingest::{Ingest, writer_gone};
+use self::lanes::Lanes;
+use self::presence::PresenceMap;
+use crate::broker::{Arrival, Broker, BrokerEvents, Outcome};
+use crate::metrics::Metrics;
+use crate::model::{
+    Cursor, Downlink, MessageId, NewDownlink, Presence, Trace, Uplink, Vehicle, Webhook,
+};
+use crate::store::{Store, StoreError};
+use crate::webhook::Deliveries;
+
+pub(crate) use self::throttle::Throttle;
+pub use crate::webhook::{DeliverySettings, NewWebhook, WebhookError};
+
+/// Where the truth about a vehicle's presence comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PresenceSource {
+    /// The broker is ours and reports every connection; a vehicle it never saw is offline.
+    Connections,
+    /// Agents report on the subtopic `vinbus/presence`; a vehicle that never did is unknown.
+    Subtopic,
+}
+
+/// What the hub is told at start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How topics are spelt.
+    pub topics: TopicScheme,
+    /// Where presence comes from.
+    pub presence: PresenceSource,
+    /// Unsent messages that may wait for one vehicle; one more is
+    /// [`SubmitError::VehicleQueueFull`].
+    pub vehicle_unsent_max: usize,
+    /// Unsent messages that may wait for all vehicles; one more is [`SubmitError::QueueFull`].
+    pub unsent_max: usize,
+    /// The patience of webhook deliveries.
+    pub deliveries: DeliverySettings,
+}
+
+impl Default for Settings {
+    /// The default topics, presence from connections, 1,000 messages for a vehicle and 1,000,000 for
+    /// all, the default patience.
+    fn default() -> Self {
+        Self {
+            topics: TopicScheme::default(),
+            presence: PresenceSource::Connections,
+            vehicle_unsent_max: 1_000,
+            unsent_max: 1_000_000,
+            deliveries: DeliverySettings::default(),
+        }
+    }
+}
+
+/// Why a message for a vehicle was not accepted. Nothing of it remains.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// The envelope is larger than a message may be.
+    #[error("the message has {len} bytes, at most {max} are allowed")]
+    TooLarge {
+        /// Bytes of the encoded envelope.
+        len: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// The vehicle has as many unsent messages as it may.
+    #[error(
+        "{max} messages wait for vehicle {vin} already, its limit; try again when it was online"
+    )]
+    VehicleQueueFull {
+        /// The vehicle.
+        vin: Vin,
+        /// The limit.
+        max: usize,
+    },
+    /// All vehicles together have as many unsent messages as they may.
+    #[error("{max} messages wait for vehicles already, the limit of this server")]
+    QueueFull {
+        /// The limit.
+        max: usize,
+    },
+    /// The server is shutting down.
+    #[error("the server is shutting down")]
+    Stopping,
+    /// The store could not keep it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What the hub did since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Messages from vehicles that are on disk.
+    pub uplink_stored: u64,
+    /// Messages from vehicles that broke the protocol.
+    pub uplink_refused: u64,
+    /// Messages from vehicles that the store failed to keep; they were not acknowledged.
+    pub uplink_failed: u64,
+    /// Messages for vehicles that were accepted.
+    pub downlink_accepted: u64,
+    /// Messages for vehicles that were held because the vehicle was offline.
+    pub downlink_held: u64,
+    /// Messages for vehicles that were handed to the broker.
+    pub downlink_sent: u64,
+    /// Messages for vehicles that the broker can never carry.
+    pub downlink_rejected: u64,
+}
+
+/// The core of the server; a handle that is cheap to clone.
+#[derive(Clone)]
+pub struct Hub {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<dyn Store>,
+    ingest: Ingest,
+    dispatch: Arc<Dispatch>,
+    deliveries: Deliveries,
+    uplink_changes: watch::Sender<Cursor>,
+    /// One permit for each message for a vehicle that is being stored.
+    submits: Arc<Semaphore>,
+    stopping: AtomicBool,
+}
+
+/// Messages for vehicles that may be on their way to the disk at once; more wait.
+const SUBMITS_MAX: u32 = 4096;
+
+impl Hub {
+    /// A hub over `store`. Must be called inside a tokio runtime: it starts the tasks of the way up
+    /// and of the webhooks. Messages for vehicles wait until [`Hub::attach`].
+    ///
+    /// # Errors
+    /// A [`StoreError`] when the store cannot be read.
+    pub fn new(
+        store: Arc<dyn Store>,
+        settings: Settings,
+        metrics: &Metrics,
+    ) -> Result<Self, StoreError> {
+        let (uplink_changes, _) = watch::channel(store.uplink_end()?);
+        let backlog = store.backlog()?;
+        let mut presence = PresenceMap::new(settings.presence);
+        // Who has held messages was offline when the server stopped, until a report says otherwise.
+        for vehicle in backlog.iter().filter(|vehicle| vehicle.held_to > 0) {
+            presence.set(vehicle.vin, Presence::Offline, SystemTime::now());
+        }
+        let ingest = Ingest::start(
+            Arc::clone(&store),
+            &settings,
+            uplink_changes.clone(),
+            metrics,
+        );
+        let deliveries = Deliveries::start(
+            Arc::clone(&store),
+            uplink_changes.subscribe(),
+            settings.deliveries,
+            metrics,
+        )?;
+        let lanes = Lanes::new(backlog, settings.vehicle_unsent_max, settings.unsent_max);
+        let dispatch = Dispatch::new(
+            settings.topics,
+            Arc::clone(&store),
+            lanes,
+            presence,
+            metrics,
+        );
+        Ok(Self {
+            inner: Arc::new(Inner {
+                store,
+                ingest,
+                dispatch: Arc::new(dispatch),
+                deliveries,
+                uplink_changes,
+                submits: Arc::new(Semaphore::new(SUBMITS_MAX as usize)),
+                stopping: AtomicBool::new(false),
+            }),
+        })
+    }
+
+    /// Gives the hub its broker, once, and starts to send what was not sent yet. A broker adapter
+    /// calls [`BrokerEvents::link_changed`] when the way is open; until then messages wait.
+    pub fn attach(&self, broker: Arc<dyn Broker>) {
+        self.inner.dispatch.start(broker);
+    }
+
+    /// Accepts a message for a vehicle: when this returns, it is on disk. Dropping the future does
+    /// not take the message back.
+    ///
+    /// # Errors
+    /// A [`SubmitError`]; nothing of the message remains.
+    pub async fn submit_downlink(&self, message: NewDownlink) -> Result<Downlink, SubmitError> {
+        let len = message.envelope.len();
+        if len > PAYLOAD_BYTES_MAX {
+            let max = PAYLOAD_BYTES_MAX;
+            return Err(SubmitError::TooLarge { len, max });
+        }
+        let inner = Arc::clone(&self.inner);
+        let Ok(permit) = Arc::clone(&inner.submits).acquire_owned().await else {
+            return Err(SubmitError::Stopping);
+        };
+        if inner.stopping.load(Ordering::Relaxed) {
+            return Err(SubmitError::Stopping);
+        }
+        let vin = message.vin;
+        inner.dispatch.change_lanes(|lanes| lanes.reserve(vin))?;
+        let pending = inner.store.append_downlink(message, SystemTime::now());
+        // On a task of its own, so that it is finished also when the caller goes away.
+        let stored = tokio::spawn(async move {
+            let stored = pending.await.unwrap_or_else(|_| Err(writer_gone()));
+            inner.dispatch.change_lanes(|lanes| match &stored {
+                Ok(downlink) => lanes.accepted(downlink),
+                Err(_) => lanes.finished(&vin),
+            });
+            if stored.is_ok() {
+                inner.dispatch.figures.accepted.increment();
+            }
+            drop(permit);
+            stored
+        });
+        let stored = stored.await.unwrap_or_else(|_| Err(writer_gone()));
+        stored.map_err(SubmitError::Store)
+    }
+
+    /// Uplink messages after `cursor`, oldest first, of one partner or all, of one vehicle or all:
+    /// at most `limit`, fewer when they are large, none only when there is none.
+    ///
+    /// To follow the log: read the position of [`Hub::uplink_changes`], then call this and continue
+    /// from the last message's cursor. When none comes back, continue from the position read before
+    /// and wait for it to change; so nothing is missed and nothing is searched twice.
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read.
+    pub async fn uplink_after(
+        &self,
+        cursor: Cursor,
+        uid: Option<Uid>,
+        vin: Option<Vin>,
+        limit: usize,
+    ) -> Result<Vec<Uplink>, StoreError> {
+        let store = Arc::clone(&self.inner.store);
+        blocking(move || store.uplink_after(cursor, uid.as_ref(), vin.as_ref(), limit)).await
+    }
+
+    /// The last position of the uplink log, and every later one.
+    #[must_use]
+    pub fn uplink_changes(&self) -> watch::Receiver<Cursor> {
+        self.inner.uplink_changes.subscribe()
+    }
+
+    /// What became of a message for a vehicle; `None` when there is none of that name (any more).
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read.
+    pub async fn trace(&self, id: MessageId) -> Result<Option<Trace>, StoreError> {
+        let store = Arc::clone(&self.inner.store);
+        blocking(move || store.trace(&id)).await
+    }
+
+    /// All vehicles of which anything is known, by VIN.
+    #[must_use]
+    pub fn vehicles(&self) -> Vec<Vehicle> {
+        self.inner.dispatch.presence().vehicles()
+    }
+
+    /// What is known about a vehicle; `None` when it was never seen.
+    #[must_use]
+    pub fn vehicle(&self, vin: &Vin) -> Option<Vehicle> {
+        self.inner.dispatch.presence().vehicle(vin)
+    }
+
+    /// Whether the way to the broker is open.
+    #[must_use]
+    pub fn is_link_up(&self) -> bool {
+        self.inner.dispatch.is_link_up()
+    }
+
+    /// Makes a webhook that gets every uplink message from now on.
+    ///
+    /// # Errors
+    /// A [`WebhookError`].
+    pub async fn add_webhook(&self, webhook: NewWebhook) -> Result<Webhook, WebhookError> {
+        self.inner.deliveries.add(webhook).await
+    }
+
+    /// All webhooks.
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read.
+    pub async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {
+        let store = Arc::clone(&self.inner.store);
+        blocking(move || store.webhooks()).await
+    }
+
+    /// Removes a webhook and ends its deliveries; says whether there was one.
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the write.
+    pub async fn remove_webhook(&self, id: &str) -> Result<bool, StoreError> {
+        self.inner.deliveries.remove(id).await
+    }
+
+    /// What was done since the start.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let up = self.inner.ingest.figures();
+        let down = &self.inner.dispatch.figures;
+        Counters {
+            uplink_stored: up.stored.value(),
+            uplink_refused: up.refused.value(),
+            uplink_failed: up.failed.value(),
+            downlink_accepted: down.accepted.value(),
+            downlink_held: down.held.value(),
+            downlink_sent: down.sent.value(),
+            downlink_rejected: down.rejected.value(),
+        }
+    }
+
+    /// Takes nothing more on, and returns when everything that was taken on is on disk. Messages
+    /// that were not sent yet are sent after the next start.
+    pub async fn shutdown(&self) {
+        let inner = &self.inner;
+        inner.stopping.store(true, Ordering::Relaxed);
+        inner.ingest.shutdown().await;
+        // All permits at once: the last message is stored.
+        let all = inner.submits.acquire_many(SUBMITS_MAX).await;
+        inner.submits.close();
+        drop(all);
+        inner.dispatch.shutdown().await;
+        inner.deliveries.shutdown().await;
+    }
+}
+
+impl BrokerEvents for Hub {
+    #[expect(
+        clippy::async_yields_async,
+        reason = "the future waits for room, its value for the outcome"
+    )]
+    fn arrived(&self, arrival: Arrival) -> BoxFuture<'_, oneshot::Receiver<Outcome>> {
+        Box::pin(async {
+            let dispatch = &self.inner.dispatch;
+            let on_presence = |vin, presence| dispatch.set_presence(vin, presence);
+            self.inner.ingest.take_on(arrival, on_presence).await
+        })
+    }
+
+    fn presence_changed(&self, vin: Vin, presence: Presence) {
+        self.inner.dispatch.set_presence(vin, presence);
+    }
+
+    fn link_changed(&self, up: Result<(), String>) {
+        self.inner.dispatch.set_link(up);
+    }
+}
+
+/// Runs a read of the store where it may block.
+pub(crate) async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let read = tokio::task::spawn_blocking(read).await;
+    read.unwrap_or_else(|error| {
+        Err(StoreError::Failed {
+            detail: error.to_string(),
+        })
+    })
+}

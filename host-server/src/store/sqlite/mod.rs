@@ -1,0 +1,191 @@
+//! The store on SQLite: one file `vinbus.db` in the data folder.
+//!
+//! The only module that names `rusqlite`. `schema` has the tables, `writer` the one thread that
+//! writes and its group commit, `tables` what it writes, `retention` what it deletes, `reader` what
+//! is read.
+
+mod schema;
+
+mod writer;
+
+mod tables;
+
+mod retention;
+
+mod reader;
+
+mod error;
+
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::oneshot;
+use vinbus_protocol::id::{Uid, Vin};
+
+use self::reader::Readers;
+use self::retention::Retention;
+use self::tables::Tables;
+use self::writer::{Kind, Writer};
+use super::lock::DataDir;
+use super::{Pending, Store, StoreError};
+use crate::metrics::Metrics;
+use crate::model::{
+    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Trace, Uplink, Webhook,
+};
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// Uplink messages older than this are deleted once every webhook has received them.
+    pub uplink_age_max: Duration,
+    /// When the uplink log is larger, its oldest messages are deleted, received or not: bytes of
+    /// payload and bookkeeping.
+    pub uplink_bytes_max: u64,
+    /// Traces of messages that were sent to a vehicle are deleted when they are older than this.
+    pub trace_age_max: Duration,
+    /// When messages for vehicles take more bytes, the traces of the oldest sent ones are deleted.
+    /// Messages that were not sent are never deleted.
+    pub downlink_bytes_max: u64,
+    /// When the database file is larger, appends are refused with [`StoreError::Full`].
+    pub quota_bytes: u64,
+}
+
+impl Default for StoreSettings {
+    /// Thirty days; 8 GiB of uplink, 4 GiB of downlink, 16 GiB in all.
+    fn default() -> Self {
+        const GIB: u64 = 1 << 30;
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        Self {
+            uplink_age_max: 30 * DAY,
+            uplink_bytes_max: 8 * GIB,
+            trace_age_max: 30 * DAY,
+            downlink_bytes_max: 4 * GIB,
+            quota_bytes: 16 * GIB,
+        }
+    }
+}
+
+/// The store of a data folder. Dropping it commits what waits and closes the database.
+pub struct SqliteStore {
+    // In the order in which they close: the writer last, so that it can empty the log into the
+    // database, and then the lock of the folder.
+    readers: Readers,
+    writer: Writer,
+    _dir: DataDir,
+}
+
+impl SqliteStore {
+    /// Opens the store of a data folder, and makes it if it is missing.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] for a damaged database; [`StoreError::Failed`] for one of another
+    /// program or a newer version, or when the disk fails.
+    pub fn open(
+        dir: DataDir,
+        settings: StoreSettings,
+        metrics: &Metrics,
+    ) -> Result<Self, StoreError> {
+        let path = dir.path().join(FILE);
+        let connection = schema::open_writer(&path)?;
+        let tables = Tables::load(connection).map_err(error::of_file(&path))?;
+        let readers = Readers::open(&path)?;
+        let retention = Retention::new(settings, metrics);
+        let writer = Writer::start(tables, &path, settings.quota_bytes, retention, metrics)?;
+        Ok(Self {
+            readers,
+            writer,
+            _dir: dir,
+        })
+    }
+}
+
+/// Name of the database in the data folder.
+const FILE: &str = "vinbus.db";
+
+impl Store for SqliteStore {
+    fn append_downlink(&self, message: NewDownlink, now: SystemTime) -> Pending<Downlink> {
+        let bytes = message.envelope.len();
+        let Some(id) = MessageId::new_at(now) else {
+            return refused(StoreError::Failed {
+                detail: "the system has no random numbers to name a message with".to_owned(),
+            });
+        };
+        self.writer.submit(Kind::Downlink, bytes, move |tables| {
+            tables.append_downlink(&id, &message, now)
+        })
+    }
+
+    fn append_uplink(&self, message: NewUplink) -> Pending<Cursor> {
+        let bytes = message.payload.len();
+        self.writer.submit(Kind::Uplink, bytes, move |tables| {
+            tables.append_uplink(&message)
+        })
+    }
+
+    fn note(&self, id: &MessageId, step: Step, now: SystemTime) -> Pending<()> {
+        let id = id.clone();
+        self.writer
+            .submit(Kind::Change, 0, move |tables| tables.note(&id, step, now))
+    }
+
+    fn unsent(&self, vin: &Vin, after: u64, limit: usize) -> Result<Vec<Downlink>, StoreError> {
+        self.readers.unsent(vin, after, limit)
+    }
+
+    fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
+        self.readers.backlog()
+    }
+
+    fn uplink_after(
+        &self,
+        cursor: Cursor,
+        uid: Option<&Uid>,
+        vin: Option<&Vin>,
+        limit: usize,
+    ) -> Result<Vec<Uplink>, StoreError> {
+        self.readers.uplink_after(cursor, uid, vin, limit)
+    }
+
+    fn uplink_end(&self) -> Result<Cursor, StoreError> {
+        self.readers.uplink_end()
+    }
+
+    fn trace(&self, id: &MessageId) -> Result<Option<Trace>, StoreError> {
+        self.readers.trace(id)
+    }
+
+    fn add_webhook(&self, webhook: Webhook) -> Pending<()> {
+        self.writer
+            .submit(Kind::Change, 0, move |tables| tables.add_webhook(&webhook))
+    }
+
+    fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {
+        self.readers.webhooks()
+    }
+
+    fn disable_webhook(&self, id: &str) -> Pending<()> {
+        let id = id.to_owned();
+        self.writer
+            .submit(Kind::Change, 0, move |tables| tables.disable_webhook(&id))
+    }
+
+    fn remove_webhook(&self, id: &str) -> Pending<bool> {
+        let id = id.to_owned();
+        self.writer
+            .submit(Kind::Change, 0, move |tables| tables.remove_webhook(&id))
+    }
+
+    fn webhook_delivered(&self, id: &str, cursor: Cursor) -> Pending<()> {
+        let id = id.to_owned();
+        self.writer.submit(Kind::Change, 0, move |tables| {
+            tables.webhook_delivered(&id, cursor)
+        })
+    }
+}
+
+/// An append that failed before it began.
+fn refused<T>(error: StoreError) -> Pending<T> {
+    let (reply, pending) = oneshot::channel();
+    // The receiver is right here.
+    let _ = reply.send(Err(error));
+    pending
+}

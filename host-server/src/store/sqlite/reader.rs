@@ -1,0 +1,267 @@
+//! What is read, on a few connections of their own: a reader never waits for the writer.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use bytes::Bytes;
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use vinbus_protocol::id::{AppId, IdError, Uid, Vin};
+
+use super::error::of_file;
+use super::schema;
+use super::tables::{step_number, time};
+use crate::model::{
+    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Trace, Uplink, Webhook,
+};
+use crate::store::StoreError;
+
+/// Connections for reading, and so reads at the same time.
+const CONNECTIONS: usize = 4;
+
+/// A page of messages ends when it holds this many bytes.
+const PAGE_BYTES_MAX: usize = 4 << 20;
+
+/// The pool of reading connections.
+pub(super) struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    returned: Condvar,
+}
+
+impl Readers {
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let idle: Result<Vec<_>, _> = (0..CONNECTIONS)
+            .map(|_| schema::open_reader(path))
+            .collect();
+        Ok(Self {
+            path: path.to_owned(),
+            idle: Mutex::new(idle?),
+            returned: Condvar::new(),
+        })
+    }
+
+    /// A vehicle's unsent messages after a sequence.
+    pub(super) fn unsent(
+        &self,
+        vin: &Vin,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Downlink>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT downlink.sequence, id, uid, downlink.vin, app, envelope
+                 FROM unsent JOIN downlink USING (sequence)
+                 WHERE unsent.vin = ?1 AND unsent.sequence > ?2
+                 ORDER BY unsent.sequence LIMIT ?3",
+            )?;
+            let rows = statement
+                .query_map(params![vin.as_str(), signed(after), limit as i64], |row| {
+                    downlink(row)
+                })?;
+            page(rows, |downlink| downlink.message.envelope.len())
+        })
+    }
+
+    /// How many unsent messages each vehicle has.
+    pub(super) fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT vin, count(*), max(sequence * held) FROM unsent GROUP BY vin",
+            )?;
+            let rows = statement.query_map([], |row| {
+                Ok(Backlog {
+                    vin: parsed(row, 0, Vin::parse)?,
+                    messages: row.get::<_, i64>(1)? as usize,
+                    held_to: row.get::<_, i64>(2)? as u64,
+                })
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// Uplink messages after a cursor.
+    pub(super) fn uplink_after(
+        &self,
+        cursor: Cursor,
+        uid: Option<&Uid>,
+        vin: Option<&Vin>,
+        limit: usize,
+    ) -> Result<Vec<Uplink>, StoreError> {
+        let filter = match (uid, vin) {
+            (None, None) => "",
+            (Some(_), None) => "AND uid = ?3",
+            (None, Some(_)) => "AND vin = ?4",
+            (Some(_), Some(_)) => "AND uid = ?3 AND vin = ?4",
+        };
+        let sql = format!(
+            "SELECT cursor, received_at, uid, vin, subtopic, payload FROM uplink
+             WHERE cursor > ?1 {filter} ORDER BY cursor LIMIT ?2"
+        );
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let (after, limit) = (signed(cursor.0), limit as i64);
+            let (uid, vin) = (uid.map(Uid::as_str), vin.map(Vin::as_str));
+            let rows = match (uid, vin) {
+                (None, None) => statement.query_map(params![after, limit], uplink)?,
+                (_, None) => statement.query_map(params![after, limit, uid], uplink)?,
+                (_, Some(_)) => statement.query_map(params![after, limit, uid, vin], uplink)?,
+            };
+            page(rows, |uplink| uplink.message.payload.len())
+        })
+    }
+
+    /// The last position of the uplink log.
+    pub(super) fn uplink_end(&self) -> Result<Cursor, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached("SELECT coalesce(max(cursor), 0) FROM uplink")?
+                .query_row([], |row| Ok(Cursor(row.get::<_, i64>(0)? as u64)))
+        })
+    }
+
+    /// What became of a downlink message.
+    pub(super) fn trace(&self, id: &MessageId) -> Result<Option<Trace>, StoreError> {
+        self.read(|connection| {
+            let found = connection
+                .prepare_cached(
+                    "SELECT sequence, id, uid, vin, app, envelope, accepted_at
+                     FROM downlink WHERE id = ?1",
+                )?
+                .query_row([&id.0], |row| Ok((downlink(row)?, row.get(6)?)))
+                .optional()?;
+            let Some((downlink, accepted_at)) = found else {
+                return Ok(None);
+            };
+            let mut steps = vec![(Step::Accepted, time(accepted_at))];
+            let mut statement = connection.prepare_cached(
+                "SELECT step, at FROM downlink_step WHERE sequence = ?1 ORDER BY step",
+            )?;
+            let rows = statement.query_map([signed(downlink.sequence)], |row| {
+                Ok((step(row)?, time(row.get(1)?)))
+            })?;
+            for row in rows {
+                steps.push(row?);
+            }
+            Ok(Some(Trace { downlink, steps }))
+        })
+    }
+
+    /// All webhooks.
+    pub(super) fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT id, url, uid, secret, cursor, disabled FROM webhook ORDER BY id",
+            )?;
+            let rows = statement.query_map([], |row| {
+                let has_uid = row.get_ref(2)?.data_type() != Type::Null;
+                Ok(Webhook {
+                    id: row.get(0)?,
+                    url: row.get(1)?,
+                    uid: has_uid.then(|| parsed(row, 2, Uid::parse)).transpose()?,
+                    secret: row.get(3)?,
+                    cursor: Cursor(row.get::<_, i64>(4)? as u64),
+                    disabled: row.get(5)?,
+                })
+            })?;
+            rows.collect()
+        })
+    }
+
+    fn read<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = loop {
+            match idle.pop() {
+                Some(connection) => break connection,
+                None => {
+                    idle = self
+                        .returned
+                        .wait(idle)
+                        .unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        };
+        drop(idle);
+        let result = work(&connection).map_err(of_file(&self.path));
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(connection);
+        self.returned.notify_one();
+        result
+    }
+}
+
+/// Collects rows until they hold enough bytes.
+fn page<T>(
+    rows: impl Iterator<Item = rusqlite::Result<T>>,
+    size: impl Fn(&T) -> usize,
+) -> rusqlite::Result<Vec<T>> {
+    let mut messages = Vec::new();
+    let mut bytes = 0;
+    for row in rows {
+        let message = row?;
+        bytes += size(&message);
+        messages.push(message);
+        if bytes >= PAGE_BYTES_MAX {
+            break;
+        }
+    }
+    Ok(messages)
+}
+
+fn downlink(row: &Row<'_>) -> rusqlite::Result<Downlink> {
+    Ok(Downlink {
+        sequence: row.get::<_, i64>(0)? as u64,
+        id: MessageId(row.get(1)?),
+        message: NewDownlink {
+            uid: parsed(row, 2, Uid::parse)?,
+            vin: parsed(row, 3, Vin::parse)?,
+            app: parsed(row, 4, AppId::parse)?,
+            envelope: blob(row, 5)?,
+        },
+    })
+}
+
+fn uplink(row: &Row<'_>) -> rusqlite::Result<Uplink> {
+    Ok(Uplink {
+        cursor: Cursor(row.get::<_, i64>(0)? as u64),
+        message: NewUplink {
+            received_at: time(row.get(1)?),
+            uid: parsed(row, 2, Uid::parse)?,
+            vin: parsed(row, 3, Vin::parse)?,
+            subtopic: row.get(4)?,
+            payload: blob(row, 5)?,
+        },
+    })
+}
+
+fn blob(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
+    Ok(Bytes::copy_from_slice(row.get_ref(column)?.as_blob()?))
+}
+
+fn parsed<T>(
+    row: &Row<'_>,
+    column: usize,
+    parse: impl Fn(&str) -> Result<T, IdError>,
+) -> rusqlite::Result<T> {
+    parse(row.get_ref(column)?.as_str()?).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+    })
+}
+
+fn step(row: &Row<'_>) -> rusqlite::Result<Step> {
+    let number = row.get(0)?;
+    [Step::Held, Step::Sent, Step::Rejected]
+        .into_iter()
+        .find(|step| step_number(*step) == number)
+        .ok_or(rusqlite::Error::IntegralValueOutOfRange(0, number))
+}
+
+/// A position as SQLite keeps it; positions beyond its range are after every message.
+fn signed(position: u64) -> i64 {
+    i64::try_from(position).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,135 @@
+//! What is deleted, and when: old uplink messages and the traces of messages that were sent.
+//!
+//! By age, an uplink message goes only when every webhook has received it. By size, the oldest go
+//! whoever still wants them: an endpoint that never answers must not fill the disk of all others.
+//! Messages that wait for a vehicle are never deleted. Everything deleted is counted, and uplink
+//! messages that a webhook had not received are counted apart and logged.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::StoreSettings;
+use super::tables::{Tables, micros};
+use super::writer::BATCH_JOBS_MAX;
+use crate::metrics::{Counter, Metrics};
+
+/// Time between two looks at what is old.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Messages deleted in one transaction: more than a batch of the writer appends, so that a full log
+/// does not outgrow its limit, and few enough that appends wait some ten milliseconds at most.
+const STEP_MESSAGES: i64 = 2 * BATCH_JOBS_MAX as i64;
+
+/// Decides what goes; driven by the writer between its batches.
+pub(super) struct Retention {
+    settings: StoreSettings,
+    due: Instant,
+    uplink: Counter,
+    undelivered: Counter,
+    traces: Counter,
+}
+
+impl Retention {
+    pub(super) fn new(settings: StoreSettings, metrics: &Metrics) -> Self {
+        let deleted = |what| {
+            metrics.counter(
+                "vinbus_store_deleted_total",
+                "Messages deleted by age or size: uplink, uplink that a webhook had not received, \
+                 and downlink that was sent.",
+                &[("what", what)],
+            )
+        };
+        Self {
+            settings,
+            due: Instant::now(),
+            uplink: deleted("uplink"),
+            undelivered: deleted("uplink_undelivered"),
+            traces: deleted("downlink"),
+        }
+    }
+
+    /// When [`Retention::step`] wants to run next.
+    pub(super) fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// Deletes one portion; what is left over is due at once.
+    pub(super) fn step(&mut self, tables: &mut Tables, now: SystemTime) -> rusqlite::Result<()> {
+        self.due = Instant::now() + INTERVAL;
+        let deleted = self.delete_uplink(tables, now)? + self.delete_traces(tables, now)?;
+        if deleted > 0 {
+            self.due = Instant::now();
+        }
+        Ok(())
+    }
+
+    fn delete_uplink(&self, tables: &mut Tables, now: SystemTime) -> rusqlite::Result<u64> {
+        let expired = micros(now).saturating_sub(as_micros(self.settings.uplink_age_max));
+        let delivered = tables.delivered_to_all()?;
+        let mut excess = excess(tables.counts().uplink_bytes, self.settings.uplink_bytes_max);
+        let (mut upto, mut bytes, mut count, mut undelivered) = (0, 0, 0, 0);
+        for (cursor, received_at, size) in tables.oldest_uplink(STEP_MESSAGES)? {
+            if excess <= 0 && (received_at >= expired || cursor > delivered) {
+                break;
+            }
+            excess -= size;
+            bytes += size;
+            upto = cursor;
+            count += 1;
+            undelivered += u64::from(cursor > delivered);
+        }
+        if count > 0 {
+            tables.transaction(|tables| tables.delete_uplink_to(upto, bytes))?;
+            self.uplink.add(count);
+        }
+        if undelivered > 0 {
+            self.undelivered.add(undelivered);
+            tracing::warn!(
+                undelivered,
+                upto,
+                "deleted uplink messages that a webhook had not received: the log is larger than \
+                 its limit"
+            );
+        }
+        Ok(count)
+    }
+
+    fn delete_traces(&self, tables: &mut Tables, now: SystemTime) -> rusqlite::Result<u64> {
+        let expired = micros(now).saturating_sub(as_micros(self.settings.trace_age_max));
+        let mut excess = excess(
+            tables.counts().downlink_bytes,
+            self.settings.downlink_bytes_max,
+        );
+        if excess <= 0 && !has_expired_trace(tables, expired)? {
+            return Ok(0);
+        }
+        let oldest = tables.oldest_finished(STEP_MESSAGES)?;
+        let count = tables.transaction(|tables| {
+            let mut count = 0;
+            for (sequence, finished_at, size) in oldest {
+                if excess > 0 || finished_at < expired {
+                    excess -= size;
+                    count += 1;
+                    tables.delete_downlink(sequence, size)?;
+                }
+            }
+            Ok(count)
+        })?;
+        self.traces.add(count);
+        Ok(count)
+    }
+}
+
+fn has_expired_trace(tables: &Tables, expired: i64) -> rusqlite::Result<bool> {
+    let oldest = tables.oldest_finished(1)?;
+    Ok(oldest
+        .iter()
+        .any(|&(_, finished_at, _)| finished_at < expired))
+}
+
+fn excess(bytes: i64, max: u64) -> i64 {
+    bytes.saturating_sub(i64::try_from(max).unwrap_or(i64::MAX))
+}
+
+fn as_micros(age: Duration) -> i64 {
+    i64::try_from(age.as_micros()).unwrap_or(i64::MAX)
+}

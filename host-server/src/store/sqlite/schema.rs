@@ -1,0 +1,169 @@
+//! The tables, how they are made, and the settings of a connection.
+//!
+//! Times are microseconds since 1970. Large columns stand last, so that reading the others does not
+//! touch their pages. Positions (`cursor`, `sequence`) are chosen by the writer; the newest row of
+//! `uplink` and `downlink` is never deleted, so that no position is used twice.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::{failed, of_file};
+use crate::store::StoreError;
+
+/// `vbus`, at a fixed place in the file.
+const APPLICATION_ID: i32 = 0x7662_7573;
+
+/// One step per version of the schema; `user_version` counts those done.
+const MIGRATIONS: [&str; 1] = ["
+    CREATE TABLE uplink (
+        cursor INTEGER PRIMARY KEY,
+        received_at INTEGER NOT NULL,
+        uid TEXT NOT NULL,
+        vin TEXT NOT NULL,
+        subtopic TEXT,
+        payload BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX uplink_by_uid ON uplink (uid);
+
+    CREATE TABLE downlink (
+        sequence INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        accepted_at INTEGER NOT NULL,
+        uid TEXT NOT NULL,
+        vin TEXT NOT NULL,
+        app TEXT NOT NULL,
+        envelope BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE downlink_step (
+        sequence INTEGER NOT NULL,
+        step INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        PRIMARY KEY (sequence, step)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE unsent (
+        vin TEXT NOT NULL,
+        sequence INTEGER NOT NULL,
+        held INTEGER NOT NULL,
+        PRIMARY KEY (vin, sequence)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE webhook (
+        id TEXT PRIMARY KEY,
+        url TEXT NOT NULL,
+        uid TEXT,
+        secret TEXT NOT NULL,
+        cursor INTEGER NOT NULL,
+        disabled INTEGER NOT NULL
+    ) STRICT;
+
+    CREATE TABLE usage (
+        uplink_bytes INTEGER NOT NULL,
+        downlink_bytes INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO usage VALUES (0, 0);
+"];
+
+/// Opens the database for the writer, makes or migrates it, and checks that it is ours.
+pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+    create_private(path)?;
+    let connection = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))
+        .map_err(of_file(path))?;
+    configure_writer(&connection).map_err(of_file(path))?;
+    check_owner(&connection, path)?;
+    migrate(&connection).map_err(of_file(path))?;
+    Ok(connection)
+}
+
+/// Opens the database for a reader.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_ONLY))
+        .map_err(of_file(path))
+}
+
+fn flags(mode: OpenFlags) -> OpenFlags {
+    mode | OpenFlags::SQLITE_OPEN_NO_MUTEX
+}
+
+/// Makes the file readable by its owner only: it holds the secrets of webhooks. SQLite gives the
+/// files beside it the same permissions.
+fn create_private(path: &Path) -> Result<(), StoreError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    match options.open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_not_empty(path),
+        Err(error) => Err(failed(path, &error)),
+    }
+}
+
+/// SQLite would take an empty file for a new database, and so hide that everything was lost.
+fn check_not_empty(path: &Path) -> Result<(), StoreError> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.len() == 0 => Err(super::error::corrupt(path, "it is empty")),
+        Ok(_) => Ok(()),
+        Err(error) => Err(failed(path, &error)),
+    }
+}
+
+fn configure_writer(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    // FULL: a commit returns when the log is on disk, which is what an accepted message means.
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(())
+}
+
+/// Size of a database page.
+const PAGE_BYTES: i64 = 4096;
+
+/// The write-ahead log is copied into the database when it has this many pages (16 MiB).
+const CHECKPOINT_PAGES: i64 = 4096;
+
+/// A write-ahead log that a long read made larger is cut to this size.
+const WAL_BYTES_KEPT: i64 = 64 << 20;
+
+fn check_owner(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let pragma = |name| -> Result<i32, StoreError> {
+        connection
+            .pragma_query_value(None, name, |row| row.get(0))
+            .map_err(of_file(path))
+    };
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(of_file(path))?;
+    let version = pragma("user_version")?;
+    if pragma("application_id")? != APPLICATION_ID && tables > 0 {
+        return Err(failed(path, &"it is the database of another program"));
+    }
+    if version < 0 || version as usize > MIGRATIONS.len() {
+        let known = MIGRATIONS.len();
+        let text = format!(
+            "it has version {version}, this program knows up to {known}; use the newer program"
+        );
+        return Err(failed(path, &text));
+    }
+    Ok(())
+}
+
+fn migrate(connection: &Connection) -> rusqlite::Result<()> {
+    let done: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    for (version, step) in MIGRATIONS.iter().enumerate().skip(done as usize) {
+        let transaction = connection.unchecked_transaction()?;
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", version as i64 + 1)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}

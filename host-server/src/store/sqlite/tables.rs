@@ -1,0 +1,312 @@
+//! What the writer does to the tables, inside its transaction.
+//!
+//! [`Tables`] chooses positions and keeps the sizes of the logs. Both are part of the transaction:
+//! the writer takes a [`Counts`] before it begins and puts it back when it rolls back.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use vinbus_protocol::id::Uid;
+
+use crate::model::{Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Webhook};
+
+/// Bytes that a message takes beside its payload: columns, indexes and page headers, rounded up.
+pub(super) const ROW_BYTES: i64 = 160;
+
+/// The writer's connection and what it knows about the tables.
+pub(super) struct Tables {
+    connection: Connection,
+    counts: Counts,
+}
+
+/// The last positions and the sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) last_cursor: i64,
+    pub(super) last_sequence: i64,
+    pub(super) uplink_bytes: i64,
+    pub(super) downlink_bytes: i64,
+}
+
+impl Tables {
+    pub(super) fn load(connection: Connection) -> rusqlite::Result<Self> {
+        let counts = connection.query_row(
+            "SELECT (SELECT coalesce(max(cursor), 0) FROM uplink),
+                    (SELECT coalesce(max(sequence), 0) FROM downlink),
+                    uplink_bytes, downlink_bytes FROM usage",
+            [],
+            |row| {
+                Ok(Counts {
+                    last_cursor: row.get(0)?,
+                    last_sequence: row.get(1)?,
+                    uplink_bytes: row.get(2)?,
+                    downlink_bytes: row.get(3)?,
+                })
+            },
+        )?;
+        Ok(Self { connection, counts })
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Runs `work` as one transaction: all of it is on disk when this returns `Ok`, and nothing of
+    /// it remains when it returns an error.
+    pub(super) fn transaction<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let before = self.counts;
+        self.execute("BEGIN IMMEDIATE")?;
+        let result = work(self).and_then(|value| {
+            self.save_sizes(before)?;
+            self.execute("COMMIT")?;
+            Ok(value)
+        });
+        if result.is_err() {
+            self.counts = before;
+            // SQLite rolls some failures back by itself; then there is nothing left to do.
+            if !self.connection.is_autocommit() {
+                self.execute("ROLLBACK")?;
+            }
+        }
+        result
+    }
+
+    /// Bytes of the file that hold something.
+    pub(super) fn used_bytes(&self) -> rusqlite::Result<u64> {
+        let pragma = |sql| -> rusqlite::Result<i64> {
+            self.connection
+                .prepare_cached(sql)?
+                .query_row([], |row| row.get(0))
+        };
+        let pages = pragma("PRAGMA page_count")? - pragma("PRAGMA freelist_count")?;
+        Ok(pages.max(0) as u64 * pragma("PRAGMA page_size")? as u64)
+    }
+
+    pub(super) fn append_uplink(&mut self, message: &NewUplink) -> rusqlite::Result<Cursor> {
+        let cursor = self.counts.last_cursor + 1;
+        self.connection
+            .prepare_cached("INSERT INTO uplink VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+            .execute(params![
+                cursor,
+                micros(message.received_at),
+                message.uid.as_str(),
+                message.vin.as_str(),
+                message.subtopic,
+                &message.payload[..],
+            ])?;
+        self.counts.last_cursor = cursor;
+        self.counts.uplink_bytes += message.payload.len() as i64 + ROW_BYTES;
+        Ok(Cursor(cursor as u64))
+    }
+
+    pub(super) fn append_downlink(
+        &mut self,
+        id: &MessageId,
+        message: &NewDownlink,
+        now: SystemTime,
+    ) -> rusqlite::Result<Downlink> {
+        let sequence = self.counts.last_sequence + 1;
+        self.connection
+            .prepare_cached("INSERT INTO downlink VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+            .execute(params![
+                sequence,
+                id.0,
+                micros(now),
+                message.uid.as_str(),
+                message.vin.as_str(),
+                message.app.as_str(),
+                &message.envelope[..],
+            ])?;
+        self.connection
+            .prepare_cached("INSERT INTO unsent VALUES (?1, ?2, 0)")?
+            .execute(params![message.vin.as_str(), sequence])?;
+        self.counts.last_sequence = sequence;
+        self.counts.downlink_bytes += message.envelope.len() as i64 + ROW_BYTES;
+        Ok(Downlink {
+            id: id.clone(),
+            sequence: sequence as u64,
+            message: message.clone(),
+        })
+    }
+
+    /// Notes a step, once, and only of a message that was not sent yet.
+    pub(super) fn note(
+        &mut self,
+        id: &MessageId,
+        step: Step,
+        now: SystemTime,
+    ) -> rusqlite::Result<()> {
+        let change = match step {
+            Step::Accepted => return Ok(()),
+            Step::Held => {
+                "UPDATE unsent SET held = 1 WHERE vin = ?1 AND sequence = ?2 AND held = 0"
+            }
+            Step::Sent | Step::Rejected => "DELETE FROM unsent WHERE vin = ?1 AND sequence = ?2",
+        };
+        let found: Option<(String, i64)> = self
+            .connection
+            .prepare_cached("SELECT vin, sequence FROM downlink WHERE id = ?1")?
+            .query_row([&id.0], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let Some((vin, sequence)) = found else {
+            return Ok(());
+        };
+        let changed = self
+            .connection
+            .prepare_cached(change)?
+            .execute(params![vin, sequence])?;
+        if changed > 0 {
+            self.connection
+                .prepare_cached("INSERT INTO downlink_step VALUES (?1, ?2, ?3)")?
+                .execute(params![sequence, step_number(step), micros(now)])?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn add_webhook(&mut self, webhook: &Webhook) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached("INSERT INTO webhook VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+            .execute(params![
+                webhook.id,
+                webhook.url,
+                webhook.uid.as_ref().map(Uid::as_str),
+                webhook.secret,
+                webhook.cursor.0 as i64,
+                webhook.disabled,
+            ])?;
+        Ok(())
+    }
+
+    pub(super) fn disable_webhook(&mut self, id: &str) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached("UPDATE webhook SET disabled = 1 WHERE id = ?1")?
+            .execute([id])?;
+        Ok(())
+    }
+
+    pub(super) fn remove_webhook(&mut self, id: &str) -> rusqlite::Result<bool> {
+        let removed = self
+            .connection
+            .prepare_cached("DELETE FROM webhook WHERE id = ?1")?
+            .execute([id])?;
+        Ok(removed > 0)
+    }
+
+    pub(super) fn webhook_delivered(&mut self, id: &str, cursor: Cursor) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached("UPDATE webhook SET cursor = max(cursor, ?2) WHERE id = ?1")?
+            .execute(params![id, cursor.0 as i64])?;
+        Ok(())
+    }
+
+    /// Oldest uplink messages but the newest: position, time of arrival, bytes.
+    pub(super) fn oldest_uplink(&self, limit: i64) -> rusqlite::Result<Vec<(i64, i64, i64)>> {
+        self.rows(
+            "SELECT cursor, received_at, length(payload) FROM uplink WHERE cursor < ?1
+             ORDER BY cursor LIMIT ?2",
+            self.counts.last_cursor,
+            limit,
+        )
+    }
+
+    /// Deletes the uplink messages up to `cursor`, which have `bytes`.
+    pub(super) fn delete_uplink_to(&mut self, cursor: i64, bytes: i64) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached("DELETE FROM uplink WHERE cursor <= ?1")?
+            .execute([cursor])?;
+        self.counts.uplink_bytes -= bytes;
+        Ok(())
+    }
+
+    /// The position up to which every webhook that is still served received everything.
+    pub(super) fn delivered_to_all(&self) -> rusqlite::Result<i64> {
+        self.connection
+            .prepare_cached("SELECT coalesce(min(cursor), ?1) FROM webhook WHERE disabled = 0")?
+            .query_row([i64::MAX], |row| row.get(0))
+    }
+
+    /// Oldest finished downlink messages but the newest: position, time of the last step, bytes.
+    pub(super) fn oldest_finished(&self, limit: i64) -> rusqlite::Result<Vec<(i64, i64, i64)>> {
+        self.rows(
+            "SELECT sequence,
+                    coalesce((SELECT max(at) FROM downlink_step s
+                              WHERE s.sequence = downlink.sequence), accepted_at),
+                    length(envelope)
+             FROM downlink
+             WHERE sequence < ?1 AND NOT EXISTS (SELECT 1 FROM unsent
+                 WHERE unsent.vin = downlink.vin AND unsent.sequence = downlink.sequence)
+             ORDER BY sequence LIMIT ?2",
+            self.counts.last_sequence,
+            limit,
+        )
+    }
+
+    /// Deletes a finished downlink message of `bytes` and its steps.
+    pub(super) fn delete_downlink(&mut self, sequence: i64, bytes: i64) -> rusqlite::Result<()> {
+        for sql in [
+            "DELETE FROM downlink_step WHERE sequence = ?1",
+            "DELETE FROM downlink WHERE sequence = ?1",
+        ] {
+            self.connection.prepare_cached(sql)?.execute([sequence])?;
+        }
+        self.counts.downlink_bytes -= bytes;
+        Ok(())
+    }
+
+    fn rows(&self, sql: &str, a: i64, b: i64) -> rusqlite::Result<Vec<(i64, i64, i64)>> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map([a, b], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)? + ROW_BYTES))
+        })?;
+        rows.collect()
+    }
+
+    fn save_sizes(&mut self, before: Counts) -> rusqlite::Result<()> {
+        let now = self.counts;
+        if (now.uplink_bytes, now.downlink_bytes) == (before.uplink_bytes, before.downlink_bytes) {
+            return Ok(());
+        }
+        self.connection
+            .prepare_cached("UPDATE usage SET uplink_bytes = ?1, downlink_bytes = ?2")?
+            .execute([now.uplink_bytes, now.downlink_bytes])?;
+        Ok(())
+    }
+
+    fn execute(&self, sql: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+}
+
+/// Microseconds since 1970; a clock outside of what fits counts as its nearest end.
+pub(super) fn micros(time: SystemTime) -> i64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |us| -us),
+    }
+}
+
+/// The time of so many microseconds since 1970.
+pub(super) fn time(micros: i64) -> SystemTime {
+    let distance = Duration::from_micros(micros.unsigned_abs());
+    let time = if micros < 0 {
+        UNIX_EPOCH.checked_sub(distance)
+    } else {
+        UNIX_EPOCH.checked_add(distance)
+    };
+    time.unwrap_or(UNIX_EPOCH)
+}
+
+/// The number of a step on disk; [`Step::Accepted`] is the row of the message itself.
+pub(super) fn step_number(step: Step) -> i64 {
+    match step {
+        Step::Accepted => 0,
+        Step::Held => 1,
+        Step::Sent => 2,
+        Step::Rejected => 3,
+    }
+}

@@ -1,0 +1,24 @@
+use core::hint::black_box;
+
+use vinbus_protocol::id::{AppId, IdError, Uid, Vin};
+
+use crate::{displayed, text, used};
+
+pub fn prove() {
+    match black_box(Vin::parse(text())) {
+        Ok(vin) => used(vin.as_str()),
+        Err(error) => error_is_displayed(error),
+    }
+    match black_box(Uid::parse(text())) {
+        Ok(uid) => used(uid.as_str()),
+        Err(error) => error_is_displayed(error),
+    }
+    match black_box(AppId::parse(text())) {
+        Ok(app) => used(app.as_str()),
+        Err(error) => error_is_displayed(error),
+    }
+}
+
+fn error_is_displayed(error: IdError) {
+    displayed(&error);
+}

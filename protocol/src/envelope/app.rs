@@ -1,0 +1,135 @@
+//! What the agent hands to an app.
+
+use core::fmt::{self, Write};
+
+use super::encode::{Encode, encode, encoded_len};
+use super::members::{Members, spells, string};
+use super::{Content, EncodeError, EnvelopeError, EnvelopeReason, Member};
+
+/// What became of a popup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PopupAction {
+    /// The user accepted it.
+    Ok,
+    /// The user refused it, or went back.
+    Cancel,
+    /// Nobody answered in time.
+    Timeout,
+}
+
+impl PopupAction {
+    const ALL: [Self; 3] = [Self::Ok, Self::Cancel, Self::Timeout];
+
+    /// The action's name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "WebPortal.okBtnPopupRequestClicked",
+            Self::Cancel => "WebPortal.cancelBtnPopupRequestClicked",
+            Self::Timeout => "WebPortal.closeTimeoutPopupRequest",
+        }
+    }
+}
+
+/// A message that the agent hands to an app (seed 1, "From Server to App: Receive").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppMessage<'a> {
+    /// Data from the app's partner.
+    Data(Content<'a>),
+    /// What became of a popup that the app's partner asked for.
+    PopupOutcome {
+        /// What the user did.
+        action: PopupAction,
+        /// The content of the popup, if it had one.
+        content: Option<Content<'a>>,
+    },
+}
+
+impl<'a> AppMessage<'a> {
+    /// Decodes a payload, which stays borrowed. It is a popup's outcome if it has a `popupAction`.
+    ///
+    /// # Errors
+    /// An [`EnvelopeError`] with the reason and the byte offset.
+    pub fn decode(payload: &'a [u8]) -> Result<Self, EnvelopeError> {
+        let members = Members::of(payload)?;
+        let content = members.content.map(Content::from_value);
+        if let Some(value) = members.action {
+            let raw = string(&value, Member::PopupAction)?;
+            let action = PopupAction::ALL
+                .into_iter()
+                .find(|action| spells(raw, action.name()))
+                .ok_or_else(|| EnvelopeReason::UnknownPopupAction.at(value.offset))?;
+            return Ok(Self::PopupOutcome { action, content });
+        }
+        content
+            .map(Self::Data)
+            .ok_or_else(|| members.missing(Member::Content))
+    }
+
+    /// Bytes that [`encode`](Self::encode) writes.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        encoded_len(self)
+    }
+
+    /// Writes the message to the start of `buffer` and returns what was written.
+    ///
+    /// # Errors
+    /// An [`EncodeError`]; then nothing is written.
+    pub fn encode<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
+        encode(self, buffer)
+    }
+}
+
+impl Encode for AppMessage<'_> {
+    fn write(&self, out: &mut impl Write) -> fmt::Result {
+        match self {
+            Self::Data(content) => {
+                out.write_str("{\"content\":")?;
+                out.write_str(content.as_str())?;
+            }
+            Self::PopupOutcome { action, content } => {
+                out.write_str("{\"popupAction\":\"")?;
+                out.write_str(action.name())?;
+                out.write_str("\"")?;
+                if let Some(content) = content {
+                    out.write_str(",\"content\":")?;
+                    out.write_str(content.as_str())?;
+                }
+            }
+        }
+        out.write_str("}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_survive_encoding() {
+        for action in PopupAction::ALL {
+            for content in [None, Content::parse(b"{\"id\":1}").ok()] {
+                let message = AppMessage::PopupOutcome { action, content };
+                let mut buffer = [0; 100];
+                let encoded = message.encode(&mut buffer).unwrap();
+                assert_eq!(AppMessage::decode(encoded), Ok(message));
+            }
+        }
+    }
+
+    #[test]
+    fn message_without_action_is_data() {
+        let content = Content::parse(b"\"hello\"").unwrap();
+        assert_eq!(
+            AppMessage::decode(b"{\"content\":\"hello\"}"),
+            Ok(AppMessage::Data(content))
+        );
+    }
+
+    #[test]
+    fn unknown_action_is_refused() {
+        let error = AppMessage::decode(br#"{"popupAction":"WebPortal.ok","content":1}"#);
+        assert_eq!(error, Err(EnvelopeReason::UnknownPopupAction.at(15)));
+    }
+}

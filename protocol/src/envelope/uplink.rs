@@ -1,0 +1,79 @@
+//! What an app in a vehicle sends to its partner.
+
+use core::fmt::{self, Write};
+
+use super::encode::{Encode, encode, encoded_len};
+use super::members::Members;
+use super::{Content, EncodeError, EnvelopeError, Member};
+
+/// A message from an app in a vehicle to its partner (seed 1, "Receiving an App Message").
+/// Which app sent it is not told on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uplink<'a> {
+    /// The app's data.
+    pub content: Content<'a>,
+}
+
+impl<'a> Uplink<'a> {
+    /// Decodes a payload, which stays borrowed.
+    ///
+    /// # Errors
+    /// An [`EnvelopeError`] with the reason and the byte offset.
+    pub fn decode(payload: &'a [u8]) -> Result<Self, EnvelopeError> {
+        let members = Members::of(payload)?;
+        let content = members
+            .content
+            .ok_or_else(|| members.missing(Member::Content))?;
+        Ok(Self {
+            content: Content::from_value(content),
+        })
+    }
+
+    /// Bytes that [`encode`](Self::encode) writes.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        encoded_len(self)
+    }
+
+    /// Writes the message to the start of `buffer` and returns what was written.
+    ///
+    /// # Errors
+    /// An [`EncodeError`]; then nothing is written.
+    pub fn encode<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
+        encode(self, buffer)
+    }
+}
+
+impl Encode for Uplink<'_> {
+    fn write(&self, out: &mut impl Write) -> fmt::Result {
+        out.write_str("{\"content\":")?;
+        out.write_str(self.content.as_str())?;
+        out.write_str("}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::EnvelopeReason;
+    use crate::limits::PAYLOAD_BYTES_MAX;
+
+    #[test]
+    fn content_may_be_of_any_type() {
+        for content in ["{}", "\"text\"", "[1, 2]", "null", "false", "-0.5e+3"] {
+            let payload = std::format!("{{ \"content\" : {content} }}");
+            let message = Uplink::decode(payload.as_bytes()).unwrap();
+            assert_eq!(message.content.as_str(), content);
+        }
+    }
+
+    #[test]
+    fn one_byte_too_many_is_refused_before_it_is_read() {
+        let payload = std::vec![b'x'; PAYLOAD_BYTES_MAX + 1];
+        let reason = EnvelopeReason::TooLarge {
+            len: 131_073,
+            max: 131_072,
+        };
+        assert_eq!(Uplink::decode(&payload), Err(reason.at(131_072)));
+    }
+}

@@ -1,0 +1,55 @@
+//! The specification repeats the limits; this holds the two together.
+
+use std::collections::BTreeMap;
+
+use vinbus_protocol::limits;
+
+macro_rules! limits {
+    ($($name:ident),+ $(,)?) => {
+        [$((stringify!($name), u64::try_from(limits::$name).expect("a limit fits"))),+]
+    };
+}
+
+#[test]
+fn every_limit_stands_in_the_specification_with_its_value() {
+    let in_code = BTreeMap::from(limits![
+        PAYLOAD_BYTES_MAX,
+        PACKET_BYTES_MAX,
+        VIN_BYTES,
+        UID_BYTES_MAX,
+        APP_ID_BYTES_MAX,
+        PREFIX_BYTES_MAX,
+        SUBTOPIC_BYTES_MAX,
+        TOPIC_BYTES_MAX,
+        JSON_DEPTH_MAX,
+        PENDING_MESSAGES_MAX,
+        POPUP_TEXT_BYTES_MAX,
+        POPUP_SHOWN_MS,
+        POPUP_INTERVAL_MS,
+        POPUP_QUEUE_MAX,
+        APP_LOADED_TIMEOUT_MS,
+        RECONNECT_DELAY_MS_MIN,
+        RECONNECT_DELAY_MS_MAX,
+    ]);
+    assert_eq!(in_specification(), in_code);
+    let declared = include_str!("../src/limits.rs")
+        .matches("pub const ")
+        .count();
+    assert_eq!(
+        in_code.len(),
+        declared,
+        "a limit is missing here and in docs/SPEC.md"
+    );
+}
+
+/// The rows `| `NAME` | 1,234 | unit |` of the specification.
+fn in_specification() -> BTreeMap<&'static str, u64> {
+    include_str!("../../docs/SPEC.md")
+        .lines()
+        .filter_map(|line| {
+            let (name, rest) = line.strip_prefix("| `")?.split_once("` | ")?;
+            let (value, _) = rest.split_once(" | ")?;
+            Some((name, value.replace(',', "").parse().ok()?))
+        })
+        .collect()
+}

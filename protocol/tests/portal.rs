@@ -1,0 +1,629 @@
+//! The portal's table, cell by cell, and its promises to apps and partners. All time is virtual.
+
+use proptest::prelude::*;
+use vinbus_protocol::app_slot::AppSlot;
+use vinbus_protocol::envelope::{AppMessage, Content, EnvelopeReason, PopupAction};
+use vinbus_protocol::id::{AppId, Uid};
+use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+use vinbus_protocol::portal::{
+    AppEvent, AppEventError, AppState, Disposition, InstallError, Output, PopupAnswer, Portal,
+    Refusal,
+};
+
+use AppEvent::{Hidden, Launched, Loaded, Shown, Unloaded};
+
+/// Two apps of one partner and one of another.
+const A: AppSlot = AppSlot::new(0);
+const B: AppSlot = AppSlot::new(1);
+const FOREIGN: AppSlot = AppSlot::new(2);
+const EMPTY: AppSlot = AppSlot::new(3);
+
+struct Car {
+    portal: Portal<Vec<u8>, 3>,
+    uid: Uid,
+    now_ms: u64,
+}
+
+impl Car {
+    fn new() -> Self {
+        Self::with_storage(1000)
+    }
+
+    fn with_storage(bytes: usize) -> Self {
+        let mut portal = Portal::new(vec![0; 4000]);
+        let uid = Uid::parse("P").unwrap();
+        let other = Uid::parse("Q").unwrap();
+        for (app, uid) in [("a", &uid), ("b", &uid), ("c", &other)] {
+            let app = AppId::parse(app).unwrap();
+            portal.install(app, uid.clone(), vec![0; bytes]).unwrap();
+        }
+        let now_ms = 1_000_000;
+        Self {
+            portal,
+            uid,
+            now_ms,
+        }
+    }
+
+    /// A car in which app A has been through `events` and the NAC module is active.
+    fn after(events: &[AppEvent]) -> Self {
+        let mut car = Self::new();
+        car.portal.handle_nac(car.now_ms, true);
+        for &event in events {
+            car.app(A, event).unwrap();
+        }
+        car
+    }
+
+    fn app(&mut self, slot: AppSlot, event: AppEvent) -> Result<AppState, AppEventError> {
+        self.portal.handle_app(self.now_ms, slot, event)
+    }
+
+    fn send<'p>(&mut self, payload: &'p str) -> Result<Disposition<'p>, Refusal> {
+        self.portal
+            .handle_downlink(self.now_ms, &self.uid, payload.as_bytes())
+    }
+
+    fn send_popup(&mut self) -> Result<Disposition<'static>, Refusal> {
+        self.send(r#"{"idApp":"a","popup":true,"popupText":"Go?","content":{"id":1}}"#)
+    }
+
+    fn answer(&mut self, number: u64, answer: PopupAnswer) -> bool {
+        self.portal.handle_popup_answer(self.now_ms, number, answer)
+    }
+
+    fn output(&mut self) -> Option<Output<'_>> {
+        self.portal.poll_output(self.now_ms)
+    }
+
+    fn show_popup(&mut self) -> u64 {
+        match self.output() {
+            Some(Output::ShowPopup { number, .. }) => number,
+            other => panic!("a popup was to be shown, not {other:?}"),
+        }
+    }
+
+    fn pending(&mut self, slot: AppSlot) -> Vec<String> {
+        let mut messages = Vec::new();
+        self.portal.drain(slot, |message| {
+            messages.push(String::from_utf8(message.bytes.to_vec()).unwrap());
+        });
+        messages
+    }
+}
+
+const STATES: [(AppState, &[AppEvent]); 5] = [
+    (AppState::Stopped, &[]),
+    (AppState::Loading, &[Launched]),
+    (AppState::LoadingShown, &[Launched, Shown]),
+    (AppState::Hidden, &[Launched, Loaded]),
+    (AppState::Shown, &[Launched, Loaded, Shown]),
+];
+
+#[test]
+fn every_cell_of_the_table_holds() {
+    use AppState as S;
+    // launched, loaded, shown, hidden, unloaded; as in the docs of `Portal`.
+    const IGNORED: Option<AppState> = None;
+    let table = [
+        [Some(S::Loading), IGNORED, IGNORED, IGNORED, IGNORED],
+        [
+            S::Loading,
+            S::Hidden,
+            S::LoadingShown,
+            S::Loading,
+            S::Stopped,
+        ]
+        .map(Some),
+        [
+            S::Loading,
+            S::Shown,
+            S::LoadingShown,
+            S::Loading,
+            S::Stopped,
+        ]
+        .map(Some),
+        [S::Loading, S::Hidden, S::Shown, S::Hidden, S::Stopped].map(Some),
+        [S::Loading, S::Shown, S::Shown, S::Hidden, S::Stopped].map(Some),
+    ];
+    for ((state, events), row) in STATES.into_iter().zip(table) {
+        for (event, expected) in AppEvent::ALL.into_iter().zip(row) {
+            let mut car = Car::after(events);
+            assert_eq!(car.portal.state(A), Some(state));
+            let result = car.app(A, event);
+            assert_eq!(
+                result,
+                expected.ok_or(AppEventError::NotLaunched),
+                "{event:?} while {state:?}"
+            );
+            let ignored = car.portal.counters().events_ignored;
+            assert_eq!(ignored, u64::from(expected.is_none()));
+        }
+    }
+}
+
+#[test]
+fn app_that_does_not_load_in_ten_seconds_is_closed() {
+    for (state, events) in STATES {
+        let mut car = Car::after(events);
+        car.now_ms += 9_999;
+        assert_eq!(car.output(), None, "{state:?}");
+        car.now_ms += 1;
+        let closed = matches!(state, AppState::Loading | AppState::LoadingShown);
+        let expected = closed.then_some(Output::CloseApp { slot: A });
+        assert_eq!(car.output(), expected, "{state:?}");
+        assert_eq!(car.output(), None, "told once");
+        let after = if closed { AppState::Stopped } else { state };
+        assert_eq!(car.portal.state(A), Some(after));
+        assert_eq!(car.portal.counters().apps_closed, u64::from(closed));
+    }
+}
+
+#[test]
+fn every_launch_gives_ten_seconds_anew() {
+    let mut car = Car::after(&[Launched]);
+    car.now_ms += 9_999;
+    car.app(A, Launched).unwrap();
+    assert_eq!(car.portal.poll_deadline(), Some(car.now_ms + 10_000));
+    car.now_ms += 9_999;
+    assert_eq!(car.output(), None);
+    assert_eq!(car.app(A, Loaded), Ok(AppState::Hidden));
+    assert_eq!(car.portal.poll_deadline(), None);
+}
+
+#[test]
+fn app_that_loads_too_late_is_told_that_it_is_stopped() {
+    let mut car = Car::after(&[Launched]);
+    car.now_ms += 10_000;
+    assert_eq!(car.app(A, Loaded), Err(AppEventError::NotLaunched));
+    assert_eq!(car.output(), Some(Output::CloseApp { slot: A }));
+}
+
+#[test]
+fn app_launched_again_is_not_closed_for_its_last_launch() {
+    let mut car = Car::after(&[Launched]);
+    car.now_ms += 10_000;
+    car.app(A, Launched).unwrap();
+    assert_eq!(car.output(), None);
+}
+
+#[test]
+fn message_is_delivered_in_the_foreground_only() {
+    for (state, events) in STATES {
+        for nac_active in [false, true] {
+            let mut car = Car::after(events);
+            car.portal.handle_nac(car.now_ms, nac_active);
+            let foreground = nac_active && state == AppState::Shown;
+            assert_eq!(car.portal.foreground(), foreground.then_some(A));
+            let content = Content::parse(b"[1, 2.0]").unwrap();
+            let expected = if foreground {
+                Disposition::Deliver { slot: A, content }
+            } else {
+                Disposition::Pending {
+                    slot: A,
+                    evicted: 0,
+                }
+            };
+            let payload = r#"{"idApp":"a","content": [1, 2.0] }"#;
+            assert_eq!(car.send(payload), Ok(expected), "{state:?} {nac_active}");
+            let pending = if foreground { 0 } else { 1 };
+            assert_eq!(car.pending(A), vec![r#"{"content":[1, 2.0]}"#; pending]);
+            assert_eq!(car.portal.counters().delivered, 1 - pending as u64);
+            assert_eq!(car.portal.counters().pending, pending as u64);
+        }
+    }
+}
+
+#[test]
+fn showing_one_app_hides_the_other_and_tells_it() {
+    for (events, left) in [
+        (&[Launched, Loaded, Shown][..], AppState::Hidden),
+        (&[Launched, Shown], AppState::Loading),
+    ] {
+        let mut car = Car::after(events);
+        car.app(B, Launched).unwrap();
+        car.app(B, Loaded).unwrap();
+        assert_eq!(car.output(), None);
+        car.app(B, Shown).unwrap();
+        assert_eq!(car.portal.state(A), Some(left));
+        assert_eq!(car.portal.foreground(), Some(B));
+        assert_eq!(car.portal.poll_deadline(), Some(car.now_ms));
+        assert_eq!(car.output(), Some(Output::HideApp { slot: A }));
+        assert_eq!(car.output(), None);
+    }
+}
+
+#[test]
+fn app_that_has_the_screen_again_or_has_ended_is_not_told_that_it_was_hidden() {
+    for event in [Shown, Unloaded, Launched] {
+        let mut car = Car::after(&[Launched, Loaded, Shown]);
+        for other in [Launched, Loaded, Shown] {
+            car.app(B, other).unwrap();
+        }
+        car.app(A, event).unwrap();
+        let told = (event == Shown).then_some(Output::HideApp { slot: B });
+        assert_eq!(car.output(), told, "{event:?}");
+    }
+}
+
+#[test]
+fn app_that_is_closed_is_not_told_that_it_was_hidden() {
+    let mut car = Car::after(&[Launched, Shown]);
+    for other in [Launched, Loaded, Shown] {
+        car.app(B, other).unwrap();
+    }
+    car.now_ms += 10_000;
+    assert_eq!(car.output(), Some(Output::CloseApp { slot: A }));
+    assert_eq!(car.output(), None);
+}
+
+#[test]
+fn showing_a_stopped_app_hides_no_other() {
+    let mut car = Car::after(&[Launched, Loaded, Shown]);
+    assert_eq!(car.app(B, Shown), Err(AppEventError::NotLaunched));
+    assert_eq!(car.portal.foreground(), Some(A));
+}
+
+#[test]
+fn message_for_an_app_that_is_not_installed_reaches_no_other() {
+    let mut car = Car::after(&[Launched, Loaded, Shown]);
+    for id in ["d", "A", "a ", "aa"] {
+        let payload = format!(r#"{{"idApp":"{id}","content":1}}"#);
+        assert_eq!(car.send(&payload), Err(Refusal::UnknownApp));
+        let popup = format!(r#"{{"idApp":"{id}","popup":true,"popupText":"x"}}"#);
+        assert_eq!(car.send(&popup), Err(Refusal::UnknownApp));
+    }
+    assert_eq!(car.portal.counters().refused_unknown_app, 8);
+    assert_nothing_arrived(&mut car);
+}
+
+#[test]
+fn message_on_the_topic_of_another_partner_is_refused() {
+    let mut car = Car::after(&[Launched, Loaded, Shown]);
+    let refused = Err(Refusal::ForeignUid { slot: FOREIGN });
+    assert_eq!(car.send(r#"{"idApp":"c","content":1}"#), refused);
+    let popup = r#"{"idApp":"c","popup":true,"popupText":"x"}"#;
+    assert_eq!(car.send(popup), refused);
+    assert_eq!(car.portal.counters().refused_foreign_uid, 2);
+    assert_nothing_arrived(&mut car);
+}
+
+#[test]
+fn payload_that_is_no_envelope_is_refused_with_its_reason() {
+    let mut car = Car::after(&[Launched, Loaded, Shown]);
+    let too_large = format!(r#"{{"idApp":"a","content":"{}"}}"#, "x".repeat(131_047));
+    assert_eq!(too_large.len(), PAYLOAD_BYTES_MAX + 1);
+    let refusal = car.send(&too_large);
+    let Err(Refusal::Envelope(error)) = refusal else {
+        panic!("{refusal:?}")
+    };
+    let (len, max) = (131_073, 131_072);
+    assert_eq!(error.reason, EnvelopeReason::TooLarge { len, max });
+    for payload in ["", "[]", "{", r#"{"idApp":"a"}"#] {
+        assert!(matches!(car.send(payload), Err(Refusal::Envelope(_))));
+    }
+    assert_eq!(car.portal.counters().refused_envelope, 5);
+    assert_nothing_arrived(&mut car);
+}
+
+fn assert_nothing_arrived(car: &mut Car) {
+    assert_eq!(car.output(), None);
+    for slot in [A, B, FOREIGN] {
+        assert!(car.portal.pending(slot).unwrap().is_empty());
+    }
+    assert_eq!(car.portal.counters().delivered, 0);
+}
+
+#[test]
+fn eleventh_pending_message_drops_the_first() {
+    let mut car = Car::new();
+    for number in 0..11 {
+        let evicted = u32::from(number == 10);
+        let payload = format!(r#"{{"idApp":"a","content":{number}}}"#);
+        let kept = Disposition::Pending { slot: A, evicted };
+        assert_eq!(car.send(&payload), Ok(kept));
+    }
+    let expected: Vec<_> = (1..11).map(|n| format!(r#"{{"content":{n}}}"#)).collect();
+    assert_eq!(car.pending(A), expected);
+    assert_eq!(car.pending(A), Vec::<String>::new());
+}
+
+#[test]
+fn pending_messages_survive_every_event_and_are_drained_once() {
+    let mut car = Car::new();
+    car.send(r#"{"idApp":"a","content":1}"#).unwrap();
+    for event in [Launched, Unloaded, Launched, Loaded, Shown, Hidden] {
+        car.app(A, event).unwrap();
+        assert_eq!(car.portal.pending(A).unwrap().len(), 1);
+    }
+    let numbers: Vec<_> = car.portal.hand_out(A).map(|m| m.number).collect();
+    car.send(r#"{"idApp":"a","content":2}"#).unwrap();
+    assert_eq!(car.portal.confirm(A, numbers[0]), 1);
+    assert_eq!(car.pending(A), [r#"{"content":2}"#]);
+}
+
+#[test]
+fn message_that_the_vehicle_cannot_hold_is_refused_with_both_lengths() {
+    let mut car = Car::with_storage(24);
+    let (len, max) = (21, 20);
+    assert_eq!(
+        car.send(r#"{"idApp":"a","content":123456789}"#),
+        Err(Refusal::TooLarge { slot: A, len, max })
+    );
+    assert_eq!(car.portal.counters().refused_too_large, 1);
+    assert_eq!(
+        car.portal.pending(A).unwrap().counters().refused_too_large,
+        1
+    );
+    assert!(car.send(r#"{"idApp":"a","content":12345678}"#).is_ok());
+}
+
+#[test]
+fn message_that_an_app_could_not_take_goes_to_its_pending_ring() {
+    let mut car = Car::after(&[Launched, Loaded, Shown]);
+    let Ok(Disposition::Deliver { slot, content }) = car.send(r#"{"idApp":"a","content":7}"#)
+    else {
+        panic!("the app is in the foreground")
+    };
+    let (now_ms, message) = (car.now_ms, AppMessage::Data(content));
+    car.portal
+        .handle_undelivered(now_ms, slot, &message)
+        .unwrap();
+    assert_eq!(car.pending(A), [r#"{"content":7}"#]);
+    assert_eq!(car.portal.counters().delivered, 1);
+    assert_eq!(car.portal.counters().pending, 1);
+    let refused = car.portal.handle_undelivered(now_ms, EMPTY, &message);
+    assert_eq!(refused, Err(Refusal::UnknownApp));
+    let long = format!("\"{}\"", "x".repeat(PAYLOAD_BYTES_MAX - 2));
+    let long = AppMessage::Data(Content::parse(long.as_bytes()).unwrap());
+    assert_eq!(
+        car.portal.handle_undelivered(now_ms, slot, &long),
+        Err(Refusal::TooLarge {
+            slot,
+            len: PAYLOAD_BYTES_MAX + 12,
+            max: PAYLOAD_BYTES_MAX
+        })
+    );
+    assert_eq!(car.portal.counters().refused_unknown_app, 1);
+    assert_eq!(car.portal.counters().refused_too_large, 1);
+}
+
+#[test]
+fn popup_is_shown_whatever_the_apps_and_the_nac_module_do() {
+    for (state, events) in STATES {
+        for nac_active in [false, true] {
+            let mut car = Car::after(events);
+            car.portal.handle_nac(car.now_ms, nac_active);
+            assert_eq!(car.send_popup(), Ok(Disposition::PopupQueued { slot: A }));
+            assert_eq!(car.portal.poll_deadline(), Some(car.now_ms));
+            let Some(Output::ShowPopup { slot, popup, .. }) = car.output() else {
+                panic!("{state:?} {nac_active}")
+            };
+            assert_eq!((slot, popup.button), (A, false));
+            assert_eq!(popup.text.chars().collect::<String>(), "Go?");
+        }
+    }
+}
+
+#[test]
+fn outcome_goes_to_the_app_in_the_foreground_and_else_to_its_pending_ring() {
+    for (state, events) in STATES {
+        for action in [PopupAction::Ok, PopupAction::Cancel, PopupAction::Timeout] {
+            let mut car = Car::after(events);
+            car.send_popup().unwrap();
+            // A loading app is closed before the popup runs out.
+            car.portal.handle_app(car.now_ms, A, Loaded).ok();
+            let number = car.show_popup();
+            match action {
+                PopupAction::Ok => assert!(car.answer(number, PopupAnswer::Ok)),
+                PopupAction::Cancel => assert!(car.answer(number, PopupAnswer::Cancel)),
+                PopupAction::Timeout => car.now_ms += 15_000,
+            }
+            let content = Content::parse(br#"{"id":1}"#).ok();
+            let outcome = AppMessage::PopupOutcome { action, content };
+            let foreground = matches!(state, AppState::Shown | AppState::LoadingShown);
+            let expected = Output::ClosePopup {
+                slot: A,
+                number,
+                action,
+                deliver: foreground.then_some(outcome),
+            };
+            assert_eq!(car.output(), Some(expected), "{state:?}");
+            assert_eq!(car.output(), None);
+            let message = format!(
+                r#"{{"popupAction":"{}","content":{{"id":1}}}}"#,
+                action.name()
+            );
+            let pending = if foreground { vec![] } else { vec![message] };
+            assert_eq!(car.pending(A), pending, "{state:?}");
+        }
+    }
+}
+
+#[test]
+fn outcome_of_a_popup_whose_app_was_unloaded_meanwhile_is_kept() {
+    let mut car = Car::after(&[Launched, Loaded, Shown]);
+    car.send_popup().unwrap();
+    let number = car.show_popup();
+    car.app(A, Unloaded).unwrap();
+    assert!(car.answer(number, PopupAnswer::Ok));
+    let closed = car.output();
+    assert!(matches!(
+        closed,
+        Some(Output::ClosePopup { deliver: None, .. })
+    ));
+    assert_eq!(car.pending(A).len(), 1);
+}
+
+#[test]
+fn popup_whose_outcome_the_vehicle_cannot_hold_is_refused_when_it_arrives() {
+    let mut car = Car::with_storage(59);
+    let payload = r#"{"idApp":"a","popup":true,"popupText":""}"#;
+    let (len, max) = (56, 55);
+    assert_eq!(
+        car.send(payload),
+        Err(Refusal::TooLarge { slot: A, len, max })
+    );
+    assert!(Car::with_storage(60).send(payload).is_ok());
+}
+
+#[test]
+fn second_popup_opens_twenty_seconds_after_the_first_opened() {
+    let mut car = Car::new();
+    car.send_popup().unwrap();
+    car.send_popup().unwrap();
+    let first = car.show_popup();
+    assert_eq!(car.portal.poll_deadline(), Some(car.now_ms + 15_000));
+    car.now_ms += 15_000;
+    assert!(matches!(car.output(), Some(Output::ClosePopup { .. })));
+    assert_eq!(car.output(), None);
+    assert_eq!(car.portal.poll_deadline(), Some(car.now_ms + 5_000));
+    car.now_ms += 4_999;
+    assert_eq!(car.output(), None);
+    car.now_ms += 1;
+    assert_eq!(car.show_popup(), first + 1);
+}
+
+#[test]
+fn answer_that_comes_too_late_is_counted_and_changes_nothing() {
+    let mut car = Car::new();
+    car.send_popup().unwrap();
+    let number = car.show_popup();
+    car.now_ms += 15_000;
+    assert!(!car.answer(number, PopupAnswer::Ok));
+    assert_eq!(car.portal.counters().answers_ignored, 1);
+    let Some(Output::ClosePopup { action, .. }) = car.output() else {
+        panic!("its time is over")
+    };
+    assert_eq!(action, PopupAction::Timeout);
+}
+
+#[test]
+fn refused_popups_are_told_to_the_app_once_it_is_loaded() {
+    let mut car = Car::new();
+    for _ in 0..6 {
+        car.send_popup().unwrap();
+    }
+    let refused = Err(Refusal::PopupOverflow {
+        slot: A,
+        waiting: 5,
+    });
+    assert_eq!(car.send_popup(), refused);
+    assert_eq!(car.send_popup(), refused);
+    assert_eq!(car.portal.counters().popups_overflowed, 2);
+    car.show_popup();
+    assert_eq!(car.output(), None, "nobody is there to be told");
+    car.app(A, Launched).unwrap();
+    assert_eq!(car.output(), None, "it is not ready to be told");
+    car.app(A, Loaded).unwrap();
+    assert_eq!(car.portal.poll_deadline(), Some(car.now_ms));
+    let told = Output::PopupOverflow {
+        slot: A,
+        refused: 2,
+    };
+    assert_eq!(car.output(), Some(told));
+    assert_eq!(car.output(), None, "told once");
+}
+
+#[test]
+fn clock_set_back_neither_freezes_a_popup_nor_closes_it_early() {
+    let mut car = Car::after(&[Launched]);
+    car.send_popup().unwrap();
+    car.show_popup();
+    car.now_ms += 5_000;
+    assert_eq!(car.output(), None);
+    car.now_ms = 7;
+    assert_eq!(car.output(), None);
+    assert_eq!(car.portal.poll_deadline(), Some(5_007));
+    car.now_ms = 5_007;
+    assert_eq!(car.output(), Some(Output::CloseApp { slot: A }));
+    assert_eq!(car.portal.poll_deadline(), Some(10_007));
+    car.now_ms = 10_007;
+    assert!(matches!(car.output(), Some(Output::ClosePopup { .. })));
+}
+
+#[test]
+fn clock_at_the_end_of_time_is_survived() {
+    let mut car = Car::after(&[Launched]);
+    car.send_popup().unwrap();
+    car.show_popup();
+    for now_ms in [u64::MAX, 0, u64::MAX, u64::MAX - 1] {
+        car.now_ms = now_ms;
+        car.send_popup().ok();
+        while car.output().is_some() {}
+        car.app(A, Launched).unwrap();
+        assert!(car.portal.poll_deadline().is_some());
+    }
+}
+
+#[test]
+fn empty_slot_is_refused_and_has_no_messages() {
+    for slot in [EMPTY, AppSlot::new(u8::MAX)] {
+        let mut car = Car::new();
+        for event in AppEvent::ALL {
+            assert_eq!(car.app(slot, event), Err(AppEventError::UnknownSlot));
+        }
+        assert_eq!(car.portal.state(slot), None);
+        assert!(car.portal.pending(slot).is_none());
+        assert_eq!(car.portal.hand_out(slot).count(), 0);
+        assert_eq!(car.portal.confirm(slot, 0), 0);
+        assert_eq!(car.pending(slot), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn installation_is_refused_when_the_table_is_full_or_the_app_is_there() {
+    let mut car = Car::new();
+    let mut install = |app: &str| {
+        let app = AppId::parse(app).unwrap();
+        car.portal.install(app, car.uid.clone(), vec![])
+    };
+    assert_eq!(install("b"), Err(InstallError::Duplicate { slot: B }));
+    assert_eq!(install("d"), Err(InstallError::TableFull { max: 3 }));
+    let apps: Vec<_> = car
+        .portal
+        .apps()
+        .map(|app| (app.slot, app.id.as_str(), app.uid.as_str()))
+        .collect();
+    assert_eq!(apps, [(A, "a", "P"), (B, "b", "P"), (FOREIGN, "c", "Q")]);
+}
+
+proptest! {
+    #[test]
+    fn message_reaches_an_app_from_its_own_partner_only(
+        uid in "[PQ]|[A-Za-z0-9 ]{1,64}",
+        app in 0..3_usize,
+        popup in any::<bool>(),
+    ) {
+        let mut car = Car::new();
+        let (id, owner) = [("a", "P"), ("b", "P"), ("c", "Q")][app];
+        let payload = format!(
+            r#"{{"idApp":"{id}","popup":{popup},"popupText":"","content":1}}"#
+        );
+        car.uid = Uid::parse(&uid).unwrap();
+        prop_assert_eq!(car.send(&payload).is_ok(), uid == owner);
+    }
+
+    #[test]
+    fn random_bytes_are_refused(payload in any::<Vec<u8>>()) {
+        let mut car = Car::new();
+        let verdict = car.portal.handle_downlink(0, &car.uid, &payload);
+        let refused = matches!(verdict, Err(Refusal::Envelope(_)));
+        prop_assert!(refused);
+    }
+
+    #[test]
+    fn portal_without_storage_refuses_everything_and_panics_never(
+        bytes in 0..8_usize,
+        button in any::<bool>(),
+    ) {
+        let mut car = Car::with_storage(bytes);
+        let data = car.send(r#"{"idApp":"a","content":1}"#);
+        let refused = matches!(data, Err(Refusal::TooLarge { .. }));
+        prop_assert!(refused);
+        let popup = format!(r#"{{"idApp":"a","popup":true,"popupBtn":{button},"popupText":""}}"#);
+        let refused = matches!(car.send(&popup), Err(Refusal::TooLarge { .. }));
+        prop_assert!(refused);
+        prop_assert_eq!(car.portal.poll_deadline(), None);
+    }
+}

@@ -1,0 +1,124 @@
+//! Sees to it that the tools which the tests need are there.
+//!
+//! As root, or where `sudo` asks for no password, missing Debian packages are installed; otherwise
+//! the chore stops and says exactly what to install. Nothing is ever removed or upgraded.
+
+use anyhow::{Result, bail};
+
+use crate::bare_metal;
+use crate::command::{find, program, run, stdout, succeeds};
+use crate::toolchain::Toolchain;
+
+/// Something that the tests need and that may be missing.
+struct Need {
+    /// What it is for.
+    purpose: &'static str,
+    /// The Debian packages that bring it.
+    packages: &'static [&'static str],
+    /// What else would do.
+    instead: &'static str,
+    is_met: fn() -> bool,
+}
+
+const BROKER: Need = Need {
+    purpose: "a real broker to test against",
+    packages: &["mosquitto"],
+    instead: "mosquitto 2.0 or newer on the PATH",
+    is_met: || find("mosquitto").is_some(),
+};
+
+const BARE_METAL: Need = Need {
+    purpose: "a compiler for boards and WebAssembly",
+    packages: &["rustc-web", "cargo-web", "rust-web-src"],
+    instead: "`rustup target add thumbv7em-none-eabihf thumbv6m-none-eabi wasm32-unknown-unknown`, \
+              or run `cargo xtask test --host-only`",
+    is_met: || {
+        bare_metal::targets()
+            .iter()
+            .all(|target| Toolchain::of(target).is_some())
+    },
+};
+
+/// Makes the tools available, or fails with what to install.
+pub(crate) fn ensure(host_only: bool) -> Result<()> {
+    let needs: &[Need] = if host_only {
+        &[BROKER]
+    } else {
+        &[BROKER, BARE_METAL]
+    };
+    let missing = || {
+        needs
+            .iter()
+            .filter(|need| !(need.is_met)())
+            .collect::<Vec<_>>()
+    };
+    let before = missing();
+    if before.is_empty() {
+        return Ok(());
+    }
+    let installed = install(&before);
+    let after = missing();
+    if after.is_empty() {
+        return Ok(());
+    }
+    if let Err(error) = installed {
+        eprintln!("\n{error:#}");
+    }
+    bail!("{}", advice(&after));
+}
+
+fn install(missing: &[&Need]) -> Result<()> {
+    let Some(apt) = apt() else {
+        return Ok(());
+    };
+    let packages = missing.iter().flat_map(|need| need.packages).copied();
+    let mut arguments = apt.clone();
+    arguments.extend(["install", "--yes", "--no-install-recommends"]);
+    arguments.extend(packages);
+    let mut update = apt;
+    update.push("update");
+    run(program(update[0], &update[1..]).env("DEBIAN_FRONTEND", "noninteractive"))?;
+    run(program(arguments[0], &arguments[1..]).env("DEBIAN_FRONTEND", "noninteractive"))?;
+    if missing
+        .iter()
+        .any(|need| need.packages.contains(&"mosquitto"))
+    {
+        stop_service(&arguments);
+    }
+    Ok(())
+}
+
+/// The tests start brokers of their own on free ports; the service that the package starts would
+/// only occupy port 1883, which `host-server` wants.
+fn stop_service(apt: &[&str]) {
+    let mut disable = match apt[0] {
+        "sudo" => program("sudo", &["--non-interactive", "systemctl"]),
+        _ => program("systemctl", &[]),
+    };
+    if succeeds(disable.args(["disable", "--now", "mosquitto"])) {
+        eprintln!("stopped and disabled the service that the package mosquitto brings");
+    }
+}
+
+/// How to call `apt-get`, where we may.
+fn apt() -> Option<Vec<&'static str>> {
+    find("apt-get")?;
+    if stdout(&mut program("id", &["--user"]))? == "0" {
+        return Some(vec!["apt-get"]);
+    }
+    succeeds(&mut program("sudo", &["--non-interactive", "true"]))
+        .then(|| vec!["sudo", "--non-interactive", "apt-get"])
+}
+
+fn advice(missing: &[&Need]) -> String {
+    let mut text = String::from("some tools are missing and could not be installed from here:");
+    for need in missing {
+        text += &format!(
+            "\n  - {}: `sudo apt-get update && sudo apt-get install {}`\n    (instead: {})",
+            need.purpose,
+            need.packages.join(" "),
+            need.instead
+        );
+    }
+    text
+}

@@ -1,0 +1,33 @@
+//! All tests, cheapest first, the test runner's summary last.
+
+use anyhow::Result;
+
+use crate::command::{cargo, program, run, succeeds};
+use crate::{bare_metal, golden, no_panic, setup};
+
+/// Runs every test there is.
+pub(crate) fn all(host_only: bool) -> Result<()> {
+    setup::ensure(host_only)?;
+    if !host_only {
+        bare_metal::check()?;
+    }
+    no_panic::prove()?;
+    golden::all(true)?;
+    run(&mut cargo(&["test", "--workspace", "--doc", "--quiet"]))?;
+    run_tests()
+}
+
+fn run_tests() -> Result<()> {
+    if succeeds(&mut program("cargo-nextest", &["--version"])) {
+        return run(&mut cargo(&["nextest", "run", "--workspace"]));
+    }
+    // Without `--doc`, which has run already.
+    run(&mut cargo(&[
+        "test",
+        "--workspace",
+        "--lib",
+        "--bins",
+        "--tests",
+        "--examples",
+    ]))
+}

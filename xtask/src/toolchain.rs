@@ -1,0 +1,87 @@
+//! Which compiler can build for a target that is not this machine's.
+//!
+//! A target that is installed beside the compiler needs nothing special. Otherwise Debian's
+//! `rustc-web`, `cargo-web` and `rust-web-src` hold a compiler with the sources of the core
+//! library, which is then built on the way. Nothing of that stands in a committed configuration.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::command::{cargo, program, stdout};
+
+/// The oldest Debian compiler that will do: the workspace's `rust-version`.
+const MINOR_VERSION_MIN: u32 = 95;
+
+/// A way to build for a target.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Toolchain {
+    /// The default compiler has the target's libraries.
+    Installed,
+    /// Debian's compiler builds the core library from its sources.
+    DebianSources,
+}
+
+impl Toolchain {
+    /// The way to build for `target`, if there is one.
+    pub(crate) fn of(target: &str) -> Option<Self> {
+        if is_installed(target) {
+            Some(Self::Installed)
+        } else if has_debian_sources() {
+            Some(Self::DebianSources)
+        } else {
+            None
+        }
+    }
+
+    /// Cargo with `args` for `target`.
+    pub(crate) fn cargo(self, target: &str, args: &[&str]) -> Command {
+        let mut command = match self {
+            Self::Installed => cargo(args),
+            Self::DebianSources => {
+                let mut command = program("/usr/bin/cargo", args);
+                command
+                    .env("RUSTC_BOOTSTRAP", "1")
+                    .env("RUSTC", "/usr/bin/rustc")
+                    .arg("-Zbuild-std=core");
+                command
+            }
+        };
+        command.args(["--target", target]);
+        command
+    }
+}
+
+fn is_installed(target: &str) -> bool {
+    let libraries = stdout(&mut program(
+        "rustc",
+        &["--print", "target-libdir", "--target", target],
+    ));
+    let Some(Ok(mut entries)) = libraries.map(std::fs::read_dir) else {
+        return false;
+    };
+    entries.any(|entry| {
+        entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("libcore"))
+    })
+}
+
+fn has_debian_sources() -> bool {
+    let Some(sysroot) = stdout(&mut program("/usr/bin/rustc", &["--print", "sysroot"])) else {
+        return false;
+    };
+    Path::new(&sysroot)
+        .join("lib/rustlib/src/rust/library/core/src/lib.rs")
+        .is_file()
+        && Path::new("/usr/bin/cargo").is_file()
+        && minor_version().is_some_and(|minor| minor >= MINOR_VERSION_MIN)
+}
+
+/// 96 of `rustc 1.96.0 (…)`.
+fn minor_version() -> Option<u32> {
+    let version = stdout(&mut program("/usr/bin/rustc", &["--version"]))?;
+    version
+        .strip_prefix("rustc 1.")?
+        .split('.')
+        .next()?
+        .parse()
+        .ok()
+}

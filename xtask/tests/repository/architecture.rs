@@ -1,0 +1,200 @@
+//! Who may know whom.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::{CRATES, files, read, root};
+
+/// Each crate of ours, and those that it may depend on.
+const MAY_KNOW: &[(&str, &[&str])] = &[
+    ("vinbus-protocol", &[]),
+    ("vinbus-transport-std", &["vinbus-protocol"]),
+    ("vinbus-transport-embedded", &["vinbus-protocol"]),
+    (
+        "vinbus-vehicle-agent",
+        &[
+            "vinbus-protocol",
+            "vinbus-transport-std",
+            "vinbus-transport-embedded",
+        ],
+    ),
+    (
+        "vinbus-host-server",
+        &["vinbus-protocol", "vinbus-transport-std"],
+    ),
+    ("xtask", &[]),
+];
+
+/// Each foreign technology that has one home, by its name in code, and that home. Tests may speak
+/// to our programs with whatever suits them.
+const HOMES: &[(&str, &[&str])] = &[
+    ("argon2", &["host-server/src/identity"]),
+    ("axum", &["host-server/src/api", "vehicle-agent/src/linux"]),
+    ("indicatif", &["vehicle-agent/src/linux"]),
+    ("minimq", &["transport-embedded/src"]),
+    ("mqtt5", &["host-server/src/broker/embedded"]),
+    ("rcgen", &["host-server/src/identity"]),
+    ("rumqttc_v4", &["transport-std/src"]),
+    ("rumqttc_v5", &["transport-std/src"]),
+    ("rusqlite", &["host-server/src/store"]),
+    ("x509_parser", &["host-server/src/identity"]),
+];
+
+#[test]
+fn dependencies_point_in_one_direction() {
+    let allowed: BTreeMap<_, _> = MAY_KNOW.iter().copied().collect();
+    for package in packages() {
+        let name = package["name"].as_str().expect("a package has a name");
+        let may_know = allowed
+            .get(name)
+            .unwrap_or_else(|| panic!("{name} is new: say in MAY_KNOW whom it may know"));
+        for dependency in array(&package["dependencies"]) {
+            let other = dependency["name"]
+                .as_str()
+                .expect("a dependency has a name");
+            // A crate's tests may play its peer; what is shipped may not know it.
+            let ships = dependency["kind"] != "dev" || name == "xtask";
+            if ships && allowed.contains_key(other) {
+                assert!(may_know.contains(&other), "{name} must not know {other}");
+            }
+        }
+    }
+}
+
+#[test]
+fn protocol_has_one_dependency_on_a_board_and_it_needs_no_heap() {
+    let packages = packages();
+    let protocol = packages
+        .iter()
+        .find(|package| package["name"] == "vinbus-protocol")
+        .expect("the protocol crate is in the workspace");
+    let ships: Vec<_> = array(&protocol["dependencies"])
+        .iter()
+        .filter(|dependency| dependency["kind"].is_null())
+        .map(|dependency| {
+            let name = dependency["name"].as_str();
+            (
+                name.expect("a dependency has a name"),
+                dependency["target"].as_str(),
+            )
+        })
+        .collect();
+    let host = Some("cfg(target_arch = \"x86_64\")");
+    assert_eq!(ships, [("heapless", None), ("safe_arch", host)]);
+    for file in files(&["protocol/src"], "rs") {
+        let code = read(&file);
+        assert!(!code.contains("extern crate alloc"), "{}", file.display());
+    }
+}
+
+#[test]
+fn foreign_technology_is_named_in_its_home_only() {
+    let mut strays = Vec::new();
+    for folder in CRATES {
+        for file in files(&[&format!("{folder}/src")], "rs") {
+            let code = code_of(&read(&file));
+            for (name, homes) in HOMES {
+                let at_home = homes.iter().any(|home| {
+                    file.starts_with(home) || file == std::path::Path::new(&format!("{home}.rs"))
+                });
+                if !at_home && names(&code, name) {
+                    strays.push(format!("{} names {name}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(strays.is_empty(), "{strays:#?}");
+}
+
+#[test]
+fn every_crate_inherits_the_lints_that_forbid_unsafe_code() {
+    assert!(read("Cargo.toml").contains("unsafe_code = \"forbid\""));
+    for folder in CRATES {
+        let manifest = read(format!("{folder}/Cargo.toml"));
+        assert!(
+            manifest.contains("[lints]\nworkspace = true"),
+            "{folder}/Cargo.toml"
+        );
+    }
+}
+
+fn packages() -> Vec<Value> {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "metadata",
+            "--no-deps",
+            "--offline",
+            "--format-version",
+            "1",
+        ])
+        .current_dir(root())
+        .output()
+        .expect("cargo can be started");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
+    array(&metadata["packages"]).to_vec()
+}
+
+fn array(value: &Value) -> &[Value] {
+    value.as_array().expect("an array")
+}
+
+/// The lines that are not comments.
+fn code_of(text: &str) -> String {
+    let code = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    code.collect::<Vec<_>>().join("\n")
+}
+
+/// Whether code names a crate: as the beginning of a path.
+fn names(code: &str, name: &str) -> bool {
+    code.match_indices(name).any(|(at, _)| {
+        let before = code[..at].chars().next_back();
+        let after = &code[at + name.len()..];
+        let begins = !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':');
+        begins
+            && (after.starts_with("::") || after.starts_with(';') && code[..at].ends_with("use "))
+    })
+}
+
+#[test]
+fn a_crate_is_named_by_a_path_and_not_by_a_longer_word() {
+    assert!(names("use mqtt5::Packet;", "mqtt5"));
+    assert!(names("let x: mqtt5::Packet = y;", "mqtt5"));
+    assert!(names("use mqtt5;", "mqtt5"));
+    assert!(!names("use crate::mqtt5::Packet;", "mqtt5"));
+    assert!(!names("let rmqtt5::A = b;", "mqtt5"));
+    assert!(!names("mod mqtt5;", "mqtt5"));
+}
+
+#[test]
+fn every_public_function_of_the_protocol_is_in_the_proof_without_panics() {
+    let proof: String = files(&["protocol/no-panic/src"], "rs")
+        .iter()
+        .map(read)
+        .collect();
+    for file in files(&["protocol/src"], "rs") {
+        let code = read(&file);
+        let shipped = code
+            .split("#[cfg(test)]\nmod tests")
+            .next()
+            .unwrap_or_default();
+        for line in shipped.lines().map(str::trim_start) {
+            let function = line
+                .strip_prefix("pub fn ")
+                .or_else(|| line.strip_prefix("pub const fn "));
+            let Some(name) = function.and_then(|rest| rest.split(['(', '<']).next()) else {
+                continue;
+            };
+            let called = proof.contains(&format!("{name}("));
+            assert!(called, "{} has `{name}`, the proof has not", file.display());
+        }
+    }
+}

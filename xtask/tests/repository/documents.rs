@@ -1,0 +1,105 @@
+//! What the documents say is what the code does.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use crate::{CRATES, files, read, root};
+
+const DOCUMENTS: &[&str] = &[
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "docs/SPEC.md",
+];
+
+#[test]
+fn every_chore_that_a_document_names_exists() {
+    let help = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .arg("--help")
+        .output()
+        .expect("xtask can be started");
+    let help = String::from_utf8(help.stdout).expect("help is text");
+    let chores: BTreeSet<_> = help
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    for document in DOCUMENTS.iter().copied().chain([".ci/run"]) {
+        for chore in words_after(&read(document), "cargo xtask ") {
+            assert!(
+                chores.contains(chore.as_str()),
+                "{document} names `cargo xtask {chore}`"
+            );
+        }
+    }
+}
+
+#[test]
+fn continuous_integration_runs_the_test_command_of_the_readme() {
+    let command = "\ncargo xtask test\n";
+    assert!(read("README.md").contains(command));
+    assert!(read(".ci/run").ends_with(command));
+}
+
+#[test]
+fn every_requirement_that_code_cites_stands_in_the_specification() {
+    let spec = read("docs/SPEC.md");
+    let stands = |number: &str| {
+        let (heading, requirement) = (format!("\n## {number} "), format!("\n**{number}** "));
+        spec.contains(&heading) || spec.contains(&requirement)
+    };
+    let mut cited = 0;
+    for file in files(CRATES, "rs") {
+        for number in words_after(&read(&file), "SPEC ") {
+            let number = number.trim_end_matches('.');
+            if number.starts_with(|c: char| c.is_ascii_digit()) {
+                assert!(stands(number), "{} cites SPEC {number}", file.display());
+                cited += 1;
+            }
+        }
+    }
+    assert!(cited > 0, "no code cites the specification");
+}
+
+#[test]
+fn requirements_are_numbered_in_order_and_once() {
+    let spec = read("docs/SPEC.md");
+    let numbers: Vec<(u32, u32)> = spec.lines().filter_map(requirement_number).collect();
+    assert!(numbers.is_sorted(), "{numbers:?}");
+    assert_eq!(numbers.iter().collect::<BTreeSet<_>>().len(), numbers.len());
+}
+
+#[test]
+fn every_relative_link_leads_to_a_file() {
+    for document in DOCUMENTS {
+        let folder = root().join(document);
+        let folder = folder.parent().expect("a document is in a folder");
+        let text = read(document);
+        for target in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            let path = target.split('#').next().unwrap_or_default();
+            if !path.is_empty() && !target.contains("://") {
+                assert!(folder.join(path).exists(), "{document} links to {target}");
+            }
+        }
+    }
+}
+
+/// `(4, 2)` of a line that begins with `**4.2** `.
+fn requirement_number(line: &str) -> Option<(u32, u32)> {
+    let (number, _) = line.strip_prefix("**")?.split_once("** ")?;
+    let (section, index) = number.split_once('.')?;
+    Some((section.parse().ok()?, index.parse().ok()?))
+}
+
+/// What follows each `mark`, up to the first character that is not of a word or number.
+fn words_after(text: &str, mark: &str) -> Vec<String> {
+    let is_word = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    text.split(mark)
+        .skip(1)
+        .map(|rest| rest.chars().take_while(is_word).collect())
+        .filter(|word: &String| !word.is_empty() && !word.starts_with('-'))
+        .collect()
+}
