@@ -13,3 +13,5 @@ pub mod hub;
 pub mod webhook;
 
 pub mod metrics;
+
+mod log_throttle;

@@ -26,6 +26,7 @@ use self::delivery::{Delivery, Figures, Means};
 use self::secret::Secret;
 use crate::metrics::Metrics;
 use crate::model::{Cursor, MessageId, Webhook};
+use crate::store::awaited::written;
 use crate::store::{Store, StoreError};
 
 /// Webhooks of one server, and so requests on their way at the same time.
@@ -183,15 +184,6 @@ impl Deliveries {
         let delivery = Delivery::new(Arc::clone(&self.means), webhook, secret);
         tokio::spawn(delivery.run(self.changes.clone(), self.stopping.subscribe()))
     }
-}
-
-/// Waits until a write is on disk.
-async fn written<T>(pending: crate::store::Pending<T>) -> Result<T, StoreError> {
-    pending.await.unwrap_or_else(|_| {
-        Err(StoreError::Failed {
-            detail: "its writer has stopped; see the log and restart the server".to_owned(),
-        })
-    })
 }
 
 /// The client of all deliveries: no redirects, since a signed message is for one endpoint only.
