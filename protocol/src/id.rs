@@ -115,6 +115,7 @@ impl AppId {
     ///
     /// # Errors
     /// [`IdError::Empty`], [`IdError::TooLong`] or [`IdError::Character`].
+    #[inline]
     pub fn parse(text: &str) -> Result<Self, IdError> {
         bounded_text(text, |c| !c.is_control()).map(Self)
     }
@@ -131,6 +132,7 @@ pub(crate) fn is_topic_safe(c: char) -> bool {
     !c.is_control() && !matches!(c, '/' | '+' | '#')
 }
 
+#[inline]
 fn bounded_text<const N: usize>(
     text: &str,
     allowed: impl Fn(char) -> bool,
@@ -138,7 +140,9 @@ fn bounded_text<const N: usize>(
     if text.is_empty() {
         return Err(IdError::Empty);
     }
-    if let Some((offset, _)) = text.char_indices().find(|&(_, c)| !allowed(c)) {
+    let mut bytes = text.bytes();
+    let plain = bytes.all(|byte| byte.is_ascii() && allowed(char::from(byte)));
+    if !plain && let Some((offset, _)) = text.char_indices().find(|&(_, c)| !allowed(c)) {
         return Err(IdError::Character { offset });
     }
     String::try_from(text).map_err(|_| IdError::TooLong {

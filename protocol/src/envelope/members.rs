@@ -45,6 +45,7 @@ pub(super) fn only_value(text: &str, depth_max: usize) -> Result<Value<'_>, Enve
 }
 
 impl<'a> Members<'a> {
+    #[inline]
     pub(super) fn of(payload: &'a [u8]) -> Result<Self, EnvelopeError> {
         let text = text(payload)?;
         let mut scanner = Scanner::new(text);
@@ -56,6 +57,7 @@ impl<'a> Members<'a> {
     }
 
     /// Reads the members behind the opening brace, to the end of the text.
+    #[inline]
     fn scan(scanner: &mut Scanner<'a>) -> Result<Self, JsonReason> {
         let mut members = Self {
             app: None,
@@ -106,6 +108,7 @@ impl<'a> Members<'a> {
     }
 
     /// `idApp`, which must be there.
+    #[inline]
     pub(super) fn app_id(&self) -> Result<AppId, EnvelopeError> {
         let value = self.app.ok_or_else(|| self.missing(Member::AppId))?;
         let raw = string(&value, Member::AppId)?;
@@ -120,16 +123,18 @@ impl<'a> Members<'a> {
 
 /// The member of this name, which may be written with escapes.
 fn member(name: &str) -> Option<Member> {
-    const ALL: [Member; 6] = [
-        Member::AppId,
-        Member::Popup,
-        Member::Content,
-        Member::PopupButton,
-        Member::PopupText,
-        Member::PopupAction,
-    ];
-    ALL.into_iter()
-        .find(|member| name == member.name() || name.contains('\\') && spells(name, member.name()))
+    match name {
+        "idApp" => Some(Member::AppId),
+        "popup" => Some(Member::Popup),
+        "popupBtn" => Some(Member::PopupButton),
+        "popupText" => Some(Member::PopupText),
+        "popupAction" => Some(Member::PopupAction),
+        "content" => Some(Member::Content),
+        _ if name.contains('\\') => Member::ALL
+            .into_iter()
+            .find(|member| spells(name, member.name())),
+        _ => None,
+    }
 }
 
 /// Whether `raw`, the inside of a JSON string, stands for `text`.
@@ -158,6 +163,7 @@ pub(super) fn string<'a>(value: &Value<'a>, member: Member) -> Result<&'a str, E
         .ok_or_else(|| EnvelopeReason::WrongType(member).at(value.offset))
 }
 
+#[cold]
 fn escaped_app_id(raw: &str) -> Result<AppId, EnvelopeReason> {
     let mut text = heapless::String::<APP_ID_BYTES_MAX>::new();
     let mut len = 0_usize;
