@@ -70,7 +70,7 @@ fn vehicle(text: &str, to: &EnrollTo) -> Result<String, EnrollError> {
         "vehicle {vin} is enrolled: ca.pem, cert.pem and key.pem are in {out}\n\
          Start an agent with them:\n  \
          vehicle-agent run --vin {vin} --broker mqtts://localhost:8886 --ca {out}/ca.pem \
-         --cert {out}/cert.pem --key {out}/key.pem --app demo-app=demo-partner\n"
+         --cert {out}/cert.pem --key {out}/key.pem --app demo=demo-partner\n"
     ))
 }
 

@@ -61,14 +61,14 @@ fn commands(config: &Config, addresses: &Addresses) -> Vec<String> {
         commands.push(format!("{host} enroll vehicle {VIN} --out car{data_dir}"));
         commands.push(format!(
             "{} run --vin {VIN} --broker mqtts://localhost:{} --ca car/ca.pem \
-             --cert car/cert.pem --key car/key.pem --app demo-app={}",
+             --cert car/cert.pem --key car/key.pem --app demo={}",
             program("vehicle-agent"),
             mqtts.port(),
             config.partner
         ));
     }
     commands.push(format!(
-        "{host} send --vin {VIN} --app demo-app --content '{{\"hello\":\"car\"}}'{data_dir}{url}"
+        "{host} send --vin {VIN} --app demo --content '{{\"hello\":\"car\"}}'{data_dir}{url}"
     ));
     commands
 }
