@@ -16,7 +16,7 @@ Examples:
   host-server --config /etc/vinbus.toml          options from a file
   host-server --broker mqtts://broker.example:8886 --broker-ca ca.pem
   host-server enroll vehicle 0123456789ABCDEFG --out car
-  host-server send --vin 0123456789ABCDEFG --app demo-app --content '{\"hello\":\"car\"}'
+  host-server send --vin 0123456789ABCDEFG --app demo --content '{\"hello\":\"car\"}'
   host-server listen --vin 0123456789ABCDEFG
 
 `host-server serve --help` lists the options of serve; they work without the word serve, too.

@@ -20,7 +20,7 @@ pub(crate) fn of(name: &str) -> String {
 pub(crate) fn agent(vin: &str, folder: &str, mqtts_port: u16, partner: &str) -> String {
     format!(
         "{} run --vin {vin} --broker mqtts://localhost:{mqtts_port} --ca {folder}/ca.pem \
-         --cert {folder}/cert.pem --key {folder}/key.pem --app demo-app={partner}",
+         --cert {folder}/cert.pem --key {folder}/key.pem --app demo={partner}",
         of("vehicle-agent")
     )
 }

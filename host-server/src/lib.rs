@@ -14,6 +14,8 @@ pub mod webhook;
 
 pub mod metrics;
 
+mod log_throttle;
+
 pub mod api;
 
 pub mod config;

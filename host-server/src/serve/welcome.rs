@@ -65,7 +65,7 @@ fn commands(config: &Config, addresses: &Addresses) -> Vec<String> {
         commands.push(invocation::agent(VIN, "car", port, partner));
     }
     commands.push(format!(
-        "{host} send --vin {VIN} --app demo-app --content '{{\"hello\":\"car\"}}'{data_dir}{url}"
+        "{host} send --vin {VIN} --app demo --content '{{\"hello\":\"car\"}}'{data_dir}{url}"
     ));
     commands
 }
