@@ -34,26 +34,23 @@ impl StdLink {
         }
     }
 
+    /// Notes what the link is doing; the client itself logs it.
     fn report(&self, state: &LinkState) {
         let Some(status) = &self.status else {
             return;
         };
         match state {
             LinkState::Connecting => status.link("connecting"),
-            LinkState::Connected { .. } => {
-                status.link("connected");
-                tracing::info!("connected to the broker");
-            }
+            LinkState::Connected { .. } => status.link("connected"),
             LinkState::Down(error) => {
                 let advice = error.advice();
                 status.link(format!("down: {error}; {advice}"));
-                tracing::warn!(reason = %error, advice, "the link to the broker is down");
             }
             LinkState::Closed => status.link("closed"),
         }
     }
 
-    /// Waits until the client is connected; says on the way why it is not.
+    /// Waits until the client is connected; notes on the way why it is not.
     async fn connected(&self) -> Result<(), NotConnected> {
         let mut link = self.client.link();
         loop {

@@ -147,16 +147,22 @@ async fn vehicle_speaks_mutual_tls_and_both_versions_and_profiles() {
 async fn link_that_cannot_come_up_is_explained_with_advice() {
     let world = World::new().await;
     let vehicle = world.vehicle_offline("mqtt://127.0.0.1:1", &["demo=demo-partner"], &[]);
-    let line = vehicle.log_line("is down");
-    assert!(
-        line.contains("refused the TCP connection") && line.contains("check the port"),
-        "{line}"
-    );
-    let status = vehicle.status().await;
-    assert!(
-        status["link"].as_str().unwrap().contains("check the port"),
-        "{status}"
-    );
+    let line = vehicle.log_line("link down");
+    for part in ["refused the TCP connection", "check the port"] {
+        assert!(line.contains(part), "{line}");
+    }
+    let told = async {
+        while !vehicle.status().await["link"]
+            .as_str()
+            .unwrap()
+            .contains("check the port")
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(crate::world::PATIENCE, told)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
