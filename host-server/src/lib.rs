@@ -13,3 +13,23 @@ pub mod hub;
 pub mod webhook;
 
 pub mod metrics;
+
+mod log_throttle;
+
+pub mod api;
+
+pub mod config;
+
+pub mod cli;
+
+pub mod commands;
+
+pub mod logging;
+
+pub mod signals;
+
+pub mod stop;
+
+pub mod serve;
+
+mod place;

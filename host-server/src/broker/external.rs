@@ -116,9 +116,9 @@ impl Broker for ExternalBroker {
             let client = self.client.borrow().clone();
             let published = client.publish(topic, payload, Qos::AtMostOnce, false).await;
             published.map_err(|error| match error {
-                transport::PublishError::LinkDown | transport::PublishError::Unconfirmed => {
-                    PublishError::LinkDown
-                }
+                transport::PublishError::LinkDown
+                | transport::PublishError::QueueFull { .. }
+                | transport::PublishError::Unconfirmed => PublishError::LinkDown,
                 transport::PublishError::TooLarge { .. }
                 | transport::PublishError::Topic { .. }
                 | transport::PublishError::Refused { .. } => PublishError::Rejected {

@@ -1,6 +1,6 @@
 //! `vehicle-agent simulate`: many vehicles in one process, each the very agent that `run` runs.
 //!
-//! Only the apps differ: instead of a portal each vehicle has one [`SimulatedApp`], always in the
+//! Only the apps differ: instead of a portal each vehicle has one `SimulatedApp`, always in the
 //! foreground, which sends at a steady rate, or sends back what it gets.
 
 mod app;

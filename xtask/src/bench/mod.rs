@@ -1,16 +1,34 @@
-//! Measurements: criterion for the codec, whole programs for the rest, one file each.
+//! Measurements, one file each: criterion for the codec, whole programs for the rest.
 //!
 //! Every table holds ratios between things measured in the same run on the same machine.
 
+mod codec;
+mod table;
+
 use anyhow::Result;
+use clap::ValueEnum;
 
-use crate::command::{cargo, run as run_command};
+/// What can be measured.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Bench {
+    /// Decoding envelopes, beside `serde_json` and sonic-rs.
+    Codec,
+}
 
-/// Runs all benchmarks, or those whose name contains `filter`.
-pub(crate) fn run(filter: Option<&str>) -> Result<()> {
-    let mut codec = cargo(&["bench", "--package", "vinbus-protocol"]);
-    if let Some(filter) = filter {
-        codec.args(["--", filter]);
+/// Measures what is chosen, or everything.
+pub(crate) fn run(chosen: &[Bench]) -> Result<()> {
+    for bench in Bench::value_variants() {
+        if chosen.is_empty() || chosen.contains(bench) {
+            bench.run()?;
+        }
     }
-    run_command(&mut codec)
+    Ok(())
+}
+
+impl Bench {
+    fn run(self) -> Result<()> {
+        match self {
+            Self::Codec => codec::run(),
+        }
+    }
 }

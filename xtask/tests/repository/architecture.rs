@@ -31,15 +31,33 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
 /// to our programs with whatever suits them.
 const HOMES: &[(&str, &[&str])] = &[
     ("argon2", &["host-server/src/identity"]),
-    ("axum", &["host-server/src/api", "vehicle-agent/src/linux"]),
+    (
+        "axum",
+        &[
+            "host-server/src/api",
+            // Where the broker takes over a WebSocket that HTTP has accepted.
+            "host-server/src/broker/embedded",
+            "host-server/src/serve/broker",
+            "vehicle-agent/src/linux",
+        ],
+    ),
     ("indicatif", &["vehicle-agent/src/linux"]),
     ("minimq", &["transport-embedded/src"]),
     ("mqtt5", &["host-server/src/broker/embedded"]),
-    ("rcgen", &["host-server/src/identity"]),
+    (
+        "rcgen",
+        &["host-server/src/identity", "transport-std/src/conformance"],
+    ),
     ("rumqttc_v4", &["transport-std/src"]),
     ("rumqttc_v5", &["transport-std/src"]),
     ("rusqlite", &["host-server/src/store"]),
-    ("x509_parser", &["host-server/src/identity"]),
+    (
+        "x509_parser",
+        &[
+            "host-server/src/identity",
+            "host-server/src/broker/embedded/tls",
+        ],
+    ),
 ];
 
 #[test]
