@@ -32,4 +32,5 @@ pub mod stop;
 
 pub mod serve;
 
+mod invocation;
 mod place;

@@ -306,21 +306,13 @@ async fn killed_in_the_middle_of_traffic_it_knows_every_message_it_accepted_and_
         accepted.concat()
     };
     server.ended().await;
-    vehicle.client.close().await;
-    let mut arrived = Vec::new();
-    while let Some(message) = vehicle.inbox.recv().await {
-        arrived.push(message.payload);
-    }
     assert!(accepted.len() >= 100, "{}", accepted.len());
 
     let server = Server::start(dir.path()).await;
-    let mut known = 0;
     for (id, content) in &accepted {
         let trace = server.get(&format!("/api/v1/messages/{id}")).await;
-        assert_eq!(trace["message"]["content"].to_string(), *content, "{trace}");
-        known += 1;
+        assert_eq!(trace["message"]["content"].to_string(), *content);
     }
-    assert_eq!(known, accepted.len());
     let _vehicle = server.vehicle().await;
     for (id, _) in &accepted {
         server.traced(id, "sent").await;
