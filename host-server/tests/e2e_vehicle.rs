@@ -274,11 +274,12 @@ async fn listen_ends_in_peace_on_a_signal_and_on_a_closed_pipe() {
 
 #[tokio::test]
 async fn killed_in_the_middle_of_traffic_it_knows_every_message_it_accepted_and_sends_the_rest() {
+    const SENDERS: usize = 8;
     let dir = tempfile::tempdir().unwrap();
     let mut server = Server::start(dir.path()).await;
     let mut vehicle = server.vehicle().await;
     let accepted = {
-        let sending = futures_util::future::join_all((0..8).map(|sender| {
+        let sending = futures_util::future::join_all((0..SENDERS).map(|sender| {
             let server = &server;
             async move {
                 let mut accepted = Vec::new();
@@ -306,7 +307,8 @@ async fn killed_in_the_middle_of_traffic_it_knows_every_message_it_accepted_and_
         accepted.concat()
     };
     server.ended().await;
-    assert!(accepted.len() >= 100, "{}", accepted.len());
+    // The vehicle may have a message whose sender did not live to see the answer.
+    assert!(accepted.len() >= 100 - SENDERS, "{}", accepted.len());
 
     let server = Server::start(dir.path()).await;
     for (id, content) in &accepted {
