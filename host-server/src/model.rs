@@ -124,11 +124,13 @@ pub struct Vehicle {
     pub since: SystemTime,
 }
 
-/// Messages for one vehicle that were not sent yet.
+/// Messages of one partner for one vehicle that were not sent yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backlog {
     /// The vehicle.
     pub vin: Vin,
+    /// The partner.
+    pub uid: Uid,
     /// How many wait.
     pub messages: usize,
     /// The sequence up to which they have [`Step::Held`]; 0 for none.

@@ -243,7 +243,7 @@ impl Store for SlowStore {
         never()
     }
 
-    fn unsent(&self, _: &Vin, _: u64, _: usize) -> Result<Vec<Downlink>, StoreError> {
+    fn unsent(&self, _: &Vin, _: &Uid, _: u64, _: usize) -> Result<Vec<Downlink>, StoreError> {
         Ok(Vec::new())
     }
 

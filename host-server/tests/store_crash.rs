@@ -78,8 +78,8 @@ fn everything_answered_as_stored_survives_sigkill() {
             .unwrap();
         assert_eq!(page[0].cursor.0, *cursor);
         let trace = store.trace(id).unwrap().expect("the message is there");
-        let vin = &trace.downlink.message.vin;
-        let unsent = store.unsent(vin, 0, 100).unwrap();
+        let message = &trace.downlink.message;
+        let unsent = store.unsent(&message.vin, &message.uid, 0, 100).unwrap();
         assert!(unsent.iter().any(|downlink| downlink.id == *id));
     }
 }

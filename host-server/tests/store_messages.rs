@@ -147,7 +147,13 @@ fn unsent_messages_are_per_vehicle_in_order_until_sent_or_rejected() {
     drop(store);
 
     let store = open(dir.path()).unwrap();
-    let unsent = |number, after| sequences(&store.unsent(&vin(number), after, 10).unwrap());
+    let unsent = |number, after| {
+        sequences(
+            &store
+                .unsent(&vin(number), &uid("partner"), after, 10)
+                .unwrap(),
+        )
+    };
     assert_eq!(unsent(0, 0), [3, 5]);
     assert_eq!(unsent(1, 0), [4, 6]);
     assert_eq!(unsent(1, 4), [6]);

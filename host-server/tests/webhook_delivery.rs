@@ -367,7 +367,7 @@ async fn webhook_that_cannot_work_is_refused_with_what_to_change() {
     };
     let refused = check(Some("ftp://partner.example/"), None).await;
     assert!(matches!(refused, Err(WebhookError::Url { .. })));
-    let refused = check(Some("http://me:secret@partner.example/"), None).await;
+    let refused = check(Some("https://me:secret@partner.example/"), None).await;
     assert!(!refused.unwrap_err().to_string().contains("me:secret"));
     assert_eq!(
         check(None, Some("whsec_c2hvcnQ=")).await,

@@ -48,7 +48,7 @@ pub(crate) async fn submit(
 ) -> Result<impl IntoResponse, Problem> {
     let vin = parameters::vin(&vin)?;
     let uid = caller.sender(parameters::uid(query.uid.as_deref())?, api.partner())?;
-    let time = api.limits().request_time_max;
+    let time = api.limits().body_time_max();
     let body = body::read(&headers, body, limits::PAYLOAD_BYTES_MAX, time).await?;
     let message = encode(uid, vin, &body)?;
     let stored = api.hub().submit_downlink(message).await?;

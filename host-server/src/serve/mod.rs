@@ -9,6 +9,7 @@ mod broker;
 mod welcome;
 
 pub use addresses::ADDRESSES_FILE;
+pub(crate) use addresses::Addresses;
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use vinbus_transport_std::OptionsError;
 
-use self::addresses::{Addresses, AddressesFile};
+use self::addresses::AddressesFile;
 use self::broker::RunningBroker;
 use crate::api::{self, Foundation, connections};
 use crate::broker::embedded::StartError;

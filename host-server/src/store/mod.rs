@@ -8,6 +8,8 @@ pub mod lock;
 
 mod message_id;
 
+pub(crate) mod awaited;
+
 pub mod sqlite;
 
 use std::time::SystemTime;
@@ -63,15 +65,21 @@ pub trait Store: Send + Sync + 'static {
     /// nothing.
     fn note(&self, id: &MessageId, step: Step, now: SystemTime) -> Pending<()>;
 
-    /// A vehicle's downlink messages that are neither [`Step::Sent`] nor [`Step::Rejected`], oldest
-    /// first, after a sequence: at most `limit`, fewer when they are large, none only when there is
-    /// none.
+    /// A partner's messages for a vehicle that are neither [`Step::Sent`] nor [`Step::Rejected`],
+    /// oldest first, after a sequence: at most `limit`, fewer when they are large, none only when
+    /// there is none.
     ///
     /// # Errors
     /// A [`StoreError`] of the read.
-    fn unsent(&self, vin: &Vin, after: u64, limit: usize) -> Result<Vec<Downlink>, StoreError>;
+    fn unsent(
+        &self,
+        vin: &Vin,
+        uid: &Uid,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Downlink>, StoreError>;
 
-    /// How many unsent messages each vehicle has; vehicles without any are left out.
+    /// How many unsent messages each partner has for each vehicle, where there are any.
     ///
     /// # Errors
     /// A [`StoreError`] of the read.

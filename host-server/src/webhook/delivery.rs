@@ -11,10 +11,11 @@ use tokio::sync::watch;
 use vinbus_protocol::backoff::Backoff;
 
 use super::secret::Secret;
-use super::{DeliverySettings, body, written};
-use crate::hub::Throttle;
+use super::{DeliverySettings, body};
+use crate::log_throttle::LogThrottle;
 use crate::metrics::{Counter, DURATION_BOUNDS_S, Histogram, Metrics};
 use crate::model::{Cursor, Uplink, Webhook};
+use crate::store::awaited::{read, written};
 use crate::store::{Pending, Store, StoreError};
 
 /// Messages read at once.
@@ -40,7 +41,7 @@ pub(super) struct Delivery {
     cursor: Cursor,
     noted: Noted,
     backoff: Backoff,
-    log: Throttle,
+    log: LogThrottle,
 }
 
 /// What an endpoint said to a message.
@@ -61,7 +62,7 @@ impl Delivery {
             cursor: webhook.cursor,
             noted: Noted::new(webhook.cursor),
             backoff: Backoff::new(retry_delay_ms_min, retry_delay_ms_max),
-            log: Throttle::default(),
+            log: LogThrottle::default(),
             means,
             webhook,
             secret,
@@ -112,8 +113,7 @@ impl Delivery {
     async fn read(&self) -> Result<Vec<Uplink>, StoreError> {
         let store = Arc::clone(&self.means.store);
         let (cursor, uid) = (self.cursor, self.webhook.uid.clone());
-        crate::hub::blocking(move || store.uplink_after(cursor, uid.as_ref(), None, PAGE_MESSAGES))
-            .await
+        read(move || store.uplink_after(cursor, uid.as_ref(), None, PAGE_MESSAGES)).await
     }
 
     /// Delivers a message, however often it takes; says whether the endpoint is still there.

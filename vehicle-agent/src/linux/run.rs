@@ -157,11 +157,12 @@ fn open_link(
     };
     let (client, inbox) = connection::open(broker, desk.identity(), &credentials, INBOUND_MAX)?;
     status.watch(client.clone());
+    let reported = Arc::clone(status);
     Ok(StdLink::new(
         client,
         inbox,
         broker.qos,
-        Some(Arc::clone(status)),
+        Box::new(move |state| reported.link(state)),
     ))
 }
 

@@ -127,8 +127,14 @@ impl Store for SqliteStore {
             .submit(Kind::Change, 0, move |tables| tables.note(&id, step, now))
     }
 
-    fn unsent(&self, vin: &Vin, after: u64, limit: usize) -> Result<Vec<Downlink>, StoreError> {
-        self.readers.unsent(vin, after, limit)
+    fn unsent(
+        &self,
+        vin: &Vin,
+        uid: &Uid,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Downlink>, StoreError> {
+        self.readers.unsent(vin, uid, after, limit)
     }
 
     fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {

@@ -41,39 +41,41 @@ impl Readers {
         })
     }
 
-    /// A vehicle's unsent messages after a sequence.
+    /// A partner's unsent messages for a vehicle after a sequence.
     pub(super) fn unsent(
         &self,
         vin: &Vin,
+        uid: &Uid,
         after: u64,
         limit: usize,
     ) -> Result<Vec<Downlink>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT downlink.sequence, id, uid, downlink.vin, app, envelope
+                "SELECT downlink.sequence, id, downlink.uid, downlink.vin, app, envelope
                  FROM unsent JOIN downlink USING (sequence)
-                 WHERE unsent.vin = ?1 AND unsent.sequence > ?2
-                 ORDER BY unsent.sequence LIMIT ?3",
+                 WHERE unsent.vin = ?1 AND unsent.uid = ?2 AND unsent.sequence > ?3
+                 ORDER BY unsent.sequence LIMIT ?4",
             )?;
-            let rows = statement
-                .query_map(params![vin.as_str(), signed(after), limit as i64], |row| {
-                    downlink(row)
-                })?;
+            let rows = statement.query_map(
+                params![vin.as_str(), uid.as_str(), signed(after), limit as i64],
+                downlink,
+            )?;
             page(rows, |downlink| downlink.message.envelope.len())
         })
     }
 
-    /// How many unsent messages each vehicle has.
+    /// How many unsent messages each partner has for each vehicle.
     pub(super) fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT vin, count(*), max(sequence * held) FROM unsent GROUP BY vin",
+                "SELECT vin, uid, count(*), max(sequence * held) FROM unsent GROUP BY vin, uid",
             )?;
             let rows = statement.query_map([], |row| {
                 Ok(Backlog {
                     vin: parsed(row, 0, Vin::parse)?,
-                    messages: row.get::<_, i64>(1)? as usize,
-                    held_to: row.get::<_, i64>(2)? as u64,
+                    uid: parsed(row, 1, Uid::parse)?,
+                    messages: row.get::<_, i64>(2)? as usize,
+                    held_to: row.get::<_, i64>(3)? as u64,
                 })
             })?;
             rows.collect()
