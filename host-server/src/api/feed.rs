@@ -7,6 +7,7 @@ use vinbus_protocol::id::{Uid, Vin};
 use crate::hub::Hub;
 use crate::model::{Cursor, Uplink};
 use crate::store::StoreError;
+use crate::uplink_json;
 
 /// Payload bytes after which a batch ends; one message alone may be larger.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -71,6 +72,13 @@ impl Feed {
             at_end: messages.is_empty() || self.position >= end,
             messages,
         })
+    }
+}
+
+/// Appends the JSON object of `uplink` to `out`. A damaged message is shown without its content.
+pub(crate) fn write(out: &mut Vec<u8>, uplink: &Uplink) {
+    if let Err(error) = uplink_json::write(out, uplink) {
+        tracing::error!(cursor = uplink.cursor.0, %error, "a stored message is damaged");
     }
 }
 

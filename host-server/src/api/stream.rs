@@ -20,8 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::Api;
 use super::auth::Caller;
-use super::feed::Feed;
-use super::item;
+use super::feed::{self, Feed};
 use super::parameters::{self, Query};
 use super::problem::{Kind, Problem};
 use crate::model::Cursor;
@@ -150,7 +149,7 @@ impl Follower {
         let mut object = Vec::new();
         for uplink in &batch.messages {
             object.clear();
-            item::write(&mut object, uplink);
+            feed::write(&mut object, uplink);
             write_event(&mut events, uplink.cursor, &object);
         }
         Some(events.into())

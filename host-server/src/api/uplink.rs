@@ -7,8 +7,7 @@ use serde::Deserialize;
 
 use super::Api;
 use super::auth::Caller;
-use super::feed::Feed;
-use super::item;
+use super::feed::{self, Feed};
 use super::parameters::{self, Query};
 use super::problem::{Kind, Problem};
 use crate::model::Cursor;
@@ -55,7 +54,7 @@ async fn collect(mut feed: Feed, limit: usize) -> Result<Vec<u8>, Problem> {
             if count > 0 {
                 page.push(b',');
             }
-            item::write(&mut page, uplink);
+            feed::write(&mut page, uplink);
             count += 1;
         }
         if batch.at_end {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -119,16 +120,16 @@ impl Delivery {
     /// Delivers a message, however often it takes; says whether the endpoint is still there.
     async fn deliver(&mut self, uplink: &Uplink) -> bool {
         let body = match body::uplink_received(uplink) {
-            Ok(body) => body,
-            Err(reason) => {
+            Ok(body) => Bytes::from(body),
+            Err(error) => {
                 let cursor = uplink.cursor.0;
-                tracing::error!(cursor, reason, "an uplink message cannot be delivered");
+                tracing::error!(cursor, %error, "an uplink message cannot be delivered");
                 self.means.figures.undeliverable.increment();
                 return true;
             }
         };
         loop {
-            match self.post(uplink, &body).await {
+            match self.post(uplink, body.clone()).await {
                 Answer::Received => {
                     self.means.figures.delivered.increment();
                     self.backoff.reset();
@@ -146,7 +147,7 @@ impl Delivery {
         }
     }
 
-    async fn post(&self, uplink: &Uplink, body: &str) -> Answer {
+    async fn post(&self, uplink: &Uplink, body: Bytes) -> Answer {
         let id = format!("uplink-{}", uplink.cursor.0);
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let timestamp = now.map_or(0, |age| age.as_secs());
@@ -158,8 +159,8 @@ impl Delivery {
             .header(CONTENT_TYPE, "application/json")
             .header("webhook-id", &id)
             .header("webhook-timestamp", timestamp)
-            .header("webhook-signature", self.secret.sign(&id, timestamp, body))
-            .body(body.to_owned());
+            .header("webhook-signature", self.secret.sign(&id, timestamp, &body))
+            .body(body);
         let answer = match request.send().await {
             Ok(response) => answer(response).await,
             // The URL may hold a secret of the partner's.
