@@ -31,6 +31,8 @@ pub(crate) struct Batch {
     pub(crate) messages: Vec<Uplink>,
     /// Whether these were the last ones when the read began.
     pub(crate) at_end: bool,
+    /// Positions before them that were deleted before they were read.
+    pub(crate) lost: u64,
 }
 
 impl Feed {
@@ -57,10 +59,11 @@ impl Feed {
     pub(crate) async fn next(&mut self, most: usize) -> Result<Batch, StoreError> {
         let end = *self.hub.uplink_changes().borrow();
         let limit = self.read_messages.min(most);
-        let mut messages = self
+        let page = self
             .hub
             .uplink_after(self.position, self.uid.clone(), self.vin, limit)
             .await?;
+        let mut messages = page.messages;
         messages.truncate(fitting(&messages));
         // What does not fit is read again, so that a read asks for about twice what fitted.
         self.read_messages = (2 * messages.len()).clamp(READ_MESSAGES_MIN, READ_MESSAGES_MAX);
@@ -71,6 +74,7 @@ impl Feed {
         Ok(Batch {
             at_end: messages.is_empty() || self.position >= end,
             messages,
+            lost: page.lost,
         })
     }
 }

@@ -34,7 +34,7 @@ use self::presence::PresenceMap;
 use crate::broker::{Arrival, Broker, BrokerEvents, Outcome};
 use crate::metrics::Metrics;
 use crate::model::{
-    Cursor, Downlink, MessageId, NewDownlink, Presence, Trace, Uplink, Vehicle, Webhook,
+    Cursor, Downlink, MessageId, NewDownlink, Presence, Trace, UplinkPage, Vehicle, Webhook,
 };
 use crate::store::awaited::{read, writer_gone, written};
 use crate::store::{Store, StoreError};
@@ -268,7 +268,7 @@ impl Hub {
         uid: Option<Uid>,
         vin: Option<Vin>,
         limit: usize,
-    ) -> Result<Vec<Uplink>, StoreError> {
+    ) -> Result<UplinkPage, StoreError> {
         let store = Arc::clone(&self.inner.store);
         read(move || store.uplink_after(cursor, uid.as_ref(), vin.as_ref(), limit)).await
     }

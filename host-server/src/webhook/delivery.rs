@@ -15,7 +15,7 @@ use super::secret::Secret;
 use super::{DeliverySettings, body};
 use crate::log_throttle::LogThrottle;
 use crate::metrics::{Counter, DURATION_BOUNDS_S, Histogram, Metrics};
-use crate::model::{Cursor, Uplink, Webhook};
+use crate::model::{Cursor, Uplink, UplinkPage, Webhook};
 use crate::store::awaited::{read, written};
 use crate::store::{Pending, Store, StoreError};
 
@@ -95,14 +95,17 @@ impl Delivery {
                     continue;
                 }
             };
-            if page.is_empty() {
+            if page.lost > 0 {
+                self.lost(page.lost);
+            }
+            if page.messages.is_empty() {
                 self.advance(end);
                 self.settle_notes().await;
                 if changes.changed().await.is_err() {
                     return;
                 }
             }
-            for uplink in page {
+            for uplink in page.messages {
                 if !self.deliver(&uplink).await {
                     return;
                 }
@@ -111,10 +114,23 @@ impl Delivery {
         }
     }
 
-    async fn read(&self) -> Result<Vec<Uplink>, StoreError> {
+    async fn read(&self) -> Result<UplinkPage, StoreError> {
         let store = Arc::clone(&self.means.store);
         let (cursor, uid) = (self.cursor, self.webhook.uid.clone());
         read(move || store.uplink_after(cursor, uid.as_ref(), None, PAGE_MESSAGES)).await
+    }
+
+    /// Goes on behind messages that were deleted before they could be delivered.
+    fn lost(&mut self, count: u64) {
+        let (id, cursor) = (&self.webhook.id, self.cursor.0);
+        tracing::warn!(
+            id,
+            cursor,
+            count,
+            "a webhook lost what was deleted behind its cursor: positions of all partners"
+        );
+        self.means.figures.lost.add(count);
+        self.advance(Cursor(cursor + count));
     }
 
     /// Delivers a message, however often it takes; says whether the endpoint is still there.
@@ -294,6 +310,7 @@ pub(super) struct Figures {
     failed: Counter,
     gone: Counter,
     undeliverable: Counter,
+    lost: Counter,
     seconds: Histogram,
 }
 
@@ -311,6 +328,12 @@ impl Figures {
             failed: result("failed"),
             gone: result("gone"),
             undeliverable: result("undeliverable"),
+            lost: metrics.counter(
+                "vinbus_webhook_lost_total",
+                "Positions of the uplink log, of all partners, that were deleted before a webhook \
+                 came to them.",
+                &[],
+            ),
             seconds: metrics.histogram(
                 "vinbus_webhook_seconds",
                 "Time that endpoints of webhooks took to answer.",

@@ -29,7 +29,7 @@ use super::lock::DataDir;
 use super::{Pending, Store, StoreError};
 use crate::metrics::Metrics;
 use crate::model::{
-    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Trace, Uplink, Webhook,
+    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Trace, UplinkPage, Webhook,
 };
 
 /// How much is kept.
@@ -156,7 +156,7 @@ impl Store for SqliteStore {
         uid: Option<&Uid>,
         vin: Option<&Vin>,
         limit: usize,
-    ) -> Result<Vec<Uplink>, StoreError> {
+    ) -> Result<UplinkPage, StoreError> {
         self.readers.uplink_after(cursor, uid, vin, limit)
     }
 
