@@ -19,6 +19,7 @@ pub mod webhook;
 pub mod metrics;
 
 mod log_throttle;
+mod uplink_json;
 
 pub mod api;
 

@@ -90,7 +90,7 @@ fn errors_of_use(dir: &Path) -> Vec<StoreError> {
     let mut after = Cursor(0);
     loop {
         match store.uplink_after(after, None, None, 50) {
-            Ok(page) => match page.last() {
+            Ok(page) => match page.messages.last() {
                 // A damaged tree may give positions out of order.
                 Some(last) if last.cursor > after => after = last.cursor,
                 _ => break,

@@ -75,7 +75,8 @@ fn everything_answered_as_stored_survives_sigkill() {
     for (cursor, id) in &said {
         let page = store
             .uplink_after(Cursor(cursor - 1), None, None, 1)
-            .unwrap();
+            .unwrap()
+            .messages;
         assert_eq!(page[0].cursor.0, *cursor);
         let trace = store.trace(id).unwrap().expect("the message is there");
         let message = &trace.downlink.message;

@@ -25,7 +25,7 @@ fn webhook(id: &str, cursor: u64) -> Webhook {
 
 fn cursors(store: &impl Store, after: u64) -> Vec<u64> {
     let page = store.uplink_after(Cursor(after), None, None, 1000).unwrap();
-    page.iter().map(|uplink| uplink.cursor.0).collect()
+    page.messages.iter().map(|uplink| uplink.cursor.0).collect()
 }
 
 fn sequences(page: &[Downlink]) -> Vec<u64> {
@@ -51,7 +51,8 @@ fn uplink_comes_back_unchanged_in_order_and_filtered() {
         let page = store
             .uplink_after(Cursor(0), uid.as_ref(), vin.as_ref(), 10)
             .unwrap();
-        page.into_iter()
+        page.messages
+            .into_iter()
             .map(|uplink| uplink.message)
             .collect::<Vec<_>>()
     };

@@ -17,12 +17,12 @@ use vinbus_protocol::{envelope, limits};
 use super::Api;
 use super::auth::Caller;
 use super::body;
-use super::item::timestamp;
 use super::parameters::{self, PathPart, Query};
 use super::problem::{Kind, Problem};
 use crate::hub::SubmitError;
 use crate::model::{MessageId, NewDownlink, Step, Trace};
 use crate::place::Place;
+use crate::uplink_json::timestamp;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -6,7 +6,7 @@
 //! a vehicle that is offline, or does not listen to this partner, it notes the messages as held;
 //! the next report of the vehicle's presence wakes the lane.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, watch};
@@ -39,7 +39,6 @@ const PUBLISH_TIME_MAX: Duration = Duration::from_secs(10);
 pub(super) struct Dispatch {
     topics: TopicScheme,
     store: Arc<dyn Store>,
-    broker: OnceLock<Arc<dyn Broker>>,
     lanes: Mutex<Lanes>,
     presence: Mutex<PresenceMap>,
     work: Notify,
@@ -86,7 +85,6 @@ impl Dispatch {
         let dispatch = Self {
             topics,
             store,
-            broker: OnceLock::new(),
             lanes: Mutex::new(lanes),
             presence: Mutex::new(presence),
             work: Notify::new(),
@@ -101,17 +99,17 @@ impl Dispatch {
         dispatch
     }
 
-    /// Starts the workers on `broker`; a second call changes nothing.
-    pub(super) fn start(self: &Arc<Self>, broker: Arc<dyn Broker>) {
-        if self.broker.set(broker).is_err() {
+    /// Starts the workers on `broker`; a second call changes nothing. Only the workers keep the
+    /// broker: it knows the hub, and so the hub is free again when they have ended.
+    pub(super) fn start(self: &Arc<Self>, broker: &Arc<dyn Broker>) {
+        let mut running = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !running.is_empty() || self.is_stopping() {
             return;
         }
-        let workers = (0..WORKERS).map(|_| {
-            let dispatch = Arc::clone(self);
-            tokio::spawn(async move { dispatch.work().await })
-        });
-        let mut running = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        running.extend(workers);
+        running.extend((0..WORKERS).map(|_| {
+            let (dispatch, broker) = (Arc::clone(self), Arc::clone(broker));
+            tokio::spawn(async move { dispatch.work(&*broker).await })
+        }));
         drop(running);
         self.wake_all();
     }
@@ -187,10 +185,7 @@ impl Dispatch {
     }
 
     /// One worker: takes lanes until the server stops.
-    async fn work(&self) {
-        let Some(broker) = self.broker.get() else {
-            return;
-        };
+    async fn work(&self, broker: &dyn Broker) {
         let mut stopping = self.stopping.subscribe();
         while !self.is_stopping() {
             let taken = self.lanes().take();
@@ -206,7 +201,7 @@ impl Dispatch {
             }
             let lane = run.lane.clone();
             let mut held_to = run.held_to;
-            let left = self.run_lane(&**broker, run, &mut held_to).await;
+            let left = self.run_lane(broker, run, &mut held_to).await;
             if left == Left::Retry {
                 self.pause(&mut stopping).await;
                 self.lanes().wake(&lane);

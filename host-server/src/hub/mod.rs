@@ -34,7 +34,7 @@ use self::presence::PresenceMap;
 use crate::broker::{Arrival, Broker, BrokerEvents, Outcome};
 use crate::metrics::Metrics;
 use crate::model::{
-    Cursor, Downlink, MessageId, NewDownlink, Presence, Trace, Uplink, Vehicle, Webhook,
+    Cursor, Downlink, MessageId, NewDownlink, Presence, Trace, UplinkPage, Vehicle, Webhook,
 };
 use crate::store::awaited::{read, writer_gone, written};
 use crate::store::{Store, StoreError};
@@ -209,7 +209,7 @@ impl Hub {
     /// Gives the hub its broker, once, and starts to send what was not sent yet. A broker adapter
     /// calls [`BrokerEvents::link_changed`] when the way is open; until then messages wait.
     pub fn attach(&self, broker: Arc<dyn Broker>) {
-        self.inner.dispatch.start(broker);
+        self.inner.dispatch.start(&broker);
     }
 
     /// Accepts a message for a vehicle: when this returns, it is on disk. Dropping the future does
@@ -268,7 +268,7 @@ impl Hub {
         uid: Option<Uid>,
         vin: Option<Vin>,
         limit: usize,
-    ) -> Result<Vec<Uplink>, StoreError> {
+    ) -> Result<UplinkPage, StoreError> {
         let store = Arc::clone(&self.inner.store);
         read(move || store.uplink_after(cursor, uid.as_ref(), vin.as_ref(), limit)).await
     }

@@ -17,7 +17,7 @@ use std::time::SystemTime;
 use tokio::sync::oneshot;
 
 use crate::model::{
-    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Trace, Uplink, Webhook,
+    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Trace, UplinkPage, Webhook,
 };
 use vinbus_protocol::id::{Uid, Vin};
 
@@ -86,7 +86,8 @@ pub trait Store: Send + Sync + 'static {
     fn backlog(&self) -> Result<Vec<Backlog>, StoreError>;
 
     /// Uplink messages after `cursor`, oldest first, of one partner or all, of one vehicle or all:
-    /// at most `limit`, fewer when they are large, none only when there is none.
+    /// at most `limit`, fewer when they are large, none only when there is none. Messages and what
+    /// was lost before them are of one moment.
     ///
     /// # Errors
     /// A [`StoreError`] of the read.
@@ -96,7 +97,7 @@ pub trait Store: Send + Sync + 'static {
         uid: Option<&Uid>,
         vin: Option<&Vin>,
         limit: usize,
-    ) -> Result<Vec<Uplink>, StoreError>;
+    ) -> Result<UplinkPage, StoreError>;
 
     /// The last position of the uplink log.
     ///

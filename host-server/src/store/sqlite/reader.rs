@@ -12,7 +12,8 @@ use super::error::of_file;
 use super::schema;
 use super::tables::{step_number, time};
 use crate::model::{
-    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Trace, Uplink, Webhook,
+    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Trace, Uplink, UplinkPage,
+    Webhook,
 };
 use crate::store::StoreError;
 
@@ -89,7 +90,7 @@ impl Readers {
         uid: Option<&Uid>,
         vin: Option<&Vin>,
         limit: usize,
-    ) -> Result<Vec<Uplink>, StoreError> {
+    ) -> Result<UplinkPage, StoreError> {
         let filter = match (uid, vin) {
             (None, None) => "",
             (Some(_), None) => "AND uid = ?3",
@@ -101,7 +102,10 @@ impl Readers {
              WHERE cursor > ?1 {filter} ORDER BY cursor LIMIT ?2"
         );
         self.read(|connection| {
-            let mut statement = connection.prepare_cached(&sql)?;
+            // What is deleted between the two reads must not be missing from both.
+            let snapshot = connection.unchecked_transaction()?;
+            let lost = lost_after(&snapshot, cursor)?;
+            let mut statement = snapshot.prepare_cached(&sql)?;
             let (after, limit) = (signed(cursor.0), limit as i64);
             let (uid, vin) = (uid.map(Uid::as_str), vin.map(Vin::as_str));
             let rows = match (uid, vin) {
@@ -109,7 +113,8 @@ impl Readers {
                 (_, None) => statement.query_map(params![after, limit, uid], uplink)?,
                 (_, Some(_)) => statement.query_map(params![after, limit, uid, vin], uplink)?,
             };
-            page(rows, |uplink| uplink.message.payload.len())
+            let messages = page(rows, |uplink| uplink.message.payload.len())?;
+            Ok(UplinkPage { messages, lost })
         })
     }
 
@@ -195,6 +200,16 @@ impl Readers {
         self.returned.notify_one();
         result
     }
+}
+
+/// Positions right after `cursor` that were deleted. The log has no other gap: positions are given
+/// without one, and the oldest are deleted first.
+fn lost_after(connection: &Connection, cursor: Cursor) -> rusqlite::Result<u64> {
+    let first: Option<i64> = connection
+        .prepare_cached("SELECT min(cursor) FROM uplink")?
+        .query_row([], |row| row.get(0))?;
+    let next = cursor.0.saturating_add(1);
+    Ok(first.map_or(0, |first| (first as u64).saturating_sub(next)))
 }
 
 /// Collects rows until they hold enough bytes.
