@@ -5,9 +5,9 @@
 //! nothing but the closing brace follows the content.
 
 use super::Content;
-use super::members::VALUE_DEPTH_MAX;
+use super::members::{VALUE_DEPTH_MAX, only_value};
 use crate::id::AppId;
-use crate::json::{Scanner, split_plain};
+use crate::json::split_plain;
 
 /// `{"idApp":"…","popup":false,"content":…}`, an identifier without escapes.
 #[inline]
@@ -26,7 +26,6 @@ pub(super) fn content_alone(text: &str) -> Option<Content<'_>> {
 /// A value and the brace that closes the envelope.
 #[inline]
 fn last_content(rest: &str) -> Option<Content<'_>> {
-    let mut scanner = Scanner::new(rest);
-    let value = scanner.value(VALUE_DEPTH_MAX).ok()?;
-    (scanner.eat(b'}') && scanner.end().is_ok()).then_some(Content::from_value(value))
+    let value = only_value(rest.strip_suffix('}')?, VALUE_DEPTH_MAX).ok()?;
+    Some(Content::from_value(value))
 }
