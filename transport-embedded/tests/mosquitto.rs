@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use vinbus_transport_embedded::{
     ConnectError, Connection, Credentials, Event, Fate, Lost, Mqtt, Options, OptionsError, Qos,
-    Will,
+    TokioStream, Will,
 };
 use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto};
 use vinbus_transport_std::{Client, Inbox, connect};
@@ -17,45 +15,7 @@ use vinbus_transport_std::{Client, Inbox, connect};
 /// Longest time for anything to happen. Only a broken client takes it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A TCP stream of tokio, as a board's would look.
-struct Stream(TcpStream);
-
-#[derive(Debug)]
-struct Broken;
-
-impl std::fmt::Display for Broken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the stream broke")
-    }
-}
-
-impl std::error::Error for Broken {}
-
-impl embedded_io_async::Error for Broken {
-    fn kind(&self) -> ErrorKind {
-        ErrorKind::ConnectionReset
-    }
-}
-
-impl ErrorType for Stream {
-    type Error = Broken;
-}
-
-impl Read for Stream {
-    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Broken> {
-        self.0.read(buffer).await.map_err(|_| Broken)
-    }
-}
-
-impl Write for Stream {
-    async fn write(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
-        self.0.write(bytes).await.map_err(|_| Broken)
-    }
-
-    async fn flush(&mut self) -> Result<(), Broken> {
-        self.0.flush().await.map_err(|_| Broken)
-    }
-}
+type Stream = TokioStream<TcpStream>;
 
 /// The only user of the test broker.
 fn options() -> Options<'static> {
@@ -71,7 +31,7 @@ fn options() -> Options<'static> {
 
 async fn stream(broker: &Mosquitto) -> Stream {
     let url = broker.url(Endpoint::Mqtt);
-    Stream(TcpStream::connect((url.host(), url.port())).await.unwrap())
+    Stream::new(TcpStream::connect((url.host(), url.port())).await.unwrap())
 }
 
 async fn peer(broker: &Mosquitto, filter: &str) -> (Client, Inbox) {
@@ -229,7 +189,7 @@ async fn wrong_password_and_silent_peer_are_told_apart() {
         ..options()
     };
     let mut mqtt = Mqtt::new(&mut receive, &mut send, &impatient).unwrap();
-    let stream = Stream(TcpStream::connect(address).await.unwrap());
+    let stream = Stream::new(TcpStream::connect(address).await.unwrap());
     assert_eq!(
         mqtt.connect(stream, []).await.err(),
         Some(ConnectError::Timeout)
