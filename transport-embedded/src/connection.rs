@@ -52,17 +52,17 @@ impl<'b> Mqtt<'b> {
     ///
     /// # Errors
     /// A [`ConnectError`]; the stream is dropped then.
-    pub async fn connect<'f, IO: Read + Write>(
+    pub async fn connect<IO: Read + Write>(
         &mut self,
         stream: IO,
-        filters: impl IntoIterator<Item = &'f str>,
+        filters: impl IntoIterator<Item: AsRef<str>>,
     ) -> Result<Connection<'_, 'b, IO>, ConnectError> {
         let qos = self.qos;
         let connecting = async {
             let mut connection = self.session.connect(stream).await?;
             for filter in filters {
                 connection
-                    .subscribe(&[TopicFilter::new(filter)], &[])
+                    .subscribe(&[TopicFilter::new(filter.as_ref())], &[])
                     .await?;
             }
             Ok(Connection {

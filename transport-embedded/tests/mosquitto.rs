@@ -15,6 +15,9 @@ use vinbus_transport_std::{Client, Inbox, connect};
 /// Longest time for anything to happen. Only a broken client takes it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// No filters.
+const NONE: [&str; 0] = [];
+
 type Stream = TokioStream<TcpStream>;
 
 /// The only user of the test broker.
@@ -134,7 +137,7 @@ async fn will_is_published_unless_the_client_says_goodbye() {
     for (polite, expected) in [(true, "polite"), (false, "gone")] {
         let (mut receive, mut send) = (vec![0; 1024], vec![0; 1024]);
         let mut mqtt = Mqtt::new(&mut receive, &mut send, &options).unwrap();
-        let mut connection = mqtt.connect(stream(&broker).await, []).await.unwrap();
+        let mut connection = mqtt.connect(stream(&broker).await, NONE).await.unwrap();
         if polite {
             connection.publish("will", b"polite", false).await.unwrap();
             assert_eq!(fate(&mut connection).await, Fate::Delivered);
@@ -177,7 +180,7 @@ async fn wrong_password_and_silent_peer_are_told_apart() {
         ..options()
     };
     let mut mqtt = Mqtt::new(&mut receive, &mut send, &wrong).unwrap();
-    let refused = mqtt.connect(stream(&broker).await, []).await.err();
+    let refused = mqtt.connect(stream(&broker).await, NONE).await.err();
     assert_eq!(refused, Some(ConnectError::Refused));
 
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -191,7 +194,7 @@ async fn wrong_password_and_silent_peer_are_told_apart() {
     let mut mqtt = Mqtt::new(&mut receive, &mut send, &impatient).unwrap();
     let stream = Stream::new(TcpStream::connect(address).await.unwrap());
     assert_eq!(
-        mqtt.connect(stream, []).await.err(),
+        mqtt.connect(stream, NONE).await.err(),
         Some(ConnectError::Timeout)
     );
 }

@@ -205,6 +205,7 @@ where
                 self.desk.handle_received(now_ms, topic, payload, self.apps);
             }
             Event::Published(fate) => outbound.handle_fate(now_ms, fate, self.desk, self.apps),
+            Event::Progress => {}
         }
     }
 }

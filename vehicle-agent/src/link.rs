@@ -71,6 +71,8 @@ pub enum Event<'m> {
     },
     /// The fate of the message that was published last.
     Published(Fate),
+    /// The session was kept alive, or the like; nothing to do.
+    Progress,
 }
 
 /// What became of a published message.
