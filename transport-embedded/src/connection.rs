@@ -1,5 +1,7 @@
 //! A session over its connections.
 
+use core::pin::pin;
+
 use embassy_time::{Duration, with_timeout};
 use embedded_io_async::{Read, Write};
 use minimq::{
@@ -58,7 +60,8 @@ impl<'b> Mqtt<'b> {
         filters: impl IntoIterator<Item: AsRef<str>>,
     ) -> Result<Connection<'_, 'b, IO>, ConnectError> {
         let qos = self.qos;
-        let connecting = async {
+        // Pinned here, because a future that is passed on takes its room once more.
+        let connecting = pin!(async {
             let mut connection = self.session.connect(stream).await?;
             for filter in filters {
                 connection
@@ -70,7 +73,7 @@ impl<'b> Mqtt<'b> {
                 qos,
                 open: None,
             })
-        };
+        });
         with_timeout(self.connect_timeout, connecting)
             .await
             .unwrap_or(Err(ConnectError::Timeout))

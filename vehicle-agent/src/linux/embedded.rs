@@ -9,8 +9,9 @@ use vinbus_transport_std::{
     BrokerUrl, ByteStream, LinkError, MqttVersion, Pem, Phase, StreamDialer, TlsOptions,
 };
 
-use crate::embedded_link::{Dial, EmbeddedLink};
+use crate::embedded_link::{Dial, EmbeddedLink, EmbeddedSession};
 use crate::identity::Identity;
+use crate::link::{Link, NotConnected};
 use crate::linux::args::BrokerArgs;
 use crate::linux::connection::{self, user_name};
 use crate::presence;
@@ -40,6 +41,24 @@ pub(crate) fn use_small_pages() {
     }
 }
 
+/// The embedded link, with its attempts to connect in memory of their own: a vehicle that is connected
+/// does not keep the room of them, which is larger than all the rest.
+#[derive(Debug)]
+pub(crate) struct ThriftyLink(EmbeddedLink<'static, StreamDial>);
+
+impl Link for ThriftyLink {
+    type Session<'s> = EmbeddedSession<'s, 'static, StreamDial>;
+
+    const PACES_ITSELF: bool = <EmbeddedLink<'static, StreamDial> as Link>::PACES_ITSELF;
+
+    async fn connect<const APPS: usize>(
+        &mut self,
+        identity: &Identity<APPS>,
+    ) -> Result<Self::Session<'_>, NotConnected> {
+        Box::pin(self.0.connect(identity)).await
+    }
+}
+
 /// The link of a vehicle that lives as long as the process, as do its buffers and settings.
 ///
 /// Each buffer has room for the largest message. The kernel gives it memory page by page when it is
@@ -52,7 +71,7 @@ pub(crate) fn open<const APPS: usize>(
     identity: &Identity<APPS>,
     credentials: &connection::Credentials<'_>,
     report: Report,
-) -> anyhow::Result<EmbeddedLink<'static, StreamDial>> {
+) -> anyhow::Result<ThriftyLink> {
     ensure!(
         speaks(&args.url, args.mqtt_version),
         "--transport embedded speaks MQTT 5 over mqtt:// and mqtts:// only; use --transport std"
@@ -81,7 +100,8 @@ pub(crate) fn open<const APPS: usize>(
         report,
     };
     let (receive, send) = (vec![0; RECEIVE_BYTES].leak(), vec![0; SEND_BYTES].leak());
-    Ok(EmbeddedLink::new(Mqtt::new(receive, send, &options)?, dial))
+    let mqtt = Mqtt::new(receive, send, &options)?;
+    Ok(ThriftyLink(EmbeddedLink::new(mqtt, dial)))
 }
 
 fn tls(credentials: &connection::Credentials<'_>) -> TlsOptions {

@@ -26,13 +26,12 @@ use self::fleet::{Fleet, resident_bytes};
 use self::progress::Progress;
 use crate::agent::{self, World};
 use crate::desk::Desk;
-use crate::embedded_link::EmbeddedLink;
 use crate::identity::Identity;
 use crate::link::Link;
 use crate::linux::args::{SimulateArgs, Transport};
 use crate::linux::clock::{ProcessRandom, TokioClock};
 use crate::linux::connection::{self, Credentials};
-use crate::linux::embedded::{self, StreamDial};
+use crate::linux::embedded::{self, ThriftyLink};
 use crate::linux::link::StdLink;
 use crate::linux::run::terminated;
 
@@ -181,7 +180,7 @@ impl Vehicle {
         &self,
         args: &SimulateArgs,
         credentials: &Credentials<'_>,
-    ) -> anyhow::Result<EmbeddedLink<'static, StreamDial>> {
+    ) -> anyhow::Result<ThriftyLink> {
         let troubled = Arc::clone(&self.fleet);
         let report = Box::new(move |trouble| troubled.trouble(trouble));
         embedded::open(&args.broker, self.desk.identity(), credentials, report)
@@ -203,19 +202,27 @@ impl Vehicle {
         Ok(StdLink::new(client, inbox, args.broker.qos, report))
     }
 
-    async fn run(mut self, mut link: impl Link, mut stopping: watch::Receiver<bool>) {
-        let world = World {
-            link: &mut link,
-            apps: &mut self.app,
-            clock: &TokioClock::new(),
-            random: &mut ProcessRandom::new(),
-        };
-        let stopped = async move {
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "the arguments of an async fn take their room twice"
+    )]
+    fn run(
+        mut self,
+        mut link: impl Link,
+        mut stopping: watch::Receiver<bool>,
+    ) -> impl Future<Output = ()> {
+        async move {
+            let world = World {
+                link: &mut link,
+                apps: &mut self.app,
+                clock: &TokioClock::new(),
+                random: &mut ProcessRandom::new(),
+            };
             // A sender that is gone stops as well.
-            let _ = stopping.wait_for(|stopping| *stopping).await;
-        };
-        agent::run(&mut self.desk, world, stopped).await;
-        self.fleet.ended(&self.desk.counters(), self.desk.waiting());
+            let stopped = async { _ = stopping.wait_for(|stopping| *stopping).await };
+            agent::run(&mut self.desk, world, stopped).await;
+            self.fleet.ended(&self.desk.counters(), self.desk.waiting());
+        }
     }
 }
 
