@@ -82,7 +82,8 @@ pub enum Fate {
     Delivered,
     /// The broker refused it, or it exceeds what this session can carry; trying again is no use.
     Refused,
-    /// The broker did not answer in time, though the session is up; to be tried again.
+    /// The broker did not answer in time, or there was no room to send it, though the session is
+    /// up; to be tried again.
     Unknown,
 }
 
