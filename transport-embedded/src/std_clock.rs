@@ -41,6 +41,9 @@ fn ticks(time: Duration) -> u64 {
     time.as_secs() * TICK_HZ + fraction
 }
 
+/// Longest sleep of the clock, in seconds: what is further away may be never.
+const NAP_MAX: u64 = 3600;
+
 /// Tells tasks apart: all wakers of a task have the same data.
 type Task = (usize, usize);
 
@@ -111,7 +114,8 @@ impl Alarms {
                     .wait(state)
                     .unwrap_or_else(PoisonError::into_inner),
                 Some(&(at, _)) => {
-                    let left = Duration::from_micros((at - now) * 1_000_000 / TICK_HZ + 1);
+                    let ticks = (at - now).min(NAP_MAX * TICK_HZ);
+                    let left = Duration::from_micros(ticks * 1_000_000 / TICK_HZ + 1);
                     self.earlier
                         .wait_timeout(state, left)
                         .unwrap_or_else(PoisonError::into_inner)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
@@ -197,6 +198,37 @@ async fn wrong_password_and_silent_peer_are_told_apart() {
         mqtt.connect(stream, NONE).await.err(),
         Some(ConnectError::Timeout)
     );
+}
+
+#[tokio::test]
+async fn message_that_is_never_acknowledged_ends_the_connection() {
+    let peer = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = peer.local_addr().unwrap();
+    let forgetful = tokio::spawn(async move {
+        let (mut stream, _) = peer.accept().await.unwrap();
+        let welcome = [0x20, 3, 0, 0, 0];
+        stream.write_all(&welcome).await.unwrap();
+        let mut ignored = Vec::new();
+        let _until_the_client_goes = stream.read_to_end(&mut ignored).await;
+    });
+    let (mut receive, mut send) = (vec![0; 1024], vec![0; 1024]);
+    let impatient = Options {
+        answer_timeout: embassy_time::Duration::from_millis(50),
+        ..options()
+    };
+    let mut mqtt = Mqtt::new(&mut receive, &mut send, &impatient).unwrap();
+    let stream = Stream::new(TcpStream::connect(address).await.unwrap());
+    let mut connection = mqtt.connect(stream, NONE).await.unwrap();
+    connection.publish("up", b"hello", false).await.unwrap();
+    loop {
+        match timeout(PATIENCE, connection.next()).await.unwrap() {
+            Ok(Event::Progress) => {}
+            Ok(other) => panic!("{other:?}"),
+            Err(Lost) => break,
+        }
+    }
+    drop(connection);
+    timeout(PATIENCE, forgetful).await.unwrap().unwrap();
 }
 
 #[test]
