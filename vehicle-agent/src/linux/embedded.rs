@@ -156,7 +156,7 @@ impl Dial for StreamDial {
     fn failed(&mut self, error: ConnectError) {
         let cause = self.dialer.error().unwrap_or_else(|| match error {
             ConnectError::Timeout => LinkError::Timeout { phase: Phase::Mqtt },
-            // minimq does not tell which.
+            // The embedded client does not tell which.
             ConnectError::Refused => LinkError::Refused {
                 reason: error.to_string(),
             },
