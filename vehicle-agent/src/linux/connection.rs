@@ -64,7 +64,8 @@ pub(crate) fn open<const APPS: usize>(
     vinbus_transport_std::connect(options).context("cannot set up the connection to the broker")
 }
 
-fn user_name(name: &str, vin: &Vin) -> String {
+/// The user name of a vehicle.
+pub(crate) fn user_name(name: &str, vin: &Vin) -> String {
     name.replace("{vin}", vin.as_str())
 }
 
