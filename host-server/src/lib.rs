@@ -11,3 +11,19 @@ pub mod broker;
 pub mod hub;
 
 pub mod metrics;
+
+pub mod api;
+
+pub mod config;
+
+pub mod cli;
+
+pub mod commands;
+
+pub mod logging;
+
+pub mod stop;
+
+pub mod serve;
+
+mod place;

@@ -1,2 +1,93 @@
-//! The `host-server` program.
-fn main() {}
+//! The `host-server` program: reads the command line, runs the command, and says how it ended.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use vinbus_host_server::cli::{self, Cli, Command};
+use vinbus_host_server::commands::{enroll, listen, send};
+use vinbus_host_server::config::{self, ServeOptions};
+use vinbus_host_server::{logging, serve};
+
+/// How long threads that wait for the disk or a pipe may hold up the end.
+const END_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How a command failed: what to print, and whose turn it is.
+enum Failure {
+    /// What was typed or configured has to change; exit status 2, as for a wrong option.
+    Usage(String),
+    /// It did not work; exit status 1.
+    Failed(String),
+}
+
+impl Failure {
+    fn usage(error: impl Display) -> Self {
+        Self::Usage(error.to_string())
+    }
+
+    fn failed(error: impl Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+
+    fn of(is_usage: bool, error: impl Display) -> Self {
+        if is_usage {
+            Self::usage(error)
+        } else {
+            Self::failed(error)
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&Failure::failed(error)),
+    };
+    let ended = runtime.block_on(run(cli));
+    runtime.shutdown_timeout(END_TIME_MAX);
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report(&failure),
+    }
+}
+
+fn report(failure: &Failure) -> ExitCode {
+    let (text, status) = match failure {
+        Failure::Usage(text) => (text, 2),
+        Failure::Failed(text) => (text, 1),
+    };
+    eprintln!("error: {text}");
+    ExitCode::from(status)
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        None => serve(cli.serve).await,
+        Some(Command::Serve(options)) => serve(*options).await,
+        Some(Command::Enroll(args)) => {
+            enroll::run(args).map_err(|error| Failure::of(error.is_usage(), error))
+        }
+        Some(Command::Send(args)) => send::run(args)
+            .await
+            .map_err(|error| Failure::of(error.is_usage(), error)),
+        Some(Command::Listen(args)) => tokio::select! {
+            ended = listen::run(args) => ended.map_err(Failure::failed),
+            _ = tokio::signal::ctrl_c() => Ok(()),
+        },
+    }
+}
+
+async fn serve(options: ServeOptions) -> Result<(), Failure> {
+    let config = config::load(options).map_err(Failure::usage)?;
+    logging::start(config.log_format, &config.log_filter).map_err(Failure::usage)?;
+    let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in cli::unknown_variables(set) {
+        tracing::warn!(
+            name,
+            "this environment variable is none of ours, and has no effect"
+        );
+    }
+    serve::run(config).await.map_err(Failure::failed)
+}

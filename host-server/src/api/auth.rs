@@ -1,0 +1,91 @@
+//! Who asks: the bearer token of a request, turned into a [`Principal`], and what that may do.
+
+use axum::extract::FromRequestParts;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use vinbus_protocol::id::Uid;
+
+use super::Api;
+use super::problem::{Kind, Problem};
+use crate::model::Principal;
+
+/// The principal of a request, within its rate.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller(Principal);
+
+impl Caller {
+    /// The UID to send as: a partner's own, the administrator's choice or else `default`.
+    pub(crate) fn sender(&self, asked: Option<Uid>, default: &Uid) -> Result<Uid, Problem> {
+        match (&self.0, asked) {
+            (Principal::Admin, asked) => Ok(asked.unwrap_or_else(|| default.clone())),
+            (Principal::Partner(own), None) => Ok(own.clone()),
+            (Principal::Partner(own), Some(asked)) if *own == asked => Ok(asked),
+            (Principal::Partner(own), Some(asked)) => Err(foreign(own, &asked)),
+        }
+    }
+
+    /// Whose messages this principal reads: a partner's own; the administrator's choice, or all.
+    pub(crate) fn reader(&self, asked: Option<Uid>) -> Result<Option<Uid>, Problem> {
+        match (&self.0, asked) {
+            (Principal::Admin, asked) => Ok(asked),
+            (Principal::Partner(own), Some(asked)) if *own != asked => Err(foreign(own, &asked)),
+            (Principal::Partner(own), _) => Ok(Some(own.clone())),
+        }
+    }
+
+    /// Whether this principal may know of something that belongs to `uid`.
+    pub(crate) fn sees(&self, uid: Option<&Uid>) -> bool {
+        match &self.0 {
+            Principal::Admin => true,
+            Principal::Partner(own) => uid == Some(own),
+        }
+    }
+
+    /// Passes the administrator only.
+    pub(crate) fn admin(&self, what: &str) -> Result<(), Problem> {
+        match self.0 {
+            Principal::Admin => Ok(()),
+            Principal::Partner(_) => Err(Problem::new(
+                Kind::Forbidden,
+                format!("only the administrator may {what}"),
+            )),
+        }
+    }
+}
+
+fn foreign(own: &Uid, asked: &Uid) -> Problem {
+    Problem::new(
+        Kind::Forbidden,
+        format!("the token belongs to partner {own}, who may not act for {asked}"),
+    )
+}
+
+impl FromRequestParts<Api> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let token = bearer(parts)?;
+        let principal = api.credentials().principal(token).ok_or_else(|| {
+            Problem::unauthorized("nobody has this token; it may be mistyped, or of another server")
+        })?;
+        api.rates().take(&principal)?;
+        Ok(Self(principal))
+    }
+}
+
+fn bearer(parts: &Parts) -> Result<&str, Problem> {
+    let Some(value) = parts.headers.get(AUTHORIZATION) else {
+        return Err(Problem::unauthorized(
+            "the request has no header `Authorization: Bearer TOKEN`",
+        ));
+    };
+    value
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim())
+        .ok_or_else(|| {
+            Problem::unauthorized("the Authorization header is not of the form `Bearer TOKEN`")
+        })
+}

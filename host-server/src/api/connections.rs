@@ -1,0 +1,127 @@
+//! Takes HTTP connections, each with a bound on its number, its head, its idleness and its writes.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower_service::Service;
+
+use super::write_timeout::WriteTimeout;
+use crate::config::HttpLimits;
+use crate::stop::Stop;
+
+/// Largest head of a request, and most that hyper keeps of an answer, in bytes.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// After a shutdown began, open requests have this long to end.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Pause after the system refused a connection, for lack of file descriptors mostly.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where a request came from; an extension of every request.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// Serves `router` at `listener` until `stop` is requested, then lets open requests end.
+pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, mut stop: Stop) {
+    let slots = Arc::new(Semaphore::new(limits.connections_max));
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.requested() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => match Arc::clone(&slots).try_acquire_owned() {
+                Ok(slot) => {
+                    let connection = Connection {
+                        peer,
+                        limits,
+                        stop: stop.clone(),
+                        slot,
+                    };
+                    tokio::spawn(connection.run(stream, router.clone()));
+                }
+                Err(_) => refuse(&stream, limits.connections_max),
+            },
+            Err(error) => {
+                tracing::warn!(%error, "no HTTP connection could be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let all = u32::try_from(limits.connections_max).unwrap_or(u32::MAX);
+    if tokio::time::timeout(DRAIN_TIME_MAX, slots.acquire_many(all))
+        .await
+        .is_err()
+    {
+        tracing::warn!("HTTP requests were still open when the server stopped");
+    }
+}
+
+struct Connection {
+    peer: SocketAddr,
+    limits: HttpLimits,
+    stop: Stop,
+    slot: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    async fn run(mut self, stream: TcpStream, router: Router) {
+        let _ = stream.set_nodelay(true);
+        let stream = WriteTimeout::new(stream, self.limits.write_time_max);
+        let peer = Peer(self.peer);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            let answer = router.clone().call(request.map(Body::new));
+            async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.header_time_max)
+            .max_buf_size(BUFFER_BYTES_MAX)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.stop.requested() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(peer = %self.peer, %error, "HTTP connection broke");
+        }
+        drop(self.slot);
+    }
+}
+
+/// Tells one client too many so, as far as its socket takes it without waiting.
+fn refuse(stream: &TcpStream, max: usize) {
+    let document = format!(
+        r#"{{"type":"urn:vinbus:problem:busy","title":"The server has no room for this now","status":503,"detail":"{max} connections are open, as many as there may be","instance":"/"}}"#
+    );
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
+         retry-after: 1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{document}",
+        document.len()
+    );
+    let _ = stream.try_write(answer.as_bytes());
+    tracing::warn!(
+        max,
+        "an HTTP connection was refused, --http-connections-max are open"
+    );
+}

@@ -1,0 +1,85 @@
+//! Reads the uplink log forward in batches of bounded size, at the speed of whoever asks.
+//!
+//! A batch that is handed out is all that a [`Feed`] keeps in memory; the log itself waits on disk.
+
+use vinbus_protocol::id::{Uid, Vin};
+
+use crate::hub::Hub;
+use crate::model::{Cursor, Uplink};
+use crate::store::StoreError;
+
+/// Payload bytes after which a batch ends; one message alone may be larger.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// Messages of one read from the store, at least and at most.
+const READ_MESSAGES_MIN: usize = 2;
+const READ_MESSAGES_MAX: usize = 128;
+
+/// A place in the log, and whose messages are read from there.
+pub(crate) struct Feed {
+    hub: Hub,
+    uid: Option<Uid>,
+    vin: Option<Vin>,
+    position: Cursor,
+    read_messages: usize,
+}
+
+/// Some messages, and whether the log has more.
+pub(crate) struct Batch {
+    /// The messages, oldest first.
+    pub(crate) messages: Vec<Uplink>,
+    /// Whether these were the last ones when the read began.
+    pub(crate) at_end: bool,
+}
+
+impl Feed {
+    /// Begins after `position`.
+    pub(crate) fn new(hub: Hub, uid: Option<Uid>, vin: Option<Vin>, position: Cursor) -> Self {
+        Self {
+            hub,
+            uid,
+            vin,
+            position,
+            read_messages: READ_MESSAGES_MAX,
+        }
+    }
+
+    /// Everything up to here was handed out or is not for this reader.
+    pub(crate) fn position(&self) -> Cursor {
+        self.position
+    }
+
+    /// The next messages, at most `most`.
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read; the position stays.
+    pub(crate) async fn next(&mut self, most: usize) -> Result<Batch, StoreError> {
+        let end = *self.hub.uplink_changes().borrow();
+        let limit = self.read_messages.min(most);
+        let mut messages = self
+            .hub
+            .uplink_after(self.position, self.uid.clone(), self.vin, limit)
+            .await?;
+        messages.truncate(fitting(&messages));
+        // What does not fit is read again, so that a read asks for about twice what fitted.
+        self.read_messages = (2 * messages.len()).clamp(READ_MESSAGES_MIN, READ_MESSAGES_MAX);
+        self.position = messages
+            .last()
+            .map_or(end, |last| last.cursor)
+            .max(self.position);
+        Ok(Batch {
+            at_end: messages.is_empty() || self.position >= end,
+            messages,
+        })
+    }
+}
+
+/// How many messages fit into a batch, at least one.
+fn fitting(messages: &[Uplink]) -> usize {
+    let mut bytes = 0;
+    let beyond = messages.iter().position(|uplink| {
+        bytes += uplink.message.payload.len();
+        bytes > BATCH_BYTES
+    });
+    beyond.map_or(messages.len(), |index| index.max(1))
+}

@@ -1,0 +1,189 @@
+//! `POST /vehicles/{vin}/messages` and `GET /messages/{id}`: messages for vehicles, and what became
+//! of them.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use vinbus_protocol::envelope::{EncodeError, EnvelopeError, EnvelopeReason};
+use vinbus_protocol::id::{Uid, Vin};
+use vinbus_protocol::{envelope, limits};
+
+use super::Api;
+use super::auth::Caller;
+use super::body;
+use super::item::timestamp;
+use super::parameters::{self, PathPart, Query};
+use super::problem::{Kind, Problem};
+use crate::hub::SubmitError;
+use crate::model::{MessageId, NewDownlink, Step, Trace};
+use crate::place::Place;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SubmitQuery {
+    uid: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Submitted {
+    id: String,
+    uid: String,
+    vin: String,
+}
+
+/// Takes a message for a vehicle; answered 202 once it is on disk.
+pub(crate) async fn submit(
+    caller: Caller,
+    State(api): State<Api>,
+    PathPart(vin): PathPart,
+    Query(query): Query<SubmitQuery>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<impl IntoResponse, Problem> {
+    let vin = parameters::vin(&vin)?;
+    let uid = caller.sender(parameters::uid(query.uid.as_deref())?, api.partner())?;
+    let time = api.limits().request_time_max;
+    let body = body::read(&headers, body, limits::PAYLOAD_BYTES_MAX, time).await?;
+    let message = encode(uid, vin, &body)?;
+    let stored = api.hub().submit_downlink(message).await?;
+    let location = format!("/api/v1/messages/{}", stored.id);
+    let answer = Submitted {
+        id: stored.id.0,
+        uid: stored.message.uid.to_string(),
+        vin: stored.message.vin.to_string(),
+    };
+    Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(answer)))
+}
+
+/// Checks the envelope and writes it again in the one order and form that vehicles get.
+fn encode(uid: Uid, vin: Vin, body: &[u8]) -> Result<NewDownlink, Problem> {
+    let downlink =
+        envelope::Downlink::decode(body).map_err(|error| refuse_envelope(body, error))?;
+    let mut buffer = vec![0; downlink.encoded_len()];
+    let written = downlink.encode(&mut buffer).map_err(|error| match error {
+        EncodeError::TooLarge { len, max } => Problem::too_large(len, max),
+        EncodeError::Buffer { needed, .. } => Problem::too_large(needed, limits::PAYLOAD_BYTES_MAX),
+    })?;
+    let len = written.len();
+    let app = downlink.app;
+    buffer.truncate(len);
+    Ok(NewDownlink {
+        uid,
+        vin,
+        app,
+        envelope: Bytes::from(buffer),
+    })
+}
+
+fn refuse_envelope(body: &[u8], error: EnvelopeError) -> Problem {
+    if matches!(error.reason, EnvelopeReason::TooLarge { .. }) {
+        return Problem::too_large(body.len(), limits::PAYLOAD_BYTES_MAX);
+    }
+    let Place { line, column } = Place::of(body, error.offset);
+    Problem::new(
+        Kind::BadEnvelope,
+        format!(
+            "{}, at byte {}, line {line}, column {column}",
+            error.reason, error.offset
+        ),
+    )
+    .with("offset", error.offset)
+    .with("line", line)
+    .with("column", column)
+}
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Self {
+        let detail = error.to_string();
+        match error {
+            SubmitError::TooLarge { len, max } => Self::too_large(len, max),
+            SubmitError::VehicleQueueFull { vin, max } => Self::new(Kind::VehicleQueueFull, detail)
+                .with("vin", vin.as_str())
+                .with("max", max)
+                .retry_after(60),
+            SubmitError::QueueFull { max } => Self::new(Kind::Busy, detail)
+                .with("max", max)
+                .retry_after(60),
+            SubmitError::Stopping => Self::new(Kind::Unavailable, detail).retry_after(5),
+            SubmitError::Store(error) => error.into(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Traced<'a> {
+    id: String,
+    uid: String,
+    vin: String,
+    app: String,
+    status: &'static str,
+    steps: Vec<TracedStep>,
+    message: &'a RawValue,
+}
+
+#[derive(Serialize)]
+struct TracedStep {
+    step: &'static str,
+    at: String,
+}
+
+/// Tells what became of a message for a vehicle, step by step.
+pub(crate) async fn trace(
+    caller: Caller,
+    State(api): State<Api>,
+    PathPart(id): PathPart,
+) -> Result<impl IntoResponse, Problem> {
+    let trace = api.hub().trace(MessageId(id)).await?;
+    // To a partner, somebody else's message looks like none at all.
+    let trace = trace
+        .filter(|trace| caller.sees(Some(&trace.downlink.message.uid)))
+        .ok_or_else(|| {
+            Problem::new(
+                Kind::NotFound,
+                "no message for a vehicle has this id, or it was sent so long ago that it is \
+                 not kept any more",
+            )
+        })?;
+    let damaged = |error| {
+        tracing::error!(id = %trace.downlink.id, %error, "a stored message is damaged");
+        Problem::new(Kind::Unavailable, "the stored message is damaged")
+    };
+    let message = serde_json::from_slice(&trace.downlink.message.envelope).map_err(damaged)?;
+    Ok(Json(traced(&trace, message)).into_response())
+}
+
+fn traced<'a>(trace: &Trace, message: &'a RawValue) -> Traced<'a> {
+    let downlink = &trace.downlink;
+    let steps = trace.steps.iter().map(|&(step, at)| TracedStep {
+        step: name(step),
+        at: timestamp(at),
+    });
+    Traced {
+        id: downlink.id.to_string(),
+        uid: downlink.message.uid.to_string(),
+        vin: downlink.message.vin.to_string(),
+        app: downlink.message.app.to_string(),
+        status: trace
+            .steps
+            .last()
+            .map_or(name(Step::Accepted), |&(step, _)| name(step)),
+        steps: steps.collect(),
+        message,
+    }
+}
+
+fn name(step: Step) -> &'static str {
+    match step {
+        Step::Accepted => "accepted",
+        Step::Held => "held",
+        Step::Sent => "sent",
+        Step::Rejected => "rejected",
+    }
+}

@@ -1,0 +1,132 @@
+//! The REST interface: what partners' backends and operators ask the server over HTTP.
+//!
+//! [`router`] makes the whole of it out of the table in `routes`; [`connections::serve`] puts it on
+//! a socket. Handlers turn requests into calls of the [`Hub`] and its answers into JSON; they know
+//! neither the store nor the broker. Everything a client gets told of an error is a problem
+//! document (`problem`). `openapi.json` describes it all, and a test holds it to the routes.
+//!
+//! Nothing a client does costs more than its bound: heads, bodies, pages, times, connections,
+//! streams and requests a second all have one.
+
+pub mod connections;
+mod write_timeout;
+
+mod routes;
+
+mod auth;
+mod rate;
+
+mod body;
+mod parameters;
+mod problem;
+
+mod feed;
+mod item;
+
+mod messages;
+mod stream;
+mod uplink;
+
+mod vehicles;
+
+mod webhooks;
+
+mod health;
+mod mqtt;
+mod openapi;
+
+pub use mqtt::MqttOverWebSocket;
+pub use routes::router;
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use vinbus_protocol::id::Uid;
+
+use crate::config::HttpLimits;
+use crate::hub::Hub;
+use crate::identity::Credentials;
+use crate::metrics::Metrics;
+use crate::stop::Stop;
+use rate::Rates;
+
+/// What the REST interface stands on.
+pub struct Foundation {
+    /// The core.
+    pub hub: Hub,
+    /// Whose token is whose.
+    pub credentials: Arc<Credentials>,
+    /// The figures to show.
+    pub metrics: Metrics,
+    /// More figures, as Prometheus text: the broker's.
+    pub broker_figures: Arc<dyn Fn() -> String + Send + Sync>,
+    /// The UID that the administrator sends as by default.
+    pub partner: Uid,
+    /// The bounds.
+    pub limits: HttpLimits,
+    /// Who takes MQTT over WebSocket, if anybody does.
+    pub mqtt: Option<Arc<dyn MqttOverWebSocket>>,
+    /// Ends the streams when the server stops.
+    pub stop: Stop,
+}
+
+/// The state that all handlers share.
+#[derive(Clone)]
+pub(crate) struct Api(Arc<Shared>);
+
+struct Shared {
+    foundation: Foundation,
+    rates: Rates,
+    streams: Arc<Semaphore>,
+}
+
+impl Api {
+    fn new(foundation: Foundation) -> Self {
+        Self(Arc::new(Shared {
+            rates: Rates::new(foundation.limits.requests_per_second_max),
+            streams: Arc::new(Semaphore::new(foundation.limits.streams_max)),
+            foundation,
+        }))
+    }
+
+    fn hub(&self) -> &Hub {
+        &self.0.foundation.hub
+    }
+
+    fn credentials(&self) -> &Credentials {
+        &self.0.foundation.credentials
+    }
+
+    fn broker_figures(&self) -> String {
+        (self.0.foundation.broker_figures)()
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.0.foundation.metrics
+    }
+
+    fn partner(&self) -> &Uid {
+        &self.0.foundation.partner
+    }
+
+    fn limits(&self) -> &HttpLimits {
+        &self.0.foundation.limits
+    }
+
+    fn mqtt(&self) -> Option<Arc<dyn MqttOverWebSocket>> {
+        self.0.foundation.mqtt.clone()
+    }
+
+    fn stop(&self) -> Stop {
+        self.0.foundation.stop.clone()
+    }
+
+    fn rates(&self) -> &Rates {
+        &self.0.rates
+    }
+
+    /// A place for one more event stream, if there is one.
+    fn stream_slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.streams).try_acquire_owned().ok()
+    }
+}

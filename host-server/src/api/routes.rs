@@ -1,0 +1,126 @@
+//! The table of all routes, and the layers around them.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::Method;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, on};
+
+use super::problem::{self, Kind, Problem};
+use super::{Api, Foundation, health, messages, mqtt, openapi, stream, uplink, vehicles, webhooks};
+
+/// One method of one path.
+pub(super) struct Route {
+    /// The method.
+    pub(super) method: Method,
+    /// The path, as axum and OpenAPI both write it.
+    pub(super) path: &'static str,
+    handler: fn(MethodFilter) -> MethodRouter<Api>,
+}
+
+const fn route(
+    method: Method,
+    path: &'static str,
+    handler: fn(MethodFilter) -> MethodRouter<Api>,
+) -> Route {
+    Route {
+        method,
+        path,
+        handler,
+    }
+}
+
+const GET: Method = Method::GET;
+const POST: Method = Method::POST;
+const DELETE: Method = Method::DELETE;
+
+/// Every route there is.
+pub(super) const ROUTES: &[Route] = &[
+    route(POST, "/api/v1/vehicles/{vin}/messages", |method| {
+        on(method, messages::submit)
+    }),
+    route(GET, "/api/v1/messages", |method| on(method, uplink::page)),
+    route(GET, "/api/v1/messages/stream", |method| {
+        on(method, stream::follow)
+    }),
+    route(GET, "/api/v1/messages/{id}", |method| {
+        on(method, messages::trace)
+    }),
+    route(GET, "/api/v1/vehicles", |method| on(method, vehicles::list)),
+    route(GET, "/api/v1/vehicles/{vin}", |method| {
+        on(method, vehicles::one)
+    }),
+    route(POST, "/api/v1/webhooks", |method| {
+        on(method, webhooks::create)
+    }),
+    route(GET, "/api/v1/webhooks", |method| on(method, webhooks::list)),
+    route(GET, "/api/v1/webhooks/{id}", |method| {
+        on(method, webhooks::one)
+    }),
+    route(DELETE, "/api/v1/webhooks/{id}", |method| {
+        on(method, webhooks::remove)
+    }),
+    route(GET, "/api/openapi.json", |method| {
+        on(method, openapi::document)
+    }),
+    route(GET, "/healthz", |method| on(method, health::alive)),
+    route(GET, "/readyz", |method| on(method, health::ready)),
+    route(GET, "/metrics", |method| on(method, health::metrics)),
+    route(GET, "/mqtt", |method| on(method, mqtt::upgrade)),
+];
+
+/// The whole REST interface.
+pub fn router(foundation: Foundation) -> Router {
+    let api = Api::new(foundation);
+    ROUTES
+        .iter()
+        .fold(Router::new(), |router, route| {
+            // Every method of the table has a filter.
+            let filter = MethodFilter::try_from(route.method.clone()).unwrap_or(MethodFilter::GET);
+            router.route(route.path, (route.handler)(filter))
+        })
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(from_fn_with_state(api.clone(), answer_in_time))
+        .layer(from_fn_with_state(api.clone(), count))
+        .layer(from_fn(problem::name_the_instance))
+        .with_state(api)
+}
+
+/// Answers 503 where a handler takes too long to begin its answer.
+async fn answer_in_time(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let time = api.limits().request_time_max;
+    match tokio::time::timeout(time, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => too_slow(time).into_response(),
+    }
+}
+
+fn too_slow(time: Duration) -> Problem {
+    Problem::new(
+        Kind::Unavailable,
+        format!(
+            "there was no answer within {} s; a message may have been accepted all the same",
+            time.as_secs_f32()
+        ),
+    )
+    .retry_after(5)
+}
+
+/// Counts the answer by its status.
+async fn count(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let help = "Answers to HTTP requests by status.";
+    let status = response.status();
+    api.metrics()
+        .counter(
+            "vinbus_http_answers_total",
+            help,
+            &[("status", status.as_str())],
+        )
+        .increment();
+    response
+}

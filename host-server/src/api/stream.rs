@@ -1,0 +1,198 @@
+//! `GET /messages/stream`: what vehicles send, as it arrives, as server-sent events (WHATWG HTML,
+//! section 9.2).
+//!
+//! The event's id is the message's cursor, so a client that reconnects with `Last-Event-ID` gets
+//! every message once. The stream begins with an id alone, and repeats it while nothing arrives:
+//! a client that loses the connection before its first message loses nothing either. The log is
+//! read only as fast as the client takes it.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use super::Api;
+use super::auth::Caller;
+use super::feed::Feed;
+use super::item;
+use super::parameters::{self, Query};
+use super::problem::{Kind, Problem};
+use crate::model::Cursor;
+use crate::stop::Stop;
+
+/// Pause after which a quiet stream shows that it lives.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StreamQuery {
+    after: Option<String>,
+    vin: Option<String>,
+    uid: Option<String>,
+}
+
+/// Answers the endless stream.
+pub(crate) async fn follow(
+    caller: Caller,
+    State(api): State<Api>,
+    headers: HeaderMap,
+    Query(query): Query<StreamQuery>,
+) -> Result<Response, Problem> {
+    let vin = query.vin.as_deref().map(parameters::vin).transpose()?;
+    let uid = caller.reader(parameters::uid(query.uid.as_deref())?)?;
+    let changes = api.hub().uplink_changes();
+    let now = *changes.borrow();
+    let begin = beginning(&headers, query.after.as_deref())?.unwrap_or(now);
+    let slot = api.stream_slot().ok_or_else(|| {
+        Problem::new(Kind::Busy, "as many event streams are open as there may be").retry_after(5)
+    })?;
+    let follower = Follower {
+        feed: Feed::new(api.hub().clone(), uid, vin, begin),
+        changes,
+        stop: api.stop(),
+        progress: Progress::Begin,
+        _slot: slot,
+    };
+    let body = Body::from_stream(futures_util::stream::unfold(follower, Follower::next));
+    let headers = [
+        (CONTENT_TYPE, "text/event-stream"),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    Ok((headers, body).into_response())
+}
+
+/// Where a client wants to begin: `Last-Event-ID` is newer than the `after` of its first request.
+fn beginning(headers: &HeaderMap, after: Option<&str>) -> Result<Option<Cursor>, Problem> {
+    let last = match headers.get("last-event-id") {
+        Some(value) => Some(value.to_str().map_err(|_| {
+            Problem::new(Kind::BadQuery, "the header Last-Event-ID is not a cursor")
+        })?),
+        None => after,
+    };
+    last.map(parameters::cursor).transpose()
+}
+
+struct Follower {
+    feed: Feed,
+    changes: watch::Receiver<Cursor>,
+    stop: Stop,
+    progress: Progress,
+    _slot: OwnedSemaphorePermit,
+}
+
+#[derive(Clone, Copy)]
+enum Progress {
+    /// Nothing was shown yet.
+    Begin,
+    /// The log has more.
+    Reading,
+    /// Everything was shown.
+    Waiting,
+}
+
+impl Follower {
+    async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
+        let shown = self.show().await?;
+        Some((Ok(shown), self))
+    }
+
+    /// What the client sees next; `None` ends the stream.
+    async fn show(&mut self) -> Option<Bytes> {
+        loop {
+            match self.progress {
+                Progress::Begin => {
+                    self.progress = Progress::Reading;
+                    return Some(position(self.feed.position()));
+                }
+                Progress::Reading => {
+                    let events = self.read().await?;
+                    if !events.is_empty() {
+                        return Some(events);
+                    }
+                }
+                Progress::Waiting => {
+                    tokio::select! {
+                        () = self.stop.requested() => return None,
+                        changed = self.changes.changed() => {
+                            changed.ok()?;
+                            self.progress = Progress::Reading;
+                        }
+                        () = tokio::time::sleep(KEEP_ALIVE) => {
+                            return Some(position(self.feed.position()));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The events of one batch, none when everything was shown.
+    async fn read(&mut self) -> Option<Bytes> {
+        self.changes.mark_unchanged();
+        let batch = match self.feed.next(usize::MAX).await {
+            Ok(batch) => batch,
+            Err(error) => {
+                tracing::error!(%error, "an event stream ends, the store failed");
+                return None;
+            }
+        };
+        if batch.at_end {
+            self.progress = Progress::Waiting;
+        }
+        let mut events = Vec::new();
+        let mut object = Vec::new();
+        for uplink in &batch.messages {
+            object.clear();
+            item::write(&mut object, uplink);
+            write_event(&mut events, uplink.cursor, &object);
+        }
+        Some(events.into())
+    }
+}
+
+/// A comment, and an id without data, which moves a client's `Last-Event-ID` and shows nothing.
+fn position(cursor: Cursor) -> Bytes {
+    format!(": keep-alive\nid: {}\n\n", cursor.0).into()
+}
+
+/// Writes one event. JSON has line ends between its tokens only; each begins a new `data` line,
+/// which the client joins by a line feed again.
+fn write_event(out: &mut Vec<u8>, cursor: Cursor, object: &[u8]) {
+    out.extend_from_slice(format!("id: {}\n", cursor.0).as_bytes());
+    let mut rest = object;
+    loop {
+        let end = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+        out.extend_from_slice(b"data: ");
+        out.extend_from_slice(&rest[..end.unwrap_or(rest.len())]);
+        out.push(b'\n');
+        let Some(end) = end else { break };
+        let crlf = rest[end..].starts_with(b"\r\n");
+        rest = &rest[end + if crlf { 2 } else { 1 }..];
+    }
+    out.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(object: &str, expected: &str) {
+        let mut out = Vec::new();
+        write_event(&mut out, Cursor(7), object.as_bytes());
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn line_ends_between_tokens_become_data_lines() {
+        check("{}", "id: 7\ndata: {}\n\n");
+        check("{\n}", "id: 7\ndata: {\ndata: }\n\n");
+        check("{\r\n\r}\n", "id: 7\ndata: {\ndata: \ndata: }\ndata: \n\n");
+    }
+}

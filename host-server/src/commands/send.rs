@@ -1,0 +1,284 @@
+//! `send`: one message to an app in a vehicle, through a server's REST interface.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use vinbus_protocol::envelope::{
+    Content, Downlink, DownlinkBody, EncodeError, EnvelopeError, EnvelopeReason, Popup, PopupText,
+};
+use vinbus_protocol::id::{AppId, IdError, Vin};
+use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+
+use super::client::{ClientError, Server};
+use crate::cli::SendArgs;
+use crate::place::Place;
+
+/// Why a message was not sent.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The vehicle is none.
+    #[error("--vin {text:?} is not a VIN: {reason}")]
+    Vin {
+        /// What was given.
+        text: String,
+        /// Why not.
+        reason: IdError,
+    },
+    /// The app is none.
+    #[error("--app {text:?} is not an idApp: {reason}")]
+    App {
+        /// What was given.
+        text: String,
+        /// Why not.
+        reason: IdError,
+    },
+    /// The content cannot be read.
+    #[error("{} cannot be read: {source}", path.display())]
+    Read {
+        /// The file; `-` is standard input.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The content is not JSON.
+    #[error("--content is not JSON: {reason}, at byte {offset}, line {line}, column {column}")]
+    Content {
+        /// Why not.
+        reason: EnvelopeReason,
+        /// Bytes from its start.
+        offset: usize,
+        /// From 1.
+        line: usize,
+        /// In characters, from 1.
+        column: usize,
+    },
+    /// The popup's text cannot be shown.
+    #[error("--popup cannot be sent: {0}")]
+    Popup(EnvelopeReason),
+    /// The message is larger than one may be.
+    #[error("the message has {bytes} bytes, at most {max} are allowed; nothing was sent")]
+    TooLarge {
+        /// Bytes of the whole message, or of the content alone.
+        bytes: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// The server did not take it.
+    #[error(transparent)]
+    Server(#[from] ClientError),
+    /// The id cannot be printed.
+    #[error("the message was sent, its id could not be printed: {0}")]
+    Output(io::Error),
+}
+
+impl SendError {
+    /// Whether what was typed is at fault.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Vin { .. } | Self::App { .. } | Self::Read { .. } | Self::Content { .. } => true,
+            Self::Popup(_) | Self::TooLarge { .. } => true,
+            Self::Server(error) => matches!(error, ClientError::Url { .. }),
+            Self::Output(_) => false,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Accepted {
+    id: String,
+}
+
+/// Sends the message and prints its id.
+///
+/// # Errors
+/// A [`SendError`]; nothing was sent unless it is [`SendError::Output`].
+pub async fn run(args: SendArgs) -> Result<(), SendError> {
+    let vin = Vin::parse(&args.vin).map_err(|reason| SendError::Vin {
+        text: args.vin.clone(),
+        reason,
+    })?;
+    let body = envelope(&args)?;
+    let server = Server::new(&args.access)?;
+    let mut url = server.at(&["vehicles", vin.as_str(), "messages"]);
+    if let Some(uid) = &args.uid {
+        url.query_pairs_mut().append_pair("uid", uid);
+    }
+    let request = server
+        .post(url)
+        .header("content-type", "application/json")
+        .body(body);
+    let answer = server.send(request).await?;
+    let accepted: Accepted = answer
+        .json()
+        .await
+        .map_err(|error| server.strange(&error))?;
+    writeln!(io::stdout(), "{}", accepted.id).map_err(SendError::Output)
+}
+
+/// The message as it travels to the vehicle.
+fn envelope(args: &SendArgs) -> Result<Vec<u8>, SendError> {
+    let app = AppId::parse(&args.app).map_err(|reason| SendError::App {
+        text: args.app.clone(),
+        reason,
+    })?;
+    let json = args.content.as_deref().map(read_content).transpose()?;
+    let content = json.as_deref().map(parse_content).transpose()?;
+    let text = args
+        .popup
+        .as_ref()
+        .map(|text| serde_json::Value::from(text.as_str()).to_string());
+    let popup = text.as_ref().map(|text| PopupText::parse(text.as_bytes()));
+    let body = match (popup.transpose(), content) {
+        (Err(error), _) => return Err(SendError::Popup(error.reason)),
+        (Ok(Some(text)), content) => DownlinkBody::Popup(Popup {
+            button: args.popup_btn,
+            text,
+            content,
+        }),
+        (Ok(None), content) => DownlinkBody::Data(match content {
+            Some(content) => content,
+            // The command line asks for one of the two.
+            None => parse_content(b"null")?,
+        }),
+    };
+    encode(&Downlink { app, body })
+}
+
+fn encode(message: &Downlink<'_>) -> Result<Vec<u8>, SendError> {
+    let mut buffer = vec![0; message.encoded_len()];
+    match message.encode(&mut buffer) {
+        Ok(_) => Ok(buffer),
+        Err(EncodeError::TooLarge { len: bytes, max }) => Err(SendError::TooLarge { bytes, max }),
+        Err(EncodeError::Buffer { needed: bytes, .. }) => Err(SendError::TooLarge {
+            bytes,
+            max: PAYLOAD_BYTES_MAX,
+        }),
+    }
+}
+
+/// The JSON itself, from the argument, a file or standard input.
+fn read_content(argument: &str) -> Result<Vec<u8>, SendError> {
+    let read = match argument.strip_prefix('@') {
+        Some(path) => File::open(path)
+            .and_then(read_bounded)
+            .map_err(|source| (Path::new(path), source)),
+        None if argument == "-" => {
+            read_bounded(io::stdin().lock()).map_err(|source| (Path::new("-"), source))
+        }
+        None => return Ok(argument.as_bytes().to_vec()),
+    };
+    match read {
+        Ok(Ok(json)) => Ok(json),
+        Ok(Err(bytes)) => Err(SendError::TooLarge {
+            bytes,
+            max: PAYLOAD_BYTES_MAX,
+        }),
+        Err((path, source)) => Err(SendError::Read {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// Everything that `source` has, or how many bytes that were when it is more than a message holds.
+fn read_bounded(mut source: impl Read) -> io::Result<Result<Vec<u8>, usize>> {
+    let mut json = Vec::new();
+    source
+        .by_ref()
+        .take(PAYLOAD_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut json)?;
+    if json.len() <= PAYLOAD_BYTES_MAX {
+        return Ok(Ok(json));
+    }
+    let rest = io::copy(&mut source, &mut io::sink())?;
+    Ok(Err(json.len().saturating_add(
+        usize::try_from(rest).unwrap_or(usize::MAX),
+    )))
+}
+
+fn parse_content(json: &[u8]) -> Result<Content<'_>, SendError> {
+    Content::parse(json).map_err(|EnvelopeError { reason, offset }| match reason {
+        EnvelopeReason::TooLarge { len, max } => SendError::TooLarge { bytes: len, max },
+        reason => {
+            let Place { line, column } = Place::of(json, offset);
+            SendError::Content {
+                reason,
+                offset,
+                line,
+                column,
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn encoded(rest: &[&str]) -> Result<String, SendError> {
+        let head = [
+            "host-server",
+            "send",
+            "--vin",
+            "0123456789ABCDEFG",
+            "--app",
+            "demo",
+        ];
+        let Some(Command::Send(args)) = Cli::parse_from(head.iter().chain(rest)).command else {
+            panic!("not parsed as send")
+        };
+        envelope(&args).map(|bytes| String::from_utf8(bytes).unwrap())
+    }
+
+    #[test]
+    fn content_keeps_its_bytes() {
+        assert_eq!(
+            encoded(&["--content", "{ \"a\" : 1.50 }"]).unwrap(),
+            r#"{"idApp":"demo","popup":false,"content":{ "a" : 1.50 }}"#
+        );
+    }
+
+    #[test]
+    fn a_popup_is_written_as_the_protocol_has_it() {
+        assert_eq!(
+            encoded(&["--popup", "Hello\n\"you\"", "--popup-btn"]).unwrap(),
+            r#"{"idApp":"demo","popup":true,"popupBtn":true,"popupText":"Hello\n\"you\""}"#
+        );
+    }
+
+    #[test]
+    fn broken_content_is_refused_at_its_place() {
+        let shown = encoded(&["--content", "{\n\"a\": }"])
+            .unwrap_err()
+            .to_string();
+        assert!(shown.contains("at byte 7, line 2, column 6"), "{shown}");
+    }
+
+    #[test]
+    fn one_byte_too_many_is_refused_with_both_numbers() {
+        let frame = r#"{"idApp":"demo","popup":false,"content":""}"#.len();
+        let fits = format!("\"{}\"", "x".repeat(PAYLOAD_BYTES_MAX - frame));
+        assert_eq!(
+            encoded(&["--content", &fits]).unwrap().len(),
+            PAYLOAD_BYTES_MAX
+        );
+        let over = format!("\"{}\"", "x".repeat(PAYLOAD_BYTES_MAX - frame + 1));
+        let shown = encoded(&["--content", &over]).unwrap_err().to_string();
+        assert!(
+            shown.contains("131073") && shown.contains("131072"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn a_file_too_large_is_counted_to_its_end() {
+        let read = read_bounded(io::repeat(b' ').take(1_000_000)).unwrap();
+        assert_eq!(read, Err(1_000_000));
+    }
+}

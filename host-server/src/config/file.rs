@@ -1,0 +1,115 @@
+//! Reads the configuration file; what is wrong in it is shown with its line and column.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::options::ServeOptions;
+use crate::place::Place;
+
+/// Why a configuration file says nothing usable.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It cannot be read.
+    #[error("the configuration file {} cannot be read", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is no TOML, or has an unknown key or a wrong value.
+    #[error("{}:{line}:{column}: {message}\n{excerpt}", path.display())]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The column in characters, from 1.
+        column: usize,
+        /// What is wrong.
+        message: String,
+        /// The line itself, with a mark below the place.
+        excerpt: String,
+    },
+}
+
+/// Reads the options that the file at `path` gives.
+///
+/// # Errors
+/// A [`FileError`].
+pub(super) fn read(path: &Path) -> Result<ServeOptions, FileError> {
+    let text = std::fs::read_to_string(path).map_err(|source| FileError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    toml::from_str(&text).map_err(|error| wrong(path, &text, &error))
+}
+
+fn wrong(path: &Path, text: &str, error: &toml::de::Error) -> FileError {
+    let offset = error.span().map_or(0, |span| span.start);
+    let Place { line, column } = Place::of(text.as_bytes(), offset);
+    let line_text = text.lines().nth(line - 1).unwrap_or_default();
+    let margin = " ".repeat(line.to_string().len());
+    FileError::Wrong {
+        path: path.to_owned(),
+        line,
+        column,
+        message: error.message().to_owned(),
+        excerpt: format!(
+            "{margin} |\n{line} | {line_text}\n{margin} | {:>column$}",
+            "^"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, line: usize, column: usize, part: &str) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vinbus.toml");
+        std::fs::write(&path, text).unwrap();
+        let error = read(&path).unwrap_err();
+        let shown = error.to_string();
+        assert!(
+            shown.contains(&format!("vinbus.toml:{line}:{column}: ")),
+            "{shown}"
+        );
+        assert!(shown.contains(part), "{shown}");
+    }
+
+    #[test]
+    fn unknown_key_is_refused_at_its_line() {
+        check(
+            "http = \"127.0.0.1:0\"\n\nhtpp = 1\n",
+            3,
+            1,
+            "unknown field `htpp`",
+        );
+    }
+
+    #[test]
+    fn wrong_value_is_refused_at_its_column() {
+        check("# é\nhttp = \"here\"\n", 2, 8, "invalid socket address");
+        check("mqtt = \"0.0.0.0:1883\"", 1, 8, "loopback");
+        check("request-time-max = \"soon\"", 1, 20, "such as \"30s\"");
+        check("profile = \"both\"", 1, 11, "`table` or `sample`");
+    }
+
+    #[test]
+    fn broken_toml_is_refused_at_its_line() {
+        check("http = \"127.0.0.1:0\"\nmqtt =\n", 2, 7, "");
+    }
+
+    #[test]
+    fn config_file_may_not_name_a_config_file() {
+        check("config = \"other.toml\"", 1, 1, "unknown field `config`");
+    }
+
+    #[test]
+    fn missing_file_is_named() {
+        let error = read(Path::new("no/such.toml")).unwrap_err();
+        assert!(error.to_string().contains("no/such.toml"));
+    }
+}

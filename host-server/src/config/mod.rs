@@ -1,0 +1,39 @@
+//! What the server was told: one table of options for command line, environment and file.
+//!
+//! [`ServeOptions`] names every option once; clap reads it from the command line and from
+//! `VINBUS_…` in the environment, serde from the TOML file, where a key is the option's name
+//! without its dashes. The nearer word wins: command line, environment, file, default. [`Config`]
+//! is the checked result and the only thing the rest of the server sees.
+
+mod file;
+mod listen;
+mod options;
+mod settings;
+
+pub use file::FileError;
+pub use listen::{Listen, LocalListen};
+pub use options::{LogFormat, Profile, ServeOptions};
+pub use settings::{BrokerChoice, Config, ConfigError, ExternalBroker, HttpLimits};
+
+use std::path::{Path, PathBuf};
+
+/// The data folder where `--data-dir` names none, in the working folder.
+pub const DATA_DIR_DEFAULT: &str = "vinbus-data";
+
+/// Turns what was given into a checked [`Config`], reading the configuration file if one is named.
+///
+/// # Errors
+/// A [`ConfigError`] that names the option, or the line and column of the file.
+pub fn load(given: ServeOptions) -> Result<Config, ConfigError> {
+    let options = match &given.config {
+        Some(path) => given.clone().over(file::read(path)?),
+        None => given,
+    };
+    settings::check(options)
+}
+
+/// The data folder that `given` or the default names.
+#[must_use]
+pub fn data_dir(given: Option<&Path>) -> PathBuf {
+    given.unwrap_or(Path::new(DATA_DIR_DEFAULT)).to_owned()
+}

@@ -1,0 +1,180 @@
+//! Every option of `serve`, as it may be given: on the command line, in the environment, in a file.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Deserializer};
+use vinbus_protocol::topic::TopicProfile;
+
+use super::listen::{Listen, LocalListen};
+
+/// Declares the options once, and how those given nearer hide those given farther away.
+macro_rules! options {
+    ($(#[$struct_meta:meta])* pub struct $name:ident { $($(#[$meta:meta])* pub $field:ident: Option<$type:ty>,)* }) => {
+        $(#[$struct_meta])*
+        pub struct $name { $($(#[$meta])* pub $field: Option<$type>,)* }
+
+        impl $name {
+            /// These options, and from `farther` those that are not given here.
+            #[must_use]
+            pub fn over(self, farther: Self) -> Self {
+                Self { $($field: self.$field.or(farther.$field),)* }
+            }
+        }
+    };
+}
+
+options! {
+/// The options of `serve`. What is not given has the default that its description names.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ServeOptions {
+    /// A TOML file with these options: each key is an option's name without the dashes, such as
+    /// `data-dir = "/var/lib/vinbus"`. The command line and the environment win over it.
+    #[arg(long, value_name = "FILE", env = "VINBUS_CONFIG")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+
+    /// The folder for certificates, credentials and the database; made at first start. One server
+    /// at a time uses it. [default: vinbus-data]
+    #[arg(long, value_name = "DIR", env = "VINBUS_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Where REST, event stream and MQTT over WebSocket (`/mqtt`) listen. Port 0 chooses a free
+    /// one. [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR", env = "VINBUS_HTTP", help_heading = "Listeners")]
+    pub http: Option<SocketAddr>,
+
+    /// Where plain MQTT listens, on loopback only, or `off`. [default: 127.0.0.1:1883]
+    #[arg(long, value_name = "ADDR", env = "VINBUS_MQTT", help_heading = "Listeners")]
+    pub mqtt: Option<LocalListen>,
+
+    /// Where MQTT over TLS with a client certificate listens, or `off`. [default: 0.0.0.0:8886]
+    #[arg(long, value_name = "ADDR", env = "VINBUS_MQTTS", help_heading = "Listeners")]
+    pub mqtts: Option<Listen>,
+
+    /// Host names or IP addresses, separated by commas, that vehicles reach this server by; the
+    /// server certificate made at first start names them. [default: localhost,127.0.0.1,::1]
+    #[arg(long, value_name = "NAMES", env = "VINBUS_SERVER_NAMES", help_heading = "Listeners")]
+    pub server_names: Option<String>,
+
+    /// Use this broker in place of the embedded one: mqtt://, mqtts://, ws:// or wss://.
+    #[arg(long, value_name = "URL", env = "VINBUS_BROKER", help_heading = "External broker")]
+    pub broker: Option<String>,
+
+    /// The certificate authority that signed the broker's certificate, a PEM file.
+    #[arg(long, value_name = "FILE", env = "VINBUS_BROKER_CA", help_heading = "External broker")]
+    pub broker_ca: Option<PathBuf>,
+
+    /// Our client certificate for the broker, a PEM file.
+    #[arg(long, value_name = "FILE", env = "VINBUS_BROKER_CERT", help_heading = "External broker")]
+    pub broker_cert: Option<PathBuf>,
+
+    /// The private key of that certificate, a PEM file.
+    #[arg(long, value_name = "FILE", env = "VINBUS_BROKER_KEY", help_heading = "External broker")]
+    pub broker_key: Option<PathBuf>,
+
+    /// Our user name at the broker, the partner's UID.
+    #[arg(long, value_name = "NAME", env = "VINBUS_BROKER_USERNAME", help_heading = "External broker")]
+    pub broker_username: Option<String>,
+
+    /// A file with our password at the broker; a line end after it is not part of it.
+    #[arg(long, value_name = "FILE", env = "VINBUS_BROKER_PASSWORD_FILE", help_heading = "External broker")]
+    pub broker_password_file: Option<PathBuf>,
+
+    /// The UID that the administrator sends as where a request names none. [default: demo-partner]
+    #[arg(long, value_name = "UID", env = "VINBUS_PARTNER", help_heading = "Topics")]
+    pub partner: Option<String>,
+
+    /// What every topic begins with. [default: psa/OVIPPartners-Dev]
+    #[arg(long, value_name = "LEVELS", env = "VINBUS_PREFIX", help_heading = "Topics")]
+    pub prefix: Option<String>,
+
+    /// Who publishes where: `table` (the host on to/…/, vehicles on from/…/) or `sample` (the other
+    /// way round, without the trailing slash). Both ends need the same. [default: table]
+    #[arg(long, env = "VINBUS_PROFILE", help_heading = "Topics")]
+    pub profile: Option<Profile>,
+
+    /// HTTP connections open at once; one more is answered 503. [default: 1024]
+    #[arg(long, value_name = "COUNT", env = "VINBUS_HTTP_CONNECTIONS_MAX", help_heading = "Limits")]
+    pub http_connections_max: Option<u32>,
+
+    /// Event streams open at once; one more is answered 503. [default: 256]
+    #[arg(long, value_name = "COUNT", env = "VINBUS_STREAMS_MAX", help_heading = "Limits")]
+    pub streams_max: Option<u32>,
+
+    /// REST requests a second for each principal, and twice as many in a burst; what is over is
+    /// answered 429. [default: 2000]
+    #[arg(long, value_name = "COUNT", env = "VINBUS_REQUESTS_PER_SECOND_MAX", help_heading = "Limits")]
+    pub requests_per_second_max: Option<u32>,
+
+    /// A request is answered within this time. [default: 30s]
+    #[arg(long, value_name = "TIME", env = "VINBUS_REQUEST_TIME_MAX", value_parser = humantime::parse_duration, help_heading = "Limits")]
+    #[serde(default, deserialize_with = "duration")]
+    pub request_time_max: Option<Duration>,
+
+    /// A client sends its request's head within this time, and is idle no longer. [default: 30s]
+    #[arg(long, value_name = "TIME", env = "VINBUS_HEADER_TIME_MAX", value_parser = humantime::parse_duration, help_heading = "Limits")]
+    #[serde(default, deserialize_with = "duration")]
+    pub header_time_max: Option<Duration>,
+
+    /// A client that takes nothing of its answer for this time is disconnected. [default: 30s]
+    #[arg(long, value_name = "TIME", env = "VINBUS_WRITE_TIME_MAX", value_parser = humantime::parse_duration, help_heading = "Limits")]
+    #[serde(default, deserialize_with = "duration")]
+    pub write_time_max: Option<Duration>,
+
+    /// Bytes the database may take on disk; when full, messages are answered 507 and vehicles'
+    /// messages stay unacknowledged. [default: 10737418240, 10 GiB]
+    #[arg(long, value_name = "BYTES", env = "VINBUS_STORE_BYTES_MAX", help_heading = "Limits")]
+    pub store_bytes_max: Option<u64>,
+
+    /// How log lines look. [default: text]
+    #[arg(long, env = "VINBUS_LOG_FORMAT", help_heading = "Logging")]
+    pub log_format: Option<LogFormat>,
+
+    /// What is logged: a level, or levels by module such as `info,vinbus_host_server::api=debug`.
+    /// [default: info]
+    #[arg(long = "log", value_name = "FILTER", env = "VINBUS_LOG", help_heading = "Logging")]
+    #[serde(rename = "log")]
+    pub log_filter: Option<String>,
+}
+}
+
+/// Which of the two contradicting topic descriptions is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Profile {
+    /// The topic table.
+    Table,
+    /// The code samples.
+    Sample,
+}
+
+impl From<Profile> for TopicProfile {
+    fn from(profile: Profile) -> Self {
+        match profile {
+            Profile::Table => Self::Table,
+            Profile::Sample => Self::Sample,
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    humantime::parse_duration(&text)
+        .map(Some)
+        .map_err(|error| serde::de::Error::custom(format!("{error}, such as \"30s\"")))
+}

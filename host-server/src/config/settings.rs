@@ -1,0 +1,352 @@
+//! The checked configuration, with every default.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use vinbus_protocol::id::{IdError, Uid};
+use vinbus_protocol::topic::{LevelError, PREFIX_DEFAULT, TopicScheme};
+
+use super::data_dir;
+use super::file::FileError;
+use super::listen::{Listen, LocalListen};
+use super::options::{LogFormat, Profile, ServeOptions};
+
+/// What the server runs by.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The folder of everything that is kept.
+    pub data_dir: PathBuf,
+    /// Where HTTP listens.
+    pub http: SocketAddr,
+    /// Which broker carries the messages.
+    pub broker: BrokerChoice,
+    /// Prefix and profile of all topics.
+    pub scheme: TopicScheme,
+    /// The UID that the administrator sends as by default.
+    pub partner: Uid,
+    /// The bounds of the HTTP side.
+    pub limits: HttpLimits,
+    /// Bytes the database may take.
+    pub store_bytes_max: u64,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// What is logged.
+    pub log_filter: String,
+}
+
+/// Which broker carries the messages.
+#[derive(Clone, Debug)]
+pub enum BrokerChoice {
+    /// Our own, in this process.
+    Embedded {
+        /// Where plain MQTT listens, if at all.
+        mqtt: Option<SocketAddr>,
+        /// Where MQTT over TLS listens, if at all.
+        mqtts: Option<SocketAddr>,
+        /// The names in the server certificate, beside the loopback ones.
+        server_names: Vec<String>,
+    },
+    /// Somebody else's.
+    External(ExternalBroker),
+}
+
+/// How to reach an external broker.
+#[derive(Clone, Debug)]
+pub struct ExternalBroker {
+    /// Its URL.
+    pub url: String,
+    /// PEM file of the authority behind its certificate.
+    pub ca: Option<PathBuf>,
+    /// PEM files of our certificate and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Our user name and the file with our password.
+    pub credentials: Option<(String, PathBuf)>,
+}
+
+/// The bounds of the HTTP side; what happens at each is said at its option.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpLimits {
+    /// Connections open at once.
+    pub connections_max: usize,
+    /// Event streams open at once.
+    pub streams_max: usize,
+    /// Requests a second of one principal.
+    pub requests_per_second_max: u32,
+    /// Longest time for one answer.
+    pub request_time_max: Duration,
+    /// Longest time for the head of a request.
+    pub header_time_max: Duration,
+    /// Longest time without progress on a write.
+    pub write_time_max: Duration,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 1024,
+            streams_max: 256,
+            requests_per_second_max: 2000,
+            request_time_max: Duration::from_secs(30),
+            header_time_max: Duration::from_secs(30),
+            write_time_max: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Why the options make no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The configuration file is the trouble.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The prefix cannot begin a topic.
+    #[error("--prefix {prefix:?} cannot begin a topic: {reason}")]
+    Prefix {
+        /// What was given.
+        prefix: String,
+        /// Why not.
+        reason: LevelError,
+    },
+    /// The default partner is no UID.
+    #[error("--partner {partner:?} is not a UID: {reason}")]
+    Partner {
+        /// What was given.
+        partner: String,
+        /// Why not.
+        reason: IdError,
+    },
+    /// Two options that come together or not at all.
+    #[error("--{given} needs --{missing} beside it")]
+    Incomplete {
+        /// What was given.
+        given: &'static str,
+        /// What was not.
+        missing: &'static str,
+    },
+    /// An option that has no meaning beside another one.
+    #[error("--{option} has no effect {beside}; remove it")]
+    NoEffect {
+        /// What was given.
+        option: &'static str,
+        /// Beside what.
+        beside: &'static str,
+    },
+    /// A bound that lets nothing through.
+    #[error("--{option} must be at least 1")]
+    Zero {
+        /// Which.
+        option: &'static str,
+    },
+}
+
+/// Checks the options against each other and fills in the defaults.
+pub(super) fn check(options: ServeOptions) -> Result<Config, ConfigError> {
+    let partner = options
+        .partner
+        .clone()
+        .unwrap_or_else(|| "demo-partner".to_owned());
+    Ok(Config {
+        data_dir: data_dir(options.data_dir.as_deref()),
+        http: options
+            .http
+            .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+        scheme: scheme(&options)?,
+        partner: Uid::parse(&partner).map_err(|reason| ConfigError::Partner { partner, reason })?,
+        limits: limits(&options)?,
+        store_bytes_max: options.store_bytes_max.unwrap_or(10 << 30),
+        log_format: options.log_format.unwrap_or_default(),
+        log_filter: options
+            .log_filter
+            .clone()
+            .unwrap_or_else(|| "info".to_owned()),
+        broker: broker(options)?,
+    })
+}
+
+fn scheme(options: &ServeOptions) -> Result<TopicScheme, ConfigError> {
+    let prefix = options.prefix.as_deref().unwrap_or(PREFIX_DEFAULT);
+    let profile = options.profile.unwrap_or(Profile::Table);
+    TopicScheme::new(prefix, profile.into()).map_err(|reason| ConfigError::Prefix {
+        prefix: prefix.to_owned(),
+        reason,
+    })
+}
+
+fn limits(options: &ServeOptions) -> Result<HttpLimits, ConfigError> {
+    let default = HttpLimits::default();
+    let count = |given: Option<u32>, default: usize, option| match given {
+        Some(0) => Err(ConfigError::Zero { option }),
+        Some(count) => Ok(count as usize),
+        None => Ok(default),
+    };
+    let rate = options
+        .requests_per_second_max
+        .unwrap_or(default.requests_per_second_max);
+    if rate == 0 {
+        return Err(ConfigError::Zero {
+            option: "requests-per-second-max",
+        });
+    }
+    Ok(HttpLimits {
+        connections_max: count(
+            options.http_connections_max,
+            default.connections_max,
+            "http-connections-max",
+        )?,
+        streams_max: count(options.streams_max, default.streams_max, "streams-max")?,
+        requests_per_second_max: rate,
+        request_time_max: options.request_time_max.unwrap_or(default.request_time_max),
+        header_time_max: options.header_time_max.unwrap_or(default.header_time_max),
+        write_time_max: options.write_time_max.unwrap_or(default.write_time_max),
+    })
+}
+
+fn broker(options: ServeOptions) -> Result<BrokerChoice, ConfigError> {
+    match options.broker.clone() {
+        Some(url) => external(url, options).map(BrokerChoice::External),
+        None => embedded(&options),
+    }
+}
+
+fn external(url: String, options: ServeOptions) -> Result<ExternalBroker, ConfigError> {
+    let beside = "beside --broker, which replaces the embedded broker";
+    refuse(options.mqtt.is_some(), "mqtt", beside)?;
+    refuse(options.mqtts.is_some(), "mqtts", beside)?;
+    refuse(options.server_names.is_some(), "server-names", beside)?;
+    Ok(ExternalBroker {
+        url,
+        ca: options.broker_ca,
+        identity: both(
+            "broker-cert",
+            options.broker_cert,
+            "broker-key",
+            options.broker_key,
+        )?,
+        credentials: both(
+            "broker-username",
+            options.broker_username,
+            "broker-password-file",
+            options.broker_password_file,
+        )?,
+    })
+}
+
+fn embedded(options: &ServeOptions) -> Result<BrokerChoice, ConfigError> {
+    let beside = "without --broker";
+    refuse(options.broker_ca.is_some(), "broker-ca", beside)?;
+    refuse(options.broker_cert.is_some(), "broker-cert", beside)?;
+    refuse(options.broker_key.is_some(), "broker-key", beside)?;
+    refuse(options.broker_username.is_some(), "broker-username", beside)?;
+    refuse(
+        options.broker_password_file.is_some(),
+        "broker-password-file",
+        beside,
+    )?;
+    Ok(BrokerChoice::Embedded {
+        mqtt: options.mqtt.map_or(
+            Some(SocketAddr::from(([127, 0, 0, 1], 1883))),
+            LocalListen::address,
+        ),
+        mqtts: options.mqtts.map_or(
+            Some(SocketAddr::from(([0, 0, 0, 0], 8886))),
+            Listen::address,
+        ),
+        server_names: options
+            .server_names
+            .iter()
+            .flat_map(|names| names.split(','))
+            .map(|name| name.trim().to_owned())
+            .filter(|name| !name.is_empty())
+            .collect(),
+    })
+}
+
+fn refuse(given: bool, option: &'static str, beside: &'static str) -> Result<(), ConfigError> {
+    if given {
+        return Err(ConfigError::NoEffect { option, beside });
+    }
+    Ok(())
+}
+
+fn both<A, B>(
+    first: &'static str,
+    a: Option<A>,
+    second: &'static str,
+    b: Option<B>,
+) -> Result<Option<(A, B)>, ConfigError> {
+    match (a, b) {
+        (Some(a), Some(b)) => Ok(Some((a, b))),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(ConfigError::Incomplete {
+            given: first,
+            missing: second,
+        }),
+        (None, Some(_)) => Err(ConfigError::Incomplete {
+            given: second,
+            missing: first,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_given_is_a_whole_configuration() {
+        let config = check(ServeOptions::default()).unwrap();
+        assert_eq!(config.http.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.scheme, TopicScheme::default());
+        let BrokerChoice::Embedded { mqtt, mqtts, .. } = config.broker else {
+            panic!("{:?}", config.broker)
+        };
+        assert_eq!(mqtt.unwrap().to_string(), "127.0.0.1:1883");
+        assert_eq!(mqtts.unwrap().to_string(), "0.0.0.0:8886");
+    }
+
+    #[test]
+    fn options_that_contradict_each_other_are_named() {
+        let says = |options: ServeOptions, part: &str| {
+            let shown = check(options).unwrap_err().to_string();
+            assert!(shown.contains(part), "{shown}");
+        };
+        says(
+            ServeOptions {
+                broker: Some("mqtt://b".into()),
+                mqtt: Some("off".parse().unwrap()),
+                ..Default::default()
+            },
+            "--mqtt has no effect beside --broker",
+        );
+        says(
+            ServeOptions {
+                broker_ca: Some("ca.pem".into()),
+                ..Default::default()
+            },
+            "--broker-ca has no effect without --broker",
+        );
+        says(
+            ServeOptions {
+                broker: Some("mqtts://b".into()),
+                broker_key: Some("key.pem".into()),
+                ..Default::default()
+            },
+            "--broker-key needs --broker-cert",
+        );
+        says(
+            ServeOptions {
+                streams_max: Some(0),
+                ..Default::default()
+            },
+            "--streams-max must be at least 1",
+        );
+        says(
+            ServeOptions {
+                prefix: Some("a/#".into()),
+                ..Default::default()
+            },
+            "--prefix \"a/#\"",
+        );
+    }
+}

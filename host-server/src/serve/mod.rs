@@ -1,0 +1,156 @@
+//! `serve`: puts the server together, tells where it is, and takes it apart again.
+//!
+//! The order of the beginning: folder and lock, identities, ports, store, hub, broker, REST. The
+//! order of the end is the reverse, so that what was taken on is on disk before the process ends:
+//! no new requests, no more clients, the hub's queues empty, the store closed.
+
+mod addresses;
+mod broker;
+mod signals;
+mod welcome;
+
+pub use addresses::ADDRESSES_FILE;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+use self::addresses::{Addresses, AddressesFile};
+use self::broker::RunningBroker;
+use self::signals::Signals;
+use crate::api::{self, Foundation, connections};
+use crate::broker::embedded::StartError;
+use crate::config::{BrokerChoice, Config};
+use crate::hub::{self, Hub, PresenceSource};
+use crate::identity::{Identities, IdentityError};
+use crate::metrics::Metrics;
+use crate::stop::StopSource;
+use crate::store::StoreError;
+use crate::store::lock::{DataDir, DataDirError};
+use crate::store::sqlite::{SqliteStore, StoreSettings};
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The data folder is not ours.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// Certificates or credentials cannot be made or read.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A port cannot be listened on.
+    #[error(
+        "cannot listen on {address} (--{option}): {source}; {}",
+        advice(source)
+    )]
+    Bind {
+        /// The option that says where.
+        option: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The embedded broker cannot start.
+    #[error(transparent)]
+    Broker(StartError),
+    /// The addresses cannot be written into the data folder.
+    #[error("the file {ADDRESSES_FILE} cannot be written into the data folder: {0}")]
+    Addresses(io::Error),
+    /// The system lets us hear no signals.
+    #[error("signals cannot be heard: {0}")]
+    Signals(io::Error),
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program listens there, perhaps another host-server: stop it, or choose \
+             another port (0 takes any free one)"
+        }
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address",
+        io::ErrorKind::PermissionDenied => "ports below 1024 need privileges: choose another port",
+        _ => "choose another address",
+    }
+}
+
+/// Serves until SIGINT or SIGTERM; a second signal ends the process at once.
+///
+/// # Errors
+/// A [`ServeError`] when the server did not start; what happens later goes to the log.
+pub async fn run(config: Config) -> Result<(), ServeError> {
+    let mut signals = Signals::listen().map_err(ServeError::Signals)?;
+    let data_dir = DataDir::lock(&config.data_dir)?;
+    let identities = Identities::open(&config.data_dir)?;
+    identities.ensure_partner(&config.partner)?;
+    let http = bind("http", config.http).await?;
+    let metrics = Metrics::new();
+    let hub = hub(data_dir, &config, &metrics)?;
+    let broker = RunningBroker::start(&config, &identities, &hub).await?;
+
+    let addresses = Addresses {
+        http: http.local_addr().unwrap_or(config.http),
+        mqtt: broker.mqtt_address(),
+        mqtts: broker.mqtts_address(),
+    };
+    let (stop_source, stop) = StopSource::new();
+    let router = api::router(Foundation {
+        hub: hub.clone(),
+        credentials: identities.credentials(),
+        metrics: metrics.clone(),
+        partner: config.partner.clone(),
+        limits: config.limits,
+        mqtt: broker.over_websocket(),
+        broker_figures: broker.figures(),
+        stop: stop.clone(),
+    });
+    let rest = tokio::spawn(connections::serve(http, router, config.limits, stop));
+    let file = AddressesFile::write(&config.data_dir, &addresses).map_err(ServeError::Addresses)?;
+    tracing::info!(%addresses, data_dir = %config.data_dir.display(), "ready");
+    welcome::print(&config, &identities, &addresses);
+
+    let signal = signals.first().await;
+    tracing::info!(signal, "stopping; a second signal ends at once");
+    drop(file);
+    stop_source.stop();
+    signals.end_at_second();
+    if let Err(error) = rest.await {
+        tracing::error!(%error, "the REST interface ended badly");
+    }
+    broker.shutdown().await;
+    hub.shutdown().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn bind(option: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeError::Bind {
+            option,
+            address,
+            source,
+        })
+}
+
+fn hub(data_dir: DataDir, config: &Config, metrics: &Metrics) -> Result<Hub, ServeError> {
+    let settings = StoreSettings {
+        quota_bytes: config.store_bytes_max,
+        ..StoreSettings::default()
+    };
+    let store = SqliteStore::open(data_dir, settings, metrics)?;
+    let settings = hub::Settings {
+        topics: config.scheme.clone(),
+        presence: match config.broker {
+            BrokerChoice::Embedded { .. } => PresenceSource::Connections,
+            BrokerChoice::External(_) => PresenceSource::Subtopic,
+        },
+        ..hub::Settings::default()
+    };
+    Ok(Hub::new(Arc::new(store), settings, metrics)?)
+}

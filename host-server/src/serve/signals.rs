@@ -1,0 +1,41 @@
+//! SIGINT and SIGTERM: the first one stops the server in good order, the second one at once.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Exit status after a second signal, as shells have it for SIGINT.
+const EXIT_STATUS: i32 = 130;
+
+/// Hears the two signals.
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// From here on neither signal ends the process by itself.
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// The name of the first signal, when it comes.
+    pub(super) async fn first(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+
+    /// Ends the process at the next signal, whatever it is doing.
+    pub(super) fn end_at_second(mut self) {
+        tokio::spawn(async move {
+            let signal = self.first().await;
+            tracing::warn!(signal, "second signal, ending at once");
+            std::process::exit(EXIT_STATUS);
+        });
+    }
+}
