@@ -150,8 +150,22 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const N: usize> UplinkQueue<S, N> {
         subtopic: Option<&str>,
         payload: &[u8],
     ) -> Result<Evicted, UplinkRefusal> {
+        self.push_with(slot, subtopic, payload.len(), |bytes| copy(bytes, payload))
+    }
+
+    /// Queues a message of `len` bytes that `fill` writes in place; `fill` is to write all of them.
+    ///
+    /// # Errors
+    /// As [`Self::push`]; `fill` is not called then.
+    pub fn push_with(
+        &mut self,
+        slot: AppSlot,
+        subtopic: Option<&str>,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<Evicted, UplinkRefusal> {
         let subtopic = subtopic.unwrap_or_default();
-        let len = self.check_sizes(subtopic, payload).inspect_err(|_| {
+        let len = self.check_sizes(subtopic, len).inspect_err(|_| {
             self.counters.refused_too_large += 1;
         })?;
         let evicted = self.make_room(len).inspect_err(|_| {
@@ -164,7 +178,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const N: usize> UplinkQueue<S, N> {
             let at = subtopic.len();
             let (front, back) = back.split_at_mut_checked(at).unwrap_or_default();
             copy(front, subtopic.as_bytes());
-            copy(back, payload);
+            fill(back);
         });
         stored.map_err(|_| self.full())?;
         self.counters.queued += 1;
@@ -222,7 +236,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const N: usize> UplinkQueue<S, N> {
     }
 
     /// The length of the record for these parts.
-    fn check_sizes(&self, subtopic: &str, payload: &[u8]) -> Result<usize, UplinkRefusal> {
+    fn check_sizes(&self, subtopic: &str, payload_len: usize) -> Result<usize, UplinkRefusal> {
         if subtopic.len() > SUBTOPIC_BYTES_MAX {
             let len = subtopic.len();
             return Err(UplinkRefusal::Subtopic { len });
@@ -230,11 +244,11 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const N: usize> UplinkQueue<S, N> {
         let tag = TAG_BYTES + subtopic.len();
         let room = self.ring.record_bytes_max().checked_sub(tag);
         let max = room.unwrap_or(0).min(PAYLOAD_BYTES_MAX);
-        if room.is_none() || payload.len() > max {
-            let len = payload.len();
+        if room.is_none() || payload_len > max {
+            let len = payload_len;
             return Err(UplinkRefusal::TooLarge { len, max });
         }
-        Ok(tag + payload.len())
+        Ok(tag + payload_len)
     }
 
     fn make_room(&mut self, len: usize) -> Result<Evicted, UplinkRefusal> {

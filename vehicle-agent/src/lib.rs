@@ -1,1 +1,31 @@
-//! Placeholder.
+//! The in-vehicle side of vinbus: the agent that plays the portal.
+//!
+//! The core has neither heap nor standard library and runs the same on a board, on Linux and in
+//! the simulator:
+//!
+//! - [`agent`] is the loop, generic over [`link`], [`apps`] and [`clock`];
+//! - [`desk`] is what it knows and decides, without any waiting;
+//! - [`identity`] and [`presence`] say who the vehicle is and that it is there.
+//!
+//! The feature `linux`, on by default, adds the program `vehicle-agent`.
+#![cfg_attr(not(feature = "linux"), no_std)]
+#![forbid(unsafe_code)]
+
+#[cfg(all(test, not(feature = "linux")))]
+extern crate std;
+
+pub mod clock;
+pub mod identity;
+pub mod link;
+pub mod presence;
+
+pub mod apps;
+pub mod desk;
+
+mod outbound;
+mod race;
+
+pub mod agent;
+
+#[cfg(feature = "linux")]
+pub mod linux;

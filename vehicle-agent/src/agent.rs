@@ -1,0 +1,214 @@
+//! The agent: one loop that serves the apps always, and the broker whenever there is one.
+//!
+//! | state | link | apps | ends when |
+//! |---|---|---|---|
+//! | offline | connecting, after the reconnection delay | served; uplinks are queued | connected, or stopped |
+//! | online | sends what is queued, hands on what arrives | served; uplinks are queued | the session is lost, or stopped |
+//! | stopping | sends what is queued, then the farewell, within [`STOP_GRACE_MS`] | not served | all is sent, or time is up |
+//!
+//! The loop keeps nothing but what is on its way. Everything else is in the [`Desk`], which does no
+//! waiting and so can be tested without any.
+
+use core::future::{Future, pending};
+use core::pin::{Pin, pin};
+
+use vinbus_protocol::backoff::Backoff;
+
+use crate::apps::{Apps, Request};
+use crate::clock::{Clock, Random};
+use crate::desk::{Desk, Storage};
+use crate::link::{Event, Link, Lost, Session};
+use crate::outbound::Outbound;
+use crate::race::{First, first_of};
+
+/// Time for the last messages when the agent stops, in milliseconds.
+pub const STOP_GRACE_MS: u64 = 3_000;
+
+/// What the agent needs of the world.
+#[derive(Debug)]
+pub struct World<'w, L, A, C, R> {
+    /// The way to the broker.
+    pub link: &'w mut L,
+    /// The apps.
+    pub apps: &'w mut A,
+    /// The clock.
+    pub clock: &'w C,
+    /// Random words for the jitter of reconnections.
+    pub random: &'w mut R,
+}
+
+/// Serves a vehicle until `stop` completes. The `desk` can be used again afterwards.
+pub async fn run<L, A, C, R, S, Q, const APPS: usize, const QUEUE: usize>(
+    desk: &mut Desk<S, Q, APPS, QUEUE>,
+    world: World<'_, L, A, C, R>,
+    stop: impl Future<Output = ()>,
+) where
+    L: Link,
+    A: Apps,
+    C: Clock,
+    R: Random,
+    S: Storage,
+    Q: Storage,
+{
+    let World { link, apps, clock, random } = world;
+    let mut stop = pin!(stop);
+    let mut backoff = Backoff::default();
+    let mut connect_at_ms = clock.now_ms();
+    let identity = desk.identity().clone();
+    loop {
+        let connecting = async {
+            clock.sleep_until(connect_at_ms).await;
+            link.connect(&identity).await
+        };
+        let mut served = Served { desk: &mut *desk, apps: &mut *apps, clock };
+        let Some(connected) = served.offline(stop.as_mut(), connecting).await else {
+            return;
+        };
+        if let Ok(mut session) = connected {
+            backoff.reset();
+            if served.online(stop.as_mut(), &mut session).await == Ok(Stopped) {
+                return session.close().await;
+            }
+            if L::PACES_ITSELF {
+                connect_at_ms = clock.now_ms();
+                continue;
+            }
+        }
+        connect_at_ms = clock.now_ms() + u64::from(backoff.next_delay_ms(random.next_u32()));
+    }
+}
+
+/// `stop` has completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stopped;
+
+/// Everything but the link.
+struct Served<'r, S, Q, A, C, const APPS: usize, const QUEUE: usize> {
+    desk: &'r mut Desk<S, Q, APPS, QUEUE>,
+    apps: &'r mut A,
+    clock: &'r C,
+}
+
+impl<S, Q, A, C, const APPS: usize, const QUEUE: usize> Served<'_, S, Q, A, C, APPS, QUEUE>
+where
+    S: Storage,
+    Q: Storage,
+    A: Apps,
+    C: Clock,
+{
+    /// Serves the apps until `connecting` completes; `None` when stopped.
+    async fn offline<T>(
+        &mut self,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+        connecting: impl Future<Output = T>,
+    ) -> Option<T> {
+        let mut connecting = pin!(connecting);
+        let mut link_first = true;
+        loop {
+            link_first = !link_first;
+            self.desk.settle(self.clock.now_ms(), self.apps);
+            let timer = sleep_until(self.clock, self.desk.deadline_ms());
+            let link = connecting.as_mut();
+            match first_of(stop.as_mut(), timer, link, self.apps.next(), link_first).await {
+                First::Stop(()) => return None,
+                First::Timer(()) => {}
+                First::Link(connected) => return Some(connected),
+                First::Apps(request) => {
+                    let todo = self.desk.handle_request(self.clock.now_ms(), &request);
+                    self.desk.finish(todo, self.apps);
+                }
+            }
+        }
+    }
+
+    /// Serves the apps and the broker until the session is lost, or stopped and finished.
+    async fn online(
+        &mut self,
+        stop: Pin<&mut impl Future<Output = ()>>,
+        session: &mut impl Session,
+    ) -> Result<Stopped, Lost> {
+        self.desk.session_came_up();
+        self.apps.link_changed(true);
+        let mut outbound = Outbound::new();
+        let ended = match self.serve(stop, session, &mut outbound).await {
+            Ok(Stopped) => self.finish(session, &mut outbound).await,
+            Err(Lost) => Err(Lost),
+        };
+        self.apps.link_changed(false);
+        ended
+    }
+
+    async fn serve(
+        &mut self,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+        session: &mut impl Session,
+        outbound: &mut Outbound,
+    ) -> Result<Stopped, Lost> {
+        let mut link_first = true;
+        loop {
+            link_first = !link_first;
+            let now_ms = self.clock.now_ms();
+            self.desk.settle(now_ms, self.apps);
+            outbound.publish_next(now_ms, self.desk, session).await?;
+            let deadline = earlier(self.desk.deadline_ms(), outbound.retry_at_ms());
+            let timer = sleep_until(self.clock, deadline);
+            let (link, apps) = (session.next(), self.apps.next());
+            match first_of(stop.as_mut(), timer, link, apps, link_first).await {
+                First::Stop(()) => return Ok(Stopped),
+                First::Timer(()) => {}
+                First::Link(event) => self.handle(event?, outbound),
+                First::Apps(request) => {
+                    let todo = self.desk.handle_request(self.clock.now_ms(), &request);
+                    self.desk.finish(todo, self.apps);
+                }
+            }
+        }
+    }
+
+    /// Sends what is queued and the farewell, but does not wait longer than [`STOP_GRACE_MS`].
+    async fn finish(
+        &mut self,
+        session: &mut impl Session,
+        outbound: &mut Outbound,
+    ) -> Result<Stopped, Lost> {
+        let give_up_ms = self.clock.now_ms() + STOP_GRACE_MS;
+        outbound.stop();
+        loop {
+            let now_ms = self.clock.now_ms();
+            if now_ms >= give_up_ms || !outbound.publish_next(now_ms, self.desk, session).await? {
+                return Ok(Stopped);
+            }
+            let deadline = earlier(Some(give_up_ms), outbound.retry_at_ms());
+            let timer = sleep_until(self.clock, deadline);
+            let idle = pending::<Request<'static>>();
+            match first_of(pending::<()>(), timer, session.next(), idle, true).await {
+                First::Link(event) => self.handle(event?, outbound),
+                First::Stop(()) | First::Timer(()) | First::Apps(_) => {}
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event<'_>, outbound: &mut Outbound) {
+        let now_ms = self.clock.now_ms();
+        match event {
+            Event::Received { topic, payload } => {
+                self.desk.handle_received(now_ms, topic, payload, self.apps);
+            }
+            Event::Published(fate) => outbound.handle_fate(now_ms, fate, self.desk, self.apps),
+        }
+    }
+}
+
+async fn sleep_until(clock: &impl Clock, deadline_ms: Option<u64>) {
+    match deadline_ms {
+        Some(deadline_ms) => clock.sleep_until(deadline_ms).await,
+        None => pending().await,
+    }
+}
+
+fn earlier(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

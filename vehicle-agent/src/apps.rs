@@ -1,0 +1,195 @@
+//! The side of the agent that faces the apps, as one trait: [`Apps`].
+//!
+//! On Linux that is the portal's WebSocket, in the simulator a generator, on a board whatever
+//! shows its apps. The agent decides who gets what; the implementation carries it.
+//!
+//! A message given to [`Apps::deliver`] is the implementation's to keep: it reaches the app or comes
+//! back as [`Request::Return`], in order, so that it becomes pending instead of lost.
+
+use vinbus_protocol::app_slot::AppSlot;
+use vinbus_protocol::envelope::{AppMessage, EnvelopeError, Popup, PopupAction};
+use vinbus_protocol::record_ring::Record;
+
+use crate::desk::{Counters, DownlinkRefusal};
+
+/// The apps of one vehicle.
+pub trait Apps {
+    /// Waits for what an app or the driver wants next. Cancel safe.
+    #[expect(
+        async_fn_in_trait,
+        reason = "executors of boards are single-threaded; on Linux the concrete type decides about Send"
+    )]
+    async fn next(&mut self) -> Request<'_>;
+
+    /// Hands a message to an app in the foreground; never waits.
+    fn deliver(&mut self, slot: AppSlot, message: AppMessage<'_>);
+
+    /// Hands an app its pending messages, encoded as [`AppMessage`]s and oldest first, in answer to
+    /// [`Request::TakePending`]. With `kept` they stay pending until [`Request::ConfirmPending`];
+    /// else they are the implementation's to keep, as with [`Apps::deliver`].
+    fn hand_out<'r>(
+        &mut self,
+        slot: AppSlot,
+        records: impl Iterator<Item = Record<'r>>,
+        kept: bool,
+    );
+
+    /// Tells an app what became of the [`Request::Send`] that came last; called before
+    /// [`Apps::next`] is called again.
+    fn answer(&mut self, slot: AppSlot, outcome: Result<(), SendRefusal>);
+
+    /// Tells an app something; never waits.
+    fn tell(&mut self, slot: AppSlot, notice: Notice<'_>);
+
+    /// Tells every app whether the link is up.
+    fn link_changed(&mut self, up: bool);
+
+    /// Takes note, for a log, of a message that arrived and reached no app. Whoever sent it decides
+    /// how often this is called.
+    fn downlink_refused(&mut self, topic: &str, refusal: DownlinkRefusal);
+
+    /// Takes note of the counters, after every event.
+    fn counted(&mut self, counters: &Counters);
+}
+
+/// What an app, or the driver through the screen, wants of the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request<'r> {
+    /// The app asks for a message to its partner.
+    Send {
+        /// The app.
+        slot: AppSlot,
+        /// Where below the vehicle's topic it goes; `None` for the topic itself.
+        subtopic: Option<&'r str>,
+        /// The app's data: any JSON value.
+        content: &'r [u8],
+    },
+    /// The app asks for its pending messages.
+    TakePending {
+        /// The app.
+        slot: AppSlot,
+        /// Keep them until they are confirmed.
+        keep: bool,
+    },
+    /// The app has taken its pending messages up to this number.
+    ConfirmPending {
+        /// The app.
+        slot: AppSlot,
+        /// The number of the last one.
+        upto: u64,
+    },
+    /// Something that was handed to the app did not reach it.
+    Return {
+        /// The app.
+        slot: AppSlot,
+        /// The encoded [`AppMessage`].
+        message: &'r [u8],
+    },
+    /// The app started; it is to report that it has loaded.
+    Launched(AppSlot),
+    /// The app has loaded.
+    Loaded(AppSlot),
+    /// The app came to the foreground.
+    Shown(AppSlot),
+    /// The app went to the background.
+    Hidden(AppSlot),
+    /// The app was closed, or is gone.
+    Unloaded(AppSlot),
+    /// The head unit became active, or inactive.
+    Nac {
+        /// It is active.
+        active: bool,
+    },
+    /// The driver answered the popup on screen.
+    PopupAnswered {
+        /// The number it was shown with.
+        number: u64,
+        /// With OK rather than back.
+        ok: bool,
+    },
+}
+
+/// What an app is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice<'n> {
+    /// A message of the app is with the broker. Messages of one app meet their fates in the order
+    /// in which they were sent.
+    Delivered,
+    /// A message of the app was dropped, as the queue was full of newer ones.
+    Dropped,
+    /// The broker refused a message of the app.
+    Refused,
+    /// Another app has the screen.
+    Hide,
+    /// The app did not load in time and is closed.
+    NotLoaded,
+    /// The app's popup is on screen.
+    PopupShown {
+        /// Its number, for the answer.
+        number: u64,
+        /// What it shows.
+        popup: Popup<'n>,
+    },
+    /// The app's popup is off the screen.
+    PopupClosed {
+        /// Its number.
+        number: u64,
+        /// How it ended.
+        action: PopupAction,
+    },
+    /// Popups on the app's behalf were refused, as too many waited.
+    PopupOverflow {
+        /// How many since the app was last told.
+        refused: u32,
+    },
+}
+
+/// Why a message of an app is not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendRefusal {
+    /// The message would have `len` bytes with its envelope, at most `max` are allowed.
+    TooLarge {
+        /// Bytes of the encoded message.
+        len: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// The app is not installed.
+    UnknownApp,
+    /// The content is not JSON, or is too large or too deep for any envelope.
+    Content(EnvelopeError),
+    /// The subtopic cannot be part of a topic.
+    Subtopic,
+    /// The subtopic is one of the agent's own.
+    ReservedSubtopic,
+    /// The link is slow or down and `waiting` messages wait already.
+    QueueFull {
+        /// Messages that wait.
+        waiting: usize,
+    },
+}
+
+impl core::fmt::Display for SendRefusal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::TooLarge { len, max } => write!(
+                f,
+                "the message has {len} bytes with its envelope, at most {max} are allowed; send less, or in parts"
+            ),
+            Self::Content(error) => error.fmt(f),
+            Self::UnknownApp => f.write_str("the app is not installed in this vehicle"),
+            Self::Subtopic => f.write_str(
+                "the subtopic is empty, longer than 64 bytes, or holds '+', '#' or control characters",
+            ),
+            Self::ReservedSubtopic => {
+                f.write_str("subtopics below 'vinbus' are the agent's own; use another")
+            }
+            Self::QueueFull { waiting } => write!(
+                f,
+                "{waiting} messages wait for the link already; try again when it is up"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for SendRefusal {}

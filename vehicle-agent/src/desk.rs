@@ -1,0 +1,357 @@
+//! Everything the agent knows, and what each event makes of it, without any waiting.
+//!
+//! The [`Desk`] joins the portal, which decides who gets a downlink message, and the uplink queue,
+//! which keeps what apps send until the broker has it. It knows no link: the loop in
+//! [`crate::agent`] brings it events and publishes what waits at [`Desk::front`].
+//!
+//! Invariants: every message an app was told is accepted is in the queue, delivered, dropped or
+//! refused, and the app is told which; nothing is handed to an app but by the portal's verdict.
+
+use heapless::Deque;
+
+use vinbus_protocol::app_slot::AppSlot;
+use vinbus_protocol::envelope::{AppMessage, Content, EncodeError, Uplink};
+use vinbus_protocol::id::{AppId, Uid};
+use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+use vinbus_protocol::portal::{
+    AppEvent, Disposition, InstallError, Output, PopupAnswer, Portal, PortalCounters, Refusal,
+};
+use vinbus_protocol::uplink_queue::{DropPolicy, UplinkQueue, UplinkRefusal, WaitingUplink};
+
+use crate::apps::{Apps, Notice, Request, SendRefusal};
+use crate::identity::Identity;
+use crate::presence;
+
+/// A buffer of fixed size.
+pub trait Storage: AsRef<[u8]> + AsMut<[u8]> {}
+
+impl<T: AsRef<[u8]> + AsMut<[u8]>> Storage for T {}
+
+/// What the agent has seen since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Sessions that came up.
+    pub sessions: u64,
+    /// Messages that arrived, whatever became of them.
+    pub received: u64,
+    /// Messages that arrived on a topic that is not this vehicle's downlink: dropped.
+    pub foreign_topics: u64,
+    /// Messages of apps taken in.
+    pub uplinks_accepted: u64,
+    /// Messages of apps refused at once; the app was told why.
+    pub uplinks_refused: u64,
+    /// Messages of apps that are with the broker.
+    pub uplinks_delivered: u64,
+    /// Messages of apps dropped for newer ones while they waited.
+    pub uplinks_dropped: u64,
+    /// Messages of apps that the broker refused.
+    pub uplinks_refused_by_broker: u64,
+    /// What became of the downlink messages.
+    pub portal: PortalCounters,
+}
+
+/// Why a message that arrived reached no app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DownlinkRefusal {
+    /// Its topic is not a downlink topic of this vehicle.
+    ForeignTopic,
+    /// The portal refused it.
+    Portal(Refusal),
+}
+
+impl core::fmt::Display for DownlinkRefusal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::ForeignTopic => f.write_str("the topic is not a downlink topic of this vehicle"),
+            Self::Portal(refusal) => refusal.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for DownlinkRefusal {}
+
+/// Up to `APPS` apps and `QUEUE` waiting uplink messages, over buffers `S` and `Q`.
+#[derive(Debug)]
+pub struct Desk<S, Q, const APPS: usize, const QUEUE: usize> {
+    identity: Identity<APPS>,
+    portal: Portal<S, APPS>,
+    uplinks: UplinkQueue<Q, QUEUE>,
+    /// Who sent the messages in `uplinks`, in the same order.
+    senders: Deque<AppSlot, QUEUE>,
+    counters: Counters,
+}
+
+/// What is left to do for a request once it is let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Todo {
+    /// Nothing.
+    Nothing,
+    /// Answer a [`Request::Send`], and tell who lost a message for it.
+    Answer {
+        slot: AppSlot,
+        outcome: Result<u32, SendRefusal>,
+    },
+    /// Hand out the pending messages.
+    HandOut { slot: AppSlot, keep: bool },
+}
+
+impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, APPS, QUEUE> {
+    /// A vehicle without apps whose head unit is active. `popups` holds the popups that wait,
+    /// `uplinks` the messages to the partners; `policy` says which go when it is full.
+    pub fn new(identity: Identity<APPS>, popups: S, uplinks: Q, policy: DropPolicy) -> Self {
+        let mut portal = Portal::new(popups);
+        portal.handle_nac(0, true);
+        Self {
+            identity,
+            portal,
+            uplinks: UplinkQueue::new(uplinks, policy),
+            senders: Deque::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Adds an app of a partner; `pending` holds its messages while it is not in the foreground.
+    ///
+    /// # Errors
+    /// An [`InstallError`].
+    pub fn install(&mut self, app: AppId, uid: Uid, pending: S) -> Result<AppSlot, InstallError> {
+        let slot = self.portal.install(app, uid.clone(), pending)?;
+        // There are no more partners than apps, and this app has found its place.
+        let added = self.identity.add(&uid);
+        debug_assert!(added, "as many partners as apps fit");
+        Ok(slot)
+    }
+
+    /// Who the vehicle is.
+    pub fn identity(&self) -> &Identity<APPS> {
+        &self.identity
+    }
+
+    /// The portal, for a look.
+    pub fn portal(&self) -> &Portal<S, APPS> {
+        &self.portal
+    }
+
+    /// Uplink messages that wait for the broker.
+    pub fn waiting(&self) -> usize {
+        self.uplinks.len()
+    }
+
+    /// What has been seen so far.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            portal: *self.portal.counters(),
+            ..self.counters
+        }
+    }
+
+    /// Notes that a session came up.
+    pub(crate) fn session_came_up(&mut self) {
+        self.counters.sessions += 1;
+    }
+
+    /// Takes a message that arrived.
+    pub(crate) fn handle_received(
+        &mut self,
+        now_ms: u64,
+        topic: &str,
+        payload: &[u8],
+        apps: &mut impl Apps,
+    ) {
+        self.counters.received += 1;
+        let Some(uid) = self.identity.speaker(topic) else {
+            self.counters.foreign_topics += 1;
+            return apps.downlink_refused(topic, DownlinkRefusal::ForeignTopic);
+        };
+        match self.portal.handle_downlink(now_ms, &uid, payload) {
+            Ok(Disposition::Deliver { slot, content }) => {
+                apps.deliver(slot, AppMessage::Data(content));
+            }
+            Ok(Disposition::Pending { .. } | Disposition::PopupQueued { .. }) => {}
+            Err(refusal) => apps.downlink_refused(topic, DownlinkRefusal::Portal(refusal)),
+        }
+    }
+
+    /// Takes a request, which is let go before [`Desk::finish`] is called with the result.
+    pub(crate) fn handle_request(&mut self, now_ms: u64, request: &Request<'_>) -> Todo {
+        match *request {
+            Request::Send { slot, subtopic, content } => {
+                let outcome = self.enqueue(slot, subtopic, content);
+                return Todo::Answer { slot, outcome };
+            }
+            Request::TakePending { slot, keep } => return Todo::HandOut { slot, keep },
+            Request::ConfirmPending { slot, upto } => {
+                self.portal.confirm(slot, upto);
+            }
+            Request::Return { slot, message } => self.take_back(now_ms, slot, message),
+            Request::Launched(slot) => self.handle_app(now_ms, slot, AppEvent::Launched),
+            Request::Loaded(slot) => self.handle_app(now_ms, slot, AppEvent::Loaded),
+            Request::Shown(slot) => self.handle_app(now_ms, slot, AppEvent::Shown),
+            Request::Hidden(slot) => self.handle_app(now_ms, slot, AppEvent::Hidden),
+            Request::Unloaded(slot) => self.handle_app(now_ms, slot, AppEvent::Unloaded),
+            Request::Nac { active } => self.portal.handle_nac(now_ms, active),
+            Request::PopupAnswered { number, ok } => {
+                let answer = if ok { PopupAnswer::Ok } else { PopupAnswer::Cancel };
+                self.portal.handle_popup_answer(now_ms, number, answer);
+            }
+        }
+        Todo::Nothing
+    }
+
+    /// Does what a request left to do.
+    pub(crate) fn finish(&mut self, todo: Todo, apps: &mut impl Apps) {
+        match todo {
+            Todo::Nothing => {}
+            Todo::Answer { slot, outcome } => {
+                apps.answer(slot, outcome.map(|_| ()));
+                if let Ok(dropped) = outcome {
+                    self.tell_dropped(dropped, apps);
+                    let kept = self.senders.push_back(slot);
+                    debug_assert!(kept.is_ok(), "the queue holds as many");
+                }
+            }
+            Todo::HandOut { slot, keep } => {
+                apps.hand_out(slot, self.portal.hand_out(slot), keep);
+                if !keep {
+                    self.portal.confirm(slot, u64::MAX);
+                }
+            }
+        }
+    }
+
+    /// Does what the portal wants done now.
+    pub(crate) fn settle(&mut self, now_ms: u64, apps: &mut impl Apps) {
+        while let Some(output) = self.portal.poll_output(now_ms) {
+            match output {
+                Output::ShowPopup { slot, number, popup } => {
+                    apps.tell(slot, Notice::PopupShown { number, popup });
+                }
+                Output::ClosePopup { slot, number, action, deliver } => {
+                    apps.tell(slot, Notice::PopupClosed { number, action });
+                    if let Some(message) = deliver {
+                        apps.deliver(slot, message);
+                    }
+                }
+                Output::PopupOverflow { slot, refused } => {
+                    apps.tell(slot, Notice::PopupOverflow { refused });
+                }
+                Output::HideApp { slot } => apps.tell(slot, Notice::Hide),
+                Output::CloseApp { slot } => apps.tell(slot, Notice::NotLoaded),
+            }
+        }
+        apps.counted(&self.counters());
+    }
+
+    /// When [`Desk::settle`] is to be called at the latest.
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+        self.portal.poll_deadline()
+    }
+
+    /// The oldest uplink message that waits, and the partner it goes to.
+    pub(crate) fn front(&self) -> Option<(WaitingUplink<'_>, &Uid)> {
+        let waiting = self.uplinks.front()?;
+        let uid = self.uid(waiting.slot)?;
+        Some((waiting, uid))
+    }
+
+    /// Removes the uplink message with this number, now that its fate is known, and tells its app.
+    /// Does nothing if it was dropped meanwhile.
+    pub(crate) fn confirm(&mut self, number: u64, delivered: bool, apps: &mut impl Apps) {
+        for _ in 0..self.uplinks.confirm(number) {
+            let Some(slot) = self.senders.pop_front() else {
+                return;
+            };
+            if delivered {
+                self.counters.uplinks_delivered += 1;
+                apps.tell(slot, Notice::Delivered);
+            } else {
+                self.counters.uplinks_refused_by_broker += 1;
+                apps.tell(slot, Notice::Refused);
+            }
+        }
+    }
+
+    fn uid(&self, slot: AppSlot) -> Option<&Uid> {
+        self.portal.apps().find(|app| app.slot == slot).map(|app| app.uid)
+    }
+
+    /// Keeps a message for an app that it did not reach. What does not decode was never handed out.
+    fn take_back(&mut self, now_ms: u64, slot: AppSlot, message: &[u8]) {
+        if let Ok(message) = AppMessage::decode(message) {
+            // A refusal is counted by the portal; there is nobody left to tell.
+            let _ = self.portal.handle_undelivered(now_ms, slot, &message);
+        }
+    }
+
+    fn handle_app(&mut self, now_ms: u64, slot: AppSlot, event: AppEvent) {
+        // An ignored report is counted by the portal; the app's next event puts it right.
+        let _ = self.portal.handle_app(now_ms, slot, event);
+    }
+
+    /// Queues a message of an app; returns how many older ones were dropped for it.
+    fn enqueue(
+        &mut self,
+        slot: AppSlot,
+        subtopic: Option<&str>,
+        content: &[u8],
+    ) -> Result<u32, SendRefusal> {
+        let queued = self.try_enqueue(slot, subtopic, content);
+        match &queued {
+            Ok(_) => self.counters.uplinks_accepted += 1,
+            Err(_) => self.counters.uplinks_refused += 1,
+        }
+        queued
+    }
+
+    fn try_enqueue(
+        &mut self,
+        slot: AppSlot,
+        subtopic: Option<&str>,
+        content: &[u8],
+    ) -> Result<u32, SendRefusal> {
+        self.check_topic(slot, subtopic)?;
+        let content = Content::parse(content).map_err(SendRefusal::Content)?;
+        let uplink = Uplink { content };
+        let (len, max) = (uplink.encoded_len(), PAYLOAD_BYTES_MAX);
+        if len > max {
+            return Err(SendRefusal::TooLarge { len, max });
+        }
+        let subtopic = subtopic.map(|text| text.strip_prefix('/').unwrap_or(text));
+        let evicted = self.uplinks.push_with(slot, subtopic, len, |bytes| {
+            let encoded: Result<_, EncodeError> = uplink.encode(bytes);
+            debug_assert!(encoded.is_ok(), "its length was checked");
+        })?;
+        Ok(evicted.total())
+    }
+
+    fn check_topic(&self, slot: AppSlot, subtopic: Option<&str>) -> Result<(), SendRefusal> {
+        if subtopic.is_some_and(presence::is_reserved) {
+            return Err(SendRefusal::ReservedSubtopic);
+        }
+        let uid = self.uid(slot).ok_or(SendRefusal::UnknownApp)?;
+        match self.identity.uplink_topic(uid, subtopic) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(SendRefusal::Subtopic),
+        }
+    }
+
+    /// Keeps `senders` in step with the queue after a push that dropped the `dropped` oldest.
+    fn tell_dropped(&mut self, dropped: u32, apps: &mut impl Apps) {
+        for _ in 0..dropped {
+            if let Some(slot) = self.senders.pop_front() {
+                self.counters.uplinks_dropped += 1;
+                apps.tell(slot, Notice::Dropped);
+            }
+        }
+    }
+}
+
+impl From<UplinkRefusal> for SendRefusal {
+    fn from(refusal: UplinkRefusal) -> Self {
+        match refusal {
+            UplinkRefusal::Full { waiting } => Self::QueueFull { waiting },
+            UplinkRefusal::TooLarge { len, max } => Self::TooLarge { len, max },
+            UplinkRefusal::Subtopic { .. } => Self::Subtopic,
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The Linux program around the core: [`args`] are its options, [`run`], [`app`] and [`simulate`]
+//! its commands.
+//!
+//! Only here are tokio, axum and the MQTT client of `vinbus-transport-std` named.
+
+mod clock;
+mod link;
+mod portal;
+mod status;
+
+pub mod args;
+
+mod connection;
+
+pub mod app;
+pub mod run;
+pub mod simulate;

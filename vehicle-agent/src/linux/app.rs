@@ -1,0 +1,188 @@
+//! `vehicle-agent app`: the smallest app. What the partner sends is printed as JSON lines, each line
+//! of input is sent to the partner as content.
+//!
+//! Lines that begin with a slash, which no JSON does, are the driver's hand: `/show`, `/hide`,
+//! `/pending`, `/ok`, `/cancel`, `/quit`. What is no message goes to the error output.
+
+use std::io::Write as _;
+
+use anyhow::{Context, bail};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader, Stdin};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use crate::linux::args::AppArgs;
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Runs until the portal closes the socket, or `--exit-after` is fulfilled.
+///
+/// # Errors
+/// When the portal cannot be reached, or refuses the app.
+pub async fn run(args: &AppArgs) -> anyhow::Result<()> {
+    let url = format!("ws://{}/portal", args.portal);
+    let (socket, _) = connect_async(&url).await.with_context(|| {
+        format!("cannot reach the portal at {url}: is `vehicle-agent run` up, with this --portal?")
+    })?;
+    let (sink, stream) = socket.split();
+    let mut app = App { sink, exit_after: args.exit_after, received: 0, sent: 0, settled: 0 };
+    let hello = json!({ "appId": args.app.as_str(), "background": args.background });
+    app.send("hello", Some(&hello.to_string())).await?;
+    app.send("WebPortal.onApplicationLoaded", None).await?;
+    app.serve(stream).await
+}
+
+struct App {
+    sink: SplitSink<Socket, Message>,
+    exit_after: Option<u64>,
+    received: u64,
+    /// Messages sent, and those of them whose fate is known.
+    sent: u64,
+    settled: u64,
+}
+
+#[derive(Deserialize)]
+struct Frame<'f> {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(borrow)]
+    value: Option<&'f RawValue>,
+    upto: Option<u64>,
+}
+
+impl App {
+    async fn serve(&mut self, mut stream: SplitStream<Socket>) -> anyhow::Result<()> {
+        let mut input: Option<BufReader<Stdin>> = Some(BufReader::new(tokio::io::stdin()));
+        let mut line = Vec::new();
+        loop {
+            if self.is_done(input.is_none()) {
+                return Ok(());
+            }
+            tokio::select! {
+                frame = stream.next() => match frame {
+                    Some(Ok(Message::Text(text))) => self.handle_frame(&text).await?,
+                    Some(Ok(Message::Close(_))) | None => bail!("the portal closed the socket"),
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return Err(error).context("the socket to the portal broke"),
+                },
+                more = read_line(&mut input, &mut line) => {
+                    if !more? {
+                        input = None;
+                    } else if !self.handle_line(&std::mem::take(&mut line)).await? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_done(&self, input_ended: bool) -> bool {
+        match self.exit_after {
+            Some(0) => input_ended && self.settled >= self.sent,
+            Some(messages) => self.received >= messages,
+            None => false,
+        }
+    }
+
+    async fn handle_frame(&mut self, text: &str) -> anyhow::Result<()> {
+        let frame: Frame<'_> = serde_json::from_str(text).context("the portal sent no JSON")?;
+        let value = frame.value.map_or("null", RawValue::get);
+        match frame.kind.as_str() {
+            "WebPortal.onCurrentNotificationReceived" => self.print(value)?,
+            "WebPortal.getPendingNotifications" => {
+                let messages: Vec<&RawValue> = serde_json::from_str(value)?;
+                for message in messages {
+                    self.print(message.get())?;
+                }
+                if let Some(upto) = frame.upto {
+                    let upto = json!({ "upto": upto }).to_string();
+                    self.send("WebPortal.confirmPendingNotifications", Some(&upto)).await?;
+                }
+            }
+            "WebPortal.onApplicationShow" => {
+                eprintln!("in the foreground");
+                self.take_pending().await?;
+            }
+            "WebPortal.MQTT.evt.messageDelivered" => self.settled += 1,
+            "WebPortal.MQTT.evt.messageNotDelivered" => {
+                self.settled += 1;
+                eprintln!("not delivered: {}", explained(value));
+            }
+            "error" => eprintln!("the portal says: {}", explained(value)),
+            "WebPortal.onPopupShow" => eprintln!("popup, answer with /ok or /cancel: {value}"),
+            other => eprintln!("{}: {value}", other.trim_start_matches("WebPortal.")),
+        }
+        Ok(())
+    }
+
+    /// Handles a line of input; `false` at `/quit`.
+    async fn handle_line(&mut self, line: &[u8]) -> anyhow::Result<bool> {
+        let line = String::from_utf8_lossy(line);
+        match line.trim() {
+            "" => {}
+            "/quit" => return Ok(false),
+            "/show" => self.send("WebPortal.onApplicationShow", None).await?,
+            "/hide" => self.send("WebPortal.onApplicationHide", None).await?,
+            "/pending" => self.take_pending().await?,
+            "/ok" => self.send("WebPortal.okBtnPopupRequestClicked", None).await?,
+            "/cancel" => self.send("WebPortal.cancelBtnPopupRequestClicked", None).await?,
+            command if command.starts_with('/') => {
+                eprintln!("there are /show /hide /pending /ok /cancel /quit, and JSON to send");
+            }
+            content => self.send_content(content).await?,
+        }
+        Ok(true)
+    }
+
+    async fn send_content(&mut self, content: &str) -> anyhow::Result<()> {
+        if let Err(error) = serde_json::from_str::<&RawValue>(content) {
+            eprintln!("this line is not JSON and was not sent: {error}; write text in double quotes");
+            return Ok(());
+        }
+        self.sent += 1;
+        let id = self.sent;
+        let kind = "WebPortal.onSendNotificationRequest";
+        let text = format!(r#"{{"type":"{kind}","id":{id},"value":{content}}}"#);
+        self.sink.send(Message::text(text)).await.context("the socket to the portal broke")
+    }
+
+    async fn take_pending(&mut self) -> anyhow::Result<()> {
+        self.send("WebPortal.getPendingNotifications", Some(r#"{"confirm":true}"#)).await
+    }
+
+    async fn send(&mut self, kind: &str, value: Option<&str>) -> anyhow::Result<()> {
+        let value = value.map_or_else(String::new, |value| format!(r#","value":{value}"#));
+        let text = format!(r#"{{"type":"{kind}"{value}}}"#);
+        self.sink.send(Message::text(text)).await.context("the socket to the portal broke")
+    }
+
+    /// Prints a message on one line: JSON has line ends between its tokens only.
+    fn print(&mut self, message: &str) -> anyhow::Result<()> {
+        self.received += 1;
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{}", message.replace(['\n', '\r'], " "))
+            .and_then(|()| out.flush())
+            .context("cannot write to the output")
+    }
+}
+
+/// Reads a line into `line`; `false` at the end of the input. Cancel safe: what was read stays.
+async fn read_line(input: &mut Option<BufReader<Stdin>>, line: &mut Vec<u8>) -> anyhow::Result<bool> {
+    let Some(input) = input else {
+        return std::future::pending().await;
+    };
+    let read = input.read_until(b'\n', line).await.context("cannot read the input")?;
+    Ok(read > 0 || !line.is_empty())
+}
+
+fn explained(value: &str) -> String {
+    let value: Value = serde_json::from_str(value).unwrap_or_default();
+    let text = |member: &str| value[member].as_str().unwrap_or_default().to_owned();
+    format!("{} ({})", text("message"), text("reason"))
+}

@@ -1,0 +1,334 @@
+//! The program's options, each also in the environment as `VINBUS_…`.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use vinbus_protocol::id::{AppId, Uid, Vin};
+use vinbus_protocol::topic::{PREFIX_DEFAULT, TopicProfile, TopicScheme};
+use vinbus_protocol::uplink_queue::DropPolicy;
+use vinbus_transport_std::{BrokerUrl, MqttVersion, Qos};
+
+const EXAMPLES: &str = "\
+Examples:
+  A vehicle enrolled with `host-server enroll vehicle 0123456789ABCDEFG --out car`:
+    vehicle-agent run --vin 0123456789ABCDEFG --broker mqtts://localhost:8886 \\
+      --ca car/ca.pem --cert car/cert.pem --key car/key.pem --app demo=demo-partner
+  An app of that vehicle, in another terminal:
+    vehicle-agent app --app demo
+  A hundred vehicles on a plain broker, one message a second each:
+    vehicle-agent simulate --count 100 --broker mqtt://localhost:1883 --rate 1";
+
+/// Plays the portal of a vehicle: connects it to the broker and its apps to their partners.
+#[derive(Debug, Parser)]
+#[command(name = "vehicle-agent", version, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve one vehicle: its link to the broker, and its apps through the portal.
+    Run(RunArgs),
+    /// Be an app: print what the partner sends as JSON lines, send each line of input to it.
+    App(AppArgs),
+    /// Run many vehicles in this process, each with its own connection, and sum up what happened.
+    Simulate(SimulateArgs),
+}
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The vehicle: 17 letters and digits.
+    #[arg(long, env = "VINBUS_VIN")]
+    pub vin: Vin,
+
+    /// An installed app and the partner it belongs to; may be repeated.
+    #[arg(
+        long = "app",
+        env = "VINBUS_APPS",
+        value_name = "IDAPP=UID",
+        value_delimiter = ',',
+        required = true
+    )]
+    pub apps: Vec<InstalledApp>,
+
+    /// Where apps connect, as a WebSocket: ws://ADDR/portal. Port 0 takes a free one.
+    #[arg(long, env = "VINBUS_PORTAL", value_name = "ADDR", default_value = "127.0.0.1:8090")]
+    pub portal: SocketAddr,
+
+    /// A web origin whose pages may be apps, besides the portal's own; may be repeated.
+    #[arg(long, env = "VINBUS_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    pub allow_origin: Vec<String>,
+
+    /// Frames that an app may send in a second, and twice as many at once.
+    #[arg(long, env = "VINBUS_APP_RATE", value_name = "N", default_value_t = 50,
+        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub app_rate: u32,
+
+    /// Keep what waits, for apps and for the broker, in this folder when the agent is stopped, and
+    /// take it up at the next start. Without it, or when the process is killed, that is lost.
+    #[arg(long, env = "VINBUS_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// The broker and how to speak to it.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+
+    /// The vehicle's certificate, as PEM; its common name is the VIN.
+    #[arg(long, env = "VINBUS_CERT", value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+
+    /// The private key of the certificate, as PEM.
+    #[arg(long, env = "VINBUS_KEY", value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+}
+
+/// Options of every command that speaks to a broker.
+#[derive(Clone, Debug, Args)]
+pub struct BrokerArgs {
+    /// mqtts://host:8886, mqtt://host:1883, wss://host/mqtt or ws://host/mqtt.
+    #[arg(long = "broker", env = "VINBUS_BROKER", value_name = "URL")]
+    pub url: BrokerUrl,
+
+    /// Trust only the authorities in this PEM file, not the system's.
+    #[arg(long, env = "VINBUS_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+
+    /// User name, where the broker asks for one; {vin} stands for the VIN.
+    #[arg(long, env = "VINBUS_USERNAME", value_name = "NAME", requires = "password_file")]
+    pub username: Option<String>,
+
+    /// File whose first line is the password.
+    #[arg(long, env = "VINBUS_PASSWORD_FILE", value_name = "FILE", requires = "username")]
+    pub password_file: Option<PathBuf>,
+
+    /// Version of MQTT.
+    #[arg(long, env = "VINBUS_MQTT_VERSION", value_name = "5|3.1.1", default_value = "5", value_parser = mqtt_version)]
+    pub mqtt_version: MqttVersion,
+
+    /// Which of `to` and `from` is the downlink: table (to) or sample (from), as on the host.
+    #[arg(long, env = "VINBUS_PROFILE", default_value = "table")]
+    pub profile: Profile,
+
+    /// The topics' prefix, as on the host.
+    #[arg(long, env = "VINBUS_PREFIX", default_value = PREFIX_DEFAULT, value_name = "PREFIX")]
+    pub prefix: String,
+
+    /// Also hear subtopics of the vehicle's topic. Costs the broker a wildcard filter per vehicle.
+    #[arg(long, env = "VINBUS_SUBTREE")]
+    pub subtree: bool,
+
+    /// Quality of service of what apps send: with 1 a message waits until the broker has it, and
+    /// may arrive twice after a break; with 0 until it is written, and may be lost in one.
+    #[arg(long, env = "VINBUS_QOS", default_value = "1", value_name = "0|1", value_parser = qos)]
+    pub qos: Qos,
+
+    /// Which message goes when the queue of those that wait for the broker is full.
+    #[arg(long, env = "VINBUS_UPLINK_DROP", default_value = "oldest")]
+    pub uplink_drop: Drop,
+
+    /// Bytes of that queue, which holds at most 1,024 messages [default: 4194304, simulated: 4096].
+    #[arg(long, env = "VINBUS_UPLINK_QUEUE", value_name = "BYTES",
+        value_parser = clap::value_parser!(u32).range(1_024..=1_073_741_824))]
+    pub uplink_queue: Option<u32>,
+}
+
+impl BrokerArgs {
+    /// The scheme of the topics.
+    ///
+    /// # Errors
+    /// When the prefix is none; the message says why.
+    pub(crate) fn scheme(&self) -> anyhow::Result<TopicScheme> {
+        let profile = match self.profile {
+            Profile::Table => TopicProfile::Table,
+            Profile::Sample => TopicProfile::Sample,
+        };
+        TopicScheme::new(&self.prefix, profile).map_err(|error| {
+            anyhow::anyhow!(
+                "--prefix {:?} cannot begin a topic: {error}; the default is {PREFIX_DEFAULT:?}",
+                self.prefix
+            )
+        })
+    }
+
+    pub(crate) fn drop_policy(&self) -> DropPolicy {
+        match self.uplink_drop {
+            Drop::Oldest => DropPolicy::Oldest,
+            Drop::Newest => DropPolicy::Newest,
+        }
+    }
+}
+
+/// Options of `app`.
+#[derive(Debug, Args)]
+pub struct AppArgs {
+    /// The app to be: one that the agent was started with.
+    #[arg(long, env = "VINBUS_APP", value_name = "IDAPP")]
+    pub app: AppId,
+
+    /// Where the agent's portal listens.
+    #[arg(long, env = "VINBUS_PORTAL", value_name = "ADDR", default_value = "127.0.0.1:8090")]
+    pub portal: SocketAddr,
+
+    /// Start in the background: messages wait until you type /show or /pending.
+    #[arg(long)]
+    pub background: bool,
+
+    /// Exit after so many messages were received; 0: when the input has ended and all of it is with
+    /// the broker [default: never].
+    #[arg(long, value_name = "N")]
+    pub exit_after: Option<u64>,
+}
+
+/// Options of `simulate`.
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// Number of vehicles.
+    #[arg(long, env = "VINBUS_COUNT", value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub count: u32,
+
+    /// How their VINs begin; zeros and their number follow, from 0 on.
+    #[arg(long, env = "VINBUS_VIN_PREFIX", value_name = "TEXT", default_value = "SIM")]
+    pub vin_prefix: String,
+
+    /// The app of every vehicle and the partner it belongs to.
+    #[arg(long, env = "VINBUS_APPS", value_name = "IDAPP=UID", default_value = "demo=demo-partner")]
+    pub app: InstalledApp,
+
+    /// Messages that each vehicle sends in a second; 0: it only listens.
+    #[arg(long, env = "VINBUS_RATE", value_name = "N", default_value_t = 0.0)]
+    pub rate: f64,
+
+    /// Bytes of content of each message sent.
+    #[arg(long, env = "VINBUS_SIZE", value_name = "BYTES", default_value_t = 64,
+        value_parser = clap::value_parser!(u32).range(32..=131_060))]
+    pub size: u32,
+
+    /// Send every message that arrives back to the partner.
+    #[arg(long, env = "VINBUS_ECHO")]
+    pub echo: bool,
+
+    /// Stop after so many seconds, counted from when all are connected [default: at Ctrl-C].
+    #[arg(long, env = "VINBUS_DURATION", value_name = "SECONDS")]
+    pub duration: Option<f64>,
+
+    /// Vehicles that start in a second.
+    #[arg(long, env = "VINBUS_RAMP", value_name = "N", default_value_t = 500,
+        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub ramp: u32,
+
+    /// Certificates of the vehicles: DIR/{VIN}/cert.pem and key.pem, as `host-server enroll` makes
+    /// them, and ca.pem unless --ca is given.
+    #[arg(long, env = "VINBUS_CERTS", value_name = "DIR")]
+    pub certs: Option<PathBuf>,
+
+    /// The broker and how to speak to it.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+}
+
+/// An app and its partner, written `IDAPP=UID`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstalledApp {
+    /// The app.
+    pub app: AppId,
+    /// The partner.
+    pub uid: Uid,
+}
+
+impl FromStr for InstalledApp {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (app, uid) = text
+            .rsplit_once('=')
+            .ok_or("write the app's identifier and its partner's UID as IDAPP=UID")?;
+        let app = AppId::parse(app).map_err(|error| format!("the app's identifier: {error}"))?;
+        let uid = Uid::parse(uid).map_err(|error| format!("the partner's UID: {error}"))?;
+        Ok(Self { app, uid })
+    }
+}
+
+impl fmt::Display for InstalledApp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.app, self.uid)
+    }
+}
+
+/// `--profile`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Profile {
+    /// The source document's topic table.
+    Table,
+    /// The source document's code samples.
+    Sample,
+}
+
+/// `--uplink-drop`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Drop {
+    /// The oldest goes: the partner gets the latest.
+    Oldest,
+    /// The new one is refused, and the app is told at once.
+    Newest,
+}
+
+fn mqtt_version(text: &str) -> Result<MqttVersion, String> {
+    match text {
+        "5" => Ok(MqttVersion::V5),
+        "3.1.1" => Ok(MqttVersion::V311),
+        _ => Err("it is 5 or 3.1.1".into()),
+    }
+}
+
+fn qos(text: &str) -> Result<Qos, String> {
+    match text {
+        "0" => Ok(Qos::AtMostOnce),
+        "1" => Ok(Qos::AtLeastOnce),
+        _ => Err("it is 0 or 1; the car maker's broker downgrades everything to 0 anyway".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn options_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn installed_app_is_split_at_the_last_equals_sign() {
+        let app: InstalledApp = "a=b=partner".parse().unwrap();
+        assert_eq!((app.app.as_str(), app.uid.as_str()), ("a=b", "partner"));
+        assert!("demo".parse::<InstalledApp>().unwrap_err().contains("IDAPP=UID"));
+        assert!("=x".parse::<InstalledApp>().unwrap_err().contains("empty"));
+        assert!("demo=a/b".parse::<InstalledApp>().unwrap_err().contains("UID"));
+    }
+
+    fn refused(args: &[&str]) -> String {
+        Cli::try_parse_from(args).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn wrong_values_say_what_is_right() {
+        let run = ["vehicle-agent", "run", "--broker", "mqtt://h", "--app", "demo=p"];
+        let vin = refused(&[&run[..], &["--vin", "123"]].concat());
+        assert!(vin.contains("exactly 17"), "{vin}");
+        let cert = refused(&[&run[..], &["--vin", "0123456789ABCDEFG", "--cert", "c"]].concat());
+        assert!(cert.contains("--key"), "{cert}");
+        let url = refused(&["vehicle-agent", "simulate", "--count", "1", "--broker", "http://h"]);
+        assert!(url.contains("mqtt"), "{url}");
+    }
+}

@@ -1,0 +1,81 @@
+//! From options to a client of the broker.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use bytes::Bytes;
+
+use vinbus_protocol::id::Vin;
+use vinbus_transport_std::{Client, ClientOptions, Inbox, Qos, Will};
+
+use crate::identity::Identity;
+use crate::linux::args::BrokerArgs;
+use crate::presence;
+
+/// Time the broker has to acknowledge a message.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What makes one vehicle's connection its own.
+#[derive(Debug)]
+pub(crate) struct Credentials<'c> {
+    /// The authorities to trust, if not the system's.
+    pub(crate) ca: Option<&'c Path>,
+    /// Certificate and key.
+    pub(crate) certificate: Option<(&'c Path, &'c Path)>,
+    /// The password for the user name of the options.
+    pub(crate) password: Option<&'c str>,
+}
+
+/// Starts the client of a vehicle; does not wait for the network. The client id is the VIN, so that
+/// a second agent of the same vehicle is noticed.
+///
+/// # Errors
+/// When an option or a certificate file is wrong.
+pub(crate) fn open<const APPS: usize>(
+    args: &BrokerArgs,
+    identity: &Identity<APPS>,
+    credentials: &Credentials<'_>,
+    inbound_messages_max: usize,
+) -> anyhow::Result<(Client, Inbox)> {
+    let vin = identity.vin();
+    let mut options = ClientOptions::new(args.url.clone(), vin.as_str())
+        .version(args.mqtt_version)
+        .answer_timeout(ANSWER_TIMEOUT)
+        .inbound_messages_max(inbound_messages_max)
+        .outbound_messages_max(4);
+    if let Some(ca) = credentials.ca {
+        options = options.ca_file(ca);
+    }
+    if let Some((certificate, key)) = credentials.certificate {
+        options = options.identity_files(certificate, key);
+    }
+    if let (Some(name), Some(password)) = (&args.username, credentials.password) {
+        options = options.credentials(user_name(name, vin), password);
+    }
+    if let Some((topic, payload)) = presence::will(identity) {
+        options = options.will(Will {
+            topic: topic.as_str().to_owned(),
+            payload: Bytes::from_static(payload.as_bytes()),
+            qos: Qos::AtLeastOnce,
+            retain: true,
+        });
+    }
+    vinbus_transport_std::connect(options).context("cannot set up the connection to the broker")
+}
+
+fn user_name(name: &str, vin: &Vin) -> String {
+    name.replace("{vin}", vin.as_str())
+}
+
+/// The first line of a password file.
+///
+/// # Errors
+/// When the file cannot be read or its first line is empty.
+pub(crate) fn read_password(file: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read --password-file {}", file.display()))?;
+    let password = text.lines().next().unwrap_or_default();
+    ensure!(!password.is_empty(), "the first line of --password-file {} is empty", file.display());
+    Ok(password.to_owned())
+}

@@ -1,0 +1,194 @@
+//! The agent's link over `vinbus-transport-std`, which reconnects and subscribes anew by itself.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use vinbus_transport_std::{Client, Inbox, LinkState, Message, PublishError, Qos};
+
+use crate::identity::Identity;
+use crate::link::{Event, Fate, Link, Lost, NotConnected, Outgoing, Session};
+use crate::linux::status::Status;
+
+/// One vehicle's client.
+#[derive(Debug)]
+pub(crate) struct StdLink {
+    client: Client,
+    inbox: Inbox,
+    qos: Qos,
+    subscribed: bool,
+    status: Option<Arc<Status>>,
+}
+
+impl StdLink {
+    /// A link that publishes at `qos` and writes what it does into `status`, if there is one.
+    pub(crate) fn new(client: Client, inbox: Inbox, qos: Qos, status: Option<Arc<Status>>) -> Self {
+        Self { client, inbox, qos, subscribed: false, status }
+    }
+
+    fn report(&self, state: &LinkState) {
+        let Some(status) = &self.status else {
+            return;
+        };
+        match state {
+            LinkState::Connecting => status.link("connecting"),
+            LinkState::Connected { .. } => {
+                tracing::info!("connected to the broker");
+                status.link("connected");
+            }
+            LinkState::Down(error) => {
+                tracing::warn!(reason = %error, advice = error.advice(), "the link to the broker is down");
+                status.link(format!("down: {error}; {}", error.advice()));
+            }
+            LinkState::Closed => status.link("closed"),
+        }
+    }
+
+    /// Waits until the client is connected; says on the way why it is not.
+    async fn connected(&self) -> Result<(), NotConnected> {
+        let mut link = self.client.link();
+        loop {
+            let state = link.borrow_and_update().clone();
+            self.report(&state);
+            match state {
+                LinkState::Connected { .. } => return Ok(()),
+                LinkState::Connecting | LinkState::Down(_) => {}
+                LinkState::Closed => return Err(NotConnected),
+            }
+            link.changed().await.map_err(|_| NotConnected)?;
+        }
+    }
+
+    /// Subscribes on the first connection; the client remembers on all others.
+    async fn subscribe<const APPS: usize>(
+        &mut self,
+        identity: &Identity<APPS>,
+    ) -> Result<(), NotConnected> {
+        for filter in identity.filters() {
+            if let Err(error) = self.client.subscribe(&filter, Qos::AtLeastOnce).await {
+                tracing::error!(%filter, reason = %error, "cannot listen; ask the broker's operator to allow this vehicle its downlink topic");
+                return Err(NotConnected);
+            }
+        }
+        self.subscribed = true;
+        Ok(())
+    }
+}
+
+impl Link for StdLink {
+    type Session<'s> = StdSession<'s>;
+
+    const PACES_ITSELF: bool = true;
+
+    async fn connect<const APPS: usize>(
+        &mut self,
+        identity: &Identity<APPS>,
+    ) -> Result<StdSession<'_>, NotConnected> {
+        self.connected().await?;
+        if !self.subscribed {
+            self.subscribe(identity).await?;
+        }
+        let connections = self.client.counters().connections;
+        Ok(StdSession {
+            state: self.client.link(),
+            connections,
+            open: None,
+            handled: None,
+            link: self,
+        })
+    }
+}
+
+/// The time in which the client stays on one connection.
+pub(crate) struct StdSession<'l> {
+    link: &'l mut StdLink,
+    state: watch::Receiver<LinkState>,
+    /// Which connection of the client this is.
+    connections: u64,
+    /// The message whose fate is open.
+    open: Option<Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send>>>,
+    /// The message that the agent is handling.
+    handled: Option<Message>,
+}
+
+enum Happened {
+    Received(Option<Message>),
+    Published(Result<(), PublishError>),
+    Changed,
+}
+
+impl StdSession<'_> {
+    fn is_up(&self) -> bool {
+        let connected = matches!(*self.state.borrow(), LinkState::Connected { .. });
+        connected && self.link.client.counters().connections == self.connections
+    }
+
+    async fn happened(&mut self) -> Happened {
+        let Self { link, state, open, .. } = self;
+        let published = async {
+            match open {
+                Some(open) => open.as_mut().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            result = published => {
+                *open = None;
+                Happened::Published(result)
+            }
+            message = link.inbox.recv() => Happened::Received(message),
+            _ = state.changed() => Happened::Changed,
+        }
+    }
+}
+
+impl Session for StdSession<'_> {
+    async fn next(&mut self) -> Result<Event<'_>, Lost> {
+        if let Some(message) = self.handled.take() {
+            message.ack();
+        }
+        loop {
+            match self.happened().await {
+                Happened::Received(Some(message)) => {
+                    let message = self.handled.insert(message);
+                    return Ok(Event::Received {
+                        topic: &message.topic,
+                        payload: &message.payload,
+                    });
+                }
+                Happened::Received(None) => return Err(Lost),
+                Happened::Published(Ok(())) => return Ok(Event::Published(Fate::Delivered)),
+                Happened::Published(Err(PublishError::Unconfirmed)) if self.is_up() => {
+                    return Ok(Event::Published(Fate::Unknown));
+                }
+                Happened::Published(Err(PublishError::LinkDown | PublishError::Unconfirmed)) => {
+                    return Err(Lost);
+                }
+                Happened::Published(Err(error)) => {
+                    tracing::warn!(reason = %error, "a message of an app cannot be sent");
+                    return Ok(Event::Published(Fate::Refused));
+                }
+                Happened::Changed if self.is_up() => {}
+                Happened::Changed => return Err(Lost),
+            }
+        }
+    }
+
+    async fn publish(&mut self, message: Outgoing<'_>) -> Result<(), Lost> {
+        let (client, qos) = (self.link.client.clone(), self.link.qos);
+        let topic = message.topic.to_owned();
+        let payload = Bytes::copy_from_slice(message.payload);
+        let retain = message.retain;
+        self.open = Some(Box::pin(async move {
+            client.publish(&topic, payload, qos, retain).await
+        }));
+        Ok(())
+    }
+
+    async fn close(self) {
+        self.link.client.clone().close().await;
+    }
+}

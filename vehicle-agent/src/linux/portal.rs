@@ -1,0 +1,200 @@
+//! The portal: WebSockets at `/portal` through which any local program is an app (docs/PORTAL).
+//!
+//! [`serve`] is the server, `socket` one connection, `outbox` what waits for it, and `hub` what the
+//! agent sees of all of them. Nothing an app does makes another one wait: each socket has its own
+//! task, rate and outbox, and the agent never waits for any.
+
+mod frame;
+mod hub;
+mod origin;
+mod outbox;
+mod rate;
+mod socket;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
+
+use vinbus_protocol::app_slot::AppSlot;
+use vinbus_protocol::id::AppId;
+use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+
+use self::frame::{ClientFrame, Refusal, Role};
+use self::origin::Origins;
+use self::outbox::Outbox;
+use crate::linux::status::Status;
+
+pub(crate) use self::hub::SocketApps;
+
+/// Longest frame that the portal reads: a message with its envelope, the names around it, and the
+/// escapes of a subtopic.
+pub(crate) const FRAME_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + 4096;
+
+/// Sockets at a time, those included that have not said hello.
+pub(crate) const SOCKETS_MAX: usize = 64;
+
+/// Frames that wait for the agent; a socket whose frame finds no room reads no further.
+const NEWS_MAX: usize = 64;
+
+/// What a socket tells the agent.
+#[derive(Debug)]
+pub(crate) struct FromSocket {
+    socket: u64,
+    peer: Peer,
+    news: News,
+}
+
+#[derive(Debug)]
+enum News {
+    /// It said hello.
+    Opened(Arc<Outbox>),
+    /// It sent a frame.
+    Frame(ClientFrame),
+    /// It has ended; its outbox holds what was not written.
+    Gone,
+}
+
+/// Whose socket it is.
+#[derive(Clone, Copy, Debug)]
+enum Peer {
+    App { slot: AppSlot, background: bool },
+    Screen,
+}
+
+/// What all sockets of a portal share.
+#[derive(Debug)]
+struct Shared {
+    apps: Vec<AppId>,
+    news: mpsc::Sender<FromSocket>,
+    places: Arc<Semaphore>,
+    sockets: AtomicU64,
+    frames_per_second: u32,
+    origins: Origins,
+    status: Arc<Status>,
+}
+
+impl Shared {
+    fn next_socket(&self) -> u64 {
+        self.sockets.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn peer(&self, role: &Role) -> Result<Peer, Refusal> {
+        let Role::App { app, background } = role else {
+            return Ok(Peer::Screen);
+        };
+        let index = self.apps.iter().position(|installed| installed.as_str() == app);
+        let index = index.and_then(|index| u8::try_from(index).ok());
+        let slot = AppSlot::new(index.ok_or_else(|| unknown_app(app))?);
+        Ok(Peer::App { slot, background: *background })
+    }
+}
+
+fn unknown_app(app: &str) -> Refusal {
+    let shown: String = app.chars().take(64).collect();
+    let message = format!(
+        "no app {shown:?} is installed in this vehicle; start the agent with --app {shown}=UID"
+    );
+    Refusal::new("unknown-app", message)
+}
+
+/// The settings of a portal.
+#[derive(Debug)]
+pub(crate) struct PortalOptions {
+    /// The installed apps, in the order of their slots.
+    pub(crate) apps: Vec<AppId>,
+    /// Frames that a socket may send in a second, and twice as many at once.
+    pub(crate) frames_per_second: u32,
+    /// Web origins that may connect besides the portal's own.
+    pub(crate) origins: Vec<String>,
+}
+
+/// A portal that listens, and the channel on which its sockets speak.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    listener: TcpListener,
+    shared: Arc<Shared>,
+}
+
+impl Listening {
+    /// A portal on a bound socket; the receiver is for [`SocketApps::new`].
+    pub(crate) fn new(
+        listener: TcpListener,
+        address: SocketAddr,
+        options: PortalOptions,
+        status: Arc<Status>,
+    ) -> (Self, mpsc::Receiver<FromSocket>) {
+        let (news, received) = mpsc::channel(NEWS_MAX);
+        let shared = Shared {
+            apps: options.apps,
+            news,
+            places: Arc::new(Semaphore::new(SOCKETS_MAX)),
+            sockets: AtomicU64::new(0),
+            frames_per_second: options.frames_per_second,
+            origins: Origins::new(address, options.origins),
+            status,
+        };
+        let shared = Arc::new(shared);
+        (Self { listener, shared }, received)
+    }
+
+    /// Serves until `stop` completes; sockets that are open then go on until they end.
+    pub(crate) async fn serve(
+        self,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> std::io::Result<()> {
+        let router = Router::new()
+            .route("/portal", get(open))
+            .route("/status", get(status))
+            .with_state(self.shared);
+        axum::serve(self.listener, router)
+            .with_graceful_shutdown(stop)
+            .await
+    }
+}
+
+#[derive(Deserialize)]
+struct OpenQuery {
+    app: Option<String>,
+}
+
+async fn open(
+    State(shared): State<Arc<Shared>>,
+    Query(query): Query<OpenQuery>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    if let Some(origin) = headers.get(header::ORIGIN)
+        && !shared.origins.allow(origin.as_bytes())
+    {
+        let origin = String::from_utf8_lossy(origin.as_bytes()).into_owned();
+        tracing::warn!(origin, "refused a web page of another origin");
+        let text = "web pages of other origins may not be apps; see --allow-origin\n";
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
+    let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() else {
+        let text = format!("the portal has {SOCKETS_MAX} sockets already; close one\n");
+        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    };
+    upgrade
+        .max_message_size(FRAME_BYTES_MAX)
+        .max_frame_size(FRAME_BYTES_MAX)
+        .on_upgrade(async move |socket| {
+            socket::serve(socket, shared, query.app).await;
+            drop(place);
+        })
+}
+
+async fn status(State(shared): State<Arc<Shared>>) -> Response {
+    axum::Json(shared.status.report()).into_response()
+}

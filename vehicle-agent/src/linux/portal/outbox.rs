@@ -1,0 +1,266 @@
+//! What the portal has for one socket and has not written yet: bounded, and never lost.
+//!
+//! The agent puts frames in without waiting; the socket's writer takes one out only when all of it
+//! was given to the kernel. What is left when the socket ends goes back to the agent, which keeps it
+//! as pending for the app. So a message is delivered, pending, or counted as evicted, never two of
+//! them.
+//!
+//! A socket whose reader is too slow to stay within [`OUTBOX_FRAMES_MAX`] and [`OUTBOX_BYTES_MAX`]
+//! is closed. Messages that arrive until its task has ended are still taken, at most the last
+//! [`PENDING_MESSAGES_MAX`] of them: more would not survive in the pending ring either.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use vinbus_protocol::limits::{PAYLOAD_BYTES_MAX, PENDING_MESSAGES_MAX};
+
+use super::frame;
+
+/// Frames that may wait for one socket.
+pub(crate) const OUTBOX_FRAMES_MAX: usize = 64;
+
+/// Bytes that may wait for one socket: a full reply of pending messages and as much again.
+pub(crate) const OUTBOX_BYTES_MAX: usize = 2 * PENDING_MESSAGES_MAX * (PAYLOAD_BYTES_MAX + 64);
+
+/// Something to write to a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Item {
+    /// An encoded app message.
+    Message(Box<str>),
+    /// The reply to `getPendingNotifications`.
+    Pending {
+        /// The frame's `id`, as JSON.
+        id: Option<String>,
+        /// Encoded app messages, oldest first.
+        messages: Vec<Box<str>>,
+        /// They are still in the ring; else they are only here.
+        kept: bool,
+        /// The number to confirm.
+        upto: Option<u64>,
+    },
+    /// A frame that tells something and means nothing to the next socket.
+    Notice(String),
+}
+
+impl Item {
+    /// The text frame.
+    pub(crate) fn render(&self) -> String {
+        match self {
+            Self::Message(message) => frame::message_frame(message),
+            Self::Pending { id, messages, upto, .. } => {
+                frame::pending_frame(id.as_deref(), messages, *upto)
+            }
+            Self::Notice(text) => text.clone(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Message(message) => message.len(),
+            Self::Pending { messages, .. } => messages.iter().map(|message| message.len()).sum(),
+            Self::Notice(text) => text.len(),
+        }
+    }
+
+    /// The messages that are lost if this is never written.
+    fn into_messages(self) -> Vec<Box<str>> {
+        match self {
+            Self::Message(message) => vec![message],
+            Self::Pending { messages, kept: false, .. } => messages,
+            Self::Pending { kept: true, .. } | Self::Notice(_) => Vec::new(),
+        }
+    }
+}
+
+/// Why the portal ends a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It reads too slowly.
+    SlowReader,
+    /// Another socket said hello with the same identity.
+    TakenOver,
+    /// The driver or the app itself closed it.
+    Closed,
+    /// The app did not report in time that it has loaded.
+    NotLoaded,
+    /// It kept sending although its frames were refused.
+    Flood,
+    /// It sent a frame over the limit.
+    FrameTooLarge,
+    /// The agent stops.
+    Stopping,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    items: VecDeque<Item>,
+    bytes: usize,
+    /// Messages taken after the ending began.
+    late: VecDeque<Box<str>>,
+    late_evicted: u64,
+    ending: Option<Ending>,
+}
+
+/// The frames that wait for one socket.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+impl Outbox {
+    /// Takes something to write; never waits. Ends the socket as a slow reader when it is full.
+    pub(crate) fn push(&self, item: Item) {
+        let mut state = self.lock();
+        if state.ending.is_none() && state.is_full_for(&item) {
+            state.ending = Some(Ending::SlowReader);
+        }
+        if state.ending.is_some() {
+            state.keep_late(item);
+        } else {
+            state.bytes += item.bytes();
+            state.items.push_back(item);
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Ends the socket; the first reason stays.
+    pub(crate) fn end(&self, ending: Ending) {
+        self.lock().ending.get_or_insert(ending);
+        self.changed.notify_one();
+    }
+
+    /// The next frame to write, which stays in the outbox until [`Outbox::written`].
+    ///
+    /// # Errors
+    /// The [`Ending`], as soon as there is one.
+    pub(crate) async fn front(&self) -> Result<String, Ending> {
+        loop {
+            {
+                let state = self.lock();
+                if let Some(ending) = state.ending {
+                    return Err(ending);
+                }
+                if let Some(item) = state.items.front() {
+                    return Ok(item.render());
+                }
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    /// Completes when the socket is to end.
+    pub(crate) async fn ended(&self) -> Ending {
+        loop {
+            if let Some(ending) = self.lock().ending {
+                return ending;
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    /// Forgets the frame that [`Outbox::front`] gave: all of it was given to the kernel.
+    pub(crate) fn written(&self) {
+        let mut state = self.lock();
+        if let Some(item) = state.items.pop_front() {
+            state.bytes -= item.bytes();
+        }
+    }
+
+    /// Takes what was not written, oldest first, and how many messages were evicted beyond it. What
+    /// is pushed from now on is lost, so the caller first makes sure that nothing is.
+    pub(crate) fn take_back(&self) -> (Vec<Box<str>>, u64) {
+        let mut state = self.lock();
+        state.bytes = 0;
+        let late = std::mem::take(&mut state.late);
+        let items = std::mem::take(&mut state.items);
+        let messages = items.into_iter().flat_map(Item::into_messages).chain(late);
+        (messages.collect(), state.late_evicted)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code panics while it holds the lock; if it did, the state would still be whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_full_for(&self, item: &Item) -> bool {
+        self.items.len() >= OUTBOX_FRAMES_MAX || self.bytes + item.bytes() > OUTBOX_BYTES_MAX
+    }
+
+    fn keep_late(&mut self, item: Item) {
+        self.late.extend(item.into_messages());
+        while self.late.len() > PENDING_MESSAGES_MAX {
+            self.late.pop_front();
+            self.late_evicted += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(n: usize) -> Item {
+        Item::Message(n.to_string().into())
+    }
+
+    fn numbers(messages: &[Box<str>]) -> Vec<usize> {
+        messages.iter().map(|message| message.parse().unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn frame_that_was_not_written_is_taken_back() {
+        let outbox = Outbox::default();
+        (0..3).for_each(|n| outbox.push(message(n)));
+        assert_eq!(outbox.front().await.unwrap(), frame::message_frame("0"));
+        outbox.written();
+        // The second is being written when the socket ends.
+        assert_eq!(outbox.front().await.unwrap(), frame::message_frame("1"));
+        assert_eq!(numbers(&outbox.take_back().0), [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn slow_reader_is_ended_and_loses_only_what_the_ring_would_evict() {
+        let outbox = Outbox::default();
+        (0..OUTBOX_FRAMES_MAX).for_each(|n| outbox.push(message(n)));
+        assert!(outbox.front().await.is_ok());
+        (0..25).for_each(|n| outbox.push(message(OUTBOX_FRAMES_MAX + n)));
+        assert_eq!(outbox.front().await, Err(Ending::SlowReader));
+        let (messages, evicted) = outbox.take_back();
+        let expected: Vec<_> = (0..OUTBOX_FRAMES_MAX).chain(OUTBOX_FRAMES_MAX + 15..OUTBOX_FRAMES_MAX + 25).collect();
+        assert_eq!((numbers(&messages), evicted), (expected, 15));
+    }
+
+    #[test]
+    fn bytes_are_bounded_as_well() {
+        let outbox = Outbox::default();
+        let big = || Item::Message("x".repeat(PAYLOAD_BYTES_MAX).into());
+        (0..=OUTBOX_BYTES_MAX / PAYLOAD_BYTES_MAX).for_each(|_| outbox.push(big()));
+        assert_eq!(outbox.lock().ending, Some(Ending::SlowReader));
+    }
+
+    #[test]
+    fn messages_to_confirm_stay_in_the_ring_and_are_not_taken_back() {
+        let outbox = Outbox::default();
+        let messages = || vec!["1".into(), "2".into()];
+        let pending = |kept| Item::Pending { id: None, messages: messages(), kept, upto: None };
+        outbox.push(pending(true));
+        outbox.push(Item::Notice(String::new()));
+        assert!(outbox.take_back().0.is_empty());
+        outbox.push(pending(false));
+        assert_eq!(numbers(&outbox.take_back().0), [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn first_ending_stays() {
+        let outbox = Outbox::default();
+        outbox.end(Ending::TakenOver);
+        outbox.end(Ending::Stopping);
+        assert_eq!(outbox.ended().await, Ending::TakenOver);
+    }
+}

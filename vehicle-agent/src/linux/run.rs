@@ -1,0 +1,151 @@
+//! `vehicle-agent run`: one vehicle, its broker and its apps.
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail, ensure};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+use vinbus_protocol::portal::InstallError;
+use vinbus_protocol::{pending, popup};
+
+use crate::agent::{self, World};
+use crate::desk::Desk;
+use crate::identity::Identity;
+use crate::linux::args::{BrokerArgs, RunArgs};
+use crate::linux::clock::{ProcessRandom, TokioClock};
+use crate::linux::connection::{self, Credentials};
+use crate::linux::link::StdLink;
+use crate::linux::portal::{Listening, PortalOptions, SocketApps};
+use crate::linux::status::Status;
+
+/// Apps that one vehicle may have.
+const APPS_MAX: usize = 16;
+
+/// Uplink messages that may wait for the broker.
+const QUEUE_MAX: usize = 1024;
+
+/// Bytes of the uplink queue, unless an option says otherwise. The system provides them when they
+/// are first used.
+const QUEUE_BYTES: u32 = 4 * 1024 * 1024;
+
+/// Messages that may wait between the client and the agent.
+const INBOUND_MAX: usize = 64;
+
+type LinuxDesk = Desk<Vec<u8>, Vec<u8>, APPS_MAX, QUEUE_MAX>;
+
+/// Serves the vehicle until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// When an option is wrong, or the portal's address is taken. The broker being away is no error.
+pub async fn run(args: RunArgs) -> anyhow::Result<()> {
+    let mut desk = desk(&args)?;
+    let status = Arc::new(Status::new(args.vin));
+    let (portal, mut apps) = open_portal(&args, &desk, &status).await?;
+    let mut link = open_link(&args.broker, &args, &desk, &status)?;
+    let (stop, stopping) = watch::channel(false);
+    let portal = tokio::spawn(portal.serve(stopped(stopping.clone())));
+    tokio::spawn(async move {
+        terminated().await;
+        tracing::info!("stopping: telling the broker that the vehicle is offline");
+        stop.send_replace(true);
+    });
+    let world = World {
+        link: &mut link,
+        apps: &mut apps,
+        clock: &TokioClock::new(),
+        random: &mut ProcessRandom::new(),
+    };
+    agent::run(&mut desk, world, stopped(stopping)).await;
+    apps.stop();
+    drop(apps);
+    portal.await.context("the portal has failed")?.context("the portal has failed")?;
+    tracing::info!(counters = ?desk.counters(), "stopped");
+    Ok(())
+}
+
+fn desk(args: &RunArgs) -> anyhow::Result<LinuxDesk> {
+    let identity = Identity::new(args.vin, args.broker.scheme()?, args.broker.subtree);
+    let popups = vec![0; popup::storage_bytes_for(PAYLOAD_BYTES_MAX)];
+    let uplinks = vec![0; args.broker.uplink_queue.unwrap_or(QUEUE_BYTES) as usize];
+    let mut desk = Desk::new(identity, popups, uplinks, args.broker.drop_policy());
+    for installed in &args.apps {
+        let pending = vec![0; pending::storage_bytes_for(PAYLOAD_BYTES_MAX)];
+        match desk.install(installed.app.clone(), installed.uid.clone(), pending) {
+            Ok(_) => {}
+            Err(InstallError::Duplicate { .. }) => {
+                bail!("--app {} is given twice; an app belongs to one partner", installed.app)
+            }
+            Err(InstallError::TableFull { max }) => {
+                bail!("a vehicle has at most {max} apps, {} were given", args.apps.len())
+            }
+        }
+    }
+    Ok(desk)
+}
+
+async fn open_portal(
+    args: &RunArgs,
+    desk: &LinuxDesk,
+    status: &Arc<Status>,
+) -> anyhow::Result<(Listening, SocketApps)> {
+    let listener = TcpListener::bind(args.portal).await.with_context(|| {
+        format!(
+            "cannot open the portal at {}: another agent may have it; choose another with --portal",
+            args.portal
+        )
+    })?;
+    let address = listener.local_addr()?;
+    let apps: Vec<_> = desk.portal().apps().map(|app| app.id.clone()).collect();
+    let options = PortalOptions {
+        apps: apps.clone(),
+        frames_per_second: args.app_rate,
+        origins: args.allow_origin.clone(),
+    };
+    let (portal, news) = Listening::new(listener, address, options, Arc::clone(status));
+    tracing::info!(vin = %args.vin, "the portal is at ws://{address}/portal; be an app with: vehicle-agent app --app {} --portal {address}", args.apps[0].app);
+    Ok((portal, SocketApps::new(args.vin, apps, news, Arc::clone(status))))
+}
+
+fn open_link(
+    broker: &BrokerArgs,
+    args: &RunArgs,
+    desk: &LinuxDesk,
+    status: &Arc<Status>,
+) -> anyhow::Result<StdLink> {
+    ensure!(
+        args.cert.is_none() || broker.url.scheme().is_tls(),
+        "--cert and --key need TLS: use a mqtts:// or wss:// URL, or leave them out"
+    );
+    let password = broker.password_file.as_deref().map(connection::read_password).transpose()?;
+    let credentials = Credentials {
+        ca: broker.ca.as_deref(),
+        certificate: args.cert.as_deref().zip(args.key.as_deref()),
+        password: password.as_deref(),
+    };
+    let (client, inbox) = connection::open(broker, desk.identity(), &credentials, INBOUND_MAX)?;
+    Ok(StdLink::new(client, inbox, broker.qos, Some(Arc::clone(status))))
+}
+
+/// Completes at SIGTERM or Ctrl-C.
+pub(crate) async fn terminated() {
+    let mut terminate = match signal(SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(error) => {
+            tracing::warn!(%error, "cannot wait for SIGTERM; use Ctrl-C");
+            let _ = tokio::signal::ctrl_c().await;
+            return;
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // A sender that is gone stops as well.
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}

@@ -1,0 +1,210 @@
+//! `vehicle-agent simulate`: many vehicles in one process, each the very agent that `run` runs.
+//!
+//! Only the apps differ: instead of a portal each vehicle has one [`SimulatedApp`], always in the
+//! foreground, which sends at a steady rate, or sends back what it gets.
+
+mod app;
+mod fleet;
+mod progress;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use vinbus_protocol::id::Vin;
+use vinbus_protocol::limits::VIN_BYTES;
+use vinbus_protocol::topic::TopicScheme;
+use vinbus_protocol::{pending, popup, uplink_queue};
+
+use self::app::SimulatedApp;
+use self::fleet::{Fleet, resident_bytes};
+use self::progress::Progress;
+use crate::agent::{self, World};
+use crate::desk::Desk;
+use crate::identity::Identity;
+use crate::linux::args::SimulateArgs;
+use crate::linux::clock::{ProcessRandom, TokioClock};
+use crate::linux::connection::{self, Credentials};
+use crate::linux::link::StdLink;
+use crate::linux::run::terminated;
+
+/// Uplink messages of a vehicle that may wait for the broker.
+const QUEUE_MAX: usize = 32;
+
+/// Messages of a vehicle that may wait between its client and its agent.
+const INBOUND_MAX: usize = 8;
+
+type SimulatedDesk = Desk<Vec<u8>, Vec<u8>, 1, QUEUE_MAX>;
+
+/// Runs the vehicles until Ctrl-C or the end of `--duration`, then prints what happened.
+///
+/// # Errors
+/// When an option is wrong or a certificate is missing. Vehicles that cannot connect are counted.
+pub async fn run(args: &SimulateArgs) -> anyhow::Result<()> {
+    ensure!(
+        args.rate.is_finite() && (0.0..=10_000.0).contains(&args.rate),
+        "--rate is from 0 to 10000 messages a second"
+    );
+    let vins = vins(&args.vin_prefix, args.count)?;
+    let scheme = args.broker.scheme()?;
+    let password = args.broker.password_file.as_deref().map(connection::read_password).transpose()?;
+    let fleet = Arc::new(Fleet::new(args.count));
+    let resident_before = resident_bytes();
+    let (stop, stopping) = watch::channel(false);
+    let mut vehicles = JoinSet::new();
+    let mut started = tokio::time::interval(Duration::from_secs(1) / args.ramp);
+    let progress = Progress::start(Arc::clone(&fleet));
+    let mut terminated = std::pin::pin!(terminated());
+    let mut running = true;
+    for vin in vins {
+        tokio::select! {
+            biased;
+            () = &mut terminated => { running = false; break }
+            _ = started.tick() => {}
+        }
+        let vehicle = Vehicle::new(args, vin, &scheme, password.as_deref(), &fleet)?;
+        vehicles.spawn(vehicle.run(stopping.clone()));
+    }
+    if running {
+        tokio::select! {
+            () = &mut terminated => {}
+            () = run_time(&fleet, args.duration) => {}
+        }
+    }
+    let memory = resident_bytes().zip(resident_before).map(|(now, before)| now.saturating_sub(before));
+    fleet.freeze_connected();
+    stop.send_replace(true);
+    while let Some(ended) = vehicles.join_next().await {
+        ended.context("a simulated vehicle has failed")?;
+    }
+    progress.finish();
+    print!("{}", fleet.summary(memory));
+    Ok(())
+}
+
+/// Waits until all are connected, and then as long as asked for.
+async fn run_time(fleet: &Fleet, duration: Option<f64>) {
+    fleet.all_connected().await;
+    match duration.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
+        Some(duration) => tokio::time::sleep(duration).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The VINs: the prefix, then zeros and the number.
+fn vins(prefix: &str, count: u32) -> anyhow::Result<Vec<Vin>> {
+    let digits = VIN_BYTES.saturating_sub(prefix.len());
+    if digits < (count - 1).to_string().len() {
+        bail!("--vin-prefix {prefix:?} leaves {digits} places for {count} numbers; shorten it");
+    }
+    (0..count)
+        .map(|number| {
+            let vin = format!("{prefix}{number:0digits$}");
+            Vin::parse(&vin).with_context(|| format!("--vin-prefix makes {vin:?}, which is no VIN"))
+        })
+        .collect()
+}
+
+/// One simulated vehicle that has not started.
+struct Vehicle {
+    desk: SimulatedDesk,
+    link: StdLink,
+    app: SimulatedApp,
+    fleet: Arc<Fleet>,
+}
+
+impl Vehicle {
+    fn new(
+        args: &SimulateArgs,
+        vin: Vin,
+        scheme: &TopicScheme,
+        password: Option<&str>,
+        fleet: &Arc<Fleet>,
+    ) -> anyhow::Result<Self> {
+        let identity = Identity::new(vin, scheme.clone(), args.broker.subtree);
+        let size = args.size as usize + 128;
+        let queue = uplink_queue::storage_bytes_for(4, size).max(4096);
+        let queue = args.broker.uplink_queue.map_or(queue, |bytes| bytes as usize);
+        let popups = vec![0; popup::storage_bytes_for(256)];
+        let mut desk = Desk::new(identity, popups, vec![0; queue], args.broker.drop_policy());
+        let pending = vec![0; pending::storage_bytes_for(256)];
+        let slot = desk.install(args.app.app.clone(), args.app.uid.clone(), pending)?;
+        let files = Files::of(args, &vin)?;
+        let credentials = Credentials {
+            ca: files.ca.as_deref(),
+            certificate: files.certificate.as_ref().map(|(cert, key)| (cert.as_path(), key.as_path())),
+            password,
+        };
+        let (client, inbox) = connection::open(&args.broker, desk.identity(), &credentials, INBOUND_MAX)?;
+        Ok(Self {
+            desk,
+            link: StdLink::new(client, inbox, args.broker.qos, None),
+            app: SimulatedApp::new(slot, args, Arc::clone(fleet)),
+            fleet: Arc::clone(fleet),
+        })
+    }
+
+    async fn run(mut self, mut stopping: watch::Receiver<bool>) {
+        let world = World {
+            link: &mut self.link,
+            apps: &mut self.app,
+            clock: &TokioClock::new(),
+            random: &mut ProcessRandom::new(),
+        };
+        let stopped = async move {
+            // A sender that is gone stops as well.
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+        };
+        agent::run(&mut self.desk, world, stopped).await;
+        self.fleet.ended(&self.desk.counters(), self.desk.waiting());
+    }
+}
+
+/// The files of one vehicle's identity.
+struct Files {
+    ca: Option<PathBuf>,
+    certificate: Option<(PathBuf, PathBuf)>,
+}
+
+impl Files {
+    fn of(args: &SimulateArgs, vin: &Vin) -> anyhow::Result<Self> {
+        let Some(folder) = &args.certs else {
+            return Ok(Self { ca: args.broker.ca.clone(), certificate: None });
+        };
+        let folder = folder.join(vin.as_str());
+        let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+        ensure!(
+            cert.is_file() && key.is_file(),
+            "{} has no cert.pem and key.pem; make them with: host-server enroll vehicle {vin} --out {}",
+            folder.display(),
+            folder.display(),
+            vin = vin.as_str()
+        );
+        let own_ca = Some(folder.join("ca.pem")).filter(|ca| ca.is_file());
+        Ok(Self {
+            ca: args.broker.ca.clone().or(own_ca),
+            certificate: Some((cert, key)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vins_are_numbered_to_their_full_length() {
+        let vins = vins("SIM", 3).unwrap();
+        assert_eq!(vins[2].as_str(), "SIM00000000000002");
+    }
+
+    #[test]
+    fn prefix_that_leaves_no_room_or_is_no_vin_is_refused() {
+        assert!(vins("0123456789ABCDEF", 11).unwrap_err().to_string().contains("shorten"));
+        assert!(vins("S/M", 1).unwrap_err().to_string().contains("no VIN"));
+    }
+}

@@ -1,0 +1,127 @@
+//! The app of a simulated vehicle.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use vinbus_protocol::app_slot::AppSlot;
+use vinbus_protocol::envelope::AppMessage;
+use vinbus_protocol::record_ring::Record;
+
+use super::fleet::Fleet;
+use crate::apps::{Apps, Notice, Request, SendRefusal};
+use crate::desk::{Counters, DownlinkRefusal};
+use crate::linux::args::SimulateArgs;
+
+/// Messages that may wait to be sent back.
+const ECHOES_MAX: usize = 16;
+
+/// An app that is always in the foreground and sends by itself.
+#[derive(Debug)]
+pub(super) struct SimulatedApp {
+    slot: AppSlot,
+    /// What the driver does at first, the last first.
+    start: Vec<Request<'static>>,
+    period: Option<Duration>,
+    next_at: Instant,
+    size: usize,
+    sent: u64,
+    echo: bool,
+    echoes: VecDeque<Box<[u8]>>,
+    content: Vec<u8>,
+    fleet: Arc<Fleet>,
+}
+
+impl SimulatedApp {
+    pub(super) fn new(slot: AppSlot, args: &SimulateArgs, fleet: Arc<Fleet>) -> Self {
+        let period = (args.rate > 0.0).then(|| Duration::from_secs_f64(1.0 / args.rate));
+        Self {
+            slot,
+            start: vec![Request::Shown(slot), Request::Loaded(slot), Request::Launched(slot)],
+            period,
+            next_at: Instant::now() + period.unwrap_or_default(),
+            size: args.size as usize,
+            sent: 0,
+            echo: args.echo,
+            echoes: VecDeque::new(),
+            content: Vec::new(),
+            fleet,
+        }
+    }
+
+    /// Writes `{"n":…,"pad":"…"}` of the asked size, which its options keep above the least.
+    fn generate(&mut self) {
+        self.sent += 1;
+        let head = format!(r#"{{"n":{},"pad":""#, self.sent);
+        let padding = self.size.saturating_sub(head.len() + 2);
+        self.content.clear();
+        self.content.extend_from_slice(head.as_bytes());
+        self.content.resize(head.len() + padding, b'.');
+        self.content.extend_from_slice(b"\"}");
+    }
+}
+
+impl Apps for SimulatedApp {
+    async fn next(&mut self) -> Request<'_> {
+        if let Some(request) = self.start.pop() {
+            return request;
+        }
+        if let Some(echo) = self.echoes.pop_front() {
+            self.content = echo.into();
+        } else {
+            let Some(period) = self.period else {
+                return pending().await;
+            };
+            sleep_until(self.next_at).await;
+            self.next_at += period;
+            self.generate();
+        }
+        Request::Send { slot: self.slot, subtopic: None, content: &self.content }
+    }
+
+    fn deliver(&mut self, _: AppSlot, message: AppMessage<'_>) {
+        self.fleet.received();
+        if let (true, AppMessage::Data(content)) = (self.echo, message) {
+            if self.echoes.len() < ECHOES_MAX {
+                self.echoes.push_back(content.as_bytes().into());
+            } else {
+                self.fleet.echo_skipped();
+            }
+        }
+    }
+
+    fn hand_out<'r>(&mut self, _: AppSlot, _: impl Iterator<Item = Record<'r>>, _: bool) {
+        // It never asks for them: it is always in the foreground.
+    }
+
+    fn answer(&mut self, _: AppSlot, outcome: Result<(), SendRefusal>) {
+        if outcome.is_ok() {
+            self.fleet.sent();
+        }
+    }
+
+    fn tell(&mut self, _: AppSlot, notice: Notice<'_>) {
+        match notice {
+            Notice::Delivered => self.fleet.delivered(),
+            // These are in the counters of the desk, which are added up at the end.
+            Notice::Dropped
+            | Notice::Refused
+            | Notice::Hide
+            | Notice::NotLoaded
+            | Notice::PopupShown { .. }
+            | Notice::PopupClosed { .. }
+            | Notice::PopupOverflow { .. } => {}
+        }
+    }
+
+    fn link_changed(&mut self, up: bool) {
+        self.fleet.link_changed(up);
+    }
+
+    fn downlink_refused(&mut self, _: &str, _: DownlinkRefusal) {}
+
+    fn counted(&mut self, _: &Counters) {}
+}

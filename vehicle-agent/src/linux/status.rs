@@ -1,0 +1,106 @@
+//! What the agent has seen, for `GET /status` and the log.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use vinbus_protocol::id::Vin;
+
+use crate::desk::{Counters, DownlinkRefusal};
+
+/// Refused messages are logged no more often than this; the rest is counted.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A view of the agent that its other tasks can read.
+#[derive(Debug)]
+pub(crate) struct Status {
+    vin: Vin,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    counters: Counters,
+    link: String,
+    evicted: u64,
+    logged: Option<Instant>,
+    unlogged: u64,
+}
+
+impl Status {
+    pub(crate) fn new(vin: Vin) -> Self {
+        let link = "connecting".to_owned();
+        Self {
+            vin,
+            state: Mutex::new(State { link, ..State::default() }),
+        }
+    }
+
+    /// Takes note of the counters.
+    pub(crate) fn counted(&self, counters: &Counters) {
+        self.lock().counters = *counters;
+    }
+
+    /// Takes note of what the link is doing, in words.
+    pub(crate) fn link(&self, link: impl Into<String>) {
+        self.lock().link = link.into();
+    }
+
+    /// Counts messages that an ending socket could not hold, as the pending ring could not have.
+    pub(crate) fn evicted(&self, messages: u64) {
+        self.lock().evicted += messages;
+    }
+
+    /// Logs a message that reached no app, but not each of a flood.
+    pub(crate) fn downlink_refused(&self, topic: &str, refusal: &DownlinkRefusal) {
+        let mut state = self.lock();
+        let now = Instant::now();
+        if state.logged.is_some_and(|logged| now - logged < LOG_INTERVAL) {
+            state.unlogged += 1;
+            return;
+        }
+        state.logged = Some(now);
+        let more = std::mem::take(&mut state.unlogged);
+        drop(state);
+        tracing::warn!(topic, reason = %refusal, more, "dropped a message from the broker");
+    }
+
+    /// The state as JSON.
+    pub(crate) fn report(&self) -> Value {
+        let state = self.lock();
+        let Counters { portal, .. } = &state.counters;
+        json!({
+            "vin": self.vin.as_str(),
+            "link": state.link,
+            "sessions": state.counters.sessions,
+            "received": state.counters.received,
+            "downlinks": {
+                "delivered": portal.delivered,
+                "pending": portal.pending,
+                "popups": portal.popups_queued,
+                "evictedFromSockets": state.evicted,
+            },
+            "refused": {
+                "foreignTopic": state.counters.foreign_topics,
+                "envelope": portal.refused_envelope,
+                "unknownApp": portal.refused_unknown_app,
+                "foreignUid": portal.refused_foreign_uid,
+                "tooLarge": portal.refused_too_large,
+                "popupOverflow": portal.popups_overflowed,
+            },
+            "uplinks": {
+                "accepted": state.counters.uplinks_accepted,
+                "refused": state.counters.uplinks_refused,
+                "delivered": state.counters.uplinks_delivered,
+                "dropped": state.counters.uplinks_dropped,
+                "refusedByBroker": state.counters.uplinks_refused_by_broker,
+            },
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code panics while it holds the lock; if it did, the state would still be whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

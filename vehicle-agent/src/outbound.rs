@@ -1,0 +1,131 @@
+//! What goes to the broker next, and what is on its way: one message at a time.
+//!
+//! | while | order |
+//! |---|---|
+//! | online | presence `true` to every partner, then the uplink queue |
+//! | stopping | the uplink queue, then presence `false` to every partner |
+
+use vinbus_protocol::topic::TopicText;
+
+use crate::apps::Apps;
+use crate::desk::{Desk, Storage};
+use crate::link::{Fate, Lost, Outgoing, Session};
+use crate::presence;
+
+/// Pause after a message that the broker did not answer, in milliseconds.
+const RETRY_MS: u64 = 500;
+
+/// The outbound side of one session.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    stopping: bool,
+    /// Partners that were told whether the vehicle is online.
+    told: usize,
+    in_flight: Option<InFlight>,
+    retry_at_ms: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum InFlight {
+    Presence,
+    Uplink { number: u64 },
+}
+
+impl Outbound {
+    /// A session that has just come up.
+    pub(crate) fn new() -> Self {
+        Self {
+            stopping: false,
+            told: 0,
+            in_flight: None,
+            retry_at_ms: None,
+        }
+    }
+
+    /// From now on finishes instead of going on.
+    pub(crate) fn stop(&mut self) {
+        self.stopping = true;
+        // If the vehicle had not said that it is online, it need not say that it no longer is, but
+        // that does no harm and clears what an earlier life has left behind.
+        self.told = 0;
+    }
+
+    /// When [`Outbound::publish_next`] has something to try again.
+    pub(crate) fn retry_at_ms(&self) -> Option<u64> {
+        self.retry_at_ms
+    }
+
+    /// Publishes the next message if none is on its way; `false` if there is none, too.
+    pub(crate) async fn publish_next<S, Q, const APPS: usize, const QUEUE: usize>(
+        &mut self,
+        now_ms: u64,
+        desk: &Desk<S, Q, APPS, QUEUE>,
+        session: &mut impl Session,
+    ) -> Result<bool, Lost>
+    where
+        S: Storage,
+        Q: Storage,
+    {
+        if self.in_flight.is_some() || self.retry_at_ms.is_some_and(|at| now_ms < at) {
+            return Ok(true);
+        }
+        self.retry_at_ms = None;
+        let uplink = desk.front();
+        let presence_first = !self.stopping || uplink.is_none();
+        if presence_first && let Some(topic) = self.presence_topic(desk) {
+            let payload = presence::payload(!self.stopping).as_bytes();
+            let message = Outgoing { topic: &topic, payload, retain: true };
+            session.publish(message).await?;
+            self.in_flight = Some(InFlight::Presence);
+            return Ok(true);
+        }
+        let Some((waiting, uid)) = uplink else {
+            return Ok(false);
+        };
+        // The desk has checked the subtopic; were it wrong, the broker would refuse the topic.
+        let topic = desk
+            .identity()
+            .uplink_topic(uid, waiting.subtopic)
+            .unwrap_or_default();
+        let message = Outgoing { topic: &topic, payload: waiting.payload, retain: false };
+        session.publish(message).await?;
+        self.in_flight = Some(InFlight::Uplink { number: waiting.number });
+        Ok(true)
+    }
+
+    /// Takes the fate of the message that was on its way.
+    pub(crate) fn handle_fate<S, Q, const APPS: usize, const QUEUE: usize>(
+        &mut self,
+        now_ms: u64,
+        fate: Fate,
+        desk: &mut Desk<S, Q, APPS, QUEUE>,
+        apps: &mut impl Apps,
+    ) where
+        S: Storage,
+        Q: Storage,
+    {
+        let Some(in_flight) = self.in_flight.take() else {
+            return;
+        };
+        match (in_flight, fate) {
+            (_, Fate::Unknown) => self.retry_at_ms = Some(now_ms + RETRY_MS),
+            // A broker that refuses presence messages does without them.
+            (InFlight::Presence, Fate::Delivered | Fate::Refused) => self.told += 1,
+            (InFlight::Uplink { number }, Fate::Delivered) => desk.confirm(number, true, apps),
+            (InFlight::Uplink { number }, Fate::Refused) => desk.confirm(number, false, apps),
+        }
+    }
+
+    fn presence_topic<S, Q, const APPS: usize, const QUEUE: usize>(
+        &self,
+        desk: &Desk<S, Q, APPS, QUEUE>,
+    ) -> Option<TopicText>
+    where
+        S: Storage,
+        Q: Storage,
+    {
+        let identity = desk.identity();
+        let uid = identity.uids().nth(self.told)?;
+        presence::topic(identity, uid)
+    }
+}

@@ -1,0 +1,153 @@
+//! Apps that do not behave cost nobody else anything.
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use crate::world::{App, World};
+
+/// Random bytes of a fixed seed (xorshift).
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+#[tokio::test]
+async fn random_bytes_break_nothing() {
+    let mut world = World::new().await;
+    let vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
+    let mut app = vehicle.app("demo").await;
+    for len in [1, 100, 10_000] {
+        let mut raw = tokio::net::TcpStream::connect(vehicle.portal).await.unwrap();
+        raw.write_all(&noise(len)).await.unwrap();
+        raw.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        // The portal may reset the connection instead of answering.
+        let _ = raw.read_to_end(&mut answer).await;
+    }
+    let text = String::from_utf8_lossy(&noise(1000)).into_owned();
+    app.send_text(text).await;
+    assert_eq!(app.until("error").await["value"]["reason"], json!("bad-frame"));
+    app.socket.send(Message::binary(noise(1000))).await.unwrap();
+    assert_eq!(app.until("error").await["value"]["reason"], json!("bad-frame"));
+    for frame in ["", "{}", "[]", "{\"type\":1}", "{\"type\":\"x\",\"type\":\"y\"}"] {
+        app.send_text(frame.into()).await;
+        assert!(app.until("error").await["value"]["message"].is_string(), "{frame}");
+    }
+    world.send("demo", &json!("still there")).await;
+    assert_eq!(app.message().await, json!({ "content": "still there" }));
+}
+
+#[tokio::test]
+async fn nested_content_is_refused_with_the_reason() {
+    let mut world = World::new().await;
+    let vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
+    let mut app = vehicle.app("demo").await;
+    let content = "[".repeat(500) + &"]".repeat(500);
+    let kind = "WebPortal.onSendNotificationRequest";
+    app.send_text(format!(r#"{{"type":"{kind}","id":1,"value":{content}}}"#)).await;
+    let refusal = app.until("WebPortal.MQTT.evt.messageNotDelivered").await;
+    assert_eq!(refusal["value"]["reason"], json!("bad-content"));
+}
+
+#[tokio::test]
+async fn huge_frame_ends_its_socket_only() {
+    let mut world = World::new().await;
+    let apps = ["demo=demo-partner", "other=demo-partner"];
+    let vehicle = world.vehicle(&apps, &[]).await;
+    let mut huge = vehicle.app("other").await;
+    let mut app = vehicle.app("demo").await;
+    // The portal may end the socket before it has read all of it.
+    let _ = huge.socket.send(Message::text("x".repeat(1_000_000))).await;
+    assert_eq!(huge.until("error").await["value"]["reason"], json!("frame-too-large"));
+    world.send("demo", &json!(1)).await;
+    assert_eq!(app.message().await, json!({ "content": 1 }));
+}
+
+#[tokio::test]
+async fn flood_is_told_and_then_ended_and_others_are_served_meanwhile() {
+    let mut world = World::new().await;
+    let apps = ["demo=demo-partner", "other=demo-partner"];
+    let vehicle = world.vehicle(&apps, &["--app-rate", "1"]).await;
+    let flood = vehicle.app("other").await;
+    let mut app = vehicle.app("demo").await;
+    let (mut sink, stream) = flood.socket.split();
+    let sending = tokio::spawn(async move {
+        let frame = r#"{"type":"WebPortal.onSendNotificationRequest","id":1,"value":1}"#;
+        while sink.send(Message::text(frame)).await.is_ok() {}
+    });
+    let frames: Vec<_> = stream
+        .filter_map(|frame| async { frame.ok()?.into_text().ok() })
+        .collect()
+        .await;
+    let told = frames.iter().filter(|text| text.contains(r#""reason":"rate""#)).count();
+    assert!(told > 0, "the app was told");
+    sending.await.unwrap();
+    world.send("demo", &json!(1)).await;
+    assert_eq!(app.message().await, json!({ "content": 1 }));
+}
+
+#[tokio::test]
+async fn app_that_never_reads_is_ended_and_its_messages_wait_for_the_next() {
+    let mut world = World::new().await;
+    let vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
+    let deaf = vehicle.app("demo").await;
+    let content = "x".repeat(100_000);
+    let mut sent = 0;
+    // Until the buffers of kernel and portal are full and the socket is ended: 64 frames, or 30 s.
+    while vehicle.status().await["downlinks"]["pending"] == json!(0) {
+        world.send("demo", &json!({ "n": sent, "x": content })).await;
+        sent += 1;
+        assert!(sent < 1000, "the portal holds {sent} messages for an app that never reads");
+    }
+    vehicle.status_reaches("/received", sent).await;
+    let mut app = vehicle.app("demo").await;
+    let pending = app.pending().await;
+    let numbers: Vec<_> = pending.iter().map(|m| m["content"]["n"].as_u64().unwrap()).collect();
+    let expected: Vec<_> = (sent - numbers.len() as u64..sent).collect();
+    assert_eq!(numbers, expected, "the newest, in order, none missing");
+    assert!(!numbers.is_empty() && numbers.len() <= 10);
+    drop(deaf);
+}
+
+#[tokio::test]
+async fn sockets_are_bounded() {
+    let mut world = World::new().await;
+    let vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
+    let mut sockets = Vec::new();
+    for _ in 0..64 {
+        sockets.push(App::silent(vehicle.portal).await);
+    }
+    let refused = connect_async(format!("ws://{}/portal", vehicle.portal)).await;
+    let Err(Error::Http(response)) = refused else {
+        panic!("the 65th socket was let in");
+    };
+    assert_eq!(response.status(), 503);
+}
+
+#[tokio::test]
+async fn web_pages_of_other_origins_are_refused() {
+    let mut world = World::new().await;
+    let allowed = "https://shell.example";
+    let vehicle = world.vehicle(&["demo=demo-partner"], &["--allow-origin", allowed]).await;
+    let own = format!("http://{}", vehicle.portal);
+    for (origin, status) in [(own.as_str(), 101), (allowed, 101), ("http://evil.example", 403), ("null", 403)] {
+        let mut request = format!("ws://{}/portal", vehicle.portal).into_client_request().unwrap();
+        request.headers_mut().insert("Origin", origin.parse().unwrap());
+        let got = match connect_async(request).await {
+            Ok((_, response)) => response.status(),
+            Err(Error::Http(response)) => response.status(),
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(got, status, "{origin}");
+    }
+}

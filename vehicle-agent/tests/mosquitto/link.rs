@@ -1,0 +1,129 @@
+//! The link to the broker: lost, found, refused.
+
+use serde_json::json;
+
+use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint};
+
+use crate::world::{VIN, World};
+
+#[tokio::test]
+async fn presence_tells_start_stop_and_a_pulled_plug() {
+    let mut world = World::new().await;
+    let mut vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
+    assert!(vehicle.terminate());
+    world.online(VIN, false).await;
+    let mut vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
+    vehicle.kill();
+    world.online(VIN, false).await;
+}
+
+#[tokio::test]
+async fn what_apps_send_while_the_broker_is_away_arrives_when_it_is_back() {
+    let mut world = World::new().await;
+    let vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
+    let mut app = vehicle.app("demo").await;
+    app.notify(&json!("before")).await;
+    assert_eq!(world.uplink().await.1, r#"{"content":"before"}"#);
+    world.broker.stop().await;
+    let down = app.until("WebPortal.MQTT.evt.status").await;
+    assert_eq!(down["value"], json!("disconnected"));
+    for n in 0..20 {
+        app.notify(&json!(n)).await;
+    }
+    world.broker.start().await;
+    assert_eq!(app.until("WebPortal.MQTT.evt.status").await["value"], json!("connected"));
+    for n in 0..20 {
+        assert_eq!(world.uplink().await.1, format!(r#"{{"content":{n}}}"#));
+    }
+    world.send("demo", &json!("after")).await;
+    assert_eq!(app.message().await, json!({ "content": "after" }));
+}
+
+#[tokio::test]
+async fn broker_restarts_in_the_middle_of_traffic_lose_no_uplink_message() {
+    let mut world = World::new().await;
+    let vehicle = world.vehicle(&["demo=demo-partner"], &["--app-rate", "10000"]).await;
+    let mut app = vehicle.app("demo").await;
+    let mut next = 0;
+    for round in 0..3 {
+        for n in 0..100 {
+            app.notify(&json!(round * 100 + n)).await;
+        }
+        // Some of them are under way now.
+        let (_, payload) = world.uplink().await;
+        next = next.max(number(&payload));
+        world.broker.stop().await;
+        world.broker.start().await;
+    }
+    // The broker keeps nothing over its restart, so what it had and the partner had not is gone;
+    // what the agent has not been told to be there comes again, in order. The last one is among it.
+    while next < 299 {
+        let (_, payload) = world.uplink().await;
+        let number = number(&payload);
+        assert!(number <= next + 300, "{number} after {next}");
+        next = next.max(number);
+    }
+    vehicle.status_reaches("/uplinks/delivered", 300).await;
+    assert_eq!(vehicle.status().await["uplinks"]["dropped"], json!(0));
+}
+
+fn number(payload: &str) -> u64 {
+    let payload: serde_json::Value = serde_json::from_str(payload).unwrap();
+    payload["content"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn full_uplink_queue_refuses_or_drops_as_its_policy_says_and_tells_the_app() {
+    let world = World::new().await;
+    let nowhere = "mqtt://127.0.0.1:1";
+    let queue = ["--uplink-queue", "1024", "--app-rate", "1000", "--uplink-drop"];
+    for (policy, reason) in [("newest", "queue-full"), ("oldest", "dropped")] {
+        let args = [&queue[..], &[policy]].concat();
+        let vehicle = world.vehicle_offline(nowhere, &["demo=demo-partner"], &args);
+        let mut app = vehicle.app("demo").await;
+        let content = "x".repeat(300);
+        for id in 1..=4 {
+            let kind = "WebPortal.onSendNotificationRequest";
+            app.send(json!({ "type": kind, "id": id, "value": content })).await;
+        }
+        let refusal = app.until("WebPortal.MQTT.evt.messageNotDelivered").await;
+        assert_eq!(refusal["value"]["reason"], json!(reason));
+        let id = if policy == "newest" { 4 } else { 1 };
+        assert_eq!(refusal["id"], json!(id));
+    }
+}
+
+#[tokio::test]
+async fn vehicle_speaks_mutual_tls_and_both_versions_and_profiles() {
+    let mut world = World::new().await;
+    let issued = world.broker.authority.client(VIN, vinbus_transport_std::conformance::Validity::Now);
+    let file = |name: &str, text: &str| {
+        let path = world.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let ca = file("ca.pem", &world.broker.authority.certificate);
+    let cert = file("cert.pem", &issued.certificate);
+    let key = file("key.pem", &issued.key);
+    let url = world.broker.url(Endpoint::Mqtts).to_string();
+    for version in ["5", "3.1.1"] {
+        let args = ["--ca", &ca, "--cert", &cert, "--key", &key, "--mqtt-version", version];
+        let mut vehicle = world.vehicle_offline(&url, &["demo=demo-partner"], &args);
+        world.online(VIN, true).await;
+        let mut app = vehicle.app("demo").await;
+        world.send("demo", &json!(version)).await;
+        assert_eq!(app.message().await, json!({ "content": version }));
+        assert!(vehicle.terminate());
+        world.online(VIN, false).await;
+    }
+}
+
+#[tokio::test]
+async fn link_that_cannot_come_up_is_explained_with_advice() {
+    let world = World::new().await;
+    let vehicle = world.vehicle_offline("mqtt://127.0.0.1:1", &["demo=demo-partner"], &[]);
+    let line = vehicle.log_line("is down");
+    assert!(line.contains("refused the TCP connection") && line.contains("check the port"), "{line}");
+    let status = vehicle.status().await;
+    assert!(status["link"].as_str().unwrap().contains("check the port"), "{status}");
+}

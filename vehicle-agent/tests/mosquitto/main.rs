@@ -1,0 +1,10 @@
+//! The program `vehicle-agent` against a real mosquitto: a partner on one side, apps on the other.
+
+mod apps;
+mod bounds;
+mod delivery;
+mod hostile;
+mod lifecycle;
+mod link;
+mod simulation;
+mod world;
