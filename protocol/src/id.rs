@@ -138,7 +138,9 @@ fn bounded_text<const N: usize>(
     if text.is_empty() {
         return Err(IdError::Empty);
     }
-    if let Some((offset, _)) = text.char_indices().find(|&(_, c)| !allowed(c)) {
+    let mut bytes = text.bytes();
+    let plain = bytes.all(|byte| byte.is_ascii() && allowed(char::from(byte)));
+    if !plain && let Some((offset, _)) = text.char_indices().find(|&(_, c)| !allowed(c)) {
         return Err(IdError::Character { offset });
     }
     String::try_from(text).map_err(|_| IdError::TooLong {

@@ -11,6 +11,8 @@
 //! Values nest at most as deep as the caller allows. The bytes must be UTF-8, which the caller
 //! checks once for the whole text. Begin with [`Scanner`].
 
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+mod blocks;
 mod scanner;
 mod string;
 mod words;

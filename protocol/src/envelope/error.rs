@@ -71,6 +71,15 @@ pub enum Member {
 }
 
 impl Member {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::AppId,
+        Self::Popup,
+        Self::PopupButton,
+        Self::PopupText,
+        Self::PopupAction,
+        Self::Content,
+    ];
+
     /// The member's name on the wire.
     #[must_use]
     pub const fn name(self) -> &'static str {

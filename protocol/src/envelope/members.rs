@@ -120,16 +120,18 @@ impl<'a> Members<'a> {
 
 /// The member of this name, which may be written with escapes.
 fn member(name: &str) -> Option<Member> {
-    const ALL: [Member; 6] = [
-        Member::AppId,
-        Member::Popup,
-        Member::Content,
-        Member::PopupButton,
-        Member::PopupText,
-        Member::PopupAction,
-    ];
-    ALL.into_iter()
-        .find(|member| name == member.name() || name.contains('\\') && spells(name, member.name()))
+    match name {
+        "idApp" => Some(Member::AppId),
+        "popup" => Some(Member::Popup),
+        "popupBtn" => Some(Member::PopupButton),
+        "popupText" => Some(Member::PopupText),
+        "popupAction" => Some(Member::PopupAction),
+        "content" => Some(Member::Content),
+        _ if name.contains('\\') => Member::ALL
+            .into_iter()
+            .find(|member| spells(name, member.name())),
+        _ => None,
+    }
 }
 
 /// Whether `raw`, the inside of a JSON string, stands for `text`.

@@ -53,6 +53,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Bytes from the start of the text to the cursor.
+    #[inline(always)]
     pub(crate) fn offset(&self) -> usize {
         self.text.len().saturating_sub(self.rest.len())
     }
@@ -120,11 +121,19 @@ impl<'a> Scanner<'a> {
     }
 
     /// The text from `start` to the cursor.
+    #[inline(always)]
     fn span(&self, start: usize) -> &'a str {
         self.text.get(start..self.offset()).unwrap_or_default()
     }
 
     fn skip_value(&mut self, depth_max: usize) -> Result<(), JsonReason> {
+        #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+        if let [b'{' | b'[', ..] = self.rest
+            && let Some(len) = super::blocks::container_len(self.rest, depth_max)
+        {
+            self.rest = self.rest.get(len..).unwrap_or_default();
+            return Ok(());
+        }
         // One bit for each open container around the innermost one: is it an object?
         let mut outer: u128 = 0;
         let mut in_object = false;
