@@ -4,6 +4,7 @@
 //! external one reached through `vinbus-transport-std`. The core (`hub`) knows neither.
 
 pub mod embedded;
+pub mod external;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;

@@ -183,16 +183,16 @@ impl Identities {
         out_dir: &Path,
         existing: Existing,
     ) -> Result<(), IdentityError> {
-        let issued = self.authority.issue_client(vin.as_str())?;
-        files::write_all(
-            out_dir,
-            &[
-                ("ca.pem", self.authority.certificate()),
-                ("cert.pem", &issued.certificate),
-                ("key.pem", issued.key.expose()),
-            ],
-            existing,
-        )
+        self.write_certificate(vin.as_str(), out_dir, existing)
+    }
+
+    /// Writes `ca.pem`, `cert.pem` and `key.pem` for the administrator into `out_dir`, for MQTT over
+    /// TLS; the password there is the administrator's token.
+    ///
+    /// # Errors
+    /// As [`Identities::enroll_vehicle`].
+    pub fn enroll_admin(&self, out_dir: &Path, existing: Existing) -> Result<(), IdentityError> {
+        self.write_certificate(ADMIN_USER_NAME, out_dir, existing)
     }
 
     /// Writes `ca.pem`, `cert.pem`, `key.pem`, `password` (MQTT) and `token` (REST) for a partner
@@ -227,6 +227,24 @@ impl Identities {
             existing,
         )?;
         self.credentials.store(uid, &fresh)
+    }
+
+    fn write_certificate(
+        &self,
+        common_name: &str,
+        out_dir: &Path,
+        existing: Existing,
+    ) -> Result<(), IdentityError> {
+        let issued = self.authority.issue_client(common_name)?;
+        files::write_all(
+            out_dir,
+            &[
+                ("ca.pem", self.authority.certificate()),
+                ("cert.pem", &issued.certificate),
+                ("key.pem", issued.key.expose()),
+            ],
+            existing,
+        )
     }
 
     /// Enrolls a partner into [`Identities::partner_dir`] unless it is enrolled already.

@@ -28,16 +28,20 @@ pub enum Identity {
     Vehicle(Vin),
     /// A partner: user name and password, and on the TLS port a client certificate as well.
     Partner(Uid),
-    /// The administrator: the user name [`ADMIN_USER_NAME`] and the administrator's token.
+    /// The administrator: the user name [`ADMIN_USER_NAME`] and the administrator's token, and on the
+    /// TLS port a client certificate of that name as well.
     Admin,
 }
 
 impl Identity {
-    /// What the common name of a client certificate stands for: a vehicle if it is a VIN, else a
-    /// partner if it is a UID. No UID that is a VIN is ever enrolled, so the two cannot be
-    /// confused.
+    /// What the common name of a client certificate stands for: a vehicle if it is a VIN, the
+    /// administrator if it is [`ADMIN_USER_NAME`], else a partner if it is a UID. No UID that is one
+    /// of the former is ever enrolled, so they cannot be confused.
     #[must_use]
     pub fn from_common_name(name: &str) -> Option<Self> {
+        if name == ADMIN_USER_NAME {
+            return Some(Self::Admin);
+        }
         match Vin::parse(name) {
             Ok(vin) => Some(Self::Vehicle(vin)),
             Err(_) => Uid::parse(name).ok().map(Self::Partner),

@@ -1,0 +1,310 @@
+//! The adapter to a broker somewhere else: the OEM's, or a cluster.
+//!
+//! It subscribes the uplink at QoS 1 and acknowledges a message when the core has it on disk, so a
+//! broker that keeps QoS 1 loses nothing while this server is away; the session is kept for
+//! [`SESSION_EXPIRY`]. A broker that downgrades to QoS 0 needs no acknowledgement and gets none. When
+//! the store fails, the message stays unacknowledged and the connection is made anew, because that
+//! is when a broker delivers again.
+//!
+//! Reconnecting, TLS and the protocol are the transport's; nothing here knows MQTT packets.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot, watch};
+use vinbus_protocol::id::Uid;
+use vinbus_protocol::topic::{Direction, TopicScheme};
+use vinbus_transport_std as transport;
+use vinbus_transport_std::{
+    Client, ClientOptions, Inbox, LinkState, Message, OptionsError, Qos, Session, SubscribeError,
+};
+
+use super::{Arrival, Broker, BrokerEvents, Outcome, PublishError};
+
+/// How long the broker keeps our session while this server is away.
+pub const SESSION_EXPIRY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Messages between arrival and store; the transport reads no further when they are as many.
+const UNDER_WAY_MAX: u16 = 256;
+
+/// Pause before the connection is made anew after the store failed.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
+
+/// Pause before a refused subscription is tried again: somebody may have changed the broker's rules.
+const SUBSCRIBE_PAUSE: Duration = Duration::from_secs(30);
+
+/// Which broker, and what of it.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where it is and who we are there. The client identifier names the session that the broker
+    /// keeps: it has to stay the same over restarts, and no other server may use it.
+    pub options: ClientOptions,
+    /// How topics are spelt.
+    pub topics: TopicScheme,
+    /// The partners whose uplink to receive; empty for all, which only an OEM may.
+    pub uids: Vec<Uid>,
+}
+
+/// An external broker; a handle that is cheap to clone.
+#[derive(Clone)]
+pub struct ExternalBroker {
+    client: watch::Receiver<Client>,
+    stop: Arc<watch::Sender<bool>>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl ExternalBroker {
+    /// Starts to connect, and keeps trying; must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// An [`OptionsError`] that says which option is wrong. A broker that cannot be reached is no
+    /// error here but told by [`BrokerEvents::link_changed`].
+    pub fn connect(
+        settings: Settings,
+        events: Arc<dyn BrokerEvents>,
+    ) -> Result<Self, OptionsError> {
+        let options = settings
+            .options
+            .session(Session::Kept {
+                expiry: SESSION_EXPIRY,
+            })
+            .inbound_messages_max(usize::from(UNDER_WAY_MAX))
+            .receive_maximum(UNDER_WAY_MAX);
+        let (client, inbox) = transport::connect(options.clone())?;
+        let (current, client_seen) = watch::channel(client);
+        let (stop, stop_seen) = watch::channel(false);
+        let (done, stopped) = watch::channel(false);
+        let adapter = Adapter {
+            options,
+            filters: filters(&settings.topics, &settings.uids),
+            events,
+            current,
+            stop: stop_seen,
+        };
+        tokio::spawn(async move {
+            adapter.run(inbox).await;
+            done.send_replace(true);
+        });
+        Ok(Self {
+            client: client_seen,
+            stop: Arc::new(stop),
+            stopped,
+        })
+    }
+
+    /// Takes nothing more, acknowledges what is on disk, and says goodbye to the broker.
+    pub async fn shutdown(&self) {
+        self.stop.send_replace(true);
+        let mut stopped = self.stopped.clone();
+        // An error means that the task is gone, which is what is waited for.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    }
+}
+
+impl Broker for ExternalBroker {
+    fn publish<'a>(
+        &'a self,
+        topic: &'a str,
+        payload: Bytes,
+    ) -> BoxFuture<'a, Result<(), PublishError>> {
+        Box::pin(async move {
+            let client = self.client.borrow().clone();
+            let published = client.publish(topic, payload, Qos::AtMostOnce, false).await;
+            published.map_err(|error| match error {
+                transport::PublishError::LinkDown | transport::PublishError::Unconfirmed => {
+                    PublishError::LinkDown
+                }
+                transport::PublishError::TooLarge { .. }
+                | transport::PublishError::Topic { .. }
+                | transport::PublishError::Refused { .. } => PublishError::Rejected {
+                    detail: error.to_string(),
+                },
+            })
+        })
+    }
+}
+
+fn filters(topics: &TopicScheme, uids: &[Uid]) -> Vec<String> {
+    let filters: Vec<String> = uids
+        .iter()
+        .map(|uid| {
+            topics
+                .uid_filter(Direction::Uplink, uid)
+                .as_str()
+                .to_owned()
+        })
+        .collect();
+    if filters.is_empty() {
+        return vec![topics.all_filter(Direction::Uplink).as_str().to_owned()];
+    }
+    filters
+}
+
+/// The task behind an [`ExternalBroker`].
+struct Adapter {
+    options: ClientOptions,
+    filters: Vec<String>,
+    events: Arc<dyn BrokerEvents>,
+    current: watch::Sender<Client>,
+    stop: watch::Receiver<bool>,
+}
+
+/// Why the pump ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Stopped,
+    StoreFailed,
+}
+
+impl Adapter {
+    async fn run(self, mut inbox: Inbox) {
+        loop {
+            let client = self.current.borrow().clone();
+            let end = tokio::select! {
+                end = self.pump(&mut inbox) => end,
+                () = self.watch(&client) => End::Stopped,
+            };
+            client.close().await;
+            if end == End::Stopped {
+                return;
+            }
+            let reason = "a message could not be stored; it was not acknowledged, and the broker \
+                          will deliver it again";
+            self.events.link_changed(Err(reason.to_owned()));
+            tokio::select! {
+                () = tokio::time::sleep(STORE_PAUSE) => {}
+                () = self.stopped() => return,
+            }
+            // The same options passed the same checks at the start; a certificate file that has
+            // since become unreadable is tried again.
+            match transport::connect(self.options.clone()) {
+                Ok((client, fresh)) => {
+                    self.current.send_replace(client);
+                    inbox = fresh;
+                }
+                Err(error) => self.events.link_changed(Err(error.to_string())),
+            }
+        }
+    }
+
+    async fn stopped(&self) {
+        let mut stop = self.stop.clone();
+        // An error means that all handles are gone, which is a stop as well.
+        let _ = stop.wait_for(|stop| *stop).await;
+    }
+
+    /// Moves messages to the core in order, and acknowledgements back.
+    async fn pump(&self, inbox: &mut Inbox) -> End {
+        let (under_way, outcomes) = mpsc::channel(usize::from(UNDER_WAY_MAX));
+        let receiving = async {
+            loop {
+                let message = tokio::select! {
+                    message = inbox.recv() => message,
+                    () = self.stopped() => None,
+                };
+                let Some(message) = message else { return };
+                let arrival = Arrival {
+                    topic: message.topic.clone(),
+                    payload: message.payload.clone(),
+                };
+                let outcome = self.events.arrived(arrival).await;
+                if under_way.send((message, outcome)).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let acknowledging = acknowledge(outcomes);
+        tokio::pin!(acknowledging);
+        tokio::select! {
+            () = receiving => {}
+            end = &mut acknowledging => return end,
+        }
+        drop(under_way);
+        acknowledging.await
+    }
+
+    /// Subscribes, and tells the core about the link; never ends.
+    async fn watch(&self, client: &Client) {
+        let link = Link {
+            events: &*self.events,
+            state: client.link(),
+            refused: Mutex::new(None),
+        };
+        tokio::join!(link.follow(), self.subscribe(client, &link));
+    }
+
+    async fn subscribe(&self, client: &Client, link: &Link<'_>) {
+        for filter in &self.filters {
+            loop {
+                let refused = match client.subscribe(filter, Qos::AtLeastOnce).await {
+                    Ok(()) | Err(SubscribeError::Closed) => break,
+                    Err(error) => format!("{filter}: {error}; ask the broker's operator for it"),
+                };
+                link.set_refused(Some(refused));
+                tokio::time::sleep(SUBSCRIBE_PAUSE).await;
+            }
+            link.set_refused(None);
+        }
+    }
+}
+
+/// Acknowledges messages, in order, as their outcomes become known.
+async fn acknowledge(mut outcomes: mpsc::Receiver<(Message, oneshot::Receiver<Outcome>)>) -> End {
+    while let Some((message, outcome)) = outcomes.recv().await {
+        match outcome.await {
+            Ok(Outcome::Stored | Outcome::Refused) => message.ack(),
+            // A message of QoS 0 is lost with the store; the core has counted it.
+            Ok(Outcome::Failed(_)) | Err(_) if message.qos == Qos::AtMostOnce => {}
+            Ok(Outcome::Failed(_)) | Err(_) => return End::StoreFailed,
+        }
+    }
+    End::Stopped
+}
+
+/// The link as the core is told about it: up when the broker has welcomed us and grants what we
+/// need.
+struct Link<'a> {
+    events: &'a dyn BrokerEvents,
+    state: watch::Receiver<LinkState>,
+    refused: Mutex<Option<String>>,
+}
+
+impl Link<'_> {
+    async fn follow(&self) {
+        let mut state = self.state.clone();
+        state.mark_changed();
+        while state.changed().await.is_ok() {
+            // Told also when nothing but a short loss lies between two equal states: messages may
+            // have been refused in it.
+            self.tell(&state.borrow_and_update().clone());
+        }
+        std::future::pending::<()>().await;
+    }
+
+    fn set_refused(&self, refused: Option<String>) {
+        let mut known = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = *known != refused;
+        *known = refused;
+        drop(known);
+        if changed {
+            self.tell(&self.state.borrow().clone());
+        }
+    }
+
+    fn tell(&self, state: &LinkState) {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        match (state, &*refused) {
+            (LinkState::Connecting | LinkState::Closed, _) => {}
+            (LinkState::Connected { .. }, None) => self.events.link_changed(Ok(())),
+            (LinkState::Connected { .. }, Some(refused)) => {
+                self.events.link_changed(Err(refused.clone()));
+            }
+            (LinkState::Down(error), _) => {
+                let advice = error.advice();
+                self.events.link_changed(Err(format!("{error}; {advice}")));
+            }
+        }
+    }
+}
