@@ -10,6 +10,8 @@ pub mod broker;
 
 pub mod hub;
 
+pub mod webhook;
+
 pub mod metrics;
 
 pub mod api;

@@ -57,8 +57,8 @@ pub struct Histogram(Arc<HistogramCells>);
 
 struct HistogramCells {
     bounds: &'static [f64],
-    below: Vec<AtomicU64>,
-    count: AtomicU64,
+    /// One cell per bound, and one for what is above all of them.
+    cells: Vec<AtomicU64>,
     sum_bits: AtomicU64,
 }
 
@@ -184,24 +184,19 @@ impl Histogram {
     fn new(bounds: &'static [f64]) -> Self {
         Self(Arc::new(HistogramCells {
             bounds,
-            below: bounds.iter().map(|_| AtomicU64::new(0)).collect(),
-            count: AtomicU64::new(0),
+            cells: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(),
             sum_bits: AtomicU64::new(0f64.to_bits()),
         }))
     }
 
     /// Notes a value.
     pub fn observe(&self, value: f64) {
-        let cells = &*self.0;
-        for (bound, below) in cells.bounds.iter().zip(&cells.below) {
-            if value <= *bound {
-                below.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        cells.count.fetch_add(1, Ordering::Relaxed);
+        let at = self.0.bounds.partition_point(|bound| *bound < value);
+        self.0.cells[at].fetch_add(1, Ordering::Relaxed);
         let add = |bits| Some((f64::from_bits(bits) + value).to_bits());
         // The closure never returns `None`, so the update cannot fail.
-        let _ = cells
+        let _ = self
+            .0
             .sum_bits
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
@@ -214,7 +209,8 @@ impl Histogram {
     /// How many values were noted.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.0.count.load(Ordering::Relaxed)
+        let cells = self.0.cells.iter();
+        cells.map(|cell| cell.load(Ordering::Relaxed)).sum()
     }
 }
 
@@ -231,18 +227,18 @@ impl Series {
             }
             Self::Gauge(gauge) => writeln!(page, "{name}{} {}", braces(labels), gauge.value()),
             Self::Histogram(histogram) => {
-                let cells = &*histogram.0;
                 let comma = if labels.is_empty() { "" } else { "," };
-                let count = histogram.count();
-                for (bound, below) in cells.bounds.iter().zip(&cells.below) {
-                    let below = below.load(Ordering::Relaxed);
+                let mut count = 0;
+                for (place, cell) in histogram.0.cells.iter().enumerate() {
+                    count += cell.load(Ordering::Relaxed);
+                    let bound = histogram.0.bounds.get(place);
+                    let bound = bound.map_or("+Inf".to_owned(), f64::to_string);
                     let _ = writeln!(
                         page,
-                        "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {below}"
+                        "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}"
                     );
                 }
-                let _ = writeln!(page, "{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {count}");
-                let sum = f64::from_bits(cells.sum_bits.load(Ordering::Relaxed));
+                let sum = f64::from_bits(histogram.0.sum_bits.load(Ordering::Relaxed));
                 let labels = braces(labels);
                 writeln!(
                     page,

@@ -8,19 +8,39 @@
 //! nothing is answered as accepted to a partner before it is on disk; messages for one vehicle are
 //! sent in the order of acceptance, and no vehicle waits for another; every queue has a bound.
 
+mod ingest;
+
+mod dispatch;
+
+mod lanes;
+
+mod presence;
+
+mod throttle;
+
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use vinbus_protocol::id::{Uid, Vin};
+use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use vinbus_protocol::topic::TopicScheme;
 
+use self::dispatch::Dispatch;
+use self::ingest::{Ingest, writer_gone};
+use self::lanes::Lanes;
+use self::presence::PresenceMap;
 use crate::broker::{Arrival, Broker, BrokerEvents, Outcome};
 use crate::metrics::Metrics;
 use crate::model::{
     Cursor, Downlink, MessageId, NewDownlink, Presence, Trace, Uplink, Vehicle, Webhook,
 };
 use crate::store::{Store, StoreError};
+use crate::webhook::Deliveries;
+
+pub use crate::webhook::{NewWebhook, WebhookError};
 
 /// Where the truth about a vehicle's presence comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,40 +113,6 @@ pub enum SubmitError {
     Store(#[from] StoreError),
 }
 
-/// A webhook to be made.
-#[derive(Clone, PartialEq, Eq)]
-pub struct NewWebhook {
-    /// Where to deliver: `http` or `https`, without user information.
-    pub url: String,
-    /// Whose messages: a partner's, or everybody's.
-    pub uid: Option<Uid>,
-    /// A signing secret, `whsec_` and base64 of 24 to 64 bytes; `None` makes a random one.
-    pub secret: Option<String>,
-}
-
-/// Why a webhook was not made.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WebhookError {
-    /// The URL cannot be delivered to.
-    #[error("the URL cannot be used: {detail}")]
-    Url {
-        /// Why.
-        detail: String,
-    },
-    /// The secret is not one of the Standard Webhooks specification.
-    #[error("the secret must be `whsec_` followed by the base64 of 24 to 64 bytes")]
-    Secret,
-    /// There are as many webhooks as there may be.
-    #[error("there are {max} webhooks already, the limit; remove one first")]
-    TooMany {
-        /// The limit.
-        max: usize,
-    },
-    /// The store could not keep it.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
 /// What the hub did since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -154,8 +140,17 @@ pub struct Hub {
 
 struct Inner {
     store: Arc<dyn Store>,
+    ingest: Ingest,
+    dispatch: Arc<Dispatch>,
+    deliveries: Deliveries,
     uplink_changes: watch::Sender<Cursor>,
+    /// One permit for each message for a vehicle that is being stored.
+    submits: Arc<Semaphore>,
+    stopping: AtomicBool,
 }
+
+/// Messages for vehicles that may be on their way to the disk at once; more wait.
+const SUBMITS_MAX: u32 = 4096;
 
 impl Hub {
     /// A hub over `store`. Must be called inside a tokio runtime: it starts the tasks of the way up
@@ -168,12 +163,38 @@ impl Hub {
         settings: Settings,
         metrics: &Metrics,
     ) -> Result<Self, StoreError> {
-        let _ = (settings, metrics);
         let (uplink_changes, _) = watch::channel(store.uplink_end()?);
+        let backlog = store.backlog()?;
+        let mut presence = PresenceMap::new(settings.presence);
+        // Who has held messages was offline when the server stopped, until a report says otherwise.
+        for vehicle in backlog.iter().filter(|vehicle| vehicle.held_to > 0) {
+            presence.set(vehicle.vin, Presence::Offline, SystemTime::now());
+        }
+        let ingest = Ingest::start(
+            Arc::clone(&store),
+            &settings,
+            uplink_changes.clone(),
+            metrics,
+        );
+        let deliveries =
+            Deliveries::start(Arc::clone(&store), uplink_changes.subscribe(), metrics)?;
+        let lanes = Lanes::new(backlog, settings.vehicle_unsent_max, settings.unsent_max);
+        let dispatch = Dispatch::new(
+            settings.topics,
+            Arc::clone(&store),
+            lanes,
+            presence,
+            metrics,
+        );
         Ok(Self {
             inner: Arc::new(Inner {
                 store,
+                ingest,
+                dispatch: Arc::new(dispatch),
+                deliveries,
                 uplink_changes,
+                submits: Arc::new(Semaphore::new(SUBMITS_MAX as usize)),
+                stopping: AtomicBool::new(false),
             }),
         })
     }
@@ -181,7 +202,7 @@ impl Hub {
     /// Gives the hub its broker, once, and starts to send what was not sent yet. A broker adapter
     /// calls [`BrokerEvents::link_changed`] when the way is open; until then messages wait.
     pub fn attach(&self, broker: Arc<dyn Broker>) {
-        let _ = broker;
+        self.inner.dispatch.start(broker);
     }
 
     /// Accepts a message for a vehicle: when this returns, it is on disk. Dropping the future does
@@ -190,8 +211,36 @@ impl Hub {
     /// # Errors
     /// A [`SubmitError`]; nothing of the message remains.
     pub async fn submit_downlink(&self, message: NewDownlink) -> Result<Downlink, SubmitError> {
-        let _ = message;
-        Err(SubmitError::Stopping)
+        let len = message.envelope.len();
+        if len > PAYLOAD_BYTES_MAX {
+            let max = PAYLOAD_BYTES_MAX;
+            return Err(SubmitError::TooLarge { len, max });
+        }
+        let inner = Arc::clone(&self.inner);
+        let Ok(permit) = Arc::clone(&inner.submits).acquire_owned().await else {
+            return Err(SubmitError::Stopping);
+        };
+        if inner.stopping.load(Ordering::Relaxed) {
+            return Err(SubmitError::Stopping);
+        }
+        let vin = message.vin;
+        inner.dispatch.change_lanes(|lanes| lanes.reserve(vin))?;
+        let pending = inner.store.append_downlink(message, SystemTime::now());
+        // On a task of its own, so that it is finished also when the caller goes away.
+        let stored = tokio::spawn(async move {
+            let stored = pending.await.unwrap_or_else(|_| Err(writer_gone()));
+            inner.dispatch.change_lanes(|lanes| match &stored {
+                Ok(downlink) => lanes.accepted(downlink),
+                Err(_) => lanes.finished(&vin),
+            });
+            if stored.is_ok() {
+                inner.dispatch.figures.accepted.increment();
+            }
+            drop(permit);
+            stored
+        });
+        let stored = stored.await.unwrap_or_else(|_| Err(writer_gone()));
+        stored.map_err(SubmitError::Store)
     }
 
     /// Uplink messages after `cursor`, oldest first, of one partner or all, of one vehicle or all:
@@ -210,9 +259,8 @@ impl Hub {
         vin: Option<Vin>,
         limit: usize,
     ) -> Result<Vec<Uplink>, StoreError> {
-        self.inner
-            .store
-            .uplink_after(cursor, uid.as_ref(), vin.as_ref(), limit)
+        let store = Arc::clone(&self.inner.store);
+        blocking(move || store.uplink_after(cursor, uid.as_ref(), vin.as_ref(), limit)).await
     }
 
     /// The last position of the uplink log, and every later one.
@@ -226,25 +274,26 @@ impl Hub {
     /// # Errors
     /// A [`StoreError`] of the read.
     pub async fn trace(&self, id: MessageId) -> Result<Option<Trace>, StoreError> {
-        self.inner.store.trace(&id)
+        let store = Arc::clone(&self.inner.store);
+        blocking(move || store.trace(&id)).await
     }
 
     /// All vehicles of which anything is known, by VIN.
     #[must_use]
     pub fn vehicles(&self) -> Vec<Vehicle> {
-        Vec::new()
+        self.inner.dispatch.presence().vehicles()
     }
 
     /// What is known about a vehicle; `None` when it was never seen.
     #[must_use]
     pub fn vehicle(&self, vin: &Vin) -> Option<Vehicle> {
-        self.vehicles().into_iter().find(|known| known.vin == *vin)
+        self.inner.dispatch.presence().vehicle(vin)
     }
 
     /// Whether the way to the broker is open.
     #[must_use]
     pub fn is_link_up(&self) -> bool {
-        false
+        self.inner.dispatch.is_link_up()
     }
 
     /// Makes a webhook that gets every uplink message from now on.
@@ -252,8 +301,7 @@ impl Hub {
     /// # Errors
     /// A [`WebhookError`].
     pub async fn add_webhook(&self, webhook: NewWebhook) -> Result<Webhook, WebhookError> {
-        let _ = webhook;
-        Err(WebhookError::TooMany { max: 0 })
+        self.inner.deliveries.add(webhook).await
     }
 
     /// All webhooks.
@@ -261,7 +309,8 @@ impl Hub {
     /// # Errors
     /// A [`StoreError`] of the read.
     pub async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {
-        self.inner.store.webhooks()
+        let store = Arc::clone(&self.inner.store);
+        blocking(move || store.webhooks()).await
     }
 
     /// Removes a webhook and ends its deliveries; says whether there was one.
@@ -269,32 +318,70 @@ impl Hub {
     /// # Errors
     /// A [`StoreError`] of the write.
     pub async fn remove_webhook(&self, id: &str) -> Result<bool, StoreError> {
-        let _ = id;
-        Ok(false)
+        self.inner.deliveries.remove(id).await
     }
 
     /// What was done since the start.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        Counters::default()
+        let up = self.inner.ingest.figures();
+        let down = &self.inner.dispatch.figures;
+        Counters {
+            uplink_stored: up.stored.value(),
+            uplink_refused: up.refused.value(),
+            uplink_failed: up.failed.value(),
+            downlink_accepted: down.accepted.value(),
+            downlink_held: down.held.value(),
+            downlink_sent: down.sent.value(),
+            downlink_rejected: down.rejected.value(),
+        }
     }
 
     /// Takes nothing more on, and returns when everything that was taken on is on disk. Messages
     /// that were not sent yet are sent after the next start.
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        let inner = &self.inner;
+        inner.stopping.store(true, Ordering::Relaxed);
+        inner.ingest.shutdown().await;
+        // All permits at once: the last message is stored.
+        let all = inner.submits.acquire_many(SUBMITS_MAX).await;
+        inner.submits.close();
+        drop(all);
+        inner.dispatch.shutdown().await;
+        inner.deliveries.shutdown().await;
+    }
 }
 
 impl BrokerEvents for Hub {
+    #[expect(
+        clippy::async_yields_async,
+        reason = "the future waits for room, its value for the outcome"
+    )]
     fn arrived(&self, arrival: Arrival) -> BoxFuture<'_, oneshot::Receiver<Outcome>> {
-        let _ = arrival;
-        Box::pin(async { oneshot::channel().1 })
+        Box::pin(async {
+            let dispatch = &self.inner.dispatch;
+            let on_presence = |vin, presence| dispatch.set_presence(vin, presence);
+            self.inner.ingest.take_on(arrival, on_presence).await
+        })
     }
 
     fn presence_changed(&self, vin: Vin, presence: Presence) {
-        let _ = (vin, presence);
+        self.inner.dispatch.set_presence(vin, presence);
     }
 
     fn link_changed(&self, up: Result<(), String>) {
-        let _ = up;
+        self.inner.dispatch.set_link(up);
     }
+}
+
+/// Runs a read of the store where it may block.
+pub(crate) async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let read = tokio::task::spawn_blocking(read).await;
+    read.unwrap_or_else(|error| {
+        Err(StoreError::Failed {
+            detail: error.to_string(),
+        })
+    })
 }

@@ -1,0 +1,386 @@
+//! The way down: sends what is in the store, in order per vehicle.
+//!
+//! A few workers take lanes in turn (see `lanes`). A worker reads a page of the vehicle's unsent
+//! messages, hands them to the broker one after the other, and notes each as sent; it goes on only
+//! when the notes are on disk, so a message is sent twice only if the process dies in between. For
+//! a vehicle that is offline it notes the messages as held; the vehicle's return wakes the lane.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::{Notify, watch};
+use vinbus_protocol::id::Vin;
+use vinbus_protocol::topic::{Direction, TopicScheme};
+
+use super::ingest::writer_gone;
+use super::lanes::{Lanes, Run};
+use super::presence::PresenceMap;
+use super::throttle::Throttle;
+use crate::broker::{Broker, PublishError};
+use crate::metrics::{Counter, Gauge, Metrics};
+use crate::model::{Downlink, Presence, Step};
+use crate::store::{Pending, Store, StoreError};
+
+/// Vehicles that are served at the same time.
+const WORKERS: usize = 32;
+
+/// Messages read at once for one vehicle.
+const PAGE_MESSAGES: usize = 32;
+
+/// A lane that the broker or the store stopped is tried again after this time, or when the link
+/// comes back.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A broker that has not taken a message after this time counts as one without a link.
+const PUBLISH_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// What the workers share.
+pub(super) struct Dispatch {
+    topics: TopicScheme,
+    store: Arc<dyn Store>,
+    broker: OnceLock<Arc<dyn Broker>>,
+    lanes: Mutex<Lanes>,
+    presence: Mutex<PresenceMap>,
+    work: Notify,
+    link_up: watch::Sender<bool>,
+    stopping: watch::Sender<bool>,
+    workers: Mutex<Vec<tokio::task::JoinHandle<()>>>,
+    log: Throttle,
+    pub(super) figures: Figures,
+}
+
+/// Why a worker leaves a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// Nothing more can be done until something changes.
+    Done,
+    /// It is worth trying again soon.
+    Retry,
+}
+
+impl Dispatch {
+    pub(super) fn new(
+        topics: TopicScheme,
+        store: Arc<dyn Store>,
+        lanes: Lanes,
+        presence: PresenceMap,
+        metrics: &Metrics,
+    ) -> Self {
+        let dispatch = Self {
+            topics,
+            store,
+            broker: OnceLock::new(),
+            lanes: Mutex::new(lanes),
+            presence: Mutex::new(presence),
+            work: Notify::new(),
+            link_up: watch::Sender::new(false),
+            stopping: watch::Sender::new(false),
+            workers: Mutex::default(),
+            log: Throttle::default(),
+            figures: Figures::new(metrics),
+        };
+        let unsent = dispatch.lanes().unsent();
+        dispatch.figures.unsent.set(unsent as i64);
+        dispatch
+    }
+
+    /// Starts the workers on `broker`; a second call changes nothing.
+    pub(super) fn start(self: &Arc<Self>, broker: Arc<dyn Broker>) {
+        if self.broker.set(broker).is_err() {
+            return;
+        }
+        let workers = (0..WORKERS).map(|_| {
+            let dispatch = Arc::clone(self);
+            tokio::spawn(async move { dispatch.work().await })
+        });
+        let mut running = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        running.extend(workers);
+        drop(running);
+        self.wake_all();
+    }
+
+    /// Ends the workers; each notes first what it has sent.
+    pub(super) async fn shutdown(&self) {
+        self.stopping.send_replace(true);
+        let workers = {
+            let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *workers)
+        };
+        for worker in workers {
+            // A panic of a worker was printed by itself.
+            let _ = worker.await;
+        }
+    }
+
+    /// Changes the lanes and gives the workers their chance.
+    pub(super) fn change_lanes<T>(&self, change: impl FnOnce(&mut Lanes) -> T) -> T {
+        let mut lanes = self.lanes();
+        let value = change(&mut lanes);
+        self.figures.unsent.set(lanes.unsent() as i64);
+        drop(lanes);
+        self.work.notify_one();
+        value
+    }
+
+    pub(super) fn set_presence(&self, vin: Vin, presence: Presence) {
+        let mut map = self.presence();
+        let changed = map.set(vin, presence, SystemTime::now());
+        self.figures.online.set(map.online() as i64);
+        drop(map);
+        if changed {
+            tracing::debug!(%vin, ?presence, "presence changed");
+            self.change_lanes(|lanes| lanes.wake(vin));
+        }
+    }
+
+    pub(super) fn set_link(&self, up: Result<(), String>) {
+        let was_up = self.link_up.send_replace(up.is_ok());
+        self.figures.link.set(i64::from(up.is_ok()));
+        match up {
+            Ok(()) if was_up => {}
+            Ok(()) => {
+                tracing::info!("the way to the broker is open");
+                self.wake_all();
+            }
+            Err(reason) => tracing::warn!(reason, "the way to the broker is closed"),
+        }
+    }
+
+    pub(super) fn is_link_up(&self) -> bool {
+        *self.link_up.borrow()
+    }
+
+    pub(super) fn presence(&self) -> MutexGuard<'_, PresenceMap> {
+        self.presence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake_all(&self) {
+        self.change_lanes(Lanes::wake_all);
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// One worker: takes lanes until the server stops.
+    async fn work(&self) {
+        let Some(broker) = self.broker.get() else {
+            return;
+        };
+        let mut stopping = self.stopping.subscribe();
+        while !self.is_stopping() {
+            let taken = self.lanes().take();
+            let Some((run, more)) = taken else {
+                tokio::select! {
+                    () = self.work.notified() => {}
+                    _ = stopping.wait_for(|stop| *stop) => {}
+                }
+                continue;
+            };
+            if more {
+                self.work.notify_one();
+            }
+            let vin = run.vin;
+            let mut held_to = run.held_to;
+            let left = self.run_lane(&**broker, run, &mut held_to).await;
+            if left == Left::Retry {
+                self.pause(&mut stopping).await;
+                self.lanes().wake(vin);
+            }
+            self.change_lanes(|lanes| lanes.park(&vin, held_to));
+        }
+    }
+
+    /// Waits for [`RETRY`], for the link to open, or for the server to stop.
+    async fn pause(&self, stopping: &mut watch::Receiver<bool>) {
+        let mut link_up = self.link_up.subscribe();
+        tokio::select! {
+            () = tokio::time::sleep(RETRY) => {}
+            _ = link_up.changed() => {}
+            _ = stopping.wait_for(|stop| *stop) => {}
+        }
+    }
+
+    async fn run_lane(&self, broker: &dyn Broker, run: Run, held_to: &mut u64) -> Left {
+        let Run { vin, mut fresh, .. } = run;
+        let mut sent_to = 0;
+        while !self.is_stopping() {
+            let is_offline = self.presence().of(&vin) == Presence::Offline;
+            if !is_offline && !self.is_link_up() {
+                return Left::Done;
+            }
+            let after = if is_offline { *held_to } else { sent_to };
+            let page = match fresh.take() {
+                Some(downlink) => vec![downlink],
+                None => match self.unsent(vin, after).await {
+                    Ok(page) => page,
+                    Err(error) => {
+                        self.log_error(&error, "unsent messages could not be read");
+                        return Left::Retry;
+                    }
+                },
+            };
+            let Some(last) = page.last() else {
+                return Left::Done;
+            };
+            if is_offline {
+                *held_to = last.sequence;
+                self.hold(&page).await;
+            } else {
+                let (published, result) = self.publish(broker, &page, &mut sent_to).await;
+                self.note_finished(&vin, published).await;
+                if result.is_err() {
+                    return Left::Retry;
+                }
+            }
+        }
+        Left::Done
+    }
+
+    async fn unsent(&self, vin: Vin, after: u64) -> Result<Vec<Downlink>, StoreError> {
+        let store = Arc::clone(&self.store);
+        super::blocking(move || store.unsent(&vin, after, PAGE_MESSAGES)).await
+    }
+
+    async fn hold(&self, page: &[Downlink]) {
+        let notes: Vec<_> = page
+            .iter()
+            .map(|downlink| (downlink, Step::Held, self.note(downlink, Step::Held)))
+            .collect();
+        self.settle(notes).await;
+        self.figures.held.add(page.len() as u64);
+    }
+
+    /// Hands messages to the broker until one cannot be, the vehicle goes, or the server stops.
+    async fn publish<'p>(
+        &self,
+        broker: &dyn Broker,
+        page: &'p [Downlink],
+        sent_to: &mut u64,
+    ) -> (Vec<(&'p Downlink, Step, Pending<()>)>, Result<(), ()>) {
+        let mut notes = Vec::with_capacity(page.len());
+        let mut stopping = self.stopping.subscribe();
+        for downlink in page {
+            let vin = downlink.message.vin;
+            if self.presence().of(&vin) == Presence::Offline {
+                break;
+            }
+            let published = tokio::select! {
+                published = self.publish_one(broker, downlink) => published,
+                _ = stopping.wait_for(|stop| *stop) => break,
+            };
+            let step = match published {
+                Ok(()) => Step::Sent,
+                Err(PublishError::LinkDown) => return (notes, Err(())),
+                Err(PublishError::Rejected { detail }) => {
+                    let id = &downlink.id;
+                    tracing::error!(%id, %vin, detail, "the broker cannot carry a message");
+                    Step::Rejected
+                }
+            };
+            *sent_to = downlink.sequence;
+            notes.push((downlink, step, self.note(downlink, step)));
+        }
+        (notes, Ok(()))
+    }
+
+    async fn publish_one(
+        &self,
+        broker: &dyn Broker,
+        downlink: &Downlink,
+    ) -> Result<(), PublishError> {
+        let message = &downlink.message;
+        let topic = self
+            .topics
+            .publish_topic(Direction::Downlink, &message.uid, &message.vin, None)
+            .map_err(|error| PublishError::Rejected {
+                detail: error.to_string(),
+            })?;
+        let publish = broker.publish(&topic, message.envelope.clone());
+        tokio::time::timeout(PUBLISH_TIME_MAX, publish)
+            .await
+            .unwrap_or(Err(PublishError::LinkDown))
+    }
+
+    /// Waits until the notes are on disk; then the messages are no longer unsent.
+    async fn note_finished(&self, vin: &Vin, notes: Vec<(&Downlink, Step, Pending<()>)>) {
+        let steps: Vec<_> = notes.iter().map(|(_, step, _)| *step).collect();
+        if steps.is_empty() {
+            return;
+        }
+        self.settle(notes).await;
+        let rejected = steps.iter().filter(|step| **step == Step::Rejected).count();
+        self.figures.rejected.add(rejected as u64);
+        self.figures.sent.add((steps.len() - rejected) as u64);
+        self.change_lanes(|lanes| steps.iter().for_each(|_| lanes.finished(vin)));
+    }
+
+    /// Waits for notes, and repeats those that failed until they are on disk or the server stops: to
+    /// send on without them could send all of it again after a restart.
+    async fn settle(&self, notes: Vec<(&Downlink, Step, Pending<()>)>) {
+        for (downlink, step, mut pending) in notes {
+            while let Err(error) = pending.await.unwrap_or_else(|_| Err(writer_gone())) {
+                self.log_error(&error, "a step of a message could not be noted");
+                if self.is_stopping() {
+                    break;
+                }
+                self.pause(&mut self.stopping.subscribe()).await;
+                pending = self.note(downlink, step);
+            }
+        }
+    }
+
+    fn note(&self, downlink: &Downlink, step: Step) -> Pending<()> {
+        self.store.note(&downlink.id, step, SystemTime::now())
+    }
+
+    fn log_error(&self, error: &StoreError, what: &str) {
+        if let Some(unlogged) = self.log.pass(Instant::now()) {
+            tracing::error!(%error, unlogged, "{what}; will try again");
+        }
+    }
+}
+
+/// What the way down counts.
+pub(super) struct Figures {
+    pub(super) accepted: Counter,
+    pub(super) held: Counter,
+    pub(super) sent: Counter,
+    pub(super) rejected: Counter,
+    unsent: Gauge,
+    online: Gauge,
+    link: Gauge,
+}
+
+impl Figures {
+    fn new(metrics: &Metrics) -> Self {
+        let step = |name| {
+            metrics.counter(
+                "vinbus_downlink_total",
+                "Messages for vehicles, by the step that they reached.",
+                &[("step", name)],
+            )
+        };
+        Self {
+            accepted: step("accepted"),
+            held: step("held"),
+            sent: step("sent"),
+            rejected: step("rejected"),
+            unsent: metrics.gauge(
+                "vinbus_downlink_unsent",
+                "Messages for vehicles that were not sent yet.",
+                &[],
+            ),
+            online: metrics.gauge("vinbus_vehicles_online", "Vehicles that are online.", &[]),
+            link: metrics.gauge(
+                "vinbus_broker_link_up",
+                "Whether the way to the broker is open.",
+                &[],
+            ),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Who can hear us.
+//!
+//! The map is bounded: when it holds [`VEHICLES_MAX`] vehicles, those that went offline longest ago
+//! make room. A vehicle that is not in the map has the presence that its source gives to strangers.
+
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use serde::Deserialize;
+use vinbus_protocol::id::Vin;
+
+use super::PresenceSource;
+use crate::model::{Presence, Vehicle};
+
+/// Vehicles of which the presence is kept: about 100 bytes each.
+const VEHICLES_MAX: usize = 500_000;
+
+/// The subtopic on which agents report their presence, retained, when the broker is not ours.
+pub(super) const SUBTOPIC: &str = "vinbus/presence";
+
+/// The `content` of a report.
+#[derive(Deserialize)]
+struct Report {
+    online: bool,
+}
+
+/// What a report on [`SUBTOPIC`] says; `None` when its `content` is not `{"online":true|false}`.
+pub(super) fn reported(content: &str) -> Option<Presence> {
+    let report: Report = serde_json::from_str(content).ok()?;
+    Some(match report.online {
+        true => Presence::Online,
+        false => Presence::Offline,
+    })
+}
+
+/// The presence of every vehicle that was heard of.
+pub(super) struct PresenceMap {
+    stranger: Presence,
+    vehicles_max: usize,
+    online: usize,
+    vehicles: HashMap<Vin, (Presence, SystemTime)>,
+}
+
+impl PresenceMap {
+    pub(super) fn new(source: PresenceSource) -> Self {
+        Self {
+            stranger: match source {
+                PresenceSource::Connections => Presence::Offline,
+                PresenceSource::Subtopic => Presence::Unknown,
+            },
+            vehicles_max: VEHICLES_MAX,
+            online: 0,
+            vehicles: HashMap::new(),
+        }
+    }
+
+    /// The presence of a vehicle.
+    pub(super) fn of(&self, vin: &Vin) -> Presence {
+        self.vehicles
+            .get(vin)
+            .map_or(self.stranger, |&(presence, _)| presence)
+    }
+
+    /// Sets the presence of a vehicle; says whether that changed it.
+    pub(super) fn set(&mut self, vin: Vin, presence: Presence, now: SystemTime) -> bool {
+        let before = self.vehicles.get(&vin).map(|&(known, _)| known);
+        if before == Some(presence) {
+            return false;
+        }
+        if before.is_none() && self.vehicles.len() >= self.vehicles_max {
+            self.make_room();
+            if self.vehicles.len() >= self.vehicles_max {
+                return false;
+            }
+        }
+        self.online -= usize::from(before == Some(Presence::Online));
+        self.online += usize::from(presence == Presence::Online);
+        self.vehicles.insert(vin, (presence, now));
+        true
+    }
+
+    pub(super) fn vehicle(&self, vin: &Vin) -> Option<Vehicle> {
+        self.vehicles.get(vin).map(|&(presence, since)| Vehicle {
+            vin: *vin,
+            presence,
+            since,
+        })
+    }
+
+    /// All vehicles, by VIN.
+    pub(super) fn vehicles(&self) -> Vec<Vehicle> {
+        let mut vehicles: Vec<_> = self
+            .vehicles
+            .keys()
+            .filter_map(|vin| self.vehicle(vin))
+            .collect();
+        vehicles.sort_unstable_by_key(|vehicle| vehicle.vin);
+        vehicles
+    }
+
+    /// How many vehicles are online.
+    pub(super) fn online(&self) -> usize {
+        self.online
+    }
+
+    /// Forgets the eighth of all places that went offline longest ago; so the cost of finding them is
+    /// shared by many newcomers.
+    fn make_room(&mut self) {
+        let mut offline: Vec<SystemTime> = self
+            .vehicles
+            .values()
+            .filter(|(presence, _)| *presence == Presence::Offline)
+            .map(|&(_, since)| since)
+            .collect();
+        let count = (self.vehicles_max / 8).clamp(1, offline.len().max(1));
+        if offline.len() < count {
+            return;
+        }
+        let (_, newest_to_go, _) = offline.select_nth_unstable(count - 1);
+        let newest_to_go = *newest_to_go;
+        self.vehicles
+            .retain(|_, (presence, since)| *presence != Presence::Offline || *since > newest_to_go);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    fn vin(number: usize) -> Vin {
+        Vin::parse(&format!("TESTV{number:012}")).unwrap()
+    }
+
+    fn at(seconds: usize) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds as u64)
+    }
+
+    #[test]
+    fn stranger_is_offline_by_connections_and_unknown_by_subtopic() {
+        let of = |source| PresenceMap::new(source).of(&vin(1));
+        assert_eq!(of(PresenceSource::Connections), Presence::Offline);
+        assert_eq!(of(PresenceSource::Subtopic), Presence::Unknown);
+    }
+
+    #[test]
+    fn since_is_when_the_presence_changed_last() {
+        let mut map = PresenceMap::new(PresenceSource::Connections);
+        assert!(map.set(vin(1), Presence::Online, at(1)));
+        assert!(!map.set(vin(1), Presence::Online, at(2)));
+        assert_eq!(map.vehicle(&vin(1)).unwrap().since, at(1));
+        assert!(map.set(vin(1), Presence::Offline, at(3)));
+        assert_eq!(map.vehicle(&vin(1)).unwrap().since, at(3));
+    }
+
+    #[test]
+    fn full_map_forgets_who_is_offline_longest_and_nobody_online() {
+        let mut map = PresenceMap::new(PresenceSource::Connections);
+        map.vehicles_max = 16;
+        for n in 0..8 {
+            map.set(vin(n), Presence::Online, at(n));
+        }
+        for n in 8..16 {
+            map.set(vin(n), Presence::Offline, at(n));
+        }
+        map.set(vin(16), Presence::Online, at(16));
+        let known: Vec<_> = map.vehicles().into_iter().map(|known| known.vin).collect();
+        let expected: Vec<_> = (0..17).filter(|n| ![8, 9].contains(n)).map(vin).collect();
+        assert_eq!(known, expected);
+        assert_eq!(map.online(), 9);
+    }
+
+    #[test]
+    fn map_full_of_vehicles_online_takes_no_more() {
+        let mut map = PresenceMap::new(PresenceSource::Subtopic);
+        map.vehicles_max = 2;
+        for n in 0..3 {
+            assert_eq!(map.set(vin(n), Presence::Online, at(n)), n < 2);
+        }
+        assert_eq!(map.vehicles().len(), 2);
+        assert_eq!(map.of(&vin(2)), Presence::Unknown);
+    }
+
+    #[test]
+    fn report_must_say_online_or_not() {
+        assert_eq!(reported("{\"online\":true}"), Some(Presence::Online));
+        assert_eq!(
+            reported("{\"online\":false,\"x\":1}"),
+            Some(Presence::Offline)
+        );
+        for bad in ["{}", "true", "{\"online\":1}", "[]", "null"] {
+            assert_eq!(reported(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! A hub over a real store in a temporary folder, and a broker that the test plays.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+use vinbus_host_server::broker::{Arrival, Broker, BrokerEvents as _, Outcome, PublishError};
+use vinbus_host_server::hub::{Hub, PresenceSource, Settings};
+use vinbus_host_server::metrics::Metrics;
+use vinbus_host_server::model::{Downlink, MessageId, NewDownlink, Step};
+use vinbus_host_server::store::lock::DataDir;
+use vinbus_host_server::store::sqlite::{SqliteStore, StoreSettings};
+use vinbus_protocol::id::{AppId, Uid, Vin};
+
+/// Longest time to wait for something that must happen.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The vehicle of a number.
+pub(crate) fn vin(number: usize) -> Vin {
+    Vin::parse(&format!("TESTV{number:012}")).expect("a VIN")
+}
+
+pub(crate) fn uid() -> Uid {
+    Uid::parse("partner").expect("a UID")
+}
+
+/// The uplink topic of vehicle `number`.
+pub(crate) fn uplink_topic(number: usize) -> String {
+    format!("psa/OVIPPartners-Dev/from/uid/partner/opa/{}/", vin(number))
+}
+
+/// A message for vehicle `number` whose payload is `n`.
+pub(crate) fn downlink(number: usize, n: usize) -> NewDownlink {
+    NewDownlink {
+        uid: uid(),
+        vin: vin(number),
+        app: AppId::parse("app").expect("an app"),
+        envelope: Bytes::from(n.to_string()),
+    }
+}
+
+/// Waits until a check holds, looking again after every change of `changes`.
+pub(crate) async fn reached<T>(changes: &watch::Sender<T>, what: &str, check: impl Fn(&T) -> bool) {
+    let mut changes = changes.subscribe();
+    let waiting = changes.wait_for(|value| check(value));
+    let waited = tokio::time::timeout(DEADLINE, waiting).await;
+    let changed = waited.unwrap_or_else(|_| panic!("not reached in time: {what}"));
+    changed.expect("the sender is right here");
+}
+
+/// Waits until a check of something that tells no changes holds.
+pub(crate) async fn polled(what: &str, check: impl AsyncFn() -> bool) {
+    let poll = async {
+        let mut pause = tokio::time::interval(Duration::from_millis(2));
+        while !check().await {
+            pause.tick().await;
+        }
+    };
+    let waited = tokio::time::timeout(DEADLINE, poll).await;
+    waited.unwrap_or_else(|_| panic!("not reached in time: {what}"));
+}
+
+/// A hub, and what it stands on.
+pub(crate) struct Server {
+    pub(crate) hub: Hub,
+    pub(crate) metrics: Metrics,
+    store: Weak<SqliteStore>,
+}
+
+impl Server {
+    /// A server on `dir` whose broker is ours, without a broker yet.
+    pub(crate) fn open(dir: &Path) -> Self {
+        Self::open_with(dir, Settings::default(), StoreSettings::default())
+    }
+
+    pub(crate) fn open_with(dir: &Path, settings: Settings, keep: StoreSettings) -> Self {
+        let metrics = Metrics::new();
+        let dir = DataDir::lock(dir).expect("the folder of a test is its own");
+        let store = SqliteStore::open(dir, keep, &metrics).expect("the store opens");
+        let store = Arc::new(store);
+        let weak = Arc::downgrade(&store);
+        let hub = Hub::new(store, settings, &metrics).expect("the hub starts");
+        Self {
+            hub,
+            metrics,
+            store: weak,
+        }
+    }
+
+    /// The same on a broker that others keep, where agents report their presence.
+    pub(crate) fn open_external(dir: &Path) -> Self {
+        let settings = Settings {
+            presence: PresenceSource::Subtopic,
+            ..Settings::default()
+        };
+        Self::open_with(dir, settings, StoreSettings::default())
+    }
+
+    /// Shuts down as a program does, until the folder is free again.
+    pub(crate) async fn close(self) {
+        self.hub.shutdown().await;
+        let Self { hub, store, .. } = self;
+        drop(hub);
+        polled("the store is closed", async || store.strong_count() == 0).await;
+    }
+
+    /// Waits until a message has a step.
+    pub(crate) async fn has_step(&self, id: &MessageId, step: Step) {
+        polled("the step is noted", async || {
+            self.steps(id).await.contains(&step)
+        })
+        .await;
+    }
+
+    /// The steps of a message.
+    pub(crate) async fn steps(&self, id: &MessageId) -> Vec<Step> {
+        let trace = self.hub.trace(id.clone()).await.expect("a readable store");
+        let trace = trace.expect("the message is known");
+        trace.steps.into_iter().map(|(step, _)| step).collect()
+    }
+
+    /// Submits messages `0..count` for a vehicle.
+    pub(crate) async fn submit(&self, number: usize, count: usize) -> Vec<Downlink> {
+        let mut accepted = Vec::new();
+        for n in 0..count {
+            let submitted = self.hub.submit_downlink(downlink(number, n)).await;
+            accepted.push(submitted.expect("it is accepted"));
+        }
+        accepted
+    }
+
+    /// Lets a message arrive from vehicle `number` and waits for its outcome.
+    pub(crate) async fn arrive(&self, number: usize, payload: impl Into<Bytes>) -> Outcome {
+        self.arrive_on(&uplink_topic(number), payload).await
+    }
+
+    pub(crate) async fn arrive_on(&self, topic: &str, payload: impl Into<Bytes>) -> Outcome {
+        let arrival = Arrival {
+            topic: topic.to_owned(),
+            payload: payload.into(),
+        };
+        let settled = self.hub.arrived(arrival).await;
+        settled.await.expect("every arrival is settled")
+    }
+
+    /// The value of a counter.
+    pub(crate) fn counted(&self, name: &'static str, labels: &[(&'static str, &str)]) -> u64 {
+        self.metrics.counter(name, "", labels).value()
+    }
+}
+
+/// What a broker answers to a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Taken,
+    LinkDown,
+    Rejected,
+    /// None, ever.
+    Silence,
+}
+
+/// A broker that writes down what it took and answers as the test wants.
+#[derive(Clone)]
+pub(crate) struct TestBroker {
+    taken: Arc<watch::Sender<Vec<(Vin, usize)>>>,
+    answer: Arc<Mutex<Box<dyn Fn(Vin, usize) -> Answer + Send>>>,
+}
+
+impl TestBroker {
+    pub(crate) fn new() -> Self {
+        Self {
+            taken: Arc::new(watch::Sender::new(Vec::new())),
+            answer: Arc::new(Mutex::new(Box::new(|_, _| Answer::Taken))),
+        }
+    }
+
+    /// A broker that is attached to a hub and has an open link.
+    pub(crate) fn attached_to(server: &Server) -> Self {
+        let broker = Self::new();
+        server.hub.attach(Arc::new(broker.clone()));
+        server.hub.link_changed(Ok(()));
+        broker
+    }
+
+    /// Answers from now on as `answer` says for a vehicle and the number in the payload.
+    pub(crate) fn answer(&self, answer: impl Fn(Vin, usize) -> Answer + Send + 'static) {
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(answer);
+    }
+
+    /// The numbers that a vehicle got.
+    pub(crate) fn taken_for(&self, number: usize) -> Vec<usize> {
+        let taken = self.taken.borrow();
+        let mine = taken.iter().filter(|(of, _)| *of == vin(number));
+        mine.map(|(_, n)| *n).collect()
+    }
+
+    /// Waits until this many messages were taken.
+    pub(crate) async fn took(&self, count: usize) {
+        let what = format!("{count} messages are taken");
+        reached(&self.taken, &what, |taken| taken.len() >= count).await;
+    }
+}
+
+impl Broker for TestBroker {
+    fn publish<'a>(
+        &'a self,
+        topic: &'a str,
+        payload: Bytes,
+    ) -> BoxFuture<'a, Result<(), PublishError>> {
+        async move {
+            let vin = topic.trim_end_matches('/').rsplit('/').next();
+            let vin = Vin::parse(vin.expect("a level")).expect("a downlink topic");
+            let n = std::str::from_utf8(&payload).expect("a number");
+            let n = n.parse().expect("a number");
+            let answer = {
+                let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+                answer(vin, n)
+            };
+            match answer {
+                Answer::Taken => {
+                    self.taken.send_modify(|taken| taken.push((vin, n)));
+                    Ok(())
+                }
+                Answer::LinkDown => Err(PublishError::LinkDown),
+                Answer::Rejected => Err(PublishError::Rejected {
+                    detail: "the test wants it so".to_owned(),
+                }),
+                Answer::Silence => std::future::pending().await,
+            }
+        }
+        .boxed()
+    }
+}
