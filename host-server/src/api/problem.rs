@@ -5,11 +5,12 @@
 //! outermost layer, [`name_the_instance`], writes the document.
 
 use axum::extract::Request;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::store::StoreError;
 
@@ -214,23 +215,32 @@ impl Problem {
             .header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
     }
 
-    fn write(self, instance: &str) -> (HeaderValue, Vec<u8>) {
+    fn write(&self, instance: &str) -> Vec<u8> {
         let (status, _, title) = self.kind.entry();
-        let mut document = json!({
-            "type": self.kind.uri(),
-            "title": title,
-            "status": status.as_u16(),
-            "detail": self.detail,
-            "instance": instance,
-        });
-        if let Value::Object(document) = &mut document {
-            document.extend(self.members);
-        }
-        (
-            HeaderValue::from_static("application/problem+json"),
-            document.to_string().into_bytes(),
-        )
+        let document = Document {
+            kind: self.kind.uri(),
+            title,
+            status: status.as_u16(),
+            detail: &self.detail,
+            instance,
+            members: &self.members,
+        };
+        // Strings and numbers always make JSON.
+        serde_json::to_vec(&document).unwrap_or_default()
     }
+}
+
+/// The document as it is written.
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    instance: &'a str,
+    #[serde(flatten)]
+    members: &'a Map<String, Value>,
 }
 
 impl IntoResponse for Problem {
@@ -278,11 +288,11 @@ pub(crate) async fn name_the_instance(request: Request, next: Next) -> Response 
     let Some(problem) = response.extensions_mut().remove::<Problem>() else {
         return response;
     };
-    let (content_type, document) = problem.write(&instance);
     let (mut parts, _) = response.into_parts();
+    let content_type = HeaderValue::from_static("application/problem+json");
     parts.headers.insert(CONTENT_TYPE, content_type);
-    parts.headers.remove(axum::http::header::CONTENT_LENGTH);
-    Response::from_parts(parts, document.into())
+    parts.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(parts, problem.write(&instance).into())
 }
 
 /// What a request to an unknown path is told.

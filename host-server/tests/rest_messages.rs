@@ -1,0 +1,136 @@
+//! Messages for vehicles: accepted once they are on disk, unchanged, and traceable.
+
+mod rest_support;
+
+use reqwest::Method;
+use rest_support::{ODD_CONTENTS, OTHER, PARTNER, Rest, Setup, VIN, envelope, problem};
+use serde_json::Value;
+use vinbus_host_server::hub;
+use vinbus_host_server::model::Presence;
+
+const PATH: &str = "/api/v1/vehicles/0123456789ABCDEFG/messages";
+
+#[tokio::test]
+async fn an_accepted_message_is_sent_and_traced_step_by_step() {
+    let mut rest = Rest::start().await;
+    let answer = rest.send(envelope("{\"hello\": 1}")).await;
+    assert_eq!(answer.status(), 202);
+    let location = answer.headers()["location"].to_str().unwrap().to_owned();
+    let accepted: Value = answer.json().await.unwrap();
+    assert_eq!(accepted["uid"], PARTNER);
+    assert_eq!(accepted["vin"], VIN);
+    let id = accepted["id"].as_str().unwrap();
+    assert_eq!(location, format!("/api/v1/messages/{id}"));
+
+    rest.presence(VIN, Presence::Online);
+    let (topic, payload) = rest.next_published().await;
+    assert_eq!(
+        topic,
+        format!("psa/OVIPPartners-Dev/to/uid/{PARTNER}/opa/{VIN}/")
+    );
+    assert_eq!(payload, envelope("{\"hello\": 1}"));
+
+    let trace = traced_until(&rest, &location, "sent").await;
+    assert_eq!(trace["id"], id);
+    assert_eq!(trace["app"], "demo-app");
+    assert_eq!(trace["message"]["content"]["hello"], 1);
+    let steps: Vec<_> = trace["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| &step["step"])
+        .collect();
+    assert_eq!(steps, ["accepted", "held", "sent"]);
+    assert!(trace["steps"][0]["at"].as_str().unwrap().ends_with('Z'));
+}
+
+#[tokio::test]
+async fn the_bytes_of_content_reach_the_broker_unchanged() {
+    let mut rest = Rest::start().await;
+    rest.presence(VIN, Presence::Online);
+    for content in ODD_CONTENTS {
+        let body =
+            format!(" {{ \"content\" : {content} ,\"unknown\":[1], \"idApp\":\"demo-app\" }}\n");
+        assert_eq!(rest.send(body).await.status(), 202, "{content}");
+        let (_, payload) = rest.next_published().await;
+        assert_eq!(payload, envelope(content));
+    }
+}
+
+#[tokio::test]
+async fn a_partner_sends_as_itself_and_the_administrator_as_anybody() {
+    let rest = Rest::start().await;
+    let body = envelope("1");
+    let uid = |answer: Value| answer["uid"].as_str().unwrap().to_owned();
+
+    let as_itself = rest
+        .other(Method::POST, PATH)
+        .body(body.clone())
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(uid(as_itself.json().await.unwrap()), OTHER);
+    let named = format!("{PATH}?uid={OTHER}");
+    let as_other = rest
+        .admin(Method::POST, &named)
+        .body(body.clone())
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(uid(as_other.json().await.unwrap()), OTHER);
+
+    let foreign = rest
+        .partner(Method::POST, &named)
+        .body(body)
+        .send()
+        .await
+        .unwrap();
+    let document = problem(foreign, 403, "forbidden").await;
+    assert!(document["detail"].as_str().unwrap().contains(OTHER));
+}
+
+#[tokio::test]
+async fn a_partner_cannot_trace_the_message_of_another() {
+    let rest = Rest::start().await;
+    let answer = rest.send(envelope("1")).await;
+    let location = answer.headers()["location"].to_str().unwrap().to_owned();
+    let own = rest.partner(Method::GET, &location).send().await.unwrap();
+    assert_eq!(own.status(), 200);
+    let foreign = rest.other(Method::GET, &location).send().await.unwrap();
+    problem(foreign, 404, "not-found").await;
+}
+
+#[tokio::test]
+async fn a_vehicle_with_too_many_unsent_messages_is_answered_429() {
+    let rest = Rest::with(Setup {
+        hub: hub::Settings {
+            vehicle_unsent_max: 2,
+            ..hub::Settings::default()
+        },
+        ..Setup::default()
+    })
+    .await;
+    rest.presence(VIN, Presence::Offline);
+    for _ in 0..2 {
+        assert_eq!(rest.send(envelope("1")).await.status(), 202);
+    }
+    let answer = rest.send(envelope("1")).await;
+    assert!(answer.headers().contains_key("retry-after"));
+    let document = problem(answer, 429, "vehicle-queue-full").await;
+    assert_eq!(document["max"], 2);
+}
+
+/// Asks until the message came so far.
+async fn traced_until(rest: &Rest, location: &str, status: &str) -> Value {
+    let asking = async {
+        loop {
+            let answer = rest.admin(Method::GET, location).send().await.unwrap();
+            let trace: Value = answer.json().await.unwrap();
+            if trace["status"] == status {
+                return trace;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    rest_support::within(asking).await
+}
