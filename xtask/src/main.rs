@@ -47,10 +47,10 @@ enum Chore {
     Lint,
     /// All that continuous integration runs: `lint`, then `test`.
     Ci,
-    /// Measure, and print tables with ratios.
+    /// Measure, and print tables with ratios; docs/BENCHMARKS.md tells how.
     Bench {
-        /// Run only the benchmarks whose name contains this text.
-        filter: Option<String>,
+        /// What; everything by default.
+        what: Option<bench::Measurement>,
     },
     /// Feed generated input to the fuzz targets and stop at the first failure.
     Fuzz {
@@ -77,7 +77,7 @@ fn main() -> ExitCode {
         Chore::Test { host_only } => test::all(host_only),
         Chore::Lint => lint::all(),
         Chore::Ci => lint::all().and_then(|()| test::all(false)),
-        Chore::Bench { filter } => bench::run(filter.as_deref()),
+        Chore::Bench { what } => bench::run(what),
         Chore::Fuzz { target, seconds } => fuzz::run_targets(target.as_deref(), seconds),
         Chore::Golden { check } => golden::all(check),
         Chore::NoPanic => no_panic::prove(),

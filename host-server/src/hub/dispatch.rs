@@ -275,7 +275,9 @@ impl Dispatch {
             };
             let step = match published {
                 Ok(()) => Step::Sent,
-                Err(PublishError::LinkDown | PublishError::NotListening) => return (notes, Err(())),
+                Err(PublishError::LinkDown | PublishError::NotListening) => {
+                    return (notes, Err(()));
+                }
                 Err(PublishError::Rejected { detail }) => {
                     let id = &downlink.id;
                     tracing::error!(%id, %vin, detail, "the broker cannot carry a message");
