@@ -24,6 +24,8 @@ pub mod commands;
 
 pub mod logging;
 
+pub mod signals;
+
 pub mod stop;
 
 pub mod serve;

@@ -8,6 +8,7 @@ use clap::Parser;
 use vinbus_host_server::cli::{self, Cli, Command};
 use vinbus_host_server::commands::{enroll, listen, send};
 use vinbus_host_server::config::{self, ServeOptions};
+use vinbus_host_server::signals::Signals;
 use vinbus_host_server::{logging, serve};
 
 /// How long threads that wait for the disk or a pipe may hold up the end.
@@ -72,10 +73,13 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Send(args)) => send::run(args)
             .await
             .map_err(|error| Failure::of(error.is_usage(), error)),
-        Some(Command::Listen(args)) => tokio::select! {
-            ended = listen::run(args) => ended.map_err(Failure::failed),
-            _ = tokio::signal::ctrl_c() => Ok(()),
-        },
+        Some(Command::Listen(args)) => {
+            let mut signals = Signals::listen().map_err(Failure::failed)?;
+            tokio::select! {
+                ended = listen::run(args) => ended.map_err(Failure::failed),
+                _ = signals.first() => Ok(()),
+            }
+        }
     }
 }
 

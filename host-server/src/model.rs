@@ -153,11 +153,10 @@ pub struct Webhook {
 }
 
 impl fmt::Debug for Webhook {
-    /// Everything but the secret.
+    /// Without the secret, and without the URL, which may hold one too.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Webhook")
             .field("id", &self.id)
-            .field("url", &self.url)
             .field("uid", &self.uid)
             .field("cursor", &self.cursor)
             .field("disabled", &self.disabled)

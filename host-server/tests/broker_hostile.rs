@@ -2,6 +2,8 @@
 
 mod broker_support;
 
+use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use broker_support::raw::{Client, Connect};
@@ -36,7 +38,21 @@ impl Random {
     }
 }
 
-/// Everybody else is still served: a car gets in, speaks, and is heard.
+/// Panics of any task since the program started; a task's panic would not fail a test by itself.
+static PANICS: AtomicUsize = AtomicUsize::new(0);
+
+fn count_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let print = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANICS.fetch_add(1, Ordering::Relaxed);
+            print(panic);
+        }));
+    });
+}
+
+/// Everybody else is still served: a car gets in, speaks, and is heard; and nothing panicked.
 async fn others_are_served(it: &Fixture) {
     let before = it.events.recorded().arrivals.len();
     let mut car = it.vehicle(VIN).await;
@@ -44,6 +60,7 @@ async fn others_are_served(it: &Fixture) {
     car.expect(PUBACK).await;
     it.events.until_arrivals(before + 1).await;
     car.leave().await;
+    assert_eq!(PANICS.load(Ordering::Relaxed), 0, "nothing panicked");
 }
 
 #[tokio::test]
@@ -93,6 +110,7 @@ async fn connections_that_say_nothing_keep_nobody_out_and_are_given_up() {
 
 #[tokio::test]
 async fn random_bytes_break_their_own_connection_at_most() {
+    count_panics();
     let it = Fixture::start().await;
     let (plain, tls) = (
         it.broker.mqtt_address().unwrap(),
@@ -118,6 +136,7 @@ async fn random_bytes_break_their_own_connection_at_most() {
 
 #[tokio::test]
 async fn mutilated_packets_of_a_known_client_break_its_own_connection_at_most() {
+    count_panics();
     let it = Fixture::start().await;
     let seed = 0x5EED_0002;
     let mut random = Random(seed);

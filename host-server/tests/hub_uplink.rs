@@ -207,8 +207,10 @@ async fn shutdown_waits_until_what_arrived_is_on_disk() {
 /// A store whose disk is as slow as the test wants: appends wait until the test answers them.
 #[derive(Clone, Default)]
 struct SlowStore {
-    appends: Arc<Mutex<Vec<oneshot::Sender<Result<Cursor, StoreError>>>>>,
+    appends: Arc<Mutex<Vec<Reply>>>,
 }
+
+type Reply = oneshot::Sender<Result<Cursor, StoreError>>;
 
 impl SlowStore {
     fn waiting(&self) -> usize {

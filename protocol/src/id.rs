@@ -115,6 +115,7 @@ impl AppId {
     ///
     /// # Errors
     /// [`IdError::Empty`], [`IdError::TooLong`] or [`IdError::Character`].
+    #[inline]
     pub fn parse(text: &str) -> Result<Self, IdError> {
         bounded_text(text, |c| !c.is_control()).map(Self)
     }
@@ -131,6 +132,7 @@ pub(crate) fn is_topic_safe(c: char) -> bool {
     !c.is_control() && !matches!(c, '/' | '+' | '#')
 }
 
+#[inline]
 fn bounded_text<const N: usize>(
     text: &str,
     allowed: impl Fn(char) -> bool,

@@ -31,8 +31,8 @@ pub const SUBTOPIC_BYTES_MAX: usize = 64;
 pub const TOPIC_BYTES_MAX: usize =
     PREFIX_BYTES_MAX + 10 + UID_BYTES_MAX + 5 + VIN_BYTES + 1 + SUBTOPIC_BYTES_MAX;
 
-/// Deepest nesting of objects and arrays in an envelope, the envelope's own object included.
-/// `serde_json` and most parsers stop at 128 as well, so nothing passes here that fails behind us.
+/// Deepest nesting of objects and arrays in an envelope, the envelope's own object included. That
+/// leaves 127 for its content, which is the deepest that `serde_json` reads into a `Value`.
 pub const JSON_DEPTH_MAX: usize = 128;
 
 /// Data messages kept for an app that is not in the foreground: "the last 10 data messages".

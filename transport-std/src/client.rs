@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 
 use crate::connection::WISHES_MAX;
@@ -12,7 +13,8 @@ use crate::link_error::LinkError;
 use crate::message::{Inbox, Qos};
 use crate::options::{ClientOptions, OptionsError, is_topic_name};
 use crate::shared::Shared;
-use crate::wire::{Answer, Sent};
+use crate::tls::TlsOptions;
+use crate::wire::Answer;
 
 /// What the link is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +47,9 @@ pub fn connect(options: ClientOptions) -> Result<(Client, Inbox), OptionsError> 
     let tls = if options.url.scheme().is_tls() {
         Some(options.tls.client_config()?)
     } else {
+        if options.tls != TlsOptions::default() {
+            tracing::warn!(url = %options.url, "the TLS options are unused: the URL is a plain one");
+        }
         None
     };
     let options = Arc::new(options);
@@ -132,13 +137,18 @@ impl Client {
                 max,
             });
         }
-        let sent = online.requests.publish(topic, payload, qos, retain);
-        match tokio::time::timeout(self.options.answer_timeout, sent).await {
-            Ok(Sent::Answered(Answer::Granted)) => Ok(()),
-            Ok(Sent::Answered(Answer::Refused(reason))) => Err(PublishError::Refused { reason }),
-            Ok(Sent::NotSent) => Err(PublishError::LinkDown),
-            Ok(Sent::Unanswered) => Err(PublishError::Unconfirmed),
-            Err(_elapsed) => Err(PublishError::Unconfirmed),
+        let deadline = Instant::now() + self.options.answer_timeout;
+        let queue = online.while_up(online.requests.queue(topic, payload, qos, retain));
+        let queued = timeout_at(deadline, queue)
+            .await
+            .map_err(|_| PublishError::QueueFull {
+                max: self.options.outbound_messages_max,
+            })?
+            .ok_or(PublishError::LinkDown)?;
+        match timeout_at(deadline, online.while_up(queued.answer())).await {
+            Ok(Some(Answer::Granted)) => Ok(()),
+            Ok(Some(Answer::Refused(reason))) => Err(PublishError::Refused { reason }),
+            Ok(None) | Err(_) => Err(PublishError::Unconfirmed),
         }
     }
 
@@ -177,9 +187,10 @@ impl Client {
         self.shared.counters()
     }
 
-    /// Sends what is queued, then MQTT's DISCONNECT (so that no will is published), and waits
-    /// until the connection is closed. Waits at most the answer timeout for a broker that does
-    /// not read.
+    /// Sends what is queued, then MQTT's DISCONNECT, so that the broker publishes no will, and
+    /// waits until the connection is closed. A broker that does not answer what is queued is
+    /// left after the answer timeout. Messages that find no room in the inbox meanwhile are
+    /// dropped, counted and not acknowledged.
     pub async fn close(self) {
         self.closing.send_replace(true);
         let mut link = self.link.clone();
@@ -204,7 +215,8 @@ pub struct Counters {
     pub received: u64,
     /// Messages above 131,072 bytes that arrived: acknowledged and dropped.
     pub oversize_dropped: u64,
-    /// Messages that arrived after the [`Inbox`] was dropped: not acknowledged.
+    /// Messages that arrived after the [`Inbox`] was dropped, or that found it full while the
+    /// client was closing: dropped and not acknowledged.
     pub undelivered: u64,
 }
 
@@ -229,6 +241,13 @@ pub enum PublishError {
     /// [`Client::link`] says connected.
     #[error("the link to the broker is down, the message was not sent")]
     LinkDown,
+    /// The queue had no room for the whole answer timeout, because the broker is slow to read or
+    /// to acknowledge. Nothing was sent.
+    #[error("{max} messages wait to be sent already, and none of them got through in time")]
+    QueueFull {
+        /// The bound in messages.
+        max: usize,
+    },
     /// The link went down, or the broker stayed silent, before it acknowledged the message. The
     /// broker may or may not have it.
     #[error("the broker did not acknowledge the message, which it may or may not have received")]

@@ -4,7 +4,7 @@
 //! |--------------|-----------------|----------------------------------------------------------|
 //! | connecting   | subscribing     | CONNACK                                                  |
 //! | subscribing  | established     | SUBACK grants every remembered filter (or there is none) |
-//! | established  | closing         | the user stops: DISCONNECT after what is queued          |
+//! | established, subscribing | closing | the user stops: DISCONNECT after what is queued      |
 //! | any          | lost            | error or time-out                                        |
 //! | closing      | closed          | DISCONNECT sent, error or time-out                       |
 //!
@@ -34,6 +34,9 @@ use crate::wire::{Ack, Answer, Arrived, Event, Events, Requests};
 
 /// Wishes that are answered with one SUBSCRIBE.
 pub(crate) const WISHES_MAX: usize = 16;
+
+/// Time to write a DISCONNECT that overtakes what is still unanswered.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How a connection ended.
 pub(crate) enum End {
@@ -75,6 +78,8 @@ pub(crate) struct Connection<'a> {
     requests: Requests,
     tasks: JoinSet<Done>,
     acks: mpsc::UnboundedSender<Ack>,
+    /// Dropped with the connection, which ends every publish that waits on it.
+    up: watch::Sender<()>,
     /// Read from the connection, with no room in the inbox yet. Reading is paused while there
     /// is any, so it holds no more than one read had brought.
     held: VecDeque<Message>,
@@ -109,6 +114,7 @@ impl<'a> Connection<'a> {
             requests,
             tasks,
             acks,
+            up: watch::Sender::new(()),
             held: VecDeque::new(),
             state: State::Connecting,
             subscribing: false,
@@ -162,11 +168,12 @@ impl<'a> Connection<'a> {
                             self.subscribe_missing();
                         },
                         () = self.stop.requested(), if self.state != State::Closing => {
-                            if self.state != State::Established {
+                            if self.state == State::Connecting {
                                 return Ok(());
                             }
                             self.begin_closing();
-                            deadline.as_mut().reset(Instant::now() + self.options.answer_timeout);
+                            let patience = self.options.answer_timeout + FAREWELL;
+                            deadline.as_mut().reset(Instant::now() + patience);
                         },
                         () = &mut deadline, if self.state != State::Established => {
                             return Err(LinkError::Timeout { phase: self.line.phase() });
@@ -229,6 +236,7 @@ impl<'a> Connection<'a> {
         self.shared.set_online(Some(Online {
             requests: self.requests.clone(),
             packet_bytes_max: self.packet_bytes_max,
+            ended: self.up.subscribe(),
         }));
         let session_present = self.session_present;
         tracing::info!(url = %self.options.url, session_present, "link up");
@@ -236,12 +244,21 @@ impl<'a> Connection<'a> {
             .send_replace(LinkState::Connected { session_present });
     }
 
+    /// Takes leave, so that the broker publishes no will: after everything queued before is
+    /// answered if possible, and without that once the answer timeout is over.
     fn begin_closing(&mut self) {
         self.state = State::Closing;
         self.shared.set_online(None);
+        self.drop_held();
         let requests = self.requests.clone();
+        let patience = self.options.answer_timeout;
         self.tasks.spawn(async move {
-            requests.disconnect().await;
+            let in_turn = async {
+                requests.disconnect().await;
+                std::future::pending::<()>().await;
+            };
+            let _elapsed = tokio::time::timeout(patience, in_turn).await;
+            requests.disconnect_now().await;
             Done::DisconnectQueued
         });
     }
@@ -303,11 +320,12 @@ impl<'a> Connection<'a> {
             Ok(()) => {
                 self.shared.received.fetch_add(1, Relaxed);
             }
-            Err(mpsc::error::TrySendError::Full(message)) => {
+            Err(mpsc::error::TrySendError::Full(message)) if self.state != State::Closing => {
                 self.held.push_back(message);
                 self.line.pause(true);
             }
-            Err(mpsc::error::TrySendError::Closed(_)) => {
+            // Not acknowledged: a broker that keeps the session delivers it again.
+            Err(_inbox_gone_or_client_closing) => {
                 self.shared.undelivered.fetch_add(1, Relaxed);
             }
         }

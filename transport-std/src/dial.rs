@@ -15,6 +15,10 @@ use crate::link_error::{LinkError, Phase};
 use crate::stream::{Line, WatchedStream};
 use crate::url::BrokerUrl;
 
+/// Time for each address of a host, so that one that swallows packets does not use up the time
+/// of the others.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What MQTT runs on.
 pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> ByteStream for S {}
@@ -80,23 +84,23 @@ impl Dialer {
         self.line.enter(Phase::Tcp);
         let mut last = not_found("no address".to_owned());
         for address in addresses {
-            match TcpStream::connect(address).await {
-                Ok(stream) => {
+            let opening = tokio::time::timeout(ADDRESS_TIMEOUT, TcpStream::connect(address));
+            last = match opening.await {
+                Ok(Ok(stream)) => {
                     let _only_slower_without = stream.set_nodelay(true);
                     return Ok(stream);
                 }
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    last = LinkError::TcpRefused {
+                Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    LinkError::TcpRefused {
                         address: self.url.authority(),
-                    };
+                    }
                 }
-                Err(error) => {
-                    last = LinkError::Unreachable {
-                        address: self.url.authority(),
-                        reason: error.to_string(),
-                    };
-                }
-            }
+                Ok(Err(error)) => LinkError::Unreachable {
+                    address: self.url.authority(),
+                    reason: error.to_string(),
+                },
+                Err(_elapsed) => LinkError::Timeout { phase: Phase::Tcp },
+            };
         }
         Err(last)
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use vinbus_protocol::limits::{PAYLOAD_BYTES_MAX, RECONNECT_DELAY_MS_MAX, RECONNECT_DELAY_MS_MIN};
+use vinbus_protocol::limits::{RECONNECT_DELAY_MS_MAX, RECONNECT_DELAY_MS_MIN};
 
 use crate::credentials::{Credentials, Identity};
 use crate::message::Qos;
@@ -43,7 +43,7 @@ pub enum Session {
 pub struct Will {
     /// Topic, without wildcards.
     pub topic: String,
-    /// At most 131,072 bytes.
+    /// At most 65,535 bytes: MQTT carries no more in a CONNECT.
     pub payload: Bytes,
     /// Quality of service.
     pub qos: Qos,
@@ -226,7 +226,8 @@ impl ClientOptions {
     }
 
     /// QoS 1 and 2 messages that may be unacknowledged at a time in either direction (default
-    /// 64). The broker is told with MQTT 5; with 3.1.1 its own limit holds inwards.
+    /// 64, so at most 8 MiB each way). The broker is told with MQTT 5; with 3.1.1 its own limit
+    /// holds inwards.
     #[must_use]
     pub fn receive_maximum(mut self, max: u16) -> Self {
         self.receive_maximum = max;
@@ -262,6 +263,14 @@ impl ClientOptions {
                 return Err(OptionsError::Zero { name });
             }
         }
+        for (name, value) in [
+            ("connect_timeout", self.connect_timeout),
+            ("answer_timeout", self.answer_timeout),
+        ] {
+            if value.is_zero() {
+                return Err(OptionsError::Zero { name });
+            }
+        }
         let seconds = self.keep_alive.as_secs();
         if !(1..=u64::from(u16::MAX)).contains(&seconds) {
             return Err(OptionsError::KeepAlive { seconds });
@@ -276,10 +285,10 @@ impl ClientOptions {
             Some(will) if !is_topic_name(&will.topic) => Err(OptionsError::WillTopic {
                 topic: will.topic.clone(),
             }),
-            Some(will) if will.payload.len() > PAYLOAD_BYTES_MAX.min(usize::from(u16::MAX)) => {
+            Some(will) if will.payload.len() > usize::from(u16::MAX) => {
                 Err(OptionsError::WillTooLarge {
                     len: will.payload.len(),
-                    max: PAYLOAD_BYTES_MAX.min(usize::from(u16::MAX)),
+                    max: usize::from(u16::MAX),
                 })
             }
             Some(_) | None => Ok(()),
@@ -309,7 +318,7 @@ pub enum OptionsError {
         /// Its length in bytes.
         len: usize,
     },
-    /// A bound is zero, so nothing could pass.
+    /// A bound or a time is zero, so nothing could pass.
     #[error("{name} is 0, so nothing could pass: give at least 1")]
     Zero {
         /// The option.
@@ -346,4 +355,62 @@ pub enum OptionsError {
     /// A certificate or key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> ClientOptions {
+        ClientOptions::new("mqtts://broker.example:8886".parse().unwrap(), "client")
+    }
+
+    fn will(topic: &str, len: usize) -> Will {
+        Will {
+            topic: topic.to_owned(),
+            payload: vec![0; len].into(),
+            qos: Qos::AtMostOnce,
+            retain: false,
+        }
+    }
+
+    #[test]
+    fn debug_output_holds_no_secret() {
+        let options = options()
+            .credentials("user", "the password")
+            .identity_pem("the certificate", "the private key");
+        let text = format!("{options:?}");
+        assert!(text.contains("user"), "{text}");
+        assert!(!text.contains("the "), "{text}");
+    }
+
+    #[test]
+    fn every_wrong_option_is_named() {
+        let second = Duration::from_secs(1);
+        let error = |options: ClientOptions| options.check().unwrap_err().to_string();
+        let long = "x".repeat(65_536);
+        for (options, name) in [
+            (ClientOptions::new(options().url, ""), "client id"),
+            (ClientOptions::new(options().url, long.clone()), "client id"),
+            (options().credentials(long.clone(), ""), "user name"),
+            (options().credentials("", long), "password"),
+            (options().outbound_messages_max(0), "outbound_messages_max"),
+            (options().inbound_messages_max(0), "inbound_messages_max"),
+            (options().receive_maximum(0), "receive_maximum"),
+            (options().connect_timeout(Duration::ZERO), "connect_timeout"),
+            (options().answer_timeout(Duration::ZERO), "answer_timeout"),
+            (options().keep_alive(second / 2), "keep-alive"),
+            (options().keep_alive(65_536 * second), "keep-alive"),
+            (
+                options().reconnect_delays(Duration::ZERO, second),
+                "reconnect",
+            ),
+            (options().reconnect_delays(2 * second, second), "reconnect"),
+            (options().will(will("a/+", 1)), "topic"),
+            (options().will(will("a", 65_536)), "will"),
+        ] {
+            assert!(error(options).contains(name), "{name}");
+        }
+        options().will(will("a", 65_535)).check().unwrap();
+    }
 }

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
+use tokio::sync::watch;
+
 use crate::client::Counters;
 use crate::wire::Requests;
 
@@ -21,9 +23,21 @@ pub(crate) struct Shared {
 pub(crate) struct Online {
     pub(crate) requests: Requests,
     pub(crate) packet_bytes_max: Option<usize>,
+    /// Its sender is dropped with the connection.
+    pub(crate) ended: watch::Receiver<()>,
 }
 
 impl Online {
+    /// The value of `future`, or `None` if the connection ends first.
+    pub(crate) async fn while_up<T>(&self, future: impl Future<Output = Option<T>>) -> Option<T> {
+        let mut ended = self.ended.clone();
+        tokio::select! {
+            biased;
+            value = future => value,
+            _ = ended.changed() => None,
+        }
+    }
+
     /// The largest payload that fits into a packet the broker accepts.
     pub(crate) fn payload_bytes_max(&self, topic: &str) -> usize {
         /// Fixed header, topic length, packet identifier and property length.

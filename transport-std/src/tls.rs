@@ -131,3 +131,52 @@ pub enum TlsError {
     #[error("the CA certificate cannot be used")]
     Rustls(#[source] rustls::Error),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{Authority, Validity};
+
+    fn error(tls: &TlsOptions) -> String {
+        tls.client_config().unwrap_err().to_string()
+    }
+
+    fn identity(certificate: &str, key: &str) -> TlsOptions {
+        TlsOptions {
+            ca: Some(Pem::Bytes(Authority::new("CA").certificate.into())),
+            identity: Some(Identity {
+                certificate: Pem::Bytes(certificate.into()),
+                key: Pem::Bytes(key.into()),
+            }),
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named() {
+        let ca = Some(Pem::File("no/such/ca.pem".into()));
+        assert_eq!(
+            error(&TlsOptions { ca, identity: None }),
+            "cannot read no/such/ca.pem"
+        );
+    }
+
+    #[test]
+    fn a_pem_without_a_certificate_or_a_key_says_what_was_expected() {
+        let ca = Some(Pem::Bytes(b"not PEM".to_vec()));
+        assert!(error(&TlsOptions { ca, identity: None }).contains("the CA PEM holds no"));
+        let client = Authority::new("CA").client("client", Validity::Now);
+        assert!(error(&identity("", &client.key)).contains("the client PEM holds no"));
+        assert!(error(&identity(&client.certificate, "")).contains("holds no private key"));
+    }
+
+    #[test]
+    fn a_certificate_with_the_key_of_another_is_refused() {
+        let authority = Authority::new("CA");
+        let one = authority.client("one", Validity::Now);
+        let other = authority.client("other", Validity::Now);
+        identity(&one.certificate, &one.key)
+            .client_config()
+            .unwrap();
+        assert!(error(&identity(&one.certificate, &other.key)).contains("cannot be used together"));
+    }
+}

@@ -50,7 +50,12 @@ pub async fn run<L, A, C, R, S, Q, const APPS: usize, const QUEUE: usize>(
     S: Storage,
     Q: Storage,
 {
-    let World { link, apps, clock, random } = world;
+    let World {
+        link,
+        apps,
+        clock,
+        random,
+    } = world;
     let mut stop = pin!(stop);
     let mut backoff = Backoff::default();
     let mut connect_at_ms = clock.now_ms();
@@ -60,7 +65,11 @@ pub async fn run<L, A, C, R, S, Q, const APPS: usize, const QUEUE: usize>(
             clock.sleep_until(connect_at_ms).await;
             link.connect(&identity).await
         };
-        let mut served = Served { desk: &mut *desk, apps: &mut *apps, clock };
+        let mut served = Served {
+            desk: &mut *desk,
+            apps: &mut *apps,
+            clock,
+        };
         let Some(connected) = served.offline(stop.as_mut(), connecting).await else {
             return;
         };
@@ -130,10 +139,11 @@ where
         self.desk.session_came_up();
         self.apps.link_changed(true);
         let mut outbound = Outbound::new();
-        let ended = match self.serve(stop, session, &mut outbound).await {
-            Ok(Stopped) => self.finish(session, &mut outbound).await,
-            Err(Lost) => Err(Lost),
-        };
+        let ended = self.serve(stop, session, &mut outbound).await;
+        if ended == Ok(Stopped) {
+            // A session that is lost now has taken the last chance with it: `stop` has completed.
+            let _ = self.finish(session, &mut outbound).await;
+        }
         self.apps.link_changed(false);
         ended
     }
@@ -170,13 +180,13 @@ where
         &mut self,
         session: &mut impl Session,
         outbound: &mut Outbound,
-    ) -> Result<Stopped, Lost> {
+    ) -> Result<(), Lost> {
         let give_up_ms = self.clock.now_ms() + STOP_GRACE_MS;
         outbound.stop();
         loop {
             let now_ms = self.clock.now_ms();
             if now_ms >= give_up_ms || !outbound.publish_next(now_ms, self.desk, session).await? {
-                return Ok(Stopped);
+                return Ok(());
             }
             let deadline = earlier(Some(give_up_ms), outbound.retry_at_ms());
             let timer = sleep_until(self.clock, deadline);

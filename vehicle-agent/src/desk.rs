@@ -114,10 +114,10 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     ///
     /// # Errors
     /// An [`InstallError`].
-    pub fn install(&mut self, app: AppId, uid: Uid, pending: S) -> Result<AppSlot, InstallError> {
+    pub fn install(&mut self, app: AppId, uid: &Uid, pending: S) -> Result<AppSlot, InstallError> {
         let slot = self.portal.install(app, uid.clone(), pending)?;
         // There are no more partners than apps, and this app has found its place.
-        let added = self.identity.add(&uid);
+        let added = self.identity.add(uid);
         debug_assert!(added, "as many partners as apps fit");
         Ok(slot)
     }
@@ -135,6 +135,37 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     /// Uplink messages that wait for the broker.
     pub fn waiting(&self) -> usize {
         self.uplinks.len()
+    }
+
+    /// Takes up a pending message of an earlier life: an encoded [`AppMessage`]. What does not
+    /// decode, or does not fit, is left out.
+    pub fn restore_pending(&mut self, slot: AppSlot, message: &[u8]) {
+        self.take_back(0, slot, message);
+    }
+
+    /// Takes up an uplink message of an earlier life.
+    ///
+    /// # Errors
+    /// As for a message that an app sends.
+    pub fn restore_uplink(
+        &mut self,
+        slot: AppSlot,
+        subtopic: Option<&str>,
+        content: &[u8],
+    ) -> Result<(), SendRefusal> {
+        self.enqueue(slot, subtopic, content)?;
+        self.push_sender(slot);
+        Ok(())
+    }
+
+    /// Takes the uplink messages out, oldest first, for a later life.
+    pub fn drain_uplinks(&mut self, mut take: impl FnMut(WaitingUplink<'_>)) {
+        while let Some(waiting) = self.uplinks.front() {
+            let number = waiting.number;
+            take(waiting);
+            self.uplinks.confirm(number);
+            self.senders.pop_front();
+        }
     }
 
     /// What has been seen so far.
@@ -175,7 +206,11 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     /// Takes a request, which is let go before [`Desk::finish`] is called with the result.
     pub(crate) fn handle_request(&mut self, now_ms: u64, request: &Request<'_>) -> Todo {
         match *request {
-            Request::Send { slot, subtopic, content } => {
+            Request::Send {
+                slot,
+                subtopic,
+                content,
+            } => {
                 let outcome = self.enqueue(slot, subtopic, content);
                 return Todo::Answer { slot, outcome };
             }
@@ -191,7 +226,11 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             Request::Unloaded(slot) => self.handle_app(now_ms, slot, AppEvent::Unloaded),
             Request::Nac { active } => self.portal.handle_nac(now_ms, active),
             Request::PopupAnswered { number, ok } => {
-                let answer = if ok { PopupAnswer::Ok } else { PopupAnswer::Cancel };
+                let answer = if ok {
+                    PopupAnswer::Ok
+                } else {
+                    PopupAnswer::Cancel
+                };
                 self.portal.handle_popup_answer(now_ms, number, answer);
             }
         }
@@ -206,8 +245,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                 apps.answer(slot, outcome.map(|_| ()));
                 if let Ok(dropped) = outcome {
                     self.tell_dropped(dropped, apps);
-                    let kept = self.senders.push_back(slot);
-                    debug_assert!(kept.is_ok(), "the queue holds as many");
+                    self.push_sender(slot);
                 }
             }
             Todo::HandOut { slot, keep } => {
@@ -223,10 +261,19 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     pub(crate) fn settle(&mut self, now_ms: u64, apps: &mut impl Apps) {
         while let Some(output) = self.portal.poll_output(now_ms) {
             match output {
-                Output::ShowPopup { slot, number, popup } => {
+                Output::ShowPopup {
+                    slot,
+                    number,
+                    popup,
+                } => {
                     apps.tell(slot, Notice::PopupShown { number, popup });
                 }
-                Output::ClosePopup { slot, number, action, deliver } => {
+                Output::ClosePopup {
+                    slot,
+                    number,
+                    action,
+                    deliver,
+                } => {
                     apps.tell(slot, Notice::PopupClosed { number, action });
                     if let Some(message) = deliver {
                         apps.deliver(slot, message);
@@ -272,7 +319,10 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     }
 
     fn uid(&self, slot: AppSlot) -> Option<&Uid> {
-        self.portal.apps().find(|app| app.slot == slot).map(|app| app.uid)
+        self.portal
+            .apps()
+            .find(|app| app.slot == slot)
+            .map(|app| app.uid)
     }
 
     /// Keeps a message for an app that it did not reach. What does not decode was never handed out.
@@ -333,6 +383,11 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             Ok(_) => Ok(()),
             Err(_) => Err(SendRefusal::Subtopic),
         }
+    }
+
+    fn push_sender(&mut self, slot: AppSlot) {
+        let kept = self.senders.push_back(slot);
+        debug_assert!(kept.is_ok(), "the queue holds as many");
     }
 
     /// Keeps `senders` in step with the queue after a push that dropped the `dropped` oldest.

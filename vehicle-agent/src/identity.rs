@@ -123,7 +123,11 @@ mod tests {
         let tree = "psa/OVIPPartners-Dev";
         let own = std::format!("{tree}/to/uid/B/opa/0123456789ABCDEFG");
         assert_eq!(speaker(&own).unwrap().as_str(), "B");
-        for other in ["to/uid/B/opa/0123456789ABCDEFX", "from/uid/B/opa/0123456789ABCDEFG", "to"] {
+        for other in [
+            "to/uid/B/opa/0123456789ABCDEFX",
+            "from/uid/B/opa/0123456789ABCDEFG",
+            "to",
+        ] {
             assert_eq!(speaker(&std::format!("{tree}/{other}")), None, "{other}");
         }
     }

@@ -6,6 +6,7 @@
 mod clock;
 mod link;
 mod portal;
+mod saved;
 mod status;
 
 pub mod args;

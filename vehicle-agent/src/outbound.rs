@@ -74,7 +74,11 @@ impl Outbound {
         let presence_first = !self.stopping || uplink.is_none();
         if presence_first && let Some(topic) = self.presence_topic(desk) {
             let payload = presence::payload(!self.stopping).as_bytes();
-            let message = Outgoing { topic: &topic, payload, retain: true };
+            let message = Outgoing {
+                topic: &topic,
+                payload,
+                retain: true,
+            };
             session.publish(message).await?;
             self.in_flight = Some(InFlight::Presence);
             return Ok(true);
@@ -87,9 +91,15 @@ impl Outbound {
             .identity()
             .uplink_topic(uid, waiting.subtopic)
             .unwrap_or_default();
-        let message = Outgoing { topic: &topic, payload: waiting.payload, retain: false };
+        let message = Outgoing {
+            topic: &topic,
+            payload: waiting.payload,
+            retain: false,
+        };
         session.publish(message).await?;
-        self.in_flight = Some(InFlight::Uplink { number: waiting.number });
+        self.in_flight = Some(InFlight::Uplink {
+            number: waiting.number,
+        });
         Ok(true)
     }
 

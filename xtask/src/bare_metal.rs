@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result};
 
 use crate::command::run;
-use crate::toolchain::Toolchain;
+use crate::toolchain::{self, Toolchain};
 
 const CORTEX_M7: &str = "thumbv7em-none-eabihf";
 const CORTEX_M0: &str = "thumbv6m-none-eabi";
@@ -49,12 +49,7 @@ pub(crate) fn targets() -> BTreeSet<&'static str> {
 pub(crate) fn check() -> Result<()> {
     for check in CHECKS {
         for target in check.targets {
-            let toolchain = Toolchain::of(target).with_context(|| {
-                format!(
-                    "no compiler for {target}: `rustup target add {target}`, or on Debian \
-                     `apt-get install rustc-web cargo-web rust-web-src`"
-                )
-            })?;
+            let toolchain = Toolchain::of(target).with_context(|| toolchain::advice(target))?;
             let arguments = ["check", "--lib", "--package", check.package];
             let mut command = toolchain.cargo(target, &arguments);
             run(command.args(check.features))?;

@@ -47,10 +47,10 @@ enum Chore {
     Lint,
     /// All that continuous integration runs: `lint`, then `test`.
     Ci,
-    /// Measure, and print tables with ratios; docs/BENCHMARKS.md tells how.
+    /// Measure, and print tables with ratios.
     Bench {
-        /// What; everything by default.
-        what: Option<bench::Measurement>,
+        /// What to measure; everything by default.
+        what: Vec<bench::Bench>,
     },
     /// Feed generated input to the fuzz targets and stop at the first failure.
     Fuzz {
@@ -66,8 +66,12 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
-    /// Prove that nothing public in the protocol crate can panic.
-    NoPanic,
+    /// Prove that nothing public in the protocol crate can panic, here and on a board.
+    NoPanic {
+        /// Prove it for this machine only.
+        #[arg(long)]
+        host_only: bool,
+    },
     /// Compile what must run on a board or in a browser for its targets.
     BareMetal,
 }
@@ -77,10 +81,10 @@ fn main() -> ExitCode {
         Chore::Test { host_only } => test::all(host_only),
         Chore::Lint => lint::all(),
         Chore::Ci => lint::all().and_then(|()| test::all(false)),
-        Chore::Bench { what } => bench::run(what),
+        Chore::Bench { what } => bench::run(&what),
         Chore::Fuzz { target, seconds } => fuzz::run_targets(target.as_deref(), seconds),
         Chore::Golden { check } => golden::all(check),
-        Chore::NoPanic => no_panic::prove(),
+        Chore::NoPanic { host_only } => no_panic::prove(host_only),
         Chore::BareMetal => bare_metal::check(),
     };
     match outcome {

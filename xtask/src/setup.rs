@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::bare_metal;
 use crate::command::{find, program, run, stdout, succeeds};
-use crate::toolchain::Toolchain;
+use crate::toolchain::{DEBIAN_PACKAGES, Toolchain};
 
 /// Something that the tests need and that may be missing.
 struct Need {
@@ -27,9 +27,16 @@ const BROKER: Need = Need {
     is_met: || find("mosquitto").is_some(),
 };
 
+const HTTP_CLIENT: Need = Need {
+    purpose: "the tour of the README",
+    packages: &["curl"],
+    instead: "curl 7.82 or newer on the PATH",
+    is_met: || find("curl").is_some(),
+};
+
 const BARE_METAL: Need = Need {
     purpose: "a compiler for boards and WebAssembly",
-    packages: &["rustc-web", "cargo-web", "rust-web-src"],
+    packages: DEBIAN_PACKAGES,
     instead: "`rustup target add thumbv7em-none-eabihf thumbv6m-none-eabi wasm32-unknown-unknown`, \
               or run `cargo xtask test --host-only`",
     is_met: || {
@@ -42,9 +49,9 @@ const BARE_METAL: Need = Need {
 /// Makes the tools available, or fails with what to install.
 pub(crate) fn ensure(host_only: bool) -> Result<()> {
     let needs: &[Need] = if host_only {
-        &[BROKER]
+        &[BROKER, HTTP_CLIENT]
     } else {
-        &[BROKER, BARE_METAL]
+        &[BROKER, HTTP_CLIENT, BARE_METAL]
     };
     let missing = || {
         needs
@@ -121,4 +128,17 @@ fn advice(missing: &[&Need]) -> String {
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_names_what_is_missing_and_what_installs_it() {
+        let text = advice(&[&BROKER, &BARE_METAL]);
+        assert!(text.contains("sudo apt-get update && sudo apt-get install mosquitto`"));
+        assert!(text.contains("install rustc-web cargo-web rust-web-src lld`"));
+        assert!(text.contains("rustup target add thumbv7em-none-eabihf"));
+    }
 }

@@ -11,7 +11,7 @@ pub(crate) fn all(host_only: bool) -> Result<()> {
     if !host_only {
         bare_metal::check()?;
     }
-    no_panic::prove()?;
+    no_panic::prove(host_only)?;
     golden::all(true)?;
     run(&mut cargo(&["test", "--workspace", "--doc", "--quiet"]))?;
     run_tests()

@@ -7,7 +7,10 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::command::{cargo, program, stdout};
+use crate::command::{cargo, find, program, stdout};
+
+/// The Debian packages of a compiler, the sources and a linker.
+pub(crate) const DEBIAN_PACKAGES: &[&str] = &["rustc-web", "cargo-web", "rust-web-src", "lld"];
 
 /// The oldest Debian compiler that will do: the workspace's `rust-version`.
 const MINOR_VERSION_MIN: u32 = 95;
@@ -49,6 +52,22 @@ impl Toolchain {
         command.args(["--target", target]);
         command
     }
+
+    /// Options for the compiler that name a linker, where it brings none.
+    pub(crate) fn linker(self) -> &'static [&'static str] {
+        match self {
+            Self::Installed => &[],
+            Self::DebianSources => &["-Clinker=ld.lld", "-Clinker-flavor=ld.lld"],
+        }
+    }
+}
+
+/// What to install for `target`.
+pub(crate) fn advice(target: &str) -> String {
+    format!(
+        "no compiler for {target}: `rustup target add {target}`, or on Debian `apt-get install {}`",
+        DEBIAN_PACKAGES.join(" ")
+    )
 }
 
 fn is_installed(target: &str) -> bool {
@@ -72,6 +91,7 @@ fn has_debian_sources() -> bool {
         .join("lib/rustlib/src/rust/library/core/src/lib.rs")
         .is_file()
         && Path::new("/usr/bin/cargo").is_file()
+        && find("ld.lld").is_some()
         && minor_version().is_some_and(|minor| minor >= MINOR_VERSION_MIN)
 }
 

@@ -30,7 +30,10 @@ pub const SESSION_EXPIRY: Duration = Duration::from_secs(24 * 60 * 60);
 const UNDER_WAY_MAX: u16 = 256;
 
 /// Pause before the connection is made anew after the store failed.
-const STORE_PAUSE: Duration = Duration::from_secs(5);
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Time that messages under way get to be stored and acknowledged at shutdown.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// Pause before a refused subscription is tried again: somebody may have changed the broker's rules.
 const SUBSCRIBE_PAUSE: Duration = Duration::from_secs(30);
@@ -113,9 +116,9 @@ impl Broker for ExternalBroker {
             let client = self.client.borrow().clone();
             let published = client.publish(topic, payload, Qos::AtMostOnce, false).await;
             published.map_err(|error| match error {
-                transport::PublishError::LinkDown | transport::PublishError::Unconfirmed => {
-                    PublishError::LinkDown
-                }
+                transport::PublishError::LinkDown
+                | transport::PublishError::QueueFull { .. }
+                | transport::PublishError::Unconfirmed => PublishError::LinkDown,
                 transport::PublishError::TooLarge { .. }
                 | transport::PublishError::Topic { .. }
                 | transport::PublishError::Refused { .. } => PublishError::Rejected {
@@ -164,6 +167,7 @@ impl Adapter {
             let client = self.current.borrow().clone();
             let end = tokio::select! {
                 end = self.pump(&mut inbox) => end,
+                // Never ends, but has to be polled.
                 () = self.watch(&client) => End::Stopped,
             };
             client.close().await;
@@ -174,15 +178,21 @@ impl Adapter {
                           will deliver it again";
             self.events.link_changed(Err(reason.to_owned()));
             tokio::select! {
-                () = tokio::time::sleep(STORE_PAUSE) => {}
+                fresh = self.connect_anew() => inbox = fresh,
                 () = self.stopped() => return,
             }
-            // The same options passed the same checks at the start; a certificate file that has
-            // since become unreadable is tried again.
+        }
+    }
+
+    /// Makes a new connection with the options that worked at the start. A certificate file that
+    /// has since become unreadable is told, and tried again.
+    async fn connect_anew(&self) -> Inbox {
+        loop {
+            tokio::time::sleep(STORE_PAUSE).await;
             match transport::connect(self.options.clone()) {
-                Ok((client, fresh)) => {
+                Ok((client, inbox)) => {
                     self.current.send_replace(client);
-                    inbox = fresh;
+                    return inbox;
                 }
                 Err(error) => self.events.link_changed(Err(error.to_string())),
             }
@@ -222,7 +232,9 @@ impl Adapter {
             end = &mut acknowledging => return end,
         }
         drop(under_way);
-        acknowledging.await
+        // What is not stored by then stays unacknowledged, and is delivered again.
+        let drained = tokio::time::timeout(DRAIN_MAX, acknowledging);
+        drained.await.unwrap_or(End::Stopped)
     }
 
     /// Subscribes, and tells the core about the link; never ends.

@@ -12,7 +12,7 @@ mod settings;
 
 pub use file::FileError;
 pub use listen::{Listen, LocalListen};
-pub use options::{LogFormat, Profile, ServeOptions};
+pub use options::{BrokerAddress, LogFormat, MqttVersion, Profile, ServeOptions};
 pub use settings::{BrokerChoice, Config, ConfigError, ExternalBroker, HttpLimits};
 
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ pub fn load(given: ServeOptions) -> Result<Config, ConfigError> {
         Some(path) => given.clone().over(file::read(path)?),
         None => given,
     };
-    settings::check(options)
+    settings::check(&options)
 }
 
 /// The data folder that `given` or the default names.

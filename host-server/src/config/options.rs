@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Deserializer};
 use vinbus_protocol::topic::TopicProfile;
+use vinbus_transport_std::{BrokerUrl, UrlError};
 
 use super::listen::{Listen, LocalListen};
 
@@ -60,9 +62,10 @@ pub struct ServeOptions {
     #[arg(long, value_name = "NAMES", env = "VINBUS_SERVER_NAMES", help_heading = "Listeners")]
     pub server_names: Option<String>,
 
-    /// Use this broker in place of the embedded one: mqtt://, mqtts://, ws:// or wss://.
+    /// Use this broker in place of the embedded one: mqtt://, mqtts://, ws:// or wss://, then host
+    /// and port.
     #[arg(long, value_name = "URL", env = "VINBUS_BROKER", help_heading = "External broker")]
-    pub broker: Option<String>,
+    pub broker: Option<BrokerAddress>,
 
     /// The certificate authority that signed the broker's certificate, a PEM file.
     #[arg(long, value_name = "FILE", env = "VINBUS_BROKER_CA", help_heading = "External broker")]
@@ -84,7 +87,17 @@ pub struct ServeOptions {
     #[arg(long, value_name = "FILE", env = "VINBUS_BROKER_PASSWORD_FILE", help_heading = "External broker")]
     pub broker_password_file: Option<PathBuf>,
 
-    /// The UID that the administrator sends as where a request names none. [default: demo-partner]
+    /// Whose messages from vehicles are subscribed to there: UIDs, separated by commas, or `all`,
+    /// which only the broker's owner may. [default: the UID of --partner]
+    #[arg(long, value_name = "UIDS", env = "VINBUS_BROKER_UIDS", help_heading = "External broker")]
+    pub broker_uids: Option<String>,
+
+    /// The protocol version spoken there. [default: 5]
+    #[arg(long, env = "VINBUS_BROKER_MQTT", help_heading = "External broker")]
+    pub broker_mqtt: Option<MqttVersion>,
+
+    /// The UID that the administrator sends as where a request names none. [default:
+    /// --broker-username, else demo-partner]
     #[arg(long, value_name = "UID", env = "VINBUS_PARTNER", help_heading = "Topics")]
     pub partner: Option<String>,
 
@@ -140,6 +153,41 @@ pub struct ServeOptions {
     #[serde(rename = "log")]
     pub log_filter: Option<String>,
 }
+}
+
+/// The address of an external broker.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct BrokerAddress(pub BrokerUrl);
+
+impl FromStr for BrokerAddress {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        text.parse().map(Self)
+    }
+}
+
+impl TryFrom<String> for BrokerAddress {
+    type Error = UrlError;
+
+    fn try_from(text: String) -> Result<Self, UrlError> {
+        text.parse()
+    }
+}
+
+/// A version of MQTT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+pub enum MqttVersion {
+    /// Version 5.
+    #[default]
+    #[value(name = "5")]
+    #[serde(rename = "5")]
+    V5,
+    /// Version 3.1.1.
+    #[value(name = "3.1.1")]
+    #[serde(rename = "3.1.1")]
+    V311,
 }
 
 /// Which of the two contradicting topic descriptions is followed.

@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use vinbus_protocol::id::{IdError, Uid};
 use vinbus_protocol::topic::{LevelError, PREFIX_DEFAULT, TopicScheme};
+use vinbus_transport_std::BrokerUrl;
 
 use super::data_dir;
 use super::file::FileError;
 use super::listen::{Listen, LocalListen};
-use super::options::{LogFormat, Profile, ServeOptions};
+use super::options::{LogFormat, MqttVersion, Profile, ServeOptions};
+
+/// The partner that a server without any setting has.
+const PARTNER_DEFAULT: &str = "demo-partner";
 
 /// What the server runs by.
 #[derive(Clone, Debug)]
@@ -54,8 +58,12 @@ pub enum BrokerChoice {
 /// How to reach an external broker.
 #[derive(Clone, Debug)]
 pub struct ExternalBroker {
-    /// Its URL.
-    pub url: String,
+    /// Where it is.
+    pub url: BrokerUrl,
+    /// The protocol version to speak.
+    pub version: MqttVersion,
+    /// Whose uplink to subscribe to; none for everybody's.
+    pub uids: Vec<Uid>,
     /// PEM file of the authority behind its certificate.
     pub ca: Option<PathBuf>,
     /// PEM files of our certificate and its key.
@@ -108,11 +116,13 @@ pub enum ConfigError {
         /// Why not.
         reason: LevelError,
     },
-    /// The default partner is no UID.
-    #[error("--partner {partner:?} is not a UID: {reason}")]
-    Partner {
+    /// What should be a UID is none.
+    #[error("--{option} {text:?} is not a UID: {reason}")]
+    Uid {
+        /// Which option.
+        option: &'static str,
         /// What was given.
-        partner: String,
+        text: String,
         /// Why not.
         reason: IdError,
     },
@@ -141,26 +151,23 @@ pub enum ConfigError {
 }
 
 /// Checks the options against each other and fills in the defaults.
-pub(super) fn check(options: ServeOptions) -> Result<Config, ConfigError> {
-    let partner = options
-        .partner
-        .clone()
-        .unwrap_or_else(|| "demo-partner".to_owned());
+pub(super) fn check(options: &ServeOptions) -> Result<Config, ConfigError> {
+    let partner = partner(options)?;
     Ok(Config {
         data_dir: data_dir(options.data_dir.as_deref()),
         http: options
             .http
             .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
-        scheme: scheme(&options)?,
-        partner: Uid::parse(&partner).map_err(|reason| ConfigError::Partner { partner, reason })?,
-        limits: limits(&options)?,
+        scheme: scheme(options)?,
+        broker: broker(options, &partner)?,
+        partner,
+        limits: limits(options)?,
         store_bytes_max: options.store_bytes_max.unwrap_or(10 << 30),
         log_format: options.log_format.unwrap_or_default(),
         log_filter: options
             .log_filter
             .clone()
             .unwrap_or_else(|| "info".to_owned()),
-        broker: broker(options)?,
     })
 }
 
@@ -202,39 +209,70 @@ fn limits(options: &ServeOptions) -> Result<HttpLimits, ConfigError> {
     })
 }
 
-fn broker(options: ServeOptions) -> Result<BrokerChoice, ConfigError> {
-    match options.broker.clone() {
-        Some(url) => external(url, options).map(BrokerChoice::External),
-        None => embedded(&options),
+fn partner(options: &ServeOptions) -> Result<Uid, ConfigError> {
+    match (&options.partner, &options.broker_username) {
+        (Some(partner), _) => uid("partner", partner),
+        (None, Some(login)) => uid("broker-username", login),
+        (None, None) => uid("partner", PARTNER_DEFAULT),
     }
 }
 
-fn external(url: String, options: ServeOptions) -> Result<ExternalBroker, ConfigError> {
+fn uid(option: &'static str, text: &str) -> Result<Uid, ConfigError> {
+    Uid::parse(text).map_err(|reason| ConfigError::Uid {
+        option,
+        text: text.to_owned(),
+        reason,
+    })
+}
+
+fn broker(options: &ServeOptions, partner: &Uid) -> Result<BrokerChoice, ConfigError> {
+    match &options.broker {
+        Some(address) => external(&address.0, options, partner).map(BrokerChoice::External),
+        None => embedded(options),
+    }
+}
+
+fn external(
+    url: &BrokerUrl,
+    options: &ServeOptions,
+    partner: &Uid,
+) -> Result<ExternalBroker, ConfigError> {
     let beside = "beside --broker, which replaces the embedded broker";
     refuse(options.mqtt.is_some(), "mqtt", beside)?;
     refuse(options.mqtts.is_some(), "mqtts", beside)?;
     refuse(options.server_names.is_some(), "server-names", beside)?;
     Ok(ExternalBroker {
-        url,
-        ca: options.broker_ca,
+        url: url.clone(),
+        version: options.broker_mqtt.unwrap_or_default(),
+        uids: uids(options, partner)?,
+        ca: options.broker_ca.clone(),
         identity: both(
-            "broker-cert",
-            options.broker_cert,
-            "broker-key",
-            options.broker_key,
+            ("broker-cert", options.broker_cert.clone()),
+            ("broker-key", options.broker_key.clone()),
         )?,
         credentials: both(
-            "broker-username",
-            options.broker_username,
-            "broker-password-file",
-            options.broker_password_file,
+            ("broker-username", options.broker_username.clone()),
+            ("broker-password-file", options.broker_password_file.clone()),
         )?,
     })
+}
+
+fn uids(options: &ServeOptions, partner: &Uid) -> Result<Vec<Uid>, ConfigError> {
+    match options.broker_uids.as_deref() {
+        None => Ok(vec![partner.clone()]),
+        Some("all") => Ok(Vec::new()),
+        Some(list) => list
+            .split(',')
+            .map(|text| uid("broker-uids", text.trim()))
+            .collect(),
+    }
 }
 
 fn embedded(options: &ServeOptions) -> Result<BrokerChoice, ConfigError> {
     let beside = "without --broker";
     refuse(options.broker_ca.is_some(), "broker-ca", beside)?;
+    refuse(options.broker_uids.is_some(), "broker-uids", beside)?;
+    refuse(options.broker_mqtt.is_some(), "broker-mqtt", beside)?;
     refuse(options.broker_cert.is_some(), "broker-cert", beside)?;
     refuse(options.broker_key.is_some(), "broker-key", beside)?;
     refuse(options.broker_username.is_some(), "broker-username", beside)?;
@@ -269,23 +307,17 @@ fn refuse(given: bool, option: &'static str, beside: &'static str) -> Result<(),
     Ok(())
 }
 
+/// Two options that come together or not at all.
 fn both<A, B>(
-    first: &'static str,
-    a: Option<A>,
-    second: &'static str,
-    b: Option<B>,
+    (first, a): (&'static str, Option<A>),
+    (second, b): (&'static str, Option<B>),
 ) -> Result<Option<(A, B)>, ConfigError> {
+    let incomplete = |given, missing| Err(ConfigError::Incomplete { given, missing });
     match (a, b) {
         (Some(a), Some(b)) => Ok(Some((a, b))),
         (None, None) => Ok(None),
-        (Some(_), None) => Err(ConfigError::Incomplete {
-            given: first,
-            missing: second,
-        }),
-        (None, Some(_)) => Err(ConfigError::Incomplete {
-            given: second,
-            missing: first,
-        }),
+        (Some(_), None) => incomplete(first, second),
+        (None, Some(_)) => incomplete(second, first),
     }
 }
 
@@ -295,7 +327,7 @@ mod tests {
 
     #[test]
     fn nothing_given_is_a_whole_configuration() {
-        let config = check(ServeOptions::default()).unwrap();
+        let config = check(&ServeOptions::default()).unwrap();
         assert_eq!(config.http.to_string(), "127.0.0.1:8080");
         assert_eq!(config.scheme, TopicScheme::default());
         let BrokerChoice::Embedded { mqtt, mqtts, .. } = config.broker else {
@@ -308,12 +340,12 @@ mod tests {
     #[test]
     fn options_that_contradict_each_other_are_named() {
         let says = |options: ServeOptions, part: &str| {
-            let shown = check(options).unwrap_err().to_string();
+            let shown = check(&options).unwrap_err().to_string();
             assert!(shown.contains(part), "{shown}");
         };
         says(
             ServeOptions {
-                broker: Some("mqtt://b".into()),
+                broker: "mqtt://b".parse().ok(),
                 mqtt: Some("off".parse().unwrap()),
                 ..Default::default()
             },
@@ -328,7 +360,7 @@ mod tests {
         );
         says(
             ServeOptions {
-                broker: Some("mqtts://b".into()),
+                broker: "mqtts://b".parse().ok(),
                 broker_key: Some("key.pem".into()),
                 ..Default::default()
             },

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, watch};
-use vinbus_protocol::id::Vin;
+use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::topic::{Direction, TopicScheme};
 
 use super::ingest::writer_gone;
@@ -129,6 +129,10 @@ impl Dispatch {
         drop(map);
         if changed {
             tracing::debug!(%vin, ?presence, "presence changed");
+        }
+        // A vehicle that is told to be online again subscribed anew, perhaps to what messages wait
+        // for.
+        if changed || presence == Presence::Online {
             self.change_lanes(|lanes| lanes.wake(vin));
         }
     }
@@ -208,6 +212,7 @@ impl Dispatch {
     async fn run_lane(&self, broker: &dyn Broker, run: Run, held_to: &mut u64) -> Left {
         let Run { vin, mut fresh, .. } = run;
         let mut sent_to = 0;
+        let mut deaf = Vec::new();
         while !self.is_stopping() {
             let is_offline = self.presence().of(&vin) == Presence::Offline;
             if !is_offline && !self.is_link_up() {
@@ -231,8 +236,18 @@ impl Dispatch {
                 *held_to = last.sequence;
                 self.hold(&page).await;
             } else {
-                let (published, result) = self.publish(broker, &page, &mut sent_to).await;
+                let (published, result) =
+                    self.publish(broker, &page, &mut sent_to, &mut deaf).await;
                 self.note_finished(&vin, published).await;
+                let unheard: Vec<_> = page
+                    .into_iter()
+                    .filter(|it| it.sequence > *held_to && it.sequence <= sent_to)
+                    .filter(|it| deaf.contains(&it.message.uid))
+                    .collect();
+                if let Some(last) = unheard.last() {
+                    *held_to = last.sequence;
+                    self.hold(&unheard).await;
+                }
                 if result.is_err() {
                     return Left::Retry;
                 }
@@ -255,12 +270,15 @@ impl Dispatch {
         self.figures.held.add(page.len() as u64);
     }
 
-    /// Hands messages to the broker until one cannot be, the vehicle goes, or the server stops.
+    /// Hands messages to the broker until one cannot be, the vehicle goes, or the server stops. A
+    /// partner whom the vehicle does not listen to joins `deaf`: its messages are passed by, so that
+    /// those of others need not wait, and stay unsent.
     async fn publish<'p>(
         &self,
         broker: &dyn Broker,
         page: &'p [Downlink],
         sent_to: &mut u64,
+        deaf: &mut Vec<Uid>,
     ) -> (Vec<(&'p Downlink, Step, Pending<()>)>, Result<(), ()>) {
         let mut notes = Vec::with_capacity(page.len());
         let mut stopping = self.stopping.subscribe();
@@ -269,14 +287,22 @@ impl Dispatch {
             if self.presence().of(&vin) == Presence::Offline {
                 break;
             }
+            let uid = &downlink.message.uid;
+            if deaf.contains(uid) {
+                *sent_to = downlink.sequence;
+                continue;
+            }
             let published = tokio::select! {
                 published = self.publish_one(broker, downlink) => published,
                 _ = stopping.wait_for(|stop| *stop) => break,
             };
             let step = match published {
                 Ok(()) => Step::Sent,
-                Err(PublishError::LinkDown | PublishError::NotListening) => {
-                    return (notes, Err(()));
+                Err(PublishError::LinkDown) => return (notes, Err(())),
+                Err(PublishError::NotListening) => {
+                    deaf.push(uid.clone());
+                    *sent_to = downlink.sequence;
+                    continue;
                 }
                 Err(PublishError::Rejected { detail }) => {
                     let id = &downlink.id;

@@ -40,7 +40,8 @@ use crate::model::{
 use crate::store::{Store, StoreError};
 use crate::webhook::Deliveries;
 
-pub use crate::webhook::{NewWebhook, WebhookError};
+pub(crate) use self::throttle::Throttle;
+pub use crate::webhook::{DeliverySettings, NewWebhook, WebhookError};
 
 /// Where the truth about a vehicle's presence comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,17 +64,20 @@ pub struct Settings {
     pub vehicle_unsent_max: usize,
     /// Unsent messages that may wait for all vehicles; one more is [`SubmitError::QueueFull`].
     pub unsent_max: usize,
+    /// The patience of webhook deliveries.
+    pub deliveries: DeliverySettings,
 }
 
 impl Default for Settings {
     /// The default topics, presence from connections, 1,000 messages for a vehicle and 1,000,000 for
-    /// all.
+    /// all, the default patience.
     fn default() -> Self {
         Self {
             topics: TopicScheme::default(),
             presence: PresenceSource::Connections,
             vehicle_unsent_max: 1_000,
             unsent_max: 1_000_000,
+            deliveries: DeliverySettings::default(),
         }
     }
 }
@@ -176,8 +180,12 @@ impl Hub {
             uplink_changes.clone(),
             metrics,
         );
-        let deliveries =
-            Deliveries::start(Arc::clone(&store), uplink_changes.subscribe(), metrics)?;
+        let deliveries = Deliveries::start(
+            Arc::clone(&store),
+            uplink_changes.subscribe(),
+            settings.deliveries,
+            metrics,
+        )?;
         let lanes = Lanes::new(backlog, settings.vehicle_unsent_max, settings.unsent_max);
         let dispatch = Dispatch::new(
             settings.topics,

@@ -1,16 +1,19 @@
 //! The broker of the configuration's choice, running.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::ws::WebSocket;
 use futures_util::future::BoxFuture;
+use vinbus_transport_std::{ClientOptions, MqttVersion};
 
 use super::ServeError;
 use crate::api::MqttOverWebSocket;
-use crate::broker::embedded::{BrokerCounters, EmbeddedBroker, Settings, StartError, TlsSettings};
-use crate::config::{BrokerChoice, Config};
+use crate::broker::embedded::{self, BrokerCounters, EmbeddedBroker, StartError, TlsSettings};
+use crate::broker::external::{self, ExternalBroker};
+use crate::config::{self, BrokerChoice, Config};
 use crate::hub::Hub;
 use crate::identity::Identities;
 
@@ -18,6 +21,8 @@ use crate::identity::Identities;
 pub(super) enum RunningBroker {
     /// Our own.
     Embedded(EmbeddedBroker),
+    /// Somebody else's.
+    External(ExternalBroker),
 }
 
 impl RunningBroker {
@@ -27,30 +32,26 @@ impl RunningBroker {
         identities: &Identities,
         hub: &Hub,
     ) -> Result<Self, ServeError> {
+        let events = Arc::new(hub.clone());
         match &config.broker {
             BrokerChoice::Embedded {
                 mqtt,
                 mqtts,
                 server_names,
             } => {
-                let tls = TlsSettings {
-                    server: identities.server_certificate(server_names)?,
-                    client_ca: identities.authority().certificate().to_owned(),
-                };
-                let settings = Settings {
-                    topics: config.scheme.clone(),
-                    mqtt: *mqtt,
-                    mqtts: mqtts.map(|address| (address, tls)),
-                    ..Settings::default()
-                };
-                let events = Arc::new(hub.clone());
+                let settings = embedded(config, identities, *mqtt, *mqtts, server_names)?;
                 let broker = EmbeddedBroker::start(settings, identities.credentials(), events)
                     .await
                     .map_err(|error| refused(error, *mqtt))?;
                 hub.attach(Arc::new(broker.clone()));
                 Ok(Self::Embedded(broker))
             }
-            BrokerChoice::External(_) => unreachable!(),
+            BrokerChoice::External(choice) => {
+                let settings = external(config, identities, choice)?;
+                let broker = ExternalBroker::connect(settings, events)?;
+                hub.attach(Arc::new(broker.clone()));
+                Ok(Self::External(broker))
+            }
         }
     }
 
@@ -58,6 +59,7 @@ impl RunningBroker {
     pub(super) fn mqtt_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Embedded(broker) => broker.mqtt_address(),
+            Self::External(_) => None,
         }
     }
 
@@ -65,6 +67,7 @@ impl RunningBroker {
     pub(super) fn mqtts_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Embedded(broker) => broker.mqtts_address(),
+            Self::External(_) => None,
         }
     }
 
@@ -72,6 +75,7 @@ impl RunningBroker {
     pub(super) fn over_websocket(&self) -> Option<Arc<dyn MqttOverWebSocket>> {
         match self {
             Self::Embedded(broker) => Some(Arc::new(OverWebSocket(broker.clone()))),
+            Self::External(_) => None,
         }
     }
 
@@ -82,15 +86,79 @@ impl RunningBroker {
                 let counters = broker.counters();
                 Arc::new(move || render(&counters))
             }
+            Self::External(_) => Arc::new(String::new),
         }
     }
 
-    /// Says goodbye to all clients.
+    /// Says goodbye to all clients, or to the broker.
     pub(super) async fn shutdown(&self) {
         match self {
             Self::Embedded(broker) => broker.shutdown().await,
+            Self::External(broker) => broker.shutdown().await,
         }
     }
+}
+
+fn embedded(
+    config: &Config,
+    identities: &Identities,
+    mqtt: Option<SocketAddr>,
+    mqtts: Option<SocketAddr>,
+    server_names: &[String],
+) -> Result<embedded::Settings, ServeError> {
+    let tls = TlsSettings {
+        server: identities.server_certificate(server_names)?,
+        client_ca: identities.authority().certificate().to_owned(),
+    };
+    Ok(embedded::Settings {
+        topics: config.scheme.clone(),
+        mqtt,
+        mqtts: mqtts.map(|address| (address, tls)),
+        ..embedded::Settings::default()
+    })
+}
+
+fn external(
+    config: &Config,
+    identities: &Identities,
+    choice: &config::ExternalBroker,
+) -> Result<external::Settings, ServeError> {
+    let version = match choice.version {
+        config::MqttVersion::V5 => MqttVersion::V5,
+        config::MqttVersion::V311 => MqttVersion::V311,
+    };
+    let client_id = client_id(identities.authority().certificate());
+    let mut options = ClientOptions::new(choice.url.clone(), client_id).version(version);
+    if let Some(ca) = &choice.ca {
+        options = options.ca_file(ca);
+    }
+    if let Some((certificate, key)) = &choice.identity {
+        options = options.identity_files(certificate, key);
+    }
+    if let Some((user_name, file)) = &choice.credentials {
+        let password = fs::read_to_string(file).map_err(|source| ServeError::Password {
+            path: file.clone(),
+            source,
+        })?;
+        options = options.credentials(user_name, password.trim_end_matches(['\r', '\n']));
+    }
+    Ok(external::Settings {
+        options,
+        topics: config.scheme.clone(),
+        uids: choice.uids.clone(),
+    })
+}
+
+/// Names our session at the broker: the same for a data folder for ever, another for every other.
+/// 23 characters, which every broker takes (MQTT 3.1.1, section 3.1.3.1).
+fn client_id(authority: &str) -> String {
+    let hash = ring::digest::digest(&ring::digest::SHA256, authority.as_bytes());
+    let mut id = "vinbus-".to_owned();
+    for byte in &hash.as_ref()[..8] {
+        // Writing to a String cannot fail.
+        let _ = write!(id, "{byte:02x}");
+    }
+    id
 }
 
 /// The embedded broker, as the REST interface hands WebSockets to it.

@@ -6,26 +6,27 @@
 
 mod addresses;
 mod broker;
-mod signals;
 mod welcome;
 
 pub use addresses::ADDRESSES_FILE;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use vinbus_transport_std::OptionsError;
 
 use self::addresses::{Addresses, AddressesFile};
 use self::broker::RunningBroker;
-use self::signals::Signals;
 use crate::api::{self, Foundation, connections};
 use crate::broker::embedded::StartError;
 use crate::config::{BrokerChoice, Config};
 use crate::hub::{self, Hub, PresenceSource};
 use crate::identity::{Identities, IdentityError};
 use crate::metrics::Metrics;
+use crate::signals::Signals;
 use crate::stop::StopSource;
 use crate::store::StoreError;
 use crate::store::lock::{DataDir, DataDirError};
@@ -59,6 +60,17 @@ pub enum ServeError {
     /// The embedded broker cannot start.
     #[error(transparent)]
     Broker(StartError),
+    /// The options for the external broker cannot be used.
+    #[error("the broker cannot be used: {0}")]
+    ExternalBroker(#[from] OptionsError),
+    /// The password for the external broker cannot be read.
+    #[error("the file {} (--broker-password-file) cannot be read: {source}", path.display())]
+    Password {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The addresses cannot be written into the data folder.
     #[error("the file {ADDRESSES_FILE} cannot be written into the data folder: {0}")]
     Addresses(io::Error),

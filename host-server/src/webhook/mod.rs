@@ -2,17 +2,37 @@
 //! the Standard Webhooks specification says (<https://www.standardwebhooks.com>).
 //!
 //! Each webhook has a task of its own and at most one request on its way; so an endpoint that is
-//! slow or down delays nobody but itself. What was delivered is noted in the store; after a restart
-//! delivery goes on behind it.
+//! slow or down delays nobody but itself. What was delivered is noted in the store, and after a
+//! restart delivery goes on behind it.
+//!
+//! `secret` signs, `body` writes what is sent, `delivery` is the task of one webhook.
 
+mod secret;
+
+mod body;
+
+mod delivery;
+
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use tokio::sync::watch;
+use reqwest::Url;
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinHandle;
 use vinbus_protocol::id::Uid;
 
+use self::delivery::{Delivery, Figures, Means};
+use self::secret::Secret;
 use crate::metrics::Metrics;
-use crate::model::{Cursor, Webhook};
+use crate::model::{Cursor, MessageId, Webhook};
 use crate::store::{Store, StoreError};
+
+/// Webhooks of one server, and so requests on their way at the same time.
+const WEBHOOKS_MAX: usize = 100;
+
+/// Longest URL, in bytes.
+const URL_BYTES_MAX: usize = 2048;
 
 /// A webhook to be made.
 #[derive(Clone, PartialEq, Eq)]
@@ -48,30 +68,204 @@ pub enum WebhookError {
     Store(#[from] StoreError),
 }
 
+/// The patience of deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeliverySettings {
+    /// An endpoint has to answer within this time.
+    pub answer_time_max: Duration,
+    /// Least delay before a failed delivery is tried again, in milliseconds.
+    pub retry_delay_ms_min: u32,
+    /// Longest delay before a failed delivery is tried again, in milliseconds.
+    pub retry_delay_ms_max: u32,
+}
+
+impl Default for DeliverySettings {
+    /// 15 seconds to answer; retries after 1 second at first, 5 minutes at last.
+    fn default() -> Self {
+        Self {
+            answer_time_max: Duration::from_secs(15),
+            retry_delay_ms_min: 1_000,
+            retry_delay_ms_max: 300_000,
+        }
+    }
+}
+
 /// The deliveries of all webhooks.
 pub(crate) struct Deliveries {
-    store: Arc<dyn Store>,
+    means: Arc<Means>,
+    changes: watch::Receiver<Cursor>,
+    tasks: Mutex<HashMap<String, JoinHandle<()>>>,
+    stopping: watch::Sender<bool>,
 }
 
 impl Deliveries {
+    /// Starts the deliveries of the webhooks that the store knows.
     pub(crate) fn start(
         store: Arc<dyn Store>,
         changes: watch::Receiver<Cursor>,
+        settings: DeliverySettings,
         metrics: &Metrics,
     ) -> Result<Self, StoreError> {
-        let _ = (changes, metrics);
-        Ok(Self { store })
+        let webhooks = store.webhooks()?;
+        let means = Arc::new(Means {
+            store,
+            client: client(settings)?,
+            settings,
+            figures: Figures::new(metrics),
+        });
+        let mut deliveries = Self {
+            means,
+            changes,
+            tasks: Mutex::default(),
+            stopping: watch::Sender::new(false),
+        };
+        for webhook in webhooks {
+            if let Some(secret) = Secret::parse(&webhook.secret) {
+                let id = webhook.id.clone();
+                let task = deliveries.spawn(webhook, secret);
+                deliveries.tasks.get_mut().insert(id, task);
+            } else {
+                tracing::error!(
+                    id = webhook.id,
+                    "a webhook without a usable secret is not served"
+                );
+            }
+        }
+        Ok(deliveries)
     }
 
-    pub(crate) async fn add(&self, webhook: NewWebhook) -> Result<Webhook, WebhookError> {
-        let _ = webhook;
-        Err(WebhookError::TooMany { max: 0 })
+    pub(crate) async fn add(&self, new: NewWebhook) -> Result<Webhook, WebhookError> {
+        check_url(&new.url)?;
+        let (id, random) = MessageId::new_at(SystemTime::now())
+            .zip(Secret::random())
+            .ok_or_else(|| StoreError::Failed {
+                detail: "the system has no random numbers".to_owned(),
+            })?;
+        let text = new.secret.unwrap_or(random);
+        let secret = Secret::parse(&text).ok_or(WebhookError::Secret)?;
+        let mut tasks = self.tasks.lock().await;
+        if tasks.len() >= WEBHOOKS_MAX {
+            return Err(WebhookError::TooMany { max: WEBHOOKS_MAX });
+        }
+        let webhook = Webhook {
+            id: format!("wh_{id}"),
+            url: new.url,
+            uid: new.uid,
+            secret: text,
+            cursor: *self.changes.borrow(),
+            disabled: false,
+        };
+        written(self.means.store.add_webhook(webhook.clone())).await?;
+        let task = self.spawn(webhook.clone(), secret);
+        tasks.insert(webhook.id.clone(), task);
+        Ok(webhook)
     }
 
     pub(crate) async fn remove(&self, id: &str) -> Result<bool, StoreError> {
-        let _ = (&self.store, id);
-        Ok(false)
+        let mut tasks = self.tasks.lock().await;
+        let removed = written(self.means.store.remove_webhook(id)).await?;
+        if let Some(task) = tasks.remove(id) {
+            task.abort();
+        }
+        Ok(removed)
     }
 
-    pub(crate) async fn shutdown(&self) {}
+    /// Ends all deliveries and notes what was delivered.
+    pub(crate) async fn shutdown(&self) {
+        self.stopping.send_replace(true);
+        for (_, task) in self.tasks.lock().await.drain() {
+            // A panic of a task was printed by itself.
+            let _ = task.await;
+        }
+    }
+
+    fn spawn(&self, webhook: Webhook, secret: Secret) -> JoinHandle<()> {
+        let delivery = Delivery::new(Arc::clone(&self.means), webhook, secret);
+        tokio::spawn(delivery.run(self.changes.clone(), self.stopping.subscribe()))
+    }
+}
+
+/// Waits until a write is on disk.
+async fn written<T>(pending: crate::store::Pending<T>) -> Result<T, StoreError> {
+    pending.await.unwrap_or_else(|_| {
+        Err(StoreError::Failed {
+            detail: "its writer has stopped; see the log and restart the server".to_owned(),
+        })
+    })
+}
+
+/// The client of all deliveries: no redirects, since a signed message is for one endpoint only.
+fn client(settings: DeliverySettings) -> Result<reqwest::Client, StoreError> {
+    // Somebody else of this process may have chosen the same provider already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = || {
+        reqwest::Client::builder()
+            .user_agent(concat!("vinbus/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(settings.answer_time_max)
+            .connect_timeout(settings.answer_time_max)
+    };
+    builder()
+        .build()
+        .or_else(|error| {
+            tracing::warn!(
+                %error,
+                "this system has no certificate authorities, so webhooks to https fail; install \
+                 ca-certificates"
+            );
+            builder().tls_certs_only([]).build()
+        })
+        .map_err(|error| StoreError::Failed {
+            detail: format!("webhooks have no HTTP client: {error}"),
+        })
+}
+
+fn check_url(text: &str) -> Result<(), WebhookError> {
+    let refuse = |detail: &str| {
+        Err(WebhookError::Url {
+            detail: detail.to_owned(),
+        })
+    };
+    if text.len() > URL_BYTES_MAX {
+        return refuse(&format!(
+            "it has {} bytes, at most {URL_BYTES_MAX} are allowed",
+            text.len()
+        ));
+    }
+    let url = match Url::parse(text) {
+        Ok(url) => url,
+        Err(error) => return refuse(&error.to_string()),
+    };
+    if !matches!(url.scheme(), "http" | "https") {
+        return refuse("it must begin with http:// or https://");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return refuse("it must not hold a user name or password; the signature proves who sends");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn url_must_be_http_without_credentials() {
+        for good in ["http://127.0.0.1:80/a?b=c", "https://partner.example/hook"] {
+            assert_eq!(check_url(good), Ok(()), "{good}");
+        }
+        let long = format!("http://a/{}", "x".repeat(URL_BYTES_MAX));
+        for bad in [
+            "",
+            "/path",
+            "ftp://a/",
+            "file:///etc/passwd",
+            "http://",
+            "http://user@a/",
+            "http://:secret@a/",
+            &long,
+        ] {
+            assert!(check_url(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -65,7 +65,7 @@ pub struct Recorder {
 pub struct Recorded {
     pub arrivals: Vec<Arrival>,
     pub presence: Vec<(Vin, Presence)>,
-    pub links: usize,
+    pub links: Vec<Result<(), String>>,
     /// Outcomes wait for the test instead of being `Stored` at once.
     manual: bool,
 }
@@ -88,8 +88,7 @@ impl BrokerEvents for Recorder {
     }
 
     fn link_changed(&self, up: Result<(), String>) {
-        self.state
-            .send_modify(|state| state.links += usize::from(up.is_ok()));
+        self.state.send_modify(|state| state.links.push(up));
     }
 }
 
@@ -97,6 +96,11 @@ impl Recorder {
     /// From now on, outcomes wait for [`Recorder::resolve`].
     pub fn hold_outcomes(&self) {
         self.state.send_modify(|state| state.manual = true);
+    }
+
+    /// Outcomes are `Stored` at once again.
+    pub fn store_at_once(&self) {
+        self.state.send_modify(|state| state.manual = false);
     }
 
     /// Resolves the oldest outcome that waits.
@@ -123,6 +127,12 @@ impl Recorder {
             .arrivals
     }
 
+    /// Waits until the last that was told about the link satisfies the test.
+    pub async fn until_link(&self, what: &str, wanted: impl Fn(&Result<(), String>) -> bool) {
+        self.until(what, |state| state.links.last().is_some_and(&wanted))
+            .await;
+    }
+
     /// Waits until the last that was told about the vehicle is `presence`.
     pub async fn until_presence(&self, presence: Presence) {
         self.until("presence", |state| {
@@ -146,6 +156,12 @@ impl Fixture {
     }
 
     pub async fn with_limits(limits: Limits) -> Self {
+        let events = Arc::new(Recorder::default());
+        Self::over(Arc::clone(&events) as _, events, limits).await
+    }
+
+    /// A broker with a core of the test's choice behind it; `events` records nothing then.
+    pub async fn over(core: Arc<dyn BrokerEvents>, events: Arc<Recorder>, limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let identities = Identities::open(&folder.path().join("data")).unwrap();
         for vin in [VIN, OTHER_VIN] {
@@ -160,17 +176,15 @@ impl Fixture {
                 .enroll_partner(&Uid::parse(uid).unwrap(), &out, Existing::Refuse)
                 .unwrap();
         }
-        let events = Arc::new(Recorder::default());
         let settings = Settings {
             mqtt: Some(([127, 0, 0, 1], 0).into()),
             mqtts: Some((([127, 0, 0, 1], 0).into(), tls_settings(&identities))),
             limits,
             ..Settings::default()
         };
-        let broker =
-            EmbeddedBroker::start(settings, identities.credentials(), Arc::clone(&events) as _)
-                .await
-                .unwrap();
+        let broker = EmbeddedBroker::start(settings, identities.credentials(), core)
+            .await
+            .unwrap();
         Self {
             folder,
             identities,

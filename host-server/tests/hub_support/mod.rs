@@ -168,8 +168,10 @@ pub(crate) enum Answer {
 #[derive(Clone)]
 pub(crate) struct TestBroker {
     taken: Arc<watch::Sender<Vec<(Vin, usize)>>>,
-    answer: Arc<Mutex<Box<dyn Fn(Vin, usize) -> Answer + Send>>>,
+    answer: Arc<Mutex<Script>>,
 }
+
+type Script = Box<dyn Fn(Vin, usize) -> Answer + Send>;
 
 impl TestBroker {
     pub(crate) fn new() -> Self {

@@ -45,6 +45,7 @@ pub(super) fn only_value(text: &str, depth_max: usize) -> Result<Value<'_>, Enve
 }
 
 impl<'a> Members<'a> {
+    #[inline]
     pub(super) fn of(payload: &'a [u8]) -> Result<Self, EnvelopeError> {
         let text = text(payload)?;
         let mut scanner = Scanner::new(text);
@@ -56,6 +57,7 @@ impl<'a> Members<'a> {
     }
 
     /// Reads the members behind the opening brace, to the end of the text.
+    #[inline]
     fn scan(scanner: &mut Scanner<'a>) -> Result<Self, JsonReason> {
         let mut members = Self {
             app: None,
@@ -106,6 +108,7 @@ impl<'a> Members<'a> {
     }
 
     /// `idApp`, which must be there.
+    #[inline]
     pub(super) fn app_id(&self) -> Result<AppId, EnvelopeError> {
         let value = self.app.ok_or_else(|| self.missing(Member::AppId))?;
         let raw = string(&value, Member::AppId)?;
@@ -160,6 +163,7 @@ pub(super) fn string<'a>(value: &Value<'a>, member: Member) -> Result<&'a str, E
         .ok_or_else(|| EnvelopeReason::WrongType(member).at(value.offset))
 }
 
+#[cold]
 fn escaped_app_id(raw: &str) -> Result<AppId, EnvelopeReason> {
     let mut text = heapless::String::<APP_ID_BYTES_MAX>::new();
     let mut len = 0_usize;

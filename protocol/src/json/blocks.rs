@@ -10,10 +10,11 @@
 //! with care and names the fault, so this file never has to explain one. It uses SSE2, which every
 //! x86-64 has; other processors have the scanner alone.
 
-use safe_arch::{
-    bitor_m128i, cmp_eq_mask_i8_m128i, load_unaligned_m128i, m128i, max_u8_m128i, min_u8_m128i,
-    move_mask_i8_m128i, set_splat_i8_m128i, shl_imm_u16_m128i, sub_i8_m128i,
-};
+mod classes;
+mod scalars;
+
+use classes::Block;
+use scalars::Scalars;
 
 /// Bytes of a block: one for each bit of a word.
 const BLOCK: usize = 64;
@@ -210,91 +211,12 @@ impl Blocks {
     }
 }
 
-/// Numbers and the three words, across blocks. Each field is 0 or 1 unless it says otherwise.
-#[derive(Default)]
-struct Scalars {
-    after_minus: u64,
-    after_zero: u64,
-    in_integer: u64,
-    after_point: u64,
-    in_fraction: u64,
-    after_exponent: u64,
-    after_sign: u64,
-    in_exponent: u64,
-    /// Bytes of this block that belong to a word of the last one, and the byte behind it.
-    word: u64,
-    behind_word: u64,
-}
-
-impl Scalars {
-    /// Checks the bytes of `scalars`, the block at the start of `rest`.
-    #[inline(always)]
-    fn read(&mut self, block: &Block, rest: &[u8], scalars: u64, starts: u64) -> Option<()> {
-        let digits = block.digits() & scalars;
-        let minuses = block.equal(b'-') & scalars;
-        let mut words = self.word;
-        let mut behind_words = self.behind_word;
-        (self.word, self.behind_word) = (0, 0);
-        let mut left = starts & !digits & !minuses;
-        while left != 0 {
-            let at = left.trailing_zeros();
-            left &= left - 1;
-            let word = match rest.get(at as usize..)? {
-                [b't', b'r', b'u', b'e', ..] | [b'n', b'u', b'l', b'l', ..] => 0b1111_u128,
-                [b'f', b'a', b'l', b's', b'e', ..] => 0b1_1111,
-                _ => return None,
-            } << at;
-            // Adding the lowest bit carries through the word to the bit behind it.
-            let behind = word.wrapping_add(1 << at);
-            words |= word as u64;
-            self.word |= (word >> 64) as u64;
-            behind_words |= behind as u64;
-            self.behind_word |= (behind >> 64) as u64;
-        }
-        let numbers = scalars & !words;
-        let digits = digits & numbers;
-        let points = block.equal(b'.') & numbers;
-        let exponents = block.exponents() & numbers;
-        let pluses = block.equal(b'+') & numbers;
-        let zeros = block.equal(b'0') & digits;
-
-        let after_minus = shifted(minuses & starts, &mut self.after_minus);
-        let integers = starts & digits | after_minus;
-        let behind_integers = run_end(digits, integers, &mut self.in_integer);
-        let after_zero = shifted(zeros & integers, &mut self.after_zero);
-        let after_point = shifted(points, &mut self.after_point);
-        let behind_fractions = run_end(digits, after_point, &mut self.in_fraction);
-        let after_exponent = shifted(exponents, &mut self.after_exponent);
-        let signs = (pluses | minuses) & after_exponent;
-        let after_sign = shifted(signs, &mut self.after_sign);
-        let powers = after_exponent & !signs | after_sign;
-        let behind_powers = run_end(digits, powers, &mut self.in_exponent);
-
-        let wrong = behind_words & scalars
-            | numbers & !(digits | points | exponents | signs | minuses & starts)
-            | (after_minus | after_point | powers) & !digits
-            | after_zero & digits
-            | points & !behind_integers
-            | exponents & !(behind_integers | behind_fractions)
-            | behind_powers & numbers;
-        (wrong == 0).then_some(())
-    }
-}
-
 /// The bits behind those of `bits`.
 #[inline(always)]
 fn shifted(bits: u64, carry: &mut u64) -> u64 {
     let shifted = bits << 1 | *carry;
     *carry = bits >> 63;
     shifted
-}
-
-/// The bits behind those runs of `runs` that begin with a bit of `starts`.
-#[inline(always)]
-fn run_end(runs: u64, starts: u64, carry: &mut u64) -> u64 {
-    let (sum, overflow) = runs.overflowing_add(starts | *carry);
-    *carry = u64::from(overflow);
-    sum & !runs
 }
 
 /// The first bits behind those of `bits` that are not in `space`.
@@ -314,101 +236,99 @@ fn prefix_xor(mut bits: u64) -> u64 {
     bits
 }
 
-/// The bytes of a block, sixteen to a vector.
-struct Block([m128i; 4]);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::String;
 
-impl Block {
-    #[inline(always)]
-    fn new(bytes: &[u8; BLOCK]) -> Self {
-        let mut vectors = [set_splat_i8_m128i(0); 4];
-        for (vector, bytes) in vectors.iter_mut().zip(bytes.as_chunks().0) {
-            *vector = load_unaligned_m128i(bytes);
+    /// Every position of a text in its blocks is tried.
+    fn check(json: &str, expected: bool) {
+        for shift in 0..BLOCK {
+            let shifted = std::format!("[{}{json}]", " ".repeat(shift));
+            for behind in ["", " ", ",\"next\":\"\\n\u{1}", "]]}}"] {
+                let text = String::from(&shifted) + behind;
+                let len = container_len(text.as_bytes(), 128);
+                assert_eq!(len, expected.then_some(shifted.len()), "{text}");
+            }
         }
-        Self(vectors)
     }
 
-    /// The bytes for which `test` sets the top bit.
-    #[inline(always)]
-    fn bits(&self, test: impl Fn(m128i) -> m128i) -> u64 {
-        let [a, b, c, d] = self
-            .0
-            .map(|bytes| u64::from(move_mask_i8_m128i(test(bytes)) as u16));
-        a | b << 16 | c << 32 | d << 48
+    #[test]
+    fn valid_values_are_accepted_wherever_they_stand_in_a_block() {
+        for json in [
+            r#""", "\"\\\\\"", "\u00e9\ud800", "a\nb\/", "\\""#,
+            "0, -0, 10, -1.5, 0.0e0, 12E+34, 1e-9, 1234567890123456789012345678901234567890123456789012345678901234567890.5",
+            "true, false ,null,true",
+            r#"{"a":1,"b" : {"c":[],"d":{}} , "e":"x"}, [[1,2],[{}, []]]"#,
+            r#"{"a":"b","c":["d","e"],"":true}"#,
+        ] {
+            check(json, true);
+        }
     }
 
-    #[inline(always)]
-    fn equal(&self, byte: u8) -> u64 {
-        self.bits(|bytes| equal(bytes, byte))
+    #[test]
+    fn invalid_values_are_left_to_the_scanner_wherever_they_stand_in_a_block() {
+        for json in [
+            "1,",
+            ",1",
+            "1 2",
+            "01",
+            "-",
+            "-a",
+            "1.",
+            "1.e1",
+            ".5",
+            "1e",
+            "1e+",
+            "+1",
+            "1.2.3",
+            "1e2e3",
+            "1-2",
+            "00",
+            "1e1.5",
+            "--1",
+            "tru",
+            "truex",
+            "true1",
+            "nulll",
+            "1true",
+            "x",
+            "\u{1}",
+            "\"a\u{1}\"",
+            r#""\x""#,
+            r#""\u12g4""#,
+            r#""a""b""#,
+            r#""a"1"#,
+            r#"1"a""#,
+            r#""a":1"#,
+            "{1}",
+            r#"{"a"}"#,
+            r#"{"a":}"#,
+            r#"{"a":1,}"#,
+            r#"{"a":1 "b":2}"#,
+            r#"{"a":"b":1}"#,
+            r#"{,"a":1}"#,
+            r#"{"a",1}"#,
+            r#"{"a"::1}"#,
+            "{]",
+            "[}",
+            r#"{"a":[1}]"#,
+            r#"{"a":1},"#,
+            "{}{}",
+            "[][]",
+            r#"[{"a":1}"b"]"#,
+            ":",
+            "\\",
+        ] {
+            check(json, false);
+        }
     }
 
-    /// `{` and `[`, which differ in one bit.
-    #[inline(always)]
-    fn openers(&self) -> u64 {
-        self.bits(|bytes| equal(with_0x20(bytes), b'{'))
+    #[test]
+    fn nesting_is_bounded_exactly() {
+        let nested = "[".repeat(128) + &"]".repeat(128);
+        assert_eq!(container_len(nested.as_bytes(), 128), Some(256));
+        assert_eq!(container_len(nested.as_bytes(), 127), None);
+        assert_eq!(container_len("[".repeat(1000).as_bytes(), 128), None);
     }
-
-    /// `}` and `]`.
-    #[inline(always)]
-    fn closers(&self) -> u64 {
-        self.bits(|bytes| equal(with_0x20(bytes), b'}'))
-    }
-
-    /// Among brackets, the curly ones.
-    #[inline(always)]
-    fn braces(&self) -> u64 {
-        self.bits(|bytes| shl_imm_u16_m128i::<2>(bytes))
-    }
-
-    /// `e` and `E`.
-    #[inline(always)]
-    fn exponents(&self) -> u64 {
-        self.bits(|bytes| equal(with_0x20(bytes), b'e'))
-    }
-
-    /// Whether all bytes stand for themselves in a string.
-    #[inline(always)]
-    fn is_plain(&self) -> bool {
-        let last = set_splat_i8_m128i(0x1f);
-        let [a, b, c, d] = self.0.map(|bytes| {
-            let control = cmp_eq_mask_i8_m128i(min_u8_m128i(bytes, last), bytes);
-            let other = bitor_m128i(equal(bytes, b'"'), equal(bytes, b'\\'));
-            bitor_m128i(control, other)
-        });
-        move_mask_i8_m128i(bitor_m128i(bitor_m128i(a, b), bitor_m128i(c, d))) == 0
-    }
-
-    /// All brackets and some other bytes, in fewer steps than the brackets alone.
-    #[inline(always)]
-    fn maybe_brackets(&self) -> u64 {
-        let first = set_splat_i8_m128i(0x7b);
-        self.bits(|bytes| {
-            let bytes = with_0x20(bytes);
-            cmp_eq_mask_i8_m128i(max_u8_m128i(bytes, first), bytes)
-        })
-    }
-
-    #[inline(always)]
-    fn controls(&self) -> u64 {
-        let last = set_splat_i8_m128i(0x1f);
-        self.bits(|bytes| cmp_eq_mask_i8_m128i(min_u8_m128i(bytes, last), bytes))
-    }
-
-    #[inline(always)]
-    fn digits(&self) -> u64 {
-        let (zero, nine) = (set_splat_i8_m128i(0x30), set_splat_i8_m128i(9));
-        self.bits(|bytes| {
-            let value = sub_i8_m128i(bytes, zero);
-            cmp_eq_mask_i8_m128i(min_u8_m128i(value, nine), value)
-        })
-    }
-}
-
-#[inline(always)]
-fn equal(bytes: m128i, byte: u8) -> m128i {
-    cmp_eq_mask_i8_m128i(bytes, set_splat_i8_m128i(byte as i8))
-}
-
-#[inline(always)]
-fn with_0x20(bytes: m128i) -> m128i {
-    bitor_m128i(bytes, set_splat_i8_m128i(0x20))
 }

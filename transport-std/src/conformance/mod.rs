@@ -40,7 +40,8 @@ pub enum Endpoint {
 
 /// A broker that the suite can start, stop and talk to, on loopback.
 pub trait BrokerUnderTest: Send {
-    /// The endpoints it offers.
+    /// The endpoints through which the suite may publish and subscribe [`topic`](Self::topic).
+    /// [`Endpoint::Mqtt`] and [`Endpoint::Mqtts`] must exist, whether they are listed or not.
     fn endpoints(&self) -> Vec<Endpoint>;
 
     /// The MQTT versions it speaks.

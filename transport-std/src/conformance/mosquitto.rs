@@ -1,8 +1,10 @@
 //! A real mosquitto on loopback with a configuration, passwords and certificates of its own.
 
 use std::fmt::Write as _;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -13,28 +15,29 @@ use super::pki::{Authority, Issued, Validity};
 use super::{BrokerUnderTest, Endpoint, PATIENCE};
 use crate::{BrokerUrl, ClientOptions};
 
-const USER: &str = "tester";
-const PASSWORD: &str = "correct horse";
+const HOST: &str = "127.0.0.1";
 
 /// A listener of the broker beside the four of [`Endpoint`]: its server certificate is faulty.
-const FAULTS: [(&str, Validity, &str); 3] = [
-    ("expired", Validity::Expired, "127.0.0.1"),
-    ("not-yet", Validity::NotYet, "127.0.0.1"),
-    ("wrong-host", Validity::Now, "another.example"),
-];
+const FAULTS: [&str; 3] = ["expired", "not-yet", "wrong-host"];
 
 /// The broker process. It is killed when this is dropped.
 pub struct Mosquitto {
     folder: TempDir,
     /// The authority that signed the server's certificates and signs the clients'.
     pub authority: Authority,
-    client: Issued,
+    /// A client certificate that the TLS endpoint accepts.
+    pub client: Issued,
     /// Plain, TLS, WebSocket, WebSocket over TLS, then [`FAULTS`].
     ports: Vec<u16>,
     process: Option<Child>,
 }
 
 impl Mosquitto {
+    /// The only user name.
+    pub const USER: &str = "tester";
+    /// Its password.
+    pub const PASSWORD: &str = "correct horse";
+
     /// Starts a broker with every [`Endpoint`]. Its only user may publish and subscribe
     /// everything except below `forbidden/`.
     ///
@@ -44,7 +47,7 @@ impl Mosquitto {
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let authority = Authority::new("vinbus test CA");
-        let client = authority.client(USER, Validity::Now);
+        let client = authority.client(Self::USER, Validity::Now);
         let mut broker = Self {
             folder,
             authority,
@@ -53,9 +56,16 @@ impl Mosquitto {
             process: None,
         };
         broker.write_files();
-        broker.write_config();
-        BrokerUnderTest::start(&mut broker).await;
-        broker
+        // Another program may take one of the ports between the probe and the start.
+        let mut log = Vec::new();
+        for _ in 0..5 {
+            broker.write_config();
+            match broker.spawn() {
+                Ok(()) => return broker,
+                Err(lines) => log = lines,
+            }
+        }
+        panic!("mosquitto does not start: {log:#?}");
     }
 
     /// Options for a listener whose server certificate is `expired`, `not-yet` or `wrong-host`.
@@ -66,9 +76,9 @@ impl Mosquitto {
     pub fn faulty_options(&self, fault: &str) -> ClientOptions {
         let at = FAULTS
             .iter()
-            .position(|(name, ..)| *name == fault)
+            .position(|known| *known == fault)
             .expect("a known fault");
-        let url = format!("mqtts://127.0.0.1:{}", self.ports[4 + at]);
+        let url = format!("mqtts://{}:{}", HOST, self.ports[4 + at]);
         self.options(Endpoint::Mqtts, url.parse().expect("a URL"), fault)
     }
 
@@ -82,13 +92,17 @@ impl Mosquitto {
 
     fn write_files(&self) {
         self.write("ca.pem", &self.authority.certificate);
-        let good = [("good", Validity::Now, "127.0.0.1")];
-        for (name, validity, host) in good.into_iter().chain(FAULTS) {
+        for (name, validity, host) in [
+            ("good", Validity::Now, HOST),
+            ("expired", Validity::Expired, HOST),
+            ("not-yet", Validity::NotYet, HOST),
+            ("wrong-host", Validity::Now, "another.example"),
+        ] {
             let server = self.authority.server(host, validity);
             self.write(&format!("{name}.pem"), &server.certificate);
             self.write(&format!("{name}.key"), &server.key);
         }
-        self.write("passwords", &format!("{USER}:{PASSWORD}\n"));
+        self.write("passwords", &format!("{}:{}\n", Self::USER, Self::PASSWORD));
         let hashed = Command::new("mosquitto_passwd")
             .arg("-U")
             .arg(self.path("passwords"))
@@ -96,7 +110,10 @@ impl Mosquitto {
         assert!(hashed.is_ok_and(|status| status.success()), "{}", MISSING);
         self.write(
             "acl",
-            &format!("user {USER}\ntopic readwrite #\ntopic deny forbidden/#\n"),
+            &format!(
+                "user {}\ntopic readwrite #\ntopic deny forbidden/#\n",
+                Self::USER
+            ),
         );
     }
 
@@ -126,15 +143,15 @@ impl Mosquitto {
             "protocol websockets\n".to_owned(),
             format!("protocol websockets\n{}", tls("good")),
         ];
-        listeners.extend(FAULTS.iter().map(|(name, ..)| tls(name)));
+        listeners.extend(FAULTS.iter().map(|name| tls(name)));
         for (port, settings) in self.ports.iter().zip(listeners) {
-            let _never_fails = write!(config, "listener {port} 127.0.0.1\n{settings}");
+            let _never_fails = write!(config, "listener {port} {HOST}\n{settings}");
         }
         self.write("mosquitto.conf", &config);
     }
 
-    /// Starts the process and waits until it says that it runs.
-    fn spawn(&mut self) {
+    /// Starts the process and waits until it says that it runs, or gives up with its log.
+    fn spawn(&mut self) -> Result<(), Vec<String>> {
         let config = self.path("mosquitto.conf");
         let mut process = Command::new(PROGRAM)
             .args(["-c", &config])
@@ -152,9 +169,12 @@ impl Mosquitto {
         let mut seen = Vec::new();
         loop {
             match line.recv_timeout(PATIENCE) {
-                Ok(text) if text.ends_with("running") => return,
+                Ok(text) if text.ends_with("running") => return Ok(()),
                 Ok(text) => seen.push(text),
-                Err(_) => panic!("mosquitto does not start: {seen:#?}"),
+                Err(_ended_or_late) => {
+                    self.kill();
+                    return Err(seen);
+                }
             }
         }
     }
@@ -176,15 +196,22 @@ fn is_root(folder: &Path) -> bool {
     std::fs::metadata(folder).is_ok_and(|metadata| metadata.uid() == 0)
 }
 
-/// Ports that are free now. mosquitto cannot listen on port 0 and say which it got.
+/// Ports that are free now, and likely to stay free while the broker is stopped: below the range
+/// from which the system takes ports for everybody else. mosquitto cannot listen on port 0 and
+/// say which it got. Probed on all addresses, as its WebSocket listeners bind to all of them.
 fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<_> = (0..count)
-        .map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port"))
+    const RANGE: Range<u16> = 10_000..32_000;
+    let random = RandomState::new().build_hasher().finish();
+    let start = (random % RANGE.len() as u64) as usize;
+    let ports: Vec<_> = RANGE
+        .cycle()
+        .skip(start)
+        .take(RANGE.len())
+        .filter(|port| TcpListener::bind(("0.0.0.0", *port)).is_ok())
+        .take(count)
         .collect();
-    listeners
-        .iter()
-        .map(|listener| listener.local_addr().expect("a bound socket").port())
-        .collect()
+    assert_eq!(ports.len(), count, "no free ports");
+    ports
 }
 
 impl Drop for Mosquitto {
@@ -205,7 +232,7 @@ impl BrokerUnderTest for Mosquitto {
             Endpoint::Ws => ("ws", 2),
             Endpoint::Wss => ("wss", 3),
         };
-        format!("{scheme}://127.0.0.1:{}", self.ports[at])
+        format!("{scheme}://{}:{}", HOST, self.ports[at])
             .parse()
             .expect("a URL")
     }
@@ -213,7 +240,7 @@ impl BrokerUnderTest for Mosquitto {
     fn options(&self, endpoint: Endpoint, url: BrokerUrl, name: &str) -> ClientOptions {
         let options = ClientOptions::new(url, name)
             .ca_pem(self.authority.certificate.clone())
-            .credentials(USER, PASSWORD);
+            .credentials(Self::USER, Self::PASSWORD);
         match endpoint {
             Endpoint::Mqtts => {
                 options.identity_pem(self.client.certificate.clone(), self.client.key.clone())
@@ -231,6 +258,8 @@ impl BrokerUnderTest for Mosquitto {
     }
 
     async fn start(&mut self) {
-        self.spawn();
+        if let Err(log) = self.spawn() {
+            panic!("mosquitto does not start again: {log:#?}");
+        }
     }
 }

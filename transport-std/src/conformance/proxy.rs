@@ -102,7 +102,7 @@ impl Cable {
         let (far_read, far_write) = far.into_split();
         let sent = self.sent;
         let up = copy(near_read, far_write, |len| {
-            sent.send_modify(|sum| *sum += len)
+            sent.send_modify(|sum| *sum += len);
         });
         let down = copy(far_read, near_write, |_| {});
         tokio::select! {

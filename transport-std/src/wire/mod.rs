@@ -35,16 +35,6 @@ pub(crate) enum Answer {
     Refused(String),
 }
 
-/// What became of one request.
-#[derive(Debug)]
-pub(crate) enum Sent {
-    /// The broker cannot have seen it.
-    NotSent,
-    /// The broker may have seen it.
-    Unanswered,
-    Answered(Answer),
-}
-
 /// What a connection reports.
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -96,7 +86,9 @@ pub(crate) fn open(
     }
 }
 
-/// Sends requests over one connection. Every future ends when the [`Events`] are dropped.
+/// Sends requests over one connection. Their futures need not end when the [`Events`] are
+/// dropped, because the library's queue lives as long as a `Requests` does: race them against
+/// the end of the connection.
 #[derive(Debug, Clone)]
 pub(crate) enum Requests {
     V4(v4::Requests),
@@ -104,16 +96,23 @@ pub(crate) enum Requests {
 }
 
 impl Requests {
-    pub(crate) async fn publish(
+    /// Queues a message, once there is room, or returns `None` if the connection has ended.
+    pub(crate) async fn queue(
         &self,
         topic: &str,
         payload: Bytes,
         qos: Qos,
         retain: bool,
-    ) -> Sent {
+    ) -> Option<Queued> {
         match self {
-            Self::V4(requests) => requests.publish(topic, payload, qos, retain).await,
-            Self::V5(requests) => requests.publish(topic, payload, qos, retain).await,
+            Self::V4(requests) => requests
+                .queue(topic, payload, qos, retain)
+                .await
+                .map(Queued::V4),
+            Self::V5(requests) => requests
+                .queue(topic, payload, qos, retain)
+                .await
+                .map(Queued::V5),
         }
     }
 
@@ -141,10 +140,35 @@ impl Requests {
             Self::V5(requests) => requests.disconnect().await,
         }
     }
+
+    /// Asks for a DISCONNECT before everything that is queued.
+    pub(crate) async fn disconnect_now(&self) {
+        match self {
+            Self::V4(requests) => requests.disconnect_now().await,
+            Self::V5(requests) => requests.disconnect_now().await,
+        }
+    }
 }
 
-/// The event loop of one connection. Dropping it closes the connection without DISCONNECT and
-/// fails every request that waits.
+/// A message in the library's hands.
+#[derive(Debug)]
+pub(crate) enum Queued {
+    V4(v4::Queued),
+    V5(v5::Queued),
+}
+
+impl Queued {
+    /// At QoS 0 once the message is written, at QoS 1 and 2 the broker's answer; `None` if the
+    /// connection ended first.
+    pub(crate) async fn answer(self) -> Option<Answer> {
+        match self {
+            Self::V4(queued) => v4::answer(queued).await,
+            Self::V5(queued) => v5::answer(queued).await,
+        }
+    }
+}
+
+/// The event loop of one connection. Dropping it closes the connection without DISCONNECT.
 pub(crate) enum Events {
     V4(Box<v4::Events>),
     V5(Box<v5::Events>),
@@ -227,7 +251,7 @@ fn io_error(error: &std::io::Error) -> LinkError {
     }
 }
 
-fn protocol(error: impl ToString) -> LinkError {
+fn protocol(error: &dyn std::fmt::Display) -> LinkError {
     LinkError::Protocol {
         reason: error.to_string(),
     }

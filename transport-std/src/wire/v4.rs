@@ -4,17 +4,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rumqttc_v4::mqttbytes::Error as WireError;
 use rumqttc_v4::{
     AckMode, AsyncClient, Broker, ConnectReturnCode, ConnectionError, EventLoop, LastWill,
     ManualAck, MqttOptions, NetworkOptions, Outgoing, Packet, PersistedAckMode,
-    PersistedIncomingQos2, PersistedSession, Publish, PublishOptions, PublishResult, QoS,
-    SessionStore, SessionStoreError, SessionStoreKey, StateError, SubscribeFilter,
+    PersistedIncomingQos2, PersistedSession, Publish, PublishNotice, PublishOptions, PublishResult,
+    QoS, SessionStore, SessionStoreError, SessionStoreKey, StateError, SubscribeFilter,
     SubscribeReasonCode, Transport,
 };
 
 use super::{
     Answer, Arrived, Event, INCOMING_PACKET_BYTES_MAX, Memory, OUTGOING_PACKET_BYTES_MAX,
-    READ_BATCH, Sent, io_error, protocol, web_socket_error, web_socket_url,
+    READ_BATCH, io_error, protocol, web_socket_error, web_socket_url,
 };
 use crate::dial::Dialer;
 use crate::link_error::LinkError;
@@ -22,6 +23,7 @@ use crate::message::Qos;
 use crate::options::{ClientOptions, Session};
 
 pub(super) type Ack = ManualAck;
+pub(super) type Queued = PublishNotice;
 
 pub(super) fn open(
     options: &ClientOptions,
@@ -98,24 +100,15 @@ fn mqtt_options(options: &ClientOptions, dialer: Dialer, memory: &Arc<Memory>) -
 pub(crate) struct Requests(AsyncClient);
 
 impl Requests {
-    pub(super) async fn publish(
+    pub(super) async fn queue(
         &self,
         topic: &str,
         payload: Bytes,
         qos: Qos,
         retain: bool,
-    ) -> Sent {
+    ) -> Option<Queued> {
         let options = PublishOptions::new(to_wire(qos)).retain(retain);
-        let Ok(notice) = self.0.publish_tracked(topic, payload, options).await else {
-            return Sent::NotSent;
-        };
-        match notice.wait_async().await {
-            Ok(PublishResult::Qos0Flushed) => Sent::Answered(Answer::Granted),
-            Ok(PublishResult::Qos1(_) | PublishResult::Qos2Completed(_)) => {
-                Sent::Answered(Answer::Granted)
-            }
-            Err(_connection_ended) => Sent::Unanswered,
-        }
+        self.0.publish_tracked(topic, payload, options).await.ok()
     }
 
     pub(super) async fn subscribe(&self, filters: &[(String, Qos)]) -> Option<Vec<Answer>> {
@@ -143,6 +136,19 @@ impl Requests {
 
     pub(super) async fn disconnect(&self) {
         let _gone_with_its_connection = self.0.disconnect().await;
+    }
+
+    pub(super) async fn disconnect_now(&self) {
+        let _gone_with_its_connection = self.0.disconnect_now().await;
+    }
+}
+
+pub(super) async fn answer(queued: Queued) -> Option<Answer> {
+    match queued.wait_async().await {
+        Ok(
+            PublishResult::Qos0Flushed | PublishResult::Qos1(_) | PublishResult::Qos2Completed(_),
+        ) => Some(Answer::Granted),
+        Err(_connection_ended) => None,
     }
 }
 
@@ -224,7 +230,7 @@ fn refused(code: ConnectReturnCode) -> LinkError {
         ConnectReturnCode::BadClientId => LinkError::ClientIdRefused,
         ConnectReturnCode::RefusedProtocolVersion => LinkError::VersionRefused,
         ConnectReturnCode::ServiceUnavailable => LinkError::ServerUnavailable,
-        ConnectReturnCode::Success => protocol("a refusal with the code for success"),
+        ConnectReturnCode::Success => protocol(&"a refusal with the code for success"),
     }
 }
 
@@ -235,6 +241,11 @@ fn state_error(error: &StateError) -> LinkError {
         StateError::ConnectionAborted => LinkError::ConnectionLost {
             reason: "the broker closed it".to_owned(),
         },
+        StateError::Deserialization(WireError::PayloadSizeLimitExceeded(_)) => {
+            LinkError::PacketTooLarge {
+                reason: error.to_string(),
+            }
+        }
         other => protocol(other),
     }
 }

@@ -4,17 +4,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rumqttc_v5::mqttbytes::Error as WireError;
 use rumqttc_v5::{
     AckMode, AsyncClient, Broker, ConnectReturnCode, ConnectionError, DisconnectReasonCode,
     EventLoop, IncomingPacketSizeLimit, LastWill, ManualAck, MqttOptions, Outgoing, Packet,
     PersistedAckMode, PersistedIncomingQos2, PersistedSession, PubAckReason, PubCompReason,
-    Publish, PublishOptions, PublishResult, QoS, SessionStore, SessionStoreError, SessionStoreKey,
-    StateError, SubscribeFilter, SubscribeReasonCode, Transport,
+    Publish, PublishNotice, PublishNoticeError, PublishOptions, PublishResult, QoS, SessionStore,
+    SessionStoreError, SessionStoreKey, StateError, SubscribeFilter, SubscribeReasonCode,
+    Transport,
 };
 
 use super::{
-    Answer, Arrived, Event, INCOMING_PACKET_BYTES_MAX, Memory, READ_BATCH, Sent, io_error,
-    protocol, web_socket_error, web_socket_url,
+    Answer, Arrived, Event, INCOMING_PACKET_BYTES_MAX, Memory, READ_BATCH, io_error, protocol,
+    web_socket_error, web_socket_url,
 };
 use crate::dial::Dialer;
 use crate::link_error::LinkError;
@@ -22,6 +24,7 @@ use crate::message::Qos;
 use crate::options::{ClientOptions, Session};
 
 pub(super) type Ack = ManualAck;
+pub(super) type Queued = PublishNotice;
 
 pub(super) fn open(
     options: &ClientOptions,
@@ -96,37 +99,15 @@ fn mqtt_options(options: &ClientOptions, dialer: Dialer, memory: &Arc<Memory>) -
 pub(crate) struct Requests(AsyncClient);
 
 impl Requests {
-    pub(super) async fn publish(
+    pub(super) async fn queue(
         &self,
         topic: &str,
         payload: Bytes,
         qos: Qos,
         retain: bool,
-    ) -> Sent {
+    ) -> Option<Queued> {
         let options = PublishOptions::new(to_wire(qos)).retain(retain);
-        let Ok(notice) = self.0.publish_tracked(topic, payload, options).await else {
-            return Sent::NotSent;
-        };
-        match notice.wait_async().await {
-            Ok(PublishResult::Qos0Flushed) => Sent::Answered(Answer::Granted),
-            Ok(PublishResult::Qos1(ack)) => Sent::Answered(match ack.reason {
-                PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Answer::Granted,
-                refused => Answer::Refused(format!("{refused:?}")),
-            }),
-            Ok(PublishResult::Qos2Completed(done)) => Sent::Answered(match done.reason {
-                PubCompReason::Success => Answer::Granted,
-                refused => Answer::Refused(format!("{refused:?}")),
-            }),
-            Ok(PublishResult::Qos2PubRecRejected(refused)) => {
-                Sent::Answered(Answer::Refused(format!("{:?}", refused.reason)))
-            }
-            Err(error) => match error {
-                rumqttc_v5::PublishNoticeError::RetainNotSupported => {
-                    Sent::Answered(Answer::Refused("RetainNotSupported".to_owned()))
-                }
-                _ => Sent::Unanswered,
-            },
-        }
+        self.0.publish_tracked(topic, payload, options).await.ok()
     }
 
     pub(super) async fn subscribe(&self, filters: &[(String, Qos)]) -> Option<Vec<Answer>> {
@@ -155,6 +136,30 @@ impl Requests {
     pub(super) async fn disconnect(&self) {
         let _gone_with_its_connection = self.0.disconnect().await;
     }
+
+    pub(super) async fn disconnect_now(&self) {
+        let _gone_with_its_connection = self.0.disconnect_now().await;
+    }
+}
+
+pub(super) async fn answer(queued: Queued) -> Option<Answer> {
+    let refused = |reason: &dyn std::fmt::Debug| Answer::Refused(format!("{reason:?}"));
+    Some(match queued.wait_async().await {
+        Ok(PublishResult::Qos0Flushed) => Answer::Granted,
+        Ok(PublishResult::Qos1(ack)) => match ack.reason {
+            PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Answer::Granted,
+            reason => refused(&reason),
+        },
+        Ok(PublishResult::Qos2Completed(done)) => match done.reason {
+            PubCompReason::Success => Answer::Granted,
+            reason => refused(&reason),
+        },
+        Ok(PublishResult::Qos2PubRecRejected(rejected)) => refused(&rejected.reason),
+        Err(PublishNoticeError::RetainNotSupported) => {
+            Answer::Refused("RetainNotSupported".to_owned())
+        }
+        Err(_connection_ended) => return None,
+    })
 }
 
 pub(crate) struct Events(EventLoop);
@@ -273,7 +278,9 @@ fn state_error(error: &StateError) -> LinkError {
             reason_code,
             reason_string,
         } => disconnected(*reason_code, reason_string.as_deref()),
-        StateError::OutgoingPacketTooLarge { .. } | StateError::IncomingPacketTooLarge { .. } => {
+        StateError::OutgoingPacketTooLarge { .. }
+        | StateError::IncomingPacketTooLarge { .. }
+        | StateError::Deserialization(WireError::PayloadSizeLimitExceeded { .. }) => {
             LinkError::PacketTooLarge {
                 reason: error.to_string(),
             }

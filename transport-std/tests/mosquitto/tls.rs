@@ -1,7 +1,7 @@
 //! Every TLS failure is told apart from every other.
 
 use vinbus_transport_std::LinkError;
-use vinbus_transport_std::conformance::{self, Mosquitto, link_error};
+use vinbus_transport_std::conformance::{self, BrokerUnderTest, Endpoint, Mosquitto, link_error};
 
 #[tokio::test]
 async fn a_refused_client_certificate_is_an_error_of_its_own() {
@@ -23,7 +23,7 @@ async fn an_expired_an_early_and_a_misnamed_server_certificate_are_three_errors(
         error("not-yet").await,
         LinkError::ServerCertificateNotYetValid
     );
-    let host = "127.0.0.1".to_owned();
+    let host = broker.url(Endpoint::Mqtts).host().to_owned();
     assert_eq!(
         error("wrong-host").await,
         LinkError::ServerCertificateWrongHost { host }

@@ -4,7 +4,7 @@ use vinbus_transport_std::conformance::{connected, in_time, received, wait_for_l
 use vinbus_transport_std::{LinkError, LinkState, PublishError, Qos};
 
 use crate::VERSIONS;
-use crate::peer::{PUBACK, Peer, publish};
+use crate::peer::{DISCONNECT, PUBACK, Peer, publish};
 
 #[tokio::test]
 async fn an_oversize_message_is_acknowledged_counted_and_dropped() {
@@ -106,4 +106,49 @@ async fn a_message_larger_than_this_broker_takes_is_refused_and_the_link_stays_u
     in_time("the publish", publish(989)).await.expect("it fits");
     assert!(connection.packet().await.len() <= 1000);
     assert_eq!(client.counters().connections, 1);
+}
+
+#[tokio::test]
+async fn a_client_whose_inbox_is_full_closes_all_the_same() {
+    for version in VERSIONS {
+        let peer = Peer::new().await;
+        let options = peer.options("mqtt", version).inbound_messages_max(1);
+        let ((client, mut inbox), mut connection) =
+            tokio::join!(connected(options), peer.welcome(version));
+        for number in 0..4 {
+            connection.send(&publish(version, 0, b"a", &[number])).await;
+        }
+        assert_eq!(received(&mut inbox).await.payload[..], [0]);
+        in_time("the close", client.close()).await;
+        assert_eq!(connection.packet().await[0], DISCONNECT);
+        // At most one found room; the rest is dropped, and the inbox ends.
+        let mut left = 0;
+        while let Some(message) = in_time("the end of the inbox", inbox.recv()).await {
+            assert_eq!(message.payload[..], [1]);
+            left += 1;
+        }
+        assert!(left <= 1);
+    }
+}
+
+#[tokio::test]
+async fn messages_after_the_inbox_is_dropped_are_counted_and_not_acknowledged() {
+    for version in VERSIONS {
+        let peer = Peer::new().await;
+        let ((client, inbox), mut connection) = tokio::join!(
+            connected(peer.options("mqtt", version)),
+            peer.welcome(version)
+        );
+        drop(inbox);
+        connection
+            .send(&publish(version, 1, b"a", b"unheard"))
+            .await;
+        client
+            .publish("b", "{}".into(), Qos::AtMostOnce, false)
+            .await
+            .expect("published");
+        assert_eq!(connection.packet().await[0], 0x30, "no PUBACK goes before");
+        in_time("the close", client.clone().close()).await;
+        assert_eq!(client.counters().received, 0);
+    }
 }

@@ -82,6 +82,7 @@ impl Connection {
 pub(crate) const CONNECT: u8 = 0x10;
 pub(crate) const PUBACK: u8 = 0x40;
 pub(crate) const SUBSCRIBE: u8 = 0x82;
+pub(crate) const DISCONNECT: u8 = 0xE0;
 
 pub(crate) fn connack(version: MqttVersion, code: u8) -> Vec<u8> {
     match version {

@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use vinbus_transport_std::conformance::{Authority, connected, in_time, link_error, wait_for_link};
-use vinbus_transport_std::{LinkError, LinkState, MqttVersion, Phase, PublishError, Qos, connect};
+use vinbus_transport_std::{
+    Client, LinkError, LinkState, MqttVersion, Phase, PublishError, Qos, connect,
+};
 
 use crate::VERSIONS;
-use crate::peer::Peer;
+use crate::peer::{DISCONNECT, Peer};
 
 const SOON: Duration = Duration::from_millis(300);
 
@@ -49,49 +51,61 @@ async fn a_broker_that_answers_no_ping_has_lost_the_link() {
     }
 }
 
+/// Publishes large messages from many tasks until each of them meets an error.
+async fn flood(client: &Client) -> Vec<PublishError> {
+    let mut publishing = tokio::task::JoinSet::new();
+    for _ in 0..64 {
+        let client = client.clone();
+        publishing.spawn(async move {
+            loop {
+                let payload = vec![0; 128 * 1024].into();
+                if let Err(error) = client.publish("a", payload, Qos::AtMostOnce, false).await {
+                    return error;
+                }
+            }
+        });
+    }
+    in_time("every publish to end", publishing.join_all()).await
+}
+
 #[tokio::test]
-async fn a_broker_that_reads_nothing_bounds_the_queue_and_loses_the_link() {
-    const PUBLISHERS: usize = 64;
+async fn a_broker_that_reads_nothing_loses_the_link_and_every_publish_ends() {
     for version in VERSIONS {
         let peer = Peer::new().await;
         let options = peer
             .options("mqtt", version)
             .keep_alive(Duration::from_secs(1))
             .outbound_messages_max(2);
-        let (client, _inbox) = connect(options).expect("options");
-        let connection = peer.welcome(version).await;
-        wait_for_link(client.link(), "the link", |state| {
-            matches!(state, LinkState::Connected { .. })
-        })
-        .await;
-        let mut publishing = tokio::task::JoinSet::new();
-        for _ in 0..PUBLISHERS {
-            let client = client.clone();
-            publishing.spawn(async move {
-                loop {
-                    let payload = vec![0; 128 * 1024].into();
-                    client.publish("a", payload, Qos::AtMostOnce, false).await?;
-                }
-                #[expect(unreachable_code, reason = "names the type of the error")]
-                Ok::<(), PublishError>(())
-            });
-        }
-        for _ in 0..PUBLISHERS {
-            let ended = in_time("every publish to end", publishing.join_next()).await;
-            let error = ended
-                .expect("a publisher")
-                .expect("no panic")
-                .expect_err("no reader");
-            assert!(
-                matches!(error, PublishError::LinkDown | PublishError::Unconfirmed),
-                "{error:?}"
-            );
-        }
+        let ((client, _inbox), _connection) =
+            tokio::join!(connected(options), peer.welcome(version));
+        let errors = flood(&client).await;
+        let at_the_end = |error: &PublishError| {
+            matches!(error, PublishError::LinkDown | PublishError::Unconfirmed)
+        };
+        assert!(errors.iter().all(at_the_end), "{errors:?}");
         wait_for_link(client.link(), "the loss", |state| {
             *state == LinkState::Down(LinkError::KeepAliveLost)
         })
         .await;
-        drop(connection);
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_what_finds_no_room_in_time() {
+    for version in VERSIONS {
+        let peer = Peer::new().await;
+        let options = peer
+            .options("mqtt", version)
+            .answer_timeout(SOON)
+            .outbound_messages_max(2);
+        let ((client, _inbox), _connection) =
+            tokio::join!(connected(options), peer.welcome(version));
+        let errors = flood(&client).await;
+        assert!(
+            errors.contains(&PublishError::QueueFull { max: 2 }),
+            "{errors:?}"
+        );
+        assert_eq!(client.counters().connections, 1);
     }
 }
 
@@ -146,11 +160,11 @@ async fn a_subscription_that_is_never_answered_ends_the_link_and_is_asked_again(
 }
 
 #[tokio::test]
-async fn closing_does_not_wait_for_ever_for_a_broker_that_answers_nothing() {
+async fn closing_takes_leave_of_a_broker_that_leaves_a_publish_unanswered() {
     for version in VERSIONS {
         let peer = Peer::new().await;
         let options = peer.options("mqtt", version).answer_timeout(SOON);
-        let ((client, _inbox), _connection) =
+        let ((client, _inbox), mut connection) =
             tokio::join!(connected(options), peer.welcome(version));
         let publisher = client.clone();
         let publishing = tokio::spawn(async move {
@@ -158,14 +172,12 @@ async fn closing_does_not_wait_for_ever_for_a_broker_that_answers_nothing() {
                 .publish("a", "{}".into(), Qos::AtLeastOnce, false)
                 .await
         });
+        assert_eq!(connection.packet().await[0], 0x32);
         in_time("the close", client.close()).await;
-        let outcome = publishing.await.expect("no panic");
-        assert!(
-            matches!(
-                outcome,
-                Err(PublishError::LinkDown | PublishError::Unconfirmed)
-            ),
-            "{outcome:?}"
+        assert_eq!(connection.packet().await[0], DISCONNECT);
+        assert_eq!(
+            publishing.await.expect("no panic"),
+            Err(PublishError::Unconfirmed)
         );
     }
 }

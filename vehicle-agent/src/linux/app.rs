@@ -31,7 +31,13 @@ pub async fn run(args: &AppArgs) -> anyhow::Result<()> {
         format!("cannot reach the portal at {url}: is `vehicle-agent run` up, with this --portal?")
     })?;
     let (sink, stream) = socket.split();
-    let mut app = App { sink, exit_after: args.exit_after, received: 0, sent: 0, settled: 0 };
+    let mut app = App {
+        sink,
+        exit_after: args.exit_after,
+        received: 0,
+        sent: 0,
+        settled: 0,
+    };
     let hello = json!({ "appId": args.app.as_str(), "background": args.background });
     app.send("hello", Some(&hello.to_string())).await?;
     app.send("WebPortal.onApplicationLoaded", None).await?;
@@ -102,7 +108,8 @@ impl App {
                 }
                 if let Some(upto) = frame.upto {
                     let upto = json!({ "upto": upto }).to_string();
-                    self.send("WebPortal.confirmPendingNotifications", Some(&upto)).await?;
+                    self.send("WebPortal.confirmPendingNotifications", Some(&upto))
+                        .await?;
                 }
             }
             "WebPortal.onApplicationShow" => {
@@ -130,8 +137,14 @@ impl App {
             "/show" => self.send("WebPortal.onApplicationShow", None).await?,
             "/hide" => self.send("WebPortal.onApplicationHide", None).await?,
             "/pending" => self.take_pending().await?,
-            "/ok" => self.send("WebPortal.okBtnPopupRequestClicked", None).await?,
-            "/cancel" => self.send("WebPortal.cancelBtnPopupRequestClicked", None).await?,
+            "/ok" => {
+                self.send("WebPortal.okBtnPopupRequestClicked", None)
+                    .await?;
+            }
+            "/cancel" => {
+                self.send("WebPortal.cancelBtnPopupRequestClicked", None)
+                    .await?;
+            }
             command if command.starts_with('/') => {
                 eprintln!("there are /show /hide /pending /ok /cancel /quit, and JSON to send");
             }
@@ -142,24 +155,36 @@ impl App {
 
     async fn send_content(&mut self, content: &str) -> anyhow::Result<()> {
         if let Err(error) = serde_json::from_str::<&RawValue>(content) {
-            eprintln!("this line is not JSON and was not sent: {error}; write text in double quotes");
+            eprintln!(
+                "this line is not JSON and was not sent: {error}; write text in double quotes"
+            );
             return Ok(());
         }
         self.sent += 1;
         let id = self.sent;
         let kind = "WebPortal.onSendNotificationRequest";
         let text = format!(r#"{{"type":"{kind}","id":{id},"value":{content}}}"#);
-        self.sink.send(Message::text(text)).await.context("the socket to the portal broke")
+        self.sink
+            .send(Message::text(text))
+            .await
+            .context("the socket to the portal broke")
     }
 
     async fn take_pending(&mut self) -> anyhow::Result<()> {
-        self.send("WebPortal.getPendingNotifications", Some(r#"{"confirm":true}"#)).await
+        self.send(
+            "WebPortal.getPendingNotifications",
+            Some(r#"{"confirm":true}"#),
+        )
+        .await
     }
 
     async fn send(&mut self, kind: &str, value: Option<&str>) -> anyhow::Result<()> {
         let value = value.map_or_else(String::new, |value| format!(r#","value":{value}"#));
         let text = format!(r#"{{"type":"{kind}"{value}}}"#);
-        self.sink.send(Message::text(text)).await.context("the socket to the portal broke")
+        self.sink
+            .send(Message::text(text))
+            .await
+            .context("the socket to the portal broke")
     }
 
     /// Prints a message on one line: JSON has line ends between its tokens only.
@@ -173,11 +198,17 @@ impl App {
 }
 
 /// Reads a line into `line`; `false` at the end of the input. Cancel safe: what was read stays.
-async fn read_line(input: &mut Option<BufReader<Stdin>>, line: &mut Vec<u8>) -> anyhow::Result<bool> {
+async fn read_line(
+    input: &mut Option<BufReader<Stdin>>,
+    line: &mut Vec<u8>,
+) -> anyhow::Result<bool> {
     let Some(input) = input else {
         return std::future::pending().await;
     };
-    let read = input.read_until(b'\n', line).await.context("cannot read the input")?;
+    let read = input
+        .read_until(b'\n', line)
+        .await
+        .context("cannot read the input")?;
     Ok(read > 0 || !line.is_empty())
 }
 

@@ -60,11 +60,21 @@ pub struct RunArgs {
     pub apps: Vec<InstalledApp>,
 
     /// Where apps connect, as a WebSocket: ws://ADDR/portal. Port 0 takes a free one.
-    #[arg(long, env = "VINBUS_PORTAL", value_name = "ADDR", default_value = "127.0.0.1:8090")]
+    #[arg(
+        long,
+        env = "VINBUS_PORTAL",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:8090"
+    )]
     pub portal: SocketAddr,
 
     /// A web origin whose pages may be apps, besides the portal's own; may be repeated.
-    #[arg(long, env = "VINBUS_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "VINBUS_ALLOW_ORIGIN",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
     pub allow_origin: Vec<String>,
 
     /// Frames that an app may send in a second, and twice as many at once.
@@ -102,11 +112,21 @@ pub struct BrokerArgs {
     pub ca: Option<PathBuf>,
 
     /// User name, where the broker asks for one; {vin} stands for the VIN.
-    #[arg(long, env = "VINBUS_USERNAME", value_name = "NAME", requires = "password_file")]
+    #[arg(
+        long,
+        env = "VINBUS_USERNAME",
+        value_name = "NAME",
+        requires = "password_file"
+    )]
     pub username: Option<String>,
 
     /// File whose first line is the password.
-    #[arg(long, env = "VINBUS_PASSWORD_FILE", value_name = "FILE", requires = "username")]
+    #[arg(
+        long,
+        env = "VINBUS_PASSWORD_FILE",
+        value_name = "FILE",
+        requires = "username"
+    )]
     pub password_file: Option<PathBuf>,
 
     /// Version of MQTT.
@@ -174,7 +194,12 @@ pub struct AppArgs {
     pub app: AppId,
 
     /// Where the agent's portal listens.
-    #[arg(long, env = "VINBUS_PORTAL", value_name = "ADDR", default_value = "127.0.0.1:8090")]
+    #[arg(
+        long,
+        env = "VINBUS_PORTAL",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:8090"
+    )]
     pub portal: SocketAddr,
 
     /// Start in the background: messages wait until you type /show or /pending.
@@ -196,11 +221,21 @@ pub struct SimulateArgs {
     pub count: u32,
 
     /// How their VINs begin; zeros and their number follow, from 0 on.
-    #[arg(long, env = "VINBUS_VIN_PREFIX", value_name = "TEXT", default_value = "SIM")]
+    #[arg(
+        long,
+        env = "VINBUS_VIN_PREFIX",
+        value_name = "TEXT",
+        default_value = "SIM"
+    )]
     pub vin_prefix: String,
 
     /// The app of every vehicle and the partner it belongs to.
-    #[arg(long, env = "VINBUS_APPS", value_name = "IDAPP=UID", default_value = "demo=demo-partner")]
+    #[arg(
+        long,
+        env = "VINBUS_APPS",
+        value_name = "IDAPP=UID",
+        default_value = "demo=demo-partner"
+    )]
     pub app: InstalledApp,
 
     /// Messages that each vehicle sends in a second; 0: it only listens.
@@ -312,9 +347,19 @@ mod tests {
     fn installed_app_is_split_at_the_last_equals_sign() {
         let app: InstalledApp = "a=b=partner".parse().unwrap();
         assert_eq!((app.app.as_str(), app.uid.as_str()), ("a=b", "partner"));
-        assert!("demo".parse::<InstalledApp>().unwrap_err().contains("IDAPP=UID"));
+        assert!(
+            "demo"
+                .parse::<InstalledApp>()
+                .unwrap_err()
+                .contains("IDAPP=UID")
+        );
         assert!("=x".parse::<InstalledApp>().unwrap_err().contains("empty"));
-        assert!("demo=a/b".parse::<InstalledApp>().unwrap_err().contains("UID"));
+        assert!(
+            "demo=a/b"
+                .parse::<InstalledApp>()
+                .unwrap_err()
+                .contains("UID")
+        );
     }
 
     fn refused(args: &[&str]) -> String {
@@ -323,12 +368,26 @@ mod tests {
 
     #[test]
     fn wrong_values_say_what_is_right() {
-        let run = ["vehicle-agent", "run", "--broker", "mqtt://h", "--app", "demo=p"];
+        let run = [
+            "vehicle-agent",
+            "run",
+            "--broker",
+            "mqtt://h",
+            "--app",
+            "demo=p",
+        ];
         let vin = refused(&[&run[..], &["--vin", "123"]].concat());
         assert!(vin.contains("exactly 17"), "{vin}");
         let cert = refused(&[&run[..], &["--vin", "0123456789ABCDEFG", "--cert", "c"]].concat());
         assert!(cert.contains("--key"), "{cert}");
-        let url = refused(&["vehicle-agent", "simulate", "--count", "1", "--broker", "http://h"]);
+        let url = refused(&[
+            "vehicle-agent",
+            "simulate",
+            "--count",
+            "1",
+            "--broker",
+            "http://h",
+        ]);
         assert!(url.contains("mqtt"), "{url}");
     }
 }

@@ -16,7 +16,9 @@ pub(crate) struct TokioClock {
 
 impl TokioClock {
     pub(crate) fn new() -> Self {
-        Self { start: Instant::now() }
+        Self {
+            start: Instant::now(),
+        }
     }
 }
 
@@ -41,7 +43,10 @@ pub(crate) struct ProcessRandom {
 
 impl ProcessRandom {
     pub(crate) fn new() -> Self {
-        Self { seed: RandomState::new(), drawn: 0 }
+        Self {
+            seed: RandomState::new(),
+            drawn: 0,
+        }
     }
 }
 

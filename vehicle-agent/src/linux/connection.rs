@@ -76,6 +76,10 @@ pub(crate) fn read_password(file: &Path) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(file)
         .with_context(|| format!("cannot read --password-file {}", file.display()))?;
     let password = text.lines().next().unwrap_or_default();
-    ensure!(!password.is_empty(), "the first line of --password-file {} is empty", file.display());
+    ensure!(
+        !password.is_empty(),
+        "the first line of --password-file {} is empty",
+        file.display()
+    );
     Ok(password.to_owned())
 }

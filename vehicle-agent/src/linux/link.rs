@@ -25,7 +25,13 @@ pub(crate) struct StdLink {
 impl StdLink {
     /// A link that publishes at `qos` and writes what it does into `status`, if there is one.
     pub(crate) fn new(client: Client, inbox: Inbox, qos: Qos, status: Option<Arc<Status>>) -> Self {
-        Self { client, inbox, qos, subscribed: false, status }
+        Self {
+            client,
+            inbox,
+            qos,
+            subscribed: false,
+            status,
+        }
     }
 
     fn report(&self, state: &LinkState) {
@@ -35,12 +41,13 @@ impl StdLink {
         match state {
             LinkState::Connecting => status.link("connecting"),
             LinkState::Connected { .. } => {
-                tracing::info!("connected to the broker");
                 status.link("connected");
+                tracing::info!("connected to the broker");
             }
             LinkState::Down(error) => {
-                tracing::warn!(reason = %error, advice = error.advice(), "the link to the broker is down");
-                status.link(format!("down: {error}; {}", error.advice()));
+                let advice = error.advice();
+                status.link(format!("down: {error}; {advice}"));
+                tracing::warn!(reason = %error, advice, "the link to the broker is down");
             }
             LinkState::Closed => status.link("closed"),
         }
@@ -101,6 +108,9 @@ impl Link for StdLink {
     }
 }
 
+/// A message on its way to the broker.
+type Publishing = Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send>>;
+
 /// The time in which the client stays on one connection.
 pub(crate) struct StdSession<'l> {
     link: &'l mut StdLink,
@@ -108,7 +118,7 @@ pub(crate) struct StdSession<'l> {
     /// Which connection of the client this is.
     connections: u64,
     /// The message whose fate is open.
-    open: Option<Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send>>>,
+    open: Option<Publishing>,
     /// The message that the agent is handling.
     handled: Option<Message>,
 }
@@ -126,7 +136,9 @@ impl StdSession<'_> {
     }
 
     async fn happened(&mut self) -> Happened {
-        let Self { link, state, open, .. } = self;
+        let Self {
+            link, state, open, ..
+        } = self;
         let published = async {
             match open {
                 Some(open) => open.as_mut().await,

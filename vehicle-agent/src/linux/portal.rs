@@ -93,10 +93,16 @@ impl Shared {
         let Role::App { app, background } = role else {
             return Ok(Peer::Screen);
         };
-        let index = self.apps.iter().position(|installed| installed.as_str() == app);
+        let index = self
+            .apps
+            .iter()
+            .position(|installed| installed.as_str() == app);
         let index = index.and_then(|index| u8::try_from(index).ok());
         let slot = AppSlot::new(index.ok_or_else(|| unknown_app(app))?);
-        Ok(Peer::App { slot, background: *background })
+        Ok(Peer::App {
+            slot,
+            background: *background,
+        })
     }
 }
 

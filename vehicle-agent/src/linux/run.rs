@@ -19,6 +19,7 @@ use crate::linux::clock::{ProcessRandom, TokioClock};
 use crate::linux::connection::{self, Credentials};
 use crate::linux::link::StdLink;
 use crate::linux::portal::{Listening, PortalOptions, SocketApps};
+use crate::linux::saved::Saved;
 use crate::linux::status::Status;
 
 /// Apps that one vehicle may have.
@@ -34,7 +35,8 @@ const QUEUE_BYTES: u32 = 4 * 1024 * 1024;
 /// Messages that may wait between the client and the agent.
 const INBOUND_MAX: usize = 64;
 
-type LinuxDesk = Desk<Vec<u8>, Vec<u8>, APPS_MAX, QUEUE_MAX>;
+/// The desk of `run`.
+pub(crate) type LinuxDesk = Desk<Vec<u8>, Vec<u8>, APPS_MAX, QUEUE_MAX>;
 
 /// Serves the vehicle until SIGTERM or Ctrl-C.
 ///
@@ -43,7 +45,15 @@ type LinuxDesk = Desk<Vec<u8>, Vec<u8>, APPS_MAX, QUEUE_MAX>;
 pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let mut desk = desk(&args)?;
     let status = Arc::new(Status::new(args.vin));
+    let saved = args
+        .data_dir
+        .as_deref()
+        .map(|dir| Saved::open(dir, args.vin))
+        .transpose()?;
     let (portal, mut apps) = open_portal(&args, &desk, &status).await?;
+    if let Some(saved) = &saved {
+        saved.restore(&mut desk, |slot| apps.expect_fate(slot))?;
+    }
     let mut link = open_link(&args.broker, &args, &desk, &status)?;
     let (stop, stopping) = watch::channel(false);
     let portal = tokio::spawn(portal.serve(stopped(stopping.clone())));
@@ -59,9 +69,16 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         random: &mut ProcessRandom::new(),
     };
     agent::run(&mut desk, world, stopped(stopping)).await;
-    apps.stop();
+    apps.stop(|slot, message| desk.restore_pending(slot, message.as_bytes()))
+        .await;
     drop(apps);
-    portal.await.context("the portal has failed")?.context("the portal has failed")?;
+    if let Some(saved) = &saved {
+        saved.save(&mut desk)?;
+    }
+    portal
+        .await
+        .context("the portal has failed")?
+        .context("the portal has failed")?;
     tracing::info!(counters = ?desk.counters(), "stopped");
     Ok(())
 }
@@ -73,13 +90,19 @@ fn desk(args: &RunArgs) -> anyhow::Result<LinuxDesk> {
     let mut desk = Desk::new(identity, popups, uplinks, args.broker.drop_policy());
     for installed in &args.apps {
         let pending = vec![0; pending::storage_bytes_for(PAYLOAD_BYTES_MAX)];
-        match desk.install(installed.app.clone(), installed.uid.clone(), pending) {
+        match desk.install(installed.app.clone(), &installed.uid, pending) {
             Ok(_) => {}
             Err(InstallError::Duplicate { .. }) => {
-                bail!("--app {} is given twice; an app belongs to one partner", installed.app)
+                bail!(
+                    "--app {} is given twice; an app belongs to one partner",
+                    installed.app
+                )
             }
             Err(InstallError::TableFull { max }) => {
-                bail!("a vehicle has at most {max} apps, {} were given", args.apps.len())
+                bail!(
+                    "a vehicle has at most {max} apps, {} were given",
+                    args.apps.len()
+                )
             }
         }
     }
@@ -106,7 +129,10 @@ async fn open_portal(
     };
     let (portal, news) = Listening::new(listener, address, options, Arc::clone(status));
     tracing::info!(vin = %args.vin, "the portal is at ws://{address}/portal; be an app with: vehicle-agent app --app {} --portal {address}", args.apps[0].app);
-    Ok((portal, SocketApps::new(args.vin, apps, news, Arc::clone(status))))
+    Ok((
+        portal,
+        SocketApps::new(args.vin, apps, news, Arc::clone(status)),
+    ))
 }
 
 fn open_link(
@@ -119,14 +145,24 @@ fn open_link(
         args.cert.is_none() || broker.url.scheme().is_tls(),
         "--cert and --key need TLS: use a mqtts:// or wss:// URL, or leave them out"
     );
-    let password = broker.password_file.as_deref().map(connection::read_password).transpose()?;
+    let password = broker
+        .password_file
+        .as_deref()
+        .map(connection::read_password)
+        .transpose()?;
     let credentials = Credentials {
         ca: broker.ca.as_deref(),
         certificate: args.cert.as_deref().zip(args.key.as_deref()),
         password: password.as_deref(),
     };
     let (client, inbox) = connection::open(broker, desk.identity(), &credentials, INBOUND_MAX)?;
-    Ok(StdLink::new(client, inbox, broker.qos, Some(Arc::clone(status))))
+    status.watch(client.clone());
+    Ok(StdLink::new(
+        client,
+        inbox,
+        broker.qos,
+        Some(Arc::clone(status)),
+    ))
 }
 
 /// Completes at SIGTERM or Ctrl-C.

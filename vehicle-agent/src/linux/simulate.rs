@@ -51,7 +51,12 @@ pub async fn run(args: &SimulateArgs) -> anyhow::Result<()> {
     );
     let vins = vins(&args.vin_prefix, args.count)?;
     let scheme = args.broker.scheme()?;
-    let password = args.broker.password_file.as_deref().map(connection::read_password).transpose()?;
+    let password = args
+        .broker
+        .password_file
+        .as_deref()
+        .map(connection::read_password)
+        .transpose()?;
     let fleet = Arc::new(Fleet::new(args.count));
     let resident_before = resident_bytes();
     let (stop, stopping) = watch::channel(false);
@@ -75,7 +80,9 @@ pub async fn run(args: &SimulateArgs) -> anyhow::Result<()> {
             () = run_time(&fleet, args.duration) => {}
         }
     }
-    let memory = resident_bytes().zip(resident_before).map(|(now, before)| now.saturating_sub(before));
+    let memory = resident_bytes()
+        .zip(resident_before)
+        .map(|(now, before)| now.saturating_sub(before));
     fleet.freeze_connected();
     stop.send_replace(true);
     while let Some(ended) = vehicles.join_next().await {
@@ -128,18 +135,25 @@ impl Vehicle {
         let identity = Identity::new(vin, scheme.clone(), args.broker.subtree);
         let size = args.size as usize + 128;
         let queue = uplink_queue::storage_bytes_for(4, size).max(4096);
-        let queue = args.broker.uplink_queue.map_or(queue, |bytes| bytes as usize);
+        let queue = args
+            .broker
+            .uplink_queue
+            .map_or(queue, |bytes| bytes as usize);
         let popups = vec![0; popup::storage_bytes_for(256)];
         let mut desk = Desk::new(identity, popups, vec![0; queue], args.broker.drop_policy());
         let pending = vec![0; pending::storage_bytes_for(256)];
-        let slot = desk.install(args.app.app.clone(), args.app.uid.clone(), pending)?;
+        let slot = desk.install(args.app.app.clone(), &args.app.uid, pending)?;
         let files = Files::of(args, &vin)?;
         let credentials = Credentials {
             ca: files.ca.as_deref(),
-            certificate: files.certificate.as_ref().map(|(cert, key)| (cert.as_path(), key.as_path())),
+            certificate: files
+                .certificate
+                .as_ref()
+                .map(|(cert, key)| (cert.as_path(), key.as_path())),
             password,
         };
-        let (client, inbox) = connection::open(&args.broker, desk.identity(), &credentials, INBOUND_MAX)?;
+        let (client, inbox) =
+            connection::open(&args.broker, desk.identity(), &credentials, INBOUND_MAX)?;
         Ok(Self {
             desk,
             link: StdLink::new(client, inbox, args.broker.qos, None),
@@ -173,7 +187,10 @@ struct Files {
 impl Files {
     fn of(args: &SimulateArgs, vin: &Vin) -> anyhow::Result<Self> {
         let Some(folder) = &args.certs else {
-            return Ok(Self { ca: args.broker.ca.clone(), certificate: None });
+            return Ok(Self {
+                ca: args.broker.ca.clone(),
+                certificate: None,
+            });
         };
         let folder = folder.join(vin.as_str());
         let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
@@ -204,7 +221,12 @@ mod tests {
 
     #[test]
     fn prefix_that_leaves_no_room_or_is_no_vin_is_refused() {
-        assert!(vins("0123456789ABCDEF", 11).unwrap_err().to_string().contains("shorten"));
+        assert!(
+            vins("0123456789ABCDEF", 11)
+                .unwrap_err()
+                .to_string()
+                .contains("shorten")
+        );
         assert!(vins("S/M", 1).unwrap_err().to_string().contains("no VIN"));
     }
 }

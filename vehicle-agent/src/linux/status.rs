@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use vinbus_protocol::id::Vin;
 
+use vinbus_transport_std::Client;
+
 use crate::desk::{Counters, DownlinkRefusal};
 
 /// Refused messages are logged no more often than this; the rest is counted.
@@ -24,6 +26,7 @@ struct State {
     counters: Counters,
     link: String,
     evicted: u64,
+    client: Option<Client>,
     logged: Option<Instant>,
     unlogged: u64,
 }
@@ -33,13 +36,21 @@ impl Status {
         let link = "connecting".to_owned();
         Self {
             vin,
-            state: Mutex::new(State { link, ..State::default() }),
+            state: Mutex::new(State {
+                link,
+                ..State::default()
+            }),
         }
     }
 
     /// Takes note of the counters.
     pub(crate) fn counted(&self, counters: &Counters) {
         self.lock().counters = *counters;
+    }
+
+    /// Shows the counters of the broker's client as well.
+    pub(crate) fn watch(&self, client: Client) {
+        self.lock().client = Some(client);
     }
 
     /// Takes note of what the link is doing, in words.
@@ -56,7 +67,10 @@ impl Status {
     pub(crate) fn downlink_refused(&self, topic: &str, refusal: &DownlinkRefusal) {
         let mut state = self.lock();
         let now = Instant::now();
-        if state.logged.is_some_and(|logged| now - logged < LOG_INTERVAL) {
+        if state
+            .logged
+            .is_some_and(|logged| now - logged < LOG_INTERVAL)
+        {
             state.unlogged += 1;
             return;
         }
@@ -70,6 +84,11 @@ impl Status {
     pub(crate) fn report(&self) -> Value {
         let state = self.lock();
         let Counters { portal, .. } = &state.counters;
+        let client = state
+            .client
+            .as_ref()
+            .map(Client::counters)
+            .unwrap_or_default();
         json!({
             "vin": self.vin.as_str(),
             "link": state.link,
@@ -82,6 +101,7 @@ impl Status {
                 "evictedFromSockets": state.evicted,
             },
             "refused": {
+                "oversize": client.oversize_dropped,
                 "foreignTopic": state.counters.foreign_topics,
                 "envelope": portal.refused_envelope,
                 "unknownApp": portal.refused_unknown_app,

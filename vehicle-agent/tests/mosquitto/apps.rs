@@ -16,7 +16,13 @@ async fn command_line_app_prints_what_arrives_and_sends_what_is_typed() {
     world.send("demo", &json!("before it started")).await;
     vehicle.status_reaches("/downlinks/pending", 1).await;
     let mut app = Command::new(env!("CARGO_BIN_EXE_vehicle-agent"))
-        .args(["app", "--app", "demo", "--portal", &vehicle.portal.to_string()])
+        .args([
+            "app",
+            "--app",
+            "demo",
+            "--portal",
+            &vehicle.portal.to_string(),
+        ])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -24,15 +30,32 @@ async fn command_line_app_prints_what_arrives_and_sends_what_is_typed() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(app.stdout.take().unwrap()).lines();
-    let mut line = async || timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().unwrap();
+    let mut line = async || {
+        timeout(PATIENCE, lines.next_line())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap()
+    };
     assert_eq!(line().await, r#"{"content":"before it started"}"#);
-    world.publish("{\"idApp\":\"demo\",\"content\":{\n \"on\" : 1 }}").await;
+    world
+        .publish("{\"idApp\":\"demo\",\"content\":{\n \"on\" : 1 }}")
+        .await;
     assert_eq!(line().await, r#"{"content":{  "on" : 1 }}"#);
     let mut input = app.stdin.take().unwrap();
-    input.write_all(b"no json\n{ \"typed\":1 }\n").await.unwrap();
+    input
+        .write_all(b"no json\n{ \"typed\":1 }\n")
+        .await
+        .unwrap();
     assert_eq!(world.uplink().await.1, r#"{"content":{ "typed":1 }}"#);
     input.write_all(b"/quit\n").await.unwrap();
-    assert!(timeout(PATIENCE, app.wait()).await.unwrap().unwrap().success());
+    assert!(
+        timeout(PATIENCE, app.wait())
+            .await
+            .unwrap()
+            .unwrap()
+            .success()
+    );
 }
 
 #[tokio::test]
@@ -47,11 +70,22 @@ async fn command_line_app_ends_when_its_input_is_with_the_broker() {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    app.stdin.take().unwrap().write_all(b"1\n2\n3").await.unwrap();
+    app.stdin
+        .take()
+        .unwrap()
+        .write_all(b"1\n2\n3")
+        .await
+        .unwrap();
     for n in 1..=3 {
         assert_eq!(world.uplink().await.1, format!(r#"{{"content":{n}}}"#));
     }
-    assert!(timeout(PATIENCE, app.wait()).await.unwrap().unwrap().success());
+    assert!(
+        timeout(PATIENCE, app.wait())
+            .await
+            .unwrap()
+            .unwrap()
+            .success()
+    );
 }
 
 #[tokio::test]
@@ -62,5 +96,8 @@ async fn command_line_app_without_an_agent_says_what_to_start() {
         .await
         .unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && error.contains("vehicle-agent run"), "{error}");
+    assert!(
+        !output.status.success() && error.contains("vehicle-agent run"),
+        "{error}"
+    );
 }

@@ -16,7 +16,8 @@ async fn largest_message_passes_down_and_one_byte_more_is_dropped_and_counted() 
     let mut world = World::new().await;
     let vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
     let mut app = vehicle.app("demo").await;
-    let envelope = |content: &str| format!(r#"{{"idApp":"demo","popup":false,"content":{content}}}"#);
+    let envelope =
+        |content: &str| format!(r#"{{"idApp":"demo","popup":false,"content":{content}}}"#);
     let room = PAYLOAD_BYTES_MAX - envelope("").len();
     let largest = envelope(&text(room));
     assert_eq!(largest.len(), 131_072);
@@ -29,18 +30,40 @@ async fn largest_message_passes_down_and_one_byte_more_is_dropped_and_counted() 
     assert_eq!(too_large.len(), 131_073);
     let file = world.folder.path().join("too-large");
     std::fs::write(&file, too_large).unwrap();
-    let port = world.url().rsplit(':').next().unwrap().trim_end_matches('/').to_owned();
+    let port = world
+        .url()
+        .rsplit(':')
+        .next()
+        .unwrap()
+        .trim_end_matches('/')
+        .to_owned();
     let sent = std::process::Command::new("mosquitto_pub")
-        .args(["-h", "127.0.0.1", "-p", &port, "-u", crate::world::USER, "-P", crate::world::PASSWORD])
-        .args(["-q", "1", "-t", "psa/OVIPPartners-Dev/to/uid/demo-partner/opa/0123456789ABCDEFG/", "-f"])
+        .args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port,
+            "-u",
+            crate::world::USER,
+            "-P",
+            crate::world::PASSWORD,
+        ])
+        .args([
+            "-q",
+            "1",
+            "-t",
+            "psa/OVIPPartners-Dev/to/uid/demo-partner/opa/0123456789ABCDEFG/",
+            "-f",
+        ])
         .arg(&file)
         .status()
         .expect("the tests need a second client: apt-get install mosquitto-clients");
     assert!(sent.success());
     world.send("demo", &json!("next")).await;
     assert_eq!(app.message().await, json!({ "content": "next" }));
-    vehicle.status_reaches("/sessions", 1).await;
-    assert_eq!(vehicle.status().await["sessions"], json!(1), "the connection did not break");
+    let status = vehicle.status().await;
+    assert_eq!(status["refused"]["oversize"], json!(1));
+    assert_eq!(status["sessions"], json!(1), "the connection did not break");
 }
 
 #[tokio::test]
@@ -58,7 +81,10 @@ async fn largest_message_passes_up_and_one_byte_more_is_refused_with_both_number
     let refusal = app.until("WebPortal.MQTT.evt.messageNotDelivered").await;
     assert_eq!(refusal["value"]["reason"], json!("too-large"));
     let message = refusal["value"]["message"].as_str().unwrap();
-    assert!(message.contains("131073") && message.contains("131072"), "{message}");
+    assert!(
+        message.contains("131073") && message.contains("131072"),
+        "{message}"
+    );
     app.notify(&json!("next")).await;
     assert_eq!(world.uplink().await.1, r#"{"content":"next"}"#);
 }

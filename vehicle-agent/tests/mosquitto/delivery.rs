@@ -10,9 +10,14 @@ async fn app_in_the_foreground_gets_its_message_at_once_byte_for_byte() {
     let vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
     let mut app = vehicle.app("demo").await;
     let content = "{ \"n\":1.0e2,\"t\":\"\\u00e9 \u{e9}\" , \"n\":[ ] }";
-    world.publish(format!(r#"{{"idApp":"demo","popup":false,"content": {content} }}"#)).await;
+    world
+        .publish(format!(
+            r#"{{"idApp":"demo","popup":false,"content": {content} }}"#
+        ))
+        .await;
     assert_eq!(
-        app.until_text("WebPortal.onCurrentNotificationReceived").await,
+        app.until_text("WebPortal.onCurrentNotificationReceived")
+            .await,
         format!(
             r#"{{"type":"WebPortal.onCurrentNotificationReceived","value":{{"content":{content}}}}}"#
         )
@@ -49,7 +54,8 @@ async fn pending_messages_stay_until_they_are_confirmed_if_the_app_wants() {
         assert_eq!(reply["value"].as_array().unwrap().len(), 3);
         assert_eq!((&reply["id"], &reply["upto"]), (&json!("a"), &json!(2)));
     }
-    let confirm = json!({ "type": "WebPortal.confirmPendingNotifications", "value": { "upto": 1 } });
+    let confirm =
+        json!({ "type": "WebPortal.confirmPendingNotifications", "value": { "upto": 1 } });
     app.send(confirm).await;
     assert_eq!(app.pending().await, [json!({ "content": 2 })]);
 }
@@ -61,10 +67,18 @@ async fn app_sends_to_its_partner_byte_for_byte_and_on_subtopics() {
     let mut app = vehicle.app("demo").await;
     let content = "{ \"n\":1.0e2,\"t\":\"\\u00e9 \u{e9}\" , \"n\":[ ] }";
     let kind = "WebPortal.onSendNotificationRequest";
-    app.send_text(format!(r#"{{"type":"{kind}","id":1,"value": {content} }}"#)).await;
-    assert_eq!(world.uplink().await, (None, format!(r#"{{"content":{content}}}"#)));
-    assert_eq!(app.until("WebPortal.MQTT.evt.messageDelivered").await["id"], json!(1));
-    app.send(json!({ "type": kind, "value": "x", "subtopic": "/my/sub" })).await;
+    app.send_text(format!(r#"{{"type":"{kind}","id":1,"value": {content} }}"#))
+        .await;
+    assert_eq!(
+        world.uplink().await,
+        (None, format!(r#"{{"content":{content}}}"#))
+    );
+    assert_eq!(
+        app.until("WebPortal.MQTT.evt.messageDelivered").await["id"],
+        json!(1)
+    );
+    app.send(json!({ "type": kind, "value": "x", "subtopic": "/my/sub" }))
+        .await;
     let expected = (Some("my/sub".to_owned()), r#"{"content":"x"}"#.to_owned());
     assert_eq!(world.uplink().await, expected);
 }
@@ -74,12 +88,19 @@ async fn app_cannot_speak_for_the_agent() {
     let mut world = World::new().await;
     let vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
     let mut app = vehicle.app("demo").await;
-    for (subtopic, reason) in [("vinbus/presence", "reserved-subtopic"), ("a/+", "bad-subtopic")] {
+    for (subtopic, reason) in [
+        ("vinbus/presence", "reserved-subtopic"),
+        ("a/+", "bad-subtopic"),
+    ] {
         let kind = "WebPortal.onSendNotificationRequest";
         let value = json!({ "online": false });
-        app.send(json!({ "type": kind, "id": 7, "value": value, "subtopic": subtopic })).await;
+        app.send(json!({ "type": kind, "id": 7, "value": value, "subtopic": subtopic }))
+            .await;
         let refusal = app.until("WebPortal.MQTT.evt.messageNotDelivered").await;
-        assert_eq!((&refusal["value"]["reason"], &refusal["id"]), (&json!(reason), &json!(7)));
+        assert_eq!(
+            (&refusal["value"]["reason"], &refusal["id"]),
+            (&json!(reason), &json!(7))
+        );
     }
 }
 
@@ -100,7 +121,9 @@ async fn two_apps_at_once_are_never_mixed() {
         assert_eq!(right.message().await, json!({ "content": { "right": n } }));
     }
     vehicle.status_reaches("/downlinks/pending", 5).await;
-    let expected: Vec<_> = (0..5).map(|n| json!({ "content": { "left": n } })).collect();
+    let expected: Vec<_> = (0..5)
+        .map(|n| json!({ "content": { "left": n } }))
+        .collect();
     assert_eq!(left.pending().await, expected);
     assert!(right.pending().await.is_empty());
 }
@@ -112,7 +135,9 @@ async fn message_for_an_unknown_app_or_from_a_foreign_partner_reaches_nobody_and
     let vehicle = world.vehicle(&apps, &[]).await;
     let mut app = vehicle.app("demo").await;
     world.send("nobody", &json!(1)).await;
-    world.publish_for("other-partner", r#"{"idApp":"demo","content":2}"#).await;
+    world
+        .publish_for("other-partner", r#"{"idApp":"demo","content":2}"#)
+        .await;
     world.publish("not json").await;
     world.send("demo", &json!("good")).await;
     assert_eq!(app.message().await, json!({ "content": "good" }));
@@ -130,7 +155,8 @@ async fn socket_can_name_its_app_in_the_address() {
     let url = format!("ws://{}/portal?app=demo", vehicle.portal);
     let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
     let mut app = App { socket };
-    app.send(json!({ "type": "WebPortal.onApplicationLoaded" })).await;
+    app.send(json!({ "type": "WebPortal.onApplicationLoaded" }))
+        .await;
     app.until("WebPortal.onApplicationShow").await;
     world.send("demo", &json!(1)).await;
     assert_eq!(app.message().await, json!({ "content": 1 }));

@@ -27,7 +27,9 @@ async fn random_bytes_break_nothing() {
     let vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
     let mut app = vehicle.app("demo").await;
     for len in [1, 100, 10_000] {
-        let mut raw = tokio::net::TcpStream::connect(vehicle.portal).await.unwrap();
+        let mut raw = tokio::net::TcpStream::connect(vehicle.portal)
+            .await
+            .unwrap();
         raw.write_all(&noise(len)).await.unwrap();
         raw.shutdown().await.unwrap();
         let mut answer = Vec::new();
@@ -36,12 +38,27 @@ async fn random_bytes_break_nothing() {
     }
     let text = String::from_utf8_lossy(&noise(1000)).into_owned();
     app.send_text(text).await;
-    assert_eq!(app.until("error").await["value"]["reason"], json!("bad-frame"));
+    assert_eq!(
+        app.until("error").await["value"]["reason"],
+        json!("bad-frame")
+    );
     app.socket.send(Message::binary(noise(1000))).await.unwrap();
-    assert_eq!(app.until("error").await["value"]["reason"], json!("bad-frame"));
-    for frame in ["", "{}", "[]", "{\"type\":1}", "{\"type\":\"x\",\"type\":\"y\"}"] {
+    assert_eq!(
+        app.until("error").await["value"]["reason"],
+        json!("bad-frame")
+    );
+    for frame in [
+        "",
+        "{}",
+        "[]",
+        "{\"type\":1}",
+        "{\"type\":\"x\",\"type\":\"y\"}",
+    ] {
         app.send_text(frame.into()).await;
-        assert!(app.until("error").await["value"]["message"].is_string(), "{frame}");
+        assert!(
+            app.until("error").await["value"]["message"].is_string(),
+            "{frame}"
+        );
     }
     world.send("demo", &json!("still there")).await;
     assert_eq!(app.message().await, json!({ "content": "still there" }));
@@ -54,7 +71,8 @@ async fn nested_content_is_refused_with_the_reason() {
     let mut app = vehicle.app("demo").await;
     let content = "[".repeat(500) + &"]".repeat(500);
     let kind = "WebPortal.onSendNotificationRequest";
-    app.send_text(format!(r#"{{"type":"{kind}","id":1,"value":{content}}}"#)).await;
+    app.send_text(format!(r#"{{"type":"{kind}","id":1,"value":{content}}}"#))
+        .await;
     let refusal = app.until("WebPortal.MQTT.evt.messageNotDelivered").await;
     assert_eq!(refusal["value"]["reason"], json!("bad-content"));
 }
@@ -68,7 +86,10 @@ async fn huge_frame_ends_its_socket_only() {
     let mut app = vehicle.app("demo").await;
     // The portal may end the socket before it has read all of it.
     let _ = huge.socket.send(Message::text("x".repeat(1_000_000))).await;
-    assert_eq!(huge.until("error").await["value"]["reason"], json!("frame-too-large"));
+    assert_eq!(
+        huge.until("error").await["value"]["reason"],
+        json!("frame-too-large")
+    );
     world.send("demo", &json!(1)).await;
     assert_eq!(app.message().await, json!({ "content": 1 }));
 }
@@ -89,7 +110,10 @@ async fn flood_is_told_and_then_ended_and_others_are_served_meanwhile() {
         .filter_map(|frame| async { frame.ok()?.into_text().ok() })
         .collect()
         .await;
-    let told = frames.iter().filter(|text| text.contains(r#""reason":"rate""#)).count();
+    let told = frames
+        .iter()
+        .filter(|text| text.contains(r#""reason":"rate""#))
+        .count();
     assert!(told > 0, "the app was told");
     sending.await.unwrap();
     world.send("demo", &json!(1)).await;
@@ -105,14 +129,22 @@ async fn app_that_never_reads_is_ended_and_its_messages_wait_for_the_next() {
     let mut sent = 0;
     // Until the buffers of kernel and portal are full and the socket is ended: 64 frames, or 30 s.
     while vehicle.status().await["downlinks"]["pending"] == json!(0) {
-        world.send("demo", &json!({ "n": sent, "x": content })).await;
+        world
+            .send("demo", &json!({ "n": sent, "x": content }))
+            .await;
         sent += 1;
-        assert!(sent < 1000, "the portal holds {sent} messages for an app that never reads");
+        assert!(
+            sent < 1000,
+            "the portal holds {sent} messages for an app that never reads"
+        );
     }
     vehicle.status_reaches("/received", sent).await;
     let mut app = vehicle.app("demo").await;
     let pending = app.pending().await;
-    let numbers: Vec<_> = pending.iter().map(|m| m["content"]["n"].as_u64().unwrap()).collect();
+    let numbers: Vec<_> = pending
+        .iter()
+        .map(|m| m["content"]["n"].as_u64().unwrap())
+        .collect();
     let expected: Vec<_> = (sent - numbers.len() as u64..sent).collect();
     assert_eq!(numbers, expected, "the newest, in order, none missing");
     assert!(!numbers.is_empty() && numbers.len() <= 10);
@@ -138,11 +170,22 @@ async fn sockets_are_bounded() {
 async fn web_pages_of_other_origins_are_refused() {
     let mut world = World::new().await;
     let allowed = "https://shell.example";
-    let vehicle = world.vehicle(&["demo=demo-partner"], &["--allow-origin", allowed]).await;
+    let vehicle = world
+        .vehicle(&["demo=demo-partner"], &["--allow-origin", allowed])
+        .await;
     let own = format!("http://{}", vehicle.portal);
-    for (origin, status) in [(own.as_str(), 101), (allowed, 101), ("http://evil.example", 403), ("null", 403)] {
-        let mut request = format!("ws://{}/portal", vehicle.portal).into_client_request().unwrap();
-        request.headers_mut().insert("Origin", origin.parse().unwrap());
+    for (origin, status) in [
+        (own.as_str(), 101),
+        (allowed, 101),
+        ("http://evil.example", 403),
+        ("null", 403),
+    ] {
+        let mut request = format!("ws://{}/portal", vehicle.portal)
+            .into_client_request()
+            .unwrap();
+        request
+            .headers_mut()
+            .insert("Origin", origin.parse().unwrap());
         let got = match connect_async(request).await {
             Ok((_, response)) => response.status(),
             Err(Error::Http(response)) => response.status(),

@@ -12,7 +12,17 @@ async fn simulated_vehicles_connect_send_and_sum_up() {
     let url = world.url();
     let password = world.password_file();
     let simulation = Command::new(env!("CARGO_BIN_EXE_vehicle-agent"))
-        .args(["simulate", "--count", "20", "--broker", &url, "--rate", "5", "--duration", "1"])
+        .args([
+            "simulate",
+            "--count",
+            "20",
+            "--broker",
+            &url,
+            "--rate",
+            "5",
+            "--duration",
+            "1",
+        ])
         .args(["--username", USER, "--password-file", &password])
         .kill_on_drop(true)
         .output();
@@ -20,12 +30,20 @@ async fn simulated_vehicles_connect_send_and_sum_up() {
     let summary = String::from_utf8(output.stdout).unwrap();
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{errors}");
-    let line = |name: &str| summary.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    let line = |name: &str| {
+        summary
+            .lines()
+            .find(|line| line.starts_with(name))
+            .unwrap()
+            .to_owned()
+    };
     assert!(line("connected").contains("20 at the end"), "{summary}");
     assert!(line("lost").contains(" 0:"), "{summary}");
     assert!(line("memory").contains("KB"), "{summary}");
     let sent = line("sent");
-    let mut numbers = sent.split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty());
+    let mut numbers = sent
+        .split(|c: char| !c.is_ascii_digit())
+        .filter(|n| !n.is_empty());
     let (sent, delivered) = (numbers.next().unwrap(), numbers.next().unwrap());
     assert_eq!(sent, delivered, "{summary}");
     let (_, payload) = world.uplink().await;

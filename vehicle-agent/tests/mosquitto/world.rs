@@ -53,7 +53,13 @@ impl World {
         let uid = Uid::parse(UID).unwrap();
         let all = scheme.uid_filter(Direction::Uplink, &uid);
         partner.subscribe(&all, Qos::AtLeastOnce).await.unwrap();
-        Self { broker, folder, partner, uplink, scheme }
+        Self {
+            broker,
+            folder,
+            partner,
+            uplink,
+            scheme,
+        }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -74,7 +80,15 @@ impl World {
     /// Starts a vehicle without waiting for anything but its portal.
     pub(crate) fn vehicle_offline(&self, url: &str, apps: &[&str], more: &[&str]) -> Vehicle {
         let password = self.password_file();
-        let mut args = vec!["run", "--vin", VIN, "--broker", url, "--portal", "127.0.0.1:0"];
+        let mut args = vec![
+            "run",
+            "--vin",
+            VIN,
+            "--broker",
+            url,
+            "--portal",
+            "127.0.0.1:0",
+        ];
         args.extend(["--username", USER, "--password-file", &password]);
         args.extend(apps.iter().flat_map(|app| ["--app", app]));
         args.extend(more);
@@ -88,9 +102,15 @@ impl World {
 
     pub(crate) async fn publish_for(&self, uid: &str, payload: impl Into<Vec<u8>>) {
         let (uid, vin) = (Uid::parse(uid).unwrap(), Vin::parse(VIN).unwrap());
-        let topic = self.scheme.publish_topic(Direction::Downlink, &uid, &vin, None).unwrap();
+        let topic = self
+            .scheme
+            .publish_topic(Direction::Downlink, &uid, &vin, None)
+            .unwrap();
         let payload = payload.into().into();
-        self.partner.publish(&topic, payload, Qos::AtLeastOnce, false).await.unwrap();
+        self.partner
+            .publish(&topic, payload, Qos::AtLeastOnce, false)
+            .await
+            .unwrap();
     }
 
     /// Publishes a data message for an app.
@@ -122,7 +142,9 @@ impl World {
     }
 
     async fn any_uplink(&mut self) -> (String, Option<String>, String) {
-        let message = timeout(PATIENCE, self.uplink.recv()).await.expect("an uplink message");
+        let message = timeout(PATIENCE, self.uplink.recv())
+            .await
+            .expect("an uplink message");
         let message = message.expect("an open client");
         let parsed = self.scheme.parse(&message.topic).unwrap();
         let vin = parsed.vin.as_str().to_owned();
@@ -157,9 +179,19 @@ impl Vehicle {
                 let _ = lines.send(line);
             }
         });
-        let mut vehicle = Self { process, portal: SocketAddr::from(([0, 0, 0, 0], 0)), log };
+        let mut vehicle = Self {
+            process,
+            portal: SocketAddr::from(([0, 0, 0, 0], 0)),
+            log,
+        };
         let line = vehicle.log_line("/portal;");
-        let address = line.split("ws://").nth(1).unwrap().split("/portal").next().unwrap();
+        let address = line
+            .split("ws://")
+            .nth(1)
+            .unwrap()
+            .split("/portal")
+            .next()
+            .unwrap();
         vehicle.portal = address.parse().unwrap();
         vehicle
     }
@@ -179,7 +211,13 @@ impl Vehicle {
     /// Sends SIGTERM and waits for the end; returns whether it was a success.
     pub(crate) fn terminate(&mut self) -> bool {
         let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
         self.process.wait().unwrap().success()
     }
 
@@ -203,7 +241,15 @@ impl Vehicle {
     /// Waits until a number of the status has reached a level.
     pub(crate) async fn status_reaches(&self, pointer: &str, level: u64) {
         let reached = async {
-            while self.status().await.pointer(pointer).unwrap().as_u64().unwrap() < level {
+            while self
+                .status()
+                .await
+                .pointer(pointer)
+                .unwrap()
+                .as_u64()
+                .unwrap()
+                < level
+            {
                 tokio::task::yield_now().await;
             }
         };
@@ -216,7 +262,8 @@ impl Vehicle {
     /// Opens an app and waits until it is in the foreground.
     pub(crate) async fn app(&self, app: &str) -> App {
         let mut app = App::open(self.portal, json!({ "appId": app })).await;
-        app.send(json!({ "type": "WebPortal.onApplicationLoaded" })).await;
+        app.send(json!({ "type": "WebPortal.onApplicationLoaded" }))
+            .await;
         app.until("WebPortal.onApplicationShow").await;
         app
     }
@@ -242,7 +289,9 @@ pub(crate) struct App {
 impl App {
     /// Connects without a word.
     pub(crate) async fn silent(portal: SocketAddr) -> Self {
-        let (socket, _) = connect_async(format!("ws://{portal}/portal")).await.unwrap();
+        let (socket, _) = connect_async(format!("ws://{portal}/portal"))
+            .await
+            .unwrap();
         Self { socket }
     }
 
@@ -264,13 +313,17 @@ impl App {
 
     /// Sends content to the partner.
     pub(crate) async fn notify(&mut self, content: &Value) {
-        self.send(json!({ "type": "WebPortal.onSendNotificationRequest", "value": content })).await;
+        self.send(json!({ "type": "WebPortal.onSendNotificationRequest", "value": content }))
+            .await;
     }
 
     /// The next text frame; `None` when the socket has ended.
     pub(crate) async fn next_text(&mut self) -> Option<String> {
         loop {
-            match timeout(PATIENCE, self.socket.next()).await.expect("a frame") {
+            match timeout(PATIENCE, self.socket.next())
+                .await
+                .expect("a frame")
+            {
                 Some(Ok(Message::Text(text))) => return Some(text.to_string()),
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
                 Some(Ok(_)) => {}
@@ -303,7 +356,8 @@ impl App {
 
     /// What `getPendingNotifications` returns.
     pub(crate) async fn pending(&mut self) -> Vec<Value> {
-        self.send(json!({ "type": "WebPortal.getPendingNotifications" })).await;
+        self.send(json!({ "type": "WebPortal.getPendingNotifications" }))
+            .await;
         let reply = self.until("WebPortal.getPendingNotifications").await;
         reply["value"].as_array().unwrap().clone()
     }

@@ -1,78 +1,84 @@
-//! The codec: runs criterion and puts its estimates side by side.
+//! Decoding envelopes, measured by criterion in `protocol/benches/decode.rs`.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::command::{cargo, root, run};
+use super::table;
+use crate::command::{cargo, root, run as run_command};
 
-/// Those that decode, as the benchmark names them; we come first.
-const DECODERS: [&str; 3] = ["vinbus", "serde_json", "sonic-rs"];
+/// Bytes of a message; `protocol/benches/decode.rs` measures both.
+const SIZES: &[&str] = &["200", "131072"];
+const CONTENTS: &[&str] = &["objects", "text", "numbers"];
+const DECODERS: &[&str] = &["vinbus", "serde_json", "sonic-rs"];
 
-/// Bytes that one iteration decodes.
-const BATCH_BYTES: f64 = 1_048_576.0;
-
-/// Message sizes in bytes, and kinds of content.
-const SIZES: [u32; 2] = [200, 131_072];
-const KINDS: [&str; 3] = ["objects", "sentences", "numbers"];
-
-/// Runs the benchmark and prints one row for each size and kind.
-pub(super) fn measure() -> Result<()> {
-    run(&mut cargo(&[
+/// Measures, and prints medians and their ratios.
+pub(crate) fn run() -> Result<()> {
+    let start = SystemTime::now();
+    run_command(&mut cargo(&[
         "bench",
         "--package",
         "vinbus-protocol",
         "--bench",
         "decode",
     ]))?;
-    println!("\nDecoding of downlink envelopes, MB/s (median), and how much faster we are:\n");
-    println!(
-        "| bytes  | content   | vinbus | serde_json | sonic-rs | to serde_json | to sonic-rs |"
-    );
-    println!(
-        "|-------:|-----------|-------:|-----------:|---------:|--------------:|------------:|"
-    );
+    let mut rows = Vec::new();
     for size in SIZES {
-        for kind in KINDS {
-            let [us, serde_json, sonic] = rates(size, kind)?;
-            println!(
-                "| {size:>6} | {kind:<9} | {us:>6.0} | {serde_json:>10.0} | {sonic:>8.0} | {:>13.2} | {:>11.2} |",
-                us / serde_json,
-                us / sonic
-            );
+        for content in CONTENTS {
+            rows.push(row(size, content, start)?);
         }
     }
-    println!();
+    let heading = [
+        "message",
+        "vinbus",
+        "serde_json",
+        "sonic-rs",
+        "x serde_json",
+        "x sonic-rs",
+    ];
+    table::print("decoding a downlink message, median time", &heading, &rows);
     Ok(())
 }
 
-/// MB/s of each decoder.
-fn rates(size: u32, kind: &str) -> Result<[f64; 3]> {
-    let mut rates = [0.0; 3];
-    let group = results().join(format!("decode_{size}_{kind}"));
-    for (rate, decoder) in rates.iter_mut().zip(DECODERS) {
-        let nanoseconds = median(&group.join(decoder).join("new/estimates.json"))?;
-        *rate = BATCH_BYTES / nanoseconds * 1e3;
+fn row(size: &str, content: &str, start: SystemTime) -> Result<Vec<String>> {
+    let mut times = Vec::new();
+    for decoder in DECODERS {
+        times.push(median_ns(
+            &format!("decode_{size}_{content}/{decoder}"),
+            start,
+        )?);
     }
-    Ok(rates)
+    let mut row = vec![format!("{size} B, {content}")];
+    row.extend(times.iter().map(|time| format!("{time:.0} ns")));
+    row.extend(
+        times[1..]
+            .iter()
+            .map(|time| format!("{:.2}", time / times[0])),
+    );
+    Ok(row)
 }
 
-/// Where criterion leaves what it measured.
-fn results() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR");
-    target
-        .map_or_else(|| root().join("target"), PathBuf::from)
+/// What criterion has written since `start`, and not in an earlier run.
+fn median_ns(name: &str, start: SystemTime) -> Result<f64> {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let file = target
         .join("criterion")
-}
-
-/// Nanoseconds for one iteration.
-fn median(estimates: &Path) -> Result<f64> {
-    let name = || estimates.display().to_string();
-    let text = fs::read_to_string(estimates).with_context(name)?;
-    let estimates: Value = serde_json::from_str(&text).with_context(name)?;
+        .join(name)
+        .join("new/estimates.json");
+    let cannot_read = || format!("criterion left no {}", file.display());
+    if std::fs::metadata(&file)
+        .and_then(|data| data.modified())
+        .with_context(cannot_read)?
+        < start
+    {
+        bail!("{name} was not measured in this run");
+    }
+    let text = std::fs::read_to_string(&file).with_context(cannot_read)?;
+    let estimates: Value = serde_json::from_str(&text)?;
     estimates["median"]["point_estimate"]
         .as_f64()
-        .with_context(name)
+        .with_context(|| format!("{} has no median", file.display()))
 }

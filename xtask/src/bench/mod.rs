@@ -1,18 +1,19 @@
-//! Measurements: criterion for the codec, whole programs for the rest.
+//! Measurements, one file each: criterion for the codec, whole programs for the rest.
 //!
-//! Every table holds ratios between things measured in the same run on the same machine. The whole
-//! programs are driven by the benchmark `service` of the host-server, which prints its own tables.
+//! The whole programs are driven by the benchmark `service` of the host-server, which prints its
+//! tables itself. Every table holds ratios between things measured in the same run on the same machine.
 
 mod codec;
 mod service;
+mod table;
 
 use anyhow::Result;
 use clap::ValueEnum;
 
 /// What can be measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Measurement {
-    /// Decoding of envelopes, beside serde_json and sonic-rs.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Bench {
+    /// Decoding envelopes, beside `serde_json` and sonic-rs.
     Codec,
     /// Broker, host, disk, event stream; beside a client that only reads.
     Path,
@@ -22,16 +23,23 @@ pub(crate) enum Measurement {
     Memory,
 }
 
-/// Measures `what`, or everything.
-pub(crate) fn run(what: Option<Measurement>) -> Result<()> {
-    let all = Measurement::value_variants();
-    for measurement in what.as_ref().map_or(all, std::slice::from_ref) {
-        match measurement {
-            Measurement::Codec => codec::measure()?,
-            Measurement::Path => service::measure("path", &[])?,
-            Measurement::Downlink => service::measure("downlink", &[])?,
-            Measurement::Memory => service::memory()?,
+/// Measures what is chosen, or everything.
+pub(crate) fn run(chosen: &[Bench]) -> Result<()> {
+    for bench in Bench::value_variants() {
+        if chosen.is_empty() || chosen.contains(bench) {
+            bench.run()?;
         }
     }
     Ok(())
+}
+
+impl Bench {
+    fn run(self) -> Result<()> {
+        match self {
+            Self::Codec => codec::run(),
+            Self::Path => service::run("path", &[]),
+            Self::Downlink => service::run("downlink", &[]),
+            Self::Memory => service::memory(),
+        }
+    }
 }

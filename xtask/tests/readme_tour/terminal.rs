@@ -46,6 +46,7 @@ impl Terminal {
             )
             .env("HOME", folder)
             .env("NO_COLOR", "1")
+            .env_remove("CARGO")
             .env_remove("RUST_LOG")
             .envs(ports.environment())
             .stdin(Stdio::piped())

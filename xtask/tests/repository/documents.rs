@@ -87,6 +87,45 @@ fn every_relative_link_leads_to_a_file() {
     }
 }
 
+#[test]
+fn every_path_that_a_document_names_exists() {
+    for document in DOCUMENTS {
+        for quoted in read(document).split('`').skip(1).step_by(2) {
+            let is_path = quoted.contains('/')
+                && !quoted.contains(|c: char| c.is_whitespace() || "…{<*".contains(c));
+            let is_ours = CRATES.iter().chain(&["docs", "fuzz", ".ci"]).any(|folder| {
+                quoted
+                    .strip_prefix(folder)
+                    .is_some_and(|rest| rest.starts_with('/'))
+            });
+            if is_path && is_ours {
+                assert!(root().join(quoted).exists(), "{document} names {quoted}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_line_of_the_code_map_is_a_file_or_folder() {
+    let text = read("ARCHITECTURE.md");
+    let map = text
+        .split("\n## Code map\n")
+        .nth(1)
+        .expect("there is a code map");
+    let map = map.split("```").nth(1).expect("the code map is a block");
+    let mut folder = "";
+    for line in map.lines().skip(1) {
+        let name = line.split_whitespace().next().expect("no line is empty");
+        let path = if line.starts_with(' ') {
+            root().join(folder).join(name)
+        } else {
+            folder = name;
+            root().join(name)
+        };
+        assert!(path.exists(), "{} is not there", path.display());
+    }
+}
+
 /// `(4, 2)` of a line that begins with `**4.2** `.
 fn requirement_number(line: &str) -> Option<(u32, u32)> {
     let (number, _) = line.strip_prefix("**")?.split_once("** ")?;

@@ -174,11 +174,15 @@ impl ClientFrame {
     /// A [`Refusal`] that says which part is wrong; it carries the frame's `id` if that was readable.
     pub(crate) fn parse(text: &str) -> Result<Self, Refusal> {
         let frame: Frame<'_> = serde_json::from_str(text).map_err(|error| {
-            Refusal::new("bad-frame", format!("the frame is not a JSON object with a \"type\": {error}"))
+            Refusal::new(
+                "bad-frame",
+                format!("the frame is not a JSON object with a \"type\": {error}"),
+            )
         })?;
         let id = frame.id.map(|id| id.get().to_owned());
         if id.as_ref().is_some_and(|id| id.len() > FRAME_ID_BYTES_MAX) {
-            let message = format!("\"id\" has more than {FRAME_ID_BYTES_MAX} bytes; use a short one");
+            let message =
+                format!("\"id\" has more than {FRAME_ID_BYTES_MAX} bytes; use a short one");
             return Err(Refusal::new("bad-frame", message));
         }
         Self::of(&frame, id.clone()).map_err(|refusal| refusal.with_id(id))
@@ -196,7 +200,10 @@ impl ClientFrame {
                 let value = frame.value.ok_or_else(|| missing_value(frame))?;
                 Ok(Self::Send {
                     content: value.get().to_owned(),
-                    subtopic: frame.subtopic.as_ref().map(|text| text.clone().into_owned()),
+                    subtopic: frame
+                        .subtopic
+                        .as_ref()
+                        .map(|text| text.clone().into_owned()),
                     id,
                 })
             }
@@ -217,7 +224,10 @@ impl ClientFrame {
             }),
             other => {
                 let shown: String = other.chars().take(64).collect();
-                Err(Refusal::new("unknown-type", format!("the portal knows no type {shown:?}")))
+                Err(Refusal::new(
+                    "unknown-type",
+                    format!("the portal knows no type {shown:?}"),
+                ))
             }
         }
     }
@@ -244,7 +254,10 @@ fn missing_value(frame: &Frame<'_>) -> Refusal {
 fn required<'f, T: Deserialize<'f>>(frame: &Frame<'f>) -> Result<T, Refusal> {
     let value = frame.value.ok_or_else(|| missing_value(frame))?;
     serde_json::from_str(value.get()).map_err(|error| {
-        Refusal::new("bad-frame", format!("the \"value\" of {:?} is wrong: {error}", frame.kind))
+        Refusal::new(
+            "bad-frame",
+            format!("the \"value\" of {:?} is wrong: {error}", frame.kind),
+        )
     })
 }
 
@@ -277,7 +290,11 @@ pub(crate) fn server_frame(kind: &str, id: Option<&str>, value: Option<&str>) ->
 
 /// `WebPortal.onCurrentNotificationReceived` with an encoded app message.
 pub(crate) fn message_frame(message: &str) -> String {
-    server_frame("WebPortal.onCurrentNotificationReceived", None, Some(message))
+    server_frame(
+        "WebPortal.onCurrentNotificationReceived",
+        None,
+        Some(message),
+    )
 }
 
 /// The reply to `WebPortal.getPendingNotifications`: encoded app messages, oldest first, and the
@@ -341,7 +358,8 @@ mod tests {
     #[test]
     fn any_json_can_be_content() {
         for value in ["null", "\"text\"", "[]", "-1.5", "true"] {
-            let frame = format!(r#"{{"type":"WebPortal.onSendNotificationRequest","value":{value}}}"#);
+            let frame =
+                format!(r#"{{"type":"WebPortal.onSendNotificationRequest","value":{value}}}"#);
             let Ok(ClientFrame::Send { content, .. }) = ClientFrame::parse(&frame) else {
                 assert_eq!(value, "null", "only null may be taken for none");
                 continue;
@@ -352,14 +370,25 @@ mod tests {
 
     #[test]
     fn hello_names_an_app_or_the_screen() {
-        let app = |background| Ok(ClientFrame::Hello(Role::App { app: "demo".into(), background }));
+        let app = |background| {
+            Ok(ClientFrame::Hello(Role::App {
+                app: "demo".into(),
+                background,
+            }))
+        };
         let front = r#"{"type":"hello","value":{"appId":"demo"}}"#;
         assert_eq!(ClientFrame::parse(front), app(false));
         let back = r#"{"type":"hello","value":{"appId":"demo","background":true}}"#;
         assert_eq!(ClientFrame::parse(back), app(true));
         let screen = r#"{"type":"hello","value":{"role":"screen"}}"#;
-        assert_eq!(ClientFrame::parse(screen), Ok(ClientFrame::Hello(Role::Screen)));
-        assert_eq!(refused(r#"{"type":"hello","value":{"role":"root"}}"#).reason, "bad-frame");
+        assert_eq!(
+            ClientFrame::parse(screen),
+            Ok(ClientFrame::Hello(Role::Screen))
+        );
+        assert_eq!(
+            refused(r#"{"type":"hello","value":{"role":"root"}}"#).reason,
+            "bad-frame"
+        );
         assert_eq!(refused(r#"{"type":"hello"}"#).reason, "bad-frame");
     }
 
@@ -368,8 +397,14 @@ mod tests {
         assert_eq!(refused("[1]").reason, "bad-frame");
         assert_eq!(refused("{\"type\":\"x\"").reason, "bad-frame");
         let unknown = refused(r#"{"type":"WebPortal.nope","id":"a"}"#);
-        assert_eq!((unknown.reason, unknown.id.as_deref()), ("unknown-type", Some("\"a\"")));
-        let frame = format!(r#"{{"type":"x","id":"{}"}}"#, "i".repeat(FRAME_ID_BYTES_MAX));
+        assert_eq!(
+            (unknown.reason, unknown.id.as_deref()),
+            ("unknown-type", Some("\"a\""))
+        );
+        let frame = format!(
+            r#"{{"type":"x","id":"{}"}}"#,
+            "i".repeat(FRAME_ID_BYTES_MAX)
+        );
         assert_eq!(refused(&frame).id, None);
     }
 
@@ -377,7 +412,10 @@ mod tests {
     fn getting_pending_messages_needs_no_value() {
         for value in ["", r#","value":null"#, r#","value":{}"#] {
             let frame = format!(r#"{{"type":"WebPortal.getPendingNotifications"{value}}}"#);
-            let expected = ClientFrame::TakePending { confirm: false, id: None };
+            let expected = ClientFrame::TakePending {
+                confirm: false,
+                id: None,
+            };
             assert_eq!(ClientFrame::parse(&frame), Ok(expected), "{frame}");
         }
     }

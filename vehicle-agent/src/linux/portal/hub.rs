@@ -6,9 +6,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::envelope::{AppMessage, Popup, PopupAction};
@@ -22,6 +24,9 @@ use super::{FromSocket, News, Peer};
 use crate::apps::{Apps, Notice, Request, SendRefusal};
 use crate::desk::{Counters, DownlinkRefusal};
 use crate::linux::status::Status;
+
+/// Time for the sockets to end when the agent stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Frames kept of a socket that waits for its seat.
 const EARLY_FRAMES_MAX: usize = 64;
@@ -125,24 +130,68 @@ impl SocketApps {
         }
     }
 
-    /// Ends every socket; what they had not been given is gone with the agent.
-    pub(crate) fn stop(&self) {
-        let seated = self.seats.iter().filter_map(|seat| seat.socket.as_ref());
-        for socket in seated.chain(&self.screen) {
-            socket.outbox.end(Ending::Stopping);
+    /// Expects the fate of one message of the app that an earlier life left behind.
+    pub(crate) fn expect_fate(&mut self, slot: AppSlot) {
+        if let Some(seat) = self.seats.get_mut(usize::from(slot.index())) {
+            seat.waiting.push_back(None);
         }
     }
 
+    /// Ends every socket and gives `unread` what was not written to them, in order.
+    pub(crate) async fn stop(&mut self, mut unread: impl FnMut(AppSlot, &str)) {
+        let ended = async {
+            while self.end_all() {
+                match self.news.recv().await {
+                    Some(news) => self.take_news(news),
+                    None => return,
+                }
+            }
+        };
+        if timeout(STOP_TIMEOUT, ended).await.is_err() {
+            tracing::warn!("an app's socket did not end; what it was not given is lost");
+        }
+        for step in self.steps.drain(..) {
+            if let Step::Return { slot, message } = step {
+                unread(slot, &message);
+            }
+        }
+    }
+
+    /// Has every socket of an app end; `false` when none is left.
+    fn end_all(&self) -> bool {
+        let seated = self.seats.iter().filter_map(|seat| seat.socket.as_ref());
+        let sockets: Vec<_> = seated.collect();
+        for socket in sockets.iter().copied().chain(&self.screen) {
+            socket.outbox.end(Ending::Stopping);
+        }
+        !sockets.is_empty()
+    }
+
     fn take_news(&mut self, news: FromSocket) {
-        let FromSocket { socket: id, peer, news } = news;
+        let FromSocket {
+            socket: id,
+            peer,
+            news,
+        } = news;
         match (peer, news) {
             (Peer::App { slot, background }, News::Opened(outbox)) => {
-                self.open(slot, Socket { id, background, outbox });
+                self.open(
+                    slot,
+                    Socket {
+                        id,
+                        background,
+                        outbox,
+                    },
+                );
             }
             (Peer::App { slot, .. }, News::Frame(frame)) => self.app_frame(slot, id, frame),
             (Peer::App { slot, .. }, News::Gone) => self.gone(slot, id),
             (Peer::Screen, News::Opened(outbox)) => {
-                let socket = Socket { id, background: false, outbox };
+                let socket = Socket {
+                    id,
+                    background: false,
+                    outbox,
+                };
                 self.open_screen(socket);
             }
             (Peer::Screen, News::Frame(frame)) => {
@@ -207,7 +256,9 @@ impl SocketApps {
         let next = seat.next.take();
         let (messages, evicted) = socket.outbox.take_back();
         self.status.evicted(evicted);
-        let returned = messages.into_iter().map(|message| Step::Return { slot, message });
+        let returned = messages
+            .into_iter()
+            .map(|message| Step::Return { slot, message });
         self.steps.extend(returned);
         self.steps.push_back(Step::Other(Request::Unloaded(slot)));
         self.tell_screen(Lifecycle::Unload, slot);
@@ -221,7 +272,8 @@ impl SocketApps {
             let running = seat.socket.is_some();
             json!({ "appId": seat.app.as_str(), "running": running, "shown": running && seat.shown })
         }).collect();
-        let value = json!({ "vin": self.vin.as_str(), "link": link_name(self.link_up), "apps": apps });
+        let value =
+            json!({ "vin": self.vin.as_str(), "link": link_name(self.link_up), "apps": apps });
         socket.tell(server_frame("welcome", None, Some(&value.to_string())));
         if let Some(popup) = &self.popup {
             socket.tell(popup.frame.clone());
@@ -258,7 +310,16 @@ impl SocketApps {
 
     fn seated_frame(&mut self, slot: AppSlot, frame: ClientFrame) -> Result<(), Refusal> {
         let step = match frame {
-            ClientFrame::Send { content, subtopic, id } => Step::Send { slot, subtopic, content, id },
+            ClientFrame::Send {
+                content,
+                subtopic,
+                id,
+            } => Step::Send {
+                slot,
+                subtopic,
+                content,
+                id,
+            },
             ClientFrame::TakePending { confirm: keep, id } => Step::TakePending { slot, keep, id },
             ClientFrame::ConfirmPending { upto } => {
                 Step::Other(Request::ConfirmPending { slot, upto })
@@ -289,7 +350,10 @@ impl SocketApps {
         match frame {
             ClientFrame::Lifecycle { event, app } => {
                 let app = app.ok_or_else(|| {
-                    Refusal::new("bad-frame", r#"the screen names the app: "value":{"appId":"…"}"#)
+                    Refusal::new(
+                        "bad-frame",
+                        r#"the screen names the app: "value":{"appId":"…"}"#,
+                    )
                 })?;
                 let index = self.seats.iter().position(|seat| seat.app.as_str() == app);
                 let index = index.and_then(|index| u8::try_from(index).ok());
@@ -328,8 +392,12 @@ impl SocketApps {
 
     fn lifecycle(&mut self, slot: AppSlot, event: Lifecycle) -> Result<(), Refusal> {
         let seat = self.seats.get_mut(usize::from(slot.index()));
-        let Some((seat, socket)) = seat.and_then(|seat| seat.socket.clone().map(|s| (seat, s))) else {
-            return Err(Refusal::new("not-running", "the app has no socket; start it first"));
+        let Some((seat, socket)) = seat.and_then(|seat| seat.socket.clone().map(|s| (seat, s)))
+        else {
+            return Err(Refusal::new(
+                "not-running",
+                "the app has no socket; start it first",
+            ));
         };
         let request = match event {
             Lifecycle::Show => Request::Shown(slot),
@@ -385,14 +453,17 @@ impl SocketApps {
         let (button, text) = (popup.button, popup.text.as_json());
         let content = popup.content.map(|content| content.as_str());
         let content = content.map_or_else(String::new, |json| format!(r#","content":{json}"#));
-        let value =
-            format!(r#"{{"appId":{app},"popupBtn":{button},"popupText":{text}{content}}}"#);
+        let value = format!(r#"{{"appId":{app},"popupBtn":{button},"popupText":{text}{content}}}"#);
         let frame = server_frame("WebPortal.onPopupShow", None, Some(&value));
         self.write(slot, frame.clone());
         if let Some(screen) = &self.screen {
             screen.tell(frame.clone());
         }
-        self.popup = Some(ShownPopup { number, slot, frame });
+        self.popup = Some(ShownPopup {
+            number,
+            slot,
+            frame,
+        });
     }
 
     fn popup_closed(&mut self, slot: AppSlot, action: PopupAction) {
@@ -422,12 +493,20 @@ impl Apps for SocketApps {
             self.current = step;
         }
         match &self.current {
-            Step::Send { slot, subtopic, content, .. } => Request::Send {
+            Step::Send {
+                slot,
+                subtopic,
+                content,
+                ..
+            } => Request::Send {
                 slot: *slot,
                 subtopic: subtopic.as_deref(),
                 content: content.as_bytes(),
             },
-            Step::TakePending { slot, keep, .. } => Request::TakePending { slot: *slot, keep: *keep },
+            Step::TakePending { slot, keep, .. } => Request::TakePending {
+                slot: *slot,
+                keep: *keep,
+            },
             Step::Return { slot, message } => Request::Return {
                 slot: *slot,
                 message: message.as_bytes(),
@@ -445,7 +524,10 @@ impl Apps for SocketApps {
         };
         match self.socket(slot) {
             Some(socket) => socket.outbox.push(Item::Message(text.into())),
-            None => self.steps.push_back(Step::Return { slot, message: text.into() }),
+            None => self.steps.push_back(Step::Return {
+                slot,
+                message: text.into(),
+            }),
         }
     }
 
@@ -467,10 +549,17 @@ impl Apps for SocketApps {
         };
         let upto = last.filter(|_| kept);
         match self.socket(slot) {
-            Some(socket) => socket.outbox.push(Item::Pending { id, messages, kept, upto }),
+            Some(socket) => socket.outbox.push(Item::Pending {
+                id,
+                messages,
+                kept,
+                upto,
+            }),
             None if kept => {}
             None => {
-                let returned = messages.into_iter().map(|message| Step::Return { slot, message });
+                let returned = messages
+                    .into_iter()
+                    .map(|message| Step::Return { slot, message });
                 self.steps.extend(returned);
             }
         }
@@ -575,7 +664,10 @@ fn send_refusal_reason(refusal: SendRefusal) -> &'static str {
 
 fn answer(popup: Option<&ShownPopup>, ok: bool) -> Result<Request<'static>, Refusal> {
     let popup = popup.ok_or_else(|| {
-        Refusal::new("no-popup", "no popup that you may answer is on screen; it may have closed")
+        Refusal::new(
+            "no-popup",
+            "no popup that you may answer is on screen; it may have closed",
+        )
     })?;
     let number = popup.number;
     Ok(Request::PopupAnswered { number, ok })

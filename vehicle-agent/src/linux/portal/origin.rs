@@ -26,7 +26,9 @@ impl Origins {
 
     /// Whether a page of this origin may connect.
     pub(super) fn allow(&self, origin: &[u8]) -> bool {
-        self.0.iter().any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(origin))
+        self.0
+            .iter()
+            .any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(origin))
     }
 }
 
@@ -38,10 +40,20 @@ mod tests {
     fn only_the_own_address_and_allowed_origins_pass() {
         let address = "127.0.0.1:8090".parse().unwrap();
         let origins = Origins::new(address, vec!["https://shell.example".into()]);
-        for good in ["http://127.0.0.1:8090", "http://LOCALHOST:8090", "https://shell.example"] {
+        for good in [
+            "http://127.0.0.1:8090",
+            "http://LOCALHOST:8090",
+            "https://shell.example",
+        ] {
             assert!(origins.allow(good.as_bytes()), "{good}");
         }
-        for bad in ["http://127.0.0.1:8091", "https://localhost:8090", "http://evil.example", "null", ""] {
+        for bad in [
+            "http://127.0.0.1:8091",
+            "https://localhost:8090",
+            "http://evil.example",
+            "null",
+            "",
+        ] {
             assert!(!origins.allow(bad.as_bytes()), "{bad}");
         }
     }

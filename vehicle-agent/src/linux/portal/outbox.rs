@@ -49,9 +49,9 @@ impl Item {
     pub(crate) fn render(&self) -> String {
         match self {
             Self::Message(message) => frame::message_frame(message),
-            Self::Pending { id, messages, upto, .. } => {
-                frame::pending_frame(id.as_deref(), messages, *upto)
-            }
+            Self::Pending {
+                id, messages, upto, ..
+            } => frame::pending_frame(id.as_deref(), messages, *upto),
             Self::Notice(text) => text.clone(),
         }
     }
@@ -68,7 +68,11 @@ impl Item {
     fn into_messages(self) -> Vec<Box<str>> {
         match self {
             Self::Message(message) => vec![message],
-            Self::Pending { messages, kept: false, .. } => messages,
+            Self::Pending {
+                messages,
+                kept: false,
+                ..
+            } => messages,
             Self::Pending { kept: true, .. } | Self::Notice(_) => Vec::new(),
         }
     }
@@ -210,7 +214,10 @@ mod tests {
     }
 
     fn numbers(messages: &[Box<str>]) -> Vec<usize> {
-        messages.iter().map(|message| message.parse().unwrap()).collect()
+        messages
+            .iter()
+            .map(|message| message.parse().unwrap())
+            .collect()
     }
 
     #[tokio::test]
@@ -232,7 +239,9 @@ mod tests {
         (0..25).for_each(|n| outbox.push(message(OUTBOX_FRAMES_MAX + n)));
         assert_eq!(outbox.front().await, Err(Ending::SlowReader));
         let (messages, evicted) = outbox.take_back();
-        let expected: Vec<_> = (0..OUTBOX_FRAMES_MAX).chain(OUTBOX_FRAMES_MAX + 15..OUTBOX_FRAMES_MAX + 25).collect();
+        let expected: Vec<_> = (0..OUTBOX_FRAMES_MAX)
+            .chain(OUTBOX_FRAMES_MAX + 15..OUTBOX_FRAMES_MAX + 25)
+            .collect();
         assert_eq!((numbers(&messages), evicted), (expected, 15));
     }
 
@@ -248,7 +257,12 @@ mod tests {
     fn messages_to_confirm_stay_in_the_ring_and_are_not_taken_back() {
         let outbox = Outbox::default();
         let messages = || vec!["1".into(), "2".into()];
-        let pending = |kept| Item::Pending { id: None, messages: messages(), kept, upto: None };
+        let pending = |kept| Item::Pending {
+            id: None,
+            messages: messages(),
+            kept,
+            upto: None,
+        };
         outbox.push(pending(true));
         outbox.push(Item::Notice(String::new()));
         assert!(outbox.take_back().0.is_empty());

@@ -78,7 +78,9 @@ mod tests {
     fn who_does_not_listen_is_ended() {
         let start = Instant::now();
         let mut rate = Rate::new(1, start);
-        let verdicts: Vec<_> = (0..2 + REFUSALS_MAX + 1).map(|_| rate.take(start)).collect();
+        let verdicts: Vec<_> = (0..2 + REFUSALS_MAX + 1)
+            .map(|_| rate.take(start))
+            .collect();
         assert_eq!(verdicts.last(), Some(&Verdict::End));
         assert_eq!(verdicts.iter().filter(|v| **v == Verdict::End).count(), 1);
     }

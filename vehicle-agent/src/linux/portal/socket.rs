@@ -37,7 +37,10 @@ type Stream = SplitStream<WebSocket>;
 pub(super) async fn serve(socket: WebSocket, shared: Arc<Shared>, app: Option<String>) {
     let (mut sink, mut stream) = socket.split();
     let hello = match app {
-        Some(app) => Ok(Role::App { app, background: false }),
+        Some(app) => Ok(Role::App {
+            app,
+            background: false,
+        }),
         None => timeout(HELLO_TIMEOUT, hello(&mut stream))
             .await
             .unwrap_or_else(|_| Err(refuse_hello("no \"hello\" came within 10 seconds"))),
@@ -101,17 +104,23 @@ impl Opened {
             let text = match stream.next().await {
                 Some(Ok(Message::Text(text))) => text,
                 Some(Ok(Message::Binary(_))) => {
-                    self.refuse(&Refusal::new("bad-frame", "frames are JSON text, this was binary"));
+                    self.refuse(&Refusal::new(
+                        "bad-frame",
+                        "frames are JSON text, this was binary",
+                    ))
+                    .await;
                     continue;
                 }
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-                Some(Err(error)) if is_too_long(&error) => return self.end(Ending::FrameTooLarge).await,
+                Some(Err(error)) if is_too_long(&error) => {
+                    return self.end(Ending::FrameTooLarge).await;
+                }
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
             };
             match self.rate.take(Instant::now()) {
                 Verdict::Pass => {}
                 Verdict::Refuse => {
-                    self.refuse_flood(&text);
+                    self.refuse_flood(&text).await;
                     continue;
                 }
                 Verdict::End => return self.end(Ending::Flood).await,
@@ -122,30 +131,36 @@ impl Opened {
                         return self.end(Ending::Stopping).await;
                     }
                 }
-                Err(refusal) => self.refuse(&refusal),
+                Err(refusal) => self.refuse(&refusal).await,
             }
         }
     }
 
-    fn refuse(&self, refusal: &Refusal) {
-        self.outbox.push(Item::Notice(frame::error_frame(&refusal)));
+    /// Tells the program, and lets the writer do so before the next frame is read: else a burst of
+    /// bad frames would fill the outbox of a program that reads well.
+    async fn refuse(&self, refusal: &Refusal) {
+        self.outbox.push(Item::Notice(frame::error_frame(refusal)));
+        tokio::task::yield_now().await;
     }
 
-    fn refuse_flood(&self, text: &str) {
+    async fn refuse_flood(&self, text: &str) {
         let per_second = self.rate.per_second();
-        let message = format!("more than {per_second} frames a second; this one was dropped, send it again later");
+        let message = format!(
+            "more than {per_second} frames a second; this one was dropped, send it again later"
+        );
         let id = match ClientFrame::parse(text) {
             Ok(ClientFrame::Send { id, .. } | ClientFrame::TakePending { id, .. }) => id,
             Ok(_) => None,
             Err(refusal) => refusal.id,
         };
-        self.refuse(&Refusal::new("rate", message).with_id(id));
+        self.refuse(&Refusal::new("rate", message).with_id(id))
+            .await;
     }
 
     /// Has the writer end the socket, and waits for it to do so.
     async fn end(&self, ending: Ending) {
         self.outbox.end(ending);
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
@@ -160,7 +175,9 @@ async fn hello(stream: &mut Stream) -> Result<Role, Refusal> {
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
             Some(Ok(Message::Binary(_) | Message::Close(_)) | Err(_)) | None => {
-                return Err(refuse_hello("the socket ended, or sent something else than text"));
+                return Err(refuse_hello(
+                    "the socket ended, or sent something else than text",
+                ));
             }
         }
     }
@@ -215,7 +232,10 @@ fn farewell(ending: Ending) -> Refusal {
             "slow-reader",
             "the app did not read its messages; they are kept as pending".to_owned(),
         ),
-        Ending::TakenOver => ("taken-over", "another socket said hello with this identity".to_owned()),
+        Ending::TakenOver => (
+            "taken-over",
+            "another socket said hello with this identity".to_owned(),
+        ),
         Ending::Closed => ("closed", "the app was closed".to_owned()),
         Ending::NotLoaded => (
             "not-loaded",
@@ -229,7 +249,10 @@ fn farewell(ending: Ending) -> Refusal {
             "frame-too-large",
             format!("a frame has at most {FRAME_BYTES_MAX} bytes; send less, or in parts"),
         ),
-        Ending::Stopping => ("stopping", "the agent stops; connect again later".to_owned()),
+        Ending::Stopping => (
+            "stopping",
+            "the agent stops; connect again later".to_owned(),
+        ),
     };
     Refusal::new(reason, message)
 }
@@ -246,7 +269,8 @@ async fn close(mut sink: Sink, mut stream: Stream, refusal: &Refusal) {
         let text = frame::error_frame(refusal);
         sink.send(Message::text(text)).await?;
         let reason = refusal.reason.into();
-        sink.send(Message::Close(Some(CloseFrame { code, reason }))).await?;
+        sink.send(Message::Close(Some(CloseFrame { code, reason })))
+            .await?;
         while let Some(Ok(_)) = stream.next().await {}
         Ok::<(), axum::Error>(())
     };

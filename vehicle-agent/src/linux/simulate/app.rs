@@ -40,7 +40,11 @@ impl SimulatedApp {
         let period = (args.rate > 0.0).then(|| Duration::from_secs_f64(1.0 / args.rate));
         Self {
             slot,
-            start: vec![Request::Shown(slot), Request::Loaded(slot), Request::Launched(slot)],
+            start: vec![
+                Request::Shown(slot),
+                Request::Loaded(slot),
+                Request::Launched(slot),
+            ],
             period,
             next_at: Instant::now() + period.unwrap_or_default(),
             size: args.size as usize,
@@ -79,7 +83,11 @@ impl Apps for SimulatedApp {
             self.next_at += period;
             self.generate();
         }
-        Request::Send { slot: self.slot, subtopic: None, content: &self.content }
+        Request::Send {
+            slot: self.slot,
+            subtopic: None,
+            content: &self.content,
+        }
     }
 
     fn deliver(&mut self, _: AppSlot, message: AppMessage<'_>) {

@@ -65,7 +65,11 @@ impl Fleet {
 
     pub(super) fn link_changed(&self, up: bool) {
         self.connected.send_modify(|connected| {
-            *connected = if up { *connected + 1 } else { connected.saturating_sub(1) };
+            *connected = if up {
+                *connected + 1
+            } else {
+                connected.saturating_sub(1)
+            };
         });
     }
 
@@ -73,12 +77,15 @@ impl Fleet {
     pub(super) async fn all_connected(&self) {
         let mut connected = self.connected.subscribe();
         // The sender is ours, so it cannot be gone.
-        let _ = connected.wait_for(|connected| *connected >= self.vehicles).await;
+        let _ = connected
+            .wait_for(|connected| *connected >= self.vehicles)
+            .await;
     }
 
     /// Remembers how many are connected now, before they are stopped.
     pub(super) fn freeze_connected(&self) {
-        self.connected_at_end.store(*self.connected.borrow(), Ordering::Relaxed);
+        self.connected_at_end
+            .store(*self.connected.borrow(), Ordering::Relaxed);
     }
 
     /// Adds up what a vehicle has counted; `unsent` of its messages still wait.
@@ -134,7 +141,11 @@ impl Fleet {
         );
         line(
             "sent",
-            format!("{}, {} of them with the broker", load(&self.sent), load(&self.delivered)),
+            format!(
+                "{}, {} of them with the broker",
+                load(&self.sent),
+                load(&self.delivered)
+            ),
         );
         line(
             "received",
@@ -155,7 +166,10 @@ impl Fleet {
         );
         if let Some(memory) = memory {
             let each = memory as f64 / 1024.0 / self.vehicles as f64;
-            line("memory", format!("{each:.1} KB for each vehicle (resident set)"));
+            line(
+                "memory",
+                format!("{each:.1} KB for each vehicle (resident set)"),
+            );
         }
         text
     }
@@ -164,7 +178,9 @@ impl Fleet {
 /// Memory of this process that is in use, in bytes.
 pub(super) fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kilobytes * 1024)
 }

@@ -43,7 +43,10 @@ impl Progress {
                 shown.set_message(fleet.line());
             }
         });
-        Self { bar: Some(bar), task }
+        Self {
+            bar: Some(bar),
+            task,
+        }
     }
 
     pub(super) fn finish(self) {

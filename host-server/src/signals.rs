@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the first one stops the server in good order, the second one at once.
+//! SIGINT and SIGTERM: the first one stops the program in good order, the second one at once.
 
 use std::io;
 
@@ -8,14 +8,18 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 const EXIT_STATUS: i32 = 130;
 
 /// Hears the two signals.
-pub(super) struct Signals {
+#[derive(Debug)]
+pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
     /// From here on neither signal ends the process by itself.
-    pub(super) fn listen() -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn listen() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -23,7 +27,7 @@ impl Signals {
     }
 
     /// The name of the first signal, when it comes.
-    pub(super) async fn first(&mut self) -> &'static str {
+    pub async fn first(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",
@@ -31,7 +35,7 @@ impl Signals {
     }
 
     /// Ends the process at the next signal, whatever it is doing.
-    pub(super) fn end_at_second(mut self) {
+    pub fn end_at_second(mut self) {
         tokio::spawn(async move {
             let signal = self.first().await;
             tracing::warn!(signal, "second signal, ending at once");

@@ -1,0 +1,318 @@
+//! The program `host-server` as people start it: what it prints, refuses and leaves behind.
+
+mod cli_support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use cli_support::{PARTNER, Server, done, failed, program, run};
+use serde_json::Value;
+
+#[tokio::test]
+async fn it_starts_on_an_empty_folder_and_says_where_it_is_and_what_to_type_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mut server = Server::start(&data).await;
+    let file = fs::read_to_string(data.join("addresses.json")).unwrap();
+    let file: Value = serde_json::from_str(&file).unwrap();
+    for name in ["http", "mqtt", "mqtts"] {
+        assert_ne!(server.address(name).port(), 0);
+        assert_eq!(file[name], server.address(name).to_string());
+    }
+    let ready = server.get("/readyz").await;
+    assert_eq!(ready, serde_json::json!({"ready": true, "reasons": []}));
+    for secret in ["admin/token", "ca/key.pem", "server/key.pem", "vinbus.db"] {
+        let mode = fs::metadata(data.join(secret))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{secret}");
+    }
+    for part in ["token", "password", "cert.pem", "key.pem", "ca.pem"] {
+        assert!(
+            data.join("partners").join(PARTNER).join(part).is_file(),
+            "{part}"
+        );
+    }
+
+    server.signal("TERM");
+    assert_eq!(server.ended().await.code(), Some(0));
+    assert!(!data.join("addresses.json").exists());
+    let printed = server.printed();
+    for command in [
+        " listen ",
+        " enroll vehicle ",
+        "vehicle-agent run ",
+        " send ",
+    ] {
+        assert!(printed.contains(command), "{command}: {printed}");
+    }
+    assert!(printed.contains("stopped"), "{printed}");
+}
+
+#[tokio::test]
+async fn a_second_start_keeps_authority_and_credentials() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Server::start(dir.path()).await;
+    let kept = |name: &str| fs::read(dir.path().join(name)).unwrap();
+    let files = ["ca.pem", "admin/token", "server/cert.pem"];
+    let before = files.map(kept);
+    first.signal("KILL");
+    drop(first);
+    let second = Server::start(dir.path()).await;
+    assert_eq!(files.map(kept), before);
+    assert_eq!(second.get("/readyz").await["ready"], true);
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_told_with_its_option() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for option in ["--http", "--mqtt", "--mqtts"] {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().to_str().unwrap();
+        let mut args = vec!["--data-dir", data];
+        for each in ["--http", "--mqtt", "--mqtts"] {
+            args.extend([
+                each,
+                if each == option {
+                    &address
+                } else {
+                    "127.0.0.1:0"
+                },
+            ]);
+        }
+        let shown = failed(&run(&args).await, 1);
+        let expected = format!("cannot listen on {address} ({option})");
+        assert!(
+            shown.contains(&expected) && shown.contains("another program"),
+            "{shown}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_same_folder_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let data = dir.path().to_str().unwrap();
+    let second = [
+        "--data-dir",
+        data,
+        "--http",
+        "127.0.0.1:0",
+        "--mqtt",
+        "off",
+        "--mqtts",
+        "off",
+    ];
+    let shown = failed(&run(&second).await, 1);
+    assert!(
+        shown.contains("in use by another server") && shown.contains(data),
+        "{shown}"
+    );
+    assert_eq!(server.get("/readyz").await["ready"], true);
+}
+
+#[tokio::test]
+async fn a_mistake_in_the_configuration_file_is_shown_at_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("vinbus.toml");
+    fs::write(&file, "http = \"127.0.0.1:0\"\n\nhtpp = \"x\"\n").unwrap();
+    let shown = failed(&run(&["--config", file.to_str().unwrap()]).await, 2);
+    assert!(
+        shown.contains("vinbus.toml:3:1: unknown field `htpp`"),
+        "{shown}"
+    );
+    let shown = failed(&run(&["--config", "no/such.toml"]).await, 2);
+    assert!(shown.contains("no/such.toml"), "{shown}");
+}
+
+#[tokio::test]
+async fn the_command_line_wins_over_the_environment_over_the_file_over_the_default() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("vinbus.toml");
+    fs::write(
+        &file,
+        "partner = \"of-file\"\nmqtt = \"off\"\nmqtts = \"off\"\n",
+    )
+    .unwrap();
+    let started = async |partner_of_env: Option<&str>, args: &[&str]| {
+        let data = tempfile::tempdir().unwrap();
+        let mut command = program();
+        command.args(["serve", "--http", "127.0.0.1:0"]).args(args);
+        if let Some(partner) = partner_of_env {
+            command.env("VINBUS_PARTNER", partner);
+        }
+        let server = Server::launch(&mut command, data.path()).await;
+        assert!(!server.printed().contains("mqtts="));
+        let partners = fs::read_dir(data.path().join("partners")).unwrap();
+        let names = partners.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect::<Vec<_>>()
+    };
+    let config = ["--config", file.to_str().unwrap()];
+    let off = ["--mqtt", "off", "--mqtts", "off"];
+    assert_eq!(started(None, &off).await, [PARTNER]);
+    assert_eq!(started(None, &config).await, ["of-file"]);
+    assert_eq!(started(Some("of-env"), &config).await, ["of-env"]);
+    let all = [&config[..], &["--partner", "of-cli"]].concat();
+    assert_eq!(started(Some("of-env"), &all).await, ["of-cli"]);
+}
+
+#[tokio::test]
+async fn wrong_options_are_refused_with_what_to_do() {
+    let cases: &[(&[&str], &str)] = &[
+        (&["--htpp", "x"], "--http"),
+        (&["--http", "8080"], "invalid socket address"),
+        (&["--mqtt", "0.0.0.0:1883"], "loopback"),
+        (&["--mqtts", "here"], "an IP address with a port"),
+        (&["--broker", "http://b"], "http"),
+        (
+            &["--broker", "mqtt://b", "--mqtt", "off"],
+            "--mqtt has no effect",
+        ),
+        (&["--broker-ca", "x"], "without --broker"),
+        (&["--profile", "both"], "table, sample"),
+        (&["--prefix", "a//#"], "--prefix"),
+        (&["--partner", "a/b"], "--partner"),
+        (&["--log", "=="], "--log"),
+        (&["--request-time-max", "soon"], "--request-time-max"),
+        (&["enrol"], "enroll"),
+        (
+            &["enroll", "vehicle", "short", "--out", "x"],
+            "\"short\" is not a VIN",
+        ),
+        (
+            &["enroll", "partner", "a/b", "--out", "x"],
+            "\"a/b\" is not a UID",
+        ),
+        (
+            &["send", "--vin", "x", "--app", "a", "--content", "1"],
+            "--vin \"x\" is not a VIN",
+        ),
+    ];
+    for (args, part) in cases {
+        let shown = failed(&run(args).await, 2);
+        assert!(shown.contains(part), "{args:?}: {shown}");
+    }
+}
+
+#[tokio::test]
+async fn help_names_every_option_with_its_variable_and_examples() {
+    let help = done(&run(&["--help"]).await);
+    for part in [
+        "--mqtts",
+        "VINBUS_MQTTS",
+        "0.0.0.0:8886",
+        "Examples:",
+        "enroll vehicle",
+        "Limits:",
+        "External broker:",
+    ] {
+        assert!(help.contains(part), "{part}: {help}");
+    }
+    assert!(done(&run(&["--version"]).await).starts_with("host-server 0."));
+    for command in ["serve", "enroll", "send", "listen"] {
+        assert!(done(&run(&[command, "--help"]).await).contains("Usage: host-server"));
+    }
+}
+
+#[tokio::test]
+async fn a_misspelt_variable_is_warned_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = program();
+    command.args(["--http", "127.0.0.1:0", "--mqtt", "off", "--mqtts", "off"]);
+    let mut server = Server::launch(command.env("VINBUS_HTPP", "x"), dir.path()).await;
+    server.signal("INT");
+    server.ended().await;
+    assert!(
+        server.printed().contains("VINBUS_HTPP"),
+        "{}",
+        server.printed()
+    );
+}
+
+#[tokio::test]
+async fn logs_are_json_lines_when_asked_for_and_never_hold_a_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let listeners = ["--mqtt", "127.0.0.1:0", "--mqtts", "127.0.0.1:0"];
+    let logging = ["--log-format", "json", "--log", "trace"];
+    let mut server = Server::with(dir.path(), &[&listeners[..], &logging].concat()).await;
+    let mut vehicle = server.vehicle().await;
+    server.submit("\"a secret of the driver\"").await.unwrap();
+    vehicle.next().await;
+    server.signal("TERM");
+    server.ended().await;
+
+    let printed = server.printed();
+    let partner = dir.path().join("partners").join(PARTNER);
+    let secrets = ["token", "password"].map(|name| fs::read_to_string(partner.join(name)).unwrap());
+    for secret in secrets.iter().map(|text| text.trim()).chain([
+        server.token().as_str(),
+        "BEGIN PRIVATE",
+        "a secret of",
+    ]) {
+        assert!(!printed.contains(secret), "a secret was printed");
+    }
+    let logged: Vec<_> = printed
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .collect();
+    assert!(!logged.is_empty());
+    for line in logged {
+        serde_json::from_str::<Value>(line).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start(dir.path()).await;
+    // A request whose body never comes holds up the shutdown.
+    let mut stream = tokio::net::TcpStream::connect(server.address("http"))
+        .await
+        .unwrap();
+    let head = format!(
+        "POST /api/v1/webhooks HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
+         expect: 100-continue\r\ncontent-length: 9\r\n\r\n",
+        server.token()
+    );
+    tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes())
+        .await
+        .unwrap();
+    let mut first = [0];
+    let asked = tokio::io::AsyncReadExt::read_exact(&mut stream, &mut first);
+    cli_support::within("the server asks for the body", asked)
+        .await
+        .unwrap();
+    server.signal("INT");
+    let stopping = async {
+        while !server.printed().contains("stopping") {
+            tokio::task::yield_now().await;
+        }
+    };
+    cli_support::within("it begins to stop", stopping).await;
+    server.signal("INT");
+    assert_eq!(server.ended().await.code(), Some(130));
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = dir.path().join("vinbus.db");
+    fs::write(&database, vec![0x5a; 8192]).unwrap();
+    let data = dir.path().to_str().unwrap();
+    let args = [
+        "--data-dir",
+        data,
+        "--http",
+        "127.0.0.1:0",
+        "--mqtt",
+        "off",
+        "--mqtts",
+        "off",
+    ];
+    let shown = failed(&run(&args).await, 1);
+    assert!(shown.contains("database"), "{shown}");
+    assert_eq!(fs::read(&database).unwrap(), vec![0x5a; 8192]);
+}

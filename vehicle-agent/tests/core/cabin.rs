@@ -1,0 +1,233 @@
+//! Apps that come, go and count what they are given.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use tokio::sync::Notify;
+
+use vinbus_protocol::app_slot::AppSlot;
+use vinbus_protocol::envelope::AppMessage;
+use vinbus_protocol::limits::PENDING_MESSAGES_MAX;
+use vinbus_protocol::record_ring::Record;
+use vinbus_vehicle_agent::apps::{Apps, Notice, Request, SendRefusal};
+use vinbus_vehicle_agent::desk::{Counters, DownlinkRefusal};
+
+/// One app.
+#[derive(Debug, Default)]
+pub(crate) struct App {
+    pub(crate) running: bool,
+    /// Given to it and not yet read.
+    outbox: VecDeque<Vec<u8>>,
+    /// Given to it and read.
+    pub(crate) read: Vec<String>,
+    /// Handed out but not confirmed: the number of the last, and the messages.
+    handed_out: Option<(u64, Vec<String>)>,
+    pub(crate) accepted: Vec<String>,
+    pub(crate) delivered: u64,
+    pub(crate) dropped: u64,
+    pub(crate) refused: u64,
+}
+
+/// Something that an app asks for.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    Send(AppSlot, String),
+    Return(AppSlot, Vec<u8>),
+    Other(Request<'static>),
+}
+
+/// The apps of one vehicle, as the driver of the test sees them.
+#[derive(Debug, Default)]
+pub(crate) struct Cabin {
+    pub(crate) apps: Vec<App>,
+    wishes: VecDeque<Wish>,
+    changed: Rc<Notify>,
+    pub(crate) counters: Counters,
+}
+
+pub(crate) type SharedCabin = Rc<RefCell<Cabin>>;
+
+impl Cabin {
+    pub(crate) fn new(apps: usize) -> SharedCabin {
+        let apps = (0..apps).map(|_| App::default()).collect();
+        Rc::new(RefCell::new(Self {
+            apps,
+            ..Self::default()
+        }))
+    }
+
+    pub(crate) fn wish(&mut self, wish: Wish) {
+        self.wishes.push_back(wish);
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn has_wishes(&self) -> bool {
+        !self.wishes.is_empty()
+    }
+
+    fn app(&mut self, slot: AppSlot) -> &mut App {
+        &mut self.apps[usize::from(slot.index())]
+    }
+
+    /// The app reads what it was given.
+    pub(crate) fn read(&mut self, slot: AppSlot) {
+        let app = self.app(slot);
+        let read = app
+            .outbox
+            .drain(..)
+            .map(|message| String::from_utf8(message).unwrap());
+        app.read.extend(read);
+    }
+
+    /// The app confirms what was handed out, which it has read then.
+    pub(crate) fn confirm(&mut self, slot: AppSlot) {
+        if let Some((upto, messages)) = self.app(slot).handed_out.take() {
+            self.app(slot).read.extend(messages);
+            self.wish(Wish::Other(Request::ConfirmPending { slot, upto }));
+        }
+    }
+
+    /// The app crashes: what it has not read comes back.
+    pub(crate) fn crash(&mut self, slot: AppSlot) {
+        let app = self.app(slot);
+        app.running = false;
+        app.handed_out = None;
+        let unread: Vec<_> = app.outbox.drain(..).collect();
+        for message in unread {
+            self.wish(Wish::Return(slot, message));
+        }
+        self.wish(Wish::Other(Request::Unloaded(slot)));
+    }
+
+    /// The vehicle loses power: everything that was not read is gone.
+    pub(crate) fn power_cut(&mut self) {
+        self.wishes.clear();
+        for app in &mut self.apps {
+            app.running = false;
+            app.outbox.clear();
+            app.handed_out = None;
+        }
+    }
+}
+
+/// The apps, as the agent sees them.
+#[derive(Debug)]
+pub(crate) struct FakeApps {
+    cabin: SharedCabin,
+    current: Option<Wish>,
+}
+
+impl FakeApps {
+    pub(crate) fn new(cabin: &SharedCabin) -> Self {
+        Self {
+            cabin: Rc::clone(cabin),
+            current: None,
+        }
+    }
+}
+
+impl Apps for FakeApps {
+    async fn next(&mut self) -> Request<'_> {
+        loop {
+            let changed = Rc::clone(&self.cabin.borrow().changed);
+            let wish = self.cabin.borrow_mut().wishes.pop_front();
+            if let Some(wish) = wish {
+                return match self.current.insert(wish) {
+                    Wish::Send(slot, content) => Request::Send {
+                        slot: *slot,
+                        subtopic: None,
+                        content: content.as_bytes(),
+                    },
+                    Wish::Return(slot, message) => Request::Return {
+                        slot: *slot,
+                        message,
+                    },
+                    Wish::Other(request) => *request,
+                };
+            }
+            changed.notified().await;
+        }
+    }
+
+    fn deliver(&mut self, slot: AppSlot, message: AppMessage<'_>) {
+        let mut bytes = vec![0; message.encoded_len()];
+        message.encode(&mut bytes).unwrap();
+        let mut cabin = self.cabin.borrow_mut();
+        if cabin.app(slot).running {
+            cabin.app(slot).outbox.push_back(bytes);
+        } else {
+            cabin.wish(Wish::Return(slot, bytes));
+        }
+    }
+
+    fn hand_out<'r>(
+        &mut self,
+        slot: AppSlot,
+        records: impl Iterator<Item = Record<'r>>,
+        kept: bool,
+    ) {
+        let records: Vec<_> = records
+            .map(|record| {
+                (
+                    record.number,
+                    String::from_utf8(record.bytes.to_vec()).unwrap(),
+                )
+            })
+            .collect();
+        assert!(records.len() <= PENDING_MESSAGES_MAX);
+        let last = records.last().map(|(number, _)| *number);
+        let messages: Vec<_> = records.into_iter().map(|(_, message)| message).collect();
+        let mut cabin = self.cabin.borrow_mut();
+        let running = cabin.app(slot).running;
+        // What was handed out before and not confirmed is among these.
+        cabin.app(slot).handed_out = None;
+        match (kept, last) {
+            (true, Some(last)) if running => cabin.app(slot).handed_out = Some((last, messages)),
+            (true, _) => {}
+            (false, _) if running => {
+                let messages = messages.into_iter().map(String::into_bytes);
+                cabin.app(slot).outbox.extend(messages);
+            }
+            (false, _) => {
+                for message in messages {
+                    cabin.wish(Wish::Return(slot, message.into_bytes()));
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, slot: AppSlot, outcome: Result<(), SendRefusal>) {
+        let Some(Wish::Send(_, content)) = self.current.take() else {
+            panic!("an answer without a question");
+        };
+        match outcome {
+            Ok(()) => self.cabin.borrow_mut().app(slot).accepted.push(content),
+            Err(refusal) => panic!("{refusal}"),
+        }
+    }
+
+    fn tell(&mut self, slot: AppSlot, notice: Notice<'_>) {
+        let mut cabin = self.cabin.borrow_mut();
+        match notice {
+            Notice::Delivered => cabin.app(slot).delivered += 1,
+            Notice::Dropped => cabin.app(slot).dropped += 1,
+            Notice::Refused => cabin.app(slot).refused += 1,
+            Notice::NotLoaded => cabin.crash(slot),
+            Notice::Hide
+            | Notice::PopupShown { .. }
+            | Notice::PopupClosed { .. }
+            | Notice::PopupOverflow { .. } => {}
+        }
+    }
+
+    fn link_changed(&mut self, _: bool) {}
+
+    fn downlink_refused(&mut self, topic: &str, refusal: DownlinkRefusal) {
+        panic!("{topic}: {refusal}");
+    }
+
+    fn counted(&mut self, counters: &Counters) {
+        self.cabin.borrow_mut().counters = *counters;
+    }
+}
