@@ -1,11 +1,14 @@
 //! `POST`, `GET` and `DELETE /webhooks`: where messages from vehicles are delivered to.
 
+use std::net::IpAddr;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, LOCATION};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
+use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use super::Api;
@@ -58,6 +61,7 @@ pub(crate) async fn create(
             .with("column", error.column())
     })?;
     let uid = caller.reader(parameters::uid(asked.uid.as_deref())?)?;
+    check_reachable_safely(&asked.url)?;
     let webhook = NewWebhook {
         url: asked.url,
         uid,
@@ -72,6 +76,27 @@ pub(crate) async fn create(
         ..shown(webhook)
     };
     Ok((StatusCode::CREATED, headers, Json(shown)))
+}
+
+/// What vehicles say travels over networks encrypted only; the rest of the URL the hub checks.
+fn check_reachable_safely(url: &str) -> Result<(), Problem> {
+    let is_clear = Url::parse(url).is_ok_and(|url| url.scheme() == "http" && !is_loopback(&url));
+    if is_clear {
+        return Err(Problem::new(
+            Kind::BadBody,
+            "the URL cannot be used: http goes to this machine only, anywhere else https",
+        ));
+    }
+    Ok(())
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || address
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// Lists the principal's webhooks, without secrets.

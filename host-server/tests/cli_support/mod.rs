@@ -13,6 +13,7 @@ use reqwest::{Client as Http, Method, RequestBuilder};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
+use tokio::task::JoinHandle;
 use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::topic::{Direction, TopicScheme};
 use vinbus_transport_std::{BrokerUrl, Client, ClientOptions, Inbox, Qos};
@@ -41,6 +42,8 @@ pub(crate) fn program() -> Command {
             command.env_remove(name);
         }
     }
+    // By this one a program knows that cargo runs it.
+    command.env_remove("CARGO");
     command.kill_on_drop(true).stdin(Stdio::null());
     command
 }
@@ -71,6 +74,7 @@ pub(crate) struct Server {
     child: Child,
     addresses: HashMap<String, SocketAddr>,
     printed: Arc<Mutex<String>>,
+    collecting: Vec<JoinHandle<()>>,
     pub(crate) dir: PathBuf,
     http: Http,
 }
@@ -98,7 +102,8 @@ impl Server {
             .spawn()
             .unwrap();
         let printed = Arc::new(Mutex::new(String::new()));
-        tokio::spawn(collect(child.stderr.take().unwrap(), Arc::clone(&printed)));
+        let errors = collect(child.stderr.take().unwrap(), Arc::clone(&printed));
+        let errors = tokio::spawn(errors);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let ready = within("the server is ready", addresses(&mut lines, &printed)).await;
         let Some(addresses) = ready else {
@@ -108,11 +113,12 @@ impl Server {
                 printed.lock().unwrap()
             );
         };
-        tokio::spawn(collect(lines.into_inner(), Arc::clone(&printed)));
+        let rest = tokio::spawn(collect(lines.into_inner(), Arc::clone(&printed)));
         Self {
             child,
             addresses,
             printed,
+            collecting: vec![errors, rest],
             dir: dir.to_owned(),
             http: Http::new(),
         }
@@ -225,9 +231,13 @@ impl Server {
         assert!(sent.unwrap().success());
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for everything it printed.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
-        within("the server ends", self.child.wait()).await.unwrap()
+        let status = within("the server ends", self.child.wait()).await.unwrap();
+        for collecting in self.collecting.drain(..) {
+            within("its outputs are closed", collecting).await.unwrap();
+        }
+        status
     }
 }
 
