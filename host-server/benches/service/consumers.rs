@@ -4,13 +4,14 @@
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rumqttc_v5::{AsyncClient, Broker, Event, MqttOptions, Packet, QoS};
 
-use crate::load::Book;
+use crate::load::Arrivals;
 use crate::usage;
 
 /// How long a consumer may take until it hears.
@@ -24,7 +25,7 @@ pub(crate) struct Consumer {
 
 impl Consumer {
     /// Opens the event stream and counts what comes.
-    pub(crate) fn of_stream(mut stream: TcpStream, mut book: Book) -> Result<Self> {
+    pub(crate) fn of_stream(mut stream: TcpStream, arrivals: Arc<Arrivals>) -> Result<Self> {
         Self::start(move |ready| {
             let mut lines = Lines::default();
             lines.read(&mut stream)?;
@@ -33,7 +34,7 @@ impl Consumer {
                 lines.read(&mut stream)?;
                 while let Some(line) = lines.next() {
                     if let Some(data) = line.strip_prefix(b"data: ") {
-                        book.enter(data)?;
+                        arrivals.note(data)?;
                     }
                 }
             }
@@ -41,7 +42,7 @@ impl Consumer {
     }
 
     /// Subscribes everything at a broker and counts what comes.
-    pub(crate) fn bare(broker: SocketAddr, qos: u8, book: Book) -> Result<Self> {
+    pub(crate) fn bare(broker: SocketAddr, qos: u8, arrivals: Arc<Arrivals>) -> Result<Self> {
         let qos = if qos == 0 {
             QoS::AtMostOnce
         } else {
@@ -51,7 +52,7 @@ impl Consumer {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            runtime.block_on(read_only(broker, qos, book, ready))
+            runtime.block_on(read_only(broker, qos, arrivals, ready))
         })
     }
 
@@ -93,7 +94,12 @@ impl Consumer {
     }
 }
 
-async fn read_only(broker: SocketAddr, qos: QoS, mut book: Book, ready: &Sender<()>) -> Result<()> {
+async fn read_only(
+    broker: SocketAddr,
+    qos: QoS,
+    arrivals: Arc<Arrivals>,
+    ready: &Sender<()>,
+) -> Result<()> {
     let broker = Broker::tcp(broker.ip().to_string(), broker.port());
     let options = MqttOptions::new("bench-reader", broker);
     let (client, mut events) = AsyncClient::builder(options).capacity(16).build();
@@ -102,7 +108,7 @@ async fn read_only(broker: SocketAddr, qos: QoS, mut book: Book, ready: &Sender<
         .await?;
     loop {
         match events.poll().await? {
-            Event::Incoming(Packet::Publish(publish)) => book.enter(&publish.payload)?,
+            Event::Incoming(Packet::Publish(publish)) => arrivals.note(&publish.payload)?,
             Event::Incoming(Packet::SubAck(_)) => ready.send(())?,
             _ => {}
         }

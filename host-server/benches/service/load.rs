@@ -6,8 +6,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
@@ -39,10 +39,13 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// What stands before the publisher and the number of a message.
 const MARK: &str = r#"{"content":{"p":""#;
 
-/// How many messages of each publisher arrived; the consumer counts, the publishers look.
+/// Which messages of each publisher arrived; the consumer notes them, the publishers count.
 #[derive(Default)]
 pub(crate) struct Arrivals {
     arrived: [AtomicU64; PUBLISHERS],
+    /// One bit for each number.
+    seen: [Mutex<Vec<u64>>; PUBLISHERS],
+    twice: AtomicU64,
 }
 
 impl Arrivals {
@@ -50,42 +53,50 @@ impl Arrivals {
         let load = |count: &AtomicU64| count.load(Ordering::Acquire);
         self.arrived.iter().map(load).sum()
     }
-}
 
-/// Which messages arrived, and how often; belongs to the consumer.
-pub(crate) struct Book {
-    arrivals: Arc<Arrivals>,
-    seen: [Vec<u64>; PUBLISHERS],
-    twice: Arc<AtomicU64>,
-}
-
-impl Book {
-    pub(crate) fn new(arrivals: Arc<Arrivals>, twice: Arc<AtomicU64>) -> Self {
-        Self {
-            arrivals,
-            seen: Default::default(),
-            twice,
-        }
+    /// Messages that came again.
+    pub(crate) fn twice(&self) -> u64 {
+        self.twice.load(Ordering::Relaxed)
     }
 
-    /// Enters a message, given its content or anything that holds it.
-    pub(crate) fn enter(&mut self, text: &[u8]) -> Result<()> {
+    /// Notes a message, given its content or anything that holds it.
+    pub(crate) fn note(&self, text: &[u8]) -> Result<()> {
         let (publisher, number) = read_mark(text).with_context(|| {
             let text = String::from_utf8_lossy(text);
             format!("a message that nobody sent: {text}")
         })?;
-        let seen = &mut self.seen[publisher];
-        let (word, bit) = ((number / 64) as usize, 1 << (number % 64));
-        if seen.len() <= word {
-            seen.resize(word + 1024, 0);
-        }
-        if seen[word] & bit == 0 {
-            seen[word] |= bit;
-            self.arrivals.arrived[publisher].fetch_add(1, Ordering::Release);
+        if self.is_new(publisher, number) {
+            self.arrived[publisher].fetch_add(1, Ordering::Release);
         } else {
             self.twice.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    fn is_new(&self, publisher: usize, number: u64) -> bool {
+        let mut seen = self.seen(publisher);
+        let (word, bit) = ((number / 64) as usize, 1 << (number % 64));
+        if seen.len() <= word {
+            seen.resize(word + 1024, 0);
+        }
+        let is_new = seen[word] & bit == 0;
+        seen[word] |= bit;
+        is_new
+    }
+
+    fn seen(&self, publisher: usize) -> MutexGuard<'_, Vec<u64>> {
+        let seen = self.seen[publisher].lock();
+        seen.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Of the first `sent` messages of a publisher, those that did not arrive.
+    fn missing(&self, publisher: usize, sent: u64) -> Vec<u64> {
+        let seen = self.seen(publisher);
+        let has_arrived = |number: &u64| {
+            let word = seen.get((number / 64) as usize).copied().unwrap_or(0);
+            word & (1 << (number % 64)) != 0
+        };
+        (0..sent).filter(|number| !has_arrived(number)).collect()
     }
 }
 
@@ -141,14 +152,15 @@ impl Load {
     /// connections stay open until then: a broker may forget what a client that left has sent.
     pub(crate) fn finish(self, arrivals: &Arrivals) -> Result<u64> {
         self.stop.store(true, Ordering::Relaxed);
-        let mut sent = 0;
+        let mut sent_each = Vec::new();
         let mut open = Vec::new();
         for publisher in self.publishers {
             let ended = publisher.join();
             let (count, stream) = ended.map_err(|_| anyhow!("a publisher panicked"))??;
-            sent += count;
+            sent_each.push(count);
             open.push(stream);
         }
+        let sent = sent_each.iter().sum();
         let mut arrived = arrivals.total();
         let mut since = Instant::now();
         while arrived < sent && since.elapsed() < SILENCE {
@@ -156,6 +168,13 @@ impl Load {
             let now = arrivals.total();
             if now > arrived {
                 (arrived, since) = (now, Instant::now());
+            }
+        }
+        for (publisher, sent) in sent_each.into_iter().enumerate() {
+            let missing = arrivals.missing(publisher, sent);
+            if let (Some(first), Some(last)) = (missing.first(), missing.last()) {
+                let count = missing.len();
+                eprintln!("publisher {publisher}: {count} of {sent} lost, {first} to {last}");
             }
         }
         Ok(sent)

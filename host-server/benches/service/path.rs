@@ -3,14 +3,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::consumers::Consumer;
 use crate::http;
-use crate::load::{Arrivals, Book, Load, LoadSettings, PAYLOAD_BYTES};
+use crate::load::{Arrivals, Load, LoadSettings, PAYLOAD_BYTES};
 use crate::programs::{HostServer, Mosquitto};
 use crate::table::Table;
 use crate::wire::Login;
@@ -148,13 +147,13 @@ impl Setting {
         })
     }
 
-    fn consumer(&self, qos: u8, book: Book) -> Result<Consumer> {
+    fn consumer(&self, qos: u8, arrivals: Arc<Arrivals>) -> Result<Consumer> {
         match &self.server {
             Some(server) => {
                 let path = "/api/v1/messages/stream";
-                Consumer::of_stream(http::open(server.http, path, &server.token)?, book)
+                Consumer::of_stream(http::open(server.http, path, &server.token)?, arrivals)
             }
-            None => Consumer::bare(self.broker, qos, book),
+            None => Consumer::bare(self.broker, qos, arrivals),
         }
     }
 }
@@ -187,9 +186,7 @@ impl Reading {
 fn sample(way: Way, qos: u8, time: Duration) -> Result<Sample> {
     let setting = Setting::new(way)?;
     let arrivals = Arc::<Arrivals>::default();
-    let twice = Arc::<AtomicU64>::default();
-    let book = Book::new(Arc::clone(&arrivals), Arc::clone(&twice));
-    let consumer = setting.consumer(qos, book)?;
+    let consumer = setting.consumer(qos, Arc::clone(&arrivals))?;
     let load = LoadSettings {
         broker: setting.broker,
         login: setting.login.clone(),
@@ -216,6 +213,6 @@ fn sample(way: Way, qos: u8, time: Duration) -> Result<Sample> {
             .map(|(after, before)| each(after - before)),
         sent,
         lost: sent.saturating_sub(arrivals.total()),
-        twice: twice.load(Ordering::Relaxed),
+        twice: arrivals.twice(),
     })
 }
