@@ -1,11 +1,13 @@
 //! The command line: what `host-server` understands, and its help.
 
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::ServeOptions;
+use crate::identity::Secret;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,7 +16,7 @@ Examples:
   host-server --config /etc/vinbus.toml          options from a file
   host-server --broker mqtts://broker.example:8886 --broker-ca ca.pem
   host-server enroll vehicle 0123456789ABCDEFG --out car
-  host-server send --vin 0123456789ABCDEFG --app demo-app --content '{\"hello\":\"car\"}'
+  host-server send --vin 0123456789ABCDEFG --app demo --content '{\"hello\":\"car\"}'
   host-server listen --vin 0123456789ABCDEFG
 
 `host-server serve --help` lists the options of serve; they work without the word serve, too.
@@ -113,12 +115,17 @@ pub struct Access {
         long,
         value_name = "TOKEN",
         env = "VINBUS_TOKEN",
-        hide_env_values = true
+        hide_env_values = true,
+        value_parser = secret
     )]
-    pub token: Option<String>,
+    pub token: Option<Secret>,
     /// The server's data folder, where the administrator's token is. [default: vinbus-data]
     #[arg(long, value_name = "DIR", env = "VINBUS_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
+}
+
+fn secret(text: &str) -> Result<Secret, Infallible> {
+    Ok(Secret::new(text.trim().to_owned()))
 }
 
 /// `send`: what to whom.

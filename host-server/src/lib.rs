@@ -1,4 +1,8 @@
-//! The partner's application server.
+//! The partner's application server: carries messages between partners' backends and apps in
+//! vehicles, and keeps them until they are delivered.
+//!
+//! Begin with `hub`, the core between the ports `store` and `broker`; then `api`, by which partners
+//! reach it, and `serve`, which puts all of it together.
 
 pub mod model;
 
@@ -13,6 +17,9 @@ pub mod hub;
 pub mod webhook;
 
 pub mod metrics;
+
+mod log_throttle;
+mod uplink_json;
 
 pub mod api;
 
@@ -30,4 +37,5 @@ pub mod stop;
 
 pub mod serve;
 
+mod invocation;
 mod place;

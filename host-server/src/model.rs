@@ -80,6 +80,16 @@ pub struct Uplink {
     pub message: NewUplink,
 }
 
+/// What a read of the uplink log found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UplinkPage {
+    /// The messages, oldest first.
+    pub messages: Vec<Uplink>,
+    /// Positions right after the cursor, of all partners and vehicles, that were deleted before
+    /// they were read: they are older than what is kept.
+    pub lost: u64,
+}
+
 /// One step in the life of a downlink message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
@@ -124,11 +134,13 @@ pub struct Vehicle {
     pub since: SystemTime,
 }
 
-/// Messages for one vehicle that were not sent yet.
+/// Messages of one partner for one vehicle that were not sent yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backlog {
     /// The vehicle.
     pub vin: Vin,
+    /// The partner.
+    pub uid: Uid,
     /// How many wait.
     pub messages: usize,
     /// The sequence up to which they have [`Step::Held`]; 0 for none.

@@ -103,7 +103,8 @@ async fn acknowledged_uplink_is_in_the_store() {
     let kept = hub
         .uplink_after(Cursor(0), Some(uid()), Some(vin()), 10)
         .await
-        .unwrap();
+        .unwrap()
+        .messages;
     assert_eq!(kept[0].message.payload, &br#"{"content":{"a": 1}}"#[..]);
 }
 

@@ -5,7 +5,7 @@ mod cli_support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use cli_support::{PARTNER, Server, done, failed, program, run};
+use cli_support::{Listener, PARTNER, Server, done, failed, program, run};
 use serde_json::Value;
 
 #[tokio::test]
@@ -62,6 +62,30 @@ async fn a_second_start_keeps_authority_and_credentials() {
     let second = Server::start(dir.path()).await;
     assert_eq!(files.map(kept), before);
     assert_eq!(second.get("/readyz").await["ready"], true);
+}
+
+#[tokio::test]
+async fn a_clean_stop_leaves_the_database_file_alone_with_everything_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start(dir.path()).await;
+    let mut vehicle = server.vehicle().await;
+    let listener = Listener::start(&server, &[]).await;
+    vehicle.say("1").await;
+    let id = server.submit("2").await.unwrap();
+    vehicle.next().await;
+    server.traced(&id, "sent").await;
+
+    server.signal("TERM");
+    assert_eq!(server.ended().await.code(), Some(0));
+    let files = fs::read_dir(dir.path()).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let of_store: Vec<_> = names.filter(|name| name.contains("vinbus.db")).collect();
+    assert_eq!(of_store, ["vinbus.db"], "{}", server.printed());
+    drop(listener);
+    let again = Server::start(dir.path()).await;
+    again.traced(&id, "sent").await;
+    let page = again.get("/api/v1/messages").await;
+    assert_eq!(page["messages"][0]["content"], 1);
 }
 
 #[tokio::test]

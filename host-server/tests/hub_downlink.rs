@@ -14,6 +14,7 @@ use vinbus_host_server::hub::{Settings, SubmitError};
 use vinbus_host_server::model::{MessageId, Presence, Step};
 use vinbus_host_server::store::StoreError;
 use vinbus_host_server::store::sqlite::StoreSettings;
+use vinbus_protocol::id::Uid;
 
 #[tokio::test]
 async fn vehicle_online_gets_its_messages_in_the_order_of_acceptance() {
@@ -135,6 +136,32 @@ async fn vehicle_whose_messages_hang_in_the_broker_delays_no_other() {
     }
     broker.took(90).await;
     assert_eq!(broker.taken_for(0), [0; 0]);
+}
+
+#[tokio::test]
+async fn messages_of_a_partner_that_is_not_listened_to_are_held_and_those_of_others_are_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::open(dir.path());
+    let broker = TestBroker::attached_to(&server);
+    broker.answer(|_, n| match n < 100 {
+        true => Answer::NotListening,
+        false => Answer::Taken,
+    });
+    server.hub.presence_changed(vin(1), Presence::Online);
+    let unheard = server.submit(1, 40).await;
+    for n in 100..103 {
+        let mut other = downlink(1, n);
+        other.uid = Uid::parse("other").unwrap();
+        server.hub.submit_downlink(other).await.unwrap();
+    }
+    broker.took(3).await;
+    assert_eq!(broker.taken_for(1), [100, 101, 102]);
+    server.has_step(&unheard[39].id, Step::Held).await;
+
+    broker.answer(|_, _| Answer::Taken);
+    server.hub.presence_changed(vin(1), Presence::Online);
+    broker.took(43).await;
+    assert_eq!(broker.taken_for(1)[3..], (0..40).collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use vinbus_host_server::hub::{Hub, Settings};
 use vinbus_host_server::metrics::Metrics;
 use vinbus_host_server::model::{
     Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Presence, Step, Trace, Uplink,
-    Webhook,
+    UplinkPage, Webhook,
 };
 use vinbus_host_server::store::sqlite::StoreSettings;
 use vinbus_host_server::store::{Pending, Store, StoreError};
@@ -30,7 +30,7 @@ fn arrival(number: usize, payload: &str) -> Arrival {
 async fn payloads(hub: &Hub) -> Vec<String> {
     let page = hub.uplink_after(Cursor(0), None, None, 100_000).await;
     let text = |uplink: Uplink| String::from_utf8(uplink.message.payload.to_vec()).unwrap();
-    page.unwrap().into_iter().map(text).collect()
+    page.unwrap().messages.into_iter().map(text).collect()
 }
 
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn stored_message_is_told_to_consumers_and_read_unchanged() {
         .hub
         .uplink_after(Cursor(0), None, Some(vin(7)), 10)
         .await;
-    let message = &page.unwrap()[0].message;
+    let message = &page.unwrap().messages[0].message;
     assert_eq!(message.payload, payload);
     assert_eq!(message.subtopic.as_deref(), Some("sub/topic"));
     assert_eq!(message.uid.as_str(), "partner");
@@ -243,7 +243,7 @@ impl Store for SlowStore {
         never()
     }
 
-    fn unsent(&self, _: &Vin, _: u64, _: usize) -> Result<Vec<Downlink>, StoreError> {
+    fn unsent(&self, _: &Vin, _: &Uid, _: u64, _: usize) -> Result<Vec<Downlink>, StoreError> {
         Ok(Vec::new())
     }
 
@@ -257,8 +257,8 @@ impl Store for SlowStore {
         _: Option<&Uid>,
         _: Option<&Vin>,
         _: usize,
-    ) -> Result<Vec<Uplink>, StoreError> {
-        Ok(Vec::new())
+    ) -> Result<UplinkPage, StoreError> {
+        Ok(UplinkPage::default())
     }
 
     fn uplink_end(&self) -> Result<Cursor, StoreError> {

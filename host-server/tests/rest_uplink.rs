@@ -32,7 +32,10 @@ async fn pages_follow_each_other_without_gap_or_repetition() {
     }
     assert_eq!(seen, (0..25).collect::<Vec<_>>());
     let last: Value = serde_json::from_str(&rest.page(&format!("?after={after}")).await).unwrap();
-    assert_eq!(last, json!({"messages": [], "next": after, "more": false}));
+    assert_eq!(
+        last,
+        json!({"messages": [], "next": after, "more": false, "lost": 0})
+    );
 }
 
 #[tokio::test]

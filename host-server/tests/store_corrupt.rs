@@ -5,7 +5,7 @@ mod store_support;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use store_support::{at, downlink, open, settled, uplink, vin};
+use store_support::{at, downlink, open, settled, uid, uplink, vin};
 use vinbus_host_server::model::{Cursor, MessageId};
 use vinbus_host_server::store::{Store, StoreError};
 
@@ -90,7 +90,7 @@ fn errors_of_use(dir: &Path) -> Vec<StoreError> {
     let mut after = Cursor(0);
     loop {
         match store.uplink_after(after, None, None, 50) {
-            Ok(page) => match page.last() {
+            Ok(page) => match page.messages.last() {
                 // A damaged tree may give positions out of order.
                 Some(last) if last.cursor > after => after = last.cursor,
                 _ => break,
@@ -103,7 +103,7 @@ fn errors_of_use(dir: &Path) -> Vec<StoreError> {
     }
     errors.extend(store.backlog().err());
     errors.extend(store.webhooks().err());
-    errors.extend(store.unsent(&vin(7), 0, 10).err());
+    errors.extend(store.unsent(&vin(7), &uid("partner"), 0, 10).err());
     errors.extend(store.trace(&MessageId("x".to_owned())).err());
     errors.extend(settled(store.append_uplink(uplink("a", 1, &b"{}"[..]))).err());
     errors.extend(settled(store.append_downlink(downlink(1, &b"{}"[..]), at(0))).err());

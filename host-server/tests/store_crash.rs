@@ -75,11 +75,12 @@ fn everything_answered_as_stored_survives_sigkill() {
     for (cursor, id) in &said {
         let page = store
             .uplink_after(Cursor(cursor - 1), None, None, 1)
-            .unwrap();
+            .unwrap()
+            .messages;
         assert_eq!(page[0].cursor.0, *cursor);
         let trace = store.trace(id).unwrap().expect("the message is there");
-        let vin = &trace.downlink.message.vin;
-        let unsent = store.unsent(vin, 0, 100).unwrap();
+        let message = &trace.downlink.message;
+        let unsent = store.unsent(&message.vin, &message.uid, 0, 100).unwrap();
         assert!(unsent.iter().any(|downlink| downlink.id == *id));
     }
 }

@@ -33,7 +33,10 @@ fn fill(store: &SqliteStore) -> usize {
 fn count(store: &SqliteStore) -> usize {
     let (mut count, mut after) = (0, Cursor(0));
     loop {
-        let page = store.uplink_after(after, None, None, 1000).unwrap();
+        let page = store
+            .uplink_after(after, None, None, 1000)
+            .unwrap()
+            .messages;
         let Some(last) = page.last() else {
             return count;
         };

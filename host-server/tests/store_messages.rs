@@ -25,7 +25,7 @@ fn webhook(id: &str, cursor: u64) -> Webhook {
 
 fn cursors(store: &impl Store, after: u64) -> Vec<u64> {
     let page = store.uplink_after(Cursor(after), None, None, 1000).unwrap();
-    page.iter().map(|uplink| uplink.cursor.0).collect()
+    page.messages.iter().map(|uplink| uplink.cursor.0).collect()
 }
 
 fn sequences(page: &[Downlink]) -> Vec<u64> {
@@ -51,7 +51,8 @@ fn uplink_comes_back_unchanged_in_order_and_filtered() {
         let page = store
             .uplink_after(Cursor(0), uid.as_ref(), vin.as_ref(), 10)
             .unwrap();
-        page.into_iter()
+        page.messages
+            .into_iter()
             .map(|uplink| uplink.message)
             .collect::<Vec<_>>()
     };
@@ -147,7 +148,13 @@ fn unsent_messages_are_per_vehicle_in_order_until_sent_or_rejected() {
     drop(store);
 
     let store = open(dir.path()).unwrap();
-    let unsent = |number, after| sequences(&store.unsent(&vin(number), after, 10).unwrap());
+    let unsent = |number, after| {
+        sequences(
+            &store
+                .unsent(&vin(number), &uid("partner"), after, 10)
+                .unwrap(),
+        )
+    };
     assert_eq!(unsent(0, 0), [3, 5]);
     assert_eq!(unsent(1, 0), [4, 6]);
     assert_eq!(unsent(1, 4), [6]);

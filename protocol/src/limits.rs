@@ -7,6 +7,19 @@
 /// 128 Kio". One byte more is refused before it is sent, and counted and dropped when received.
 pub const PAYLOAD_BYTES_MAX: usize = 128 * 1024;
 
+/// Largest message that the agent hands to an app, in bytes. It never travels over MQTT: a popup's
+/// outcome names the action where the popup named the app and the text, so that the outcome of a
+/// popup of [`PAYLOAD_BYTES_MAX`] may be longer than the popup was. It always fits.
+pub const APP_MESSAGE_BYTES_MAX: usize =
+    PAYLOAD_BYTES_MAX - SHORTEST_POPUP_FRAME.len() + LONGEST_OUTCOME_FRAME.len();
+
+/// The least that may surround the content of a popup.
+const SHORTEST_POPUP_FRAME: &str = r#"{"idApp":"a","popup":true,"popupText":"","content":}"#;
+
+/// The most that surrounds the content of a popup's outcome, or of any other message for an app.
+const LONGEST_OUTCOME_FRAME: &str =
+    r#"{"popupAction":"WebPortal.cancelBtnPopupRequestClicked","content":}"#;
+
 /// Largest MQTT packet that carries a vehicle message, in bytes: the payload, the longest topic,
 /// and room for the fixed header, the packet identifier and the properties a broker may add.
 pub const PACKET_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + 1024;
@@ -60,6 +73,7 @@ pub const RECONNECT_DELAY_MS_MIN: u32 = 500;
 pub const RECONNECT_DELAY_MS_MAX: u32 = 60_000;
 
 const _: () = assert!(PAYLOAD_BYTES_MAX == 131_072);
+const _: () = assert!(APP_MESSAGE_BYTES_MAX == PAYLOAD_BYTES_MAX + 15);
 const _: () = assert!(PACKET_BYTES_MAX - PAYLOAD_BYTES_MAX >= TOPIC_BYTES_MAX + 512);
 const _: () = assert!(TOPIC_BYTES_MAX <= 256);
 const _: () = assert!(POPUP_TEXT_BYTES_MAX < PAYLOAD_BYTES_MAX);

@@ -14,6 +14,7 @@ macro_rules! limits {
 fn every_limit_stands_in_the_specification_with_its_value() {
     let in_code = BTreeMap::from(limits![
         PAYLOAD_BYTES_MAX,
+        APP_MESSAGE_BYTES_MAX,
         PACKET_BYTES_MAX,
         VIN_BYTES,
         UID_BYTES_MAX,

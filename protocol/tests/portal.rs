@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::envelope::{AppMessage, Content, EnvelopeReason, PopupAction};
 use vinbus_protocol::id::{AppId, Uid};
-use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use vinbus_protocol::pending;
 use vinbus_protocol::portal::{
     AppEvent, AppEventError, AppState, Disposition, InstallError, Output, PopupAnswer, Portal,
     Refusal,
@@ -359,6 +360,31 @@ fn message_that_the_vehicle_cannot_hold_is_refused_with_both_lengths() {
 }
 
 #[test]
+fn popup_of_the_largest_size_is_taken_and_so_is_its_outcome() {
+    let room = pending::storage_bytes_for(APP_MESSAGE_BYTES_MAX);
+    let mut portal: Portal<Vec<u8>, 1> = Portal::new(vec![0; room]);
+    let (app, uid) = (AppId::parse("a").unwrap(), Uid::parse("P").unwrap());
+    portal.install(app, uid.clone(), vec![0; room]).unwrap();
+    let head = r#"{"idApp":"a","popup":true,"popupText":"","content":""#;
+    let content = "x".repeat(PAYLOAD_BYTES_MAX - head.len() - 2);
+    let payload = format!("{head}{content}\"}}");
+    assert_eq!(payload.len(), 131_072);
+    let taken = portal.handle_downlink(0, &uid, payload.as_bytes());
+    assert_eq!(taken, Ok(Disposition::PopupQueued { slot: A }));
+    let Some(Output::ShowPopup { number, .. }) = portal.poll_output(0) else {
+        panic!("the popup is shown")
+    };
+    assert!(portal.handle_popup_answer(1, number, PopupAnswer::Cancel));
+    assert!(matches!(
+        portal.poll_output(1),
+        Some(Output::ClosePopup { deliver: None, .. })
+    ));
+    let mut lengths = Vec::new();
+    portal.drain(A, |record| lengths.push(record.bytes.len()));
+    assert_eq!(lengths, [131_087]);
+}
+
+#[test]
 fn message_that_an_app_could_not_take_goes_to_its_pending_ring() {
     let mut car = Car::after(&[Launched, Loaded, Shown]);
     let Ok(Disposition::Deliver { slot, content }) = car.send(r#"{"idApp":"a","content":7}"#)
@@ -375,13 +401,16 @@ fn message_that_an_app_could_not_take_goes_to_its_pending_ring() {
     let refused = car.portal.handle_undelivered(now_ms, EMPTY, &message);
     assert_eq!(refused, Err(Refusal::UnknownApp));
     let long = format!("\"{}\"", "x".repeat(PAYLOAD_BYTES_MAX - 2));
-    let long = AppMessage::Data(Content::parse(long.as_bytes()).unwrap());
+    let long = AppMessage::PopupOutcome {
+        action: PopupAction::Ok,
+        content: Content::parse(long.as_bytes()).ok(),
+    };
     assert_eq!(
         car.portal.handle_undelivered(now_ms, slot, &long),
         Err(Refusal::TooLarge {
             slot,
-            len: PAYLOAD_BYTES_MAX + 12,
-            max: PAYLOAD_BYTES_MAX
+            len: long.encoded_len(),
+            max: APP_MESSAGE_BYTES_MAX
         })
     );
     assert_eq!(car.portal.counters().refused_unknown_app, 1);

@@ -1,2 +1,25 @@
-//! MQTT for bare metal: minimq over any embedded-io-async stream.
+//! MQTT 5 for bare metal: one session of minimq over any byte stream of embedded-io-async.
+//!
+//! Who brings the stream (embassy-net, TLS, a modem) is the caller's affair, as is when to connect
+//! again. [`Mqtt`] holds the buffers and the settings over all connections, [`Connection`] is one of
+//! them. There is no heap; every size is the caller's:
+//!
+//! - a message that arrives has to fit into the receive buffer whole, with its topic: the broker is
+//!   told that size and sends nothing larger;
+//! - a message to publish has to fit into the send buffer whole, with its topic; at QoS 1 it stays
+//!   there until the broker has acknowledged it.
+//!
+//! For messages of 131,072 bytes, 133,000 bytes to receive and 136,000 to send are enough.
+//!
+//! Nothing here waits without bound but [`Connection::next`], which waits for the broker and keeps
+//! the connection alive while it does.
 #![no_std]
+#![forbid(unsafe_code)]
+
+mod connection;
+mod error;
+mod options;
+
+pub use connection::{Connection, Event, Fate, Mqtt};
+pub use error::{ConnectError, Lost, OptionsError};
+pub use options::{Credentials, Options, Qos, Will};

@@ -1,12 +1,13 @@
 //! One connection from its first packet to its end.
 //!
-//! | state        | becomes         | when                                                     |
-//! |--------------|-----------------|----------------------------------------------------------|
-//! | connecting   | subscribing     | CONNACK                                                  |
-//! | subscribing  | established     | SUBACK grants every remembered filter (or there is none) |
-//! | established, subscribing | closing | the user stops: DISCONNECT after what is queued      |
-//! | any          | lost            | error or time-out                                        |
-//! | closing      | closed          | DISCONNECT sent, error or time-out                       |
+//! | state                    | becomes     | when                                              |
+//! |--------------------------|-------------|---------------------------------------------------|
+//! | connecting               | subscribing | CONNACK                                           |
+//! | subscribing              | established | SUBACK grants every remembered filter, or no filter |
+//! | subscribing, established | closing     | the user stops: DISCONNECT after what is queued   |
+//! | connecting               | closed      | the user stops                                    |
+//! | closing                  | closed      | DISCONNECT sent, error or time-out                |
+//! | any other                | lost        | error or time-out                                 |
 //!
 //! The future that drives the MQTT library is polled to its end and never dropped halfway,
 //! because it is not cancel-safe; everything else waits beside it.

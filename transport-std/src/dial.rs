@@ -169,3 +169,51 @@ fn alert_error(alert: AlertDescription) -> LinkError {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meaning(error: rustls::Error) -> Option<LinkError> {
+        tls_error(&io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    #[test]
+    fn an_alert_about_certificates_is_about_the_clients() {
+        for alert in [
+            AlertDescription::BadCertificate,
+            AlertDescription::CertificateExpired,
+            AlertDescription::CertificateRevoked,
+            AlertDescription::CertificateUnknown,
+            AlertDescription::UnknownCA,
+            AlertDescription::AccessDenied,
+        ] {
+            let error = meaning(rustls::Error::AlertReceived(alert));
+            let alert = format!("{alert:?}");
+            assert_eq!(error, Some(LinkError::ClientCertificateRefused { alert }));
+        }
+        let required = rustls::Error::AlertReceived(AlertDescription::CertificateRequired);
+        assert_eq!(
+            meaning(required),
+            Some(LinkError::ClientCertificateRequired)
+        );
+        let other = meaning(rustls::Error::AlertReceived(
+            AlertDescription::ProtocolVersion,
+        ));
+        assert!(matches!(other, Some(LinkError::Tls { .. })), "{other:?}");
+    }
+
+    #[test]
+    fn a_server_certificate_with_a_fault_of_another_kind_says_which() {
+        let revoked = meaning(rustls::Error::InvalidCertificate(CertificateError::Revoked));
+        let Some(LinkError::ServerCertificateInvalid { reason }) = revoked else {
+            panic!("{revoked:?}");
+        };
+        assert!(reason.to_lowercase().contains("revoked"), "{reason}");
+    }
+
+    #[test]
+    fn an_error_without_tls_inside_is_none() {
+        assert_eq!(tls_error(&io::ErrorKind::ConnectionReset.into()), None);
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! The [`Desk`] joins the portal, which decides who gets a downlink message, and the uplink queue,
 //! which keeps what apps send until the broker has it. It knows no link: the loop in
-//! [`crate::agent`] brings it events and publishes what waits at [`Desk::front`].
+//! [`crate::agent`] brings it events and publishes what waits at `Desk::front`.
 //!
 //! Invariants: every message an app was told is accepted is in the queue, delivered, dropped or
 //! refused, and the app is told which; nothing is handed to an app but by the portal's verdict.

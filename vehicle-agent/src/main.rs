@@ -11,7 +11,12 @@ use vinbus_vehicle_agent::linux::{app, run, simulate};
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_env("VINBUS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // A thousand vehicles that come and go are news for the summary, not for the log.
+    let level = match cli.command {
+        Command::Simulate(_) => "error",
+        Command::Run(_) | Command::App(_) => "info",
+    };
+    let filter = EnvFilter::try_from_env("VINBUS_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

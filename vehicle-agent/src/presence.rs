@@ -1,4 +1,4 @@
-//! How a vehicle tells that it is online, for brokers that do not tell it themselves (SPEC 5).
+//! How a vehicle tells that it is online, for brokers that do not tell it themselves (SPEC 6).
 //!
 //! The agent publishes [`payload`]`(true)`, retained, on the uplink subtopic [`SUBTOPIC`] of every
 //! partner it has an app of, as soon as its subscriptions are confirmed; `payload(false)` when it

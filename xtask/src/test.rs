@@ -14,7 +14,23 @@ pub(crate) fn all(host_only: bool) -> Result<()> {
     no_panic::prove(host_only)?;
     golden::all(true)?;
     run(&mut cargo(&["test", "--workspace", "--doc", "--quiet"]))?;
+    run_tests_of_the_scanner_alone()?;
     run_tests()
+}
+
+/// The protocol's tests without its fast path for x86-64: what other processors run.
+fn run_tests_of_the_scanner_alone() -> Result<()> {
+    run(&mut cargo(&[
+        "test",
+        "--package",
+        "vinbus-protocol",
+        "--tests",
+        "--quiet",
+        "--config",
+        "build.rustflags=[\"--cfg=vinbus_scanner_alone\"]",
+        "--target-dir",
+        "target/scanner-alone",
+    ]))
 }
 
 fn run_tests() -> Result<()> {

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -18,6 +18,7 @@ use tower_service::Service;
 
 use super::write_timeout::WriteTimeout;
 use crate::config::HttpLimits;
+use crate::log_throttle::LogThrottle;
 use crate::stop::Stop;
 
 /// Largest head of a request, and most that hyper keeps of an answer, in bytes.
@@ -36,6 +37,7 @@ pub struct Peer(pub SocketAddr);
 /// Serves `router` at `listener` until `stop` is requested, then lets open requests end.
 pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, mut stop: Stop) {
     let slots = Arc::new(Semaphore::new(limits.connections_max));
+    let log = LogThrottle::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -53,7 +55,13 @@ pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, mu
                     };
                     tokio::spawn(connection.run(stream, router.clone()));
                 }
-                Err(_) => refuse(&stream, limits.connections_max),
+                Err(_) => {
+                    refuse(&stream, limits.connections_max);
+                    if let Some(left_out) = log.pass(Instant::now()) {
+                        let max = limits.connections_max;
+                        tracing::warn!(max, left_out, "too many HTTP connections");
+                    }
+                }
             },
             Err(error) => {
                 tracing::warn!(%error, "no HTTP connection could be accepted");
@@ -120,8 +128,4 @@ fn refuse(stream: &TcpStream, max: usize) {
         document.len()
     );
     let _ = stream.try_write(answer.as_bytes());
-    tracing::warn!(
-        max,
-        "an HTTP connection was refused, --http-connections-max are open"
-    );
 }

@@ -7,6 +7,7 @@ use vinbus_protocol::id::{Uid, Vin};
 use crate::hub::Hub;
 use crate::model::{Cursor, Uplink};
 use crate::store::StoreError;
+use crate::uplink_json;
 
 /// Payload bytes after which a batch ends; one message alone may be larger.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -30,6 +31,8 @@ pub(crate) struct Batch {
     pub(crate) messages: Vec<Uplink>,
     /// Whether these were the last ones when the read began.
     pub(crate) at_end: bool,
+    /// Positions before them that were deleted before they were read.
+    pub(crate) lost: u64,
 }
 
 impl Feed {
@@ -56,10 +59,11 @@ impl Feed {
     pub(crate) async fn next(&mut self, most: usize) -> Result<Batch, StoreError> {
         let end = *self.hub.uplink_changes().borrow();
         let limit = self.read_messages.min(most);
-        let mut messages = self
+        let page = self
             .hub
             .uplink_after(self.position, self.uid.clone(), self.vin, limit)
             .await?;
+        let mut messages = page.messages;
         messages.truncate(fitting(&messages));
         // What does not fit is read again, so that a read asks for about twice what fitted.
         self.read_messages = (2 * messages.len()).clamp(READ_MESSAGES_MIN, READ_MESSAGES_MAX);
@@ -70,7 +74,15 @@ impl Feed {
         Ok(Batch {
             at_end: messages.is_empty() || self.position >= end,
             messages,
+            lost: page.lost,
         })
+    }
+}
+
+/// Appends the JSON object of `uplink` to `out`. A damaged message is shown without its content.
+pub(crate) fn write(out: &mut Vec<u8>, uplink: &Uplink) {
+    if let Err(error) = uplink_json::write(out, uplink) {
+        tracing::error!(cursor = uplink.cursor.0, %error, "a stored message is damaged");
     }
 }
 

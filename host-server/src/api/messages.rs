@@ -17,12 +17,12 @@ use vinbus_protocol::{envelope, limits};
 use super::Api;
 use super::auth::Caller;
 use super::body;
-use super::item::timestamp;
 use super::parameters::{self, PathPart, Query};
 use super::problem::{Kind, Problem};
 use crate::hub::SubmitError;
 use crate::model::{MessageId, NewDownlink, Step, Trace};
 use crate::place::Place;
+use crate::uplink_json::timestamp;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,7 +48,7 @@ pub(crate) async fn submit(
 ) -> Result<impl IntoResponse, Problem> {
     let vin = parameters::vin(&vin)?;
     let uid = caller.sender(parameters::uid(query.uid.as_deref())?, api.partner())?;
-    let time = api.limits().request_time_max;
+    let time = api.limits().body_time_max();
     let body = body::read(&headers, body, limits::PAYLOAD_BYTES_MAX, time).await?;
     let message = encode(uid, vin, &body)?;
     let stored = api.hub().submit_downlink(message).await?;

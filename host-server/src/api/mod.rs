@@ -21,7 +21,6 @@ mod parameters;
 mod problem;
 
 mod feed;
-mod item;
 
 mod messages;
 mod stream;

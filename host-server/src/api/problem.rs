@@ -4,6 +4,9 @@
 //! know goes to the log instead. Handlers return problems without knowing the request's path; the
 //! outermost layer, [`name_the_instance`], writes the document.
 
+use std::sync::LazyLock;
+use std::time::Instant;
+
 use axum::extract::Request;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
@@ -12,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::log_throttle::LogThrottle;
 use crate::store::StoreError;
 
 /// The kinds of problems. Each has its own `type` in the document.
@@ -256,7 +260,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Full { detail } => {
-                tracing::error!(%detail, "the store is full");
+                log_store_error(&detail, "the store is full");
                 Self::new(
                     Kind::StoreFull,
                     "the server's store is full; the message was not accepted. The operator has \
@@ -270,7 +274,7 @@ impl From<StoreError> for Problem {
             .with("waiting", waiting)
             .retry_after(1),
             StoreError::Corrupt { detail } | StoreError::Failed { detail } => {
-                tracing::error!(%detail, "the store failed");
+                log_store_error(&detail, "the store failed");
                 Self::new(
                     Kind::Unavailable,
                     "the server's store failed; the operator finds the cause in the server's log",
@@ -278,6 +282,14 @@ impl From<StoreError> for Problem {
                 .retry_after(5)
             }
         }
+    }
+}
+
+/// Tells the operator, and not more often than one can read: every request may fail of the same.
+fn log_store_error(detail: &str, what: &str) {
+    static THROTTLE: LazyLock<LogThrottle> = LazyLock::new(LogThrottle::default);
+    if let Some(left_out) = THROTTLE.pass(Instant::now()) {
+        tracing::error!(detail, left_out, "{what}");
     }
 }
 

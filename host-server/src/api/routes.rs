@@ -112,7 +112,9 @@ fn too_slow(time: Duration) -> Problem {
 
 /// Counts the answer by its status.
 async fn count(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = next.run(request).await;
+    tracing::debug!(%method, path, status = response.status().as_u16(), "answered");
     let help = "Answers to HTTP requests by status.";
     let status = response.status();
     api.metrics()

@@ -4,7 +4,8 @@
 //! The event's id is the message's cursor, so a client that reconnects with `Last-Event-ID` gets
 //! every message once. The stream begins with an id alone, and repeats it while nothing arrives:
 //! a client that loses the connection before its first message loses nothing either. The log is
-//! read only as fast as the client takes it.
+//! read only as fast as the client takes it; what was deleted before it was read is told by an
+//! event `lost`.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -20,8 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::Api;
 use super::auth::Caller;
-use super::feed::Feed;
-use super::item;
+use super::feed::{self, Feed};
 use super::parameters::{self, Query};
 use super::problem::{Kind, Problem};
 use crate::model::Cursor;
@@ -136,6 +136,7 @@ impl Follower {
     /// The events of one batch, none when everything was shown.
     async fn read(&mut self) -> Option<Bytes> {
         self.changes.mark_unchanged();
+        let before = self.feed.position();
         let batch = match self.feed.next(usize::MAX).await {
             Ok(batch) => batch,
             Err(error) => {
@@ -147,10 +148,14 @@ impl Follower {
             self.progress = Progress::Waiting;
         }
         let mut events = Vec::new();
+        if batch.lost > 0 {
+            let upto = Cursor(before.0 + batch.lost);
+            events.extend_from_slice(lost(upto, batch.lost).as_bytes());
+        }
         let mut object = Vec::new();
         for uplink in &batch.messages {
             object.clear();
-            item::write(&mut object, uplink);
+            feed::write(&mut object, uplink);
             write_event(&mut events, uplink.cursor, &object);
         }
         Some(events.into())
@@ -160,6 +165,15 @@ impl Follower {
 /// A comment, and an id without data, which moves a client's `Last-Event-ID` and shows nothing.
 fn position(cursor: Cursor) -> Bytes {
     format!(": keep-alive\nid: {}\n\n", cursor.0).into()
+}
+
+/// An event of its own type for a client whose position is older than what is kept: `count`
+/// positions, the last of them `upto`, were deleted.
+fn lost(upto: Cursor, count: u64) -> String {
+    format!(
+        "event: lost\nid: {}\ndata: {{\"lost\":{count}}}\n\n",
+        upto.0
+    )
 }
 
 /// Writes one event. JSON has line ends between its tokens only; each begins a new `data` line,

@@ -7,8 +7,7 @@ use serde::Deserialize;
 
 use super::Api;
 use super::auth::Caller;
-use super::feed::Feed;
-use super::item;
+use super::feed::{self, Feed};
 use super::parameters::{self, Query};
 use super::problem::{Kind, Problem};
 use crate::model::Cursor;
@@ -41,21 +40,27 @@ pub(crate) async fn page(
     let vin = query.vin.as_deref().map(parameters::vin).transpose()?;
     let uid = caller.reader(parameters::uid(query.uid.as_deref())?)?;
     let limit = limit(query.limit)?;
-    let feed = Feed::new(api.hub().clone(), uid, vin, after.unwrap_or(Cursor(0)));
-    let page = collect(feed, limit).await?;
+    let begin = after.unwrap_or(Cursor(0));
+    let feed = Feed::new(api.hub().clone(), uid, vin, begin);
+    let page = collect(feed, limit, after.is_some()).await?;
     Ok(([(CONTENT_TYPE, "application/json")], page).into_response())
 }
 
-async fn collect(mut feed: Feed, limit: usize) -> Result<Vec<u8>, Problem> {
+/// Reads one page. Who reads on from a cursor is told what was deleted behind it; who begins with
+/// what there is has lost nothing.
+async fn collect(mut feed: Feed, limit: usize, reads_on: bool) -> Result<Vec<u8>, Problem> {
     let mut page = b"{\"messages\":[".to_vec();
-    let mut count = 0;
+    let (mut count, mut lost) = (0, 0);
     let more = loop {
         let batch = feed.next(limit - count).await?;
+        if reads_on || count > 0 {
+            lost += batch.lost;
+        }
         for uplink in &batch.messages {
             if count > 0 {
                 page.push(b',');
             }
-            item::write(&mut page, uplink);
+            feed::write(&mut page, uplink);
             count += 1;
         }
         if batch.at_end {
@@ -65,7 +70,8 @@ async fn collect(mut feed: Feed, limit: usize) -> Result<Vec<u8>, Problem> {
             break true;
         }
     };
-    let end = format!("],\"next\":\"{}\",\"more\":{more}}}", feed.position().0);
+    let next = feed.position().0;
+    let end = format!("],\"next\":\"{next}\",\"more\":{more},\"lost\":{lost}}}");
     page.extend_from_slice(end.as_bytes());
     Ok(page)
 }

@@ -7,10 +7,10 @@ use vinbus_protocol::id::Vin;
 
 use super::Api;
 use super::auth::Caller;
-use super::item::timestamp;
 use super::parameters::{self, PathPart, Query};
 use super::problem::{Kind, Problem};
 use crate::model::{Presence, Vehicle};
+use crate::uplink_json::timestamp;
 
 /// Vehicles of a page where the query says nothing, and at most.
 const LIMIT_MAX: usize = 1000;

@@ -53,7 +53,7 @@ pub(crate) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<impl IntoResponse, Problem> {
-    let time = api.limits().request_time_max;
+    let time = api.limits().body_time_max();
     let body = body::read(&headers, body, BODY_BYTES_MAX, time).await?;
     let asked: Asked = serde_json::from_slice(&body).map_err(|error| {
         Problem::new(Kind::BadBody, error.to_string())

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::cli::Access;
 use crate::config;
+use crate::identity::Secret;
 
 /// A connection that does not open within this time is given up.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
@@ -80,7 +81,7 @@ impl ClientError {
 pub(super) struct Server {
     http: Client,
     base: Url,
-    token: String,
+    token: Secret,
 }
 
 /// The part of a problem document that people read.
@@ -135,7 +136,7 @@ impl Server {
     /// Sends a request with the token; an answer other than success is an error.
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
         let answer = request
-            .bearer_auth(&self.token)
+            .bearer_auth(self.token.expose())
             .send()
             .await
             .map_err(|error| unreachable(&self.base, &error))?;
@@ -182,15 +183,15 @@ fn base(text: &str) -> Result<Url, ClientError> {
     }
 }
 
-fn token(access: &Access) -> Result<String, ClientError> {
+fn token(access: &Access) -> Result<Secret, ClientError> {
     if let Some(token) = &access.token {
-        return Ok(token.trim().to_owned());
+        return Ok(token.clone());
     }
     let path = config::data_dir(access.data_dir.as_deref())
         .join("admin")
         .join("token");
     match std::fs::read_to_string(&path) {
-        Ok(token) => Ok(token.trim().to_owned()),
+        Ok(token) => Ok(Secret::new(token.trim().to_owned())),
         Err(source) => Err(ClientError::NoToken { path, source }),
     }
 }

@@ -9,6 +9,8 @@ use vinbus_protocol::id::{IdError, Uid, Vin};
 use crate::cli::{EnrollArgs, EnrollTo, Enrollee};
 use crate::config;
 use crate::identity::{Existing, Identities, IdentityError};
+use crate::invocation;
+use crate::serve::Addresses;
 
 /// Why nobody was enrolled.
 #[derive(Debug, thiserror::Error)]
@@ -68,9 +70,13 @@ fn vehicle(text: &str, to: &EnrollTo) -> Result<String, EnrollError> {
     let out = to.out.display();
     Ok(format!(
         "vehicle {vin} is enrolled: ca.pem, cert.pem and key.pem are in {out}\n\
-         Start an agent with them:\n  \
-         vehicle-agent run --vin {vin} --broker mqtts://localhost:8886 --ca {out}/ca.pem \
-         --cert {out}/cert.pem --key {out}/key.pem --app demo-app=demo-partner\n"
+         Start an agent with them:\n  {}\n",
+        invocation::agent(
+            vin.as_str(),
+            &out.to_string(),
+            mqtts_port(to),
+            "demo-partner"
+        )
     ))
 }
 
@@ -84,7 +90,8 @@ fn partner(text: &str, to: &EnrollTo) -> Result<String, EnrollError> {
     Ok(format!(
         "partner {uid} is enrolled: ca.pem, cert.pem and key.pem, password (MQTT) and token (REST) \
          are in {out}\n\
-         Listen as this partner:\n  host-server listen --token \"$(cat {out}/token)\"\n"
+         Listen as this partner:\n  {} listen --token \"$(cat {out}/token)\"\n",
+        invocation::of("host-server")
     ))
 }
 
@@ -92,6 +99,13 @@ fn open(to: &EnrollTo) -> Result<Identities, EnrollError> {
     let data_dir = config::data_dir(to.data_dir.as_deref());
     note_new_authority(&data_dir);
     Ok(Identities::open(&data_dir)?)
+}
+
+/// Where the server that runs on the folder listens for vehicles, or will by default.
+fn mqtts_port(to: &EnrollTo) -> u16 {
+    let running = Addresses::read(&config::data_dir(to.data_dir.as_deref()));
+    let address = running.and_then(|addresses| addresses.mqtts);
+    address.map_or(config::MQTTS_PORT_DEFAULT, |address| address.port())
 }
 
 fn existing(to: &EnrollTo) -> Existing {

@@ -1,5 +1,5 @@
-//! Reads server-sent events (WHATWG HTML, section 9.2) as far as our server sends them: `id`,
-//! `data` and comments.
+//! Reads server-sent events (WHATWG HTML, section 9.2) as far as our server sends them: `event`,
+//! `id`, `data` and comments.
 
 /// A line or an event longer than this ends the stream: no message is as large.
 const EVENT_BYTES_MAX: usize = 1024 * 1024;
@@ -7,6 +7,8 @@ const EVENT_BYTES_MAX: usize = 1024 * 1024;
 /// One event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Event {
+    /// Its type, empty for a message.
+    pub(super) kind: String,
     /// Its id: where to resume after it.
     pub(super) id: Option<String>,
     /// Its data; `None` where it only moves the id.
@@ -60,6 +62,7 @@ impl EventStream {
         let value = line.get(colon + 1..).unwrap_or_default();
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match &line[..colon] {
+            b"event" => self.event.kind = String::from_utf8_lossy(value).into_owned(),
             b"id" => self.event.id = Some(String::from_utf8_lossy(value).into_owned()),
             b"data" => match &mut self.event.data {
                 Some(data) => {
@@ -79,15 +82,16 @@ mod tests {
 
     #[test]
     fn events_are_found_in_pieces_of_any_size() {
-        let stream = b": hello\nid: 5\n\nid: 6\ndata: {\ndata: }\n\nid: 7\r\ndata:x\r\n\r\nid: 8\n";
-        let event = |id: &str, data: Option<&str>| Event {
+        let stream = b": hello\nid: 5\n\nevent: lost\nid: 6\ndata: {\ndata: }\n\nid: 7\r\ndata:x\r\n\r\nid: 8\n";
+        let event = |kind: &str, id: &str, data: Option<&str>| Event {
+            kind: kind.to_owned(),
             id: Some(id.to_owned()),
             data: data.map(|data| data.as_bytes().to_vec()),
         };
         let expected = [
-            event("5", None),
-            event("6", Some("{\n}")),
-            event("7", Some("x")),
+            event("", "5", None),
+            event("lost", "6", Some("{\n}")),
+            event("", "7", Some("x")),
         ];
         for size in 1..stream.len() {
             let mut events = EventStream::default();

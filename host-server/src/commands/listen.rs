@@ -1,12 +1,14 @@
 //! `listen`: prints the messages of vehicles as they arrive, one JSON object a line.
 //!
 //! Follows the server's event stream and resumes after the last line it printed whenever the
-//! connection breaks, so that every message is printed once.
+//! connection breaks, so that every message is printed once. What the server deleted before it could
+//! be printed is told on standard error.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
 use reqwest::Response;
+use serde::Deserialize;
 
 use super::client::{ClientError, Server};
 use super::event_stream::{Event, EventStream};
@@ -120,13 +122,30 @@ impl Listener {
     }
 
     fn take(&mut self, event: Event) {
-        if let Some(data) = event.data {
-            self.printed = print_line(data);
+        match (event.kind.as_str(), event.data) {
+            ("", Some(data)) => self.printed = print_line(data),
+            ("lost", Some(data)) => eprintln!("{}", lost(&data)),
+            // Types that a newer server may send say nothing that has to be printed.
+            _ => {}
         }
         if event.id.is_some() {
             self.resume_after = event.id;
         }
     }
+}
+
+#[derive(Deserialize)]
+struct Lost {
+    lost: u64,
+}
+
+/// What an event `lost` tells.
+fn lost(data: &[u8]) -> String {
+    let count = serde_json::from_slice(data).map_or(0, |Lost { lost }| lost);
+    format!(
+        "{count} messages (of all partners) were deleted before they could be printed: they are \
+         older than what the server keeps"
+    )
 }
 
 /// Prints one object as one line. A line end in it stands between JSON tokens, so that a space

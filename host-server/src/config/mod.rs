@@ -17,6 +17,9 @@ pub use settings::{BrokerChoice, Config, ConfigError, ExternalBroker, HttpLimits
 
 use std::path::{Path, PathBuf};
 
+/// The port of `--mqtts` where none is given.
+pub const MQTTS_PORT_DEFAULT: u16 = 8886;
+
 /// The data folder where `--data-dir` names none, in the working folder.
 pub const DATA_DIR_DEFAULT: &str = "vinbus-data";
 

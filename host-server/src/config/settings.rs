@@ -8,10 +8,10 @@ use vinbus_protocol::id::{IdError, Uid};
 use vinbus_protocol::topic::{LevelError, PREFIX_DEFAULT, TopicScheme};
 use vinbus_transport_std::BrokerUrl;
 
-use super::data_dir;
 use super::file::FileError;
 use super::listen::{Listen, LocalListen};
 use super::options::{LogFormat, MqttVersion, Profile, ServeOptions};
+use super::{MQTTS_PORT_DEFAULT, data_dir};
 
 /// The partner that a server without any setting has.
 const PARTNER_DEFAULT: &str = "demo-partner";
@@ -87,6 +87,14 @@ pub struct HttpLimits {
     pub header_time_max: Duration,
     /// Longest time without progress on a write.
     pub write_time_max: Duration,
+}
+
+impl HttpLimits {
+    /// Longest time for the body of a request: half of what its answer may take.
+    #[must_use]
+    pub fn body_time_max(&self) -> Duration {
+        self.request_time_max / 2
+    }
 }
 
 impl Default for HttpLimits {
@@ -287,7 +295,7 @@ fn embedded(options: &ServeOptions) -> Result<BrokerChoice, ConfigError> {
             LocalListen::address,
         ),
         mqtts: options.mqtts.map_or(
-            Some(SocketAddr::from(([0, 0, 0, 0], 8886))),
+            Some(SocketAddr::from(([0, 0, 0, 0], MQTTS_PORT_DEFAULT))),
             Listen::address,
         ),
         server_names: options

@@ -1,30 +1,31 @@
-//! The way down: sends what is in the store, in order per vehicle.
+//! The way down: sends what is in the store, in order per partner and vehicle.
 //!
-//! A few workers take lanes in turn (see `lanes`). A worker reads a page of the vehicle's unsent
+//! A few workers take lanes in turn (see `lanes`). A worker reads a page of the lane's unsent
 //! messages, hands them to the broker one after the other, and notes each as sent; it goes on only
 //! when the notes are on disk, so a message is sent twice only if the process dies in between. For
-//! a vehicle that is offline it notes the messages as held; the vehicle's return wakes the lane.
+//! a vehicle that is offline, or does not listen to this partner, it notes the messages as held;
+//! the next report of the vehicle's presence wakes the lane.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, watch};
-use vinbus_protocol::id::{Uid, Vin};
+use vinbus_protocol::id::Vin;
 use vinbus_protocol::topic::{Direction, TopicScheme};
 
-use super::ingest::writer_gone;
-use super::lanes::{Lanes, Run};
+use super::lanes::{LaneId, Lanes, Run};
 use super::presence::PresenceMap;
-use super::throttle::Throttle;
 use crate::broker::{Broker, PublishError};
+use crate::log_throttle::LogThrottle;
 use crate::metrics::{Counter, Gauge, Metrics};
 use crate::model::{Downlink, Presence, Step};
+use crate::store::awaited::{read, written};
 use crate::store::{Pending, Store, StoreError};
 
-/// Vehicles that are served at the same time.
+/// Lanes that are served at the same time.
 const WORKERS: usize = 32;
 
-/// Messages read at once for one vehicle.
+/// Messages read at once for one lane.
 const PAGE_MESSAGES: usize = 32;
 
 /// A lane that the broker or the store stopped is tried again after this time, or when the link
@@ -38,14 +39,13 @@ const PUBLISH_TIME_MAX: Duration = Duration::from_secs(10);
 pub(super) struct Dispatch {
     topics: TopicScheme,
     store: Arc<dyn Store>,
-    broker: OnceLock<Arc<dyn Broker>>,
     lanes: Mutex<Lanes>,
     presence: Mutex<PresenceMap>,
     work: Notify,
     link_up: watch::Sender<bool>,
     stopping: watch::Sender<bool>,
     workers: Mutex<Vec<tokio::task::JoinHandle<()>>>,
-    log: Throttle,
+    log: LogThrottle,
     pub(super) figures: Figures,
 }
 
@@ -56,6 +56,22 @@ enum Left {
     Done,
     /// It is worth trying again soon.
     Retry,
+}
+
+/// Why the messages of a page were not all handed to the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// There is no way to the broker.
+    Link,
+    /// The vehicle does not listen to this partner.
+    Deaf,
+}
+
+/// A step of a message on its way to the disk.
+struct Note<'p> {
+    downlink: &'p Downlink,
+    step: Step,
+    pending: Pending<()>,
 }
 
 impl Dispatch {
@@ -69,14 +85,13 @@ impl Dispatch {
         let dispatch = Self {
             topics,
             store,
-            broker: OnceLock::new(),
             lanes: Mutex::new(lanes),
             presence: Mutex::new(presence),
             work: Notify::new(),
             link_up: watch::Sender::new(false),
             stopping: watch::Sender::new(false),
             workers: Mutex::default(),
-            log: Throttle::default(),
+            log: LogThrottle::default(),
             figures: Figures::new(metrics),
         };
         let unsent = dispatch.lanes().unsent();
@@ -84,17 +99,17 @@ impl Dispatch {
         dispatch
     }
 
-    /// Starts the workers on `broker`; a second call changes nothing.
-    pub(super) fn start(self: &Arc<Self>, broker: Arc<dyn Broker>) {
-        if self.broker.set(broker).is_err() {
+    /// Starts the workers on `broker`; a second call changes nothing. Only the workers keep the
+    /// broker: it knows the hub, and so the hub is free again when they have ended.
+    pub(super) fn start(self: &Arc<Self>, broker: &Arc<dyn Broker>) {
+        let mut running = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !running.is_empty() || self.is_stopping() {
             return;
         }
-        let workers = (0..WORKERS).map(|_| {
-            let dispatch = Arc::clone(self);
-            tokio::spawn(async move { dispatch.work().await })
-        });
-        let mut running = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        running.extend(workers);
+        running.extend((0..WORKERS).map(|_| {
+            let (dispatch, broker) = (Arc::clone(self), Arc::clone(broker));
+            tokio::spawn(async move { dispatch.work(&*broker).await })
+        }));
         drop(running);
         self.wake_all();
     }
@@ -130,10 +145,9 @@ impl Dispatch {
         if changed {
             tracing::debug!(%vin, ?presence, "presence changed");
         }
-        // A vehicle that is told to be online again subscribed anew, perhaps to what messages wait
-        // for.
+        // Being online is told again when the vehicle begins to listen to another partner.
         if changed || presence == Presence::Online {
-            self.change_lanes(|lanes| lanes.wake(vin));
+            self.change_lanes(|lanes| lanes.wake_vehicle(vin));
         }
     }
 
@@ -171,10 +185,7 @@ impl Dispatch {
     }
 
     /// One worker: takes lanes until the server stops.
-    async fn work(&self) {
-        let Some(broker) = self.broker.get() else {
-            return;
-        };
+    async fn work(&self, broker: &dyn Broker) {
         let mut stopping = self.stopping.subscribe();
         while !self.is_stopping() {
             let taken = self.lanes().take();
@@ -188,14 +199,14 @@ impl Dispatch {
             if more {
                 self.work.notify_one();
             }
-            let vin = run.vin;
+            let lane = run.lane.clone();
             let mut held_to = run.held_to;
-            let left = self.run_lane(&**broker, run, &mut held_to).await;
+            let left = self.run_lane(broker, run, &mut held_to).await;
             if left == Left::Retry {
                 self.pause(&mut stopping).await;
-                self.lanes().wake(vin);
+                self.lanes().wake(&lane);
             }
-            self.change_lanes(|lanes| lanes.park(&vin, held_to));
+            self.change_lanes(|lanes| lanes.park(&lane, held_to));
         }
     }
 
@@ -210,18 +221,20 @@ impl Dispatch {
     }
 
     async fn run_lane(&self, broker: &dyn Broker, run: Run, held_to: &mut u64) -> Left {
-        let Run { vin, mut fresh, .. } = run;
-        let mut sent_to = 0;
-        let mut deaf = Vec::new();
+        let Run {
+            lane, mut fresh, ..
+        } = run;
+        let mut is_deaf = false;
         while !self.is_stopping() {
-            let is_offline = self.presence().of(&vin) == Presence::Offline;
-            if !is_offline && !self.is_link_up() {
+            let is_away = is_deaf || self.is_offline(&lane);
+            if !is_away && !self.is_link_up() {
                 return Left::Done;
             }
-            let after = if is_offline { *held_to } else { sent_to };
+            // What was sent is not among the unsent any more.
+            let after = if is_away { *held_to } else { 0 };
             let page = match fresh.take() {
                 Some(downlink) => vec![downlink],
-                None => match self.unsent(vin, after).await {
+                None => match self.unsent(&lane, after).await {
                     Ok(page) => page,
                     Err(error) => {
                         self.log_error(&error, "unsent messages could not be read");
@@ -232,65 +245,53 @@ impl Dispatch {
             let Some(last) = page.last() else {
                 return Left::Done;
             };
-            if is_offline {
+            if is_away {
                 *held_to = last.sequence;
                 self.hold(&page).await;
-            } else {
-                let (published, result) =
-                    self.publish(broker, &page, &mut sent_to, &mut deaf).await;
-                self.note_finished(&vin, published).await;
-                let unheard: Vec<_> = page
-                    .into_iter()
-                    .filter(|it| it.sequence > *held_to && it.sequence <= sent_to)
-                    .filter(|it| deaf.contains(&it.message.uid))
-                    .collect();
-                if let Some(last) = unheard.last() {
-                    *held_to = last.sequence;
-                    self.hold(&unheard).await;
-                }
-                if result.is_err() {
-                    return Left::Retry;
-                }
+                continue;
+            }
+            let (notes, stop) = self.publish(broker, &lane, &page).await;
+            self.note_finished(&lane, notes).await;
+            match stop {
+                Some(Stop::Link) => return Left::Retry,
+                Some(Stop::Deaf) => is_deaf = true,
+                None => {}
             }
         }
         Left::Done
     }
 
-    async fn unsent(&self, vin: Vin, after: u64) -> Result<Vec<Downlink>, StoreError> {
+    fn is_offline(&self, lane: &LaneId) -> bool {
+        self.presence().of(&lane.vin) == Presence::Offline
+    }
+
+    async fn unsent(&self, lane: &LaneId, after: u64) -> Result<Vec<Downlink>, StoreError> {
         let store = Arc::clone(&self.store);
-        super::blocking(move || store.unsent(&vin, after, PAGE_MESSAGES)).await
+        let LaneId { vin, uid } = lane.clone();
+        read(move || store.unsent(&vin, &uid, after, PAGE_MESSAGES)).await
     }
 
     async fn hold(&self, page: &[Downlink]) {
         let notes: Vec<_> = page
             .iter()
-            .map(|downlink| (downlink, Step::Held, self.note(downlink, Step::Held)))
+            .map(|downlink| self.note(downlink, Step::Held))
             .collect();
         self.settle(notes).await;
         self.figures.held.add(page.len() as u64);
     }
 
-    /// Hands messages to the broker until one cannot be, the vehicle goes, or the server stops. A
-    /// partner whom the vehicle does not listen to joins `deaf`: its messages are passed by, so that
-    /// those of others need not wait, and stay unsent.
+    /// Hands messages to the broker until one cannot be, the vehicle goes, or the server stops.
     async fn publish<'p>(
         &self,
         broker: &dyn Broker,
+        lane: &LaneId,
         page: &'p [Downlink],
-        sent_to: &mut u64,
-        deaf: &mut Vec<Uid>,
-    ) -> (Vec<(&'p Downlink, Step, Pending<()>)>, Result<(), ()>) {
+    ) -> (Vec<Note<'p>>, Option<Stop>) {
         let mut notes = Vec::with_capacity(page.len());
         let mut stopping = self.stopping.subscribe();
         for downlink in page {
-            let vin = downlink.message.vin;
-            if self.presence().of(&vin) == Presence::Offline {
+            if self.is_offline(lane) {
                 break;
-            }
-            let uid = &downlink.message.uid;
-            if deaf.contains(uid) {
-                *sent_to = downlink.sequence;
-                continue;
             }
             let published = tokio::select! {
                 published = self.publish_one(broker, downlink) => published,
@@ -298,22 +299,17 @@ impl Dispatch {
             };
             let step = match published {
                 Ok(()) => Step::Sent,
-                Err(PublishError::LinkDown) => return (notes, Err(())),
-                Err(PublishError::NotListening) => {
-                    deaf.push(uid.clone());
-                    *sent_to = downlink.sequence;
-                    continue;
-                }
+                Err(PublishError::LinkDown) => return (notes, Some(Stop::Link)),
+                Err(PublishError::NotListening) => return (notes, Some(Stop::Deaf)),
                 Err(PublishError::Rejected { detail }) => {
-                    let id = &downlink.id;
+                    let (id, vin) = (&downlink.id, &lane.vin);
                     tracing::error!(%id, %vin, detail, "the broker cannot carry a message");
                     Step::Rejected
                 }
             };
-            *sent_to = downlink.sequence;
-            notes.push((downlink, step, self.note(downlink, step)));
+            notes.push(self.note(downlink, step));
         }
-        (notes, Ok(()))
+        (notes, None)
     }
 
     async fn publish_one(
@@ -335,35 +331,37 @@ impl Dispatch {
     }
 
     /// Waits until the notes are on disk; then the messages are no longer unsent.
-    async fn note_finished(&self, vin: &Vin, notes: Vec<(&Downlink, Step, Pending<()>)>) {
-        let steps: Vec<_> = notes.iter().map(|(_, step, _)| *step).collect();
-        if steps.is_empty() {
-            return;
-        }
+    async fn note_finished(&self, lane: &LaneId, notes: Vec<Note<'_>>) {
+        let count = notes.len();
+        let is_rejected = |note: &&Note<'_>| note.step == Step::Rejected;
+        let rejected = notes.iter().filter(is_rejected).count();
         self.settle(notes).await;
-        let rejected = steps.iter().filter(|step| **step == Step::Rejected).count();
         self.figures.rejected.add(rejected as u64);
-        self.figures.sent.add((steps.len() - rejected) as u64);
-        self.change_lanes(|lanes| steps.iter().for_each(|_| lanes.finished(vin)));
+        self.figures.sent.add((count - rejected) as u64);
+        self.change_lanes(|lanes| (0..count).for_each(|_| lanes.finished(lane)));
     }
 
     /// Waits for notes, and repeats those that failed until they are on disk or the server stops: to
     /// send on without them could send all of it again after a restart.
-    async fn settle(&self, notes: Vec<(&Downlink, Step, Pending<()>)>) {
-        for (downlink, step, mut pending) in notes {
-            while let Err(error) = pending.await.unwrap_or_else(|_| Err(writer_gone())) {
+    async fn settle(&self, notes: Vec<Note<'_>>) {
+        for mut note in notes {
+            while let Err(error) = written(note.pending).await {
                 self.log_error(&error, "a step of a message could not be noted");
                 if self.is_stopping() {
                     break;
                 }
                 self.pause(&mut self.stopping.subscribe()).await;
-                pending = self.note(downlink, step);
+                note = self.note(note.downlink, note.step);
             }
         }
     }
 
-    fn note(&self, downlink: &Downlink, step: Step) -> Pending<()> {
-        self.store.note(&downlink.id, step, SystemTime::now())
+    fn note<'p>(&self, downlink: &'p Downlink, step: Step) -> Note<'p> {
+        Note {
+            downlink,
+            step,
+            pending: self.store.note(&downlink.id, step, SystemTime::now()),
+        }
     }
 
     fn log_error(&self, error: &StoreError, what: &str) {

@@ -12,16 +12,17 @@ use std::time::{Instant, SystemTime};
 use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use vinbus_protocol::envelope;
+use vinbus_protocol::id::Vin;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use vinbus_protocol::topic::{Direction, TopicError, TopicScheme};
 
-use super::throttle::Throttle;
 use super::{PresenceSource, Settings, presence};
 use crate::broker::{Arrival, Outcome};
+use crate::log_throttle::LogThrottle;
 use crate::metrics::{Counter, DURATION_BOUNDS_S, Histogram, Metrics};
 use crate::model::{Cursor, NewUplink, Presence};
+use crate::store::awaited::writer_gone;
 use crate::store::{Pending, Store, StoreError};
-use vinbus_protocol::id::Vin;
 
 /// Bytes of messages between arrival and disk, [`MESSAGE_COST`] included: 8,192 small messages, 248
 /// of the largest size. The store takes that many without being busy.
@@ -43,7 +44,7 @@ pub(super) struct Ingest {
     /// the same order.
     in_order: Mutex<mpsc::UnboundedSender<Entry>>,
     figures: Figures,
-    log: Throttle,
+    log: LogThrottle,
 }
 
 /// What an arrival is.
@@ -84,7 +85,7 @@ impl Ingest {
             room: Arc::new(Semaphore::new(IN_FLIGHT_BYTES_MAX)),
             in_order: Mutex::new(queue),
             figures,
-            log: Throttle::default(),
+            log: LogThrottle::default(),
         }
     }
 
@@ -226,7 +227,7 @@ async fn settle(
     changes: watch::Sender<Cursor>,
     figures: Figures,
 ) {
-    let log = Throttle::default();
+    let log = LogThrottle::default();
     let mut taken = Vec::with_capacity(SETTLE_AT_ONCE);
     while entries.recv_many(&mut taken, SETTLE_AT_ONCE).await > 0 {
         let mut stored = None;
@@ -242,21 +243,9 @@ async fn settle(
                             pending.await
                         }
                     };
-                    match result.unwrap_or_else(|_| Err(writer_gone())) {
-                        Ok(cursor) => {
-                            stored = Some(cursor);
-                            figures.stored.increment();
-                            figures.seconds.observe_duration(entry.arrived.elapsed());
-                            Outcome::Stored
-                        }
-                        Err(error) => {
-                            figures.failed.increment();
-                            if let Some(unlogged) = log.pass(Instant::now()) {
-                                tracing::error!(%error, unlogged, "uplink message not stored");
-                            }
-                            Outcome::Failed(error)
-                        }
-                    }
+                    let result = result.unwrap_or_else(|_| Err(writer_gone()));
+                    stored = result.clone().ok().or(stored);
+                    figures.outcome(result, entry.arrived, &log)
                 }
             };
             // The connection that brought it may have gone.
@@ -269,13 +258,6 @@ async fn settle(
 fn publish(changes: &watch::Sender<Cursor>, stored: Option<Cursor>) {
     if let Some(cursor) = stored {
         changes.send_replace(cursor);
-    }
-}
-
-/// The writer ended without an answer: only when it panicked.
-pub(super) fn writer_gone() -> StoreError {
-    StoreError::Failed {
-        detail: "its writer has stopped; see the log and restart the server".to_owned(),
     }
 }
 
@@ -310,6 +292,29 @@ impl Figures {
                 &DURATION_BOUNDS_S,
                 &[],
             ),
+        }
+    }
+
+    /// Counts what became of an append.
+    fn outcome(
+        &self,
+        result: Result<Cursor, StoreError>,
+        arrived: Instant,
+        log: &LogThrottle,
+    ) -> Outcome {
+        match result {
+            Ok(_) => {
+                self.stored.increment();
+                self.seconds.observe_duration(arrived.elapsed());
+                Outcome::Stored
+            }
+            Err(error) => {
+                self.failed.increment();
+                if let Some(unlogged) = log.pass(Instant::now()) {
+                    tracing::error!(%error, unlogged, "uplink message not stored");
+                }
+                Outcome::Failed(error)
+            }
         }
     }
 

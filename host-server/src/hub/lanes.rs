@@ -1,8 +1,8 @@
-//! Which vehicles have messages to be sent, and whose turn it is: values without IO.
+//! Which messages are to be sent, and whose turn it is: values without IO.
 //!
-//! Each vehicle with unsent messages has a lane, and at most one worker at a time runs it; so its
-//! messages keep their order, and vehicles do not wait for each other. The messages themselves stay
-//! in the store.
+//! The unsent messages of one partner for one vehicle, which travel on one topic, form a lane. At
+//! most one worker at a time runs it; so its messages keep their order, and neither vehicles nor
+//! partners wait for each other. The messages themselves stay in the store.
 //!
 //! | state \ event | `wake` | `take` | `park` |
 //! |---|---|---|---|
@@ -15,7 +15,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use vinbus_protocol::id::Vin;
+use vinbus_protocol::id::{Uid, Vin};
 
 use super::SubmitError;
 use crate::model::{Backlog, Downlink};
@@ -24,12 +24,21 @@ use crate::model::{Backlog, Downlink};
 /// alone is not read back from the store, unless there are many.
 const FRESH_LANES_MAX: usize = 64;
 
-/// The lanes of all vehicles with unsent messages.
+/// Whose messages, and for which vehicle.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct LaneId {
+    /// The vehicle.
+    pub(super) vin: Vin,
+    /// The partner.
+    pub(super) uid: Uid,
+}
+
+/// All lanes with unsent messages.
 pub(super) struct Lanes {
-    lanes: HashMap<Vin, Lane>,
-    ready: VecDeque<Vin>,
+    vehicles: HashMap<Vin, HashMap<Uid, Lane>>,
+    ready: VecDeque<LaneId>,
     unsent: usize,
-    vehicle_unsent_max: usize,
+    lane_unsent_max: usize,
     unsent_max: usize,
 }
 
@@ -51,38 +60,38 @@ enum State {
 /// A lane to be run.
 #[derive(Debug)]
 pub(super) struct Run {
-    /// The vehicle.
-    pub(super) vin: Vin,
+    /// The lane.
+    pub(super) lane: LaneId,
     /// Messages up to this sequence are noted as held.
     pub(super) held_to: u64,
-    /// The vehicle's only unsent message, if it was just accepted.
+    /// Its only unsent message, if that was just accepted.
     pub(super) fresh: Option<Downlink>,
 }
 
 impl Lanes {
     pub(super) fn new(
         backlog: impl IntoIterator<Item = Backlog>,
-        vehicle_unsent_max: usize,
+        lane_unsent_max: usize,
         unsent_max: usize,
     ) -> Self {
-        let mut lanes = HashMap::new();
-        let mut unsent = 0;
-        for vehicle in backlog {
-            unsent += vehicle.messages;
+        let mut lanes = Self {
+            vehicles: HashMap::new(),
+            ready: VecDeque::new(),
+            unsent: 0,
+            lane_unsent_max,
+            unsent_max,
+        };
+        for part in backlog {
+            lanes.unsent += part.messages;
             let lane = Lane {
-                unsent: vehicle.messages,
-                held_to: vehicle.held_to,
+                unsent: part.messages,
+                held_to: part.held_to,
                 ..Lane::EMPTY
             };
-            lanes.insert(vehicle.vin, lane);
+            let vehicle = lanes.vehicles.entry(part.vin).or_default();
+            vehicle.insert(part.uid, lane);
         }
-        Self {
-            lanes,
-            ready: VecDeque::new(),
-            unsent,
-            vehicle_unsent_max,
-            unsent_max,
-        }
+        lanes
     }
 
     /// Messages that were not sent yet.
@@ -91,53 +100,52 @@ impl Lanes {
     }
 
     /// Takes a place for a message that is about to be stored.
-    pub(super) fn reserve(&mut self, vin: Vin) -> Result<(), SubmitError> {
+    pub(super) fn reserve(&mut self, id: &LaneId) -> Result<(), SubmitError> {
         if self.unsent >= self.unsent_max {
             return Err(SubmitError::QueueFull {
                 max: self.unsent_max,
             });
         }
-        let max = self.vehicle_unsent_max;
-        let waiting = self.lanes.get(&vin).map_or(0, |lane| lane.unsent);
-        if waiting >= max {
-            return Err(SubmitError::VehicleQueueFull { vin, max });
+        let max = self.lane_unsent_max;
+        if self.lane(id).map_or(0, |lane| lane.unsent) >= max {
+            return Err(SubmitError::VehicleQueueFull { vin: id.vin, max });
         }
-        self.lanes.entry(vin).or_insert(Lane::EMPTY).unsent += 1;
+        let vehicle = self.vehicles.entry(id.vin).or_default();
+        let lane = vehicle.entry(id.uid.clone()).or_insert(Lane::EMPTY);
+        lane.unsent += 1;
         self.unsent += 1;
         Ok(())
     }
 
     /// A reserved message is in the store.
-    pub(super) fn accepted(&mut self, downlink: &Downlink) {
-        let vin = downlink.message.vin;
-        if let Some(lane) = self.lanes.get_mut(&vin)
+    pub(super) fn accepted(&mut self, id: &LaneId, downlink: &Downlink) {
+        let may_keep = self.ready.len() < FRESH_LANES_MAX;
+        if let Some(lane) = self.lane(id)
             && lane.unsent == 1
             && lane.state == State::Idle
-            && self.ready.len() < FRESH_LANES_MAX
+            && may_keep
         {
             lane.fresh = Some(downlink.clone());
         }
-        self.wake(vin);
+        self.wake(id);
     }
 
     /// A message was sent, or could not be stored.
-    pub(super) fn finished(&mut self, vin: &Vin) {
-        if let Some(lane) = self.lanes.get_mut(vin) {
+    pub(super) fn finished(&mut self, id: &LaneId) {
+        if let Some(lane) = self.lane(id) {
             lane.unsent = lane.unsent.saturating_sub(1);
             self.unsent = self.unsent.saturating_sub(1);
-            if lane.unsent == 0 && lane.state == State::Idle {
-                self.lanes.remove(vin);
-            }
+            self.remove_if_done(id);
         }
     }
 
-    /// Something changed for a vehicle: its lane is to be run.
-    pub(super) fn wake(&mut self, vin: Vin) {
-        if let Some(lane) = self.lanes.get_mut(&vin) {
+    /// Something changed for a lane: it is to be run.
+    pub(super) fn wake(&mut self, id: &LaneId) {
+        if let Some(lane) = self.lane(id) {
             match lane.state {
                 State::Idle => {
                     lane.state = State::Ready;
-                    self.ready.push_back(vin);
+                    self.ready.push_back(id.clone());
                 }
                 State::Running => lane.state = State::RunningAgain,
                 State::Ready | State::RunningAgain => {}
@@ -145,39 +153,64 @@ impl Lanes {
         }
     }
 
+    /// Something changed for a vehicle.
+    pub(super) fn wake_vehicle(&mut self, vin: Vin) {
+        let lanes = self.vehicles.get(&vin).into_iter().flatten();
+        let uids: Vec<_> = lanes.map(|(uid, _)| uid.clone()).collect();
+        for uid in uids {
+            self.wake(&LaneId { vin, uid });
+        }
+    }
+
     /// Something changed for everybody.
     pub(super) fn wake_all(&mut self) {
-        let vins: Vec<_> = self.lanes.keys().copied().collect();
+        let vins: Vec<_> = self.vehicles.keys().copied().collect();
         for vin in vins {
-            self.wake(vin);
+            self.wake_vehicle(vin);
         }
     }
 
     /// The lane whose turn it is, and whether there are more. The caller runs it and parks it.
     pub(super) fn take(&mut self) -> Option<(Run, bool)> {
-        let vin = self.ready.pop_front()?;
-        let lane = self.lanes.get_mut(&vin)?;
+        let id = self.ready.pop_front()?;
+        let more = !self.ready.is_empty();
+        let lane = self.lane(&id)?;
         lane.state = State::Running;
         let run = Run {
-            vin,
             held_to: lane.held_to,
             fresh: lane.fresh.take(),
+            lane: id,
         };
-        Some((run, !self.ready.is_empty()))
+        Some((run, more))
     }
 
     /// A lane was run; messages up to `held_to` are noted as held.
-    pub(super) fn park(&mut self, vin: &Vin, held_to: u64) {
-        let Some(lane) = self.lanes.get_mut(vin) else {
+    pub(super) fn park(&mut self, id: &LaneId, held_to: u64) {
+        let Some(lane) = self.lane(id) else {
             return;
         };
-        lane.held_to = held_to;
         let again = lane.state == State::RunningAgain;
+        lane.held_to = held_to;
         lane.state = State::Idle;
-        if lane.unsent == 0 {
-            self.lanes.remove(vin);
-        } else if again {
-            self.wake(*vin);
+        self.remove_if_done(id);
+        if again {
+            self.wake(id);
+        }
+    }
+
+    fn lane(&mut self, id: &LaneId) -> Option<&mut Lane> {
+        self.vehicles.get_mut(&id.vin)?.get_mut(&id.uid)
+    }
+
+    fn remove_if_done(&mut self, id: &LaneId) {
+        let is_done = |lane: &mut Lane| lane.unsent == 0 && lane.state == State::Idle;
+        if self.lane(id).is_some_and(is_done)
+            && let Some(vehicle) = self.vehicles.get_mut(&id.vin)
+        {
+            vehicle.remove(&id.uid);
+            if vehicle.is_empty() {
+                self.vehicles.remove(&id.vin);
+            }
         }
     }
 }
@@ -194,7 +227,7 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use vinbus_protocol::id::{AppId, Uid};
+    use vinbus_protocol::id::AppId;
 
     use super::*;
     use crate::model::{MessageId, NewDownlink};
@@ -203,13 +236,24 @@ mod tests {
         Vin::parse(&format!("TESTV{number:012}")).unwrap()
     }
 
-    fn downlink(number: usize, sequence: u64) -> Downlink {
+    fn of(uid: &str, number: usize) -> LaneId {
+        LaneId {
+            vin: vin(number),
+            uid: Uid::parse(uid).unwrap(),
+        }
+    }
+
+    fn id(number: usize) -> LaneId {
+        of("partner", number)
+    }
+
+    fn downlink(id: &LaneId, sequence: u64) -> Downlink {
         Downlink {
             id: MessageId(sequence.to_string()),
             sequence,
             message: NewDownlink {
-                uid: Uid::parse("partner").unwrap(),
-                vin: vin(number),
+                uid: id.uid.clone(),
+                vin: id.vin,
                 app: AppId::parse("app").unwrap(),
                 envelope: Bytes::new(),
             },
@@ -220,84 +264,99 @@ mod tests {
         Lanes::new([], 2, 3)
     }
 
-    fn accept(lanes: &mut Lanes, number: usize, sequence: u64) {
-        lanes.reserve(vin(number)).unwrap();
-        lanes.accepted(&downlink(number, sequence));
+    fn accept(lanes: &mut Lanes, id: &LaneId, sequence: u64) {
+        lanes.reserve(id).unwrap();
+        lanes.accepted(id, &downlink(id, sequence));
     }
 
-    fn taken(lanes: &mut Lanes) -> Option<Vin> {
-        lanes.take().map(|(run, _)| run.vin)
+    fn taken(lanes: &mut Lanes) -> Option<LaneId> {
+        lanes.take().map(|(run, _)| run.lane)
     }
 
     #[test]
-    fn limits_are_per_vehicle_and_for_all() {
+    fn limits_are_per_lane_and_for_all() {
         let mut lanes = lanes();
-        accept(&mut lanes, 1, 1);
-        accept(&mut lanes, 1, 2);
+        accept(&mut lanes, &id(1), 1);
+        accept(&mut lanes, &id(1), 2);
         assert_eq!(
-            lanes.reserve(vin(1)),
+            lanes.reserve(&id(1)),
             Err(SubmitError::VehicleQueueFull {
                 vin: vin(1),
                 max: 2
             })
         );
-        accept(&mut lanes, 2, 3);
+        accept(&mut lanes, &of("other", 1), 3);
         assert_eq!(
-            lanes.reserve(vin(3)),
+            lanes.reserve(&id(3)),
             Err(SubmitError::QueueFull { max: 3 })
         );
-        lanes.finished(&vin(1));
-        assert_eq!(lanes.reserve(vin(3)), Ok(()));
+        lanes.finished(&id(1));
+        assert_eq!(lanes.reserve(&id(3)), Ok(()));
     }
 
     #[test]
     fn a_lane_is_run_by_one_worker_and_again_when_woken_meanwhile() {
         let mut lanes = lanes();
-        accept(&mut lanes, 1, 1);
-        assert_eq!(taken(&mut lanes), Some(vin(1)));
-        accept(&mut lanes, 1, 2);
+        accept(&mut lanes, &id(1), 1);
+        assert_eq!(taken(&mut lanes), Some(id(1)));
+        accept(&mut lanes, &id(1), 2);
         assert_eq!(taken(&mut lanes), None);
-        lanes.finished(&vin(1));
-        lanes.park(&vin(1), 0);
-        assert_eq!(taken(&mut lanes), Some(vin(1)));
-        lanes.finished(&vin(1));
-        lanes.park(&vin(1), 0);
+        lanes.finished(&id(1));
+        lanes.park(&id(1), 0);
+        assert_eq!(taken(&mut lanes), Some(id(1)));
+        lanes.finished(&id(1));
+        lanes.park(&id(1), 0);
         assert_eq!((taken(&mut lanes), lanes.unsent()), (None, 0));
-        assert!(lanes.lanes.is_empty());
+        assert!(lanes.vehicles.is_empty());
     }
 
     #[test]
-    fn vehicles_take_turns() {
+    fn vehicles_and_partners_take_turns() {
         let mut lanes = lanes();
-        accept(&mut lanes, 1, 1);
-        accept(&mut lanes, 2, 2);
-        accept(&mut lanes, 1, 3);
+        accept(&mut lanes, &id(1), 1);
+        accept(&mut lanes, &of("other", 1), 2);
+        accept(&mut lanes, &id(1), 3);
         let (first, more) = lanes.take().unwrap();
-        assert_eq!((first.vin, more), (vin(1), true));
+        assert_eq!((first.lane, more), (id(1), true));
         let (second, more) = lanes.take().unwrap();
-        assert_eq!((second.vin, more), (vin(2), false));
+        assert_eq!((second.lane, more), (of("other", 1), false));
+    }
+
+    #[test]
+    fn waking_a_vehicle_wakes_the_lanes_of_all_partners_once() {
+        let mut lanes = lanes();
+        for id in [id(1), of("other", 1), id(2)] {
+            lanes.reserve(&id).unwrap();
+        }
+        lanes.wake_vehicle(vin(1));
+        lanes.wake_vehicle(vin(1));
+        let mut woken = [taken(&mut lanes), taken(&mut lanes), taken(&mut lanes)];
+        woken.sort_by_key(|id| id.as_ref().map(|id| id.uid.clone()));
+        assert_eq!(woken, [None, Some(of("other", 1)), Some(id(1))]);
     }
 
     #[test]
     fn only_a_lonely_message_is_kept_in_memory() {
         let mut lanes = lanes();
-        accept(&mut lanes, 1, 1);
-        assert_eq!(lanes.take().unwrap().0.fresh, Some(downlink(1, 1)));
-        lanes.reserve(vin(2)).unwrap();
-        lanes.reserve(vin(2)).unwrap();
-        lanes.accepted(&downlink(2, 2));
+        accept(&mut lanes, &id(1), 1);
+        assert_eq!(lanes.take().unwrap().0.fresh, Some(downlink(&id(1), 1)));
+        lanes.reserve(&id(2)).unwrap();
+        lanes.reserve(&id(2)).unwrap();
+        lanes.accepted(&id(2), &downlink(&id(2), 2));
         assert_eq!(lanes.take().unwrap().0.fresh, None);
     }
 
     #[test]
     fn backlog_of_the_store_counts_and_is_run_when_all_are_woken() {
+        let LaneId { vin, uid } = id(1);
         let backlog = Backlog {
-            vin: vin(1),
+            vin,
+            uid,
             messages: 2,
             held_to: 7,
         };
         let mut lanes = Lanes::new([backlog], 2, 3);
-        assert!(lanes.reserve(vin(1)).is_err());
+        assert!(lanes.reserve(&id(1)).is_err());
         lanes.wake_all();
         lanes.wake_all();
         assert_eq!(lanes.take().unwrap().0.held_to, 7);

@@ -5,8 +5,9 @@
 //! `ingest` for the way up, `dispatch` for the way down and `presence` for who can hear us.
 //!
 //! Invariants: nothing is offered to a consumer or acknowledged to a vehicle before it is on disk;
-//! nothing is answered as accepted to a partner before it is on disk; messages for one vehicle are
-//! sent in the order of acceptance, and no vehicle waits for another; every queue has a bound.
+//! nothing is answered as accepted to a partner before it is on disk; messages of one
+//! partner for one vehicle are sent in the order of acceptance, and neither vehicles nor partners
+//! wait for each other; every queue has a bound.
 
 mod ingest;
 
@@ -15,8 +16,6 @@ mod dispatch;
 mod lanes;
 
 mod presence;
-
-mod throttle;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,18 +28,18 @@ use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use vinbus_protocol::topic::TopicScheme;
 
 use self::dispatch::Dispatch;
-use self::ingest::{Ingest, writer_gone};
-use self::lanes::Lanes;
+use self::ingest::Ingest;
+use self::lanes::{LaneId, Lanes};
 use self::presence::PresenceMap;
 use crate::broker::{Arrival, Broker, BrokerEvents, Outcome};
 use crate::metrics::Metrics;
 use crate::model::{
-    Cursor, Downlink, MessageId, NewDownlink, Presence, Trace, Uplink, Vehicle, Webhook,
+    Cursor, Downlink, MessageId, NewDownlink, Presence, Trace, UplinkPage, Vehicle, Webhook,
 };
+use crate::store::awaited::{read, writer_gone, written};
 use crate::store::{Store, StoreError};
 use crate::webhook::Deliveries;
 
-pub(crate) use self::throttle::Throttle;
 pub use crate::webhook::{DeliverySettings, NewWebhook, WebhookError};
 
 /// Where the truth about a vehicle's presence comes from.
@@ -59,7 +58,7 @@ pub struct Settings {
     pub topics: TopicScheme,
     /// Where presence comes from.
     pub presence: PresenceSource,
-    /// Unsent messages that may wait for one vehicle; one more is
+    /// Unsent messages of one partner that may wait for one vehicle; one more is
     /// [`SubmitError::VehicleQueueFull`].
     pub vehicle_unsent_max: usize,
     /// Unsent messages that may wait for all vehicles; one more is [`SubmitError::QueueFull`].
@@ -93,7 +92,7 @@ pub enum SubmitError {
         /// Bytes allowed.
         max: usize,
     },
-    /// The vehicle has as many unsent messages as it may.
+    /// The partner has as many unsent messages for the vehicle as it may.
     #[error(
         "{max} messages wait for vehicle {vin} already, its limit; try again when it was online"
     )]
@@ -210,7 +209,7 @@ impl Hub {
     /// Gives the hub its broker, once, and starts to send what was not sent yet. A broker adapter
     /// calls [`BrokerEvents::link_changed`] when the way is open; until then messages wait.
     pub fn attach(&self, broker: Arc<dyn Broker>) {
-        self.inner.dispatch.start(broker);
+        self.inner.dispatch.start(&broker);
     }
 
     /// Accepts a message for a vehicle: when this returns, it is on disk. Dropping the future does
@@ -231,15 +230,18 @@ impl Hub {
         if inner.stopping.load(Ordering::Relaxed) {
             return Err(SubmitError::Stopping);
         }
-        let vin = message.vin;
-        inner.dispatch.change_lanes(|lanes| lanes.reserve(vin))?;
+        let lane = LaneId {
+            vin: message.vin,
+            uid: message.uid.clone(),
+        };
+        inner.dispatch.change_lanes(|lanes| lanes.reserve(&lane))?;
         let pending = inner.store.append_downlink(message, SystemTime::now());
         // On a task of its own, so that it is finished also when the caller goes away.
         let stored = tokio::spawn(async move {
-            let stored = pending.await.unwrap_or_else(|_| Err(writer_gone()));
+            let stored = written(pending).await;
             inner.dispatch.change_lanes(|lanes| match &stored {
-                Ok(downlink) => lanes.accepted(downlink),
-                Err(_) => lanes.finished(&vin),
+                Ok(downlink) => lanes.accepted(&lane, downlink),
+                Err(_) => lanes.finished(&lane),
             });
             if stored.is_ok() {
                 inner.dispatch.figures.accepted.increment();
@@ -266,9 +268,9 @@ impl Hub {
         uid: Option<Uid>,
         vin: Option<Vin>,
         limit: usize,
-    ) -> Result<Vec<Uplink>, StoreError> {
+    ) -> Result<UplinkPage, StoreError> {
         let store = Arc::clone(&self.inner.store);
-        blocking(move || store.uplink_after(cursor, uid.as_ref(), vin.as_ref(), limit)).await
+        read(move || store.uplink_after(cursor, uid.as_ref(), vin.as_ref(), limit)).await
     }
 
     /// The last position of the uplink log, and every later one.
@@ -283,7 +285,7 @@ impl Hub {
     /// A [`StoreError`] of the read.
     pub async fn trace(&self, id: MessageId) -> Result<Option<Trace>, StoreError> {
         let store = Arc::clone(&self.inner.store);
-        blocking(move || store.trace(&id)).await
+        read(move || store.trace(&id)).await
     }
 
     /// All vehicles of which anything is known, by VIN.
@@ -318,7 +320,7 @@ impl Hub {
     /// A [`StoreError`] of the read.
     pub async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {
         let store = Arc::clone(&self.inner.store);
-        blocking(move || store.webhooks()).await
+        read(move || store.webhooks()).await
     }
 
     /// Removes a webhook and ends its deliveries; says whether there was one.
@@ -380,16 +382,4 @@ impl BrokerEvents for Hub {
     fn link_changed(&self, up: Result<(), String>) {
         self.inner.dispatch.set_link(up);
     }
-}
-
-/// Runs a read of the store where it may block.
-pub(crate) async fn blocking<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    let read = tokio::task::spawn_blocking(read).await;
-    read.unwrap_or_else(|error| {
-        Err(StoreError::Failed {
-            detail: error.to_string(),
-        })
-    })
 }

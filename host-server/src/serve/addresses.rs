@@ -7,17 +7,25 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The file's name.
 pub const ADDRESSES_FILE: &str = "addresses.json";
 
 /// The bound addresses; a port that was given as 0 is the real one here.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Addresses {
-    pub(super) http: SocketAddr,
-    pub(super) mqtt: Option<SocketAddr>,
-    pub(super) mqtts: Option<SocketAddr>,
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Addresses {
+    pub(crate) http: SocketAddr,
+    pub(crate) mqtt: Option<SocketAddr>,
+    pub(crate) mqtts: Option<SocketAddr>,
+}
+
+impl Addresses {
+    /// Those of the server that runs on `data_dir`, if one does and they can be read.
+    pub(crate) fn read(data_dir: &Path) -> Option<Self> {
+        let json = fs::read(data_dir.join(ADDRESSES_FILE)).ok()?;
+        serde_json::from_slice(&json).ok()
+    }
 }
 
 impl fmt::Display for Addresses {
@@ -75,6 +83,7 @@ mod tests {
         let expected = r#"{"http":"127.0.0.1:80","mqtt":null,"mqtts":"[::1]:8886"}"#;
         assert_eq!(fs::read_to_string(&path).unwrap().trim_end(), expected);
         assert_eq!(addresses.to_string(), "http=127.0.0.1:80 mqtts=[::1]:8886");
+        assert_eq!(Addresses::read(dir.path()).unwrap().mqtts, addresses.mqtts);
         drop(file);
         assert!(!path.exists());
     }

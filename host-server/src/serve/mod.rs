@@ -9,16 +9,18 @@ mod broker;
 mod welcome;
 
 pub use addresses::ADDRESSES_FILE;
+pub(crate) use addresses::Addresses;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use vinbus_transport_std::OptionsError;
 
-use self::addresses::{Addresses, AddressesFile};
+use self::addresses::AddressesFile;
 use self::broker::RunningBroker;
 use crate::api::{self, Foundation, connections};
 use crate::broker::embedded::StartError;
@@ -91,6 +93,9 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
+/// When everything else has ended, the store has this long to empty its log into the database.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// Serves until SIGINT or SIGTERM; a second signal ends the process at once.
 ///
 /// # Errors
@@ -102,7 +107,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     identities.ensure_partner(&config.partner)?;
     let http = bind("http", config.http).await?;
     let metrics = Metrics::new();
-    let hub = hub(data_dir, &config, &metrics)?;
+    let (hub, store_closed) = hub(data_dir, &config, &metrics)?;
     let broker = RunningBroker::start(&config, &identities, &hub).await?;
 
     let addresses = Addresses {
@@ -136,6 +141,13 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     }
     broker.shutdown().await;
     hub.shutdown().await;
+    drop((broker, hub));
+    if tokio::time::timeout(CLOSE_TIME_MAX, store_closed)
+        .await
+        .is_err()
+    {
+        tracing::warn!("the store was still in use when the server stopped; nothing is lost");
+    }
     tracing::info!("stopped");
     Ok(())
 }
@@ -150,12 +162,18 @@ async fn bind(option: &'static str, address: SocketAddr) -> Result<TcpListener, 
         })
 }
 
-fn hub(data_dir: DataDir, config: &Config, metrics: &Metrics) -> Result<Hub, ServeError> {
+/// The hub over its store, and what resolves when that store is closed.
+fn hub(
+    data_dir: DataDir,
+    config: &Config,
+    metrics: &Metrics,
+) -> Result<(Hub, impl Future<Output = ()> + use<>), ServeError> {
     let settings = StoreSettings {
         quota_bytes: config.store_bytes_max,
         ..StoreSettings::default()
     };
     let store = SqliteStore::open(data_dir, settings, metrics)?;
+    let closed = store.closed();
     let settings = hub::Settings {
         topics: config.scheme.clone(),
         presence: match config.broker {
@@ -164,5 +182,5 @@ fn hub(data_dir: DataDir, config: &Config, metrics: &Metrics) -> Result<Hub, Ser
         },
         ..hub::Settings::default()
     };
-    Ok(Hub::new(Arc::new(store), settings, metrics)?)
+    Ok((Hub::new(Arc::new(store), settings, metrics)?, closed))
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use super::addresses::Addresses;
 use crate::config::{Config, DATA_DIR_DEFAULT};
 use crate::identity::Identities;
+use crate::invocation;
 
 /// The VIN of the examples.
 const VIN: &str = "0123456789ABCDEFG";
@@ -46,7 +47,7 @@ fn text(config: &Config, identities: &Identities, addresses: &Addresses) -> Stri
 }
 
 fn commands(config: &Config, addresses: &Addresses) -> Vec<String> {
-    let host = program("host-server");
+    let host = invocation::of("host-server");
     let data_dir = if config.data_dir.as_os_str() == DATA_DIR_DEFAULT {
         String::new()
     } else {
@@ -59,32 +60,14 @@ fn commands(config: &Config, addresses: &Addresses) -> Vec<String> {
     let mut commands = vec![format!("{host} listen{data_dir}{url}")];
     if let Some(mqtts) = addresses.mqtts {
         commands.push(format!("{host} enroll vehicle {VIN} --out car{data_dir}"));
-        commands.push(format!(
-            "{} run --vin {VIN} --broker mqtts://localhost:{} --ca car/ca.pem \
-             --cert car/cert.pem --key car/key.pem --app demo-app={}",
-            program("vehicle-agent"),
-            mqtts.port(),
-            config.partner
-        ));
+        let port = mqtts.port();
+        let partner = config.partner.as_str();
+        commands.push(invocation::agent(VIN, "car", port, partner));
     }
     commands.push(format!(
-        "{host} send --vin {VIN} --app demo-app --content '{{\"hello\":\"car\"}}'{data_dir}{url}"
+        "{host} send --vin {VIN} --app demo --content '{{\"hello\":\"car\"}}'{data_dir}{url}"
     ));
     commands
-}
-
-/// How to start one of our programs the way that this one was started.
-fn program(name: &str) -> String {
-    // Cargo tells the programs that it runs where it is.
-    if std::env::var_os("CARGO").is_none() {
-        return name.to_owned();
-    }
-    let profile = if cfg!(debug_assertions) {
-        ""
-    } else {
-        " --release"
-    };
-    format!("cargo run -q{profile} --bin {name} --")
 }
 
 /// The address to connect to where one listens on all of them.

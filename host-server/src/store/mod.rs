@@ -8,6 +8,8 @@ pub mod lock;
 
 mod message_id;
 
+pub(crate) mod awaited;
+
 pub mod sqlite;
 
 use std::time::SystemTime;
@@ -15,7 +17,7 @@ use std::time::SystemTime;
 use tokio::sync::oneshot;
 
 use crate::model::{
-    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Trace, Uplink, Webhook,
+    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Trace, UplinkPage, Webhook,
 };
 use vinbus_protocol::id::{Uid, Vin};
 
@@ -63,22 +65,29 @@ pub trait Store: Send + Sync + 'static {
     /// nothing.
     fn note(&self, id: &MessageId, step: Step, now: SystemTime) -> Pending<()>;
 
-    /// A vehicle's downlink messages that are neither [`Step::Sent`] nor [`Step::Rejected`], oldest
-    /// first, after a sequence: at most `limit`, fewer when they are large, none only when there is
-    /// none.
+    /// A partner's messages for a vehicle that are neither [`Step::Sent`] nor [`Step::Rejected`],
+    /// oldest first, after a sequence: at most `limit`, fewer when they are large, none only when
+    /// there is none.
     ///
     /// # Errors
     /// A [`StoreError`] of the read.
-    fn unsent(&self, vin: &Vin, after: u64, limit: usize) -> Result<Vec<Downlink>, StoreError>;
+    fn unsent(
+        &self,
+        vin: &Vin,
+        uid: &Uid,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Downlink>, StoreError>;
 
-    /// How many unsent messages each vehicle has; vehicles without any are left out.
+    /// How many unsent messages each partner has for each vehicle, where there are any.
     ///
     /// # Errors
     /// A [`StoreError`] of the read.
     fn backlog(&self) -> Result<Vec<Backlog>, StoreError>;
 
     /// Uplink messages after `cursor`, oldest first, of one partner or all, of one vehicle or all:
-    /// at most `limit`, fewer when they are large, none only when there is none.
+    /// at most `limit`, fewer when they are large, none only when there is none. Messages and what
+    /// was lost before them are of one moment.
     ///
     /// # Errors
     /// A [`StoreError`] of the read.
@@ -88,7 +97,7 @@ pub trait Store: Send + Sync + 'static {
         uid: Option<&Uid>,
         vin: Option<&Vin>,
         limit: usize,
-    ) -> Result<Vec<Uplink>, StoreError>;
+    ) -> Result<UplinkPage, StoreError>;
 
     /// The last position of the uplink log.
     ///

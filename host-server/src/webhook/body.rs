@@ -1,46 +1,23 @@
 //! What a delivery says: the event in its envelope.
 
-use serde::Serialize;
-use serde_json::value::RawValue;
-use vinbus_protocol::envelope;
+use vinbus_protocol::envelope::EnvelopeError;
 
 use crate::model::Uplink;
+use crate::uplink_json::{self, timestamp};
 
-#[derive(Serialize)]
-struct Event<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    timestamp: String,
-    data: Data<'a>,
-}
-
-#[derive(Serialize)]
-struct Data<'a> {
-    cursor: u64,
-    vin: &'a str,
-    uid: &'a str,
-    subtopic: Option<&'a str>,
-    content: &'a RawValue,
-}
-
-/// The body of the event `uplink.received`, with the bytes of `content` as the app wrote them; says
-/// why not for a payload that is no envelope, which only a damaged store has.
-pub(super) fn uplink_received(uplink: &Uplink) -> Result<String, String> {
-    let message = &uplink.message;
-    let envelope = envelope::Uplink::decode(&message.payload).map_err(|error| error.to_string())?;
-    let event = Event {
-        kind: "uplink.received",
-        timestamp: humantime::format_rfc3339_millis(message.received_at).to_string(),
-        data: Data {
-            cursor: uplink.cursor.0,
-            vin: message.vin.as_str(),
-            uid: message.uid.as_str(),
-            subtopic: message.subtopic.as_deref(),
-            content: serde_json::from_str(envelope.content.as_str())
-                .map_err(|error| error.to_string())?,
-        },
-    };
-    serde_json::to_string(&event).map_err(|error| error.to_string())
+/// The body of the event `uplink.received`: its `data` is the message as a page shows it, with the
+/// bytes of `content` as the app wrote them.
+///
+/// # Errors
+/// Why the payload is no envelope, which only a damaged store has.
+pub(super) fn uplink_received(uplink: &Uplink) -> Result<Vec<u8>, EnvelopeError> {
+    let timestamp = timestamp(uplink.message.received_at);
+    let mut body =
+        format!("{{\"type\":\"uplink.received\",\"timestamp\":\"{timestamp}\",\"data\":")
+            .into_bytes();
+    uplink_json::write(&mut body, uplink)?;
+    body.push(b'}');
+    Ok(body)
 }
 
 #[cfg(test)]
@@ -65,16 +42,20 @@ mod tests {
         }
     }
 
+    fn body(payload: &str) -> String {
+        String::from_utf8(uplink_received(&uplink(payload)).unwrap()).unwrap()
+    }
+
     #[test]
-    fn content_is_not_touched() {
+    fn cursor_is_a_string_and_content_is_not_touched() {
         let content = "{ \"a\" : [1.0e3 , \"\\u00e9\\ud800\"],\"a\":0.10 }";
-        let body = uplink_received(&uplink(&format!("{{\"content\": {content} }}"))).unwrap();
         assert_eq!(
-            body,
+            body(&format!("{{\"content\": {content} }}")),
             format!(
                 "{{\"type\":\"uplink.received\",\"timestamp\":\"2023-11-14T22:13:20.123Z\",\
-                 \"data\":{{\"cursor\":7,\"vin\":\"0123456789ABCDEFG\",\"uid\":\"part\\\"ner\",\
-                 \"subtopic\":null,\"content\":{content}}}}}"
+                 \"data\":{{\"cursor\":\"7\",\"vin\":\"0123456789ABCDEFG\",\"uid\":\"part\\\"ner\",\
+                 \"subtopic\":null,\"receivedAt\":\"2023-11-14T22:13:20.123Z\",\
+                 \"content\":{content}}}}}"
             )
         );
     }
@@ -82,8 +63,7 @@ mod tests {
     #[test]
     fn deepest_content_that_the_protocol_takes_is_delivered() {
         let content = format!("{}{}", "[".repeat(127), "]".repeat(127));
-        let body = uplink_received(&uplink(&format!("{{\"content\":{content}}}"))).unwrap();
-        assert!(body.contains(&content));
+        assert!(body(&format!("{{\"content\":{content}}}")).contains(&content));
     }
 
     #[test]

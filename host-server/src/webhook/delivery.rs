@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -11,10 +12,11 @@ use tokio::sync::watch;
 use vinbus_protocol::backoff::Backoff;
 
 use super::secret::Secret;
-use super::{DeliverySettings, body, written};
-use crate::hub::Throttle;
+use super::{DeliverySettings, body};
+use crate::log_throttle::LogThrottle;
 use crate::metrics::{Counter, DURATION_BOUNDS_S, Histogram, Metrics};
-use crate::model::{Cursor, Uplink, Webhook};
+use crate::model::{Cursor, Uplink, UplinkPage, Webhook};
+use crate::store::awaited::{read, written};
 use crate::store::{Pending, Store, StoreError};
 
 /// Messages read at once.
@@ -40,7 +42,7 @@ pub(super) struct Delivery {
     cursor: Cursor,
     noted: Noted,
     backoff: Backoff,
-    log: Throttle,
+    log: LogThrottle,
 }
 
 /// What an endpoint said to a message.
@@ -61,7 +63,7 @@ impl Delivery {
             cursor: webhook.cursor,
             noted: Noted::new(webhook.cursor),
             backoff: Backoff::new(retry_delay_ms_min, retry_delay_ms_max),
-            log: Throttle::default(),
+            log: LogThrottle::default(),
             means,
             webhook,
             secret,
@@ -93,14 +95,17 @@ impl Delivery {
                     continue;
                 }
             };
-            if page.is_empty() {
+            if page.lost > 0 {
+                self.lost(page.lost);
+            }
+            if page.messages.is_empty() {
                 self.advance(end);
                 self.settle_notes().await;
                 if changes.changed().await.is_err() {
                     return;
                 }
             }
-            for uplink in page {
+            for uplink in page.messages {
                 if !self.deliver(&uplink).await {
                     return;
                 }
@@ -109,26 +114,38 @@ impl Delivery {
         }
     }
 
-    async fn read(&self) -> Result<Vec<Uplink>, StoreError> {
+    async fn read(&self) -> Result<UplinkPage, StoreError> {
         let store = Arc::clone(&self.means.store);
         let (cursor, uid) = (self.cursor, self.webhook.uid.clone());
-        crate::hub::blocking(move || store.uplink_after(cursor, uid.as_ref(), None, PAGE_MESSAGES))
-            .await
+        read(move || store.uplink_after(cursor, uid.as_ref(), None, PAGE_MESSAGES)).await
+    }
+
+    /// Goes on behind messages that were deleted before they could be delivered.
+    fn lost(&mut self, count: u64) {
+        let (id, cursor) = (&self.webhook.id, self.cursor.0);
+        tracing::warn!(
+            id,
+            cursor,
+            count,
+            "a webhook lost what was deleted behind its cursor: positions of all partners"
+        );
+        self.means.figures.lost.add(count);
+        self.advance(Cursor(cursor + count));
     }
 
     /// Delivers a message, however often it takes; says whether the endpoint is still there.
     async fn deliver(&mut self, uplink: &Uplink) -> bool {
         let body = match body::uplink_received(uplink) {
-            Ok(body) => body,
-            Err(reason) => {
+            Ok(body) => Bytes::from(body),
+            Err(error) => {
                 let cursor = uplink.cursor.0;
-                tracing::error!(cursor, reason, "an uplink message cannot be delivered");
+                tracing::error!(cursor, %error, "an uplink message cannot be delivered");
                 self.means.figures.undeliverable.increment();
                 return true;
             }
         };
         loop {
-            match self.post(uplink, &body).await {
+            match self.post(uplink, body.clone()).await {
                 Answer::Received => {
                     self.means.figures.delivered.increment();
                     self.backoff.reset();
@@ -146,7 +163,7 @@ impl Delivery {
         }
     }
 
-    async fn post(&self, uplink: &Uplink, body: &str) -> Answer {
+    async fn post(&self, uplink: &Uplink, body: Bytes) -> Answer {
         let id = format!("uplink-{}", uplink.cursor.0);
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let timestamp = now.map_or(0, |age| age.as_secs());
@@ -158,8 +175,8 @@ impl Delivery {
             .header(CONTENT_TYPE, "application/json")
             .header("webhook-id", &id)
             .header("webhook-timestamp", timestamp)
-            .header("webhook-signature", self.secret.sign(&id, timestamp, body))
-            .body(body.to_owned());
+            .header("webhook-signature", self.secret.sign(&id, timestamp, &body))
+            .body(body);
         let answer = match request.send().await {
             Ok(response) => answer(response).await,
             // The URL may hold a secret of the partner's.
@@ -293,6 +310,7 @@ pub(super) struct Figures {
     failed: Counter,
     gone: Counter,
     undeliverable: Counter,
+    lost: Counter,
     seconds: Histogram,
 }
 
@@ -310,6 +328,12 @@ impl Figures {
             failed: result("failed"),
             gone: result("gone"),
             undeliverable: result("undeliverable"),
+            lost: metrics.counter(
+                "vinbus_webhook_lost_total",
+                "Positions of the uplink log, of all partners, that were deleted before a webhook \
+                 came to them.",
+                &[],
+            ),
             seconds: metrics.histogram(
                 "vinbus_webhook_seconds",
                 "Time that endpoints of webhooks took to answer.",

@@ -14,6 +14,7 @@ mod body;
 mod delivery;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -26,6 +27,7 @@ use self::delivery::{Delivery, Figures, Means};
 use self::secret::Secret;
 use crate::metrics::Metrics;
 use crate::model::{Cursor, MessageId, Webhook};
+use crate::store::awaited::written;
 use crate::store::{Store, StoreError};
 
 /// Webhooks of one server, and so requests on their way at the same time.
@@ -37,7 +39,7 @@ const URL_BYTES_MAX: usize = 2048;
 /// A webhook to be made.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NewWebhook {
-    /// Where to deliver: `http` or `https`, without user information.
+    /// Where to deliver: `https`, or `http` on this machine, without user information.
     pub url: String,
     /// Whose messages: a partner's, or everybody's.
     pub uid: Option<Uid>,
@@ -185,15 +187,6 @@ impl Deliveries {
     }
 }
 
-/// Waits until a write is on disk.
-async fn written<T>(pending: crate::store::Pending<T>) -> Result<T, StoreError> {
-    pending.await.unwrap_or_else(|_| {
-        Err(StoreError::Failed {
-            detail: "its writer has stopped; see the log and restart the server".to_owned(),
-        })
-    })
-}
-
 /// The client of all deliveries: no redirects, since a signed message is for one endpoint only.
 fn client(settings: DeliverySettings) -> Result<reqwest::Client, StoreError> {
     // Somebody else of this process may have chosen the same provider already.
@@ -236,8 +229,8 @@ fn check_url(text: &str) -> Result<(), WebhookError> {
         Ok(url) => url,
         Err(error) => return refuse(&error.to_string()),
     };
-    if !matches!(url.scheme(), "http" | "https") {
-        return refuse("it must begin with http:// or https://");
+    if url.scheme() != "https" && !(url.scheme() == "http" && is_this_machine(&url)) {
+        return refuse("it must begin with https://, or with http:// for this machine itself");
     }
     if !url.username().is_empty() || url.password().is_some() {
         return refuse("it must not hold a user name or password; the signature proves who sends");
@@ -245,24 +238,40 @@ fn check_url(text: &str) -> Result<(), WebhookError> {
     Ok(())
 }
 
+/// Whether nobody on the way could read what is sent in the clear.
+fn is_this_machine(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    let is_loopback = |address: IpAddr| address.is_loopback();
+    host == "localhost" || address.parse().is_ok_and(is_loopback)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn url_must_be_http_without_credentials() {
-        for good in ["http://127.0.0.1:80/a?b=c", "https://partner.example/hook"] {
+    fn url_must_be_https_or_this_machine_and_without_credentials() {
+        for good in [
+            "https://partner.example/hook",
+            "https://10.0.0.1/",
+            "http://127.0.0.1:80/a?b=c",
+            "http://[::1]:80/",
+            "http://localhost/",
+        ] {
             assert_eq!(check_url(good), Ok(()), "{good}");
         }
-        let long = format!("http://a/{}", "x".repeat(URL_BYTES_MAX));
+        let long = format!("https://a/{}", "x".repeat(URL_BYTES_MAX));
         for bad in [
             "",
             "/path",
             "ftp://a/",
             "file:///etc/passwd",
             "http://",
-            "http://user@a/",
-            "http://:secret@a/",
+            "http://partner.example/",
+            "http://localhost.partner.example/",
+            "https://user@a/",
+            "https://:secret@a/",
             &long,
         ] {
             assert!(check_url(bad).is_err(), "{bad}");

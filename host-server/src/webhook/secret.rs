@@ -28,10 +28,16 @@ impl Secret {
     }
 
     /// The value of the header `webhook-signature`; `timestamp` is seconds since 1970.
-    pub(super) fn sign(&self, id: &str, timestamp: u64, body: &str) -> String {
+    pub(super) fn sign(&self, id: &str, timestamp: u64, body: &[u8]) -> String {
         let mut context = hmac::Context::with_key(&self.0);
-        for part in [id, ".", &timestamp.to_string(), ".", body] {
-            context.update(part.as_bytes());
+        for part in [
+            id.as_bytes(),
+            b".",
+            timestamp.to_string().as_bytes(),
+            b".",
+            body,
+        ] {
+            context.update(part);
         }
         format!("v1,{}", STANDARD.encode(context.sign()))
     }
@@ -48,7 +54,7 @@ mod tests {
             secret.sign(
                 "msg_p5jXN8AQM9LWM0D4loKWxJek",
                 1_614_265_330,
-                "{\"test\": 2432232314}"
+                b"{\"test\": 2432232314}"
             ),
             "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
         );

@@ -159,6 +159,7 @@ impl Server {
 pub(crate) enum Answer {
     Taken,
     LinkDown,
+    NotListening,
     Rejected,
     /// None, ever.
     Silence,
@@ -229,6 +230,7 @@ impl Broker for TestBroker {
                     Ok(())
                 }
                 Answer::LinkDown => Err(PublishError::LinkDown),
+                Answer::NotListening => Err(PublishError::NotListening),
                 Answer::Rejected => Err(PublishError::Rejected {
                     detail: "the test wants it so".to_owned(),
                 }),

@@ -39,7 +39,7 @@ pub(crate) const PARTNER: &str = "demo-partner";
 pub(crate) const OTHER: &str = "other";
 
 /// How long anything may take that has to happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server without processes, and its tokens.
 pub(crate) struct Rest {

@@ -5,6 +5,7 @@ use core::fmt::{self, Write};
 use super::encode::{Encode, encode, encoded_len};
 use super::members::{Members, spells, string};
 use super::{Content, EncodeError, EnvelopeError, EnvelopeReason, Member};
+use crate::limits::APP_MESSAGE_BYTES_MAX;
 
 /// What became of a popup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,7 +32,8 @@ impl PopupAction {
     }
 }
 
-/// A message that the agent hands to an app (seed 1, "From Server to App: Receive").
+/// A message that the agent hands to an app (seed 1, "From Server to App: Receive"). It has at most
+/// [`APP_MESSAGE_BYTES_MAX`] bytes, which holds the content of every downlink message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppMessage<'a> {
     /// Data from the app's partner.
@@ -51,7 +53,7 @@ impl<'a> AppMessage<'a> {
     /// # Errors
     /// An [`EnvelopeError`] with the reason and the byte offset.
     pub fn decode(payload: &'a [u8]) -> Result<Self, EnvelopeError> {
-        let members = Members::of(payload)?;
+        let members = Members::of(payload, APP_MESSAGE_BYTES_MAX)?;
         let content = members.content.map(Content::from_value);
         if let Some(value) = members.action {
             let raw = string(&value, Member::PopupAction)?;
@@ -82,6 +84,8 @@ impl<'a> AppMessage<'a> {
 }
 
 impl Encode for AppMessage<'_> {
+    const BYTES_MAX: usize = APP_MESSAGE_BYTES_MAX;
+
     fn write(&self, out: &mut impl Write) -> fmt::Result {
         match self {
             Self::Data(content) => {
@@ -105,6 +109,8 @@ impl Encode for AppMessage<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::envelope::Downlink;
+    use crate::limits::PAYLOAD_BYTES_MAX;
 
     #[test]
     fn outcomes_survive_encoding() {
@@ -116,6 +122,43 @@ mod tests {
                 assert_eq!(AppMessage::decode(encoded), Ok(message));
             }
         }
+    }
+
+    #[test]
+    fn outcome_of_the_largest_popup_is_the_largest_message() {
+        let frame = r#"{"idApp":"a","popup":true,"popupText":"","content":}"#;
+        let content = std::format!("\"{}\"", "x".repeat(PAYLOAD_BYTES_MAX - frame.len() - 2));
+        let popup = frame.replace('}', &content) + "}";
+        assert_eq!(popup.len(), 131_072);
+        assert!(Downlink::decode(popup.as_bytes()).is_ok());
+        let content = Content::parse(content.as_bytes()).ok();
+        let mut buffer = std::vec![0; APP_MESSAGE_BYTES_MAX];
+        let longest = PopupAction::ALL.map(|action| {
+            let message = AppMessage::PopupOutcome { action, content };
+            let encoded = message.encode(&mut buffer).unwrap();
+            assert_eq!(AppMessage::decode(encoded), Ok(message));
+            encoded.len()
+        });
+        assert_eq!(longest.into_iter().max(), Some(131_087));
+    }
+
+    #[test]
+    fn one_byte_more_is_refused_both_ways() {
+        let (len, max) = (131_088, 131_087);
+        let content = std::format!("\"{}\"", "x".repeat(len - 67 - 2));
+        let payload = std::format!(
+            r#"{{"popupAction":"WebPortal.cancelBtnPopupRequestClicked","content":{content}}}"#
+        );
+        let error = EnvelopeReason::TooLarge { len, max }.at(max);
+        assert_eq!(AppMessage::decode(payload.as_bytes()), Err(error));
+        let message = AppMessage::PopupOutcome {
+            action: PopupAction::Cancel,
+            content: Content::parse(content.as_bytes()).ok(),
+        };
+        assert_eq!(
+            message.encode(&mut std::vec![0; len]),
+            Err(EncodeError::TooLarge { len, max })
+        );
     }
 
     #[test]

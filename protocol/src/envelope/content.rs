@@ -5,6 +5,7 @@ use core::fmt;
 use super::EnvelopeError;
 use super::members::{VALUE_DEPTH_MAX, only_value, text};
 use crate::json::Value;
+use crate::limits::PAYLOAD_BYTES_MAX;
 
 /// One valid JSON value exactly as its sender wrote it, without surrounding white space.
 ///
@@ -20,7 +21,7 @@ pub struct Content<'a>(&'a str);
 
 impl<'a> Content<'a> {
     /// Checks a JSON text of at most
-    /// [`PAYLOAD_BYTES_MAX`](crate::limits::PAYLOAD_BYTES_MAX) bytes.
+    /// [`PAYLOAD_BYTES_MAX`] bytes.
     ///
     /// # Errors
     /// An [`EnvelopeError`] when it is too large, empty, not UTF-8 or not JSON.
@@ -33,7 +34,7 @@ impl<'a> Content<'a> {
     /// # Ok::<(), vinbus_protocol::envelope::EnvelopeError>(())
     /// ```
     pub fn parse(json: &'a [u8]) -> Result<Self, EnvelopeError> {
-        only_value(text(json)?, VALUE_DEPTH_MAX).map(Self::from_value)
+        only_value(text(json, PAYLOAD_BYTES_MAX)?, VALUE_DEPTH_MAX).map(Self::from_value)
     }
 
     pub(super) fn from_value(value: Value<'a>) -> Self {

@@ -6,6 +6,7 @@ use super::encode::{Encode, encode, encoded_len};
 use super::members::{Members, flag};
 use super::{Content, EncodeError, EnvelopeError, Member, Popup};
 use crate::id::AppId;
+use crate::limits::PAYLOAD_BYTES_MAX;
 
 /// A message from a partner to an app in a vehicle (seed 1, "From Server to App").
 ///
@@ -47,7 +48,7 @@ impl<'a> Downlink<'a> {
     /// # Errors
     /// An [`EnvelopeError`] with the reason and the byte offset.
     pub fn decode(payload: &'a [u8]) -> Result<Self, EnvelopeError> {
-        let members = Members::of(payload)?;
+        let members = Members::of(payload, PAYLOAD_BYTES_MAX)?;
         let app = members.app_id()?;
         let body = if flag(members.popup, Member::Popup)? {
             DownlinkBody::Popup(Popup::from_members(&members)?)

@@ -43,6 +43,9 @@ impl core::error::Error for EncodeError {}
 
 /// A message that can write itself, always the same way.
 pub(super) trait Encode {
+    /// Longest that it may become, in bytes.
+    const BYTES_MAX: usize = PAYLOAD_BYTES_MAX;
+
     fn write(&self, out: &mut impl Write) -> fmt::Result;
 }
 
@@ -53,13 +56,12 @@ pub(super) fn encoded_len(message: &impl Encode) -> usize {
     length.0
 }
 
-pub(super) fn encode<'b>(
-    message: &impl Encode,
+pub(super) fn encode<'b, M: Encode>(
+    message: &M,
     buffer: &'b mut [u8],
 ) -> Result<&'b [u8], EncodeError> {
-    let len = encoded_len(message);
-    if len > PAYLOAD_BYTES_MAX {
-        let max = PAYLOAD_BYTES_MAX;
+    let (len, max) = (encoded_len(message), M::BYTES_MAX);
+    if len > max {
         return Err(EncodeError::TooLarge { len, max });
     }
     let error = EncodeError::Buffer {

@@ -3,7 +3,7 @@
 use super::{EnvelopeError, EnvelopeReason, Member};
 use crate::id::{AppId, IdError};
 use crate::json::{JsonReason, Kind, Scanner, Value, unescape};
-use crate::limits::{APP_ID_BYTES_MAX, JSON_DEPTH_MAX, PAYLOAD_BYTES_MAX};
+use crate::limits::{APP_ID_BYTES_MAX, JSON_DEPTH_MAX};
 
 /// How deep a value inside an envelope may nest: the envelope itself is one level.
 pub(super) const VALUE_DEPTH_MAX: usize = JSON_DEPTH_MAX - 1;
@@ -20,14 +20,11 @@ pub(super) struct Members<'a> {
     end: usize,
 }
 
-/// A payload as text, if its size and encoding allow.
-pub(super) fn text(payload: &[u8]) -> Result<&str, EnvelopeError> {
-    if payload.len() > PAYLOAD_BYTES_MAX {
-        let reason = EnvelopeReason::TooLarge {
-            len: payload.len(),
-            max: PAYLOAD_BYTES_MAX,
-        };
-        return Err(reason.at(PAYLOAD_BYTES_MAX));
+/// A payload of at most `max` bytes as text, if its size and encoding allow.
+pub(super) fn text(payload: &[u8], max: usize) -> Result<&str, EnvelopeError> {
+    let len = payload.len();
+    if len > max {
+        return Err(EnvelopeReason::TooLarge { len, max }.at(max));
     }
     core::str::from_utf8(payload).map_err(|error| EnvelopeReason::Utf8.at(error.valid_up_to()))
 }
@@ -46,8 +43,8 @@ pub(super) fn only_value(text: &str, depth_max: usize) -> Result<Value<'_>, Enve
 
 impl<'a> Members<'a> {
     #[inline]
-    pub(super) fn of(payload: &'a [u8]) -> Result<Self, EnvelopeError> {
-        let text = text(payload)?;
+    pub(super) fn of(payload: &'a [u8], max: usize) -> Result<Self, EnvelopeError> {
+        let text = text(payload, max)?;
         let mut scanner = Scanner::new(text);
         if !scanner.eat(b'{') {
             let value = only_value(text, JSON_DEPTH_MAX)?;
@@ -112,7 +109,7 @@ impl<'a> Members<'a> {
     pub(super) fn app_id(&self) -> Result<AppId, EnvelopeError> {
         let value = self.app.ok_or_else(|| self.missing(Member::AppId))?;
         let raw = string(&value, Member::AppId)?;
-        let parsed = if raw.contains('\\') {
+        let parsed = if raw.bytes().any(|byte| byte == b'\\') {
             escaped_app_id(raw)
         } else {
             AppId::parse(raw).map_err(EnvelopeReason::AppId)
@@ -122,14 +119,15 @@ impl<'a> Members<'a> {
 }
 
 /// The member of this name, which may be written with escapes.
+#[inline]
 fn member(name: &str) -> Option<Member> {
-    match name {
-        "idApp" => Some(Member::AppId),
-        "popup" => Some(Member::Popup),
-        "popupBtn" => Some(Member::PopupButton),
-        "popupText" => Some(Member::PopupText),
-        "popupAction" => Some(Member::PopupAction),
-        "content" => Some(Member::Content),
+    match name.as_bytes() {
+        b"idApp" => Some(Member::AppId),
+        b"popup" => Some(Member::Popup),
+        b"popupBtn" => Some(Member::PopupButton),
+        b"popupText" => Some(Member::PopupText),
+        b"popupAction" => Some(Member::PopupAction),
+        b"content" => Some(Member::Content),
         _ if name.contains('\\') => Member::ALL
             .into_iter()
             .find(|member| spells(name, member.name())),

@@ -5,7 +5,7 @@ use core::fmt;
 use super::members::{Members, VALUE_DEPTH_MAX, flag, only_value, string, text};
 use super::{Content, EnvelopeError, EnvelopeReason, Member};
 use crate::json::{Value, unescape};
-use crate::limits::POPUP_TEXT_BYTES_MAX;
+use crate::limits::{PAYLOAD_BYTES_MAX, POPUP_TEXT_BYTES_MAX};
 
 /// What a popup shows, and what the app gets once the user has answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,10 @@ impl<'a> PopupText<'a> {
     /// # Errors
     /// An [`EnvelopeError`] when it is not JSON, not a string or too long.
     pub fn parse(json: &'a [u8]) -> Result<Self, EnvelopeError> {
-        Self::from_value(&only_value(text(json)?, VALUE_DEPTH_MAX)?)
+        Self::from_value(&only_value(
+            text(json, PAYLOAD_BYTES_MAX)?,
+            VALUE_DEPTH_MAX,
+        )?)
     }
 
     fn from_value(value: &Value<'a>) -> Result<Self, EnvelopeError> {

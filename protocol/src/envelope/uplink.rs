@@ -5,6 +5,7 @@ use core::fmt::{self, Write};
 use super::encode::{Encode, encode, encoded_len};
 use super::members::Members;
 use super::{Content, EncodeError, EnvelopeError, Member};
+use crate::limits::PAYLOAD_BYTES_MAX;
 
 /// A message from an app in a vehicle to its partner (seed 1, "Receiving an App Message").
 /// Which app sent it is not told on the wire.
@@ -20,7 +21,7 @@ impl<'a> Uplink<'a> {
     /// # Errors
     /// An [`EnvelopeError`] with the reason and the byte offset.
     pub fn decode(payload: &'a [u8]) -> Result<Self, EnvelopeError> {
-        let members = Members::of(payload)?;
+        let members = Members::of(payload, PAYLOAD_BYTES_MAX)?;
         let content = members
             .content
             .ok_or_else(|| members.missing(Member::Content))?;
@@ -56,7 +57,6 @@ impl Encode for Uplink<'_> {
 mod tests {
     use super::*;
     use crate::envelope::EnvelopeReason;
-    use crate::limits::PAYLOAD_BYTES_MAX;
 
     #[test]
     fn content_may_be_of_any_type() {

@@ -9,231 +9,132 @@
 //! It only ever says "valid, and this long". Where it does not, the scanner reads the same bytes
 //! with care and names the fault, so this file never has to explain one. It uses SSE2, which every
 //! x86-64 has; other processors have the scanner alone.
+//!
+//! What it gains over the scanner alone, on the messages of the `decode` benchmark (best of 300
+//! runs each, one machine): 1.8 times the speed on objects of 128 KiB, 3.3 times on numbers, 1.7
+//! times on text; at 200 bytes 1.4 times on objects, twice on numbers, and 7 % less on text.
 
-mod classes;
+mod nesting;
+mod order;
+mod planes;
 mod scalars;
+mod strings;
 
-use classes::Block;
+use nesting::{Nested, Nesting, OPEN_MAX};
+use order::{Order, Tokens};
+use planes::{Planes, Vectors};
 use scalars::Scalars;
+use strings::Strings;
 
 /// Bytes of a block: one for each bit of a word.
 const BLOCK: usize = 64;
 
-/// The length of the object or array that `json` begins with, if it is certainly valid and nests
-/// at most `depth_max` deep.
-pub(super) fn container_len(json: &[u8], depth_max: usize) -> Option<usize> {
+/// The length of the object or array that begins at `start`, if it is certainly valid and nests at
+/// most `depth_max` deep. A text shorter than a block is left to the scanner.
+pub(super) fn container_len(text: &[u8], start: usize, depth_max: usize) -> Option<usize> {
+    if depth_max < OPEN_MAX {
+        return None;
+    }
     let mut blocks = Blocks::default();
+    let json = text.get(start..)?;
     let mut rest = json;
-    while let Some(tail) = rest.get(BLOCK..) {
-        if let Some(len) = blocks.read(rest.first_chunk()?, rest, depth_max)? {
-            return Some((json.len() - rest.len()) + len);
+    let mut in_text = false;
+    while let Some((block, tail)) = rest.split_first_chunk() {
+        let vectors = Vectors::of(block);
+        // Short strings rarely begin like this, so that the branch can be predicted.
+        if in_text || blocks.strings.go_on() & vectors.begin_plain() {
+            let len = blocks.unchanged_len(vectors, rest);
+            in_text = len > 0;
+            if in_text {
+                rest = rest.get(len..)?;
+                continue;
+            }
+        }
+        if let Some(len) = blocks.read(&Planes::of(vectors), rest)? {
+            return Some(json.len() - rest.len() + len);
         }
         rest = tail;
     }
-    let mut padded = [b' '; BLOCK];
-    padded.get_mut(..rest.len())?.copy_from_slice(rest);
-    let len = blocks.read(&padded, rest, depth_max)??;
-    Some((json.len() - rest.len()) + len)
+    // The last block begins before the rest does, so that it need not be copied.
+    let planes = Planes::of(Vectors::of(text.last_chunk()?)).last(rest.len());
+    let len = blocks.read(&planes, rest)??;
+    Some(json.len() - rest.len() + len)
 }
 
-/// What one block needs to know of those before it. A `u64` that carries a token is 0 or 1.
+/// What one block needs to know of those before it.
 #[derive(Default)]
 struct Blocks {
-    /// All ones if the block begins inside a string.
-    in_string: u64,
-    /// The first byte is escaped.
-    escaped: u64,
-    /// The string that the block begins in is a member's name.
-    in_name: u64,
-    /// The last byte belonged to a number or a word.
-    in_scalar: u64,
+    strings: Strings,
+    nesting: Nesting,
     scalars: Scalars,
-    after_name: u64,
-    after_value: u64,
-    after_brace: u64,
-    after_bracket: u64,
-    after_member_comma: u64,
-    after_colon: u64,
-    depth: usize,
-    /// One bit for each open container, the innermost lowest: is it an object?
-    nesting: u128,
+    order: Order,
 }
 
 impl Blocks {
-    /// Reads a block, the start of `rest`: `None` if it is not certainly valid, `Some(Some(len))`
-    /// if the outermost container ends in it.
+    /// Of a block that begins inside a string, the bytes that change nothing: plain ones, short
+    /// escapes, and from the end of an array's string to the beginning of the next. This is what
+    /// long texts are made of.
     #[inline(always)]
-    fn read(
-        &mut self,
-        block: &[u8; BLOCK],
-        rest: &[u8],
-        depth_max: usize,
-    ) -> Option<Option<usize>> {
-        let block = Block::new(block);
-        if self.in_string != 0 && self.escaped == 0 && block.is_plain() {
-            return Some(None);
+    fn unchanged_len(&self, vectors: Vectors, rest: &[u8]) -> usize {
+        let in_array = self.nesting.in_array() && !self.order.in_name();
+        let mut special = vectors.special();
+        while special != 0 {
+            let at = special.trailing_zeros() as usize;
+            let next = at
+                + match rest.get(at..) {
+                    Some([b'"', b',', b'"', ..]) if in_array => 3,
+                    Some(
+                        [
+                            b'\\',
+                            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't',
+                            ..,
+                        ],
+                    ) => 2,
+                    _ => return at,
+                };
+            if next >= BLOCK {
+                return next;
+            }
+            special = special >> next << next;
         }
-        let mut quotes = block.equal(b'"');
-        let backslashes = block.equal(b'\\');
-        if backslashes | self.escaped != 0 {
-            quotes &= !self.escaped(backslashes, rest)?;
-        }
-        // From each opening quote up to its closing one, which is not included.
-        let strings = prefix_xor(quotes) ^ self.in_string;
-        self.in_string = 0_u64.wrapping_sub(strings >> 63);
-        let outside = !strings & !quotes;
+        BLOCK
+    }
 
-        let (mut openers, mut closers, mut braces) = (0, 0, 0);
-        if block.maybe_brackets() & outside != 0 {
-            openers = block.openers() & outside;
-            closers = block.closers() & outside;
-            braces = block.braces();
-        }
-        let (in_objects, end) = self.nest(openers, closers, braces, depth_max)?;
+    /// Reads the block that `rest` begins with: `None` if it is not certainly valid, and
+    /// `Some(Some(len))` if the outermost container ends in it.
+    #[inline(always)]
+    fn read(&mut self, planes: &Planes, rest: &[u8]) -> Option<Option<usize>> {
+        let quoted = self.strings.read(planes, rest)?;
+        let outside = !quoted.strings & !quoted.closing;
+        let openers = planes.openers() & outside;
+        let closers = planes.closers() & outside;
+        let Nested { in_objects, end } = self.nesting.read(openers, closers, planes.braces())?;
         // What stands behind the end of the outermost container is none of our business.
-        let here = match end {
-            Some(end) => u64::MAX >> (63 - end),
-            None => u64::MAX,
-        };
-        let controls = block.controls();
-        if (controls & strings | backslashes & outside) & here != 0 {
-            return None;
-        }
-        let mut space = block.equal(b' ');
-        if controls != 0 {
-            space |= block.equal(b'\n') | block.equal(b'\r') | block.equal(b'\t');
-        }
-        let space = space & outside;
+        let here = end.map_or(u64::MAX, |end| u64::MAX >> (63 - end));
 
-        let commas = block.equal(b',') & outside;
-        let colons = block.equal(b':') & outside;
+        let space = planes.spaces() & outside;
+        let commas = planes.equal(b',') & outside;
+        let colons = planes.equal(b':') & outside;
         let scalars = outside & !(openers | closers | commas | colons | space) & here;
-        let was_in_scalar = self.in_scalar;
-        let behind_scalars = shifted(scalars, &mut self.in_scalar);
-        let scalar_starts = scalars & !behind_scalars;
-        if scalars | was_in_scalar != 0 {
-            self.scalars.read(&block, rest, scalars, scalar_starts)?;
-        }
-        let behind_scalars = behind_scalars & !scalars;
-
-        let opening_quotes = quotes & strings;
-        let value_starts = opening_quotes | scalar_starts | openers;
-        let closing_braces = closers & braces;
-
-        let after_brace = after(openers & braces, space, &mut self.after_brace);
-        let after_bracket = after(openers & !braces, space, &mut self.after_bracket);
-        let after_member_comma = after(commas & in_objects, space, &mut self.after_member_comma);
-        let names = (after_brace | after_member_comma) & opening_quotes;
-        let (ends, overflow) = strings.overflowing_add(names | self.in_name);
-        self.in_name = u64::from(overflow);
-        let name_ends = ends & !strings;
-        let value_ends = quotes & !strings & !name_ends | closers;
-
-        let after_name = after(name_ends, space, &mut self.after_name);
-        let after_colon = after(colons | commas & !in_objects, space, &mut self.after_colon);
-        let (sum, overflow) =
-            space.overflowing_add(value_ends << 1 | self.after_value | behind_scalars);
-        self.after_value = value_ends >> 63 | u64::from(overflow);
-        let after_value = sum & !space;
-
-        let wrong = after_brace & !(opening_quotes | closing_braces)
-            | after_bracket & !(value_starts | closers & !braces)
-            | after_member_comma & !opening_quotes
-            | after_name & !colons
-            | colons & !after_name
-            | after_colon & !value_starts
-            | after_value & !(commas | closers);
-        if wrong & here != 0 {
+        let bounds = self.scalars.read(planes, rest, scalars)?;
+        let wrong = self.order.wrong(&Tokens {
+            strings: quoted.strings,
+            opening_quotes: quoted.opening,
+            closing_quotes: quoted.closing,
+            scalar_starts: bounds.starts,
+            behind_scalars: bounds.behind,
+            openers,
+            closers,
+            commas,
+            colons,
+            space,
+            in_objects,
+        });
+        if (wrong | planes.controls() & quoted.strings) & here != 0 {
             return None;
         }
         Some(end.map(|end| end as usize + 1))
     }
-
-    /// The bytes that a backslash escapes, after checking each escape.
-    #[cold]
-    fn escaped(&mut self, backslashes: u64, rest: &[u8]) -> Option<u64> {
-        let mut escaped = self.escaped;
-        self.escaped = 0;
-        let mut left = backslashes & !escaped;
-        while left != 0 {
-            let at = left.trailing_zeros();
-            match rest.get(at as usize + 1..)? {
-                [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => {}
-                [b'u', a, b, c, d, ..] if [a, b, c, d].iter().all(|x| x.is_ascii_hexdigit()) => {}
-                _ => return None,
-            }
-            match 2_u64.checked_shl(at) {
-                Some(0) | None => self.escaped = 1,
-                Some(next) => escaped |= next,
-            }
-            left &= left - 1;
-            left &= !escaped;
-        }
-        Some(escaped)
-    }
-
-    /// Follows the nesting; returns the bytes that belong to objects, as far as a comma's meaning
-    /// depends on it, and where the outermost container ends.
-    #[inline(always)]
-    fn nest(
-        &mut self,
-        openers: u64,
-        closers: u64,
-        braces: u64,
-        depth_max: usize,
-    ) -> Option<(u64, Option<u32>)> {
-        let mut in_objects = 0_u64.wrapping_sub(self.nesting as u64 & 1);
-        let mut mismatch = false;
-        let mut left = openers | closers;
-        while left != 0 {
-            let at = left.trailing_zeros();
-            let bit = left & left.wrapping_neg();
-            left ^= bit;
-            // No branch asks which bracket this is: nobody could predict the answer.
-            let opens = openers & bit != 0;
-            let brace = u128::from(braces & bit != 0);
-            mismatch |= !opens & (self.nesting & 1 != brace);
-            let (inner, outer) = (self.nesting << 1 | brace, self.nesting >> 1);
-            self.nesting = if opens { inner } else { outer };
-            self.depth = self.depth.wrapping_add(if opens { 1 } else { usize::MAX });
-            if self.depth.wrapping_sub(1) >= depth_max {
-                let complete = self.depth == 0 && !mismatch;
-                return complete.then_some((in_objects, Some(at)));
-            }
-            let from_here = bit.wrapping_neg();
-            let in_object = 0_u64.wrapping_sub(self.nesting as u64 & 1);
-            in_objects = in_objects & !from_here | in_object & from_here;
-        }
-        if mismatch {
-            return None;
-        }
-        Some((in_objects, None))
-    }
-}
-
-/// The bits behind those of `bits`.
-#[inline(always)]
-fn shifted(bits: u64, carry: &mut u64) -> u64 {
-    let shifted = bits << 1 | *carry;
-    *carry = bits >> 63;
-    shifted
-}
-
-/// The first bits behind those of `bits` that are not in `space`.
-#[inline(always)]
-fn after(bits: u64, space: u64, carry: &mut u64) -> u64 {
-    let (sum, overflow) = space.overflowing_add(bits << 1 | *carry);
-    *carry = bits >> 63 | u64::from(overflow);
-    sum & !space
-}
-
-/// Each bit becomes the parity of itself and all bits below it.
-#[inline(always)]
-fn prefix_xor(mut bits: u64) -> u64 {
-    for distance in [1, 2, 4, 8, 16, 32] {
-        bits ^= bits << distance;
-    }
-    bits
 }
 
 #[cfg(test)]
@@ -247,7 +148,9 @@ mod tests {
             let shifted = std::format!("[{}{json}]", " ".repeat(shift));
             for behind in ["", " ", ",\"next\":\"\\n\u{1}", "]]}}"] {
                 let text = String::from(&shifted) + behind;
-                let len = container_len(text.as_bytes(), 128);
+                // Shorter texts are not read at all.
+                let text = " ".repeat(BLOCK) + &text;
+                let len = container_len(text.as_bytes(), BLOCK, 128);
                 assert_eq!(len, expected.then_some(shifted.len()), "{text}");
             }
         }
@@ -326,9 +229,11 @@ mod tests {
 
     #[test]
     fn nesting_is_bounded_exactly() {
-        let nested = "[".repeat(128) + &"]".repeat(128);
-        assert_eq!(container_len(nested.as_bytes(), 128), Some(256));
-        assert_eq!(container_len(nested.as_bytes(), 127), None);
-        assert_eq!(container_len("[".repeat(1000).as_bytes(), 128), None);
+        let nested = |depth| " ".repeat(BLOCK) + &"[".repeat(depth) + &"]".repeat(depth);
+        let len = |depth, depth_max| container_len(nested(depth).as_bytes(), BLOCK, depth_max);
+        assert_eq!(len(OPEN_MAX, 128), Some(2 * OPEN_MAX));
+        assert_eq!(len(OPEN_MAX + 1, 128), None);
+        assert_eq!(len(1, OPEN_MAX - 1), None);
+        assert_eq!(len(1000, 1000), None);
     }
 }

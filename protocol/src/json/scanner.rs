@@ -80,15 +80,12 @@ impl<'a> Scanner<'a> {
     /// of the name's string.
     #[inline]
     pub(crate) fn name(&mut self) -> Result<&'a str, JsonReason> {
-        let start = self.offset();
+        let start = self.offset() + 1;
         self.skip_quoted(JsonReason::ExpectedName)?;
-        let name = self.span(start);
+        let name = self.text.get(start..self.offset().saturating_sub(1));
         self.skip_space();
         self.skip_colon()?;
-        Ok(name
-            .strip_prefix('"')
-            .and_then(|name| name.strip_suffix('"'))
-            .unwrap_or_default())
+        Ok(name.unwrap_or_default())
     }
 
     /// Moves over one value, whose objects and arrays nest at most `depth_max` deep, and the white
@@ -98,15 +95,28 @@ impl<'a> Scanner<'a> {
         let offset = self.offset();
         let kind = match self.peek() {
             None => return Err(JsonReason::UnexpectedEnd),
-            Some(b'{') => Kind::Object,
-            Some(b'[') => Kind::Array,
-            Some(b'"') => Kind::String,
-            Some(b't') => Kind::True,
-            Some(b'f') => Kind::False,
-            Some(b'n') => Kind::Null,
-            Some(_) => Kind::Number,
+            Some(b'"') => {
+                self.skip_quoted(JsonReason::ExpectedValue)?;
+                Kind::String
+            }
+            Some(b't') => {
+                self.skip_literal(b"true")?;
+                Kind::True
+            }
+            Some(b'f') => {
+                self.skip_literal(b"false")?;
+                Kind::False
+            }
+            Some(first) => {
+                self.skip_value(depth_max)?;
+                match first {
+                    b'{' => Kind::Object,
+                    b'[' => Kind::Array,
+                    b'n' => Kind::Null,
+                    _ => Kind::Number,
+                }
+            }
         };
-        self.skip_value(depth_max)?;
         let text = self.span(offset);
         self.skip_space();
         Ok(Value { kind, text, offset })
@@ -127,9 +137,14 @@ impl<'a> Scanner<'a> {
     }
 
     fn skip_value(&mut self, depth_max: usize) -> Result<(), JsonReason> {
-        #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+        #[cfg(all(
+            target_arch = "x86_64",
+            target_feature = "sse2",
+            not(vinbus_scanner_alone)
+        ))]
         if let [b'{' | b'[', ..] = self.rest
-            && let Some(len) = super::blocks::container_len(self.rest, depth_max)
+            && let Some(len) =
+                super::blocks::container_len(self.text.as_bytes(), self.offset(), depth_max)
         {
             self.rest = self.rest.get(len..).unwrap_or_default();
             return Ok(());

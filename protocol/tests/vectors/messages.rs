@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use vinbus_protocol::envelope::{
     AppMessage, Downlink, DownlinkBody, EncodeError, EnvelopeError, Uplink,
 };
-use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+use vinbus_protocol::limits::APP_MESSAGE_BYTES_MAX;
 
 use super::bytes::Bytes;
 
@@ -85,7 +85,7 @@ impl Case {
         (self.decoded, self.encoded) = (None, None);
         (self.encode_error, self.error) = (None, None);
         let payload = self.payload.to_vec();
-        let mut buffer = vec![0; PAYLOAD_BYTES_MAX];
+        let mut buffer = vec![0; APP_MESSAGE_BYTES_MAX];
         let result = match self.shape {
             Shape::Downlink => Downlink::decode(&payload)
                 .map(|message| (downlink(&message), message.encode(&mut buffer))),

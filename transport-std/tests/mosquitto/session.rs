@@ -86,3 +86,32 @@ async fn a_session_that_the_broker_kept_is_resumed_by_a_new_process() {
         assert_eq!(&received(&mut inbox).await.payload[..], b"and now");
     }
 }
+
+#[tokio::test]
+async fn acknowledgements_make_room_within_the_receive_maximum() {
+    let broker = Mosquitto::start().await;
+    for version in [MqttVersion::V5, MqttVersion::V311] {
+        for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
+            let name = format!("room-{version:?}-{qos:?}");
+            let options = broker
+                .options(Endpoint::Mqtt, broker.url(Endpoint::Mqtt), &name)
+                .version(version)
+                .receive_maximum(4);
+            let (client, mut inbox) = connected(options).await;
+            subscribed(&client, &name, qos).await;
+            let publisher = client.clone();
+            let publishing = tokio::spawn(async move {
+                for number in 0..100u8 {
+                    published(&publisher, &name, vec![number].into(), qos).await;
+                }
+            });
+            for number in 0..100u8 {
+                let message = received(&mut inbox).await;
+                assert_eq!((message.qos, &message.payload[..]), (qos, &[number][..]));
+                message.ack();
+            }
+            publishing.await.expect("every publish is acknowledged");
+            assert_eq!(client.counters().connections, 1);
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use vinbus_transport_std::conformance::{is_connected, link_error, wait_for_link};
 use vinbus_transport_std::{
-    ClientOptions, LinkError, LinkState, MqttVersion, Qos, SubscribeError, connect,
+    ClientOptions, LinkError, LinkState, MqttVersion, PublishError, Qos, SubscribeError, connect,
 };
 
 use crate::VERSIONS;
@@ -188,5 +188,58 @@ async fn a_connection_that_just_ends_is_lost_and_made_anew() {
         );
         let _connection = peer.welcome(version).await;
         wait_for_link(client.link(), "the link", is_connected).await;
+    }
+}
+
+#[tokio::test]
+async fn an_address_without_a_route_is_unreachable() {
+    // The system itself refuses TCP to the broadcast address: nothing leaves this machine.
+    let url = "mqtt://255.255.255.255:1883".parse().expect("a URL");
+    let error = link_error(ClientOptions::new(url, "route")).await;
+    assert!(matches!(error, LinkError::Unreachable { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_web_socket_that_does_not_speak_mqtt_is_broken() {
+    for version in VERSIONS {
+        let peer = Peer::new().await;
+        let answering = async {
+            let mut connection = peer.accept().await;
+            let upgrade = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+                           Connection: Upgrade\r\nSec-WebSocket-Accept: wrong\r\n\r\n";
+            connection.send(upgrade.as_bytes()).await;
+            connection.closed().await;
+        };
+        let (error, ()) = tokio::join!(link_error(peer.options("ws", version)), answering);
+        assert!(
+            matches!(error, LinkError::WebSocketBroken { .. }),
+            "{error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_topic_or_filter_is_refused_before_anything_is_sent() {
+    let peer = Peer::new().await;
+    let (client, _inbox) = connect(peer.options("mqtt", MqttVersion::V5)).expect("options");
+    for topic in ["", "a/+", "#", "a\0b"] {
+        let refused = client
+            .publish(topic, "{}".into(), Qos::AtMostOnce, false)
+            .await;
+        assert_eq!(
+            refused,
+            Err(PublishError::Topic {
+                topic: topic.to_owned()
+            })
+        );
+    }
+    for filter in ["", "a#", "#/a", "a+/b", "a\0b"] {
+        let refused = client.subscribe(filter, Qos::AtMostOnce).await;
+        assert_eq!(
+            refused,
+            Err(SubscribeError::Filter {
+                filter: filter.to_owned()
+            })
+        );
     }
 }

@@ -20,7 +20,9 @@ Examples:
   An app of that vehicle, in another terminal:
     vehicle-agent app --app demo
   A hundred vehicles on a plain broker, one message a second each:
-    vehicle-agent simulate --count 100 --broker mqtt://localhost:1883 --rate 1";
+    vehicle-agent simulate --count 100 --broker mqtt://localhost:1883 --rate 1
+
+Every option can be set in the environment as well. VINBUS_LOG=debug shows more.";
 
 /// Plays the portal of a vehicle: connects it to the broker and its apps to their partners.
 #[derive(Debug, Parser)]

@@ -1,7 +1,6 @@
 //! The agent's link over `vinbus-transport-std`, which reconnects and subscribes anew by itself.
 
 use std::pin::Pin;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -10,55 +9,37 @@ use vinbus_transport_std::{Client, Inbox, LinkState, Message, PublishError, Qos}
 
 use crate::identity::Identity;
 use crate::link::{Event, Fate, Link, Lost, NotConnected, Outgoing, Session};
-use crate::linux::status::Status;
+
+/// Takes note of what a link is doing; the client itself logs it.
+pub(crate) type Report = Box<dyn Fn(&LinkState) + Send + Sync>;
 
 /// One vehicle's client.
-#[derive(Debug)]
 pub(crate) struct StdLink {
     client: Client,
     inbox: Inbox,
     qos: Qos,
     subscribed: bool,
-    status: Option<Arc<Status>>,
+    report: Report,
 }
 
 impl StdLink {
-    /// A link that publishes at `qos` and writes what it does into `status`, if there is one.
-    pub(crate) fn new(client: Client, inbox: Inbox, qos: Qos, status: Option<Arc<Status>>) -> Self {
+    /// A link that publishes at `qos`; `report` hears of its states while it is not connected.
+    pub(crate) fn new(client: Client, inbox: Inbox, qos: Qos, report: Report) -> Self {
         Self {
             client,
             inbox,
             qos,
             subscribed: false,
-            status,
+            report,
         }
     }
 
-    fn report(&self, state: &LinkState) {
-        let Some(status) = &self.status else {
-            return;
-        };
-        match state {
-            LinkState::Connecting => status.link("connecting"),
-            LinkState::Connected { .. } => {
-                status.link("connected");
-                tracing::info!("connected to the broker");
-            }
-            LinkState::Down(error) => {
-                let advice = error.advice();
-                status.link(format!("down: {error}; {advice}"));
-                tracing::warn!(reason = %error, advice, "the link to the broker is down");
-            }
-            LinkState::Closed => status.link("closed"),
-        }
-    }
-
-    /// Waits until the client is connected; says on the way why it is not.
+    /// Waits until the client is connected; notes on the way why it is not.
     async fn connected(&self) -> Result<(), NotConnected> {
         let mut link = self.client.link();
         loop {
             let state = link.borrow_and_update().clone();
-            self.report(&state);
+            (self.report)(&state);
             match state {
                 LinkState::Connected { .. } => return Ok(()),
                 LinkState::Connecting | LinkState::Down(_) => {}

@@ -1,4 +1,4 @@
-//! The portal: WebSockets at `/portal` through which any local program is an app (docs/PORTAL).
+//! The portal: WebSockets at `/portal` through which any local program is an app (SPEC 8).
 //!
 //! [`serve`] is the server, `socket` one connection, `outbox` what waits for it, and `hub` what the
 //! agent sees of all of them. Nothing an app does makes another one wait: each socket has its own

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use vinbus_protocol::portal::InstallError;
 use vinbus_protocol::{pending, popup};
 
@@ -89,7 +89,7 @@ fn desk(args: &RunArgs) -> anyhow::Result<LinuxDesk> {
     let uplinks = vec![0; args.broker.uplink_queue.unwrap_or(QUEUE_BYTES) as usize];
     let mut desk = Desk::new(identity, popups, uplinks, args.broker.drop_policy());
     for installed in &args.apps {
-        let pending = vec![0; pending::storage_bytes_for(PAYLOAD_BYTES_MAX)];
+        let pending = vec![0; pending::storage_bytes_for(APP_MESSAGE_BYTES_MAX)];
         match desk.install(installed.app.clone(), &installed.uid, pending) {
             Ok(_) => {}
             Err(InstallError::Duplicate { .. }) => {
@@ -157,11 +157,12 @@ fn open_link(
     };
     let (client, inbox) = connection::open(broker, desk.identity(), &credentials, INBOUND_MAX)?;
     status.watch(client.clone());
+    let reported = Arc::clone(status);
     Ok(StdLink::new(
         client,
         inbox,
         broker.qos,
-        Some(Arc::clone(status)),
+        Box::new(move |state| reported.link(state)),
     ))
 }
 

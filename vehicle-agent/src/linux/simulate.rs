@@ -1,6 +1,6 @@
 //! `vehicle-agent simulate`: many vehicles in one process, each the very agent that `run` runs.
 //!
-//! Only the apps differ: instead of a portal each vehicle has one [`SimulatedApp`], always in the
+//! Only the apps differ: instead of a portal each vehicle has one `SimulatedApp`, always in the
 //! foreground, which sends at a steady rate, or sends back what it gets.
 
 mod app;
@@ -19,6 +19,7 @@ use vinbus_protocol::id::Vin;
 use vinbus_protocol::limits::VIN_BYTES;
 use vinbus_protocol::topic::TopicScheme;
 use vinbus_protocol::{pending, popup, uplink_queue};
+use vinbus_transport_std::LinkState;
 
 use self::app::SimulatedApp;
 use self::fleet::{Fleet, resident_bytes};
@@ -154,9 +155,15 @@ impl Vehicle {
         };
         let (client, inbox) =
             connection::open(&args.broker, desk.identity(), &credentials, INBOUND_MAX)?;
+        let troubled = Arc::clone(fleet);
+        let report = Box::new(move |state: &LinkState| {
+            if let LinkState::Down(error) = state {
+                troubled.trouble(format!("{error}; {}", error.advice()));
+            }
+        });
         Ok(Self {
             desk,
-            link: StdLink::new(client, inbox, args.broker.qos, None),
+            link: StdLink::new(client, inbox, args.broker.qos, report),
             app: SimulatedApp::new(slot, args, Arc::clone(fleet)),
             fleet: Arc::clone(fleet),
         })

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use vinbus_protocol::id::Vin;
 
-use vinbus_transport_std::Client;
+use vinbus_transport_std::{Client, LinkState};
 
 use crate::desk::{Counters, DownlinkRefusal};
 
@@ -53,9 +53,14 @@ impl Status {
         self.lock().client = Some(client);
     }
 
-    /// Takes note of what the link is doing, in words.
-    pub(crate) fn link(&self, link: impl Into<String>) {
-        self.lock().link = link.into();
+    /// Takes note of what the link is doing.
+    pub(crate) fn link(&self, state: &LinkState) {
+        self.lock().link = match state {
+            LinkState::Connecting => "connecting".to_owned(),
+            LinkState::Connected { .. } => "connected".to_owned(),
+            LinkState::Down(error) => format!("down: {error}; {}", error.advice()),
+            LinkState::Closed => "closed".to_owned(),
+        };
     }
 
     /// Counts messages that an ending socket could not hold, as the pending ring could not have.

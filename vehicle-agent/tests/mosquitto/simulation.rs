@@ -49,3 +49,24 @@ async fn simulated_vehicles_connect_send_and_sum_up() {
     let (_, payload) = world.uplink().await;
     assert!(payload.starts_with(r#"{"content":{"n":1,"#), "{payload}");
 }
+
+#[tokio::test]
+async fn simulation_that_cannot_connect_says_why_while_it_runs() {
+    use tokio::io::{AsyncBufReadExt, BufReader};
+    let mut simulation = Command::new(env!("CARGO_BIN_EXE_vehicle-agent"))
+        .args(["simulate", "--count", "2", "--broker", "mqtt://127.0.0.1:1"])
+        .stderr(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(simulation.stderr.take().unwrap()).lines();
+    let told = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.starts_with("connected 0/2") && line.contains("check the port") {
+                return;
+            }
+        }
+        panic!("it ended");
+    };
+    timeout(PATIENCE, told).await.unwrap();
+}

@@ -17,7 +17,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::topic::{Direction, TopicScheme};
 use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto};
-use vinbus_transport_std::{Client, Inbox, Qos, connect};
+use vinbus_transport_std::{Client, Inbox, LinkState, Qos, connect};
 
 /// Longest time for anything to happen. Only a broken agent takes it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -60,6 +60,22 @@ impl World {
             uplink,
             scheme,
         }
+    }
+
+    /// Starts the stopped broker and waits until the partner listens again: what the broker gets
+    /// before that reaches nobody.
+    pub(crate) async fn broker_is_back(&mut self) {
+        let before = self.partner.counters().connections;
+        self.broker.start().await;
+        let mut link = self.partner.link();
+        let again = |state: &LinkState| {
+            matches!(state, LinkState::Connected { .. })
+                && self.partner.counters().connections > before
+        };
+        timeout(PATIENCE, link.wait_for(again))
+            .await
+            .expect("the partner's link")
+            .unwrap();
     }
 
     pub(crate) fn url(&self) -> String {

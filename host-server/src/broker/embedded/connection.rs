@@ -26,7 +26,7 @@ use mqtt5::protocol::v5::reason_codes::ReasonCode;
 use mqtt5::{QoS, WillMessage};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, warn};
 use vinbus_protocol::envelope::Downlink;
 use vinbus_protocol::id::Vin;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
@@ -227,7 +227,8 @@ impl Connection {
         let due = {
             let mut state = self.state();
             // Up to a second's worth may come at once.
-            let due = state.publishes_due.unwrap_or(now).max(now - BURST);
+            let earliest = now.checked_sub(BURST).unwrap_or(now);
+            let due = state.publishes_due.unwrap_or(earliest).max(earliest);
             state.publishes_due = Some(due + Duration::from_secs(1) / per_second);
             due
         };
@@ -434,11 +435,12 @@ impl AuthProvider for Connection {
         Box::pin(async move {
             match self.enter(connect).await {
                 Ok(who) => {
-                    info!(
-                        client = %who, peer = %self.peer, client_id = %Shown(&connect.client_id),
+                    let who = who.to_string();
+                    debug!(
+                        client = who, peer = %self.peer, client_id = %Shown(&connect.client_id),
                         "client connected"
                     );
-                    Ok(AuthResult::success_with_user(who.to_string()))
+                    Ok(AuthResult::success_with_user(who))
                 }
                 Err(refused) => {
                     let peer = self.peer.ip().to_string();

@@ -18,6 +18,7 @@ mod counters;
 mod forward;
 mod limits;
 mod listen;
+mod open_files;
 mod quiet;
 mod registry;
 mod stream;
@@ -182,6 +183,7 @@ impl EmbeddedBroker {
             }
             None => None,
         };
+        open_files::make_room(settings.limits.connections_max);
         let shared = Arc::new(Shared::new(settings, credentials, events));
         tokio::spawn(sweep(Arc::clone(&shared)));
         let broker = Self {

@@ -18,7 +18,7 @@ mod error;
 
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use vinbus_protocol::id::{Uid, Vin};
 
 use self::reader::Readers;
@@ -29,7 +29,7 @@ use super::lock::DataDir;
 use super::{Pending, Store, StoreError};
 use crate::metrics::Metrics;
 use crate::model::{
-    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Trace, Uplink, Webhook,
+    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Trace, UplinkPage, Webhook,
 };
 
 /// How much is kept.
@@ -67,10 +67,11 @@ impl Default for StoreSettings {
 /// The store of a data folder. Dropping it commits what waits and closes the database.
 pub struct SqliteStore {
     // In the order in which they close: the writer last, so that it can empty the log into the
-    // database, and then the lock of the folder.
+    // database, then the lock of the folder, and then those are told who wait for it.
     readers: Readers,
     writer: Writer,
     _dir: DataDir,
+    open: watch::Sender<()>,
 }
 
 impl SqliteStore {
@@ -94,7 +95,15 @@ impl SqliteStore {
             readers,
             writer,
             _dir: dir,
+            open: watch::Sender::new(()),
         })
+    }
+
+    /// Resolves when this store was dropped and is closed: everything is in the database file, and
+    /// the folder is free for another server.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut open = self.open.subscribe();
+        async move { while open.changed().await.is_ok() {} }
     }
 }
 
@@ -127,8 +136,14 @@ impl Store for SqliteStore {
             .submit(Kind::Change, 0, move |tables| tables.note(&id, step, now))
     }
 
-    fn unsent(&self, vin: &Vin, after: u64, limit: usize) -> Result<Vec<Downlink>, StoreError> {
-        self.readers.unsent(vin, after, limit)
+    fn unsent(
+        &self,
+        vin: &Vin,
+        uid: &Uid,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Downlink>, StoreError> {
+        self.readers.unsent(vin, uid, after, limit)
     }
 
     fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
@@ -141,7 +156,7 @@ impl Store for SqliteStore {
         uid: Option<&Uid>,
         vin: Option<&Vin>,
         limit: usize,
-    ) -> Result<Vec<Uplink>, StoreError> {
+    ) -> Result<UplinkPage, StoreError> {
         self.readers.uplink_after(cursor, uid, vin, limit)
     }
 

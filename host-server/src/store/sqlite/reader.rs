@@ -12,7 +12,8 @@ use super::error::of_file;
 use super::schema;
 use super::tables::{step_number, time};
 use crate::model::{
-    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Trace, Uplink, Webhook,
+    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Trace, Uplink, UplinkPage,
+    Webhook,
 };
 use crate::store::StoreError;
 
@@ -41,39 +42,41 @@ impl Readers {
         })
     }
 
-    /// A vehicle's unsent messages after a sequence.
+    /// A partner's unsent messages for a vehicle after a sequence.
     pub(super) fn unsent(
         &self,
         vin: &Vin,
+        uid: &Uid,
         after: u64,
         limit: usize,
     ) -> Result<Vec<Downlink>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT downlink.sequence, id, uid, downlink.vin, app, envelope
+                "SELECT downlink.sequence, id, downlink.uid, downlink.vin, app, envelope
                  FROM unsent JOIN downlink USING (sequence)
-                 WHERE unsent.vin = ?1 AND unsent.sequence > ?2
-                 ORDER BY unsent.sequence LIMIT ?3",
+                 WHERE unsent.vin = ?1 AND unsent.uid = ?2 AND unsent.sequence > ?3
+                 ORDER BY unsent.sequence LIMIT ?4",
             )?;
-            let rows = statement
-                .query_map(params![vin.as_str(), signed(after), limit as i64], |row| {
-                    downlink(row)
-                })?;
+            let rows = statement.query_map(
+                params![vin.as_str(), uid.as_str(), signed(after), limit as i64],
+                downlink,
+            )?;
             page(rows, |downlink| downlink.message.envelope.len())
         })
     }
 
-    /// How many unsent messages each vehicle has.
+    /// How many unsent messages each partner has for each vehicle.
     pub(super) fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT vin, count(*), max(sequence * held) FROM unsent GROUP BY vin",
+                "SELECT vin, uid, count(*), max(sequence * held) FROM unsent GROUP BY vin, uid",
             )?;
             let rows = statement.query_map([], |row| {
                 Ok(Backlog {
                     vin: parsed(row, 0, Vin::parse)?,
-                    messages: row.get::<_, i64>(1)? as usize,
-                    held_to: row.get::<_, i64>(2)? as u64,
+                    uid: parsed(row, 1, Uid::parse)?,
+                    messages: row.get::<_, i64>(2)? as usize,
+                    held_to: row.get::<_, i64>(3)? as u64,
                 })
             })?;
             rows.collect()
@@ -87,7 +90,7 @@ impl Readers {
         uid: Option<&Uid>,
         vin: Option<&Vin>,
         limit: usize,
-    ) -> Result<Vec<Uplink>, StoreError> {
+    ) -> Result<UplinkPage, StoreError> {
         let filter = match (uid, vin) {
             (None, None) => "",
             (Some(_), None) => "AND uid = ?3",
@@ -99,7 +102,10 @@ impl Readers {
              WHERE cursor > ?1 {filter} ORDER BY cursor LIMIT ?2"
         );
         self.read(|connection| {
-            let mut statement = connection.prepare_cached(&sql)?;
+            // What is deleted between the two reads must not be missing from both.
+            let snapshot = connection.unchecked_transaction()?;
+            let lost = lost_after(&snapshot, cursor)?;
+            let mut statement = snapshot.prepare_cached(&sql)?;
             let (after, limit) = (signed(cursor.0), limit as i64);
             let (uid, vin) = (uid.map(Uid::as_str), vin.map(Vin::as_str));
             let rows = match (uid, vin) {
@@ -107,7 +113,8 @@ impl Readers {
                 (_, None) => statement.query_map(params![after, limit, uid], uplink)?,
                 (_, Some(_)) => statement.query_map(params![after, limit, uid, vin], uplink)?,
             };
-            page(rows, |uplink| uplink.message.payload.len())
+            let messages = page(rows, |uplink| uplink.message.payload.len())?;
+            Ok(UplinkPage { messages, lost })
         })
     }
 
@@ -193,6 +200,16 @@ impl Readers {
         self.returned.notify_one();
         result
     }
+}
+
+/// Positions right after `cursor` that were deleted. The log has no other gap: positions are given
+/// without one, and the oldest are deleted first.
+fn lost_after(connection: &Connection, cursor: Cursor) -> rusqlite::Result<u64> {
+    let first: Option<i64> = connection
+        .prepare_cached("SELECT min(cursor) FROM uplink")?
+        .query_row([], |row| row.get(0))?;
+    let next = cursor.0.saturating_add(1);
+    Ok(first.map_or(0, |first| (first as u64).saturating_sub(next)))
 }
 
 /// Collects rows until they hold enough bytes.

@@ -45,9 +45,10 @@ const MIGRATIONS: [&str; 1] = ["
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE unsent (
         vin TEXT NOT NULL,
+        uid TEXT NOT NULL,
         sequence INTEGER NOT NULL,
         held INTEGER NOT NULL,
-        PRIMARY KEY (vin, sequence)
+        PRIMARY KEY (vin, uid, sequence)
     ) STRICT, WITHOUT ROWID;
 
     CREATE TABLE webhook (

@@ -122,8 +122,12 @@ impl Tables {
                 &message.envelope[..],
             ])?;
         self.connection
-            .prepare_cached("INSERT INTO unsent VALUES (?1, ?2, 0)")?
-            .execute(params![message.vin.as_str(), sequence])?;
+            .prepare_cached("INSERT INTO unsent VALUES (?1, ?2, ?3, 0)")?
+            .execute(params![
+                message.vin.as_str(),
+                message.uid.as_str(),
+                sequence
+            ])?;
         self.counts.last_sequence = sequence;
         self.counts.downlink_bytes += message.envelope.len() as i64 + ROW_BYTES;
         Ok(Downlink {
@@ -143,22 +147,25 @@ impl Tables {
         let change = match step {
             Step::Accepted => return Ok(()),
             Step::Held => {
-                "UPDATE unsent SET held = 1 WHERE vin = ?1 AND sequence = ?2 AND held = 0"
+                "UPDATE unsent SET held = 1
+                 WHERE vin = ?1 AND uid = ?2 AND sequence = ?3 AND held = 0"
             }
-            Step::Sent | Step::Rejected => "DELETE FROM unsent WHERE vin = ?1 AND sequence = ?2",
+            Step::Sent | Step::Rejected => {
+                "DELETE FROM unsent WHERE vin = ?1 AND uid = ?2 AND sequence = ?3"
+            }
         };
-        let found: Option<(String, i64)> = self
+        let found: Option<(String, String, i64)> = self
             .connection
-            .prepare_cached("SELECT vin, sequence FROM downlink WHERE id = ?1")?
-            .query_row([&id.0], |row| Ok((row.get(0)?, row.get(1)?)))
+            .prepare_cached("SELECT vin, uid, sequence FROM downlink WHERE id = ?1")?
+            .query_row([&id.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
-        let Some((vin, sequence)) = found else {
+        let Some((vin, uid, sequence)) = found else {
             return Ok(());
         };
         let changed = self
             .connection
             .prepare_cached(change)?
-            .execute(params![vin, sequence])?;
+            .execute(params![vin, uid, sequence])?;
         if changed > 0 {
             self.connection
                 .prepare_cached("INSERT INTO downlink_step VALUES (?1, ?2, ?3)")?
@@ -238,7 +245,8 @@ impl Tables {
                     length(envelope)
              FROM downlink
              WHERE sequence < ?1 AND NOT EXISTS (SELECT 1 FROM unsent
-                 WHERE unsent.vin = downlink.vin AND unsent.sequence = downlink.sequence)
+                 WHERE unsent.vin = downlink.vin AND unsent.uid = downlink.uid
+                     AND unsent.sequence = downlink.sequence)
              ORDER BY sequence LIMIT ?2",
             self.counts.last_sequence,
             limit,

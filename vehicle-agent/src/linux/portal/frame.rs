@@ -1,4 +1,4 @@
-//! The JSON text frames between an app and the portal (docs/PORTAL); the only file that spells their
+//! The JSON text frames between an app and the portal (SPEC 8); the only file that spells their
 //! names.
 //!
 //! A frame is `{"type": …, "value"?: …, "subtopic"?: …, "id"?: …}`. `value` of a data message is
@@ -96,7 +96,7 @@ impl Lifecycle {
 /// A frame that the portal does not take, and what its sender is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// One of the reasons of docs/PORTAL, for programs.
+    /// One of the reasons of SPEC 8, for programs.
     pub(crate) reason: &'static str,
     /// What happened and what to do, for people.
     pub(crate) message: String,

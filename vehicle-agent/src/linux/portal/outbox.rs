@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use vinbus_protocol::limits::{PAYLOAD_BYTES_MAX, PENDING_MESSAGES_MAX};
+use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PENDING_MESSAGES_MAX};
 
 use super::frame;
 
@@ -22,7 +22,7 @@ use super::frame;
 pub(crate) const OUTBOX_FRAMES_MAX: usize = 64;
 
 /// Bytes that may wait for one socket: a full reply of pending messages and as much again.
-pub(crate) const OUTBOX_BYTES_MAX: usize = 2 * PENDING_MESSAGES_MAX * (PAYLOAD_BYTES_MAX + 64);
+pub(crate) const OUTBOX_BYTES_MAX: usize = 2 * PENDING_MESSAGES_MAX * (APP_MESSAGE_BYTES_MAX + 64);
 
 /// Something to write to a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -248,8 +248,8 @@ mod tests {
     #[test]
     fn bytes_are_bounded_as_well() {
         let outbox = Outbox::default();
-        let big = || Item::Message("x".repeat(PAYLOAD_BYTES_MAX).into());
-        (0..=OUTBOX_BYTES_MAX / PAYLOAD_BYTES_MAX).for_each(|_| outbox.push(big()));
+        let big = || Item::Message("x".repeat(APP_MESSAGE_BYTES_MAX).into());
+        (0..=OUTBOX_BYTES_MAX / APP_MESSAGE_BYTES_MAX).for_each(|_| outbox.push(big()));
         assert_eq!(outbox.lock().ending, Some(Ending::SlowReader));
     }
 

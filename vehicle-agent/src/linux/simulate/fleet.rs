@@ -18,6 +18,8 @@ pub(super) struct Fleet {
     sent: AtomicU64,
     delivered: AtomicU64,
     echoes_skipped: AtomicU64,
+    /// Why a link was down last.
+    trouble: Mutex<Option<String>>,
     ended: Mutex<Ended>,
 }
 
@@ -43,6 +45,7 @@ impl Fleet {
             sent: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             echoes_skipped: AtomicU64::new(0),
+            trouble: Mutex::new(None),
             ended: Mutex::new(Ended::default()),
         }
     }
@@ -71,6 +74,18 @@ impl Fleet {
                 connected.saturating_sub(1)
             };
         });
+    }
+
+    /// Remembers why a link is down, and what to do.
+    pub(super) fn trouble(&self, trouble: String) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
+    }
+
+    fn last_trouble(&self) -> Option<String> {
+        self.trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Completes when every vehicle is connected.
@@ -107,13 +122,18 @@ impl Fleet {
 
     /// One line for the progress display.
     pub(super) fn line(&self) -> String {
-        format!(
-            "connected {}/{}, sent {}, received {}",
-            self.connected_now(),
+        let connected = self.connected_now();
+        let mut line = format!(
+            "connected {connected}/{}, sent {}, received {}",
             self.vehicles,
             self.sent.load(Ordering::Relaxed),
             self.received.load(Ordering::Relaxed)
-        )
+        );
+        if let Some(trouble) = self.last_trouble().filter(|_| connected < self.vehicles) {
+            line.push_str("; a link is down: ");
+            line.push_str(&trouble);
+        }
+        line
     }
 
     pub(super) fn connected_now(&self) -> u64 {
@@ -164,6 +184,9 @@ impl Fleet {
                 ended.refused, ended.refused_by_broker, ended.dropped, ended.unsent
             ),
         );
+        if let Some(trouble) = self.last_trouble() {
+            line("trouble", trouble);
+        }
         if let Some(memory) = memory {
             let each = memory as f64 / 1024.0 / self.vehicles as f64;
             line(

@@ -1,9 +1,10 @@
-//! A message from a vehicle as JSON: what pages, event streams and webhooks show of it.
+//! A message from a vehicle as JSON: the one object that pages, event streams and webhooks show of
+//! it. Cursors are strings, since a JSON number need not hold 64 bits (RFC 8259, section 6).
 
 use std::time::SystemTime;
 
 use serde::Serialize;
-use vinbus_protocol::envelope;
+use vinbus_protocol::envelope::{self, EnvelopeError};
 
 use crate::model::Uplink;
 
@@ -18,7 +19,10 @@ struct Head<'a> {
 }
 
 /// Appends the JSON object of `uplink` to `out`; `content` keeps every byte it arrived with.
-pub(crate) fn write(out: &mut Vec<u8>, uplink: &Uplink) {
+///
+/// # Errors
+/// Why the payload is no envelope, which only a damaged store has; `content` is `null` then.
+pub(crate) fn write(out: &mut Vec<u8>, uplink: &Uplink) -> Result<(), EnvelopeError> {
     let message = &uplink.message;
     let head = Head {
         cursor: uplink.cursor.0.to_string(),
@@ -31,14 +35,13 @@ pub(crate) fn write(out: &mut Vec<u8>, uplink: &Uplink) {
     let _ = serde_json::to_writer(&mut *out, &head);
     out.pop();
     out.extend_from_slice(b",\"content\":");
-    match envelope::Uplink::decode(&message.payload) {
-        Ok(decoded) => out.extend_from_slice(decoded.content.as_bytes()),
-        Err(error) => {
-            tracing::error!(cursor = uplink.cursor.0, %error, "a stored message is damaged");
-            out.extend_from_slice(b"null");
-        }
-    }
+    let decoded = envelope::Uplink::decode(&message.payload);
+    out.extend_from_slice(match &decoded {
+        Ok(decoded) => decoded.content.as_bytes(),
+        Err(_) => b"null",
+    });
     out.push(b'}');
+    decoded.map(|_| ())
 }
 
 /// A time as RFC 3339 in UTC with milliseconds.

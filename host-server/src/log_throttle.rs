@@ -11,7 +11,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 /// Lets the first lines of each window pass and counts the others.
 #[derive(Default)]
-pub(crate) struct Throttle(Mutex<State>);
+pub(crate) struct LogThrottle(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -20,7 +20,7 @@ struct State {
     suppressed: u64,
 }
 
-impl Throttle {
+impl LogThrottle {
     /// `Some` when a line may be written: how many were not since the last one that was.
     pub(crate) fn pass(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn lines_over_the_limit_are_counted_and_told_in_the_next_window() {
-        let throttle = Throttle::default();
+        let throttle = LogThrottle::default();
         let start = Instant::now();
         for _ in 0..LINES_MAX {
             assert_eq!(throttle.pass(start), Some(0));

@@ -1,0 +1,71 @@
+//! The settings of a session.
+
+use embassy_time::Duration;
+
+/// Quality of service of what is published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Qos {
+    /// At most once: a message is gone once it is written.
+    AtMostOnce,
+    /// At least once: a message is kept until the broker has acknowledged it.
+    #[default]
+    AtLeastOnce,
+}
+
+/// The message that the broker publishes, retained, when the connection breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Will<'o> {
+    /// Its topic, of at most 128 bytes.
+    pub topic: &'o str,
+    /// Its payload.
+    pub payload: &'o [u8],
+}
+
+/// User name and password. `Debug` does not show the password.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Credentials<'o> {
+    /// The user name.
+    pub user_name: &'o str,
+    /// The password.
+    pub password: &'o [u8],
+}
+
+impl core::fmt::Debug for Credentials<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Credentials")
+            .field("user_name", &self.user_name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The settings of a session.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'o> {
+    /// Names the session at the broker; at most 64 bytes.
+    pub client_id: &'o str,
+    /// What the broker publishes when the connection breaks.
+    pub will: Option<Will<'o>>,
+    /// Where the broker asks for them.
+    pub credentials: Option<Credentials<'o>>,
+    /// Longest silence on the connection, in seconds.
+    pub keep_alive_s: u16,
+    /// Time for the broker's welcome and for taking the subscriptions.
+    pub connect_timeout: Duration,
+    /// Quality of service of what is published.
+    pub qos: Qos,
+}
+
+impl<'o> Options<'o> {
+    /// 60 s keep-alive, 15 s to connect, QoS 1, neither will nor credentials.
+    #[must_use]
+    pub fn new(client_id: &'o str) -> Self {
+        Self {
+            client_id,
+            will: None,
+            credentials: None,
+            keep_alive_s: 60,
+            connect_timeout: Duration::from_secs(15),
+            qos: Qos::AtLeastOnce,
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The embedded client against a real mosquitto, over a TCP stream of the host.
+
+use std::time::Duration;
+
+use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use vinbus_transport_embedded::{
+    ConnectError, Connection, Credentials, Event, Fate, Lost, Mqtt, Options, OptionsError, Qos,
+    Will,
+};
+use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto};
+use vinbus_transport_std::{Client, Inbox, connect};
+
+/// Longest time for anything to happen. Only a broken client takes it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A TCP stream of tokio, as a board's would look.
+struct Stream(TcpStream);
+
+#[derive(Debug)]
+struct Broken;
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the stream broke")
+    }
+}
+
+impl std::error::Error for Broken {}
+
+impl embedded_io_async::Error for Broken {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::ConnectionReset
+    }
+}
+
+impl ErrorType for Stream {
+    type Error = Broken;
+}
+
+impl Read for Stream {
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Broken> {
+        self.0.read(buffer).await.map_err(|_| Broken)
+    }
+}
+
+impl Write for Stream {
+    async fn write(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
+        self.0.write(bytes).await.map_err(|_| Broken)
+    }
+
+    async fn flush(&mut self) -> Result<(), Broken> {
+        self.0.flush().await.map_err(|_| Broken)
+    }
+}
+
+/// The only user of the test broker.
+fn options() -> Options<'static> {
+    let credentials = Credentials {
+        user_name: "tester",
+        password: b"correct horse",
+    };
+    Options {
+        credentials: Some(credentials),
+        ..Options::new("board")
+    }
+}
+
+async fn stream(broker: &Mosquitto) -> Stream {
+    let url = broker.url(Endpoint::Mqtt);
+    Stream(TcpStream::connect((url.host(), url.port())).await.unwrap())
+}
+
+async fn peer(broker: &Mosquitto, filter: &str) -> (Client, Inbox) {
+    let options = broker.options(Endpoint::Mqtt, broker.url(Endpoint::Mqtt), "peer");
+    let (client, inbox) = connect(options).unwrap();
+    client
+        .subscribe(filter, vinbus_transport_std::Qos::AtLeastOnce)
+        .await
+        .unwrap();
+    (client, inbox)
+}
+
+async fn fate(connection: &mut Connection<'_, '_, Stream>) -> Fate {
+    loop {
+        match timeout(PATIENCE, connection.next()).await.unwrap().unwrap() {
+            Event::Published(fate) => return fate,
+            Event::Received { .. } | Event::Progress => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn messages_pass_both_ways_at_both_qualities() {
+    let broker = Mosquitto::start().await;
+    let (client, mut inbox) = peer(&broker, "up").await;
+    for qos in [Qos::AtMostOnce, Qos::AtLeastOnce] {
+        let (mut receive, mut send) = (vec![0; 133_000], vec![0; 136_000]);
+        let options = Options { qos, ..options() };
+        let mut mqtt = Mqtt::new(&mut receive, &mut send, &options).unwrap();
+        let mut connection = mqtt
+            .connect(stream(&broker).await, ["down", "down/"])
+            .await
+            .unwrap();
+        for len in [0, 1, 131_072] {
+            let payload = vec![b'x'; len];
+            connection.publish("up", &payload, false).await.unwrap();
+            assert_eq!(fate(&mut connection).await, Fate::Delivered);
+            let message = timeout(PATIENCE, inbox.recv()).await.unwrap().unwrap();
+            assert_eq!(message.payload, payload);
+            message.ack();
+
+            let qos = vinbus_transport_std::Qos::AtLeastOnce;
+            client
+                .publish("down", payload.clone().into(), qos, false)
+                .await
+                .unwrap();
+            loop {
+                match timeout(PATIENCE, connection.next()).await.unwrap().unwrap() {
+                    Event::Received {
+                        topic,
+                        payload: got,
+                    } => {
+                        assert_eq!((topic, got), ("down", &payload[..]));
+                        break;
+                    }
+                    Event::Published(_) | Event::Progress => {}
+                }
+            }
+        }
+        connection.close().await;
+    }
+}
+
+#[tokio::test]
+async fn message_larger_than_the_buffer_is_refused_and_the_connection_lives() {
+    let broker = Mosquitto::start().await;
+    let (_client, mut inbox) = peer(&broker, "up").await;
+    let (mut receive, mut send) = (vec![0; 1024], vec![0; 1024]);
+    let mut mqtt = Mqtt::new(&mut receive, &mut send, &options()).unwrap();
+    let mut connection = mqtt.connect(stream(&broker).await, ["down"]).await.unwrap();
+    connection
+        .publish("up", &[b'x'; 2000], false)
+        .await
+        .unwrap();
+    assert_eq!(fate(&mut connection).await, Fate::Refused);
+    connection.publish("up", b"small", false).await.unwrap();
+    assert_eq!(fate(&mut connection).await, Fate::Delivered);
+    assert_eq!(
+        timeout(PATIENCE, inbox.recv())
+            .await
+            .unwrap()
+            .unwrap()
+            .payload,
+        "small"
+    );
+}
+
+#[tokio::test]
+async fn will_is_published_unless_the_client_says_goodbye() {
+    let broker = Mosquitto::start().await;
+    let (_client, mut inbox) = peer(&broker, "will").await;
+    let will = Will {
+        topic: "will",
+        payload: b"gone",
+    };
+    let options = Options {
+        will: Some(will),
+        ..options()
+    };
+    for (polite, expected) in [(true, "polite"), (false, "gone")] {
+        let (mut receive, mut send) = (vec![0; 1024], vec![0; 1024]);
+        let mut mqtt = Mqtt::new(&mut receive, &mut send, &options).unwrap();
+        let mut connection = mqtt.connect(stream(&broker).await, []).await.unwrap();
+        if polite {
+            connection.publish("will", b"polite", false).await.unwrap();
+            assert_eq!(fate(&mut connection).await, Fate::Delivered);
+            connection.close().await;
+        } else {
+            drop(connection);
+        }
+        let message = timeout(PATIENCE, inbox.recv()).await.unwrap().unwrap();
+        assert_eq!(message.payload, expected);
+        message.ack();
+    }
+}
+
+#[tokio::test]
+async fn broker_that_stops_is_a_lost_connection() {
+    let mut broker = Mosquitto::start().await;
+    let (mut receive, mut send) = (vec![0; 1024], vec![0; 1024]);
+    let mut mqtt = Mqtt::new(&mut receive, &mut send, &options()).unwrap();
+    let mut connection = mqtt.connect(stream(&broker).await, ["down"]).await.unwrap();
+    broker.stop().await;
+    loop {
+        match timeout(PATIENCE, connection.next()).await.unwrap() {
+            Ok(Event::Progress) => {}
+            Ok(other) => panic!("{other:?}"),
+            Err(Lost) => break,
+        }
+    }
+}
+
+#[tokio::test]
+async fn wrong_password_and_silent_peer_are_told_apart() {
+    let broker = Mosquitto::start().await;
+    let (mut receive, mut send) = (vec![0; 1024], vec![0; 1024]);
+    let credentials = Some(Credentials {
+        user_name: "tester",
+        password: b"wrong",
+    });
+    let wrong = Options {
+        credentials,
+        ..options()
+    };
+    let mut mqtt = Mqtt::new(&mut receive, &mut send, &wrong).unwrap();
+    let refused = mqtt.connect(stream(&broker).await, []).await.err();
+    assert_eq!(refused, Some(ConnectError::Refused));
+
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let connect_timeout = embassy_time::Duration::from_millis(50);
+    let (mut receive, mut send) = (vec![0; 1024], vec![0; 1024]);
+    let impatient = Options {
+        connect_timeout,
+        ..options()
+    };
+    let mut mqtt = Mqtt::new(&mut receive, &mut send, &impatient).unwrap();
+    let stream = Stream(TcpStream::connect(address).await.unwrap());
+    assert_eq!(
+        mqtt.connect(stream, []).await.err(),
+        Some(ConnectError::Timeout)
+    );
+}
+
+#[test]
+fn settings_that_do_not_fit_are_refused() {
+    let check = |options: &Options<'_>, expected| {
+        assert_eq!(
+            Mqtt::new(&mut [0; 64], &mut [0; 64], options).err(),
+            Some(expected)
+        );
+    };
+    check(&Options::new(&"c".repeat(65)), OptionsError::ClientId);
+    let topic = "t".repeat(129);
+    let will = Some(Will {
+        topic: &topic,
+        payload: b"",
+    });
+    check(
+        &Options {
+            will,
+            ..Options::new("c")
+        },
+        OptionsError::WillTopic,
+    );
+}
