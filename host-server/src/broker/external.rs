@@ -242,7 +242,7 @@ impl Adapter {
         let link = Link {
             events: &*self.events,
             state: client.link(),
-            refused: Mutex::new(None),
+            grant: Mutex::new(Grant::Awaited),
         };
         tokio::join!(link.follow(), self.subscribe(client, &link));
     }
@@ -254,11 +254,11 @@ impl Adapter {
                     Ok(()) | Err(SubscribeError::Closed) => break,
                     Err(error) => format!("{filter}: {error}; ask the broker's operator for it"),
                 };
-                link.set_refused(Some(refused));
+                link.set_grant(Grant::Refused(refused));
                 tokio::time::sleep(SUBSCRIBE_PAUSE).await;
             }
-            link.set_refused(None);
         }
+        link.set_grant(Grant::Given);
     }
 }
 
@@ -280,7 +280,18 @@ async fn acknowledge(mut outcomes: mpsc::Receiver<(Message, oneshot::Receiver<Ou
 struct Link<'a> {
     events: &'a dyn BrokerEvents,
     state: watch::Receiver<LinkState>,
-    refused: Mutex<Option<String>>,
+    grant: Mutex<Grant>,
+}
+
+/// What the broker thinks of our subscriptions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Grant {
+    /// It has not answered yet, so messages may pass us by.
+    Awaited,
+    /// It refuses one, and this is why.
+    Refused(String),
+    /// It grants all of them.
+    Given,
 }
 
 impl Link<'_> {
@@ -295,10 +306,10 @@ impl Link<'_> {
         std::future::pending::<()>().await;
     }
 
-    fn set_refused(&self, refused: Option<String>) {
-        let mut known = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = *known != refused;
-        *known = refused;
+    fn set_grant(&self, grant: Grant) {
+        let mut known = self.grant.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = *known != grant;
+        *known = grant;
         drop(known);
         if changed {
             self.tell(&self.state.borrow().clone());
@@ -306,11 +317,12 @@ impl Link<'_> {
     }
 
     fn tell(&self, state: &LinkState) {
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        match (state, &*refused) {
+        let grant = self.grant.lock().unwrap_or_else(PoisonError::into_inner);
+        match (state, &*grant) {
             (LinkState::Connecting | LinkState::Closed, _) => {}
-            (LinkState::Connected { .. }, None) => self.events.link_changed(Ok(())),
-            (LinkState::Connected { .. }, Some(refused)) => {
+            (LinkState::Connected { .. }, Grant::Awaited) => {}
+            (LinkState::Connected { .. }, Grant::Given) => self.events.link_changed(Ok(())),
+            (LinkState::Connected { .. }, Grant::Refused(refused)) => {
                 self.events.link_changed(Err(refused.clone()));
             }
             (LinkState::Down(error), _) => {
