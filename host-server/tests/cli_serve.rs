@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use cli_support::{Listener, PARTNER, Server, done, failed, program, run};
+use reqwest::Method;
 use serde_json::Value;
 
 #[tokio::test]
@@ -86,6 +87,27 @@ async fn a_clean_stop_leaves_the_database_file_alone_with_everything_in_it() {
     again.traced(&id, "sent").await;
     let page = again.get("/api/v1/messages").await;
     assert_eq!(page["messages"][0]["content"], 1);
+}
+
+#[tokio::test]
+async fn the_figures_of_the_embedded_broker_are_on_the_page_of_metrics() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let _vehicle = server.vehicle().await;
+    let answer = server.request(Method::GET, "/metrics").send().await;
+    let page = answer.unwrap().text().await.unwrap();
+    for line in [
+        "# TYPE vinbus_broker_connections gauge",
+        "vinbus_broker_connections 1",
+        "vinbus_broker_connections_accepted_total 1",
+        "vinbus_broker_logins_refused_total 0",
+        "vinbus_broker_publishes_denied_total 0",
+        "vinbus_broker_subscriptions_denied_total 0",
+        "# HELP vinbus_broker_oversize_total Messages over 131,072 bytes, dropped.",
+        "vinbus_broker_oversize_total 0",
+    ] {
+        assert!(page.lines().any(|shown| shown == line), "{line}: {page}");
+    }
 }
 
 #[tokio::test]

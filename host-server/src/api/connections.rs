@@ -1,6 +1,8 @@
 //! Takes HTTP connections, each with a bound on its number, its head, its idleness and its writes.
 
 use std::convert::Infallible;
+use std::error::Error as _;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +21,7 @@ use tower_service::Service;
 use super::write_timeout::WriteTimeout;
 use crate::config::HttpLimits;
 use crate::log_throttle::LogThrottle;
+use crate::metrics::{Counter, Gauge, Metrics};
 use crate::stop::Stop;
 
 /// Largest head of a request, and most that hyper keeps of an answer, in bytes.
@@ -35,7 +38,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Peer(pub SocketAddr);
 
 /// Serves `router` at `listener` until `stop` is requested, then lets open requests end.
-pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, mut stop: Stop) {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: HttpLimits,
+    metrics: &Metrics,
+    mut stop: Stop,
+) {
+    let figures = Figures::new(metrics);
     let slots = Arc::new(Semaphore::new(limits.connections_max));
     let log = LogThrottle::default();
     loop {
@@ -51,12 +61,14 @@ pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, mu
                         peer,
                         limits,
                         stop: stop.clone(),
+                        figures: figures.clone(),
                         slot,
                     };
                     tokio::spawn(connection.run(stream, router.clone()));
                 }
                 Err(_) => {
                     refuse(&stream, limits.connections_max);
+                    figures.refused_full.increment();
                     if let Some(left_out) = log.pass(Instant::now()) {
                         let max = limits.connections_max;
                         tracing::warn!(max, left_out, "too many HTTP connections");
@@ -64,6 +76,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, mu
                 }
             },
             Err(error) => {
+                figures.refused_by_system.increment();
                 tracing::warn!(%error, "no HTTP connection could be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
@@ -83,11 +96,13 @@ struct Connection {
     peer: SocketAddr,
     limits: HttpLimits,
     stop: Stop,
+    figures: Figures,
     slot: OwnedSemaphorePermit,
 }
 
 impl Connection {
     async fn run(mut self, stream: TcpStream, router: Router) {
+        let _open = self.figures.open.hold();
         let _ = stream.set_nodelay(true);
         let stream = WriteTimeout::new(stream, self.limits.write_time_max);
         let peer = Peer(self.peer);
@@ -111,9 +126,72 @@ impl Connection {
             }
         };
         if let Err(error) = ended {
+            self.figures.broken(&error).increment();
             tracing::debug!(peer = %self.peer, %error, "HTTP connection broke");
         }
         drop(self.slot);
+    }
+}
+
+/// What is counted of connections.
+#[derive(Clone)]
+struct Figures {
+    open: Gauge,
+    refused_full: Counter,
+    refused_by_system: Counter,
+    slow_head: Counter,
+    slow_reader: Counter,
+    bad_head: Counter,
+    other: Counter,
+}
+
+impl Figures {
+    fn new(metrics: &Metrics) -> Self {
+        let refused = |reason| {
+            metrics.counter(
+                "vinbus_http_connections_refused_total",
+                "HTTP connections that were not taken: full, there were as many as there may be; \
+                 system, it could not accept, mostly for lack of file descriptors.",
+                &[("reason", reason)],
+            )
+        };
+        let broken = |reason| {
+            metrics.counter(
+                "vinbus_http_connections_broken_total",
+                "HTTP connections that did not end as they should: slow_head, the head of a \
+                 request did not come in time, or the client was idle; slow_reader, the client \
+                 took nothing of its answer for too long; bad_head, it is no HTTP or too large; \
+                 other, the client went away in the middle, mostly.",
+                &[("reason", reason)],
+            )
+        };
+        Self {
+            open: metrics.gauge("vinbus_http_connections", "HTTP connections open now.", &[]),
+            refused_full: refused("full"),
+            refused_by_system: refused("system"),
+            slow_head: broken("slow_head"),
+            slow_reader: broken("slow_reader"),
+            bad_head: broken("bad_head"),
+            other: broken("other"),
+        }
+    }
+
+    fn broken(&self, error: &hyper::Error) -> &Counter {
+        let is_stalled = || {
+            error
+                .source()
+                .and_then(|cause| cause.downcast_ref::<io::Error>())
+                .is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
+        };
+        if error.is_timeout() {
+            &self.slow_head
+        } else if error.is_parse() {
+            &self.bad_head
+        } else if is_stalled() {
+            &self.slow_reader
+        } else {
+            &self.other
+        }
     }
 }
 

@@ -126,7 +126,9 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         broker_figures: broker.figures(),
         stop: stop.clone(),
     });
-    let rest = tokio::spawn(connections::serve(http, router, config.limits, stop));
+    let rest = tokio::spawn(async move {
+        connections::serve(http, router, config.limits, &metrics, stop).await;
+    });
     let file = AddressesFile::write(&config.data_dir, &addresses).map_err(ServeError::Addresses)?;
     tracing::info!(%addresses, data_dir = %config.data_dir.display(), "ready");
     welcome::print(&config, &identities, &addresses);
