@@ -5,7 +5,7 @@ mod cli_support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use cli_support::{Listener, PARTNER, Server, done, failed, program, run};
+use cli_support::{Listener, PARTNER, Server, VIN, done, failed, program, run};
 use reqwest::Method;
 use serde_json::Value;
 
@@ -54,12 +54,12 @@ async fn it_starts_on_an_empty_folder_and_says_where_it_is_and_what_to_type_next
 #[tokio::test]
 async fn a_second_start_keeps_authority_and_credentials() {
     let dir = tempfile::tempdir().unwrap();
-    let first = Server::start(dir.path()).await;
+    let mut first = Server::start(dir.path()).await;
     let kept = |name: &str| fs::read(dir.path().join(name)).unwrap();
     let files = ["ca.pem", "admin/token", "server/cert.pem"];
     let before = files.map(kept);
     first.signal("KILL");
-    drop(first);
+    first.ended().await;
     let second = Server::start(dir.path()).await;
     assert_eq!(files.map(kept), before);
     assert_eq!(second.get("/readyz").await["ready"], true);
@@ -206,6 +206,33 @@ async fn the_command_line_wins_over_the_environment_over_the_file_over_the_defau
 }
 
 #[tokio::test]
+async fn limits_given_by_environment_file_and_command_line_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("vinbus.toml");
+    fs::write(
+        &file,
+        "uplink-retention = \"1day\"\nvehicle-unsent-max = 2\nmqtts = \"off\"\nmqtt = \"off\"\n",
+    )
+    .unwrap();
+    let mut command = program();
+    command
+        .args(["--http", "127.0.0.1:0", "--webhooks-max", "0", "--config"])
+        .arg(&file)
+        .env("VINBUS_UPLINK_BYTES_MAX", "100000");
+    let server = Server::launch(&mut command, &dir.path().join("data")).await;
+    for _ in 0..2 {
+        server.submit("1").await.unwrap();
+    }
+    let path = format!("/api/v1/vehicles/{VIN}/messages");
+    let message = server.request(Method::POST, &path);
+    let message = message.body(r#"{"idApp":"a","content":1}"#).send().await;
+    assert_eq!(message.unwrap().status(), 429);
+    let webhook = server.request(Method::POST, "/api/v1/webhooks");
+    let webhook = webhook.body(r#"{"url":"https://a.example/"}"#).send().await;
+    assert_eq!(webhook.unwrap().status(), 409);
+}
+
+#[tokio::test]
 async fn wrong_options_are_refused_with_what_to_do() {
     let cases: &[(&[&str], &str)] = &[
         (&["--htpp", "x"], "--http"),
@@ -223,6 +250,8 @@ async fn wrong_options_are_refused_with_what_to_do() {
         (&["--partner", "a/b"], "--partner"),
         (&["--log", "=="], "--log"),
         (&["--request-time-max", "soon"], "--request-time-max"),
+        (&["--uplink-retention", "soon"], "--uplink-retention"),
+        (&["--vehicle-unsent-max", "0"], "must be at least 1"),
         (&["enrol"], "enroll"),
         (
             &["enroll", "vehicle", "short", "--out", "x"],
@@ -253,6 +282,9 @@ async fn help_names_every_option_with_its_variable_and_examples() {
         "Examples:",
         "enroll vehicle",
         "Limits:",
+        "Storage:",
+        "--uplink-retention <TIME>",
+        "VINBUS_VEHICLE_UNSENT_MAX",
         "External broker:",
     ] {
         assert!(help.contains(part), "{part}: {help}");

@@ -58,23 +58,35 @@ async fn open_streams_and_connections_are_shown() {
 }
 
 #[tokio::test]
-async fn refused_and_broken_connections_are_counted_by_reason() {
+async fn a_refused_connection_is_counted() {
+    let rest = Rest::with(Setup::limits(|limits| limits.connections_max = 1)).await;
+    shows(&rest, "vinbus_http_connections 1").await;
+    let answer = read_to_end(&mut rest.connect().await).await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    let line = r#"vinbus_http_connections_refused_total{reason="full"} 1"#;
+    shows(&rest, line).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_cut_is_counted_by_reason() {
     let rest = Rest::with(Setup::limits(|limits| {
-        limits.connections_max = 2;
         limits.header_time_max = Duration::from_millis(200);
     }))
     .await;
-    shows(&rest, "vinbus_http_connections 1").await;
-    let mut slow = rest.connect().await;
-    slow.write_all(b"GET /").await.unwrap();
-    shows(&rest, "vinbus_http_connections 2").await;
-    let answer = read_to_end(&mut rest.connect().await).await;
-    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-    read_to_end(&mut slow).await;
-    for line in [
-        r#"vinbus_http_connections_refused_total{reason="full"} 1"#,
-        r#"vinbus_http_connections_broken_total{reason="slow_head"} 1"#,
-    ] {
-        shows(&rest, line).await;
+    let cut = async |request: &[u8]| {
+        let mut stream = rest.connect().await;
+        stream.write_all(request).await.unwrap();
+        read_to_end(&mut stream).await;
+    };
+    cut(b"GET /").await;
+    cut(b"no HTTP\r\n\r\n").await;
+    for reason in ["head_timeout", "bad_head"] {
+        let none = format!("vinbus_http_connections_cut_total{{reason=\"{reason}\"}} 0");
+        let counted = async {
+            while page(&rest).await.contains(&none) {
+                tokio::task::yield_now().await;
+            }
+        };
+        within(counted).await;
     }
 }

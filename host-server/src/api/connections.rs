@@ -126,7 +126,7 @@ impl Connection {
             }
         };
         if let Err(error) = ended {
-            self.figures.broken(&error).increment();
+            self.figures.cut(&error).increment();
             tracing::debug!(peer = %self.peer, %error, "HTTP connection broke");
         }
         drop(self.slot);
@@ -139,10 +139,10 @@ struct Figures {
     open: Gauge,
     refused_full: Counter,
     refused_by_system: Counter,
-    slow_head: Counter,
-    slow_reader: Counter,
+    head_timeout: Counter,
+    stalled: Counter,
     bad_head: Counter,
-    other: Counter,
+    gone: Counter,
 }
 
 impl Figures {
@@ -155,13 +155,13 @@ impl Figures {
                 &[("reason", reason)],
             )
         };
-        let broken = |reason| {
+        let cut = |reason| {
             metrics.counter(
-                "vinbus_http_connections_broken_total",
-                "HTTP connections that did not end as they should: slow_head, the head of a \
-                 request did not come in time, or the client was idle; slow_reader, the client \
-                 took nothing of its answer for too long; bad_head, it is no HTTP or too large; \
-                 other, the client went away in the middle, mostly.",
+                "vinbus_http_connections_cut_total",
+                "HTTP connections that ended otherwise than agreed: head_timeout, no whole head of \
+                 a request came in time, or none at all; stalled, the client took nothing of its \
+                 answer for too long; bad_head, it is no HTTP or too large; gone, the client went \
+                 away in the middle.",
                 &[("reason", reason)],
             )
         };
@@ -169,14 +169,14 @@ impl Figures {
             open: metrics.gauge("vinbus_http_connections", "HTTP connections open now.", &[]),
             refused_full: refused("full"),
             refused_by_system: refused("system"),
-            slow_head: broken("slow_head"),
-            slow_reader: broken("slow_reader"),
-            bad_head: broken("bad_head"),
-            other: broken("other"),
+            head_timeout: cut("head_timeout"),
+            stalled: cut("stalled"),
+            bad_head: cut("bad_head"),
+            gone: cut("gone"),
         }
     }
 
-    fn broken(&self, error: &hyper::Error) -> &Counter {
+    fn cut(&self, error: &hyper::Error) -> &Counter {
         let is_stalled = || {
             error
                 .source()
@@ -184,13 +184,13 @@ impl Figures {
                 .is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
         };
         if error.is_timeout() {
-            &self.slow_head
+            &self.head_timeout
         } else if error.is_parse() {
             &self.bad_head
         } else if is_stalled() {
-            &self.slow_reader
+            &self.stalled
         } else {
-            &self.other
+            &self.gone
         }
     }
 }

@@ -38,8 +38,11 @@ impl RunningBroker {
                 mqtt,
                 mqtts,
                 server_names,
+                connections_max,
             } => {
-                let settings = embedded(config, identities, *mqtt, *mqtts, server_names)?;
+                let mut settings = embedded(config, identities, *mqtt, *mqtts, server_names)?;
+                settings.limits.connections_max = *connections_max;
+                settings.limits.connections_per_address_max = *connections_max;
                 let broker = EmbeddedBroker::start(settings, identities.credentials(), events)
                     .await
                     .map_err(|error| refused(error, *mqtt))?;
