@@ -258,9 +258,18 @@ async fn wrong_options_are_refused_with_what_to_do() {
             "\"short\" is not a VIN",
         ),
         (
+            &["enroll", "vehicle", "../../ABCDEFGHIJK", "--out", "x"],
+            "is not a VIN",
+        ),
+        (
             &["enroll", "partner", "a/b", "--out", "x"],
             "\"a/b\" is not a UID",
         ),
+        (
+            &["enroll", "partner", "#", "--out", "x"],
+            "\"#\" is not a UID",
+        ),
+        (&["enroll", "partner", "a\n+", "--out", "x"], "is not a UID"),
         (
             &["send", "--vin", "x", "--app", "a", "--content", "1"],
             "--vin \"x\" is not a VIN",

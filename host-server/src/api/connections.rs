@@ -20,6 +20,7 @@ use tower_service::Service;
 
 use super::write_timeout::WriteTimeout;
 use crate::config::HttpLimits;
+use crate::half_open;
 use crate::log_throttle::LogThrottle;
 use crate::metrics::{Counter, Gauge, Metrics};
 use crate::stop::Stop;
@@ -104,6 +105,7 @@ impl Connection {
     async fn run(mut self, stream: TcpStream, router: Router) {
         let _open = self.figures.open.hold();
         let _ = stream.set_nodelay(true);
+        half_open::detect(&stream);
         let stream = WriteTimeout::new(stream, self.limits.write_time_max);
         let peer = Peer(self.peer);
         let service = service_fn(move |mut request: Request<Incoming>| {
