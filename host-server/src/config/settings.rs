@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use vinbus_protocol::id::{IdError, Uid};
-use vinbus_protocol::topic::{LevelError, PREFIX_DEFAULT, TopicScheme};
+use vinbus_protocol::id::Uid;
+use vinbus_protocol::topic::{PREFIX_DEFAULT, TopicScheme};
 use vinbus_transport_std::BrokerUrl;
 
-use super::file::FileError;
+use super::error::ConfigError;
 use super::listen::{Listen, LocalListen};
 use super::options::{LogFormat, MqttVersion, Profile, ServeOptions};
 use super::{MQTTS_PORT_DEFAULT, data_dir};
@@ -119,64 +119,6 @@ impl Default for HttpLimits {
             write_time_max: Duration::from_secs(30),
         }
     }
-}
-
-/// Why the options make no configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The configuration file is the trouble.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// The prefix cannot begin a topic.
-    #[error("--prefix {prefix:?} cannot begin a topic: {reason}")]
-    Prefix {
-        /// What was given.
-        prefix: String,
-        /// Why not.
-        reason: LevelError,
-    },
-    /// What should be a UID is none.
-    #[error("--{option} {text:?} is not a UID: {reason}")]
-    Uid {
-        /// Which option.
-        option: &'static str,
-        /// What was given.
-        text: String,
-        /// Why not.
-        reason: IdError,
-    },
-    /// Two options that come together or not at all.
-    #[error("--{given} needs --{missing} beside it")]
-    Incomplete {
-        /// What was given.
-        given: &'static str,
-        /// What was not.
-        missing: &'static str,
-    },
-    /// An option that has no meaning beside another one.
-    #[error("--{option} has no effect {beside}; remove it")]
-    NoEffect {
-        /// What was given.
-        option: &'static str,
-        /// Beside what.
-        beside: &'static str,
-    },
-    /// The log of uplink messages would fill the store before anything is deleted from it.
-    #[error(
-        "--uplink-bytes-max {uplink_bytes_max} must be less than --store-bytes-max {quota_bytes}"
-    )]
-    LogFillsStore {
-        /// Bytes of the log.
-        uplink_bytes_max: u64,
-        /// Bytes of everything.
-        quota_bytes: u64,
-    },
-    /// A bound that lets nothing through.
-    #[error("--{option} must be at least 1")]
-    Zero {
-        /// Which.
-        option: &'static str,
-    },
 }
 
 /// Checks the options against each other and fills in the defaults.

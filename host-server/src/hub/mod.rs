@@ -213,7 +213,7 @@ impl Hub {
     /// Gives the hub its broker, once, and starts to send what was not sent yet. A broker adapter
     /// calls [`BrokerEvents::link_changed`] when the way is open; until then messages wait.
     pub fn attach(&self, broker: Arc<dyn Broker>) {
-        self.inner.dispatch.start(&broker);
+        self.inner.dispatch.start(broker);
     }
 
     /// Accepts a message for a vehicle: when this returns, it is on disk. Dropping the future does
