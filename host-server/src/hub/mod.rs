@@ -63,19 +63,22 @@ pub struct Settings {
     pub vehicle_unsent_max: usize,
     /// Unsent messages that may wait for all vehicles; one more is [`SubmitError::QueueFull`].
     pub unsent_max: usize,
+    /// Webhooks at most; one more is [`WebhookError::TooMany`].
+    pub webhooks_max: usize,
     /// The patience of webhook deliveries.
     pub deliveries: DeliverySettings,
 }
 
 impl Default for Settings {
     /// The default topics, presence from connections, 1,000 messages for a vehicle and 1,000,000 for
-    /// all, the default patience.
+    /// all, 100 webhooks, the default patience.
     fn default() -> Self {
         Self {
             topics: TopicScheme::default(),
             presence: PresenceSource::Connections,
             vehicle_unsent_max: 1_000,
             unsent_max: 1_000_000,
+            webhooks_max: 100,
             deliveries: DeliverySettings::default(),
         }
     }
@@ -182,6 +185,7 @@ impl Hub {
         let deliveries = Deliveries::start(
             Arc::clone(&store),
             uplink_changes.subscribe(),
+            settings.webhooks_max,
             settings.deliveries,
             metrics,
         )?;
@@ -209,7 +213,7 @@ impl Hub {
     /// Gives the hub its broker, once, and starts to send what was not sent yet. A broker adapter
     /// calls [`BrokerEvents::link_changed`] when the way is open; until then messages wait.
     pub fn attach(&self, broker: Arc<dyn Broker>) {
-        self.inner.dispatch.start(&broker);
+        self.inner.dispatch.start(broker);
     }
 
     /// Accepts a message for a vehicle: when this returns, it is on disk. Dropping the future does
