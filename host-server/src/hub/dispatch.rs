@@ -332,13 +332,17 @@ impl Dispatch {
 
     /// Waits until the notes are on disk; then the messages are no longer unsent.
     async fn note_finished(&self, lane: &LaneId, notes: Vec<Note<'_>>) {
-        let count = notes.len();
         let is_rejected = |note: &&Note<'_>| note.step == Step::Rejected;
         let rejected = notes.iter().filter(is_rejected).count();
+        let finished: Vec<u64> = notes.iter().map(|note| note.downlink.sequence).collect();
         self.settle(notes).await;
         self.figures.rejected.add(rejected as u64);
-        self.figures.sent.add((count - rejected) as u64);
-        self.change_lanes(|lanes| (0..count).for_each(|_| lanes.finished(lane)));
+        self.figures.sent.add((finished.len() - rejected) as u64);
+        self.change_lanes(|lanes| {
+            for sequence in finished {
+                lanes.finished(lane, sequence);
+            }
+        });
     }
 
     /// Waits for notes, and repeats those that failed until they are on disk or the server stops: to

@@ -11,7 +11,10 @@
 //! | Running | RunningAgain | | Idle |
 //! | RunningAgain | | | Ready, queued |
 //!
-//! A lane without unsent messages is removed when it is parked.
+//! A lane is removed when it is idle and has neither unsent messages nor places taken for messages
+//! that are on their way to the disk. A worker reads from the disk, so it may send a message before
+//! `accepted` is told of it; the lane is still there then, and knows by the sequence that it was
+//! sent.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -44,6 +47,10 @@ pub(super) struct Lanes {
 
 struct Lane {
     unsent: usize,
+    /// Places taken by messages of which nobody told yet whether they are in the store.
+    storing: usize,
+    /// The highest sequence that was sent; all before it were sent, too.
+    finished_to: u64,
     held_to: u64,
     fresh: Option<Downlink>,
     state: State,
@@ -99,7 +106,8 @@ impl Lanes {
         self.unsent
     }
 
-    /// Takes a place for a message that is about to be stored.
+    /// Takes a place for a message that is about to be stored. The caller tells what became of it by
+    /// [`Lanes::accepted`] or [`Lanes::not_stored`].
     pub(super) fn reserve(&mut self, id: &LaneId) -> Result<(), SubmitError> {
         if self.unsent >= self.unsent_max {
             return Err(SubmitError::QueueFull {
@@ -113,6 +121,7 @@ impl Lanes {
         let vehicle = self.vehicles.entry(id.vin).or_default();
         let lane = vehicle.entry(id.uid.clone()).or_insert(Lane::EMPTY);
         lane.unsent += 1;
+        lane.storing += 1;
         self.unsent += 1;
         Ok(())
     }
@@ -120,18 +129,38 @@ impl Lanes {
     /// A reserved message is in the store.
     pub(super) fn accepted(&mut self, id: &LaneId, downlink: &Downlink) {
         let may_keep = self.ready.len() < FRESH_LANES_MAX;
-        if let Some(lane) = self.lane(id)
-            && lane.unsent == 1
-            && lane.state == State::Idle
-            && may_keep
-        {
+        let Some(lane) = self.lane(id) else {
+            return;
+        };
+        lane.storing = lane.storing.saturating_sub(1);
+        if downlink.sequence <= lane.finished_to {
+            // A worker found it on the disk and has sent it.
+            self.remove_if_done(id);
+            return;
+        }
+        if lane.unsent == 1 && lane.state == State::Idle && may_keep {
             lane.fresh = Some(downlink.clone());
         }
         self.wake(id);
     }
 
-    /// A message was sent, or could not be stored.
-    pub(super) fn finished(&mut self, id: &LaneId) {
+    /// A reserved message could not be stored.
+    pub(super) fn not_stored(&mut self, id: &LaneId) {
+        if let Some(lane) = self.lane(id) {
+            lane.storing = lane.storing.saturating_sub(1);
+            self.leave(id);
+        }
+    }
+
+    /// The message of this sequence, the lane's first, was sent.
+    pub(super) fn finished(&mut self, id: &LaneId, sequence: u64) {
+        if let Some(lane) = self.lane(id) {
+            lane.finished_to = lane.finished_to.max(sequence);
+            self.leave(id);
+        }
+    }
+
+    fn leave(&mut self, id: &LaneId) {
         if let Some(lane) = self.lane(id) {
             lane.unsent = lane.unsent.saturating_sub(1);
             self.unsent = self.unsent.saturating_sub(1);
@@ -203,7 +232,8 @@ impl Lanes {
     }
 
     fn remove_if_done(&mut self, id: &LaneId) {
-        let is_done = |lane: &mut Lane| lane.unsent == 0 && lane.state == State::Idle;
+        let is_done =
+            |lane: &mut Lane| lane.unsent == 0 && lane.storing == 0 && lane.state == State::Idle;
         if self.lane(id).is_some_and(is_done)
             && let Some(vehicle) = self.vehicles.get_mut(&id.vin)
         {
@@ -218,6 +248,8 @@ impl Lanes {
 impl Lane {
     const EMPTY: Self = Self {
         unsent: 0,
+        storing: 0,
+        finished_to: 0,
         held_to: 0,
         fresh: None,
         state: State::Idle,
@@ -290,7 +322,7 @@ mod tests {
             lanes.reserve(&id(3)),
             Err(SubmitError::QueueFull { max: 3 })
         );
-        lanes.finished(&id(1));
+        lanes.finished(&id(1), 1);
         assert_eq!(lanes.reserve(&id(3)), Ok(()));
     }
 
@@ -301,10 +333,10 @@ mod tests {
         assert_eq!(taken(&mut lanes), Some(id(1)));
         accept(&mut lanes, &id(1), 2);
         assert_eq!(taken(&mut lanes), None);
-        lanes.finished(&id(1));
+        lanes.finished(&id(1), 1);
         lanes.park(&id(1), 0);
         assert_eq!(taken(&mut lanes), Some(id(1)));
-        lanes.finished(&id(1));
+        lanes.finished(&id(1), 2);
         lanes.park(&id(1), 0);
         assert_eq!((taken(&mut lanes), lanes.unsent()), (None, 0));
         assert!(lanes.vehicles.is_empty());
@@ -361,5 +393,154 @@ mod tests {
         lanes.wake_all();
         assert_eq!(lanes.take().unwrap().0.held_to, 7);
         assert_eq!(taken(&mut lanes), None);
+    }
+
+    #[test]
+    fn message_that_is_sent_before_it_is_told_as_accepted_counts_for_no_other() {
+        let mut lanes = lanes();
+        let id = id(1);
+        lanes.reserve(&id).unwrap();
+        lanes.reserve(&id).unwrap();
+        lanes.accepted(&id, &downlink(&id, 1));
+        assert_eq!(taken(&mut lanes), Some(id.clone()));
+        lanes.finished(&id, 1);
+        lanes.finished(&id, 2);
+        lanes.park(&id, 0);
+        lanes.reserve(&id).unwrap();
+        lanes.accepted(&id, &downlink(&id, 2));
+        assert_eq!(taken(&mut lanes), None);
+        lanes.accepted(&id, &downlink(&id, 3));
+        assert_eq!(lanes.take().unwrap().0.fresh, Some(downlink(&id, 3)));
+    }
+
+    #[test]
+    fn message_that_is_not_stored_leaves_nothing() {
+        let mut lanes = lanes();
+        lanes.reserve(&id(1)).unwrap();
+        lanes.not_stored(&id(1));
+        assert_eq!(lanes.unsent(), 0);
+        assert!(lanes.vehicles.is_empty());
+    }
+
+    /// The lanes, with one worker and one vehicle, and what the store and the vehicle saw.
+    struct World {
+        lanes: Lanes,
+        reserved: usize,
+        on_disk: Vec<u64>,
+        untold: Vec<u64>,
+        last_sequence: u64,
+        worker: Worker,
+        sent: Vec<u64>,
+    }
+
+    enum Worker {
+        Waits,
+        Runs(Option<Downlink>),
+        Sent(Vec<u64>),
+    }
+
+    impl World {
+        fn new() -> Self {
+            Self {
+                lanes: Lanes::new([], 100, 100),
+                reserved: 0,
+                on_disk: Vec::new(),
+                untold: Vec::new(),
+                last_sequence: 0,
+                worker: Worker::Waits,
+                sent: Vec::new(),
+            }
+        }
+
+        /// Does what `choice` says, where that is possible.
+        fn step(&mut self, choice: u8) {
+            let id = id(1);
+            match choice % 5 {
+                0 => {
+                    self.lanes.reserve(&id).unwrap();
+                    self.reserved += 1;
+                }
+                1 if self.reserved > 0 => {
+                    self.reserved -= 1;
+                    self.last_sequence += 1;
+                    self.on_disk.push(self.last_sequence);
+                    self.untold.push(self.last_sequence);
+                }
+                2 if !self.untold.is_empty() => {
+                    let place = usize::from(choice / 5) % self.untold.len();
+                    let sequence = self.untold.swap_remove(place);
+                    self.lanes.accepted(&id, &downlink(&id, sequence));
+                }
+                3 if self.reserved > 0 => {
+                    self.reserved -= 1;
+                    self.lanes.not_stored(&id);
+                }
+                4 => self.work(),
+                _ => {}
+            }
+        }
+
+        /// One step of the worker.
+        fn work(&mut self) {
+            let id = id(1);
+            self.worker = match std::mem::replace(&mut self.worker, Worker::Waits) {
+                Worker::Waits => match self.lanes.take() {
+                    Some((run, _)) => Worker::Runs(run.fresh),
+                    None => Worker::Waits,
+                },
+                Worker::Runs(fresh) => {
+                    let page = match fresh {
+                        Some(downlink) => vec![downlink.sequence],
+                        None => self.on_disk.clone(),
+                    };
+                    if page.is_empty() {
+                        self.lanes.park(&id, 0);
+                        Worker::Waits
+                    } else {
+                        self.sent.extend(&page);
+                        self.on_disk.retain(|sequence| !page.contains(sequence));
+                        Worker::Sent(page)
+                    }
+                }
+                Worker::Sent(page) => {
+                    for sequence in page {
+                        self.lanes.finished(&id, sequence);
+                    }
+                    Worker::Runs(None)
+                }
+            };
+        }
+
+        /// Lets everything that began come to its end.
+        fn finish(&mut self) {
+            while self.reserved > 0 {
+                self.step(1);
+            }
+            while !self.untold.is_empty() {
+                self.step(2);
+            }
+            for _ in 0..4 * (self.last_sequence + 1) {
+                self.work();
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn in_every_order_of_events_each_message_is_sent_once_and_in_order(
+            choices in proptest::collection::vec(proptest::num::u8::ANY, 0..60),
+        ) {
+            let mut world = World::new();
+            for choice in choices {
+                world.step(choice);
+            }
+            world.finish();
+            let all: Vec<_> = (1..=world.last_sequence).collect();
+            assert_eq!(world.sent, all);
+            assert_eq!(world.lanes.unsent(), 0);
+            assert!(world.lanes.vehicles.is_empty());
+        }
     }
 }

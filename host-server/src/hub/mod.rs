@@ -241,7 +241,7 @@ impl Hub {
             let stored = written(pending).await;
             inner.dispatch.change_lanes(|lanes| match &stored {
                 Ok(downlink) => lanes.accepted(&lane, downlink),
-                Err(_) => lanes.finished(&lane),
+                Err(_) => lanes.not_stored(&lane),
             });
             if stored.is_ok() {
                 inner.dispatch.figures.accepted.increment();
