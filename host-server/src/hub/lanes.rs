@@ -4,20 +4,28 @@
 //! most one worker at a time runs it; so its messages keep their order, and neither vehicles nor
 //! partners wait for each other. The messages themselves stay in the store.
 //!
-//! | state \ event | `wake` | `take` | `park` |
-//! |---|---|---|---|
-//! | Idle | Ready, queued | | |
-//! | Ready | | Running | |
-//! | Running | RunningAgain | | Idle |
-//! | RunningAgain | | | Ready, queued |
+//! | state \ event   | `accepted` | `wake` | `take`    | `park`        | `rest`        | time    |
+//! |-----------------|------------|--------|-----------|---------------|---------------|---------|
+//! | Idle            | Ready      | Ready  |           |               |               |         |
+//! | Ready           |            |        | Running   |               |               |         |
+//! | Running         | More       | Woken  |           | Idle          | Resting       |         |
+//! | More            |            | Woken  |           | Ready         | Resting       |         |
+//! | Woken           |            |        |           | Ready         | Ready         |         |
+//! | Resting         |            | Ready  |           |               |               | Ready   |
+//!
+//! A lane rests when nobody took its messages though somebody should: one that is stuck must not
+//! keep a worker. Each rest is twice as long as the one before, from one second
+//! to half a minute.
 //!
 //! A lane is removed when it is idle and has neither unsent messages nor places taken for messages
 //! that are on their way to the disk. A worker reads from the disk, so it may send a message before
 //! `accepted` is told of it; the lane is still there then, and knows by the sequence that it was
 //! sent.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use vinbus_protocol::id::{Uid, Vin};
 
 use super::SubmitError;
@@ -27,8 +35,15 @@ use crate::model::{Backlog, Downlink};
 /// alone is not read back from the store, unless there are many.
 const FRESH_LANES_MAX: usize = 64;
 
+/// A lane rests this long at first.
+const REST_MIN: Duration = Duration::from_secs(1);
+
+/// Doublings of [`REST_MIN`]. With these, and a quarter of a second of a worker's time for each try,
+/// thousands of stuck vehicles leave some workers free.
+const REST_DOUBLINGS_MAX: u32 = 5;
+
 /// Whose messages, and for which vehicle.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct LaneId {
     /// The vehicle.
     pub(super) vin: Vin,
@@ -40,6 +55,7 @@ pub(super) struct LaneId {
 pub(super) struct Lanes {
     vehicles: HashMap<Vin, HashMap<Uid, Lane>>,
     ready: VecDeque<LaneId>,
+    resting: BTreeSet<(Instant, LaneId)>,
     unsent: usize,
     lane_unsent_max: usize,
     unsent_max: usize,
@@ -53,6 +69,8 @@ struct Lane {
     finished_to: u64,
     held_to: u64,
     fresh: Option<Downlink>,
+    /// Rests without a message sent between them.
+    rests: u32,
     state: State,
 }
 
@@ -61,7 +79,9 @@ enum State {
     Idle,
     Ready,
     Running,
-    RunningAgain,
+    More,
+    Woken,
+    Resting(Instant),
 }
 
 /// A lane to be run.
@@ -84,6 +104,7 @@ impl Lanes {
         let mut lanes = Self {
             vehicles: HashMap::new(),
             ready: VecDeque::new(),
+            resting: BTreeSet::new(),
             unsent: 0,
             lane_unsent_max,
             unsent_max,
@@ -141,7 +162,11 @@ impl Lanes {
         if lane.unsent == 1 && lane.state == State::Idle && may_keep {
             lane.fresh = Some(downlink.clone());
         }
-        self.wake(id);
+        match lane.state {
+            State::Idle => self.make_ready(id),
+            State::Running => lane.state = State::More,
+            State::Ready | State::More | State::Woken | State::Resting(_) => {}
+        }
     }
 
     /// A reserved message could not be stored.
@@ -156,6 +181,7 @@ impl Lanes {
     pub(super) fn finished(&mut self, id: &LaneId, sequence: u64) {
         if let Some(lane) = self.lane(id) {
             lane.finished_to = lane.finished_to.max(sequence);
+            lane.rests = 0;
             self.leave(id);
         }
     }
@@ -170,14 +196,17 @@ impl Lanes {
 
     /// Something changed for a lane: it is to be run.
     pub(super) fn wake(&mut self, id: &LaneId) {
-        if let Some(lane) = self.lane(id) {
-            match lane.state {
-                State::Idle => {
-                    lane.state = State::Ready;
-                    self.ready.push_back(id.clone());
-                }
-                State::Running => lane.state = State::RunningAgain,
-                State::Ready | State::RunningAgain => {}
+        let Some(lane) = self.lane(id) else {
+            return;
+        };
+        lane.rests = 0;
+        match lane.state {
+            State::Idle => self.make_ready(id),
+            State::Running | State::More => lane.state = State::Woken,
+            State::Ready | State::Woken => {}
+            State::Resting(until) => {
+                self.resting.remove(&(until, id.clone()));
+                self.make_ready(id);
             }
         }
     }
@@ -199,8 +228,19 @@ impl Lanes {
         }
     }
 
-    /// The lane whose turn it is, and whether there are more. The caller runs it and parks it.
-    pub(super) fn take(&mut self) -> Option<(Run, bool)> {
+    /// When a lane has rested enough; none while none rests.
+    pub(super) fn next_rested(&self) -> Option<Instant> {
+        self.resting.first().map(|(until, _)| *until)
+    }
+
+    /// The lane whose turn it is, and whether there are more. The caller runs it, and then parks it
+    /// or lets it rest.
+    pub(super) fn take(&mut self, now: Instant) -> Option<(Run, bool)> {
+        while self.next_rested().is_some_and(|until| until <= now)
+            && let Some((_, id)) = self.resting.pop_first()
+        {
+            self.make_ready(&id);
+        }
         let id = self.ready.pop_front()?;
         let more = !self.ready.is_empty();
         let lane = self.lane(&id)?;
@@ -218,12 +258,36 @@ impl Lanes {
         let Some(lane) = self.lane(id) else {
             return;
         };
-        let again = lane.state == State::RunningAgain;
         lane.held_to = held_to;
-        lane.state = State::Idle;
-        self.remove_if_done(id);
-        if again {
-            self.wake(id);
+        match lane.state {
+            State::More | State::Woken => self.make_ready(id),
+            State::Idle | State::Ready | State::Running | State::Resting(_) => {
+                lane.state = State::Idle;
+                self.remove_if_done(id);
+            }
+        }
+    }
+
+    /// A lane was run and is stuck: it is run again when it is woken, or after a while.
+    pub(super) fn rest(&mut self, id: &LaneId, held_to: u64, now: Instant) {
+        let Some(lane) = self.lane(id) else {
+            return;
+        };
+        lane.held_to = held_to;
+        if lane.state == State::Woken {
+            self.make_ready(id);
+            return;
+        }
+        let until = now + REST_MIN * (1 << lane.rests.min(REST_DOUBLINGS_MAX));
+        lane.rests = lane.rests.saturating_add(1);
+        lane.state = State::Resting(until);
+        self.resting.insert((until, id.clone()));
+    }
+
+    fn make_ready(&mut self, id: &LaneId) {
+        if let Some(lane) = self.lane(id) {
+            lane.state = State::Ready;
+            self.ready.push_back(id.clone());
         }
     }
 
@@ -252,6 +316,7 @@ impl Lane {
         finished_to: 0,
         held_to: 0,
         fresh: None,
+        rests: 0,
         state: State::Idle,
     };
 }
@@ -302,7 +367,7 @@ mod tests {
     }
 
     fn taken(lanes: &mut Lanes) -> Option<LaneId> {
-        lanes.take().map(|(run, _)| run.lane)
+        lanes.take(Instant::now()).map(|(run, _)| run.lane)
     }
 
     #[test]
@@ -348,9 +413,9 @@ mod tests {
         accept(&mut lanes, &id(1), 1);
         accept(&mut lanes, &of("other", 1), 2);
         accept(&mut lanes, &id(1), 3);
-        let (first, more) = lanes.take().unwrap();
+        let (first, more) = lanes.take(Instant::now()).unwrap();
         assert_eq!((first.lane, more), (id(1), true));
-        let (second, more) = lanes.take().unwrap();
+        let (second, more) = lanes.take(Instant::now()).unwrap();
         assert_eq!((second.lane, more), (of("other", 1), false));
     }
 
@@ -371,11 +436,14 @@ mod tests {
     fn only_a_lonely_message_is_kept_in_memory() {
         let mut lanes = lanes();
         accept(&mut lanes, &id(1), 1);
-        assert_eq!(lanes.take().unwrap().0.fresh, Some(downlink(&id(1), 1)));
+        assert_eq!(
+            lanes.take(Instant::now()).unwrap().0.fresh,
+            Some(downlink(&id(1), 1))
+        );
         lanes.reserve(&id(2)).unwrap();
         lanes.reserve(&id(2)).unwrap();
         lanes.accepted(&id(2), &downlink(&id(2), 2));
-        assert_eq!(lanes.take().unwrap().0.fresh, None);
+        assert_eq!(lanes.take(Instant::now()).unwrap().0.fresh, None);
     }
 
     #[test]
@@ -391,7 +459,7 @@ mod tests {
         assert!(lanes.reserve(&id(1)).is_err());
         lanes.wake_all();
         lanes.wake_all();
-        assert_eq!(lanes.take().unwrap().0.held_to, 7);
+        assert_eq!(lanes.take(Instant::now()).unwrap().0.held_to, 7);
         assert_eq!(taken(&mut lanes), None);
     }
 
@@ -410,7 +478,10 @@ mod tests {
         lanes.accepted(&id, &downlink(&id, 2));
         assert_eq!(taken(&mut lanes), None);
         lanes.accepted(&id, &downlink(&id, 3));
-        assert_eq!(lanes.take().unwrap().0.fresh, Some(downlink(&id, 3)));
+        assert_eq!(
+            lanes.take(Instant::now()).unwrap().0.fresh,
+            Some(downlink(&id, 3))
+        );
     }
 
     #[test]
@@ -420,6 +491,47 @@ mod tests {
         lanes.not_stored(&id(1));
         assert_eq!(lanes.unsent(), 0);
         assert!(lanes.vehicles.is_empty());
+    }
+
+    #[test]
+    fn lane_that_is_stuck_rests_longer_each_time_until_it_is_woken_or_sends() {
+        let mut lanes = lanes();
+        let id = id(1);
+        let mut now = Instant::now();
+        accept(&mut lanes, &id, 1);
+        accept(&mut lanes, &id, 2);
+        let mut rested = |lanes: &mut Lanes| {
+            lanes.take(now).unwrap();
+            lanes.rest(&id, 0, now);
+            assert!(lanes.take(now).is_none());
+            let until = lanes.next_rested().unwrap();
+            let seconds = (until - now).as_secs();
+            now = until;
+            seconds
+        };
+        let seconds = std::array::from_fn(|_| rested(&mut lanes));
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 32]);
+        lanes.wake(&id);
+        assert_eq!(rested(&mut lanes), 1);
+        lanes.finished(&id, 1);
+        assert_eq!(rested(&mut lanes), 1);
+    }
+
+    #[test]
+    fn lane_that_is_woken_while_it_runs_does_not_rest_and_one_with_more_messages_does() {
+        let mut lanes = lanes();
+        let now = Instant::now();
+        accept(&mut lanes, &id(1), 1);
+        lanes.take(now).unwrap();
+        accept(&mut lanes, &id(1), 2);
+        lanes.rest(&id(1), 0, now);
+        assert!(lanes.take(now).is_none());
+        lanes.wake_vehicle(vin(1));
+        lanes.take(now).unwrap();
+        lanes.wake_vehicle(vin(1));
+        lanes.rest(&id(1), 0, now);
+        assert!(lanes.take(now).is_some());
+        assert_eq!(lanes.next_rested(), None);
     }
 
     /// The lanes, with one worker and one vehicle, and what the store and the vehicle saw.
@@ -484,7 +596,7 @@ mod tests {
         fn work(&mut self) {
             let id = id(1);
             self.worker = match std::mem::replace(&mut self.worker, Worker::Waits) {
-                Worker::Waits => match self.lanes.take() {
+                Worker::Waits => match self.lanes.take(Instant::now()) {
                     Some((run, _)) => Worker::Runs(run.fresh),
                     None => Worker::Waits,
                 },
