@@ -227,6 +227,7 @@ impl Adapter {
                 let arrival = Arrival {
                     topic: message.topic.clone(),
                     payload: message.payload.clone(),
+                    retained: message.retain,
                 };
                 let outcome = self.events.arrived(arrival).await;
                 if under_way.send((message, outcome)).await.is_err() {

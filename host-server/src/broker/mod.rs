@@ -23,6 +23,8 @@ pub struct Arrival {
     pub topic: String,
     /// Its payload.
     pub payload: Bytes,
+    /// The broker had kept it: it says nothing about now.
+    pub retained: bool,
 }
 
 /// What became of an arrival.

@@ -149,6 +149,18 @@ impl Dispatch {
         }
     }
 
+    /// A vehicle sent a message just now.
+    pub(super) fn spoke(&self, vin: Vin) {
+        let mut map = self.presence();
+        let changed = map.spoke(vin, SystemTime::now());
+        self.figures.online.set(map.online() as i64);
+        drop(map);
+        if changed {
+            tracing::info!(%vin, "a vehicle that did not report to be back is sending: it is online");
+            self.change_lanes(|lanes| lanes.wake_vehicle(vin));
+        }
+    }
+
     pub(super) fn set_link(&self, up: Result<(), String>) {
         let was_up = self.link_up.send_replace(up.is_ok());
         self.figures.link.set(i64::from(up.is_ok()));
