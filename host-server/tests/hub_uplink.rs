@@ -24,6 +24,7 @@ fn arrival(number: usize, payload: &str) -> Arrival {
     Arrival {
         topic: uplink_topic(number),
         payload: payload.to_owned().into(),
+        retained: false,
     }
 }
 

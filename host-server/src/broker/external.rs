@@ -38,6 +38,9 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// Pause before a refused subscription is tried again: somebody may have changed the broker's rules.
 const SUBSCRIBE_PAUSE: Duration = Duration::from_secs(30);
 
+/// Longer than the client waits for the broker's answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Which broker, and what of it.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -126,6 +129,12 @@ impl Broker for ExternalBroker {
                 },
             })
         })
+    }
+
+    /// Longer than the client waits for its broker: all vehicles share that link, so nobody waits
+    /// less for less patience, and a message that the client has queued is sent even so.
+    fn patience(&self) -> Duration {
+        PATIENCE
     }
 }
 
@@ -218,6 +227,7 @@ impl Adapter {
                 let arrival = Arrival {
                     topic: message.topic.clone(),
                     payload: message.payload.clone(),
+                    retained: message.retain,
                 };
                 let outcome = self.events.arrived(arrival).await;
                 if under_way.send((message, outcome)).await.is_err() {

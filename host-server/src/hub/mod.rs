@@ -30,7 +30,7 @@ use vinbus_protocol::topic::TopicScheme;
 use self::dispatch::Dispatch;
 use self::ingest::Ingest;
 use self::lanes::{LaneId, Lanes};
-use self::presence::PresenceMap;
+use self::presence::{PresenceMap, Sign};
 use crate::broker::{Arrival, Broker, BrokerEvents, Outcome};
 use crate::metrics::Metrics;
 use crate::model::{
@@ -47,7 +47,8 @@ pub use crate::webhook::{DeliverySettings, NewWebhook, WebhookError};
 pub enum PresenceSource {
     /// The broker is ours and reports every connection; a vehicle it never saw is offline.
     Connections,
-    /// Agents report on the subtopic `vinbus/presence`; a vehicle that never did is unknown.
+    /// Agents report on the subtopic `vinbus/presence`; a vehicle that never did is unknown. One that
+    /// reported to be offline and yet keeps sending messages is online: a broker may lose reports.
     Subtopic,
 }
 
@@ -172,7 +173,8 @@ impl Hub {
         let (uplink_changes, _) = watch::channel(store.uplink_end()?);
         let backlog = store.backlog()?;
         let mut presence = PresenceMap::new(settings.presence);
-        // Who has held messages was offline when the server stopped, until a report says otherwise.
+        // Who has held messages was offline when the server stopped, until there are signs of the
+        // opposite.
         for vehicle in backlog.iter().filter(|vehicle| vehicle.held_to > 0) {
             presence.set(vehicle.vin, Presence::Offline, SystemTime::now());
         }
@@ -245,7 +247,7 @@ impl Hub {
             let stored = written(pending).await;
             inner.dispatch.change_lanes(|lanes| match &stored {
                 Ok(downlink) => lanes.accepted(&lane, downlink),
-                Err(_) => lanes.finished(&lane),
+                Err(_) => lanes.not_stored(&lane),
             });
             if stored.is_ok() {
                 inner.dispatch.figures.accepted.increment();
@@ -374,8 +376,11 @@ impl BrokerEvents for Hub {
     fn arrived(&self, arrival: Arrival) -> BoxFuture<'_, oneshot::Receiver<Outcome>> {
         Box::pin(async {
             let dispatch = &self.inner.dispatch;
-            let on_presence = |vin, presence| dispatch.set_presence(vin, presence);
-            self.inner.ingest.take_on(arrival, on_presence).await
+            let on_sign = |vin, sign| match sign {
+                Sign::Reported(presence) => dispatch.set_presence(vin, presence),
+                Sign::Spoke => dispatch.spoke(vin),
+            };
+            self.inner.ingest.take_on(arrival, on_sign).await
         })
     }
 

@@ -189,6 +189,7 @@ impl Rest {
         let arrival = Arrival {
             topic: topic.to_string(),
             payload: payload.into(),
+            retained: false,
         };
         let outcome = self.hub.arrived(arrival).await.await;
         assert_eq!(outcome, Ok(Outcome::Stored));

@@ -90,6 +90,7 @@ impl Connection {
                 let arrival = Arrival {
                     topic: topic.to_owned(),
                     payload: payload.clone(),
+                    retained: false,
                 };
                 let outcome = shared.events.arrived(arrival).await;
                 self.offer(client, topic, payload, false, Some(outcome))
