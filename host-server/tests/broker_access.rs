@@ -273,6 +273,19 @@ async fn client_identifier_of_another_identity_is_refused_and_the_first_stays() 
 }
 
 #[tokio::test]
+async fn client_identifier_that_is_a_vin_is_for_its_vehicle_only() {
+    let it = Fixture::start().await;
+    let mut partner = it.plain().await;
+    let connect = Connect::new(VIN).login(UID, &it.password_of(UID));
+    assert_eq!(partner.connect(&connect).await, CLIENT_ID_NOT_VALID);
+    let mut other_car = it.tls(OTHER_VIN).await.unwrap();
+    let connect = Connect::new(VIN);
+    assert_eq!(other_car.connect(&connect).await, CLIENT_ID_NOT_VALID);
+    assert_eq!(it.counts().client_ids_taken, 2);
+    it.vehicle(VIN).await.ping().await;
+}
+
+#[tokio::test]
 async fn filters_with_wildcards_are_bounded_and_given_back() {
     let limits = vinbus_host_server::broker::embedded::Limits {
         wildcard_filters_max: 2,

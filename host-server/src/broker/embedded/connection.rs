@@ -37,7 +37,7 @@ use super::counters::add;
 use super::forward::Offer;
 use super::limits::{RETAINED_BYTES_MAX, VEHICLE_WINDOW_BYTES};
 use super::quiet::Shown;
-use super::registry::{ConnectionId, VehicleWay};
+use super::registry::{ClaimError, ConnectionId, VehicleWay};
 use super::stream::AckGate;
 use super::{Delivery, Shared};
 use crate::broker::Arrival;
@@ -133,13 +133,15 @@ impl Connection {
         if let Some(will) = &connect.will {
             self.check_will(&who, will)?;
         }
-        if !self.shared.registry.claim(&connect.client_id, &who) {
-            return Err(Refused {
-                code: ReasonCode::ClientIdentifierNotValid,
-                reason: "another identity uses this client identifier",
-                detail: Shown(&connect.client_id).to_string(),
-            });
-        }
+        let claimed = self.shared.registry.claim(&connect.client_id, &who);
+        claimed.map_err(|error| Refused {
+            code: ReasonCode::ClientIdentifierNotValid,
+            reason: match error {
+                ClaimError::ForeignVin => "a VIN is the client identifier of its vehicle only",
+                ClaimError::Taken => "another identity uses this client identifier",
+            },
+            detail: format!("{who}, {}", Shown(&connect.client_id)),
+        })?;
         let mut state = self.state();
         state.client = Some(Client {
             who: who.clone(),

@@ -51,7 +51,8 @@ counters! {
     certificates_unnamed,
     /// Logins refused: user name, password, or not those of the certificate.
     logins_refused,
-    /// Connections refused because another identity uses the client identifier.
+    /// Connections refused because the client identifier is the VIN of another client, or in use by
+    /// one.
     client_ids_taken,
     /// Connections refused because their will is not allowed.
     wills_refused,

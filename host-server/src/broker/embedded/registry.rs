@@ -55,6 +55,15 @@ pub(super) struct VehicleWay {
     pub(super) packet_bytes_max: Option<u32>,
 }
 
+/// Why a client identifier was not claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ClaimError {
+    /// It is the VIN of a vehicle, and the client is another.
+    ForeignVin,
+    /// Another identity has a live connection under it.
+    Taken,
+}
+
 /// A place among the connections; gives itself back.
 pub(super) struct Place {
     registry: Arc<Registry>,
@@ -97,22 +106,31 @@ impl Registry {
         })
     }
 
-    /// Claims a client identifier for a connection of `who`; false (counted) when another identity
-    /// has a live connection under it.
-    pub(super) fn claim(&self, client_id: &str, who: &Identity) -> bool {
+    /// Claims a client identifier for a connection of `who`. A VIN is for its vehicle only, or
+    /// anybody could keep the vehicle out; any other stays with the first who has it.
+    ///
+    /// # Errors
+    /// A [`ClaimError`], counted.
+    pub(super) fn claim(&self, client_id: &str, who: &Identity) -> Result<(), ClaimError> {
+        if let Ok(vin) = Vin::parse(client_id)
+            && *who != Identity::Vehicle(vin)
+        {
+            add(&self.counters.client_ids_taken);
+            return Err(ClaimError::ForeignVin);
+        }
         let mut inner = self.lock();
         match inner.clients.get_mut(client_id) {
             Some((owner, _)) if owner != who => {
                 add(&self.counters.client_ids_taken);
-                false
+                Err(ClaimError::Taken)
             }
             Some((_, connections)) => {
                 *connections += 1;
-                true
+                Ok(())
             }
             None => {
                 inner.clients.insert(client_id.to_owned(), (who.clone(), 1));
-                true
+                Ok(())
             }
         }
     }
