@@ -242,6 +242,40 @@ async fn consumer_that_never_reads_is_cut_off_and_others_miss_nothing() {
 }
 
 #[tokio::test]
+async fn slow_consumer_delays_neither_acknowledgements_nor_other_consumers() {
+    let it = Fixture::start().await;
+    let filter = "psa/OVIPPartners-Dev/from/uid/acme/opa/#";
+    let mut slow = it.partner(UID, "slow").await;
+    slow.subscribe(filter, 0).await;
+    let mut fast = it.partner(UID, "fast").await;
+    fast.subscribe(filter, 0).await;
+    let mut car = it.vehicle(VIN).await;
+    let payload = format!(r#"{{"content":"{}"}}"#, "x".repeat(PAYLOAD_BYTES_MAX - 14));
+    let mut published = 0;
+    // Until the slow one, which reads one message of sixteen, has missed some.
+    while it.counts().consumer_drops < 20 {
+        car.publish(&uplink(UID, VIN), payload.as_bytes(), 1, false)
+            .await;
+        car.expect(PUBACK).await;
+        assert!(fast.packet().await.unwrap().is_publish());
+        published += 1;
+        if published % 16 == 0 {
+            assert!(slow.packet().await.unwrap().is_publish());
+        }
+    }
+    // What it has not missed is whole, and it gets the newest once it has read the rest.
+    slow.send(&[0xC0, 0]).await;
+    let mut heard = published / 16;
+    while slow.packet().await.unwrap().is_publish() {
+        heard += 1;
+    }
+    assert_eq!(heard + it.counts().consumer_drops, published);
+    car.publish(&uplink(UID, VIN), b"last", 1, false).await;
+    assert!(slow.packet().await.unwrap().publish().1.ends_with(b"last"));
+    assert_eq!(it.counts().fan_out_unpaced, 0);
+}
+
+#[tokio::test]
 async fn vehicle_that_never_reads_is_cut_off_and_the_rest_stays_with_the_core() {
     let limits = Limits {
         write_stall_max: Duration::from_secs(1),

@@ -38,7 +38,7 @@ use super::forward::Offer;
 use super::limits::{RETAINED_BYTES_MAX, VEHICLE_WINDOW_BYTES};
 use super::quiet::Shown;
 use super::registry::{ClaimError, ConnectionId, VehicleWay};
-use super::stream::AckGate;
+use super::stream::WriteRules;
 use super::{Delivery, Shared};
 use crate::broker::Arrival;
 use crate::identity::Identity;
@@ -52,7 +52,7 @@ pub(super) struct Connection {
     peer: SocketAddr,
     /// Who the client certificate says it is, on the TLS port.
     certificate: Option<Identity>,
-    acks: Arc<AckGate>,
+    rules: Arc<WriteRules>,
     state: Mutex<State>,
 }
 
@@ -90,14 +90,14 @@ impl Connection {
         id: ConnectionId,
         peer: SocketAddr,
         certificate: Option<Identity>,
-        acks: Arc<AckGate>,
+        rules: Arc<WriteRules>,
     ) -> Self {
         Self {
             shared,
             id,
             peer,
             certificate,
-            acks,
+            rules,
             state: Mutex::default(),
         }
     }
@@ -156,6 +156,8 @@ impl Connection {
                 packet_bytes_max: connect.properties.get_maximum_packet_size(),
             };
             self.shared.registry.vehicle_up(*vin, self.id, way);
+        } else {
+            self.rules.drop_publishes_when_full();
         }
         Ok(who)
     }
@@ -514,7 +516,7 @@ impl BrokerEventHandler for Connection {
             if let Some(gate) = gate
                 && event.qos != QoS::AtMostOnce
             {
-                self.acks.hold_next(gate);
+                self.rules.hold_next(gate);
             }
             PublishAction::Handled
         })

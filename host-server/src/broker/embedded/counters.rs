@@ -78,7 +78,11 @@ counters! {
     publishes_throttled,
     /// Publishes not acknowledged because the store failed; their connections were closed.
     unacknowledged,
-    /// Messages sent to consumers without waiting for slow ones, who may have missed them.
+    /// Messages dropped for an MQTT consumer that reads too slowly, for each such consumer.
+    consumer_drops,
+    /// Stored messages offered to no MQTT consumer because more came than can be sent.
+    fan_out_dropped,
+    /// Messages sent without waiting for consumers' queues to empty; some may have missed them.
     fan_out_unpaced,
     /// Connections closed because their peer took nothing for too long.
     write_stalls,

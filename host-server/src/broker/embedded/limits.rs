@@ -56,8 +56,9 @@ pub(super) const RECEIVE_MAX: u16 = 256;
 /// Bytes that wait behind an acknowledgement on one connection before it is read no further.
 pub(super) const HELD_BYTES_MAX: usize = 256 * 1024;
 
-/// Messages that wait in a client's delivery queue; the router drops what does not fit. The two
-/// windows below are smaller, so that this happens only to a consumer that reads too slowly.
+/// Messages that wait in a client's delivery queue; the router drops what does not fit, and does not
+/// tell. The windows below are smaller, and a consumer's queue is emptied however slowly it reads
+/// (see `stream`), so that it takes more than a slow peer to fill one.
 pub(super) const DELIVERY_QUEUE_MAX: usize = 1024;
 
 /// Bytes on their way to one vehicle; the next message waits. Each counts at least
@@ -76,6 +77,19 @@ pub(super) const FAN_OUT_MESSAGE_BYTES_MIN: usize = 16 * 1024;
 
 /// How long a message waits for room in the fan-out window before it is sent regardless.
 pub(super) const FAN_OUT_PATIENCE: Duration = Duration::from_millis(100);
+
+/// Messages for an MQTT consumer that wait for it to read; further ones are dropped and counted.
+pub(super) const CONSUMER_MESSAGES_MAX: usize = 8192;
+
+/// Bytes of them.
+pub(super) const CONSUMER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Stored uplink messages that wait to be sent to MQTT consumers; further ones are dropped and
+/// counted.
+pub(super) const FAN_OUT_QUEUE_MAX: usize = 8192;
+
+/// Bytes of them.
+pub(super) const FAN_OUT_QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Uplink messages between arrival and store.
 pub(super) const IN_FORWARD_MAX: usize = 1024;

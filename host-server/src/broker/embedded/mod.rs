@@ -62,7 +62,7 @@ use self::limits::{
 };
 use self::quiet::Quiet;
 use self::registry::Registry;
-use self::stream::{AckGate, Io, PeerStream};
+use self::stream::{Io, PeerStream, WriteRules};
 use super::{Broker, BrokerEvents, PublishError};
 use crate::identity::{Credentials, Identity};
 
@@ -318,11 +318,11 @@ impl Shared {
         if *self.stopping.borrow() {
             return;
         }
-        let acks = Arc::new(AckGate::default());
+        let rules = Arc::new(WriteRules::default());
         let stream = PeerStream::new(
             io,
             peer,
-            Arc::clone(&acks),
+            Arc::clone(&rules),
             self.limits.write_stall_max,
             Arc::clone(&self.counters),
         );
@@ -332,7 +332,7 @@ impl Shared {
             id,
             peer,
             certificate,
-            acks,
+            rules,
         ));
         let _served = Served::new(Arc::clone(&self), Arc::clone(&connection));
         let mut config = self.library.config.clone();
