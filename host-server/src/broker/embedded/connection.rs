@@ -37,7 +37,7 @@ use super::counters::add;
 use super::forward::Offer;
 use super::limits::{RETAINED_BYTES_MAX, VEHICLE_WINDOW_BYTES};
 use super::quiet::Shown;
-use super::registry::{ClaimError, ConnectionId, VehicleWay};
+use super::registry::{ClaimError, ConnectionId, Place, VehicleWay};
 use super::stream::WriteRules;
 use super::{Delivery, Shared};
 use crate::broker::Arrival;
@@ -50,6 +50,7 @@ pub(super) struct Connection {
     shared: Arc<Shared>,
     id: ConnectionId,
     peer: SocketAddr,
+    place: Place,
     /// Who the client certificate says it is, on the TLS port.
     certificate: Option<Identity>,
     rules: Arc<WriteRules>,
@@ -89,6 +90,7 @@ impl Connection {
         shared: Arc<Shared>,
         id: ConnectionId,
         peer: SocketAddr,
+        place: Place,
         certificate: Option<Identity>,
         rules: Arc<WriteRules>,
     ) -> Self {
@@ -96,6 +98,7 @@ impl Connection {
             shared,
             id,
             peer,
+            place,
             certificate,
             rules,
             state: Mutex::default(),
@@ -132,6 +135,13 @@ impl Connection {
         let who = self.identify(connect).await?;
         if let Some(will) = &connect.will {
             self.check_will(&who, will)?;
+        }
+        if !self.place.become_known() {
+            return Err(Refused {
+                code: ReasonCode::QuotaExceeded,
+                reason: "too many connections",
+                detail: who.to_string(),
+            });
         }
         let claimed = self.shared.registry.claim(&connect.client_id, &who);
         claimed.map_err(|error| Refused {

@@ -39,10 +39,13 @@ counters! {
     connections,
     /// Connections accepted since the start.
     connections_accepted,
-    /// Connections closed at once because there were as many as there may be.
+    /// Connections refused because there were as many as there may be.
     connections_refused_full,
-    /// Connections closed at once because their address had as many as it may.
+    /// Connections refused because their address had as many as it may.
     connections_refused_address,
+    /// Connections closed at once because as many clients as may were not known yet, in all or at
+    /// their address.
+    connections_refused_unknown,
     /// TLS handshakes that failed: no certificate, one of another CA, an expired one, no TLS at all.
     tls_failed,
     /// TLS handshakes that took too long.

@@ -6,11 +6,16 @@ use std::time::Duration;
 /// otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at once, handshakes included; one more is closed at once.
+    /// Connections of known clients at once; one more is refused.
     pub connections_max: usize,
-    /// Connections at once from one IP address; one more is closed at once. Behind a proxy all
-    /// clients share one.
+    /// Connections of known clients at once from one IP address; one more is refused. Behind a proxy
+    /// or an address translator all clients share one.
     pub connections_per_address_max: usize,
+    /// Connections at once whose client is not known yet, because the handshake or CONNECT is under
+    /// way; one more is closed at once. They take no place of known clients.
+    pub unknown_max: usize,
+    /// Such connections at once from one IP address.
+    pub unknown_per_address_max: usize,
     /// Time for the TLS handshake; whoever is slower is disconnected. (CONNECT has 10 s more.)
     pub handshake_time_max: Duration,
     /// A peer that takes nothing of what is written to it for this long is disconnected.
@@ -33,7 +38,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 10_000,
-            connections_per_address_max: 10_000,
+            connections_per_address_max: 5_000,
+            unknown_max: 512,
+            unknown_per_address_max: 32,
             handshake_time_max: Duration::from_secs(10),
             write_stall_max: Duration::from_secs(20),
             publishes_per_second_max: 50_000,

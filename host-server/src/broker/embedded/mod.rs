@@ -61,7 +61,7 @@ use self::limits::{
     VEHICLE_MESSAGE_BYTES_MIN,
 };
 use self::quiet::Quiet;
-use self::registry::Registry;
+use self::registry::{Place, Registry};
 use self::stream::{Io, PeerStream, WriteRules};
 use super::{Broker, BrokerEvents, PublishError};
 use crate::identity::{Credentials, Identity};
@@ -183,7 +183,7 @@ impl EmbeddedBroker {
             }
             None => None,
         };
-        open_files::make_room(settings.limits.connections_max);
+        open_files::make_room(settings.limits.connections_max + settings.limits.unknown_max);
         let shared = Arc::new(Shared::new(settings, credentials, events));
         tokio::spawn(sweep(Arc::clone(&shared)));
         let broker = Self {
@@ -226,8 +226,7 @@ impl EmbeddedBroker {
             return;
         };
         let io = Box::new(websocket::WebSocketIo::new(socket));
-        Arc::clone(&self.shared).serve(io, peer, None).await;
-        drop(place);
+        Arc::clone(&self.shared).serve(io, peer, place, None).await;
     }
 
     /// Accepts nothing more, says goodbye to every client (MQTT 5: DISCONNECT 0x8B, server shutting
@@ -312,6 +311,7 @@ impl Shared {
         self: Arc<Self>,
         io: Box<dyn Io>,
         peer: SocketAddr,
+        place: Place,
         certificate: Option<Identity>,
     ) {
         let goodbye = self.goodbye.subscribe();
@@ -331,6 +331,7 @@ impl Shared {
             Arc::clone(&self),
             id,
             peer,
+            place,
             certificate,
             rules,
         ));

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
@@ -30,12 +30,21 @@ pub(super) struct Registry {
 
 #[derive(Default)]
 struct Inner {
-    open: usize,
-    by_address: HashMap<IpAddr, usize>,
+    open: Open,
+    by_address: HashMap<IpAddr, Open>,
     /// The identity behind each client identifier and its live connections (two during a takeover).
     clients: HashMap<String, (Identity, usize)>,
     vehicles: HashMap<Vin, Vec<VehicleConnection>>,
     share_names: HashSet<String>,
+}
+
+/// Numbers of connections.
+#[derive(Clone, Copy, Default)]
+struct Open {
+    /// Of clients that are not known yet.
+    unknown: usize,
+    /// Of known clients.
+    known: usize,
 }
 
 /// A live connection of a vehicle.
@@ -64,10 +73,11 @@ pub(super) enum ClaimError {
     Taken,
 }
 
-/// A place among the connections; gives itself back.
+/// A place among the connections, first among those whose client is not known; gives itself back.
 pub(super) struct Place {
     registry: Arc<Registry>,
     address: IpAddr,
+    known: AtomicBool,
 }
 
 impl Registry {
@@ -87,23 +97,38 @@ impl Registry {
     /// Takes a place for a connection from `address`; `None` (counted) when there is none.
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let mut inner = self.lock();
-        if inner.open >= self.limits.connections_max {
-            add(&self.counters.connections_refused_full);
+        let from_there = inner.by_address.get(&address).copied().unwrap_or_default();
+        if !self.has_room_for_known(inner.open, from_there) {
             return None;
         }
-        let from_there = inner.by_address.entry(address).or_default();
-        if *from_there >= self.limits.connections_per_address_max {
-            add(&self.counters.connections_refused_address);
+        if inner.open.unknown >= self.limits.unknown_max
+            || from_there.unknown >= self.limits.unknown_per_address_max
+        {
+            add(&self.counters.connections_refused_unknown);
             return None;
         }
-        *from_there += 1;
-        inner.open += 1;
+        inner.open.unknown += 1;
+        inner.by_address.entry(address).or_default().unknown += 1;
         add(&self.counters.connections);
         add(&self.counters.connections_accepted);
         Some(Place {
             registry: Arc::clone(self),
             address,
+            known: AtomicBool::new(false),
         })
+    }
+
+    /// Whether one more known client fits; counted when not.
+    fn has_room_for_known(&self, open: Open, from_there: Open) -> bool {
+        if open.known >= self.limits.connections_max {
+            add(&self.counters.connections_refused_full);
+            return false;
+        }
+        if from_there.known >= self.limits.connections_per_address_max {
+            add(&self.counters.connections_refused_address);
+            return false;
+        }
+        true
     }
 
     /// Claims a client identifier for a connection of `who`. A VIN is for its vehicle only, or
@@ -266,16 +291,47 @@ impl Inner {
     }
 }
 
+impl Place {
+    /// Moves among the known clients; false (counted) when there is no place.
+    pub(super) fn become_known(&self) -> bool {
+        let mut inner = self.registry.lock();
+        let Inner {
+            open, by_address, ..
+        } = &mut *inner;
+        let from_there = by_address.entry(self.address).or_default();
+        if !self.registry.has_room_for_known(*open, *from_there) {
+            return false;
+        }
+        if !self.known.swap(true, Ordering::Relaxed) {
+            for open in [open, from_there] {
+                open.unknown -= 1;
+                open.known += 1;
+            }
+        }
+        true
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         subtract(&self.registry.counters.connections);
         let mut inner = self.registry.lock();
-        inner.open -= 1;
-        if let Some(from_there) = inner.by_address.get_mut(&self.address) {
-            *from_there -= 1;
-            if *from_there == 0 {
-                inner.by_address.remove(&self.address);
+        let Inner {
+            open, by_address, ..
+        } = &mut *inner;
+        let Some(from_there) = by_address.get_mut(&self.address) else {
+            return;
+        };
+        let known = *self.known.get_mut();
+        for open in [open, &mut *from_there] {
+            if known {
+                open.known -= 1;
+            } else {
+                open.unknown -= 1;
             }
+        }
+        if from_there.known + from_there.unknown == 0 {
+            by_address.remove(&self.address);
         }
     }
 }
