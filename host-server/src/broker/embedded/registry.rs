@@ -209,10 +209,10 @@ impl Registry {
         }
     }
 
-    /// A vehicle's connection is gone: the vehicle is offline unless a newer one is up, which is
-    /// about to subscribe.
+    /// A vehicle's connection is gone: the vehicle is offline unless it listens on another one.
     pub(super) fn vehicle_down(&self, vin: Vin, id: ConnectionId) {
         let mut inner = self.lock();
+        let listened = inner.listens(&vin);
         let Some(connections) = inner.vehicles.get_mut(&vin) else {
             return;
         };
@@ -221,6 +221,8 @@ impl Registry {
         }
         if connections.is_empty() {
             inner.vehicles.remove(&vin);
+        }
+        if listened && !inner.listens(&vin) {
             self.events.presence_changed(vin, Presence::Offline);
         }
     }
