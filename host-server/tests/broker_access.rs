@@ -308,6 +308,33 @@ async fn filters_with_wildcards_are_bounded_and_given_back() {
 }
 
 #[tokio::test]
+async fn partner_cannot_use_up_the_wildcards_or_shares_of_others() {
+    let limits = vinbus_host_server::broker::embedded::Limits {
+        wildcard_filters_per_identity_max: 2,
+        ..Default::default()
+    };
+    let it = Fixture::with_limits(limits).await;
+    let mut one = it.partner(UID, "one").await;
+    let mut two = it.partner(UID, "two").await;
+    let filter = |uid: &str, sub: &str| format!("{}{sub}/#", uplink(uid, VIN));
+    assert_eq!(one.subscribe(&filter(UID, "a"), 0).await, 0);
+    assert_eq!(two.subscribe(&filter(UID, "b"), 0).await, 0);
+    assert_eq!(two.subscribe(&filter(UID, "c"), 0).await, NOT_AUTHORIZED);
+    let shared = |name: usize, uid: &str| format!("$share/{name}/{}", uplink(uid, VIN));
+    for name in 0..200 {
+        assert_eq!(one.subscribe(&shared(name, UID), 0).await, 0);
+    }
+    for name in 200..256 {
+        assert_eq!(two.subscribe(&shared(name, UID), 0).await, 0);
+    }
+    assert_eq!(two.subscribe(&shared(256, UID), 0).await, NOT_AUTHORIZED);
+    assert_eq!(two.subscribe(&shared(0, UID), 0).await, 0, "known");
+    let mut other = it.partner(OTHER_UID, "other").await;
+    assert_eq!(other.subscribe(&filter(OTHER_UID, "a"), 0).await, 0);
+    assert_eq!(other.subscribe(&shared(0, OTHER_UID), 0).await, 0);
+}
+
+#[tokio::test]
 async fn tls_settings_that_cannot_work_are_named() {
     let it = Fixture::start().await;
     let mut tls = tls_settings(&it.identities);

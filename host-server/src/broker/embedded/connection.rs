@@ -113,8 +113,8 @@ impl Connection {
         let client = state.client.take();
         drop(state);
         let registry = &self.shared.registry;
-        registry.release_wildcards(wildcards as u64);
         if let Some(client) = client {
+            registry.release_wildcards(&client.who, wildcards);
             registry.unclaim(&client.client_id);
             if let Identity::Vehicle(vin) = client.who {
                 registry.vehicle_down(vin, self.id);
@@ -404,8 +404,10 @@ impl Connection {
             return true;
         }
         let fits = state.filters.len() < self.shared.limits.filters_per_client_max
-            && allowed.share.is_none_or(|name| registry.admit_share(name))
-            && (!allowed.wildcard || registry.take_wildcard());
+            && allowed
+                .share
+                .is_none_or(|name| registry.admit_share(&client.who, name, allowed.filter))
+            && (!allowed.wildcard || registry.take_wildcard(&client.who));
         if fits {
             state.filters.insert(filter.to_owned(), allowed.wildcard);
             return true;
@@ -558,12 +560,17 @@ impl BrokerEventHandler for Connection {
         let mut state = self.state();
         let mut wildcards = 0;
         for filter in &event.topic_filters {
-            wildcards += u64::from(state.filters.remove(&**filter) == Some(true));
+            wildcards += usize::from(state.filters.remove(&**filter) == Some(true));
         }
         let client = state.client.clone();
         drop(state);
-        self.shared.registry.release_wildcards(wildcards);
-        if let Some(Identity::Vehicle(vin)) = client.map(|client| client.who) {
+        let Some(client) = client else {
+            return Box::pin(std::future::ready(()));
+        };
+        self.shared
+            .registry
+            .release_wildcards(&client.who, wildcards);
+        if let Identity::Vehicle(vin) = client.who {
             let filters = event
                 .topic_filters
                 .iter()

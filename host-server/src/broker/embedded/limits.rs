@@ -28,6 +28,8 @@ pub struct Limits {
     /// Filters with wildcards of all clients; one more is refused. Each is compared with every
     /// message: 300 of them leave 10,000 messages a second.
     pub wildcard_filters_max: usize,
+    /// Filters with wildcards of one vehicle or partner, on all its connections; one more is refused.
+    pub wildcard_filters_per_identity_max: usize,
     /// Retained presence messages of all vehicles; one more is delivered without being retained.
     pub retained_max: usize,
     /// Time that connections get to take their last bytes at shutdown.
@@ -46,6 +48,7 @@ impl Default for Limits {
             publishes_per_second_max: 50_000,
             filters_per_client_max: 256,
             wildcard_filters_max: 300,
+            wildcard_filters_per_identity_max: 64,
             retained_max: 100_000,
             shutdown_time_max: Duration::from_secs(5),
         }
@@ -107,8 +110,12 @@ pub(super) const IN_FORWARD_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Longest retained presence message, in bytes; a longer one is delivered without being retained.
 pub(super) const RETAINED_BYTES_MAX: usize = 1024;
 
-/// Names of shared subscriptions known at once and ever: the router never forgets one.
-pub(super) const SHARE_NAMES_MAX: usize = 256;
+/// Different shared subscriptions of one identity, by name and filter, until the broker restarts: the
+/// router never forgets one.
+pub(super) const SHARES_PER_IDENTITY_MAX: usize = 256;
+
+/// Different shared subscriptions of all identities, likewise.
+pub(super) const SHARES_MAX: usize = 16_384;
 
 /// How often what has ended is swept out.
 pub(super) const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
