@@ -6,8 +6,13 @@
 //! the store fails, the message stays unacknowledged and the connection is made anew, because that
 //! is when a broker delivers again.
 //!
+//! A broker delivers what it retains on every new subscription. Uplink messages are not meant to be
+//! retained; one that a sender retained regardless was delivered when it was sent, so the retained
+//! copy is acknowledged, counted and dropped instead of being stored at every reconnect.
+//!
 //! Reconnecting, TLS and the protocol are the transport's; nothing here knows MQTT packets.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +26,7 @@ use vinbus_transport_std::{
     Client, ClientOptions, Inbox, LinkState, Message, OptionsError, Qos, Session, SubscribeError,
 };
 
+use super::embedded::PRESENCE_SUBTOPIC;
 use super::{Arrival, Broker, BrokerEvents, Outcome, PublishError};
 
 /// How long the broker keeps our session while this server is away.
@@ -59,6 +65,7 @@ pub struct ExternalBroker {
     client: watch::Receiver<Client>,
     stop: Arc<watch::Sender<bool>>,
     stopped: watch::Receiver<bool>,
+    retained_dropped: Arc<AtomicU64>,
 }
 
 impl ExternalBroker {
@@ -82,9 +89,12 @@ impl ExternalBroker {
         let (current, client_seen) = watch::channel(client);
         let (stop, stop_seen) = watch::channel(false);
         let (done, stopped) = watch::channel(false);
+        let retained_dropped = Arc::default();
         let adapter = Adapter {
             options,
             filters: filters(&settings.topics, &settings.uids),
+            topics: settings.topics,
+            retained_dropped: Arc::clone(&retained_dropped),
             events,
             current,
             stop: stop_seen,
@@ -97,7 +107,14 @@ impl ExternalBroker {
             client: client_seen,
             stop: Arc::new(stop),
             stopped,
+            retained_dropped,
         })
+    }
+
+    /// Retained uplink messages that the broker delivered and that were dropped.
+    #[must_use]
+    pub fn retained_dropped(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.retained_dropped)
     }
 
     /// Takes nothing more, acknowledges what is on disk, and says goodbye to the broker.
@@ -158,6 +175,8 @@ fn filters(topics: &TopicScheme, uids: &[Uid]) -> Vec<String> {
 struct Adapter {
     options: ClientOptions,
     filters: Vec<String>,
+    topics: TopicScheme,
+    retained_dropped: Arc<AtomicU64>,
     events: Arc<dyn BrokerEvents>,
     current: watch::Sender<Client>,
     stop: watch::Receiver<bool>,
@@ -224,12 +243,7 @@ impl Adapter {
                     () = self.stopped() => None,
                 };
                 let Some(message) = message else { return };
-                let arrival = Arrival {
-                    topic: message.topic.clone(),
-                    payload: message.payload.clone(),
-                    retained: message.retain,
-                };
-                let outcome = self.events.arrived(arrival).await;
+                let outcome = self.outcome_of(&message).await;
                 if under_way.send((message, outcome)).await.is_err() {
                     return;
                 }
@@ -245,6 +259,27 @@ impl Adapter {
         // What is not stored by then stays unacknowledged, and is delivered again.
         let drained = tokio::time::timeout(DRAIN_MAX, acknowledging);
         drained.await.unwrap_or(End::Stopped)
+    }
+
+    /// Hands a message to the core, unless it is a retained one that is no presence.
+    async fn outcome_of(&self, message: &Message) -> oneshot::Receiver<Outcome> {
+        let is_presence = || {
+            let parsed = self.topics.parse(&message.topic);
+            parsed.is_ok_and(|parsed| parsed.subtopic == Some(PRESENCE_SUBTOPIC))
+        };
+        if message.retain && !is_presence() {
+            self.retained_dropped.fetch_add(1, Ordering::Relaxed);
+            let (refused, outcome) = oneshot::channel();
+            // The receiver is right here.
+            let _ = refused.send(Outcome::Refused);
+            return outcome;
+        }
+        let arrival = Arrival {
+            topic: message.topic.clone(),
+            payload: message.payload.clone(),
+            retained: message.retain,
+        };
+        self.events.arrived(arrival).await
     }
 
     /// Subscribes, and tells the core about the link; never ends.
