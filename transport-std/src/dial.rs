@@ -190,7 +190,10 @@ fn certificate_error(error: &CertificateError) -> LinkError {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             LinkError::ServerCertificateNotYetValid
         }
-        CertificateError::UnknownIssuer => LinkError::ServerCertificateUnknownCa,
+        // An authority of the same name with another key signed it.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            LinkError::ServerCertificateUnknownCa
+        }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             LinkError::ServerCertificateWrongHost {
                 host: String::new(),
