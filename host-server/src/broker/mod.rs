@@ -6,6 +6,8 @@
 pub mod embedded;
 pub mod external;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
@@ -21,6 +23,8 @@ pub struct Arrival {
     pub topic: String,
     /// Its payload.
     pub payload: Bytes,
+    /// The broker had kept it: it says nothing about now.
+    pub retained: bool,
 }
 
 /// What became of an arrival.
@@ -76,4 +80,11 @@ pub trait Broker: Send + Sync + 'static {
         topic: &'a str,
         payload: Bytes,
     ) -> BoxFuture<'a, Result<(), PublishError>>;
+
+    /// How long the core waits for one [`Broker::publish`]; then it drops the future, and tries the
+    /// message again later. Vehicles share the core's workers, so a broker that waits for each
+    /// vehicle by itself is given little time.
+    fn patience(&self) -> Duration {
+        Duration::from_millis(250)
+    }
 }

@@ -4,12 +4,14 @@
 //! messages, hands them to the broker one after the other, and notes each as sent; it goes on only
 //! when the notes are on disk, so a message is sent twice only if the process dies in between. For
 //! a vehicle that is offline, or does not listen to this partner, it notes the messages as held;
-//! the next report of the vehicle's presence wakes the lane.
+//! the next report of the vehicle's presence wakes the lane. A worker waits for one vehicle only as
+//! long as [`Broker::patience`] says; then the lane rests, and the worker takes another.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, watch};
+use tokio::time;
 use vinbus_protocol::id::Vin;
 use vinbus_protocol::topic::{Direction, TopicScheme};
 
@@ -28,12 +30,8 @@ const WORKERS: usize = 32;
 /// Messages read at once for one lane.
 const PAGE_MESSAGES: usize = 32;
 
-/// A lane that the broker or the store stopped is tried again after this time, or when the link
-/// comes back.
-const RETRY: Duration = Duration::from_secs(1);
-
-/// A broker that has not taken a message after this time counts as one without a link.
-const PUBLISH_TIME_MAX: Duration = Duration::from_secs(10);
+/// A note that the store did not take is tried again after this time.
+const NOTE_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the workers share.
 pub(super) struct Dispatch {
@@ -54,15 +52,15 @@ pub(super) struct Dispatch {
 enum Left {
     /// Nothing more can be done until something changes.
     Done,
-    /// It is worth trying again soon.
-    Retry,
+    /// It is stuck, and worth trying again later.
+    Stuck,
 }
 
 /// Why the messages of a page were not all handed to the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
-    /// There is no way to the broker.
-    Link,
+    /// There is no way to the broker, or the vehicle takes nothing.
+    Stuck,
     /// The vehicle does not listen to this partner.
     Deaf,
 }
@@ -101,13 +99,13 @@ impl Dispatch {
 
     /// Starts the workers on `broker`; a second call changes nothing. Only the workers keep the
     /// broker: it knows the hub, and so the hub is free again when they have ended.
-    pub(super) fn start(self: &Arc<Self>, broker: &Arc<dyn Broker>) {
+    pub(super) fn start(self: &Arc<Self>, broker: Arc<dyn Broker>) {
         let mut running = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         if !running.is_empty() || self.is_stopping() {
             return;
         }
-        running.extend((0..WORKERS).map(|_| {
-            let (dispatch, broker) = (Arc::clone(self), Arc::clone(broker));
+        running.extend(std::iter::repeat_n(broker, WORKERS).map(|broker| {
+            let dispatch = Arc::clone(self);
             tokio::spawn(async move { dispatch.work(&*broker).await })
         }));
         drop(running);
@@ -151,6 +149,18 @@ impl Dispatch {
         }
     }
 
+    /// A vehicle sent a message just now.
+    pub(super) fn spoke(&self, vin: Vin) {
+        let mut map = self.presence();
+        let changed = map.spoke(vin, SystemTime::now());
+        self.figures.online.set(map.online() as i64);
+        drop(map);
+        if changed {
+            tracing::info!(%vin, "a vehicle that did not report to be back is sending: it is online");
+            self.change_lanes(|lanes| lanes.wake_vehicle(vin));
+        }
+    }
+
     pub(super) fn set_link(&self, up: Result<(), String>) {
         let was_up = self.link_up.send_replace(up.is_ok());
         self.figures.link.set(i64::from(up.is_ok()));
@@ -188,10 +198,14 @@ impl Dispatch {
     async fn work(&self, broker: &dyn Broker) {
         let mut stopping = self.stopping.subscribe();
         while !self.is_stopping() {
-            let taken = self.lanes().take();
+            let (taken, next_rested) = {
+                let mut lanes = self.lanes();
+                (lanes.take(time::Instant::now()), lanes.next_rested())
+            };
             let Some((run, more)) = taken else {
                 tokio::select! {
                     () = self.work.notified() => {}
+                    () = until(next_rested) => {}
                     _ = stopping.wait_for(|stop| *stop) => {}
                 }
                 continue;
@@ -202,21 +216,10 @@ impl Dispatch {
             let lane = run.lane.clone();
             let mut held_to = run.held_to;
             let left = self.run_lane(broker, run, &mut held_to).await;
-            if left == Left::Retry {
-                self.pause(&mut stopping).await;
-                self.lanes().wake(&lane);
-            }
-            self.change_lanes(|lanes| lanes.park(&lane, held_to));
-        }
-    }
-
-    /// Waits for [`RETRY`], for the link to open, or for the server to stop.
-    async fn pause(&self, stopping: &mut watch::Receiver<bool>) {
-        let mut link_up = self.link_up.subscribe();
-        tokio::select! {
-            () = tokio::time::sleep(RETRY) => {}
-            _ = link_up.changed() => {}
-            _ = stopping.wait_for(|stop| *stop) => {}
+            self.change_lanes(|lanes| match left {
+                Left::Done => lanes.park(&lane, held_to),
+                Left::Stuck => lanes.rest(&lane, held_to, time::Instant::now()),
+            });
         }
     }
 
@@ -238,7 +241,7 @@ impl Dispatch {
                     Ok(page) => page,
                     Err(error) => {
                         self.log_error(&error, "unsent messages could not be read");
-                        return Left::Retry;
+                        return Left::Stuck;
                     }
                 },
             };
@@ -253,7 +256,7 @@ impl Dispatch {
             let (notes, stop) = self.publish(broker, &lane, &page).await;
             self.note_finished(&lane, notes).await;
             match stop {
-                Some(Stop::Link) => return Left::Retry,
+                Some(Stop::Stuck) => return Left::Stuck,
                 Some(Stop::Deaf) => is_deaf = true,
                 None => {}
             }
@@ -299,7 +302,7 @@ impl Dispatch {
             };
             let step = match published {
                 Ok(()) => Step::Sent,
-                Err(PublishError::LinkDown) => return (notes, Some(Stop::Link)),
+                Err(PublishError::LinkDown) => return (notes, Some(Stop::Stuck)),
                 Err(PublishError::NotListening) => return (notes, Some(Stop::Deaf)),
                 Err(PublishError::Rejected { detail }) => {
                     let (id, vin) = (&downlink.id, &lane.vin);
@@ -325,20 +328,24 @@ impl Dispatch {
                 detail: error.to_string(),
             })?;
         let publish = broker.publish(&topic, message.envelope.clone());
-        tokio::time::timeout(PUBLISH_TIME_MAX, publish)
+        time::timeout(broker.patience(), publish)
             .await
             .unwrap_or(Err(PublishError::LinkDown))
     }
 
     /// Waits until the notes are on disk; then the messages are no longer unsent.
     async fn note_finished(&self, lane: &LaneId, notes: Vec<Note<'_>>) {
-        let count = notes.len();
         let is_rejected = |note: &&Note<'_>| note.step == Step::Rejected;
         let rejected = notes.iter().filter(is_rejected).count();
+        let finished: Vec<u64> = notes.iter().map(|note| note.downlink.sequence).collect();
         self.settle(notes).await;
         self.figures.rejected.add(rejected as u64);
-        self.figures.sent.add((count - rejected) as u64);
-        self.change_lanes(|lanes| (0..count).for_each(|_| lanes.finished(lane)));
+        self.figures.sent.add((finished.len() - rejected) as u64);
+        self.change_lanes(|lanes| {
+            for sequence in finished {
+                lanes.finished(lane, sequence);
+            }
+        });
     }
 
     /// Waits for notes, and repeats those that failed until they are on disk or the server stops: to
@@ -350,7 +357,9 @@ impl Dispatch {
                 if self.is_stopping() {
                     break;
                 }
-                self.pause(&mut self.stopping.subscribe()).await;
+                // A stop ends the wait.
+                let mut stopping = self.stopping.subscribe();
+                let _ = time::timeout(NOTE_AGAIN, stopping.wait_for(|stop| *stop)).await;
                 note = self.note(note.downlink, note.step);
             }
         }
@@ -368,6 +377,14 @@ impl Dispatch {
         if let Some(unlogged) = self.log.pass(Instant::now()) {
             tracing::error!(%error, unlogged, "{what}; will try again");
         }
+    }
+}
+
+/// Waits for a time, if there is one.
+async fn until(time: Option<time::Instant>) {
+    match time {
+        Some(time) => time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -16,7 +16,8 @@ use vinbus_protocol::id::Vin;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use vinbus_protocol::topic::{Direction, TopicError, TopicScheme};
 
-use super::{PresenceSource, Settings, presence};
+use super::presence::{self, Sign};
+use super::{PresenceSource, Settings};
 use crate::broker::{Arrival, Outcome};
 use crate::log_throttle::LogThrottle;
 use crate::metrics::{Counter, DURATION_BOUNDS_S, Histogram, Metrics};
@@ -89,11 +90,11 @@ impl Ingest {
         }
     }
 
-    /// Takes an arrival on, when there is room; `on_presence` gets a report of presence.
+    /// Takes an arrival on, when there is room; `on_sign` gets what it says about presence.
     pub(super) async fn take_on(
         &self,
         arrival: Arrival,
-        on_presence: impl FnOnce(Vin, Presence),
+        on_sign: impl FnOnce(Vin, Sign),
     ) -> oneshot::Receiver<Outcome> {
         let arrived = Instant::now();
         let cost = MESSAGE_COST + arrival.payload.len().min(PAYLOAD_BYTES_MAX);
@@ -107,12 +108,18 @@ impl Ingest {
             let _ = outcome.send(Outcome::Failed(stopping));
             return settled;
         };
+        let is_live = !arrival.retained && self.presence == PresenceSource::Subtopic;
         let checked = self.check(arrival);
         let queue = self.in_order.lock().unwrap_or_else(PoisonError::into_inner);
         let state = match checked {
-            Checked::Message(message) => EntryState::Storing(self.store.append_uplink(message)),
+            Checked::Message(message) => {
+                if is_live {
+                    on_sign(message.vin, Sign::Spoke);
+                }
+                EntryState::Storing(self.store.append_uplink(message))
+            }
             Checked::Presence(vin, presence) => {
-                on_presence(vin, presence);
+                on_sign(vin, Sign::Reported(presence));
                 EntryState::Settled(Outcome::Refused)
             }
             Checked::Refused => EntryState::Settled(Outcome::Refused),
@@ -151,7 +158,7 @@ impl Ingest {
         }
     }
 
-    fn parse(&self, Arrival { topic, payload }: Arrival) -> Result<Checked, Refusal> {
+    fn parse(&self, Arrival { topic, payload, .. }: Arrival) -> Result<Checked, Refusal> {
         let parsed = match self.topics.parse(&topic) {
             Ok(parsed) => parsed,
             Err(error) => return Err(Refusal::new(topic, topic_reason(error), &error)),

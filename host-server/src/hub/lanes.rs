@@ -4,17 +4,28 @@
 //! most one worker at a time runs it; so its messages keep their order, and neither vehicles nor
 //! partners wait for each other. The messages themselves stay in the store.
 //!
-//! | state \ event | `wake` | `take` | `park` |
-//! |---|---|---|---|
-//! | Idle | Ready, queued | | |
-//! | Ready | | Running | |
-//! | Running | RunningAgain | | Idle |
-//! | RunningAgain | | | Ready, queued |
+//! | state \ event   | `accepted` | `wake` | `take`    | `park`        | `rest`        | time    |
+//! |-----------------|------------|--------|-----------|---------------|---------------|---------|
+//! | Idle            | Ready      | Ready  |           |               |               |         |
+//! | Ready           |            |        | Running   |               |               |         |
+//! | Running         | More       | Woken  |           | Idle          | Resting       |         |
+//! | More            |            | Woken  |           | Ready         | Resting       |         |
+//! | Woken           |            |        |           | Ready         | Ready         |         |
+//! | Resting         |            | Ready  |           |               |               | Ready   |
 //!
-//! A lane without unsent messages is removed when it is parked.
+//! A lane rests when nobody took its messages though somebody should: one that is stuck must not
+//! keep a worker. Each rest is twice as long as the one before, from one second
+//! to half a minute.
+//!
+//! A lane is removed when it is idle and has neither unsent messages nor places taken for messages
+//! that are on their way to the disk. A worker reads from the disk, so it may send a message before
+//! `accepted` is told of it; the lane is still there then, and knows by the sequence that it was
+//! sent.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use vinbus_protocol::id::{Uid, Vin};
 
 use super::SubmitError;
@@ -24,8 +35,15 @@ use crate::model::{Backlog, Downlink};
 /// alone is not read back from the store, unless there are many.
 const FRESH_LANES_MAX: usize = 64;
 
+/// A lane rests this long at first.
+const REST_MIN: Duration = Duration::from_secs(1);
+
+/// Doublings of [`REST_MIN`]. With these, and a quarter of a second of a worker's time for each try,
+/// thousands of stuck vehicles leave some workers free.
+const REST_DOUBLINGS_MAX: u32 = 5;
+
 /// Whose messages, and for which vehicle.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct LaneId {
     /// The vehicle.
     pub(super) vin: Vin,
@@ -37,6 +55,7 @@ pub(super) struct LaneId {
 pub(super) struct Lanes {
     vehicles: HashMap<Vin, HashMap<Uid, Lane>>,
     ready: VecDeque<LaneId>,
+    resting: BTreeSet<(Instant, LaneId)>,
     unsent: usize,
     lane_unsent_max: usize,
     unsent_max: usize,
@@ -44,8 +63,14 @@ pub(super) struct Lanes {
 
 struct Lane {
     unsent: usize,
+    /// Places taken by messages of which nobody told yet whether they are in the store.
+    storing: usize,
+    /// The highest sequence that was sent; all before it were sent, too.
+    finished_to: u64,
     held_to: u64,
     fresh: Option<Downlink>,
+    /// Rests without a message sent between them.
+    rests: u32,
     state: State,
 }
 
@@ -54,7 +79,9 @@ enum State {
     Idle,
     Ready,
     Running,
-    RunningAgain,
+    More,
+    Woken,
+    Resting(Instant),
 }
 
 /// A lane to be run.
@@ -77,6 +104,7 @@ impl Lanes {
         let mut lanes = Self {
             vehicles: HashMap::new(),
             ready: VecDeque::new(),
+            resting: BTreeSet::new(),
             unsent: 0,
             lane_unsent_max,
             unsent_max,
@@ -99,7 +127,8 @@ impl Lanes {
         self.unsent
     }
 
-    /// Takes a place for a message that is about to be stored.
+    /// Takes a place for a message that is about to be stored. The caller tells what became of it by
+    /// [`Lanes::accepted`] or [`Lanes::not_stored`].
     pub(super) fn reserve(&mut self, id: &LaneId) -> Result<(), SubmitError> {
         if self.unsent >= self.unsent_max {
             return Err(SubmitError::QueueFull {
@@ -113,6 +142,7 @@ impl Lanes {
         let vehicle = self.vehicles.entry(id.vin).or_default();
         let lane = vehicle.entry(id.uid.clone()).or_insert(Lane::EMPTY);
         lane.unsent += 1;
+        lane.storing += 1;
         self.unsent += 1;
         Ok(())
     }
@@ -120,18 +150,43 @@ impl Lanes {
     /// A reserved message is in the store.
     pub(super) fn accepted(&mut self, id: &LaneId, downlink: &Downlink) {
         let may_keep = self.ready.len() < FRESH_LANES_MAX;
-        if let Some(lane) = self.lane(id)
-            && lane.unsent == 1
-            && lane.state == State::Idle
-            && may_keep
-        {
+        let Some(lane) = self.lane(id) else {
+            return;
+        };
+        lane.storing = lane.storing.saturating_sub(1);
+        if downlink.sequence <= lane.finished_to {
+            // A worker found it on the disk and has sent it.
+            self.remove_if_done(id);
+            return;
+        }
+        if lane.unsent == 1 && lane.state == State::Idle && may_keep {
             lane.fresh = Some(downlink.clone());
         }
-        self.wake(id);
+        match lane.state {
+            State::Idle => self.make_ready(id),
+            State::Running => lane.state = State::More,
+            State::Ready | State::More | State::Woken | State::Resting(_) => {}
+        }
     }
 
-    /// A message was sent, or could not be stored.
-    pub(super) fn finished(&mut self, id: &LaneId) {
+    /// A reserved message could not be stored.
+    pub(super) fn not_stored(&mut self, id: &LaneId) {
+        if let Some(lane) = self.lane(id) {
+            lane.storing = lane.storing.saturating_sub(1);
+            self.leave(id);
+        }
+    }
+
+    /// The message of this sequence, the lane's first, was sent.
+    pub(super) fn finished(&mut self, id: &LaneId, sequence: u64) {
+        if let Some(lane) = self.lane(id) {
+            lane.finished_to = lane.finished_to.max(sequence);
+            lane.rests = 0;
+            self.leave(id);
+        }
+    }
+
+    fn leave(&mut self, id: &LaneId) {
         if let Some(lane) = self.lane(id) {
             lane.unsent = lane.unsent.saturating_sub(1);
             self.unsent = self.unsent.saturating_sub(1);
@@ -141,14 +196,17 @@ impl Lanes {
 
     /// Something changed for a lane: it is to be run.
     pub(super) fn wake(&mut self, id: &LaneId) {
-        if let Some(lane) = self.lane(id) {
-            match lane.state {
-                State::Idle => {
-                    lane.state = State::Ready;
-                    self.ready.push_back(id.clone());
-                }
-                State::Running => lane.state = State::RunningAgain,
-                State::Ready | State::RunningAgain => {}
+        let Some(lane) = self.lane(id) else {
+            return;
+        };
+        lane.rests = 0;
+        match lane.state {
+            State::Idle => self.make_ready(id),
+            State::Running | State::More => lane.state = State::Woken,
+            State::Ready | State::Woken => {}
+            State::Resting(until) => {
+                self.resting.remove(&(until, id.clone()));
+                self.make_ready(id);
             }
         }
     }
@@ -170,8 +228,19 @@ impl Lanes {
         }
     }
 
-    /// The lane whose turn it is, and whether there are more. The caller runs it and parks it.
-    pub(super) fn take(&mut self) -> Option<(Run, bool)> {
+    /// When a lane has rested enough; none while none rests.
+    pub(super) fn next_rested(&self) -> Option<Instant> {
+        self.resting.first().map(|(until, _)| *until)
+    }
+
+    /// The lane whose turn it is, and whether there are more. The caller runs it, and then parks it
+    /// or lets it rest.
+    pub(super) fn take(&mut self, now: Instant) -> Option<(Run, bool)> {
+        while self.next_rested().is_some_and(|until| until <= now)
+            && let Some((_, id)) = self.resting.pop_first()
+        {
+            self.make_ready(&id);
+        }
         let id = self.ready.pop_front()?;
         let more = !self.ready.is_empty();
         let lane = self.lane(&id)?;
@@ -189,12 +258,36 @@ impl Lanes {
         let Some(lane) = self.lane(id) else {
             return;
         };
-        let again = lane.state == State::RunningAgain;
         lane.held_to = held_to;
-        lane.state = State::Idle;
-        self.remove_if_done(id);
-        if again {
-            self.wake(id);
+        match lane.state {
+            State::More | State::Woken => self.make_ready(id),
+            State::Idle | State::Ready | State::Running | State::Resting(_) => {
+                lane.state = State::Idle;
+                self.remove_if_done(id);
+            }
+        }
+    }
+
+    /// A lane was run and is stuck: it is run again when it is woken, or after a while.
+    pub(super) fn rest(&mut self, id: &LaneId, held_to: u64, now: Instant) {
+        let Some(lane) = self.lane(id) else {
+            return;
+        };
+        lane.held_to = held_to;
+        if lane.state == State::Woken {
+            self.make_ready(id);
+            return;
+        }
+        let until = now + REST_MIN * (1 << lane.rests.min(REST_DOUBLINGS_MAX));
+        lane.rests = lane.rests.saturating_add(1);
+        lane.state = State::Resting(until);
+        self.resting.insert((until, id.clone()));
+    }
+
+    fn make_ready(&mut self, id: &LaneId) {
+        if let Some(lane) = self.lane(id) {
+            lane.state = State::Ready;
+            self.ready.push_back(id.clone());
         }
     }
 
@@ -203,7 +296,8 @@ impl Lanes {
     }
 
     fn remove_if_done(&mut self, id: &LaneId) {
-        let is_done = |lane: &mut Lane| lane.unsent == 0 && lane.state == State::Idle;
+        let is_done =
+            |lane: &mut Lane| lane.unsent == 0 && lane.storing == 0 && lane.state == State::Idle;
         if self.lane(id).is_some_and(is_done)
             && let Some(vehicle) = self.vehicles.get_mut(&id.vin)
         {
@@ -218,8 +312,11 @@ impl Lanes {
 impl Lane {
     const EMPTY: Self = Self {
         unsent: 0,
+        storing: 0,
+        finished_to: 0,
         held_to: 0,
         fresh: None,
+        rests: 0,
         state: State::Idle,
     };
 }
@@ -270,7 +367,7 @@ mod tests {
     }
 
     fn taken(lanes: &mut Lanes) -> Option<LaneId> {
-        lanes.take().map(|(run, _)| run.lane)
+        lanes.take(Instant::now()).map(|(run, _)| run.lane)
     }
 
     #[test]
@@ -290,7 +387,7 @@ mod tests {
             lanes.reserve(&id(3)),
             Err(SubmitError::QueueFull { max: 3 })
         );
-        lanes.finished(&id(1));
+        lanes.finished(&id(1), 1);
         assert_eq!(lanes.reserve(&id(3)), Ok(()));
     }
 
@@ -301,10 +398,10 @@ mod tests {
         assert_eq!(taken(&mut lanes), Some(id(1)));
         accept(&mut lanes, &id(1), 2);
         assert_eq!(taken(&mut lanes), None);
-        lanes.finished(&id(1));
+        lanes.finished(&id(1), 1);
         lanes.park(&id(1), 0);
         assert_eq!(taken(&mut lanes), Some(id(1)));
-        lanes.finished(&id(1));
+        lanes.finished(&id(1), 2);
         lanes.park(&id(1), 0);
         assert_eq!((taken(&mut lanes), lanes.unsent()), (None, 0));
         assert!(lanes.vehicles.is_empty());
@@ -316,9 +413,9 @@ mod tests {
         accept(&mut lanes, &id(1), 1);
         accept(&mut lanes, &of("other", 1), 2);
         accept(&mut lanes, &id(1), 3);
-        let (first, more) = lanes.take().unwrap();
+        let (first, more) = lanes.take(Instant::now()).unwrap();
         assert_eq!((first.lane, more), (id(1), true));
-        let (second, more) = lanes.take().unwrap();
+        let (second, more) = lanes.take(Instant::now()).unwrap();
         assert_eq!((second.lane, more), (of("other", 1), false));
     }
 
@@ -339,11 +436,14 @@ mod tests {
     fn only_a_lonely_message_is_kept_in_memory() {
         let mut lanes = lanes();
         accept(&mut lanes, &id(1), 1);
-        assert_eq!(lanes.take().unwrap().0.fresh, Some(downlink(&id(1), 1)));
+        assert_eq!(
+            lanes.take(Instant::now()).unwrap().0.fresh,
+            Some(downlink(&id(1), 1))
+        );
         lanes.reserve(&id(2)).unwrap();
         lanes.reserve(&id(2)).unwrap();
         lanes.accepted(&id(2), &downlink(&id(2), 2));
-        assert_eq!(lanes.take().unwrap().0.fresh, None);
+        assert_eq!(lanes.take(Instant::now()).unwrap().0.fresh, None);
     }
 
     #[test]
@@ -359,7 +459,200 @@ mod tests {
         assert!(lanes.reserve(&id(1)).is_err());
         lanes.wake_all();
         lanes.wake_all();
-        assert_eq!(lanes.take().unwrap().0.held_to, 7);
+        assert_eq!(lanes.take(Instant::now()).unwrap().0.held_to, 7);
         assert_eq!(taken(&mut lanes), None);
+    }
+
+    #[test]
+    fn message_that_is_sent_before_it_is_told_as_accepted_counts_for_no_other() {
+        let mut lanes = lanes();
+        let id = id(1);
+        lanes.reserve(&id).unwrap();
+        lanes.reserve(&id).unwrap();
+        lanes.accepted(&id, &downlink(&id, 1));
+        assert_eq!(taken(&mut lanes), Some(id.clone()));
+        lanes.finished(&id, 1);
+        lanes.finished(&id, 2);
+        lanes.park(&id, 0);
+        lanes.reserve(&id).unwrap();
+        lanes.accepted(&id, &downlink(&id, 2));
+        assert_eq!(taken(&mut lanes), None);
+        lanes.accepted(&id, &downlink(&id, 3));
+        assert_eq!(
+            lanes.take(Instant::now()).unwrap().0.fresh,
+            Some(downlink(&id, 3))
+        );
+    }
+
+    #[test]
+    fn message_that_is_not_stored_leaves_nothing() {
+        let mut lanes = lanes();
+        lanes.reserve(&id(1)).unwrap();
+        lanes.not_stored(&id(1));
+        assert_eq!(lanes.unsent(), 0);
+        assert!(lanes.vehicles.is_empty());
+    }
+
+    #[test]
+    fn lane_that_is_stuck_rests_longer_each_time_until_it_is_woken_or_sends() {
+        let mut lanes = lanes();
+        let id = id(1);
+        let mut now = Instant::now();
+        accept(&mut lanes, &id, 1);
+        accept(&mut lanes, &id, 2);
+        let mut rested = |lanes: &mut Lanes| {
+            lanes.take(now).unwrap();
+            lanes.rest(&id, 0, now);
+            assert!(lanes.take(now).is_none());
+            let until = lanes.next_rested().unwrap();
+            let seconds = (until - now).as_secs();
+            now = until;
+            seconds
+        };
+        let seconds = std::array::from_fn(|_| rested(&mut lanes));
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 32]);
+        lanes.wake(&id);
+        assert_eq!(rested(&mut lanes), 1);
+        lanes.finished(&id, 1);
+        assert_eq!(rested(&mut lanes), 1);
+    }
+
+    #[test]
+    fn lane_that_is_woken_while_it_runs_does_not_rest_and_one_with_more_messages_does() {
+        let mut lanes = lanes();
+        let now = Instant::now();
+        accept(&mut lanes, &id(1), 1);
+        lanes.take(now).unwrap();
+        accept(&mut lanes, &id(1), 2);
+        lanes.rest(&id(1), 0, now);
+        assert!(lanes.take(now).is_none());
+        lanes.wake_vehicle(vin(1));
+        lanes.take(now).unwrap();
+        lanes.wake_vehicle(vin(1));
+        lanes.rest(&id(1), 0, now);
+        assert!(lanes.take(now).is_some());
+        assert_eq!(lanes.next_rested(), None);
+    }
+
+    /// The lanes, with one worker and one vehicle, and what the store and the vehicle saw.
+    struct World {
+        lanes: Lanes,
+        reserved: usize,
+        on_disk: Vec<u64>,
+        untold: Vec<u64>,
+        last_sequence: u64,
+        worker: Worker,
+        sent: Vec<u64>,
+    }
+
+    enum Worker {
+        Waits,
+        Runs(Option<Downlink>),
+        Sent(Vec<u64>),
+    }
+
+    impl World {
+        fn new() -> Self {
+            Self {
+                lanes: Lanes::new([], 100, 100),
+                reserved: 0,
+                on_disk: Vec::new(),
+                untold: Vec::new(),
+                last_sequence: 0,
+                worker: Worker::Waits,
+                sent: Vec::new(),
+            }
+        }
+
+        /// Does what `choice` says, where that is possible.
+        fn step(&mut self, choice: u8) {
+            let id = id(1);
+            match choice % 5 {
+                0 => {
+                    self.lanes.reserve(&id).unwrap();
+                    self.reserved += 1;
+                }
+                1 if self.reserved > 0 => {
+                    self.reserved -= 1;
+                    self.last_sequence += 1;
+                    self.on_disk.push(self.last_sequence);
+                    self.untold.push(self.last_sequence);
+                }
+                2 if !self.untold.is_empty() => {
+                    let place = usize::from(choice / 5) % self.untold.len();
+                    let sequence = self.untold.swap_remove(place);
+                    self.lanes.accepted(&id, &downlink(&id, sequence));
+                }
+                3 if self.reserved > 0 => {
+                    self.reserved -= 1;
+                    self.lanes.not_stored(&id);
+                }
+                4 => self.work(),
+                _ => {}
+            }
+        }
+
+        /// One step of the worker.
+        fn work(&mut self) {
+            let id = id(1);
+            self.worker = match std::mem::replace(&mut self.worker, Worker::Waits) {
+                Worker::Waits => match self.lanes.take(Instant::now()) {
+                    Some((run, _)) => Worker::Runs(run.fresh),
+                    None => Worker::Waits,
+                },
+                Worker::Runs(fresh) => {
+                    let page = match fresh {
+                        Some(downlink) => vec![downlink.sequence],
+                        None => self.on_disk.clone(),
+                    };
+                    if page.is_empty() {
+                        self.lanes.park(&id, 0);
+                        Worker::Waits
+                    } else {
+                        self.sent.extend(&page);
+                        self.on_disk.retain(|sequence| !page.contains(sequence));
+                        Worker::Sent(page)
+                    }
+                }
+                Worker::Sent(page) => {
+                    for sequence in page {
+                        self.lanes.finished(&id, sequence);
+                    }
+                    Worker::Runs(None)
+                }
+            };
+        }
+
+        /// Lets everything that began come to its end.
+        fn finish(&mut self) {
+            while self.reserved > 0 {
+                self.step(1);
+            }
+            while !self.untold.is_empty() {
+                self.step(2);
+            }
+            for _ in 0..4 * (self.last_sequence + 1) {
+                self.work();
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn in_every_order_of_events_each_message_is_sent_once_and_in_order(
+            choices in proptest::collection::vec(proptest::num::u8::ANY, 0..60),
+        ) {
+            let mut world = World::new();
+            for choice in choices {
+                world.step(choice);
+            }
+            world.finish();
+            let all: Vec<_> = (1..=world.last_sequence).collect();
+            assert_eq!(world.sent, all);
+            assert_eq!(world.lanes.unsent(), 0);
+            assert!(world.lanes.vehicles.is_empty());
+        }
     }
 }

@@ -30,7 +30,7 @@ use vinbus_protocol::topic::TopicScheme;
 use self::dispatch::Dispatch;
 use self::ingest::Ingest;
 use self::lanes::{LaneId, Lanes};
-use self::presence::PresenceMap;
+use self::presence::{PresenceMap, Sign};
 use crate::broker::{Arrival, Broker, BrokerEvents, Outcome};
 use crate::metrics::Metrics;
 use crate::model::{
@@ -47,7 +47,8 @@ pub use crate::webhook::{DeliverySettings, NewWebhook, WebhookError};
 pub enum PresenceSource {
     /// The broker is ours and reports every connection; a vehicle it never saw is offline.
     Connections,
-    /// Agents report on the subtopic `vinbus/presence`; a vehicle that never did is unknown.
+    /// Agents report on the subtopic `vinbus/presence`; a vehicle that never did is unknown. One that
+    /// reported to be offline and yet keeps sending messages is online: a broker may lose reports.
     Subtopic,
 }
 
@@ -63,19 +64,22 @@ pub struct Settings {
     pub vehicle_unsent_max: usize,
     /// Unsent messages that may wait for all vehicles; one more is [`SubmitError::QueueFull`].
     pub unsent_max: usize,
+    /// Webhooks at most; one more is [`WebhookError::TooMany`].
+    pub webhooks_max: usize,
     /// The patience of webhook deliveries.
     pub deliveries: DeliverySettings,
 }
 
 impl Default for Settings {
     /// The default topics, presence from connections, 1,000 messages for a vehicle and 1,000,000 for
-    /// all, the default patience.
+    /// all, 100 webhooks, the default patience.
     fn default() -> Self {
         Self {
             topics: TopicScheme::default(),
             presence: PresenceSource::Connections,
             vehicle_unsent_max: 1_000,
             unsent_max: 1_000_000,
+            webhooks_max: 100,
             deliveries: DeliverySettings::default(),
         }
     }
@@ -169,7 +173,8 @@ impl Hub {
         let (uplink_changes, _) = watch::channel(store.uplink_end()?);
         let backlog = store.backlog()?;
         let mut presence = PresenceMap::new(settings.presence);
-        // Who has held messages was offline when the server stopped, until a report says otherwise.
+        // Who has held messages was offline when the server stopped, until there are signs of the
+        // opposite.
         for vehicle in backlog.iter().filter(|vehicle| vehicle.held_to > 0) {
             presence.set(vehicle.vin, Presence::Offline, SystemTime::now());
         }
@@ -182,6 +187,7 @@ impl Hub {
         let deliveries = Deliveries::start(
             Arc::clone(&store),
             uplink_changes.subscribe(),
+            settings.webhooks_max,
             settings.deliveries,
             metrics,
         )?;
@@ -209,7 +215,7 @@ impl Hub {
     /// Gives the hub its broker, once, and starts to send what was not sent yet. A broker adapter
     /// calls [`BrokerEvents::link_changed`] when the way is open; until then messages wait.
     pub fn attach(&self, broker: Arc<dyn Broker>) {
-        self.inner.dispatch.start(&broker);
+        self.inner.dispatch.start(broker);
     }
 
     /// Accepts a message for a vehicle: when this returns, it is on disk. Dropping the future does
@@ -241,7 +247,7 @@ impl Hub {
             let stored = written(pending).await;
             inner.dispatch.change_lanes(|lanes| match &stored {
                 Ok(downlink) => lanes.accepted(&lane, downlink),
-                Err(_) => lanes.finished(&lane),
+                Err(_) => lanes.not_stored(&lane),
             });
             if stored.is_ok() {
                 inner.dispatch.figures.accepted.increment();
@@ -370,8 +376,11 @@ impl BrokerEvents for Hub {
     fn arrived(&self, arrival: Arrival) -> BoxFuture<'_, oneshot::Receiver<Outcome>> {
         Box::pin(async {
             let dispatch = &self.inner.dispatch;
-            let on_presence = |vin, presence| dispatch.set_presence(vin, presence);
-            self.inner.ingest.take_on(arrival, on_presence).await
+            let on_sign = |vin, sign| match sign {
+                Sign::Reported(presence) => dispatch.set_presence(vin, presence),
+                Sign::Spoke => dispatch.spoke(vin),
+            };
+            self.inner.ingest.take_on(arrival, on_sign).await
         })
     }
 

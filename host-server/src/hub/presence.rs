@@ -4,7 +4,7 @@
 //! make room. A vehicle that is not in the map has the presence that its source gives to strangers.
 
 use std::collections::HashMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 use vinbus_protocol::id::Vin;
@@ -17,6 +17,20 @@ const VEHICLES_MAX: usize = 500_000;
 
 /// The subtopic on which agents report their presence, retained, when the broker is not ours.
 pub(super) const SUBTOPIC: &str = "vinbus/presence";
+
+/// A vehicle that counts as offline and sends messages over this time without a report counts as
+/// online. A message alone says little: it may be older than the report, or sent by an agent that has
+/// not subscribed yet and would miss what is sent now.
+const SPEAKING_TIME: Duration = Duration::from_secs(10);
+
+/// What tells something about a vehicle's presence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// It said so.
+    Reported(Presence),
+    /// It sent a message just now.
+    Spoke,
+}
 
 /// The `content` of a report.
 #[derive(Deserialize)]
@@ -38,7 +52,14 @@ pub(super) struct PresenceMap {
     stranger: Presence,
     vehicles_max: usize,
     online: usize,
-    vehicles: HashMap<Vin, (Presence, SystemTime)>,
+    vehicles: HashMap<Vin, Known>,
+}
+
+struct Known {
+    presence: Presence,
+    since: SystemTime,
+    /// When it spoke first while it counted as offline.
+    spoke: Option<SystemTime>,
 }
 
 impl PresenceMap {
@@ -58,12 +79,15 @@ impl PresenceMap {
     pub(super) fn of(&self, vin: &Vin) -> Presence {
         self.vehicles
             .get(vin)
-            .map_or(self.stranger, |&(presence, _)| presence)
+            .map_or(self.stranger, |known| known.presence)
     }
 
     /// Sets the presence of a vehicle; says whether that changed it.
     pub(super) fn set(&mut self, vin: Vin, presence: Presence, now: SystemTime) -> bool {
-        let before = self.vehicles.get(&vin).map(|&(known, _)| known);
+        let before = self.vehicles.get_mut(&vin).map(|known| {
+            known.spoke = None;
+            known.presence
+        });
         if before == Some(presence) {
             return false;
         }
@@ -75,15 +99,33 @@ impl PresenceMap {
         }
         self.online -= usize::from(before == Some(Presence::Online));
         self.online += usize::from(presence == Presence::Online);
-        self.vehicles.insert(vin, (presence, now));
+        let known = Known {
+            presence,
+            since: now,
+            spoke: None,
+        };
+        self.vehicles.insert(vin, known);
         true
     }
 
+    /// Notes that a vehicle sent a message; says whether it counts as online from now on.
+    pub(super) fn spoke(&mut self, vin: Vin, now: SystemTime) -> bool {
+        let Some(known) = self.vehicles.get_mut(&vin) else {
+            return false;
+        };
+        if known.presence != Presence::Offline {
+            return false;
+        }
+        let first = *known.spoke.get_or_insert(now);
+        let speaking = now.duration_since(first).unwrap_or_default();
+        speaking >= SPEAKING_TIME && self.set(vin, Presence::Online, now)
+    }
+
     pub(super) fn vehicle(&self, vin: &Vin) -> Option<Vehicle> {
-        self.vehicles.get(vin).map(|&(presence, since)| Vehicle {
+        self.vehicles.get(vin).map(|known| Vehicle {
             vin: *vin,
-            presence,
-            since,
+            presence: known.presence,
+            since: known.since,
         })
     }
 
@@ -109,8 +151,8 @@ impl PresenceMap {
         let mut offline: Vec<SystemTime> = self
             .vehicles
             .values()
-            .filter(|(presence, _)| *presence == Presence::Offline)
-            .map(|&(_, since)| since)
+            .filter(|known| known.presence == Presence::Offline)
+            .map(|known| known.since)
             .collect();
         let count = (self.vehicles_max / 8).clamp(1, offline.len().max(1));
         if offline.len() < count {
@@ -119,7 +161,7 @@ impl PresenceMap {
         let (_, newest_to_go, _) = offline.select_nth_unstable(count - 1);
         let newest_to_go = *newest_to_go;
         self.vehicles
-            .retain(|_, (presence, since)| *presence != Presence::Offline || *since > newest_to_go);
+            .retain(|_, known| known.presence != Presence::Offline || known.since > newest_to_go);
     }
 }
 
@@ -180,6 +222,23 @@ mod tests {
         }
         assert_eq!(map.vehicles().len(), 2);
         assert_eq!(map.of(&vin(2)), Presence::Unknown);
+    }
+
+    #[test]
+    fn vehicle_that_keeps_speaking_without_a_report_is_online_and_one_message_says_nothing() {
+        let mut map = PresenceMap::new(PresenceSource::Subtopic);
+        assert!(!map.spoke(vin(1), at(0)));
+        assert_eq!(map.of(&vin(1)), Presence::Unknown);
+        map.set(vin(1), Presence::Offline, at(0));
+        assert!(!map.spoke(vin(1), at(1)));
+        assert!(!map.spoke(vin(1), at(9)));
+        map.set(vin(1), Presence::Offline, at(10));
+        assert!(!map.spoke(vin(1), at(12)));
+        assert!(!map.spoke(vin(1), at(21)));
+        assert!(map.spoke(vin(1), at(22)));
+        assert_eq!(map.of(&vin(1)), Presence::Online);
+        assert_eq!(map.online(), 1);
+        assert!(!map.spoke(vin(1), at(40)));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::extract::ws::WebSocket;
 use futures_util::future::BoxFuture;
@@ -38,8 +39,11 @@ impl RunningBroker {
                 mqtt,
                 mqtts,
                 server_names,
+                connections_max,
             } => {
-                let settings = embedded(config, identities, *mqtt, *mqtts, server_names)?;
+                let mut settings = embedded(config, identities, *mqtt, *mqtts, server_names)?;
+                settings.limits.connections_max = *connections_max;
+                settings.limits.connections_per_address_max = *connections_max;
                 let broker = EmbeddedBroker::start(settings, identities.credentials(), events)
                     .await
                     .map_err(|error| refused(error, *mqtt))?;
@@ -86,7 +90,14 @@ impl RunningBroker {
                 let counters = broker.counters();
                 Arc::new(move || render(&counters))
             }
-            Self::External(_) => Arc::new(String::new),
+            Self::External(broker) => {
+                let dropped = broker.retained_dropped();
+                Arc::new(move || {
+                    let name = "vinbus_broker_retained_dropped_total";
+                    let dropped = dropped.load(Ordering::Relaxed);
+                    format!("# TYPE {name} counter\n{name} {dropped}\n")
+                })
+            }
         }
     }
 
@@ -193,7 +204,7 @@ const LEVELS: [&str; 2] = ["connections", "wildcard_filters"];
 
 fn render(counters: &BrokerCounters) -> String {
     let mut text = String::new();
-    for (name, value) in counters.snapshot().iter() {
+    for (name, help, value) in counters.snapshot().iter() {
         let (kind, unit) = if LEVELS.contains(&name) {
             ("gauge", "")
         } else {
@@ -202,7 +213,8 @@ fn render(counters: &BrokerCounters) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "# TYPE vinbus_broker_{name}{unit} {kind}\nvinbus_broker_{name}{unit} {value}"
+            "# HELP vinbus_broker_{name}{unit} {help}\n# TYPE vinbus_broker_{name}{unit} {kind}\n\
+             vinbus_broker_{name}{unit} {value}"
         );
     }
     text

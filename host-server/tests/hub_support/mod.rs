@@ -143,6 +143,7 @@ impl Server {
         let arrival = Arrival {
             topic: topic.to_owned(),
             payload: payload.into(),
+            retained: false,
         };
         let settled = self.hub.arrived(arrival).await;
         settled.await.expect("every arrival is settled")

@@ -16,6 +16,7 @@ mod access;
 mod connection;
 mod counters;
 mod forward;
+mod library;
 mod limits;
 mod listen;
 mod open_files;
@@ -34,17 +35,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use axum::extract::ws::WebSocket;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use mqtt5::QoS;
-use mqtt5::broker::BrokerConfig;
 use mqtt5::broker::client_handler::ClientHandler;
-use mqtt5::broker::resource_monitor::{ResourceLimits, ResourceMonitor};
 use mqtt5::broker::router::MessageRouter;
-use mqtt5::broker::sys_topics::BrokerStats;
 use mqtt5::broker::transport::BrokerTransport;
 use mqtt5::packet::publish::PublishPacket;
 use tokio::sync::{broadcast, watch};
@@ -56,13 +53,11 @@ use self::access::Access;
 use self::connection::Connection;
 use self::counters::add;
 use self::forward::{Forwarder, permits, tracked};
-use self::limits::{
-    DELIVERY_QUEUE_MAX, PACKET_READ_BYTES_MAX, RECEIVE_MAX, SWEEP_INTERVAL,
-    VEHICLE_MESSAGE_BYTES_MIN,
-};
+use self::library::Library;
+use self::limits::{SWEEP_INTERVAL, VEHICLE_MESSAGE_BYTES_MIN};
 use self::quiet::Quiet;
-use self::registry::Registry;
-use self::stream::{AckGate, Io, PeerStream};
+use self::registry::{Place, Registry};
+use self::stream::{Io, PeerStream, WriteRules};
 use super::{Broker, BrokerEvents, PublishError};
 use crate::identity::{Credentials, Identity};
 
@@ -141,13 +136,6 @@ struct Shared {
     serving: watch::Sender<usize>,
 }
 
-/// What the library wants for each connection.
-struct Library {
-    config: BrokerConfig,
-    stats: Arc<BrokerStats>,
-    monitor: Arc<ResourceMonitor>,
-}
-
 /// What to do about a vehicle that takes messages slower than they come.
 #[derive(Clone, Copy)]
 enum Delivery {
@@ -183,7 +171,7 @@ impl EmbeddedBroker {
             }
             None => None,
         };
-        open_files::make_room(settings.limits.connections_max);
+        open_files::make_room(settings.limits.connections_max + settings.limits.unknown_max);
         let shared = Arc::new(Shared::new(settings, credentials, events));
         tokio::spawn(sweep(Arc::clone(&shared)));
         let broker = Self {
@@ -226,8 +214,7 @@ impl EmbeddedBroker {
             return;
         };
         let io = Box::new(websocket::WebSocketIo::new(socket));
-        Arc::clone(&self.shared).serve(io, peer, None).await;
-        drop(place);
+        Arc::clone(&self.shared).serve(io, peer, place, None).await;
     }
 
     /// Accepts nothing more, says goodbye to every client (MQTT 5: DISCONNECT 0x8B, server shutting
@@ -312,17 +299,18 @@ impl Shared {
         self: Arc<Self>,
         io: Box<dyn Io>,
         peer: SocketAddr,
+        place: Place,
         certificate: Option<Identity>,
     ) {
         let goodbye = self.goodbye.subscribe();
         if *self.stopping.borrow() {
             return;
         }
-        let acks = Arc::new(AckGate::default());
+        let rules = Arc::new(WriteRules::default());
         let stream = PeerStream::new(
             io,
             peer,
-            Arc::clone(&acks),
+            Arc::clone(&rules),
             self.limits.write_stall_max,
             Arc::clone(&self.counters),
         );
@@ -331,8 +319,9 @@ impl Shared {
             Arc::clone(&self),
             id,
             peer,
+            place,
             certificate,
-            acks,
+            rules,
         ));
         let _served = Served::new(Arc::clone(&self), Arc::clone(&connection));
         let mut config = self.library.config.clone();
@@ -407,35 +396,6 @@ impl Drop for Served {
     fn drop(&mut self) {
         self.connection.closed();
         self.shared.serving.send_modify(|count| *count -= 1);
-    }
-}
-
-impl Library {
-    fn new() -> Self {
-        let config = BrokerConfig {
-            // Nothing is kept for a client that is away.
-            session_expiry_interval: Duration::ZERO,
-            max_packet_size: PACKET_READ_BYTES_MAX,
-            client_channel_capacity: DELIVERY_QUEUE_MAX,
-            server_receive_maximum: Some(RECEIVE_MAX),
-            topic_alias_maximum: 16,
-            sys_topics_enabled: false,
-            ..BrokerConfig::default()
-        };
-        // Bounds are ours: the library's would answer MQTT 3.1.1 clients with packets of MQTT 5.
-        let monitor = ResourceMonitor::new(ResourceLimits {
-            max_connections: usize::MAX,
-            max_connections_per_ip: usize::MAX,
-            max_message_rate_per_client: 0,
-            max_bandwidth_per_client: 0,
-            max_connection_rate: u32::MAX,
-            ..ResourceLimits::default()
-        });
-        Self {
-            config,
-            stats: Arc::new(BrokerStats::new()),
-            monitor: Arc::new(monitor),
-        }
     }
 }
 

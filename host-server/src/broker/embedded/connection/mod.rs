@@ -2,20 +2,19 @@
 //!
 //! A [`Connection`] is both hooks of the broker library at once, the authentication provider and
 //! the event handler, made anew for each connection, so that everything known about a client is in
-//! one place. Every publish is answered `Handled` and routed as a packet of our own, at QoS 0 and
-//! without the properties that the library would add.
+//! one place. Every publish is answered `Handled`; `intake` has what becomes of it.
 //!
 //! The library asks `authorize_publish` for a will just as for a publish, but only after
 //! `cleanup_session`; from then on the answer is no, and the will is accepted here like any message.
+
+mod intake;
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use bytes::Bytes;
 use mqtt5::broker::events::{
     BrokerEventHandler, ClientPublishEvent, ClientSubscribeEvent, ClientUnsubscribeEvent,
     PublishAction, SubAckReasonCode,
@@ -24,23 +23,18 @@ use mqtt5::broker::{AuthProvider, AuthResult};
 use mqtt5::packet::connect::ConnectPacket;
 use mqtt5::protocol::v5::reason_codes::ReasonCode;
 use mqtt5::{QoS, WillMessage};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::{debug, warn};
-use vinbus_protocol::envelope::Downlink;
-use vinbus_protocol::id::Vin;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
-use vinbus_protocol::topic::{Direction, ParsedTopic};
 
-use super::access::{Denial, PRESENCE_SUBTOPIC};
+use super::Shared;
+use super::access::Denial;
 use super::counters::add;
-use super::forward::Offer;
-use super::limits::{RETAINED_BYTES_MAX, VEHICLE_WINDOW_BYTES};
+use super::limits::VEHICLE_WINDOW_BYTES;
 use super::quiet::Shown;
-use super::registry::{ConnectionId, VehicleWay};
-use super::stream::AckGate;
-use super::{Delivery, Shared};
-use crate::broker::Arrival;
+use super::registry::{ClaimError, ConnectionId, Place, VehicleWay};
+use super::stream::WriteRules;
 use crate::identity::Identity;
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -50,9 +44,10 @@ pub(super) struct Connection {
     shared: Arc<Shared>,
     id: ConnectionId,
     peer: SocketAddr,
+    place: Place,
     /// Who the client certificate says it is, on the TLS port.
     certificate: Option<Identity>,
-    acks: Arc<AckGate>,
+    rules: Arc<WriteRules>,
     state: Mutex<State>,
 }
 
@@ -89,15 +84,17 @@ impl Connection {
         shared: Arc<Shared>,
         id: ConnectionId,
         peer: SocketAddr,
+        place: Place,
         certificate: Option<Identity>,
-        acks: Arc<AckGate>,
+        rules: Arc<WriteRules>,
     ) -> Self {
         Self {
             shared,
             id,
             peer,
+            place,
             certificate,
-            acks,
+            rules,
             state: Mutex::default(),
         }
     }
@@ -110,8 +107,8 @@ impl Connection {
         let client = state.client.take();
         drop(state);
         let registry = &self.shared.registry;
-        registry.release_wildcards(wildcards as u64);
         if let Some(client) = client {
+            registry.release_wildcards(&client.who, wildcards);
             registry.unclaim(&client.client_id);
             if let Identity::Vehicle(vin) = client.who {
                 registry.vehicle_down(vin, self.id);
@@ -133,13 +130,22 @@ impl Connection {
         if let Some(will) = &connect.will {
             self.check_will(&who, will)?;
         }
-        if !self.shared.registry.claim(&connect.client_id, &who) {
+        if !self.place.become_known() {
             return Err(Refused {
-                code: ReasonCode::ClientIdentifierNotValid,
-                reason: "another identity uses this client identifier",
-                detail: Shown(&connect.client_id).to_string(),
+                code: ReasonCode::QuotaExceeded,
+                reason: "too many connections",
+                detail: who.to_string(),
             });
         }
+        let claimed = self.shared.registry.claim(&connect.client_id, &who);
+        claimed.map_err(|error| Refused {
+            code: ReasonCode::ClientIdentifierNotValid,
+            reason: match error {
+                ClaimError::ForeignVin => "a VIN is the client identifier of its vehicle only",
+                ClaimError::Taken => "another identity uses this client identifier",
+            },
+            detail: format!("{who}, {}", Shown(&connect.client_id)),
+        })?;
         let mut state = self.state();
         state.client = Some(Client {
             who: who.clone(),
@@ -154,6 +160,8 @@ impl Connection {
                 packet_bytes_max: connect.properties.get_maximum_packet_size(),
             };
             self.shared.registry.vehicle_up(*vin, self.id, way);
+        } else {
+            self.rules.drop_publishes_when_full();
         }
         Ok(who)
     }
@@ -217,160 +225,6 @@ impl Connection {
         Ok(())
     }
 
-    /// Slows the client down to the permitted rate.
-    async fn throttle(&self) {
-        let per_second = self.shared.limits.publishes_per_second_max;
-        if per_second == 0 {
-            return;
-        }
-        let now = Instant::now();
-        let due = {
-            let mut state = self.state();
-            // Up to a second's worth may come at once.
-            let earliest = now.checked_sub(BURST).unwrap_or(now);
-            let due = state.publishes_due.unwrap_or(earliest).max(earliest);
-            state.publishes_due = Some(due + Duration::from_secs(1) / per_second);
-            due
-        };
-        if due > now {
-            add(&self.shared.counters.publishes_throttled);
-            tokio::time::sleep_until(due).await;
-        }
-    }
-
-    /// Takes a message in, publish or will. What comes back tells when it may be acknowledged;
-    /// `None` is at once.
-    async fn accept(
-        &self,
-        client: &Client,
-        topic: &str,
-        payload: Bytes,
-        retain: bool,
-    ) -> Option<oneshot::Receiver<()>> {
-        let shared = &self.shared;
-        add(&shared.counters.messages_in);
-        let parsed = match shared.access.publish(&client.who, topic) {
-            Ok(parsed) => parsed,
-            Err(denial) => {
-                self.denied(client, "publish denied", topic, denial);
-                return None;
-            }
-        };
-        if payload.len() > PAYLOAD_BYTES_MAX {
-            add(&shared.counters.oversize);
-            if let Some(left_out) = self.may_log(client, "oversize message dropped") {
-                warn!(
-                    client = %client.who, topic = %Shown(topic), bytes = payload.len(),
-                    max = PAYLOAD_BYTES_MAX, left_out, "oversize message dropped"
-                );
-            }
-            return None;
-        }
-        match parsed.direction {
-            Direction::Downlink => {
-                self.accept_downlink(client, &parsed, topic, payload).await;
-                None
-            }
-            Direction::Uplink if parsed.subtopic == Some(PRESENCE_SUBTOPIC) => {
-                let retain = retain && self.may_retain(topic, &payload).await;
-                self.offer(client, topic, payload, retain, None).await
-            }
-            Direction::Uplink => {
-                let arrival = Arrival {
-                    topic: topic.to_owned(),
-                    payload: payload.clone(),
-                };
-                let outcome = shared.events.arrived(arrival).await;
-                self.offer(client, topic, payload, false, Some(outcome))
-                    .await
-            }
-        }
-    }
-
-    async fn offer(
-        &self,
-        client: &Client,
-        topic: &str,
-        payload: Bytes,
-        retain: bool,
-        outcome: Option<oneshot::Receiver<crate::broker::Outcome>>,
-    ) -> Option<oneshot::Receiver<()>> {
-        let (ack, gate) = oneshot::channel();
-        let waits = outcome.is_some();
-        let offer = Offer {
-            topic: topic.to_owned(),
-            payload,
-            retain,
-            client_id: client.client_id.clone(),
-            outcome,
-            ack: waits.then_some(ack),
-        };
-        self.shared.forwarder.offer(offer).await;
-        waits.then_some(gate)
-    }
-
-    /// A downlink message that a client published itself: checked, and routed without a second try,
-    /// as the OEM's broker does it.
-    async fn accept_downlink(
-        &self,
-        client: &Client,
-        parsed: &ParsedTopic<'_>,
-        topic: &str,
-        payload: Bytes,
-    ) {
-        let shared = &self.shared;
-        if let Err(error) = Downlink::decode(&payload) {
-            add(&shared.counters.envelopes_refused);
-            if let Some(left_out) = self.may_log(client, "downlink envelope refused") {
-                warn!(
-                    client = %client.who, topic = %Shown(topic), %error, left_out,
-                    "downlink envelope refused"
-                );
-            }
-            return;
-        }
-        if !matches!(
-            shared
-                .deliver(&parsed.vin, topic, payload, Delivery::NowOrNever)
-                .await,
-            Ok(())
-        ) {
-            add(&shared.counters.downlinks_unheard);
-        }
-    }
-
-    async fn may_retain(&self, topic: &str, payload: &Bytes) -> bool {
-        let router = &self.shared.router;
-        payload.len() <= RETAINED_BYTES_MAX
-            && (router.has_retained_message(topic).await
-                || router.retained_count().await < self.shared.limits.retained_max)
-    }
-
-    /// Accepts the will, now that the connection ended without goodbye.
-    async fn accept_will(&self) {
-        let (Some(client), Some(will)) = (self.client(), self.state().will.take()) else {
-            return;
-        };
-        if let Identity::Vehicle(vin) = &client.who
-            && self.is_outdated_presence(vin, &will.topic)
-        {
-            return;
-        }
-        // Nobody waits for the acknowledgement of a will.
-        let _ = self
-            .accept(&client, &will.topic, Bytes::from(will.payload), will.retain)
-            .await;
-    }
-
-    /// Whether a will says that a vehicle is gone which has already come back.
-    fn is_outdated_presence(&self, vin: &Vin, topic: &str) -> bool {
-        let topics = self.shared.access.topics();
-        let is_presence = topics
-            .parse(topic)
-            .is_ok_and(|parsed| parsed.subtopic == Some(PRESENCE_SUBTOPIC));
-        is_presence && self.shared.registry.vehicle_has_another(vin, self.id)
-    }
-
     /// Takes a filter in; false (counted, logged) when it is denied or one too many.
     fn subscribe(&self, filter: &str) -> bool {
         let Some(client) = self.client() else {
@@ -390,8 +244,10 @@ impl Connection {
             return true;
         }
         let fits = state.filters.len() < self.shared.limits.filters_per_client_max
-            && allowed.share.is_none_or(|name| registry.admit_share(name))
-            && (!allowed.wildcard || registry.take_wildcard());
+            && allowed
+                .share
+                .is_none_or(|name| registry.admit_share(&client.who, name, allowed.filter))
+            && (!allowed.wildcard || registry.take_wildcard(&client.who));
         if fits {
             state.filters.insert(filter.to_owned(), allowed.wildcard);
             return true;
@@ -422,9 +278,6 @@ impl Connection {
         self.shared.quiet.allows(&client.who.to_string(), reason)
     }
 }
-
-/// How much of the permitted rate may come at once.
-const BURST: Duration = Duration::from_secs(1);
 
 impl AuthProvider for Connection {
     fn authenticate<'a>(
@@ -512,7 +365,7 @@ impl BrokerEventHandler for Connection {
             if let Some(gate) = gate
                 && event.qos != QoS::AtMostOnce
             {
-                self.acks.hold_next(gate);
+                self.rules.hold_next(gate);
             }
             PublishAction::Handled
         })
@@ -544,12 +397,17 @@ impl BrokerEventHandler for Connection {
         let mut state = self.state();
         let mut wildcards = 0;
         for filter in &event.topic_filters {
-            wildcards += u64::from(state.filters.remove(&**filter) == Some(true));
+            wildcards += usize::from(state.filters.remove(&**filter) == Some(true));
         }
         let client = state.client.clone();
         drop(state);
-        self.shared.registry.release_wildcards(wildcards);
-        if let Some(Identity::Vehicle(vin)) = client.map(|client| client.who) {
+        let Some(client) = client else {
+            return Box::pin(std::future::ready(()));
+        };
+        self.shared
+            .registry
+            .release_wildcards(&client.who, wildcards);
+        if let Identity::Vehicle(vin) = client.who {
             let filters = event
                 .topic_filters
                 .iter()
