@@ -1,6 +1,7 @@
 //! Messages written exactly as this crate and `JSON.stringify` write them: nothing to find.
 //!
-//! Almost every message is one. What is not, valid or not, is left to [`Members`](super::members):
+//! Data messages of vinbus are, unless the identifier needs an escape. What is not, valid or not, is
+//! left to [`Members`](super::members):
 //! `None` says nothing about a text. What is accepted here has no other meaning there, since
 //! nothing but the closing brace follows the content.
 
