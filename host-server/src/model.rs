@@ -143,6 +143,8 @@ pub struct Backlog {
     pub uid: Uid,
     /// How many wait.
     pub messages: usize,
+    /// Bytes of their envelopes.
+    pub bytes: u64,
     /// The sequence up to which they have [`Step::Held`]; 0 for none.
     pub held_to: u64,
 }

@@ -69,7 +69,9 @@ impl Readers {
     pub(super) fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT vin, uid, count(*), max(sequence * held) FROM unsent GROUP BY vin, uid",
+                "SELECT unsent.vin, unsent.uid, count(*), max(unsent.sequence * held),
+                        sum(length(envelope))
+                 FROM unsent JOIN downlink USING (sequence) GROUP BY unsent.vin, unsent.uid",
             )?;
             let rows = statement.query_map([], |row| {
                 Ok(Backlog {
@@ -77,6 +79,7 @@ impl Readers {
                     uid: parsed(row, 1, Uid::parse)?,
                     messages: row.get::<_, i64>(2)? as usize,
                     held_to: row.get::<_, i64>(3)? as u64,
+                    bytes: row.get::<_, i64>(4)? as u64,
                 })
             })?;
             rows.collect()
