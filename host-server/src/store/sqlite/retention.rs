@@ -99,31 +99,30 @@ impl Retention {
             tables.counts().downlink_bytes,
             self.settings.downlink_bytes_max,
         );
-        if excess <= 0 && !has_expired_trace(tables, expired)? {
+        let is_due = |oldest: &[(i64, i64, i64)]| {
+            oldest
+                .first()
+                .is_some_and(|&(_, finished_at, _)| excess > 0 || finished_at < expired)
+        };
+        if !is_due(&tables.oldest_finished(1)?) {
             return Ok(0);
         }
         let oldest = tables.oldest_finished(STEP_MESSAGES)?;
         let count = tables.transaction(|tables| {
             let mut count = 0;
             for (sequence, finished_at, size) in oldest {
-                if excess > 0 || finished_at < expired {
-                    excess -= size;
-                    count += 1;
-                    tables.delete_downlink(sequence, size)?;
+                if excess <= 0 && finished_at >= expired {
+                    break;
                 }
+                excess -= size;
+                count += 1;
+                tables.delete_downlink(sequence, finished_at, size)?;
             }
             Ok(count)
         })?;
         self.traces.add(count);
         Ok(count)
     }
-}
-
-fn has_expired_trace(tables: &Tables, expired: i64) -> rusqlite::Result<bool> {
-    let oldest = tables.oldest_finished(1)?;
-    Ok(oldest
-        .iter()
-        .any(|&(_, finished_at, _)| finished_at < expired))
 }
 
 fn excess(bytes: i64, max: u64) -> i64 {

@@ -17,7 +17,8 @@ use crate::store::StoreError;
 const APPLICATION_ID: i32 = 0x7662_7573;
 
 /// One step per version of the schema; `user_version` counts those done.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE uplink (
         cursor INTEGER PRIMARY KEY,
         received_at INTEGER NOT NULL,
@@ -65,7 +66,18 @@ const MIGRATIONS: [&str; 1] = ["
         downlink_bytes INTEGER NOT NULL
     ) STRICT;
     INSERT INTO usage VALUES (0, 0);
-"];
+",
+    "
+    CREATE TABLE finished (
+        at INTEGER NOT NULL,
+        sequence INTEGER NOT NULL,
+        PRIMARY KEY (at, sequence)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO finished
+        SELECT max(at), sequence FROM downlink_step
+        WHERE sequence NOT IN (SELECT sequence FROM unsent) GROUP BY sequence;
+",
+];
 
 /// Opens the database for the writer, makes or migrates it, and checks that it is ours.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
