@@ -18,6 +18,7 @@ pub mod webhook;
 
 pub mod metrics;
 
+mod half_open;
 mod log_throttle;
 mod uplink_json;
 

@@ -173,10 +173,26 @@ impl Gauge {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
+    /// Adds 1 for as long as the answer lives.
+    pub fn hold(&self) -> Held {
+        self.add(1);
+        Held(self.clone())
+    }
+
     /// The figure now.
     #[must_use]
     pub fn value(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts in a [`Gauge`] until it is dropped.
+#[must_use]
+pub struct Held(Gauge);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.add(-1);
     }
 }
 

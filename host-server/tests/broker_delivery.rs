@@ -290,6 +290,22 @@ async fn vehicle_that_gives_up_its_subscription_is_offline() {
 }
 
 #[tokio::test]
+async fn vehicle_that_falls_silent_is_offline_and_leaves_its_will() {
+    let it = Fixture::start().await;
+    let mut car = it.tls(VIN).await.unwrap();
+    let mut connect = Connect::new(VIN).will(&uplink(UID, VIN), "{\"content\":1}", false);
+    connect.keep_alive = 1;
+    assert_eq!(car.connect(&connect).await, 0);
+    car.subscribe(&downlink(UID, VIN), 1).await;
+    it.events.until_presence(Presence::Online).await;
+    // Its socket stays open, as that of a vehicle in a tunnel does.
+    it.events.until_presence(Presence::Offline).await;
+    let arrivals = it.events.until_arrivals(1).await;
+    assert_eq!(arrivals[0].payload, &b"{\"content\":1}"[..]);
+    drop(car);
+}
+
+#[tokio::test]
 async fn takeover_does_not_make_the_vehicle_offline() {
     let it = Fixture::start().await;
     let mut old = it.listening_vehicle().await;

@@ -5,7 +5,8 @@ mod cli_support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use cli_support::{Listener, PARTNER, Server, done, failed, program, run};
+use cli_support::{Listener, PARTNER, Server, VIN, done, failed, program, run};
+use reqwest::Method;
 use serde_json::Value;
 
 #[tokio::test]
@@ -53,12 +54,12 @@ async fn it_starts_on_an_empty_folder_and_says_where_it_is_and_what_to_type_next
 #[tokio::test]
 async fn a_second_start_keeps_authority_and_credentials() {
     let dir = tempfile::tempdir().unwrap();
-    let first = Server::start(dir.path()).await;
+    let mut first = Server::start(dir.path()).await;
     let kept = |name: &str| fs::read(dir.path().join(name)).unwrap();
     let files = ["ca.pem", "admin/token", "server/cert.pem"];
     let before = files.map(kept);
     first.signal("KILL");
-    drop(first);
+    first.ended().await;
     let second = Server::start(dir.path()).await;
     assert_eq!(files.map(kept), before);
     assert_eq!(second.get("/readyz").await["ready"], true);
@@ -86,6 +87,27 @@ async fn a_clean_stop_leaves_the_database_file_alone_with_everything_in_it() {
     again.traced(&id, "sent").await;
     let page = again.get("/api/v1/messages").await;
     assert_eq!(page["messages"][0]["content"], 1);
+}
+
+#[tokio::test]
+async fn the_figures_of_the_embedded_broker_are_on_the_page_of_metrics() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let _vehicle = server.vehicle().await;
+    let answer = server.request(Method::GET, "/metrics").send().await;
+    let page = answer.unwrap().text().await.unwrap();
+    for line in [
+        "# TYPE vinbus_broker_connections gauge",
+        "vinbus_broker_connections 1",
+        "vinbus_broker_connections_accepted_total 1",
+        "vinbus_broker_logins_refused_total 0",
+        "vinbus_broker_publishes_denied_total 0",
+        "vinbus_broker_subscriptions_denied_total 0",
+        "# HELP vinbus_broker_oversize_total Messages over 131,072 bytes, dropped.",
+        "vinbus_broker_oversize_total 0",
+    ] {
+        assert!(page.lines().any(|shown| shown == line), "{line}: {page}");
+    }
 }
 
 #[tokio::test]
@@ -184,6 +206,33 @@ async fn the_command_line_wins_over_the_environment_over_the_file_over_the_defau
 }
 
 #[tokio::test]
+async fn limits_given_by_environment_file_and_command_line_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("vinbus.toml");
+    fs::write(
+        &file,
+        "uplink-retention = \"1day\"\nvehicle-unsent-max = 2\nmqtts = \"off\"\nmqtt = \"off\"\n",
+    )
+    .unwrap();
+    let mut command = program();
+    command
+        .args(["--http", "127.0.0.1:0", "--webhooks-max", "0", "--config"])
+        .arg(&file)
+        .env("VINBUS_UPLINK_BYTES_MAX", "100000");
+    let server = Server::launch(&mut command, &dir.path().join("data")).await;
+    for _ in 0..2 {
+        server.submit("1").await.unwrap();
+    }
+    let path = format!("/api/v1/vehicles/{VIN}/messages");
+    let message = server.request(Method::POST, &path);
+    let message = message.body(r#"{"idApp":"a","content":1}"#).send().await;
+    assert_eq!(message.unwrap().status(), 429);
+    let webhook = server.request(Method::POST, "/api/v1/webhooks");
+    let webhook = webhook.body(r#"{"url":"https://a.example/"}"#).send().await;
+    assert_eq!(webhook.unwrap().status(), 409);
+}
+
+#[tokio::test]
 async fn wrong_options_are_refused_with_what_to_do() {
     let cases: &[(&[&str], &str)] = &[
         (&["--htpp", "x"], "--http"),
@@ -201,15 +250,26 @@ async fn wrong_options_are_refused_with_what_to_do() {
         (&["--partner", "a/b"], "--partner"),
         (&["--log", "=="], "--log"),
         (&["--request-time-max", "soon"], "--request-time-max"),
+        (&["--uplink-retention", "soon"], "--uplink-retention"),
+        (&["--vehicle-unsent-max", "0"], "must be at least 1"),
         (&["enrol"], "enroll"),
         (
             &["enroll", "vehicle", "short", "--out", "x"],
             "\"short\" is not a VIN",
         ),
         (
+            &["enroll", "vehicle", "../../ABCDEFGHIJK", "--out", "x"],
+            "is not a VIN",
+        ),
+        (
             &["enroll", "partner", "a/b", "--out", "x"],
             "\"a/b\" is not a UID",
         ),
+        (
+            &["enroll", "partner", "#", "--out", "x"],
+            "\"#\" is not a UID",
+        ),
+        (&["enroll", "partner", "a\n+", "--out", "x"], "is not a UID"),
         (
             &["send", "--vin", "x", "--app", "a", "--content", "1"],
             "--vin \"x\" is not a VIN",
@@ -231,6 +291,9 @@ async fn help_names_every_option_with_its_variable_and_examples() {
         "Examples:",
         "enroll vehicle",
         "Limits:",
+        "Storage:",
+        "--uplink-retention <TIME>",
+        "VINBUS_VEHICLE_UNSENT_MAX",
         "External broker:",
     ] {
         assert!(help.contains(part), "{part}: {help}");

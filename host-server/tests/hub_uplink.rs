@@ -76,6 +76,8 @@ async fn what_breaks_the_protocol_is_refused_and_counted_by_reason() {
     check(&topic, b"[1]".to_vec(), "not_an_object").await;
     check(&topic, b"{\"content\":\xff}".to_vec(), "not_utf8").await;
     check(&topic, vec![b' '; 131_073], "too_large").await;
+    let deep = format!("{{\"content\":{}{}}}", "[".repeat(200), "]".repeat(200));
+    check(&topic, deep.into_bytes(), "json_too_deep").await;
     check(
         "psa/OVIPPartners-Dev/from/uid/u/opa/1/",
         good(),
@@ -94,8 +96,17 @@ async fn what_breaks_the_protocol_is_refused_and_counted_by_reason() {
     for bad in ["{\"content\":", "{\"content\":01}", "nonsense", "\u{0}"] {
         assert_eq!(server.arrive(1, bad).await, Outcome::Refused, "{bad}");
     }
-    assert_eq!(server.hub.counters().uplink_refused, 14);
+    assert_eq!(server.hub.counters().uplink_refused, 15);
     assert_eq!(payloads(&server.hub).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn of_a_duplicate_member_the_last_counts_and_the_payload_is_kept_as_it_came() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::open(dir.path());
+    let payload = "{\"content\":1,\"content\":{\"a\":1,\"a\":2}}";
+    assert_eq!(server.arrive(1, payload).await, Outcome::Stored);
+    assert_eq!(payloads(&server.hub).await, [payload]);
 }
 
 #[tokio::test]

@@ -58,6 +58,17 @@ async fn the_bytes_of_content_reach_the_broker_unchanged() {
 }
 
 #[tokio::test]
+async fn of_a_duplicate_member_the_last_counts_and_only_it_is_sent() {
+    let mut rest = Rest::start().await;
+    rest.presence(VIN, Presence::Online);
+    let body = r#"{"idApp":"a","content":1,"idApp":"b","content":{"c":1,"c":2}}"#;
+    assert_eq!(rest.send(body).await.status(), 202);
+    let (_, sent) = rest.next_published().await;
+    let expected = envelope(r#"{"c":1,"c":2}"#).replace("demo-app", "b");
+    assert_eq!(sent, expected);
+}
+
+#[tokio::test]
 async fn a_partner_sends_as_itself_and_the_administrator_as_anybody() {
     let rest = Rest::start().await;
     let body = envelope("1");

@@ -70,6 +70,21 @@ fn quota_refuses_appends_with_both_numbers_and_lets_changes_pass() {
 }
 
 #[test]
+fn a_log_that_outgrows_its_limit_gives_way_before_the_quota_is_reached() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = StoreSettings {
+        uplink_bytes_max: 50_000,
+        quota_bytes: 400_000,
+        ..StoreSettings::default()
+    };
+    let store = open_with(dir.path(), settings, &Metrics::new()).unwrap();
+    for n in 0..600 {
+        let stored = settled(store.append_uplink(uplink("a", n, vec![b'x'; 1000])));
+        assert!(stored.is_ok(), "{n}: {stored:?}");
+    }
+}
+
+#[test]
 fn room_made_by_deleting_old_messages_is_used_again() {
     let dir = tempfile::tempdir().unwrap();
     let quota = StoreSettings {

@@ -1,6 +1,8 @@
 //! Takes HTTP connections, each with a bound on its number, its head, its idleness and its writes.
 
 use std::convert::Infallible;
+use std::error::Error as _;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +20,9 @@ use tower_service::Service;
 
 use super::write_timeout::WriteTimeout;
 use crate::config::HttpLimits;
+use crate::half_open;
 use crate::log_throttle::LogThrottle;
+use crate::metrics::{Counter, Gauge, Metrics};
 use crate::stop::Stop;
 
 /// Largest head of a request, and most that hyper keeps of an answer, in bytes.
@@ -35,7 +39,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Peer(pub SocketAddr);
 
 /// Serves `router` at `listener` until `stop` is requested, then lets open requests end.
-pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, mut stop: Stop) {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: HttpLimits,
+    metrics: &Metrics,
+    mut stop: Stop,
+) {
+    let figures = Figures::new(metrics);
     let slots = Arc::new(Semaphore::new(limits.connections_max));
     let log = LogThrottle::default();
     loop {
@@ -51,12 +62,14 @@ pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, mu
                         peer,
                         limits,
                         stop: stop.clone(),
+                        figures: figures.clone(),
                         slot,
                     };
                     tokio::spawn(connection.run(stream, router.clone()));
                 }
                 Err(_) => {
                     refuse(&stream, limits.connections_max);
+                    figures.refused_full.increment();
                     if let Some(left_out) = log.pass(Instant::now()) {
                         let max = limits.connections_max;
                         tracing::warn!(max, left_out, "too many HTTP connections");
@@ -64,6 +77,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, mu
                 }
             },
             Err(error) => {
+                figures.refused_by_system.increment();
                 tracing::warn!(%error, "no HTTP connection could be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
@@ -83,12 +97,15 @@ struct Connection {
     peer: SocketAddr,
     limits: HttpLimits,
     stop: Stop,
+    figures: Figures,
     slot: OwnedSemaphorePermit,
 }
 
 impl Connection {
     async fn run(mut self, stream: TcpStream, router: Router) {
+        let _open = self.figures.open.hold();
         let _ = stream.set_nodelay(true);
+        half_open::detect(&stream);
         let stream = WriteTimeout::new(stream, self.limits.write_time_max);
         let peer = Peer(self.peer);
         let service = service_fn(move |mut request: Request<Incoming>| {
@@ -111,9 +128,72 @@ impl Connection {
             }
         };
         if let Err(error) = ended {
+            self.figures.cut(&error).increment();
             tracing::debug!(peer = %self.peer, %error, "HTTP connection broke");
         }
         drop(self.slot);
+    }
+}
+
+/// What is counted of connections.
+#[derive(Clone)]
+struct Figures {
+    open: Gauge,
+    refused_full: Counter,
+    refused_by_system: Counter,
+    head_timeout: Counter,
+    stalled: Counter,
+    bad_head: Counter,
+    gone: Counter,
+}
+
+impl Figures {
+    fn new(metrics: &Metrics) -> Self {
+        let refused = |reason| {
+            metrics.counter(
+                "vinbus_http_connections_refused_total",
+                "HTTP connections that were not taken: full, there were as many as there may be; \
+                 system, it could not accept, mostly for lack of file descriptors.",
+                &[("reason", reason)],
+            )
+        };
+        let cut = |reason| {
+            metrics.counter(
+                "vinbus_http_connections_cut_total",
+                "HTTP connections that ended otherwise than agreed: head_timeout, no whole head of \
+                 a request came in time, or none at all; stalled, the client took nothing of its \
+                 answer for too long; bad_head, it is no HTTP or too large; gone, the client went \
+                 away in the middle.",
+                &[("reason", reason)],
+            )
+        };
+        Self {
+            open: metrics.gauge("vinbus_http_connections", "HTTP connections open now.", &[]),
+            refused_full: refused("full"),
+            refused_by_system: refused("system"),
+            head_timeout: cut("head_timeout"),
+            stalled: cut("stalled"),
+            bad_head: cut("bad_head"),
+            gone: cut("gone"),
+        }
+    }
+
+    fn cut(&self, error: &hyper::Error) -> &Counter {
+        let is_stalled = || {
+            error
+                .source()
+                .and_then(|cause| cause.downcast_ref::<io::Error>())
+                .is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
+        };
+        if error.is_timeout() {
+            &self.head_timeout
+        } else if error.is_parse() {
+            &self.bad_head
+        } else if is_stalled() {
+            &self.stalled
+        } else {
+            &self.gone
+        }
     }
 }
 

@@ -45,7 +45,7 @@ use vinbus_protocol::id::Uid;
 use crate::config::HttpLimits;
 use crate::hub::Hub;
 use crate::identity::Credentials;
-use crate::metrics::Metrics;
+use crate::metrics::{Gauge, Held, Metrics};
 use crate::stop::Stop;
 use rate::Rates;
 
@@ -77,12 +77,24 @@ struct Shared {
     foundation: Foundation,
     rates: Rates,
     streams: Arc<Semaphore>,
+    streams_open: Gauge,
+}
+
+/// The place of one event stream.
+struct StreamSlot {
+    _permit: OwnedSemaphorePermit,
+    _open: Held,
 }
 
 impl Api {
     fn new(foundation: Foundation) -> Self {
         Self(Arc::new(Shared {
             rates: Rates::new(foundation.limits.requests_per_second_max),
+            streams_open: foundation.metrics.gauge(
+                "vinbus_http_streams",
+                "Event streams open now.",
+                &[],
+            ),
             streams: Arc::new(Semaphore::new(foundation.limits.streams_max)),
             foundation,
         }))
@@ -125,7 +137,11 @@ impl Api {
     }
 
     /// A place for one more event stream, if there is one.
-    fn stream_slot(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.0.streams).try_acquire_owned().ok()
+    fn stream_slot(&self) -> Option<StreamSlot> {
+        let permit = Arc::clone(&self.0.streams).try_acquire_owned().ok()?;
+        Some(StreamSlot {
+            _permit: permit,
+            _open: self.0.streams_open.hold(),
+        })
     }
 }

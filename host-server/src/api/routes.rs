@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::Method;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
@@ -110,9 +110,11 @@ fn too_slow(time: Duration) -> Problem {
     .retry_after(5)
 }
 
-/// Counts the answer by its status.
+/// Counts the answer by its status, and by its route and class.
 async fn count(State(api): State<Api>, request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    // The path of the table, not what was asked: there are only so many.
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let response = next.run(request).await;
     tracing::debug!(%method, path, status = response.status().as_u16(), "answered");
     let help = "Answers to HTTP requests by status.";
@@ -124,5 +126,23 @@ async fn count(State(api): State<Api>, request: Request, next: Next) -> Response
             &[("status", status.as_str())],
         )
         .increment();
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    api.metrics()
+        .counter(
+            "vinbus_http_requests_total",
+            "HTTP requests by route, method not regarded, and by class of their answer's status.",
+            &[("route", route), ("class", class(status))],
+        )
+        .increment();
     response
+}
+
+fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        100..200 => "1xx",
+        200..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        _ => "5xx",
+    }
 }

@@ -17,13 +17,13 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
-use super::Api;
 use super::auth::Caller;
 use super::feed::{self, Feed};
 use super::parameters::{self, Query};
 use super::problem::{Kind, Problem};
+use super::{Api, StreamSlot};
 use crate::model::Cursor;
 use crate::stop::Stop;
 
@@ -84,7 +84,7 @@ struct Follower {
     changes: watch::Receiver<Cursor>,
     stop: Stop,
     progress: Progress,
-    _slot: OwnedSemaphorePermit,
+    _slot: StreamSlot,
 }
 
 #[derive(Clone, Copy)]

@@ -5,15 +5,17 @@
 //! without its dashes. The nearer word wins: command line, environment, file, default. [`Config`]
 //! is the checked result and the only thing the rest of the server sees.
 
+mod error;
 mod file;
 mod listen;
 mod options;
 mod settings;
 
+pub use error::ConfigError;
 pub use file::FileError;
 pub use listen::{Listen, LocalListen};
 pub use options::{BrokerAddress, LogFormat, MqttVersion, Profile, ServeOptions};
-pub use settings::{BrokerChoice, Config, ConfigError, ExternalBroker, HttpLimits};
+pub use settings::{BrokerChoice, Config, ExternalBroker, HttpLimits};
 
 use std::path::{Path, PathBuf};
 

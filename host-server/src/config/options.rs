@@ -138,9 +138,45 @@ pub struct ServeOptions {
     #[serde(default, deserialize_with = "duration")]
     pub write_time_max: Option<Duration>,
 
+    /// MQTT connections open at once at the embedded broker, WebSockets included; one more is closed
+    /// at once. [default: 10000]
+    #[arg(long, value_name = "COUNT", env = "VINBUS_MQTT_CONNECTIONS_MAX", help_heading = "Limits")]
+    pub mqtt_connections_max: Option<u32>,
+
+    /// Messages of one partner that may wait for one vehicle; one more is answered 429.
+    /// [default: 1000]
+    #[arg(long, value_name = "COUNT", env = "VINBUS_VEHICLE_UNSENT_MAX", help_heading = "Limits")]
+    pub vehicle_unsent_max: Option<u32>,
+
+    /// Messages that may wait for all vehicles together; one more is answered 503.
+    /// [default: 1000000]
+    #[arg(long, value_name = "COUNT", env = "VINBUS_UNSENT_MAX", help_heading = "Limits")]
+    pub unsent_max: Option<u32>,
+
+    /// Webhooks, of all partners together; one more is answered 409. [default: 100]
+    #[arg(long, value_name = "COUNT", env = "VINBUS_WEBHOOKS_MAX", help_heading = "Limits")]
+    pub webhooks_max: Option<u32>,
+
+    /// How long messages from vehicles are kept. A webhook that has not received them keeps them
+    /// longer, up to --uplink-bytes-max. [default: 30days]
+    #[arg(long, value_name = "TIME", env = "VINBUS_UPLINK_RETENTION", value_parser = humantime::parse_duration, help_heading = "Storage")]
+    #[serde(default, deserialize_with = "duration")]
+    pub uplink_retention: Option<Duration>,
+
+    /// Bytes of messages from vehicles that are kept; when there are more, the oldest are deleted,
+    /// read or not. [default: half of --store-bytes-max]
+    #[arg(long, value_name = "BYTES", env = "VINBUS_UPLINK_BYTES_MAX", help_heading = "Storage")]
+    pub uplink_bytes_max: Option<u64>,
+
+    /// How long it is kept what became of messages that were sent to vehicles. Those that were not
+    /// sent yet are kept for ever. [default: 30days]
+    #[arg(long, value_name = "TIME", env = "VINBUS_TRACE_RETENTION", value_parser = humantime::parse_duration, help_heading = "Storage")]
+    #[serde(default, deserialize_with = "duration")]
+    pub trace_retention: Option<Duration>,
+
     /// Bytes the database may take on disk; when full, messages are answered 507 and vehicles'
     /// messages stay unacknowledged. [default: 10737418240, 10 GiB]
-    #[arg(long, value_name = "BYTES", env = "VINBUS_STORE_BYTES_MAX", help_heading = "Limits")]
+    #[arg(long, value_name = "BYTES", env = "VINBUS_STORE_BYTES_MAX", help_heading = "Storage")]
     pub store_bytes_max: Option<u64>,
 
     /// How log lines look. [default: text]

@@ -4,14 +4,17 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use vinbus_protocol::id::{IdError, Uid};
-use vinbus_protocol::topic::{LevelError, PREFIX_DEFAULT, TopicScheme};
+use vinbus_protocol::id::Uid;
+use vinbus_protocol::topic::{PREFIX_DEFAULT, TopicScheme};
 use vinbus_transport_std::BrokerUrl;
 
-use super::file::FileError;
+use super::error::ConfigError;
 use super::listen::{Listen, LocalListen};
 use super::options::{LogFormat, MqttVersion, Profile, ServeOptions};
 use super::{MQTTS_PORT_DEFAULT, data_dir};
+use crate::broker::embedded::Limits;
+use crate::hub;
+use crate::store::sqlite::StoreSettings;
 
 /// The partner that a server without any setting has.
 const PARTNER_DEFAULT: &str = "demo-partner";
@@ -31,8 +34,14 @@ pub struct Config {
     pub partner: Uid,
     /// The bounds of the HTTP side.
     pub limits: HttpLimits,
-    /// Bytes the database may take.
-    pub store_bytes_max: u64,
+    /// How much is kept.
+    pub store: StoreSettings,
+    /// Unsent messages of one partner for one vehicle.
+    pub vehicle_unsent_max: usize,
+    /// Unsent messages for all vehicles.
+    pub unsent_max: usize,
+    /// Webhooks of all partners.
+    pub webhooks_max: usize,
     /// How log lines look.
     pub log_format: LogFormat,
     /// What is logged.
@@ -50,6 +59,8 @@ pub enum BrokerChoice {
         mqtts: Option<SocketAddr>,
         /// The names in the server certificate, beside the loopback ones.
         server_names: Vec<String>,
+        /// Connections open at once.
+        connections_max: usize,
     },
     /// Somebody else's.
     External(ExternalBroker),
@@ -110,57 +121,10 @@ impl Default for HttpLimits {
     }
 }
 
-/// Why the options make no configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The configuration file is the trouble.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// The prefix cannot begin a topic.
-    #[error("--prefix {prefix:?} cannot begin a topic: {reason}")]
-    Prefix {
-        /// What was given.
-        prefix: String,
-        /// Why not.
-        reason: LevelError,
-    },
-    /// What should be a UID is none.
-    #[error("--{option} {text:?} is not a UID: {reason}")]
-    Uid {
-        /// Which option.
-        option: &'static str,
-        /// What was given.
-        text: String,
-        /// Why not.
-        reason: IdError,
-    },
-    /// Two options that come together or not at all.
-    #[error("--{given} needs --{missing} beside it")]
-    Incomplete {
-        /// What was given.
-        given: &'static str,
-        /// What was not.
-        missing: &'static str,
-    },
-    /// An option that has no meaning beside another one.
-    #[error("--{option} has no effect {beside}; remove it")]
-    NoEffect {
-        /// What was given.
-        option: &'static str,
-        /// Beside what.
-        beside: &'static str,
-    },
-    /// A bound that lets nothing through.
-    #[error("--{option} must be at least 1")]
-    Zero {
-        /// Which.
-        option: &'static str,
-    },
-}
-
 /// Checks the options against each other and fills in the defaults.
 pub(super) fn check(options: &ServeOptions) -> Result<Config, ConfigError> {
     let partner = partner(options)?;
+    let queues = hub::Settings::default();
     Ok(Config {
         data_dir: data_dir(options.data_dir.as_deref()),
         http: options
@@ -170,7 +134,17 @@ pub(super) fn check(options: &ServeOptions) -> Result<Config, ConfigError> {
         broker: broker(options, &partner)?,
         partner,
         limits: limits(options)?,
-        store_bytes_max: options.store_bytes_max.unwrap_or(10 << 30),
+        store: store(options)?,
+        vehicle_unsent_max: count(
+            options.vehicle_unsent_max,
+            queues.vehicle_unsent_max,
+            "vehicle-unsent-max",
+        )?,
+        unsent_max: count(options.unsent_max, queues.unsent_max, "unsent-max")?,
+        // None at all is a choice here.
+        webhooks_max: options
+            .webhooks_max
+            .map_or(queues.webhooks_max, |max| max as usize),
         log_format: options.log_format.unwrap_or_default(),
         log_filter: options
             .log_filter
@@ -188,13 +162,38 @@ fn scheme(options: &ServeOptions) -> Result<TopicScheme, ConfigError> {
     })
 }
 
-fn limits(options: &ServeOptions) -> Result<HttpLimits, ConfigError> {
-    let default = HttpLimits::default();
-    let count = |given: Option<u32>, default: usize, option| match given {
+/// A bound that lets something through.
+fn count(given: Option<u32>, default: usize, option: &'static str) -> Result<usize, ConfigError> {
+    match given {
         Some(0) => Err(ConfigError::Zero { option }),
         Some(count) => Ok(count as usize),
         None => Ok(default),
-    };
+    }
+}
+
+/// What is kept. The logs begin to delete before the whole is full, so that a server that runs for
+/// long refuses nothing on their account.
+fn store(options: &ServeOptions) -> Result<StoreSettings, ConfigError> {
+    let default = StoreSettings::default();
+    let quota_bytes = options.store_bytes_max.unwrap_or(default.quota_bytes);
+    let uplink_bytes_max = options.uplink_bytes_max.unwrap_or(quota_bytes / 2);
+    if uplink_bytes_max >= quota_bytes {
+        return Err(ConfigError::LogFillsStore {
+            uplink_bytes_max,
+            quota_bytes,
+        });
+    }
+    Ok(StoreSettings {
+        uplink_age_max: options.uplink_retention.unwrap_or(default.uplink_age_max),
+        uplink_bytes_max,
+        trace_age_max: options.trace_retention.unwrap_or(default.trace_age_max),
+        downlink_bytes_max: (quota_bytes - uplink_bytes_max) / 2,
+        quota_bytes,
+    })
+}
+
+fn limits(options: &ServeOptions) -> Result<HttpLimits, ConfigError> {
+    let default = HttpLimits::default();
     let rate = options
         .requests_per_second_max
         .unwrap_or(default.requests_per_second_max);
@@ -249,6 +248,11 @@ fn external(
     refuse(options.mqtt.is_some(), "mqtt", beside)?;
     refuse(options.mqtts.is_some(), "mqtts", beside)?;
     refuse(options.server_names.is_some(), "server-names", beside)?;
+    refuse(
+        options.mqtt_connections_max.is_some(),
+        "mqtt-connections-max",
+        beside,
+    )?;
     Ok(ExternalBroker {
         url: url.clone(),
         version: options.broker_mqtt.unwrap_or_default(),
@@ -305,6 +309,11 @@ fn embedded(options: &ServeOptions) -> Result<BrokerChoice, ConfigError> {
             .map(|name| name.trim().to_owned())
             .filter(|name| !name.is_empty())
             .collect(),
+        connections_max: count(
+            options.mqtt_connections_max,
+            Limits::default().connections_max,
+            "mqtt-connections-max",
+        )?,
     })
 }
 
@@ -346,6 +355,26 @@ mod tests {
     }
 
     #[test]
+    fn logs_delete_before_the_store_is_full() {
+        let with = |store_bytes_max, uplink_bytes_max| {
+            let options = ServeOptions {
+                store_bytes_max,
+                uplink_bytes_max,
+                ..Default::default()
+            };
+            check(&options).unwrap().store
+        };
+        for store in [
+            with(None, None),
+            with(Some(1000), None),
+            with(Some(1000), Some(999)),
+        ] {
+            assert!(store.uplink_bytes_max + store.downlink_bytes_max < store.quota_bytes);
+        }
+        assert_eq!(with(Some(1000), Some(600)).uplink_bytes_max, 600);
+    }
+
+    #[test]
     fn options_that_contradict_each_other_are_named() {
         let says = |options: ServeOptions, part: &str| {
             let shown = check(&options).unwrap_err().to_string();
@@ -380,6 +409,22 @@ mod tests {
                 ..Default::default()
             },
             "--streams-max must be at least 1",
+        );
+        says(
+            ServeOptions {
+                store_bytes_max: Some(1000),
+                uplink_bytes_max: Some(1000),
+                ..Default::default()
+            },
+            "--uplink-bytes-max 1000 must be less than --store-bytes-max 1000",
+        );
+        says(
+            ServeOptions {
+                broker: "mqtt://b".parse().ok(),
+                mqtt_connections_max: Some(1),
+                ..Default::default()
+            },
+            "--mqtt-connections-max has no effect beside --broker",
         );
         says(
             ServeOptions {

@@ -99,13 +99,13 @@ impl Dispatch {
 
     /// Starts the workers on `broker`; a second call changes nothing. Only the workers keep the
     /// broker: it knows the hub, and so the hub is free again when they have ended.
-    pub(super) fn start(self: &Arc<Self>, broker: &Arc<dyn Broker>) {
+    pub(super) fn start(self: &Arc<Self>, broker: Arc<dyn Broker>) {
         let mut running = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         if !running.is_empty() || self.is_stopping() {
             return;
         }
-        running.extend((0..WORKERS).map(|_| {
-            let (dispatch, broker) = (Arc::clone(self), Arc::clone(broker));
+        running.extend(std::iter::repeat_n(broker, WORKERS).map(|broker| {
+            let dispatch = Arc::clone(self);
             tokio::spawn(async move { dispatch.work(&*broker).await })
         }));
         drop(running);

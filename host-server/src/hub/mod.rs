@@ -72,13 +72,15 @@ pub struct Settings {
     /// Bytes of unsent messages that one partner may have, counted like those of all; more is
     /// [`SubmitError::PartnerBytesFull`].
     pub partner_unsent_bytes_max: u64,
+    /// Webhooks at most; one more is [`WebhookError::TooMany`].
+    pub webhooks_max: usize,
     /// The patience of webhook deliveries.
     pub deliveries: DeliverySettings,
 }
 
 impl Default for Settings {
     /// The default topics, presence from connections, 1,000 messages for a vehicle, 1,000,000 and
-    /// 2 GiB for all and half of that for a partner, the default patience.
+    /// 2 GiB for all and half of that for a partner, 100 webhooks, the default patience.
     fn default() -> Self {
         Self {
             topics: TopicScheme::default(),
@@ -88,6 +90,7 @@ impl Default for Settings {
             unsent_bytes_max: 2 << 30,
             partner_unsent_max: 500_000,
             partner_unsent_bytes_max: 1 << 30,
+            webhooks_max: 100,
             deliveries: DeliverySettings::default(),
         }
     }
@@ -237,6 +240,7 @@ impl Hub {
         let deliveries = Deliveries::start(
             Arc::clone(&store),
             uplink_changes.subscribe(),
+            settings.webhooks_max,
             settings.deliveries,
             metrics,
         )?;
@@ -264,7 +268,7 @@ impl Hub {
     /// Gives the hub its broker, once, and starts to send what was not sent yet. A broker adapter
     /// calls [`BrokerEvents::link_changed`] when the way is open; until then messages wait.
     pub fn attach(&self, broker: Arc<dyn Broker>) {
-        self.inner.dispatch.start(&broker);
+        self.inner.dispatch.start(broker);
     }
 
     /// Accepts a message for a vehicle: when this returns, it is on disk. Dropping the future does

@@ -38,8 +38,11 @@ impl RunningBroker {
                 mqtt,
                 mqtts,
                 server_names,
+                connections_max,
             } => {
-                let settings = embedded(config, identities, *mqtt, *mqtts, server_names)?;
+                let mut settings = embedded(config, identities, *mqtt, *mqtts, server_names)?;
+                settings.limits.connections_max = *connections_max;
+                settings.limits.connections_per_address_max = *connections_max;
                 let broker = EmbeddedBroker::start(settings, identities.credentials(), events)
                     .await
                     .map_err(|error| refused(error, *mqtt))?;
@@ -193,7 +196,7 @@ const LEVELS: [&str; 2] = ["connections", "wildcard_filters"];
 
 fn render(counters: &BrokerCounters) -> String {
     let mut text = String::new();
-    for (name, value) in counters.snapshot().iter() {
+    for (name, help, value) in counters.snapshot().iter() {
         let (kind, unit) = if LEVELS.contains(&name) {
             ("gauge", "")
         } else {
@@ -202,7 +205,8 @@ fn render(counters: &BrokerCounters) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "# TYPE vinbus_broker_{name}{unit} {kind}\nvinbus_broker_{name}{unit} {value}"
+            "# HELP vinbus_broker_{name}{unit} {help}\n# TYPE vinbus_broker_{name}{unit} {kind}\n\
+             vinbus_broker_{name}{unit} {value}"
         );
     }
     text

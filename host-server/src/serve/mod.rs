@@ -32,7 +32,7 @@ use crate::signals::Signals;
 use crate::stop::StopSource;
 use crate::store::StoreError;
 use crate::store::lock::{DataDir, DataDirError};
-use crate::store::sqlite::{SqliteStore, StoreSettings};
+use crate::store::sqlite::SqliteStore;
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -126,7 +126,9 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         broker_figures: broker.figures(),
         stop: stop.clone(),
     });
-    let rest = tokio::spawn(connections::serve(http, router, config.limits, stop));
+    let rest = tokio::spawn(async move {
+        connections::serve(http, router, config.limits, &metrics, stop).await;
+    });
     let file = AddressesFile::write(&config.data_dir, &addresses).map_err(ServeError::Addresses)?;
     tracing::info!(%addresses, data_dir = %config.data_dir.display(), "ready");
     welcome::print(&config, &identities, &addresses);
@@ -168,11 +170,7 @@ fn hub(
     config: &Config,
     metrics: &Metrics,
 ) -> Result<(Hub, impl Future<Output = ()> + use<>), ServeError> {
-    let settings = StoreSettings {
-        quota_bytes: config.store_bytes_max,
-        ..StoreSettings::default()
-    };
-    let store = SqliteStore::open(data_dir, settings, metrics)?;
+    let store = SqliteStore::open(data_dir, config.store, metrics)?;
     let closed = store.closed();
     let settings = hub::Settings {
         topics: config.scheme.clone(),
@@ -180,6 +178,9 @@ fn hub(
             BrokerChoice::Embedded { .. } => PresenceSource::Connections,
             BrokerChoice::External(_) => PresenceSource::Subtopic,
         },
+        vehicle_unsent_max: config.vehicle_unsent_max,
+        unsent_max: config.unsent_max,
+        webhooks_max: config.webhooks_max,
         ..hub::Settings::default()
     };
     Ok((Hub::new(Arc::new(store), settings, metrics)?, closed))

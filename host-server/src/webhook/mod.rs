@@ -30,9 +30,6 @@ use crate::model::{Cursor, MessageId, Webhook};
 use crate::store::awaited::written;
 use crate::store::{Store, StoreError};
 
-/// Webhooks of one server, and so requests on their way at the same time.
-const WEBHOOKS_MAX: usize = 100;
-
 /// Longest URL, in bytes.
 const URL_BYTES_MAX: usize = 2048;
 
@@ -94,6 +91,8 @@ impl Default for DeliverySettings {
 
 /// The deliveries of all webhooks.
 pub(crate) struct Deliveries {
+    /// Webhooks at most, and so requests on their way at the same time.
+    webhooks_max: usize,
     means: Arc<Means>,
     changes: watch::Receiver<Cursor>,
     tasks: Mutex<HashMap<String, JoinHandle<()>>>,
@@ -105,6 +104,7 @@ impl Deliveries {
     pub(crate) fn start(
         store: Arc<dyn Store>,
         changes: watch::Receiver<Cursor>,
+        webhooks_max: usize,
         settings: DeliverySettings,
         metrics: &Metrics,
     ) -> Result<Self, StoreError> {
@@ -116,6 +116,7 @@ impl Deliveries {
             figures: Figures::new(metrics),
         });
         let mut deliveries = Self {
+            webhooks_max,
             means,
             changes,
             tasks: Mutex::default(),
@@ -146,8 +147,10 @@ impl Deliveries {
         let text = new.secret.unwrap_or(random);
         let secret = Secret::parse(&text).ok_or(WebhookError::Secret)?;
         let mut tasks = self.tasks.lock().await;
-        if tasks.len() >= WEBHOOKS_MAX {
-            return Err(WebhookError::TooMany { max: WEBHOOKS_MAX });
+        if tasks.len() >= self.webhooks_max {
+            return Err(WebhookError::TooMany {
+                max: self.webhooks_max,
+            });
         }
         let webhook = Webhook {
             id: format!("wh_{id}"),

@@ -51,6 +51,8 @@ pub struct Connect {
     /// Topic, payload and retain flag.
     pub will: Option<(String, Vec<u8>, bool)>,
     pub packet_bytes_max: Option<u32>,
+    /// Seconds.
+    pub keep_alive: u8,
 }
 
 impl Connect {
@@ -61,6 +63,7 @@ impl Connect {
             login: None,
             will: None,
             packet_bytes_max: None,
+            keep_alive: 60,
         }
     }
 
@@ -88,7 +91,7 @@ impl Connect {
             flags |= 0b1100_0000;
         }
         let mut body = string("MQTT");
-        body.extend([self.version, flags, 0, 60]);
+        body.extend([self.version, flags, 0, self.keep_alive]);
         if self.version == 5 {
             match self.packet_bytes_max {
                 Some(max) => {

@@ -232,8 +232,11 @@ async fn listen(
 ) -> (SocketAddr, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    let metrics = foundation.metrics.clone();
     let router = api::router(foundation);
-    let served = tokio::spawn(connections::serve(listener, router, limits, stop));
+    let served = tokio::spawn(async move {
+        connections::serve(listener, router, limits, &metrics, stop).await;
+    });
     (address, served)
 }
 

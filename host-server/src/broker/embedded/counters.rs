@@ -26,9 +26,9 @@ macro_rules! counters {
         }
 
         impl BrokerCounts {
-            /// Each counter's name and value, in the order of declaration.
-            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name),)+].into_iter()
+            /// Each counter's name, description and value, in the order of declaration.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+                [$((stringify!($name), concat!($($doc),+).trim_ascii(), self.$name),)+].into_iter()
             }
         }
     };

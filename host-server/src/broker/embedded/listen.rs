@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::counters::add;
 use super::{Shared, StartError, tls};
+use crate::half_open;
 use crate::identity::Identity;
 
 /// Pause after the operating system refused to accept, mostly for want of file descriptors.
@@ -72,6 +73,7 @@ where
                 };
                 // Small packets must not wait for each other; if that cannot be had, they may.
                 let _ = stream.set_nodelay(true);
+                half_open::detect(&stream);
                 let serving = serve(Arc::clone(shared), stream, peer);
                 tokio::spawn(async move {
                     serving.await;

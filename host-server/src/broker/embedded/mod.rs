@@ -16,6 +16,7 @@ mod access;
 mod connection;
 mod counters;
 mod forward;
+mod library;
 mod limits;
 mod listen;
 mod open_files;
@@ -34,17 +35,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use axum::extract::ws::WebSocket;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use mqtt5::QoS;
-use mqtt5::broker::BrokerConfig;
 use mqtt5::broker::client_handler::ClientHandler;
-use mqtt5::broker::resource_monitor::{ResourceLimits, ResourceMonitor};
 use mqtt5::broker::router::MessageRouter;
-use mqtt5::broker::sys_topics::BrokerStats;
 use mqtt5::broker::transport::BrokerTransport;
 use mqtt5::packet::publish::PublishPacket;
 use tokio::sync::{broadcast, watch};
@@ -56,10 +53,8 @@ use self::access::Access;
 use self::connection::Connection;
 use self::counters::add;
 use self::forward::{Forwarder, permits, tracked};
-use self::limits::{
-    DELIVERY_QUEUE_MAX, PACKET_READ_BYTES_MAX, RECEIVE_MAX, SWEEP_INTERVAL,
-    VEHICLE_MESSAGE_BYTES_MIN,
-};
+use self::library::Library;
+use self::limits::{SWEEP_INTERVAL, VEHICLE_MESSAGE_BYTES_MIN};
 use self::quiet::Quiet;
 use self::registry::Registry;
 use self::stream::{AckGate, Io, PeerStream};
@@ -139,13 +134,6 @@ struct Shared {
     stopping: watch::Sender<bool>,
     /// Connections that are being served.
     serving: watch::Sender<usize>,
-}
-
-/// What the library wants for each connection.
-struct Library {
-    config: BrokerConfig,
-    stats: Arc<BrokerStats>,
-    monitor: Arc<ResourceMonitor>,
 }
 
 /// What to do about a vehicle that takes messages slower than they come.
@@ -407,35 +395,6 @@ impl Drop for Served {
     fn drop(&mut self) {
         self.connection.closed();
         self.shared.serving.send_modify(|count| *count -= 1);
-    }
-}
-
-impl Library {
-    fn new() -> Self {
-        let config = BrokerConfig {
-            // Nothing is kept for a client that is away.
-            session_expiry_interval: Duration::ZERO,
-            max_packet_size: PACKET_READ_BYTES_MAX,
-            client_channel_capacity: DELIVERY_QUEUE_MAX,
-            server_receive_maximum: Some(RECEIVE_MAX),
-            topic_alias_maximum: 16,
-            sys_topics_enabled: false,
-            ..BrokerConfig::default()
-        };
-        // Bounds are ours: the library's would answer MQTT 3.1.1 clients with packets of MQTT 5.
-        let monitor = ResourceMonitor::new(ResourceLimits {
-            max_connections: usize::MAX,
-            max_connections_per_ip: usize::MAX,
-            max_message_rate_per_client: 0,
-            max_bandwidth_per_client: 0,
-            max_connection_rate: u32::MAX,
-            ..ResourceLimits::default()
-        });
-        Self {
-            config,
-            stats: Arc::new(BrokerStats::new()),
-            monitor: Arc::new(monitor),
-        }
     }
 }
 

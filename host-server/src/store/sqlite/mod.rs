@@ -50,16 +50,16 @@ pub struct StoreSettings {
 }
 
 impl Default for StoreSettings {
-    /// Thirty days; 8 GiB of uplink, 4 GiB of downlink, 16 GiB in all.
+    /// Thirty days; 5 GiB of uplink, 2.5 GiB of downlink, 10 GiB in all.
     fn default() -> Self {
         const GIB: u64 = 1 << 30;
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         Self {
             uplink_age_max: 30 * DAY,
-            uplink_bytes_max: 8 * GIB,
+            uplink_bytes_max: 5 * GIB,
             trace_age_max: 30 * DAY,
-            downlink_bytes_max: 4 * GIB,
-            quota_bytes: 16 * GIB,
+            downlink_bytes_max: 5 * GIB / 2,
+            quota_bytes: 10 * GIB,
         }
     }
 }

@@ -23,6 +23,8 @@ const STEP_MESSAGES: i64 = 2 * BATCH_JOBS_MAX as i64;
 pub(super) struct Retention {
     settings: StoreSettings,
     due: Instant,
+    /// The last step failed; the next one waits for its time.
+    failed: bool,
     uplink: Counter,
     undelivered: Counter,
     traces: Counter,
@@ -41,6 +43,7 @@ impl Retention {
         Self {
             settings,
             due: Instant::now(),
+            failed: false,
             uplink: deleted("uplink"),
             undelivered: deleted("uplink_undelivered"),
             traces: deleted("downlink"),
@@ -52,10 +55,21 @@ impl Retention {
         self.due
     }
 
+    /// Whether [`Retention::step`] should run now: it is time, or the uplink log has outgrown its
+    /// limit by so much that it must not wait. A little may, so that deleting is not paid for with
+    /// every batch.
+    pub(super) fn is_due(&self, tables: &Tables) -> bool {
+        let max = self.settings.uplink_bytes_max;
+        let outgrown = excess(tables.counts().uplink_bytes, max.saturating_add(max / 64)) > 0;
+        self.due <= Instant::now() || (outgrown && !self.failed)
+    }
+
     /// Deletes one portion; what is left over is due at once.
     pub(super) fn step(&mut self, tables: &mut Tables, now: SystemTime) -> rusqlite::Result<()> {
         self.due = Instant::now() + INTERVAL;
+        self.failed = true;
         let deleted = self.delete_uplink(tables, now)? + self.delete_traces(tables, now)?;
+        self.failed = false;
         if deleted > 0 {
             self.due = Instant::now();
         }

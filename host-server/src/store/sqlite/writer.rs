@@ -218,7 +218,7 @@ impl WriterThread {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            if self.retention.due() <= Instant::now() {
+            if self.retention.is_due(&self.tables) {
                 self.delete_expired();
             }
         }

@@ -2,20 +2,19 @@
 //!
 //! A [`Connection`] is both hooks of the broker library at once, the authentication provider and
 //! the event handler, made anew for each connection, so that everything known about a client is in
-//! one place. Every publish is answered `Handled` and routed as a packet of our own, at QoS 0 and
-//! without the properties that the library would add.
+//! one place. Every publish is answered `Handled`; `intake` has what becomes of it.
 //!
 //! The library asks `authorize_publish` for a will just as for a publish, but only after
 //! `cleanup_session`; from then on the answer is no, and the will is accepted here like any message.
+
+mod intake;
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use bytes::Bytes;
 use mqtt5::broker::events::{
     BrokerEventHandler, ClientPublishEvent, ClientSubscribeEvent, ClientUnsubscribeEvent,
     PublishAction, SubAckReasonCode,
@@ -24,23 +23,18 @@ use mqtt5::broker::{AuthProvider, AuthResult};
 use mqtt5::packet::connect::ConnectPacket;
 use mqtt5::protocol::v5::reason_codes::ReasonCode;
 use mqtt5::{QoS, WillMessage};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::{debug, warn};
-use vinbus_protocol::envelope::Downlink;
-use vinbus_protocol::id::Vin;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
-use vinbus_protocol::topic::{Direction, ParsedTopic};
 
-use super::access::{Denial, PRESENCE_SUBTOPIC};
+use super::Shared;
+use super::access::Denial;
 use super::counters::add;
-use super::forward::Offer;
-use super::limits::{RETAINED_BYTES_MAX, VEHICLE_WINDOW_BYTES};
+use super::limits::VEHICLE_WINDOW_BYTES;
 use super::quiet::Shown;
 use super::registry::{ConnectionId, VehicleWay};
 use super::stream::AckGate;
-use super::{Delivery, Shared};
-use crate::broker::Arrival;
 use crate::identity::Identity;
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -217,161 +211,6 @@ impl Connection {
         Ok(())
     }
 
-    /// Slows the client down to the permitted rate.
-    async fn throttle(&self) {
-        let per_second = self.shared.limits.publishes_per_second_max;
-        if per_second == 0 {
-            return;
-        }
-        let now = Instant::now();
-        let due = {
-            let mut state = self.state();
-            // Up to a second's worth may come at once.
-            let earliest = now.checked_sub(BURST).unwrap_or(now);
-            let due = state.publishes_due.unwrap_or(earliest).max(earliest);
-            state.publishes_due = Some(due + Duration::from_secs(1) / per_second);
-            due
-        };
-        if due > now {
-            add(&self.shared.counters.publishes_throttled);
-            tokio::time::sleep_until(due).await;
-        }
-    }
-
-    /// Takes a message in, publish or will. What comes back tells when it may be acknowledged;
-    /// `None` is at once.
-    async fn accept(
-        &self,
-        client: &Client,
-        topic: &str,
-        payload: Bytes,
-        retain: bool,
-    ) -> Option<oneshot::Receiver<()>> {
-        let shared = &self.shared;
-        add(&shared.counters.messages_in);
-        let parsed = match shared.access.publish(&client.who, topic) {
-            Ok(parsed) => parsed,
-            Err(denial) => {
-                self.denied(client, "publish denied", topic, denial);
-                return None;
-            }
-        };
-        if payload.len() > PAYLOAD_BYTES_MAX {
-            add(&shared.counters.oversize);
-            if let Some(left_out) = self.may_log(client, "oversize message dropped") {
-                warn!(
-                    client = %client.who, topic = %Shown(topic), bytes = payload.len(),
-                    max = PAYLOAD_BYTES_MAX, left_out, "oversize message dropped"
-                );
-            }
-            return None;
-        }
-        match parsed.direction {
-            Direction::Downlink => {
-                self.accept_downlink(client, &parsed, topic, payload).await;
-                None
-            }
-            Direction::Uplink if parsed.subtopic == Some(PRESENCE_SUBTOPIC) => {
-                let retain = retain && self.may_retain(topic, &payload).await;
-                self.offer(client, topic, payload, retain, None).await
-            }
-            Direction::Uplink => {
-                let arrival = Arrival {
-                    topic: topic.to_owned(),
-                    payload: payload.clone(),
-                    retained: false,
-                };
-                let outcome = shared.events.arrived(arrival).await;
-                self.offer(client, topic, payload, false, Some(outcome))
-                    .await
-            }
-        }
-    }
-
-    async fn offer(
-        &self,
-        client: &Client,
-        topic: &str,
-        payload: Bytes,
-        retain: bool,
-        outcome: Option<oneshot::Receiver<crate::broker::Outcome>>,
-    ) -> Option<oneshot::Receiver<()>> {
-        let (ack, gate) = oneshot::channel();
-        let waits = outcome.is_some();
-        let offer = Offer {
-            topic: topic.to_owned(),
-            payload,
-            retain,
-            client_id: client.client_id.clone(),
-            outcome,
-            ack: waits.then_some(ack),
-        };
-        self.shared.forwarder.offer(offer).await;
-        waits.then_some(gate)
-    }
-
-    /// A downlink message that a client published itself: checked, and routed without a second try,
-    /// as the OEM's broker does it.
-    async fn accept_downlink(
-        &self,
-        client: &Client,
-        parsed: &ParsedTopic<'_>,
-        topic: &str,
-        payload: Bytes,
-    ) {
-        let shared = &self.shared;
-        if let Err(error) = Downlink::decode(&payload) {
-            add(&shared.counters.envelopes_refused);
-            if let Some(left_out) = self.may_log(client, "downlink envelope refused") {
-                warn!(
-                    client = %client.who, topic = %Shown(topic), %error, left_out,
-                    "downlink envelope refused"
-                );
-            }
-            return;
-        }
-        if !matches!(
-            shared
-                .deliver(&parsed.vin, topic, payload, Delivery::NowOrNever)
-                .await,
-            Ok(())
-        ) {
-            add(&shared.counters.downlinks_unheard);
-        }
-    }
-
-    async fn may_retain(&self, topic: &str, payload: &Bytes) -> bool {
-        let router = &self.shared.router;
-        payload.len() <= RETAINED_BYTES_MAX
-            && (router.has_retained_message(topic).await
-                || router.retained_count().await < self.shared.limits.retained_max)
-    }
-
-    /// Accepts the will, now that the connection ended without goodbye.
-    async fn accept_will(&self) {
-        let (Some(client), Some(will)) = (self.client(), self.state().will.take()) else {
-            return;
-        };
-        if let Identity::Vehicle(vin) = &client.who
-            && self.is_outdated_presence(vin, &will.topic)
-        {
-            return;
-        }
-        // Nobody waits for the acknowledgement of a will.
-        let _ = self
-            .accept(&client, &will.topic, Bytes::from(will.payload), will.retain)
-            .await;
-    }
-
-    /// Whether a will says that a vehicle is gone which has already come back.
-    fn is_outdated_presence(&self, vin: &Vin, topic: &str) -> bool {
-        let topics = self.shared.access.topics();
-        let is_presence = topics
-            .parse(topic)
-            .is_ok_and(|parsed| parsed.subtopic == Some(PRESENCE_SUBTOPIC));
-        is_presence && self.shared.registry.vehicle_has_another(vin, self.id)
-    }
-
     /// Takes a filter in; false (counted, logged) when it is denied or one too many.
     fn subscribe(&self, filter: &str) -> bool {
         let Some(client) = self.client() else {
@@ -423,9 +262,6 @@ impl Connection {
         self.shared.quiet.allows(&client.who.to_string(), reason)
     }
 }
-
-/// How much of the permitted rate may come at once.
-const BURST: Duration = Duration::from_secs(1);
 
 impl AuthProvider for Connection {
     fn authenticate<'a>(
