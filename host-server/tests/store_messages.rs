@@ -362,6 +362,27 @@ fn traces_of_sent_messages_are_deleted_and_unsent_messages_never() {
 }
 
 #[test]
+fn database_of_the_first_version_keeps_its_messages_and_lets_old_traces_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    let messages: Vec<_> = (0..3)
+        .map(|n| settled(store.append_downlink(downlink(n, &b"{}"[..]), at(0))).unwrap())
+        .collect();
+    settled(store.note(&messages[0].id, Step::Held, at(1))).unwrap();
+    settled(store.note(&messages[1].id, Step::Held, at(1))).unwrap();
+    settled(store.note(&messages[1].id, Step::Sent, at(2))).unwrap();
+    drop(store);
+    let old = rusqlite::Connection::open(dir.path().join("vinbus.db")).unwrap();
+    old.execute_batch("DROP TABLE finished; PRAGMA user_version = 1")
+        .unwrap();
+    drop(old);
+    let store = open(dir.path()).unwrap();
+    let exists = |n: usize| store.trace(&messages[n].id).unwrap().is_some();
+    wait_until(&store, "the old trace is deleted", || !exists(1));
+    assert!(exists(0) && exists(2));
+}
+
+#[test]
 fn message_that_waits_keeps_no_expired_trace_behind_it_and_an_unexpired_one_stays() {
     let dir = tempfile::tempdir().unwrap();
     let settings = StoreSettings {

@@ -79,7 +79,7 @@ impl Retention {
     fn delete_uplink(&self, tables: &mut Tables, now: SystemTime) -> rusqlite::Result<u64> {
         let expired = micros(now).saturating_sub(as_micros(self.settings.uplink_age_max));
         let delivered = tables.delivered_to_all()?;
-        let mut excess = excess(tables.counts().uplink_bytes, self.settings.uplink_bytes_max);
+        let mut excess = self.uplink_excess(tables)?;
         let (mut upto, mut bytes, mut count, mut undelivered) = (0, 0, 0, 0);
         for (cursor, received_at, size) in tables.oldest_uplink(STEP_MESSAGES)? {
             if excess <= 0 && (received_at >= expired || cursor > delivered) {
@@ -105,6 +105,22 @@ impl Retention {
             );
         }
         Ok(count)
+    }
+
+    /// Bytes of uplink messages that are too many.
+    ///
+    /// The sizes of the logs count payload, not pages: a message of half a page takes a whole one. So
+    /// when the file nears its quota, the log is cut below its limit, down to half of it.
+    fn uplink_excess(&self, tables: &Tables) -> rusqlite::Result<i64> {
+        let StoreSettings {
+            uplink_bytes_max: max,
+            quota_bytes: quota,
+            ..
+        } = self.settings;
+        let bytes = tables.counts().uplink_bytes;
+        let used = i64::try_from(tables.used_bytes()?).unwrap_or(i64::MAX);
+        let near = excess(used, quota - quota / 16).min(excess(bytes, max / 2));
+        Ok(near.max(excess(bytes, max)))
     }
 
     fn delete_traces(&self, tables: &mut Tables, now: SystemTime) -> rusqlite::Result<u64> {
