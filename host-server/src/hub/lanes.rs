@@ -673,7 +673,7 @@ mod tests {
 
     enum Worker {
         Waits,
-        Runs(Option<Downlink>),
+        Runs(Option<Box<Downlink>>),
         Sent(Vec<u64>),
     }
 
@@ -723,7 +723,7 @@ mod tests {
             let id = id(1);
             self.worker = match std::mem::replace(&mut self.worker, Worker::Waits) {
                 Worker::Waits => match self.lanes.take(Instant::now()) {
-                    Some((run, _)) => Worker::Runs(run.fresh),
+                    Some((run, _)) => Worker::Runs(run.fresh.map(Box::new)),
                     None => Worker::Waits,
                 },
                 Worker::Runs(fresh) => {
