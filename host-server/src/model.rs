@@ -85,6 +85,8 @@ pub struct Uplink {
 pub struct UplinkPage {
     /// The messages, oldest first.
     pub messages: Vec<Uplink>,
+    /// Where the next page begins: everything up to here was searched.
+    pub searched_to: Cursor,
     /// Positions right after the cursor, of all partners and vehicles, that were deleted before
     /// they were read: they are older than what is kept.
     pub lost: u64,

@@ -362,6 +362,29 @@ fn traces_of_sent_messages_are_deleted_and_unsent_messages_never() {
 }
 
 #[test]
+fn search_of_a_rare_vehicle_goes_over_ten_thousand_positions_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    let appends: Vec<_> = (1..=10_500)
+        .map(|n| store.append_uplink(uplink("a", n / 10_500, &b"{}"[..])))
+        .collect();
+    for pending in appends {
+        settled(pending).unwrap();
+    }
+    for uid in [None, Some(uid("a"))] {
+        let search = |after| store.uplink_after(Cursor(after), uid.as_ref(), Some(&vin(1)), 10);
+        let page = search(0).unwrap();
+        assert_eq!((page.messages.len(), page.searched_to), (0, Cursor(10_000)));
+        let page = search(10_000).unwrap();
+        assert_eq!(page.messages[0].cursor, Cursor(10_500));
+        assert_eq!(page.searched_to, Cursor(10_500));
+        assert_eq!(search(10_500).unwrap().searched_to, Cursor(10_500));
+    }
+    let page = store.uplink_after(Cursor(0), None, None, 3).unwrap();
+    assert_eq!(page.searched_to, Cursor(3));
+}
+
+#[test]
 fn database_of_the_first_version_keeps_its_messages_and_lets_old_traces_go() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).unwrap();

@@ -316,11 +316,11 @@ impl Hub {
     }
 
     /// Uplink messages after `cursor`, oldest first, of one partner or all, of one vehicle or all:
-    /// at most `limit`, fewer when they are large, none only when there is none.
+    /// at most `limit`, fewer when they are large or when others lie between them.
     ///
     /// To follow the log: read the position of [`Hub::uplink_changes`], then call this and continue
-    /// from the last message's cursor. When none comes back, continue from the position read before
-    /// and wait for it to change; so nothing is missed and nothing is searched twice.
+    /// from where it searched to. When that is the position read before, or later, wait for it to
+    /// change; so nothing is missed and nothing is searched twice.
     ///
     /// # Errors
     /// A [`StoreError`] of the read.
