@@ -85,6 +85,8 @@ pub struct Uplink {
 pub struct UplinkPage {
     /// The messages, oldest first.
     pub messages: Vec<Uplink>,
+    /// Where the next page begins: everything up to here was searched.
+    pub searched_to: Cursor,
     /// Positions right after the cursor, of all partners and vehicles, that were deleted before
     /// they were read: they are older than what is kept.
     pub lost: u64,
@@ -143,6 +145,8 @@ pub struct Backlog {
     pub uid: Uid,
     /// How many wait.
     pub messages: usize,
+    /// Bytes of their envelopes.
+    pub bytes: u64,
     /// The sequence up to which they have [`Step::Held`]; 0 for none.
     pub held_to: u64,
 }

@@ -60,6 +60,17 @@ fn emptied_file_is_not_taken_for_a_new_store() {
 }
 
 #[test]
+fn first_start_that_was_killed_is_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, content) in [("db.new", ""), ("db.new-wal", "half a page")] {
+        std::fs::write(dir.path().join("vinbus").with_extension(name), content).unwrap();
+    }
+    let store = open(dir.path()).unwrap();
+    settled(store.append_uplink(uplink("a", 1, &b"{}"[..]))).unwrap();
+    assert!(!dir.path().join("vinbus.db.new").exists());
+}
+
+#[test]
 fn database_of_another_program_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("vinbus.db");

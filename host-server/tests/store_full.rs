@@ -105,6 +105,26 @@ fn room_made_by_deleting_old_messages_is_used_again() {
     assert_eq!(stored_again, Some(Cursor(stored as u64 + 1)));
 }
 
+#[test]
+fn messages_that_take_more_pages_than_their_payload_do_not_fill_the_store_for_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = StoreSettings {
+        quota_bytes: 1 << 20,
+        uplink_bytes_max: 700_000,
+        ..StoreSettings::default()
+    };
+    let store = open_with(dir.path(), settings, &Metrics::new()).unwrap();
+    let one = |n: usize| settled(store.append_uplink(uplink("a", n, vec![b'x'; 2100])));
+    let stored = (0..1000).take_while(|n| one(*n).is_ok()).count();
+    assert!(stored * 2260 < 700_000, "{stored}");
+    drop(store);
+    let store = open_with(dir.path(), settings, &Metrics::new()).unwrap();
+    let stored_again =
+        (0..1000).find_map(|n| settled(store.append_uplink(uplink("a", n, &b"{}"[..]))).ok());
+    assert!(stored_again.is_some());
+    assert!(count(&store) * 2260 > 300_000, "half of the limit stays");
+}
+
 /// Not a test of its own: what the process with a limited file size does.
 #[test]
 fn child_fills_its_disk() {

@@ -2,10 +2,9 @@
 
 mod store_support;
 
-use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
-use store_support::{at, downlink, open, open_with, settled, uid, uplink, vin};
+use store_support::{at, downlink, now, open, open_with, settled, uid, uplink, vin};
 use vinbus_host_server::metrics::Metrics;
 use vinbus_host_server::model::{Cursor, Downlink, MessageId, Step, Webhook};
 use vinbus_host_server::store::Store;
@@ -249,13 +248,14 @@ fn the_folder_is_free_again_after_the_store_is_dropped() {
     assert!(DataDir::lock(dir.path()).is_ok());
 }
 
-/// Waits until the store has deleted as much as it will, told by a probe that sees its state.
-fn wait_until(what: &str, reached: impl Fn() -> bool) {
-    let (_keep, never) = mpsc::channel::<()>();
+/// Waits until the store has deleted as much as it will, told by a probe that sees its state. A
+/// store deletes at once when it was opened, between its writes: each look waits for a write of its
+/// own, which changes nothing.
+fn wait_until(store: &SqliteStore, what: &str, reached: impl Fn() -> bool) {
     let deadline = SystemTime::now() + Duration::from_secs(60);
     while !reached() {
         assert!(SystemTime::now() < deadline, "{what}");
-        let _ = never.recv_timeout(Duration::from_millis(5));
+        settled(store.remove_webhook("none")).unwrap();
     }
 }
 
@@ -276,9 +276,11 @@ fn check_left(settings: StoreSettings, webhook_at: Option<u64>, expected: &[u64]
     drop(store);
     let metrics = Metrics::new();
     let store: SqliteStore = open_with(dir.path(), settings, &metrics).unwrap();
-    wait_until("the expected messages are left", || {
+    wait_until(&store, "the expected messages are left", || {
         cursors(&store, 0) == expected
     });
+    // The counters follow the deletion, both before the store closes.
+    drop(store);
     metrics
 }
 
@@ -295,7 +297,7 @@ fn old_uplink_is_deleted_by_age_and_counted() {
         ..StoreSettings::default()
     };
     let metrics = check_left(settings, None, &[6, 7, 8, 9, 10]);
-    wait_until("five are counted", || deleted(&metrics, "uplink") == 5);
+    assert_eq!(deleted(&metrics, "uplink"), 5);
 }
 
 #[test]
@@ -315,9 +317,7 @@ fn size_deletes_the_oldest_and_counts_what_a_webhook_has_not_received() {
         ..StoreSettings::default()
     };
     let metrics = check_left(settings, Some(2), &[8, 9, 10]);
-    wait_until("they are counted", || {
-        deleted(&metrics, "uplink_undelivered") == 5
-    });
+    assert_eq!(deleted(&metrics, "uplink_undelivered"), 5);
 }
 
 #[test]
@@ -333,7 +333,9 @@ fn positions_are_not_used_again_when_everything_old_is_deleted() {
     }
     drop(store);
     let store = open_with(dir.path(), settings, &Metrics::new()).unwrap();
-    wait_until("only the newest is left", || cursors(&store, 0) == [3]);
+    wait_until(&store, "only the newest is left", || {
+        cursors(&store, 0) == [3]
+    });
     let next = settled(store.append_uplink(uplink("a", 4, &b"{}"[..])));
     assert_eq!(next, Ok(Cursor(4)));
 }
@@ -355,6 +357,71 @@ fn traces_of_sent_messages_are_deleted_and_unsent_messages_never() {
     drop(store);
     let store = open_with(dir.path(), settings, &Metrics::new()).unwrap();
     let exists = |n: usize| store.trace(&messages[n].id).unwrap().is_some();
-    wait_until("sent ones are deleted", || !exists(0) && !exists(2));
+    wait_until(&store, "sent ones are deleted", || !exists(0) && !exists(2));
     assert!(exists(1) && exists(3));
+}
+
+#[test]
+fn search_of_a_rare_vehicle_goes_over_ten_thousand_positions_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    let appends: Vec<_> = (1..=10_500)
+        .map(|n| store.append_uplink(uplink("a", n / 10_500, &b"{}"[..])))
+        .collect();
+    for pending in appends {
+        settled(pending).unwrap();
+    }
+    for uid in [None, Some(uid("a"))] {
+        let search = |after| store.uplink_after(Cursor(after), uid.as_ref(), Some(&vin(1)), 10);
+        let page = search(0).unwrap();
+        assert_eq!((page.messages.len(), page.searched_to), (0, Cursor(10_000)));
+        let page = search(10_000).unwrap();
+        assert_eq!(page.messages[0].cursor, Cursor(10_500));
+        assert_eq!(page.searched_to, Cursor(10_500));
+        assert_eq!(search(10_500).unwrap().searched_to, Cursor(10_500));
+    }
+    let page = store.uplink_after(Cursor(0), None, None, 3).unwrap();
+    assert_eq!(page.searched_to, Cursor(3));
+}
+
+#[test]
+fn database_of_the_first_version_keeps_its_messages_and_lets_old_traces_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    let messages: Vec<_> = (0..3)
+        .map(|n| settled(store.append_downlink(downlink(n, &b"{}"[..]), at(0))).unwrap())
+        .collect();
+    settled(store.note(&messages[0].id, Step::Held, at(1))).unwrap();
+    settled(store.note(&messages[1].id, Step::Held, at(1))).unwrap();
+    settled(store.note(&messages[1].id, Step::Sent, at(2))).unwrap();
+    drop(store);
+    let old = rusqlite::Connection::open(dir.path().join("vinbus.db")).unwrap();
+    old.execute_batch("DROP TABLE finished; PRAGMA user_version = 1")
+        .unwrap();
+    drop(old);
+    let store = open(dir.path()).unwrap();
+    let exists = |n: usize| store.trace(&messages[n].id).unwrap().is_some();
+    wait_until(&store, "the old trace is deleted", || !exists(1));
+    assert!(exists(0) && exists(2));
+}
+
+#[test]
+fn message_that_waits_keeps_no_expired_trace_behind_it_and_an_unexpired_one_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = StoreSettings {
+        trace_age_max: Duration::from_secs(3600),
+        ..StoreSettings::default()
+    };
+    let store = open(dir.path()).unwrap();
+    let messages: Vec<_> = (0..4)
+        .map(|n| settled(store.append_downlink(downlink(n, &b"{}"[..]), at(0))).unwrap())
+        .collect();
+    settled(store.note(&messages[0].id, Step::Held, at(1))).unwrap();
+    settled(store.note(&messages[1].id, Step::Sent, now())).unwrap();
+    settled(store.note(&messages[2].id, Step::Sent, at(1))).unwrap();
+    drop(store);
+    let store = open_with(dir.path(), settings, &Metrics::new()).unwrap();
+    let exists = |n: usize| store.trace(&messages[n].id).unwrap().is_some();
+    wait_until(&store, "the expired one is deleted", || !exists(2));
+    assert!(exists(0) && exists(1) && exists(3));
 }

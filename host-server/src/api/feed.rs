@@ -52,7 +52,7 @@ impl Feed {
         self.position
     }
 
-    /// The next messages, at most `most`.
+    /// The next messages, at most `most`; none also when a bounded search met none.
     ///
     /// # Errors
     /// A [`StoreError`] of the read; the position stays.
@@ -64,15 +64,18 @@ impl Feed {
             .uplink_after(self.position, self.uid.clone(), self.vin, limit)
             .await?;
         let mut messages = page.messages;
-        messages.truncate(fitting(&messages));
+        let fitting = fitting(&messages);
+        let searched_to = match messages.len() > fitting {
+            true => None,
+            false => Some(page.searched_to),
+        };
+        messages.truncate(fitting);
         // What does not fit is read again, so that a read asks for about twice what fitted.
         self.read_messages = (2 * messages.len()).clamp(READ_MESSAGES_MIN, READ_MESSAGES_MAX);
-        self.position = messages
-            .last()
-            .map_or(end, |last| last.cursor)
-            .max(self.position);
+        let last = messages.last().map(|last| last.cursor);
+        self.position = searched_to.or(last).unwrap_or_default().max(self.position);
         Ok(Batch {
-            at_end: messages.is_empty() || self.position >= end,
+            at_end: self.position >= end,
             messages,
             lost: page.lost,
         })

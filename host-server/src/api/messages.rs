@@ -110,6 +110,17 @@ impl From<SubmitError> for Problem {
             SubmitError::QueueFull { max } => Self::new(Kind::Busy, detail)
                 .with("max", max)
                 .retry_after(60),
+            SubmitError::QueueBytesFull { max } => Self::new(Kind::StoreFull, detail)
+                .with("max", max)
+                .retry_after(60),
+            SubmitError::PartnerQueueFull { uid, max } => Self::new(Kind::PartnerQueueFull, detail)
+                .with("uid", uid.as_str())
+                .with("max", max)
+                .retry_after(60),
+            SubmitError::PartnerBytesFull { uid, max } => Self::new(Kind::PartnerQueueFull, detail)
+                .with("uid", uid.as_str())
+                .with("max", max)
+                .retry_after(60),
             SubmitError::Stopping => Self::new(Kind::Unavailable, detail).retry_after(5),
             SubmitError::Store(error) => error.into(),
         }

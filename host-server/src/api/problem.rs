@@ -47,6 +47,8 @@ pub(crate) enum Kind {
     RateLimited,
     /// The vehicle has as many unsent messages as it may.
     VehicleQueueFull,
+    /// The partner has as many unsent messages as it may.
+    PartnerQueueFull,
     /// The path speaks another protocol than HTTP.
     UpgradeRequired,
     /// There is no room for it now.
@@ -60,7 +62,7 @@ pub(crate) enum Kind {
 impl Kind {
     /// Every kind, for the OpenAPI document's test.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::BadVin,
         Self::BadEnvelope,
         Self::BadBody,
@@ -74,6 +76,7 @@ impl Kind {
         Self::TooLarge,
         Self::RateLimited,
         Self::VehicleQueueFull,
+        Self::PartnerQueueFull,
         Self::UpgradeRequired,
         Self::Busy,
         Self::Unavailable,
@@ -135,6 +138,11 @@ impl Kind {
                 StatusCode::TOO_MANY_REQUESTS,
                 "vehicle-queue-full",
                 "Too many messages wait for this vehicle",
+            ),
+            Self::PartnerQueueFull => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "partner-queue-full",
+                "Too many messages of this partner wait",
             ),
             Self::UpgradeRequired => (
                 StatusCode::UPGRADE_REQUIRED,

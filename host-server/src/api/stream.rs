@@ -134,7 +134,7 @@ impl Follower {
         }
     }
 
-    /// The events of one batch, none when everything was shown.
+    /// The events of one batch; none when everything was shown, or when a search met nothing yet.
     async fn read(&mut self) -> Option<Bytes> {
         self.changes.mark_unchanged();
         let before = self.feed.position();

@@ -1,5 +1,7 @@
 //! `GET /messages`: a page of what vehicles sent.
 
+use std::time::{Duration, Instant};
+
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -21,6 +23,9 @@ const LIMIT_MAX: usize = 1000;
 /// A page ends with the message that brings it over this many bytes.
 const PAGE_BYTES: usize = 512 * 1024;
 
+/// A page ends when the search for its messages took this long: a vehicle's may be rare.
+const SEARCH_TIME: Duration = Duration::from_secs(2);
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PageQuery {
@@ -30,7 +35,7 @@ pub(crate) struct PageQuery {
     limit: Option<usize>,
 }
 
-/// Answers one page, and where the next one begins.
+/// Answers one page, and where the next one begins. A page may be empty though there is more.
 pub(crate) async fn page(
     caller: Caller,
     State(api): State<Api>,
@@ -52,6 +57,7 @@ pub(crate) async fn page(
 async fn collect(mut feed: Feed, limit: usize, reads_on: bool) -> Result<Vec<u8>, Problem> {
     let mut page = b"{\"messages\":[".to_vec();
     let (mut count, mut lost) = (0, 0);
+    let begin = Instant::now();
     let more = loop {
         let batch = feed.next(limit - count).await?;
         if reads_on || count > 0 {
@@ -67,7 +73,7 @@ async fn collect(mut feed: Feed, limit: usize, reads_on: bool) -> Result<Vec<u8>
         if batch.at_end {
             break false;
         }
-        if count == limit || page.len() >= PAGE_BYTES {
+        if count == limit || page.len() >= PAGE_BYTES || begin.elapsed() >= SEARCH_TIME {
             break true;
         }
     };

@@ -148,7 +148,8 @@ pub struct ServeOptions {
     #[arg(long, value_name = "COUNT", env = "VINBUS_VEHICLE_UNSENT_MAX", help_heading = "Limits")]
     pub vehicle_unsent_max: Option<u32>,
 
-    /// Messages that may wait for all vehicles together; one more is answered 503.
+    /// Messages that may wait for all vehicles together; one more is answered 503. Those of one
+    /// partner may be half as many; one more is answered 429.
     /// [default: 1000000]
     #[arg(long, value_name = "COUNT", env = "VINBUS_UNSENT_MAX", help_heading = "Limits")]
     pub unsent_max: Option<u32>,

@@ -337,13 +337,14 @@ impl Dispatch {
     async fn note_finished(&self, lane: &LaneId, notes: Vec<Note<'_>>) {
         let is_rejected = |note: &&Note<'_>| note.step == Step::Rejected;
         let rejected = notes.iter().filter(is_rejected).count();
-        let finished: Vec<u64> = notes.iter().map(|note| note.downlink.sequence).collect();
+        let finished: Vec<_> = notes.iter().map(|note| note.downlink).collect();
         self.settle(notes).await;
         self.figures.rejected.add(rejected as u64);
         self.figures.sent.add((finished.len() - rejected) as u64);
         self.change_lanes(|lanes| {
-            for sequence in finished {
-                lanes.finished(lane, sequence);
+            for downlink in finished {
+                let bytes = downlink.message.envelope.len() as u64;
+                lanes.finished(lane, downlink.sequence, bytes);
             }
         });
     }

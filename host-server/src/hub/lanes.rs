@@ -51,14 +51,58 @@ pub(super) struct LaneId {
     pub(super) uid: Uid,
 }
 
+/// What an unsent message counts beside the bytes of its envelope: about what the store keeps of it.
+const MESSAGE_COST: u64 = 512;
+
+/// How many messages may wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Of one partner for one vehicle.
+    pub(super) lane_messages: usize,
+    /// Of one partner for all vehicles.
+    pub(super) partner: Load,
+    /// Of all partners.
+    pub(super) all: Load,
+}
+
+/// Messages that wait, and their bytes, [`MESSAGE_COST`] included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Load {
+    pub(super) messages: usize,
+    pub(super) bytes: u64,
+}
+
+impl Load {
+    fn of(messages: usize, envelope_bytes: u64) -> Self {
+        Self {
+            messages,
+            bytes: envelope_bytes + MESSAGE_COST * messages as u64,
+        }
+    }
+
+    fn plus(self, more: Self) -> Self {
+        Self {
+            messages: self.messages + more.messages,
+            bytes: self.bytes + more.bytes,
+        }
+    }
+
+    fn minus(self, less: Self) -> Self {
+        Self {
+            messages: self.messages.saturating_sub(less.messages),
+            bytes: self.bytes.saturating_sub(less.bytes),
+        }
+    }
+}
+
 /// All lanes with unsent messages.
 pub(super) struct Lanes {
     vehicles: HashMap<Vin, HashMap<Uid, Lane>>,
     ready: VecDeque<LaneId>,
     resting: BTreeSet<(Instant, LaneId)>,
-    unsent: usize,
-    lane_unsent_max: usize,
-    unsent_max: usize,
+    partners: HashMap<Uid, Load>,
+    all: Load,
+    bounds: Bounds,
 }
 
 struct Lane {
@@ -96,21 +140,17 @@ pub(super) struct Run {
 }
 
 impl Lanes {
-    pub(super) fn new(
-        backlog: impl IntoIterator<Item = Backlog>,
-        lane_unsent_max: usize,
-        unsent_max: usize,
-    ) -> Self {
+    pub(super) fn new(backlog: impl IntoIterator<Item = Backlog>, bounds: Bounds) -> Self {
         let mut lanes = Self {
             vehicles: HashMap::new(),
             ready: VecDeque::new(),
             resting: BTreeSet::new(),
-            unsent: 0,
-            lane_unsent_max,
-            unsent_max,
+            partners: HashMap::new(),
+            all: Load::default(),
+            bounds,
         };
         for part in backlog {
-            lanes.unsent += part.messages;
+            lanes.add(&part.uid, Load::of(part.messages, part.bytes));
             let lane = Lane {
                 unsent: part.messages,
                 held_to: part.held_to,
@@ -124,18 +164,15 @@ impl Lanes {
 
     /// Messages that were not sent yet.
     pub(super) fn unsent(&self) -> usize {
-        self.unsent
+        self.all.messages
     }
 
     /// Takes a place for a message that is about to be stored. The caller tells what became of it by
     /// [`Lanes::accepted`] or [`Lanes::not_stored`].
-    pub(super) fn reserve(&mut self, id: &LaneId) -> Result<(), SubmitError> {
-        if self.unsent >= self.unsent_max {
-            return Err(SubmitError::QueueFull {
-                max: self.unsent_max,
-            });
-        }
-        let max = self.lane_unsent_max;
+    pub(super) fn reserve(&mut self, id: &LaneId, envelope_bytes: u64) -> Result<(), SubmitError> {
+        let load = Load::of(1, envelope_bytes);
+        self.check(&id.uid, load)?;
+        let max = self.bounds.lane_messages;
         if self.lane(id).map_or(0, |lane| lane.unsent) >= max {
             return Err(SubmitError::VehicleQueueFull { vin: id.vin, max });
         }
@@ -143,8 +180,45 @@ impl Lanes {
         let lane = vehicle.entry(id.uid.clone()).or_insert(Lane::EMPTY);
         lane.unsent += 1;
         lane.storing += 1;
-        self.unsent += 1;
+        self.add(&id.uid, load);
         Ok(())
+    }
+
+    fn check(&self, uid: &Uid, more: Load) -> Result<(), SubmitError> {
+        let (all, max) = (self.all.plus(more), self.bounds.all);
+        if all.messages > max.messages {
+            return Err(SubmitError::QueueFull { max: max.messages });
+        }
+        if all.bytes > max.bytes {
+            return Err(SubmitError::QueueBytesFull { max: max.bytes });
+        }
+        let partner = self.partners.get(uid).copied().unwrap_or_default();
+        let (partner, max) = (partner.plus(more), self.bounds.partner);
+        if partner.messages > max.messages {
+            let (uid, max) = (uid.clone(), max.messages);
+            return Err(SubmitError::PartnerQueueFull { uid, max });
+        }
+        if partner.bytes > max.bytes {
+            let (uid, max) = (uid.clone(), max.bytes);
+            return Err(SubmitError::PartnerBytesFull { uid, max });
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, uid: &Uid, load: Load) {
+        self.all = self.all.plus(load);
+        let partner = self.partners.entry(uid.clone()).or_default();
+        *partner = partner.plus(load);
+    }
+
+    fn subtract(&mut self, uid: &Uid, load: Load) {
+        self.all = self.all.minus(load);
+        if let Some(partner) = self.partners.get_mut(uid) {
+            *partner = partner.minus(load);
+            if partner.messages == 0 {
+                self.partners.remove(uid);
+            }
+        }
     }
 
     /// A reserved message is in the store.
@@ -170,26 +244,26 @@ impl Lanes {
     }
 
     /// A reserved message could not be stored.
-    pub(super) fn not_stored(&mut self, id: &LaneId) {
+    pub(super) fn not_stored(&mut self, id: &LaneId, envelope_bytes: u64) {
         if let Some(lane) = self.lane(id) {
             lane.storing = lane.storing.saturating_sub(1);
-            self.leave(id);
+            self.leave(id, envelope_bytes);
         }
     }
 
     /// The message of this sequence, the lane's first, was sent.
-    pub(super) fn finished(&mut self, id: &LaneId, sequence: u64) {
+    pub(super) fn finished(&mut self, id: &LaneId, sequence: u64, envelope_bytes: u64) {
         if let Some(lane) = self.lane(id) {
             lane.finished_to = lane.finished_to.max(sequence);
             lane.rests = 0;
-            self.leave(id);
+            self.leave(id, envelope_bytes);
         }
     }
 
-    fn leave(&mut self, id: &LaneId) {
+    fn leave(&mut self, id: &LaneId, envelope_bytes: u64) {
         if let Some(lane) = self.lane(id) {
             lane.unsent = lane.unsent.saturating_sub(1);
-            self.unsent = self.unsent.saturating_sub(1);
+            self.subtract(&id.uid, Load::of(1, envelope_bytes));
             self.remove_if_done(id);
         }
     }
@@ -357,12 +431,24 @@ mod tests {
         }
     }
 
+    fn bounds(lane_messages: usize, messages: usize) -> Bounds {
+        let many = Load {
+            messages,
+            bytes: u64::MAX,
+        };
+        Bounds {
+            lane_messages,
+            partner: many,
+            all: many,
+        }
+    }
+
     fn lanes() -> Lanes {
-        Lanes::new([], 2, 3)
+        Lanes::new([], bounds(2, 3))
     }
 
     fn accept(lanes: &mut Lanes, id: &LaneId, sequence: u64) {
-        lanes.reserve(id).unwrap();
+        lanes.reserve(id, 0).unwrap();
         lanes.accepted(id, &downlink(id, sequence));
     }
 
@@ -376,7 +462,7 @@ mod tests {
         accept(&mut lanes, &id(1), 1);
         accept(&mut lanes, &id(1), 2);
         assert_eq!(
-            lanes.reserve(&id(1)),
+            lanes.reserve(&id(1), 0),
             Err(SubmitError::VehicleQueueFull {
                 vin: vin(1),
                 max: 2
@@ -384,11 +470,50 @@ mod tests {
         );
         accept(&mut lanes, &of("other", 1), 3);
         assert_eq!(
-            lanes.reserve(&id(3)),
+            lanes.reserve(&id(3), 0),
             Err(SubmitError::QueueFull { max: 3 })
         );
-        lanes.finished(&id(1), 1);
-        assert_eq!(lanes.reserve(&id(3)), Ok(()));
+        lanes.finished(&id(1), 1, 0);
+        assert_eq!(lanes.reserve(&id(3), 0), Ok(()));
+    }
+
+    #[test]
+    fn one_partner_fills_its_share_and_leaves_the_rest_to_others() {
+        let mut bounds = bounds(100, 6);
+        bounds.partner.messages = 2;
+        let (uid, mut lanes) = (id(1).uid, Lanes::new([], bounds));
+        lanes.reserve(&id(1), 0).unwrap();
+        lanes.reserve(&id(2), 0).unwrap();
+        let full = SubmitError::PartnerQueueFull { uid, max: 2 };
+        assert_eq!(lanes.reserve(&id(3), 0), Err(full));
+        assert_eq!(lanes.reserve(&of("other", 3), 0), Ok(()));
+        lanes.not_stored(&id(1), 0);
+        assert_eq!(lanes.reserve(&id(3), 0), Ok(()));
+    }
+
+    #[test]
+    fn bytes_are_limited_for_a_partner_and_for_all_and_given_back() {
+        let mut bounds = bounds(100, 100);
+        (bounds.partner.bytes, bounds.all.bytes) = (10_000, 15_000);
+        let LaneId { vin, uid } = id(1);
+        let backlog = Backlog {
+            vin,
+            uid: uid.clone(),
+            messages: 1,
+            bytes: 3_000,
+            held_to: 0,
+        };
+        let mut lanes = Lanes::new([backlog], bounds);
+        lanes.reserve(&id(2), 5_000).unwrap();
+        let full = SubmitError::PartnerBytesFull { uid, max: 10_000 };
+        assert_eq!(lanes.reserve(&id(3), 1_000), Err(full));
+        let full = SubmitError::QueueBytesFull { max: 15_000 };
+        assert_eq!(lanes.reserve(&of("other", 3), 6_000), Err(full));
+        lanes.finished(&id(1), 1, 3_000);
+        lanes.not_stored(&id(2), 5_000);
+        assert!(lanes.partners.is_empty());
+        assert_eq!(lanes.all, Load::default());
+        assert_eq!(lanes.reserve(&id(3), 9_000), Ok(()));
     }
 
     #[test]
@@ -398,10 +523,10 @@ mod tests {
         assert_eq!(taken(&mut lanes), Some(id(1)));
         accept(&mut lanes, &id(1), 2);
         assert_eq!(taken(&mut lanes), None);
-        lanes.finished(&id(1), 1);
+        lanes.finished(&id(1), 1, 0);
         lanes.park(&id(1), 0);
         assert_eq!(taken(&mut lanes), Some(id(1)));
-        lanes.finished(&id(1), 2);
+        lanes.finished(&id(1), 2, 0);
         lanes.park(&id(1), 0);
         assert_eq!((taken(&mut lanes), lanes.unsent()), (None, 0));
         assert!(lanes.vehicles.is_empty());
@@ -423,7 +548,7 @@ mod tests {
     fn waking_a_vehicle_wakes_the_lanes_of_all_partners_once() {
         let mut lanes = lanes();
         for id in [id(1), of("other", 1), id(2)] {
-            lanes.reserve(&id).unwrap();
+            lanes.reserve(&id, 0).unwrap();
         }
         lanes.wake_vehicle(vin(1));
         lanes.wake_vehicle(vin(1));
@@ -440,8 +565,8 @@ mod tests {
             lanes.take(Instant::now()).unwrap().0.fresh,
             Some(downlink(&id(1), 1))
         );
-        lanes.reserve(&id(2)).unwrap();
-        lanes.reserve(&id(2)).unwrap();
+        lanes.reserve(&id(2), 0).unwrap();
+        lanes.reserve(&id(2), 0).unwrap();
         lanes.accepted(&id(2), &downlink(&id(2), 2));
         assert_eq!(lanes.take(Instant::now()).unwrap().0.fresh, None);
     }
@@ -453,10 +578,11 @@ mod tests {
             vin,
             uid,
             messages: 2,
+            bytes: 100,
             held_to: 7,
         };
-        let mut lanes = Lanes::new([backlog], 2, 3);
-        assert!(lanes.reserve(&id(1)).is_err());
+        let mut lanes = Lanes::new([backlog], bounds(2, 3));
+        assert!(lanes.reserve(&id(1), 0).is_err());
         lanes.wake_all();
         lanes.wake_all();
         assert_eq!(lanes.take(Instant::now()).unwrap().0.held_to, 7);
@@ -467,14 +593,14 @@ mod tests {
     fn message_that_is_sent_before_it_is_told_as_accepted_counts_for_no_other() {
         let mut lanes = lanes();
         let id = id(1);
-        lanes.reserve(&id).unwrap();
-        lanes.reserve(&id).unwrap();
+        lanes.reserve(&id, 0).unwrap();
+        lanes.reserve(&id, 0).unwrap();
         lanes.accepted(&id, &downlink(&id, 1));
         assert_eq!(taken(&mut lanes), Some(id.clone()));
-        lanes.finished(&id, 1);
-        lanes.finished(&id, 2);
+        lanes.finished(&id, 1, 0);
+        lanes.finished(&id, 2, 0);
         lanes.park(&id, 0);
-        lanes.reserve(&id).unwrap();
+        lanes.reserve(&id, 0).unwrap();
         lanes.accepted(&id, &downlink(&id, 2));
         assert_eq!(taken(&mut lanes), None);
         lanes.accepted(&id, &downlink(&id, 3));
@@ -487,8 +613,8 @@ mod tests {
     #[test]
     fn message_that_is_not_stored_leaves_nothing() {
         let mut lanes = lanes();
-        lanes.reserve(&id(1)).unwrap();
-        lanes.not_stored(&id(1));
+        lanes.reserve(&id(1), 0).unwrap();
+        lanes.not_stored(&id(1), 0);
         assert_eq!(lanes.unsent(), 0);
         assert!(lanes.vehicles.is_empty());
     }
@@ -513,7 +639,7 @@ mod tests {
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 32]);
         lanes.wake(&id);
         assert_eq!(rested(&mut lanes), 1);
-        lanes.finished(&id, 1);
+        lanes.finished(&id, 1, 0);
         assert_eq!(rested(&mut lanes), 1);
     }
 
@@ -547,14 +673,14 @@ mod tests {
 
     enum Worker {
         Waits,
-        Runs(Option<Downlink>),
+        Runs(Option<Box<Downlink>>),
         Sent(Vec<u64>),
     }
 
     impl World {
         fn new() -> Self {
             Self {
-                lanes: Lanes::new([], 100, 100),
+                lanes: Lanes::new([], bounds(100, 100)),
                 reserved: 0,
                 on_disk: Vec::new(),
                 untold: Vec::new(),
@@ -569,7 +695,7 @@ mod tests {
             let id = id(1);
             match choice % 5 {
                 0 => {
-                    self.lanes.reserve(&id).unwrap();
+                    self.lanes.reserve(&id, 0).unwrap();
                     self.reserved += 1;
                 }
                 1 if self.reserved > 0 => {
@@ -585,7 +711,7 @@ mod tests {
                 }
                 3 if self.reserved > 0 => {
                     self.reserved -= 1;
-                    self.lanes.not_stored(&id);
+                    self.lanes.not_stored(&id, 0);
                 }
                 4 => self.work(),
                 _ => {}
@@ -597,7 +723,7 @@ mod tests {
             let id = id(1);
             self.worker = match std::mem::replace(&mut self.worker, Worker::Waits) {
                 Worker::Waits => match self.lanes.take(Instant::now()) {
-                    Some((run, _)) => Worker::Runs(run.fresh),
+                    Some((run, _)) => Worker::Runs(run.fresh.map(Box::new)),
                     None => Worker::Waits,
                 },
                 Worker::Runs(fresh) => {
@@ -616,7 +742,7 @@ mod tests {
                 }
                 Worker::Sent(page) => {
                     for sequence in page {
-                        self.lanes.finished(&id, sequence);
+                        self.lanes.finished(&id, sequence, 0);
                     }
                     Worker::Runs(None)
                 }

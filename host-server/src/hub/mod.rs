@@ -29,7 +29,7 @@ use vinbus_protocol::topic::TopicScheme;
 
 use self::dispatch::Dispatch;
 use self::ingest::Ingest;
-use self::lanes::{LaneId, Lanes};
+use self::lanes::{Bounds, LaneId, Lanes, Load};
 use self::presence::{PresenceMap, Sign};
 use crate::broker::{Arrival, Broker, BrokerEvents, Outcome};
 use crate::metrics::Metrics;
@@ -64,6 +64,14 @@ pub struct Settings {
     pub vehicle_unsent_max: usize,
     /// Unsent messages that may wait for all vehicles; one more is [`SubmitError::QueueFull`].
     pub unsent_max: usize,
+    /// Bytes of unsent messages that may wait for all vehicles, 512 for each message included; more
+    /// is [`SubmitError::QueueBytesFull`]. The rest of the store is left to what vehicles send.
+    pub unsent_bytes_max: u64,
+    /// Unsent messages that one partner may have; one more is [`SubmitError::PartnerQueueFull`].
+    pub partner_unsent_max: usize,
+    /// Bytes of unsent messages that one partner may have, counted like those of all; more is
+    /// [`SubmitError::PartnerBytesFull`].
+    pub partner_unsent_bytes_max: u64,
     /// Webhooks at most; one more is [`WebhookError::TooMany`].
     pub webhooks_max: usize,
     /// The patience of webhook deliveries.
@@ -71,16 +79,35 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// The default topics, presence from connections, 1,000 messages for a vehicle and 1,000,000 for
-    /// all, 100 webhooks, the default patience.
+    /// The default topics, presence from connections, 1,000 messages for a vehicle, 1,000,000 and
+    /// 2 GiB for all and half of that for a partner, 100 webhooks, the default patience.
     fn default() -> Self {
         Self {
             topics: TopicScheme::default(),
             presence: PresenceSource::Connections,
             vehicle_unsent_max: 1_000,
             unsent_max: 1_000_000,
+            unsent_bytes_max: 2 << 30,
+            partner_unsent_max: 500_000,
+            partner_unsent_bytes_max: 1 << 30,
             webhooks_max: 100,
             deliveries: DeliverySettings::default(),
+        }
+    }
+}
+
+impl Settings {
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            lane_messages: self.vehicle_unsent_max,
+            partner: Load {
+                messages: self.partner_unsent_max,
+                bytes: self.partner_unsent_bytes_max,
+            },
+            all: Load {
+                messages: self.unsent_max,
+                bytes: self.unsent_bytes_max,
+            },
         }
     }
 }
@@ -111,6 +138,32 @@ pub enum SubmitError {
     QueueFull {
         /// The limit.
         max: usize,
+    },
+    /// The messages that wait take as many bytes as they may.
+    #[error(
+        "the messages that wait for vehicles take {max} bytes already, the limit of this server"
+    )]
+    QueueBytesFull {
+        /// The limit.
+        max: u64,
+    },
+    /// The partner has as many unsent messages as it may.
+    #[error("{max} messages of partner {uid} wait for vehicles already, its limit")]
+    PartnerQueueFull {
+        /// The partner.
+        uid: Uid,
+        /// The limit.
+        max: usize,
+    },
+    /// The partner's unsent messages take as many bytes as they may.
+    #[error(
+        "the messages of partner {uid} that wait for vehicles take {max} bytes already, its limit"
+    )]
+    PartnerBytesFull {
+        /// The partner.
+        uid: Uid,
+        /// The limit.
+        max: u64,
     },
     /// The server is shutting down.
     #[error("the server is shutting down")]
@@ -191,7 +244,7 @@ impl Hub {
             settings.deliveries,
             metrics,
         )?;
-        let lanes = Lanes::new(backlog, settings.vehicle_unsent_max, settings.unsent_max);
+        let lanes = Lanes::new(backlog, settings.bounds());
         let dispatch = Dispatch::new(
             settings.topics,
             Arc::clone(&store),
@@ -240,14 +293,17 @@ impl Hub {
             vin: message.vin,
             uid: message.uid.clone(),
         };
-        inner.dispatch.change_lanes(|lanes| lanes.reserve(&lane))?;
+        let bytes = len as u64;
+        inner
+            .dispatch
+            .change_lanes(|lanes| lanes.reserve(&lane, bytes))?;
         let pending = inner.store.append_downlink(message, SystemTime::now());
         // On a task of its own, so that it is finished also when the caller goes away.
         let stored = tokio::spawn(async move {
             let stored = written(pending).await;
             inner.dispatch.change_lanes(|lanes| match &stored {
                 Ok(downlink) => lanes.accepted(&lane, downlink),
-                Err(_) => lanes.not_stored(&lane),
+                Err(_) => lanes.not_stored(&lane, bytes),
             });
             if stored.is_ok() {
                 inner.dispatch.figures.accepted.increment();
@@ -260,11 +316,11 @@ impl Hub {
     }
 
     /// Uplink messages after `cursor`, oldest first, of one partner or all, of one vehicle or all:
-    /// at most `limit`, fewer when they are large, none only when there is none.
+    /// at most `limit`, fewer when they are large or when others lie between them.
     ///
     /// To follow the log: read the position of [`Hub::uplink_changes`], then call this and continue
-    /// from the last message's cursor. When none comes back, continue from the position read before
-    /// and wait for it to change; so nothing is missed and nothing is searched twice.
+    /// from where it searched to. When that is the position read before, or later, wait for it to
+    /// change; so nothing is missed and nothing is searched twice.
     ///
     /// # Errors
     /// A [`StoreError`] of the read.

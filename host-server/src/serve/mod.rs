@@ -186,6 +186,10 @@ fn hub(
         },
         vehicle_unsent_max: config.vehicle_unsent_max,
         unsent_max: config.unsent_max,
+        unsent_bytes_max: config.store.downlink_bytes_max,
+        // No partner alone fills what all share.
+        partner_unsent_max: config.unsent_max.div_ceil(2),
+        partner_unsent_bytes_max: config.store.downlink_bytes_max.div_ceil(2),
         webhooks_max: config.webhooks_max,
         ..hub::Settings::default()
     };

@@ -86,8 +86,9 @@ pub trait Store: Send + Sync + 'static {
     fn backlog(&self) -> Result<Vec<Backlog>, StoreError>;
 
     /// Uplink messages after `cursor`, oldest first, of one partner or all, of one vehicle or all:
-    /// at most `limit`, fewer when they are large, none only when there is none. Messages and what
-    /// was lost before them are of one moment.
+    /// at most `limit`, fewer when they are large or when others lie between them: the search of one
+    /// vehicle's goes over a bounded number of positions, and then says how far it came. Messages and
+    /// what was lost before them are of one moment.
     ///
     /// # Errors
     /// A [`StoreError`] of the read.

@@ -23,6 +23,10 @@ const CONNECTIONS: usize = 4;
 /// A page of messages ends when it holds this many bytes.
 const PAGE_BYTES_MAX: usize = 4 << 20;
 
+/// Positions that one search of a vehicle's messages goes over. They have no index, which would make
+/// every message several times as dear to store; and a reader that searches is not there for others.
+const SEARCH_POSITIONS_MAX: u64 = 10_000;
+
 /// The pool of reading connections.
 pub(super) struct Readers {
     path: PathBuf,
@@ -61,7 +65,8 @@ impl Readers {
                 params![vin.as_str(), uid.as_str(), signed(after), limit as i64],
                 downlink,
             )?;
-            page(rows, |downlink| downlink.message.envelope.len())
+            let (messages, _) = page(rows, |downlink| downlink.message.envelope.len())?;
+            Ok(messages)
         })
     }
 
@@ -69,7 +74,9 @@ impl Readers {
     pub(super) fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT vin, uid, count(*), max(sequence * held) FROM unsent GROUP BY vin, uid",
+                "SELECT unsent.vin, unsent.uid, count(*), max(unsent.sequence * held),
+                        sum(length(envelope))
+                 FROM unsent JOIN downlink USING (sequence) GROUP BY unsent.vin, unsent.uid",
             )?;
             let rows = statement.query_map([], |row| {
                 Ok(Backlog {
@@ -77,6 +84,7 @@ impl Readers {
                     uid: parsed(row, 1, Uid::parse)?,
                     messages: row.get::<_, i64>(2)? as usize,
                     held_to: row.get::<_, i64>(3)? as u64,
+                    bytes: row.get::<_, i64>(4)? as u64,
                 })
             })?;
             rows.collect()
@@ -99,32 +107,42 @@ impl Readers {
         };
         let sql = format!(
             "SELECT cursor, received_at, uid, vin, subtopic, payload FROM uplink
-             WHERE cursor > ?1 {filter} ORDER BY cursor LIMIT ?2"
+             WHERE cursor > ?1 AND cursor <= ?5 {filter} ORDER BY cursor LIMIT ?2"
         );
         self.read(|connection| {
             // What is deleted between the two reads must not be missing from both.
             let snapshot = connection.unchecked_transaction()?;
             let lost = lost_after(&snapshot, cursor)?;
-            let mut statement = snapshot.prepare_cached(&sql)?;
-            let (after, limit) = (signed(cursor.0), limit as i64);
-            let (uid, vin) = (uid.map(Uid::as_str), vin.map(Vin::as_str));
-            let rows = match (uid, vin) {
-                (None, None) => statement.query_map(params![after, limit], uplink)?,
-                (_, None) => statement.query_map(params![after, limit, uid], uplink)?,
-                (_, Some(_)) => statement.query_map(params![after, limit, uid, vin], uplink)?,
+            let end = last_cursor(&snapshot)?;
+            let search_to = match vin {
+                Some(_) => end.min(Cursor(
+                    cursor
+                        .0
+                        .saturating_add(lost)
+                        .saturating_add(SEARCH_POSITIONS_MAX),
+                )),
+                None => end,
             };
-            let messages = page(rows, |uplink| uplink.message.payload.len())?;
-            Ok(UplinkPage { messages, lost })
+            let mut statement = snapshot.prepare_cached(&sql)?;
+            let (after, to) = (signed(cursor.0), signed(search_to.0));
+            let (uid, vin) = (uid.map(Uid::as_str), vin.map(Vin::as_str));
+            let rows = statement.query_map(params![after, limit as i64, uid, vin, to], uplink)?;
+            let (messages, is_whole) = page(rows, |uplink| uplink.message.payload.len())?;
+            let searched_to = match messages.last() {
+                Some(last) if !is_whole || messages.len() >= limit => last.cursor,
+                _ => search_to.max(cursor),
+            };
+            Ok(UplinkPage {
+                messages,
+                searched_to,
+                lost,
+            })
         })
     }
 
     /// The last position of the uplink log.
     pub(super) fn uplink_end(&self) -> Result<Cursor, StoreError> {
-        self.read(|connection| {
-            connection
-                .prepare_cached("SELECT coalesce(max(cursor), 0) FROM uplink")?
-                .query_row([], |row| Ok(Cursor(row.get::<_, i64>(0)? as u64)))
-        })
+        self.read(last_cursor)
     }
 
     /// What became of a downlink message.
@@ -202,6 +220,12 @@ impl Readers {
     }
 }
 
+fn last_cursor(connection: &Connection) -> rusqlite::Result<Cursor> {
+    connection
+        .prepare_cached("SELECT coalesce(max(cursor), 0) FROM uplink")?
+        .query_row([], |row| Ok(Cursor(row.get::<_, i64>(0)? as u64)))
+}
+
 /// Positions right after `cursor` that were deleted. The log has no other gap: positions are given
 /// without one, and the oldest are deleted first.
 fn lost_after(connection: &Connection, cursor: Cursor) -> rusqlite::Result<u64> {
@@ -212,11 +236,11 @@ fn lost_after(connection: &Connection, cursor: Cursor) -> rusqlite::Result<u64> 
     Ok(first.map_or(0, |first| (first as u64).saturating_sub(next)))
 }
 
-/// Collects rows until they hold enough bytes.
+/// Collects rows until they hold enough bytes; says whether these were all.
 fn page<T>(
     rows: impl Iterator<Item = rusqlite::Result<T>>,
     size: impl Fn(&T) -> usize,
-) -> rusqlite::Result<Vec<T>> {
+) -> rusqlite::Result<(Vec<T>, bool)> {
     let mut messages = Vec::new();
     let mut bytes = 0;
     for row in rows {
@@ -224,10 +248,10 @@ fn page<T>(
         bytes += size(&message);
         messages.push(message);
         if bytes >= PAGE_BYTES_MAX {
-            break;
+            return Ok((messages, false));
         }
     }
-    Ok(messages)
+    Ok((messages, true))
 }
 
 fn downlink(row: &Row<'_>) -> rusqlite::Result<Downlink> {

@@ -79,7 +79,7 @@ impl Retention {
     fn delete_uplink(&self, tables: &mut Tables, now: SystemTime) -> rusqlite::Result<u64> {
         let expired = micros(now).saturating_sub(as_micros(self.settings.uplink_age_max));
         let delivered = tables.delivered_to_all()?;
-        let mut excess = excess(tables.counts().uplink_bytes, self.settings.uplink_bytes_max);
+        let mut excess = self.uplink_excess(tables)?;
         let (mut upto, mut bytes, mut count, mut undelivered) = (0, 0, 0, 0);
         for (cursor, received_at, size) in tables.oldest_uplink(STEP_MESSAGES)? {
             if excess <= 0 && (received_at >= expired || cursor > delivered) {
@@ -107,37 +107,52 @@ impl Retention {
         Ok(count)
     }
 
+    /// Bytes of uplink messages that are too many.
+    ///
+    /// The sizes of the logs count payload, not pages: a message of half a page takes a whole one. So
+    /// when the file nears its quota, the log is cut below its limit, down to half of it.
+    fn uplink_excess(&self, tables: &Tables) -> rusqlite::Result<i64> {
+        let StoreSettings {
+            uplink_bytes_max: max,
+            quota_bytes: quota,
+            ..
+        } = self.settings;
+        let bytes = tables.counts().uplink_bytes;
+        let used = i64::try_from(tables.used_bytes()?).unwrap_or(i64::MAX);
+        let near = excess(used, quota - quota / 16).min(excess(bytes, max / 2));
+        Ok(near.max(excess(bytes, max)))
+    }
+
     fn delete_traces(&self, tables: &mut Tables, now: SystemTime) -> rusqlite::Result<u64> {
         let expired = micros(now).saturating_sub(as_micros(self.settings.trace_age_max));
         let mut excess = excess(
             tables.counts().downlink_bytes,
             self.settings.downlink_bytes_max,
         );
-        if excess <= 0 && !has_expired_trace(tables, expired)? {
+        let is_due = |oldest: &[(i64, i64, i64)]| {
+            oldest
+                .first()
+                .is_some_and(|&(_, finished_at, _)| excess > 0 || finished_at < expired)
+        };
+        if !is_due(&tables.oldest_finished(1)?) {
             return Ok(0);
         }
         let oldest = tables.oldest_finished(STEP_MESSAGES)?;
         let count = tables.transaction(|tables| {
             let mut count = 0;
             for (sequence, finished_at, size) in oldest {
-                if excess > 0 || finished_at < expired {
-                    excess -= size;
-                    count += 1;
-                    tables.delete_downlink(sequence, size)?;
+                if excess <= 0 && finished_at >= expired {
+                    break;
                 }
+                excess -= size;
+                count += 1;
+                tables.delete_downlink(sequence, finished_at, size)?;
             }
             Ok(count)
         })?;
         self.traces.add(count);
         Ok(count)
     }
-}
-
-fn has_expired_trace(tables: &Tables, expired: i64) -> rusqlite::Result<bool> {
-    let oldest = tables.oldest_finished(1)?;
-    Ok(oldest
-        .iter()
-        .any(|&(_, finished_at, _)| finished_at < expired))
 }
 
 fn excess(bytes: i64, max: u64) -> i64 {

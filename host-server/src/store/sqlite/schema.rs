@@ -17,7 +17,8 @@ use crate::store::StoreError;
 const APPLICATION_ID: i32 = 0x7662_7573;
 
 /// One step per version of the schema; `user_version` counts those done.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE uplink (
         cursor INTEGER PRIMARY KEY,
         received_at INTEGER NOT NULL,
@@ -65,17 +66,65 @@ const MIGRATIONS: [&str; 1] = ["
         downlink_bytes INTEGER NOT NULL
     ) STRICT;
     INSERT INTO usage VALUES (0, 0);
-"];
+",
+    "
+    CREATE TABLE finished (
+        at INTEGER NOT NULL,
+        sequence INTEGER NOT NULL,
+        PRIMARY KEY (at, sequence)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO finished
+        SELECT max(at), sequence FROM downlink_step
+        WHERE sequence NOT IN (SELECT sequence FROM unsent) GROUP BY sequence;
+",
+];
 
 /// Opens the database for the writer, makes or migrates it, and checks that it is ours.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
-    create_private(path)?;
+    match std::fs::metadata(path) {
+        // SQLite would take an empty file for a new database, and so hide that everything was lost.
+        Ok(metadata) if metadata.len() == 0 => {
+            return Err(super::error::corrupt(path, "it is empty"));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path)?,
+        Err(error) => return Err(failed(path, &error)),
+    }
+    open_existing(path)
+}
+
+fn open_existing(path: &Path) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))
         .map_err(of_file(path))?;
     configure_writer(&connection).map_err(of_file(path))?;
     check_owner(&connection, path)?;
     migrate(&connection).map_err(of_file(path))?;
     Ok(connection)
+}
+
+/// Makes the database under another name and gives it its own when it is whole: so a process that
+/// dies meanwhile leaves nothing that looks like a damaged store.
+fn create(path: &Path) -> Result<(), StoreError> {
+    let unfinished = path.with_extension("db.new");
+    for leftover in ["db.new", "db.new-wal", "db.new-shm"] {
+        match std::fs::remove_file(path.with_extension(leftover)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed(&path.with_extension(leftover), &error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    create_private(&unfinished).map_err(|error| failed(&unfinished, &error))?;
+    let connection = open_existing(&unfinished)?;
+    // Closing the only connection puts the log into the file.
+    connection
+        .close()
+        .map_err(|(_, error)| of_file(&unfinished)(error))?;
+    std::fs::rename(&unfinished, path).map_err(|error| failed(path, &error))?;
+    // The new name is on disk before anything is answered as stored.
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|error| failed(folder, &error))
 }
 
 /// Opens the database for a reader.
@@ -90,7 +139,7 @@ fn flags(mode: OpenFlags) -> OpenFlags {
 
 /// Makes the file readable by its owner only: it holds the secrets of webhooks. SQLite gives the
 /// files beside it the same permissions.
-fn create_private(path: &Path) -> Result<(), StoreError> {
+fn create_private(path: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -98,20 +147,7 @@ fn create_private(path: &Path) -> Result<(), StoreError> {
         use std::os::unix::fs::OpenOptionsExt as _;
         options.mode(0o600);
     }
-    match options.open(path) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_not_empty(path),
-        Err(error) => Err(failed(path, &error)),
-    }
-}
-
-/// SQLite would take an empty file for a new database, and so hide that everything was lost.
-fn check_not_empty(path: &Path) -> Result<(), StoreError> {
-    match std::fs::metadata(path) {
-        Ok(metadata) if metadata.len() == 0 => Err(super::error::corrupt(path, "it is empty")),
-        Ok(_) => Ok(()),
-        Err(error) => Err(failed(path, &error)),
-    }
+    options.open(path).map(drop)
 }
 
 fn configure_writer(connection: &Connection) -> rusqlite::Result<()> {

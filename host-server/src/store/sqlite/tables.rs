@@ -170,6 +170,11 @@ impl Tables {
             self.connection
                 .prepare_cached("INSERT INTO downlink_step VALUES (?1, ?2, ?3)")?
                 .execute(params![sequence, step_number(step), micros(now)])?;
+            if step != Step::Held {
+                self.connection
+                    .prepare_cached("INSERT INTO finished VALUES (?1, ?2)")?
+                    .execute(params![micros(now), sequence])?;
+            }
         }
         Ok(())
     }
@@ -236,25 +241,28 @@ impl Tables {
             .query_row([i64::MAX], |row| row.get(0))
     }
 
-    /// Oldest finished downlink messages but the newest: position, time of the last step, bytes.
+    /// Downlink messages that were finished longest ago, but not the newest message: position, time,
+    /// bytes. Costs as much as it gives, however many messages wait.
     pub(super) fn oldest_finished(&self, limit: i64) -> rusqlite::Result<Vec<(i64, i64, i64)>> {
         self.rows(
-            "SELECT sequence,
-                    coalesce((SELECT max(at) FROM downlink_step s
-                              WHERE s.sequence = downlink.sequence), accepted_at),
-                    length(envelope)
-             FROM downlink
-             WHERE sequence < ?1 AND NOT EXISTS (SELECT 1 FROM unsent
-                 WHERE unsent.vin = downlink.vin AND unsent.uid = downlink.uid
-                     AND unsent.sequence = downlink.sequence)
-             ORDER BY sequence LIMIT ?2",
+            "SELECT finished.sequence, at, length(envelope)
+             FROM finished CROSS JOIN downlink USING (sequence)
+             WHERE finished.sequence < ?1 ORDER BY at, finished.sequence LIMIT ?2",
             self.counts.last_sequence,
             limit,
         )
     }
 
-    /// Deletes a finished downlink message of `bytes` and its steps.
-    pub(super) fn delete_downlink(&mut self, sequence: i64, bytes: i64) -> rusqlite::Result<()> {
+    /// Deletes a downlink message of `bytes`, which was finished at `at`, and its steps.
+    pub(super) fn delete_downlink(
+        &mut self,
+        sequence: i64,
+        at: i64,
+        bytes: i64,
+    ) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached("DELETE FROM finished WHERE at = ?1 AND sequence = ?2")?
+            .execute([at, sequence])?;
         for sql in [
             "DELETE FROM downlink_step WHERE sequence = ?1",
             "DELETE FROM downlink WHERE sequence = ?1",
