@@ -41,7 +41,7 @@ use super::registry::{ClaimError, ConnectionId, Place, VehicleWay};
 use super::stream::WriteRules;
 use super::{Delivery, Shared};
 use crate::broker::Arrival;
-use crate::identity::Identity;
+use crate::identity::{Identity, LoginError};
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -199,7 +199,11 @@ impl Connection {
             return Err(refused("user name or password is missing", String::new()));
         };
         let shown = Shown(user_name).to_string();
-        let login = self.shared.credentials.login(user_name, password).await;
+        let login = self
+            .shared
+            .credentials
+            .login(user_name, password, self.peer.ip())
+            .await;
         match (login, &self.certificate) {
             (Ok(who), None) => Ok(who),
             (Ok(who), Some(certificate)) if who == *certificate => Ok(who),
@@ -207,6 +211,18 @@ impl Connection {
                 "the user name is not that of the certificate",
                 format!("{shown}, certificate of {certificate}"),
             )),
+            (Err(error @ (LoginError::Busy | LoginError::Paused { .. })), _) => {
+                let counters = &self.shared.counters;
+                add(match error {
+                    LoginError::Busy => &counters.logins_busy,
+                    _ => &counters.logins_paused,
+                });
+                Err(Refused {
+                    code: ReasonCode::ServerBusy,
+                    reason: "login not checked",
+                    detail: format!("{shown}: {error}"),
+                })
+            }
             (Err(error), _) => Err(refused("login failed", format!("{shown}: {error}"))),
         }
     }

@@ -54,6 +54,10 @@ counters! {
     certificates_unnamed,
     /// Logins refused: user name, password, or not those of the certificate.
     logins_refused,
+    /// Logins refused unchecked because too many wait to be checked.
+    logins_busy,
+    /// Logins refused unchecked after too many wrong passwords.
+    logins_paused,
     /// Connections refused because the client identifier is the VIN of another client, or in use by
     /// one.
     client_ids_taken,
