@@ -144,13 +144,26 @@ impl Connection {
             });
         }
         let claimed = self.shared.registry.claim(&connect.client_id, &who);
-        claimed.map_err(|error| Refused {
-            code: ReasonCode::ClientIdentifierNotValid,
-            reason: match error {
-                ClaimError::ForeignVin => "a VIN is the client identifier of its vehicle only",
-                ClaimError::Taken => "another identity uses this client identifier",
-            },
-            detail: format!("{who}, {}", Shown(&connect.client_id)),
+        claimed.map_err(|error| {
+            let (code, reason) = match error {
+                ClaimError::ForeignVin => (
+                    ReasonCode::ClientIdentifierNotValid,
+                    "a VIN is the client identifier of its vehicle only",
+                ),
+                ClaimError::Taken => (
+                    ReasonCode::ClientIdentifierNotValid,
+                    "another identity uses this client identifier",
+                ),
+                ClaimError::TooMany => (
+                    ReasonCode::QuotaExceeded,
+                    "too many connections of one partner",
+                ),
+            };
+            Refused {
+                code,
+                reason,
+                detail: format!("{who}, {}", Shown(&connect.client_id)),
+            }
         })?;
         let mut state = self.state();
         state.client = Some(Client {

@@ -43,6 +43,8 @@ counters! {
     connections_refused_full,
     /// Connections refused because their address had as many as it may.
     connections_refused_address,
+    /// Connections refused because their partner had as many as it may.
+    connections_refused_partner,
     /// Connections closed at once because as many clients as may were not known yet, in all or at
     /// their address.
     connections_refused_unknown,
