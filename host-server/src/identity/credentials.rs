@@ -8,10 +8,10 @@
 //! their SHA-256 is compared in constant time. A token names its partner, so finding the record
 //! needs no index.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use argon2::Argon2;
@@ -20,7 +20,7 @@ use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::{digest, hmac};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 use vinbus_protocol::id::Uid;
 
 use super::Identity;
@@ -76,6 +76,8 @@ pub struct Credentials {
     remembered: Mutex<HashSet<[u8; 32]>>,
     checks: Arc<Semaphore>,
     queue: Arc<LoginQueue>,
+    /// Checks under way, so that equal ones are made once.
+    under_way: Mutex<HashMap<[u8; 32], Weak<OnceCell<bool>>>>,
 }
 
 /// What a partner is given, once.
@@ -114,6 +116,7 @@ impl Credentials {
             remembered: Mutex::default(),
             checks: Arc::new(Semaphore::new(CHECKS_AT_ONCE_MAX)),
             queue: Arc::default(),
+            under_way: Mutex::default(),
         })
     }
 
@@ -165,16 +168,24 @@ impl Credentials {
         if self.lock_remembered().contains(&memory) {
             return Ok(Identity::Partner(uid));
         }
-        let turn = self.queue.enter(address, &uid, Instant::now());
-        let turn = turn.map_err(|not_now| match not_now {
-            NotNow::Busy => LoginError::Busy,
-            NotNow::Paused { left } => LoginError::Paused { left },
-        })?;
-        if !self.check(stored, password.to_vec()).await {
-            turn.failed(Instant::now());
+        let result = self.check_under_way(memory);
+        let right = result.get_or_try_init(async || {
+            let turn = self.queue.enter(address, &uid, Instant::now());
+            let turn = turn.map_err(|not_now| match not_now {
+                NotNow::Busy => LoginError::Busy,
+                NotNow::Paused { left } => LoginError::Paused { left },
+            })?;
+            let right = self.check(stored.clone(), password.to_vec()).await;
+            if right {
+                turn.succeeded();
+            } else {
+                turn.failed(Instant::now());
+            }
+            Ok::<_, LoginError>(right)
+        });
+        if !*right.await? {
             return Err(LoginError::WrongPassword);
         }
-        turn.succeeded();
         let mut remembered = self.lock_remembered();
         if remembered.len() >= REMEMBERED_MAX {
             remembered.clear();
@@ -294,6 +305,23 @@ impl Credentials {
             detail: error.to_string(),
         })?;
         files::write(path, &text, Existing::Replace)
+    }
+
+    /// The result of a check that may be under way already: many workers of a partner may log in at
+    /// once.
+    fn check_under_way(&self, memory: [u8; 32]) -> Arc<OnceCell<bool>> {
+        let mut under_way = self
+            .under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(result) = under_way.get(&memory).and_then(Weak::upgrade) {
+            return result;
+        }
+        // What is left are as many as there are logins now.
+        under_way.retain(|_, result| result.strong_count() > 0);
+        let result = Arc::new(OnceCell::new());
+        under_way.insert(memory, Arc::downgrade(&result));
+        result
     }
 
     /// Runs Argon2id off the async threads, a few at a time.
