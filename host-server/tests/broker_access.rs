@@ -12,6 +12,7 @@ use vinbus_host_server::identity::{Existing, Identities};
 use vinbus_protocol::id::{Uid, Vin};
 
 const NOT_AUTHORIZED: u8 = 0x87;
+const SERVER_BUSY: u8 = 0x89;
 const BAD_LOGIN: u8 = 0x86;
 const CLIENT_ID_NOT_VALID: u8 = 0x85;
 
@@ -332,6 +333,26 @@ async fn partner_cannot_use_up_the_wildcards_or_shares_of_others() {
     let mut other = it.partner(OTHER_UID, "other").await;
     assert_eq!(other.subscribe(&filter(OTHER_UID, "a"), 0).await, 0);
     assert_eq!(other.subscribe(&shared(0, OTHER_UID), 0).await, 0);
+}
+
+#[tokio::test]
+async fn flood_of_wrong_passwords_keeps_no_other_partner_out() {
+    let it = Fixture::start().await;
+    let known = it.partner(UID, "known").await;
+    known.leave().await;
+    let wrong = Connect::new("flood").login(UID, "wrong");
+    loop {
+        match it.plain().await.connect(&wrong).await {
+            BAD_LOGIN => {}
+            SERVER_BUSY => break,
+            other => panic!("{other:#x}"),
+        }
+    }
+    assert!(it.counts().logins_refused >= 5);
+    assert!(it.counts().logins_paused > 0);
+    // From the same address: another partner, and the same one, whose password is remembered.
+    it.partner(OTHER_UID, "other").await.ping().await;
+    it.partner(UID, "known").await.ping().await;
 }
 
 #[tokio::test]

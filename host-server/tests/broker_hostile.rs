@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use broker_support::raw::{Client, Connect};
-use broker_support::{Fixture, UID, VIN, downlink, uplink, within};
+use broker_support::{Fixture, OTHER_UID, UID, VIN, downlink, uplink, within};
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -17,6 +17,7 @@ use vinbus_host_server::model::Presence;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 
 const PUBACK: u8 = 4;
+const QUOTA_EXCEEDED: u8 = 0x97;
 
 /// A small generator, so that a failure can be repeated by its seed.
 struct Random(u64);
@@ -209,6 +210,21 @@ async fn connections_of_one_address_are_bounded() {
     let _inside = it.partner(UID, "one").await;
     it.plain().await.until_closed().await;
     assert_eq!(it.counts().connections_refused_address, 1);
+}
+
+#[tokio::test]
+async fn connections_of_one_partner_are_bounded() {
+    let limits = Limits {
+        connections_per_partner_max: 1,
+        ..Limits::default()
+    };
+    let it = Fixture::with_limits(limits).await;
+    let _inside = it.partner(UID, "one").await;
+    let two = Connect::new("two").login(UID, &it.password_of(UID));
+    assert_eq!(it.plain().await.connect(&two).await, QUOTA_EXCEEDED);
+    assert_eq!(it.counts().connections_refused_partner, 1);
+    it.partner(UID, "one").await.ping().await;
+    it.partner(OTHER_UID, "other").await.ping().await;
 }
 
 #[tokio::test]

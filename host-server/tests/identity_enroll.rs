@@ -38,7 +38,8 @@ impl Fixture {
 
     async fn login(&self, user: &str, password: &str) -> Result<Identity, LoginError> {
         let credentials = self.identities.credentials();
-        credentials.login(user, password.as_bytes()).await
+        let address = std::net::Ipv4Addr::LOCALHOST.into();
+        credentials.login(user, password.as_bytes(), address).await
     }
 
     fn principal(&self, token: &str) -> Option<Principal> {

@@ -3,13 +3,16 @@
 //! A partner's record is one small file below `credentials/partners/`, replaced as a whole, so that
 //! enrolling works beside a running server. MQTT passwords are hashed with Argon2id; a check costs
 //! tens of milliseconds and 19 MiB, so few run at once and a success is remembered under a key
-//! that lives as long as the process. REST tokens carry 256 random bits and need no slow hash:
+//! that lives as long as the process. Floods of wrong passwords are held off by the
+//! [`login_queue`](super::login_queue); a remembered success passes it by. REST tokens carry 256 random bits and need no slow hash:
 //! their SHA-256 is compared in constant time. A token names its partner, so finding the record
 //! needs no index.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
@@ -17,12 +20,13 @@ use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::{digest, hmac};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 use vinbus_protocol::id::Uid;
 
 use super::Identity;
 use super::enroll::IdentityError;
 use super::files::{self, Existing};
+use super::login_queue::{LoginQueue, NotNow};
 use super::secret::{Secret, from_hex, hex};
 use crate::model::Principal;
 
@@ -50,6 +54,15 @@ pub enum LoginError {
     /// The user exists, the password is another.
     #[error("wrong password")]
     WrongPassword,
+    /// Too many logins wait to be checked, of all, of this address or of this user.
+    #[error("too many logins at once; try again in a moment")]
+    Busy,
+    /// This address gave too many wrong passwords for this user.
+    #[error("too many wrong passwords; the next try is in {} s", left.as_secs() + 1)]
+    Paused {
+        /// Time until the next try.
+        left: Duration,
+    },
     /// The record could not be read.
     #[error(transparent)]
     Unreadable(#[from] IdentityError),
@@ -62,6 +75,9 @@ pub struct Credentials {
     process_key: hmac::Key,
     remembered: Mutex<HashSet<[u8; 32]>>,
     checks: Arc<Semaphore>,
+    queue: Arc<LoginQueue>,
+    /// Checks under way, so that equal ones are made once.
+    under_way: Mutex<HashMap<[u8; 32], Weak<OnceCell<bool>>>>,
 }
 
 /// What a partner is given, once.
@@ -99,6 +115,8 @@ impl Credentials {
             process_key,
             remembered: Mutex::default(),
             checks: Arc::new(Semaphore::new(CHECKS_AT_ONCE_MAX)),
+            queue: Arc::default(),
+            under_way: Mutex::default(),
         })
     }
 
@@ -122,12 +140,17 @@ impl Credentials {
             .then_some(Principal::Partner(uid))
     }
 
-    /// Checks a user name and password given on MQTT: a partner's UID and password, or
+    /// Checks a user name and password given on MQTT from `address`: a partner's UID and password, or
     /// [`ADMIN_USER_NAME`] and the administrator's token.
     ///
     /// # Errors
     /// A [`LoginError`] that says what was wrong, for the log.
-    pub async fn login(&self, user_name: &str, password: &[u8]) -> Result<Identity, LoginError> {
+    pub async fn login(
+        &self,
+        user_name: &str,
+        password: &[u8],
+        address: IpAddr,
+    ) -> Result<Identity, LoginError> {
         if password.len() > SECRET_BYTES_MAX {
             return Err(LoginError::WrongPassword);
         }
@@ -145,7 +168,22 @@ impl Credentials {
         if self.lock_remembered().contains(&memory) {
             return Ok(Identity::Partner(uid));
         }
-        if !self.check(stored, password.to_vec()).await {
+        let result = self.check_under_way(memory);
+        let right = result.get_or_try_init(async || {
+            let turn = self.queue.enter(address, &uid, Instant::now());
+            let turn = turn.map_err(|not_now| match not_now {
+                NotNow::Busy => LoginError::Busy,
+                NotNow::Paused { left } => LoginError::Paused { left },
+            })?;
+            let right = self.check(stored.clone(), password.to_vec()).await;
+            if right {
+                turn.succeeded();
+            } else {
+                turn.failed(Instant::now());
+            }
+            Ok::<_, LoginError>(right)
+        });
+        if !*right.await? {
             return Err(LoginError::WrongPassword);
         }
         let mut remembered = self.lock_remembered();
@@ -267,6 +305,23 @@ impl Credentials {
             detail: error.to_string(),
         })?;
         files::write(path, &text, Existing::Replace)
+    }
+
+    /// The result of a check that may be under way already: many workers of a partner may log in at
+    /// once.
+    fn check_under_way(&self, memory: [u8; 32]) -> Arc<OnceCell<bool>> {
+        let mut under_way = self
+            .under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(result) = under_way.get(&memory).and_then(Weak::upgrade) {
+            return result;
+        }
+        // What is left are as many as there are logins now.
+        under_way.retain(|_, result| result.strong_count() > 0);
+        let result = Arc::new(OnceCell::new());
+        under_way.insert(memory, Arc::downgrade(&result));
+        result
     }
 
     /// Runs Argon2id off the async threads, a few at a time.

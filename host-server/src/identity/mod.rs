@@ -9,6 +9,7 @@ mod ca;
 mod credentials;
 mod enroll;
 mod files;
+mod login_queue;
 mod secret;
 
 pub use ca::{Authority, IssuedCertificate};

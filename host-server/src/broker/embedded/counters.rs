@@ -43,6 +43,8 @@ counters! {
     connections_refused_full,
     /// Connections refused because their address had as many as it may.
     connections_refused_address,
+    /// Connections refused because their partner had as many as it may.
+    connections_refused_partner,
     /// Connections closed at once because as many clients as may were not known yet, in all or at
     /// their address.
     connections_refused_unknown,
@@ -54,6 +56,10 @@ counters! {
     certificates_unnamed,
     /// Logins refused: user name, password, or not those of the certificate.
     logins_refused,
+    /// Logins refused unchecked because too many wait to be checked.
+    logins_busy,
+    /// Logins refused unchecked after too many wrong passwords.
+    logins_paused,
     /// Connections refused because the client identifier is the VIN of another client, or in use by
     /// one.
     client_ids_taken,

@@ -16,6 +16,9 @@ pub struct Limits {
     pub unknown_max: usize,
     /// Such connections at once from one IP address.
     pub unknown_per_address_max: usize,
+    /// Client identifiers of one partner, or the administrator, connected at once; one more is
+    /// refused. Up to 4 MiB may wait for each that reads too slowly.
+    pub connections_per_partner_max: usize,
     /// Time for the TLS handshake; whoever is slower is disconnected. (CONNECT has 10 s more.)
     pub handshake_time_max: Duration,
     /// A peer that takes nothing of what is written to it for this long is disconnected.
@@ -43,6 +46,7 @@ impl Default for Limits {
             connections_per_address_max: 5_000,
             unknown_max: 512,
             unknown_per_address_max: 32,
+            connections_per_partner_max: 256,
             handshake_time_max: Duration::from_secs(10),
             write_stall_max: Duration::from_secs(20),
             publishes_per_second_max: 50_000,

@@ -74,6 +74,8 @@ pub(super) enum ClaimError {
     ForeignVin,
     /// Another identity has a live connection under it.
     Taken,
+    /// The partner has as many connections as it may.
+    TooMany,
 }
 
 /// A place among the connections, first among those whose client is not known; gives itself back.
@@ -147,6 +149,14 @@ impl Registry {
             return Err(ClaimError::ForeignVin);
         }
         let mut inner = self.lock();
+        if !matches!(who, Identity::Vehicle(_)) {
+            let others = inner.clients.iter();
+            let others = others.filter(|(id, (owner, _))| owner == who && *id != client_id);
+            if others.count() >= self.limits.connections_per_partner_max {
+                add(&self.counters.connections_refused_partner);
+                return Err(ClaimError::TooMany);
+            }
+        }
         match inner.clients.get_mut(client_id) {
             Some((owner, _)) if owner != who => {
                 add(&self.counters.client_ids_taken);

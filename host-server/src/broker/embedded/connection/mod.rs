@@ -35,7 +35,7 @@ use super::limits::VEHICLE_WINDOW_BYTES;
 use super::quiet::Shown;
 use super::registry::{ClaimError, ConnectionId, Place, VehicleWay};
 use super::stream::WriteRules;
-use crate::identity::Identity;
+use crate::identity::{Identity, LoginError};
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -138,13 +138,26 @@ impl Connection {
             });
         }
         let claimed = self.shared.registry.claim(&connect.client_id, &who);
-        claimed.map_err(|error| Refused {
-            code: ReasonCode::ClientIdentifierNotValid,
-            reason: match error {
-                ClaimError::ForeignVin => "a VIN is the client identifier of its vehicle only",
-                ClaimError::Taken => "another identity uses this client identifier",
-            },
-            detail: format!("{who}, {}", Shown(&connect.client_id)),
+        claimed.map_err(|error| {
+            let (code, reason) = match error {
+                ClaimError::ForeignVin => (
+                    ReasonCode::ClientIdentifierNotValid,
+                    "a VIN is the client identifier of its vehicle only",
+                ),
+                ClaimError::Taken => (
+                    ReasonCode::ClientIdentifierNotValid,
+                    "another identity uses this client identifier",
+                ),
+                ClaimError::TooMany => (
+                    ReasonCode::QuotaExceeded,
+                    "too many connections of one partner",
+                ),
+            };
+            Refused {
+                code,
+                reason,
+                detail: format!("{who}, {}", Shown(&connect.client_id)),
+            }
         })?;
         let mut state = self.state();
         state.client = Some(Client {
@@ -193,7 +206,11 @@ impl Connection {
             return Err(refused("user name or password is missing", String::new()));
         };
         let shown = Shown(user_name).to_string();
-        let login = self.shared.credentials.login(user_name, password).await;
+        let login = self
+            .shared
+            .credentials
+            .login(user_name, password, self.peer.ip())
+            .await;
         match (login, &self.certificate) {
             (Ok(who), None) => Ok(who),
             (Ok(who), Some(certificate)) if who == *certificate => Ok(who),
@@ -201,6 +218,18 @@ impl Connection {
                 "the user name is not that of the certificate",
                 format!("{shown}, certificate of {certificate}"),
             )),
+            (Err(error @ (LoginError::Busy | LoginError::Paused { .. })), _) => {
+                let counters = &self.shared.counters;
+                add(match error {
+                    LoginError::Busy => &counters.logins_busy,
+                    _ => &counters.logins_paused,
+                });
+                Err(Refused {
+                    code: ReasonCode::ServerBusy,
+                    reason: "login not checked",
+                    detail: format!("{shown}: {error}"),
+                })
+            }
             (Err(error), _) => Err(refused("login failed", format!("{shown}: {error}"))),
         }
     }
