@@ -45,7 +45,7 @@ pub(crate) fn measure(time: Duration) -> Result<()> {
         "p50 of bare",
     ]);
     let mut bare = [f64::NAN; 2];
-    let ways: [(&str, fn() -> Result<Setting>); 3] = [
+    let ways: [(&str, Start); 3] = [
         ("MQTT QoS 1, mosquitto, car", Setting::bare),
         ("REST, disk, mosquitto, car", Setting::external),
         ("REST, disk, embedded, car", Setting::embedded),
@@ -131,6 +131,9 @@ enum Entrance {
     },
     Mqtt(Client),
 }
+
+/// Starts the programs of a way.
+type Start = fn() -> Result<Setting>;
 
 /// The programs of a way, and its cars' certificates.
 struct Setting {
