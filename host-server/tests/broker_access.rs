@@ -273,6 +273,19 @@ async fn client_identifier_of_another_identity_is_refused_and_the_first_stays() 
 }
 
 #[tokio::test]
+async fn client_identifier_that_is_a_vin_is_for_its_vehicle_only() {
+    let it = Fixture::start().await;
+    let mut partner = it.plain().await;
+    let connect = Connect::new(VIN).login(UID, &it.password_of(UID));
+    assert_eq!(partner.connect(&connect).await, CLIENT_ID_NOT_VALID);
+    let mut other_car = it.tls(OTHER_VIN).await.unwrap();
+    let connect = Connect::new(VIN);
+    assert_eq!(other_car.connect(&connect).await, CLIENT_ID_NOT_VALID);
+    assert_eq!(it.counts().client_ids_taken, 2);
+    it.vehicle(VIN).await.ping().await;
+}
+
+#[tokio::test]
 async fn filters_with_wildcards_are_bounded_and_given_back() {
     let limits = vinbus_host_server::broker::embedded::Limits {
         wildcard_filters_max: 2,
@@ -292,6 +305,33 @@ async fn filters_with_wildcards_are_bounded_and_given_back() {
         counts.wildcard_filters == 0
     })
     .await;
+}
+
+#[tokio::test]
+async fn partner_cannot_use_up_the_wildcards_or_shares_of_others() {
+    let limits = vinbus_host_server::broker::embedded::Limits {
+        wildcard_filters_per_identity_max: 2,
+        ..Default::default()
+    };
+    let it = Fixture::with_limits(limits).await;
+    let mut one = it.partner(UID, "one").await;
+    let mut two = it.partner(UID, "two").await;
+    let filter = |uid: &str, sub: &str| format!("{}{sub}/#", uplink(uid, VIN));
+    assert_eq!(one.subscribe(&filter(UID, "a"), 0).await, 0);
+    assert_eq!(two.subscribe(&filter(UID, "b"), 0).await, 0);
+    assert_eq!(two.subscribe(&filter(UID, "c"), 0).await, NOT_AUTHORIZED);
+    let shared = |name: usize, uid: &str| format!("$share/{name}/{}", uplink(uid, VIN));
+    for name in 0..200 {
+        assert_eq!(one.subscribe(&shared(name, UID), 0).await, 0);
+    }
+    for name in 200..256 {
+        assert_eq!(two.subscribe(&shared(name, UID), 0).await, 0);
+    }
+    assert_eq!(two.subscribe(&shared(256, UID), 0).await, NOT_AUTHORIZED);
+    assert_eq!(two.subscribe(&shared(0, UID), 0).await, 0, "known");
+    let mut other = it.partner(OTHER_UID, "other").await;
+    assert_eq!(other.subscribe(&filter(OTHER_UID, "a"), 0).await, 0);
+    assert_eq!(other.subscribe(&shared(0, OTHER_UID), 0).await, 0);
 }
 
 #[tokio::test]

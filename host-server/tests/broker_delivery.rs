@@ -306,7 +306,7 @@ async fn vehicle_that_falls_silent_is_offline_and_leaves_its_will() {
 }
 
 #[tokio::test]
-async fn takeover_does_not_make_the_vehicle_offline() {
+async fn takeover_ends_with_the_vehicle_online() {
     let it = Fixture::start().await;
     let mut old = it.listening_vehicle().await;
     for _ in 0..20 {
@@ -321,16 +321,32 @@ async fn takeover_does_not_make_the_vehicle_offline() {
         new.ping().await;
         old = new;
     }
-    let told = it.events.recorded().presence;
-    assert!(
-        told.iter().all(|(_, it)| *it == Presence::Online),
-        "{told:?}"
-    );
+    it.events.until_presence(Presence::Online).await;
     it.broker
         .publish(&downlink(UID, VIN), Bytes::from("{}"))
         .await
         .unwrap();
     assert!(old.packet().await.unwrap().is_publish());
+}
+
+#[tokio::test]
+async fn vehicle_whose_other_connection_does_not_listen_is_offline() {
+    let it = Fixture::start().await;
+    let listening = it.listening_vehicle().await;
+    let mut silent = it.tls(VIN).await.unwrap();
+    silent.enter(&Connect::new("another")).await;
+    drop(listening);
+    it.events.until_presence(Presence::Offline).await;
+    silent.ping().await;
+    silent.leave().await;
+    it.until_counts("both to be gone", |counts| counts.connections == 0)
+        .await;
+    let told = it.events.recorded().presence;
+    assert_eq!(
+        told,
+        [(vin(), Presence::Online), (vin(), Presence::Offline)],
+        "told once"
+    );
 }
 
 #[tokio::test]

@@ -3,11 +3,12 @@
 mod broker_support;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use broker_support::{Fixture, OTHER_UID, Recorder, UID, VIN, downlink, uid, uplink, within};
 use bytes::Bytes;
 use vinbus_host_server::broker::external::{ExternalBroker, Settings};
-use vinbus_host_server::broker::{Broker, Outcome, PublishError};
+use vinbus_host_server::broker::{Arrival, Broker, Outcome, PublishError};
 use vinbus_host_server::store::StoreError;
 use vinbus_protocol::id::Uid;
 use vinbus_protocol::topic::TopicScheme;
@@ -103,6 +104,37 @@ async fn message_that_was_not_stored_before_the_link_broke_arrives_again() {
     let arrivals = events.until_arrivals(3).await;
     let payloads: Vec<_> = arrivals.into_iter().map(|it| it.payload).collect();
     assert_eq!(payloads, [payload(1), payload(1), payload(2)]);
+}
+
+#[tokio::test]
+async fn retained_uplink_is_dropped_and_counted_and_retained_presence_is_not() {
+    let mosquitto = Mosquitto::start().await;
+    let url = mosquitto.url(Endpoint::Mqtt);
+    let (car, _inbox) = connected(mosquitto.options(Endpoint::Mqtt, url.clone(), "car")).await;
+    let topic = uplink(UID, VIN);
+    let retain = async |topic: &str, number| {
+        let published = car.publish(topic, payload(number), Qos::AtLeastOnce, true);
+        within("publish", published).await.unwrap();
+    };
+    retain(&topic, 1).await;
+    retain(&format!("{topic}vinbus/presence"), 2).await;
+    let proxy = Proxy::to(&url).await;
+    let (broker, events) = to_mosquitto(&mosquitto, proxy.url(&url), &[]).await;
+    let presences = |count| {
+        events.until("presence", move |state| {
+            let is_presence = |it: &&Arrival| it.topic.ends_with("vinbus/presence");
+            state.arrivals.iter().filter(is_presence).count() == count
+        })
+    };
+    presences(1).await;
+    // The connection breaks, and the broker delivers what it retains again.
+    proxy.cut();
+    presences(2).await;
+    published(&car, &topic, payload(3), Qos::AtLeastOnce).await;
+    let arrivals = events.until_arrivals(3).await;
+    let payloads: Vec<_> = arrivals.into_iter().map(|it| it.payload).collect();
+    assert_eq!(payloads, [payload(2), payload(2), payload(3)]);
+    assert_eq!(broker.retained_dropped().load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]

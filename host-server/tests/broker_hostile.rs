@@ -67,6 +67,7 @@ async fn others_are_served(it: &Fixture) {
 async fn handshakes_that_never_end_keep_nobody_out_and_are_given_up() {
     let limits = Limits {
         handshake_time_max: Duration::from_secs(2),
+        unknown_per_address_max: 60,
         ..Limits::default()
     };
     let it = Fixture::with_limits(limits).await;
@@ -91,7 +92,11 @@ async fn handshakes_that_never_end_keep_nobody_out_and_are_given_up() {
 
 #[tokio::test]
 async fn connections_that_say_nothing_keep_nobody_out_and_are_given_up() {
-    let it = Fixture::start().await;
+    let limits = Limits {
+        unknown_per_address_max: 110,
+        ..Limits::default()
+    };
+    let it = Fixture::with_limits(limits).await;
     let mut silent = Vec::new();
     for _ in 0..50 {
         silent.push(it.plain().await);
@@ -207,6 +212,45 @@ async fn connections_of_one_address_are_bounded() {
 }
 
 #[tokio::test]
+async fn half_open_connections_of_one_address_keep_no_car_at_another_out() {
+    let it = Fixture::start().await;
+    let mut known = it.partner(UID, "known").await;
+    let address = it.broker.mqtts_address().unwrap();
+    let mut half_open = Vec::new();
+    for _ in 0..600 {
+        half_open.push(TcpStream::connect(address).await.unwrap());
+    }
+    let max = Limits::default().unknown_per_address_max as u64;
+    it.until_counts("the others to be refused", |counts| {
+        counts.connections_refused_unknown == 600 - max
+    })
+    .await;
+    let mut car = it.tls_from([127, 0, 0, 2], VIN).await.unwrap();
+    car.enter(&Connect::new(VIN)).await;
+    car.ping().await;
+    known.ping().await;
+}
+
+#[tokio::test]
+async fn known_clients_take_no_place_of_unknown_ones() {
+    let limits = Limits {
+        unknown_max: 1,
+        unknown_per_address_max: 1,
+        ..Limits::default()
+    };
+    let it = Fixture::with_limits(limits).await;
+    let mut inside = Vec::new();
+    for number in 0..3 {
+        inside.push(it.partner(UID, &number.to_string()).await);
+    }
+    let _unknown = it.plain().await;
+    it.until_counts("it to be let in", |counts| counts.connections == 4)
+        .await;
+    it.plain().await.until_closed().await;
+    assert_eq!(it.counts().connections_refused_unknown, 1);
+}
+
+#[tokio::test]
 async fn consumer_that_never_reads_is_cut_off_and_others_miss_nothing() {
     let limits = Limits {
         write_stall_max: Duration::from_secs(3),
@@ -242,6 +286,40 @@ async fn consumer_that_never_reads_is_cut_off_and_others_miss_nothing() {
 }
 
 #[tokio::test]
+async fn slow_consumer_delays_neither_acknowledgements_nor_other_consumers() {
+    let it = Fixture::start().await;
+    let filter = "psa/OVIPPartners-Dev/from/uid/acme/opa/#";
+    let mut slow = it.partner(UID, "slow").await;
+    slow.subscribe(filter, 0).await;
+    let mut fast = it.partner(UID, "fast").await;
+    fast.subscribe(filter, 0).await;
+    let mut car = it.vehicle(VIN).await;
+    let payload = format!(r#"{{"content":"{}"}}"#, "x".repeat(PAYLOAD_BYTES_MAX - 14));
+    let mut published = 0;
+    // Until the slow one, which reads one message of sixteen, has missed some.
+    while it.counts().consumer_drops < 20 {
+        car.publish(&uplink(UID, VIN), payload.as_bytes(), 1, false)
+            .await;
+        car.expect(PUBACK).await;
+        assert!(fast.packet().await.unwrap().is_publish());
+        published += 1;
+        if published % 16 == 0 {
+            assert!(slow.packet().await.unwrap().is_publish());
+        }
+    }
+    // What it has not missed is whole, and it gets the newest once it has read the rest.
+    slow.send(&[0xC0, 0]).await;
+    let mut heard = published / 16;
+    while slow.packet().await.unwrap().is_publish() {
+        heard += 1;
+    }
+    assert_eq!(heard + it.counts().consumer_drops, published);
+    car.publish(&uplink(UID, VIN), b"last", 1, false).await;
+    assert!(slow.packet().await.unwrap().publish().1.ends_with(b"last"));
+    assert_eq!(it.counts().fan_out_unpaced, 0);
+}
+
+#[tokio::test]
 async fn vehicle_that_never_reads_is_cut_off_and_the_rest_stays_with_the_core() {
     let limits = Limits {
         write_stall_max: Duration::from_secs(1),
@@ -265,7 +343,11 @@ async fn vehicle_that_never_reads_is_cut_off_and_the_rest_stays_with_the_core() 
 
 #[tokio::test]
 async fn reconnect_storm_under_the_same_client_identifiers_ends_with_everybody_connected() {
-    let it = Fixture::start().await;
+    let limits = Limits {
+        unknown_per_address_max: 50,
+        ..Limits::default()
+    };
+    let it = Fixture::with_limits(limits).await;
     let password = it.password_of(UID);
     let clients = 40;
     let mut last: Vec<Client> = Vec::new();

@@ -128,3 +128,18 @@ async fn a_page_of_large_messages_is_shorter_and_says_that_there_are_more() {
     let rest_of_it: Value = serde_json::from_str(&rest_of_it).unwrap();
     assert_eq!(rest_of_it["messages"].as_array().unwrap().len(), 8 - count);
 }
+
+#[tokio::test]
+async fn a_cursor_of_another_log_is_refused_and_does_not_wait_for_this_one() {
+    let rest = Rest::start().await;
+    rest.arrive(PARTNER, VIN, "{\"content\":1}").await;
+    for path in ["/api/v1/messages", "/api/v1/messages/stream"] {
+        let answer = rest.admin(Method::GET, &format!("{path}?after=2"));
+        let body = rest_support::problem(answer.send().await.unwrap(), 400, "bad-query").await;
+        let detail = body["detail"].as_str().unwrap();
+        assert!(
+            detail.contains("the cursor 2 is beyond the newest, 1"),
+            "{detail}"
+        );
+    }
+}

@@ -18,6 +18,7 @@
 //! Encoding writes no white space and the members in the order of the table.
 
 mod app;
+mod canonical;
 mod content;
 mod downlink;
 mod encode;

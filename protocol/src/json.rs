@@ -27,6 +27,7 @@ use core::fmt;
 
 pub(crate) use scanner::{Kind, Scanner, Value};
 pub(crate) use string::unescape;
+pub(crate) use words::split_plain;
 
 /// Why a text is not JSON (RFC 8259).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

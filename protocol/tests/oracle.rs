@@ -80,6 +80,29 @@ fn envelope() -> impl Strategy<Value = String> {
         .prop_map(|(a, head, members, b)| format!("{a}{{{head}{}}}{b}", members.join(",")))
 }
 
+/// A message without white space, its members in the order in which the crate writes them.
+fn canonical() -> impl Strategy<Value = String> {
+    let app = prop_oneof![
+        2 => "\"[a-zA-Z_.é\u{7f}]{0,70}\"",
+        1 => string(),
+    ];
+    let tail = prop_oneof![
+        4 => Just(String::new()),
+        1 => space(),
+        1 => value().prop_map(|value| format!(",\"content\":{value}")),
+        1 => Just(",\"popup\":true,\"popupText\":\"t\"".into()),
+        1 => Just(",\"popupAction\":\"WebPortal.okBtnPopupRequestClicked\"".into()),
+    ];
+    (any::<bool>(), app, value(), tail).prop_map(|(downlink, app, content, tail)| {
+        let head = if downlink {
+            format!("\"idApp\":{app},\"popup\":false,")
+        } else {
+            String::new()
+        };
+        format!("{{{head}\"content\":{content}{tail}}}")
+    })
+}
+
 /// A change of one place in a text.
 #[derive(Clone, Debug)]
 enum Change {
@@ -137,6 +160,19 @@ proptest! {
     #[test]
     fn damaged_envelope_is_judged_as_serde_json_judges_it(
         text in envelope(),
+        changes in changes(),
+    ) {
+        check(&changed(&text, changes));
+    }
+
+    #[test]
+    fn canonical_message_is_read_as_serde_json_reads_it(text in canonical()) {
+        check(text.as_bytes());
+    }
+
+    #[test]
+    fn damaged_canonical_message_is_judged_as_serde_json_judges_it(
+        text in canonical(),
         changes in changes(),
     ) {
         check(&changed(&text, changes));

@@ -1,6 +1,8 @@
 //! A session over its connections.
 
-use embassy_time::{Duration, with_timeout};
+use core::pin::pin;
+
+use embassy_time::{Duration, Instant, with_deadline, with_timeout};
 use embedded_io_async::{Read, Write};
 use minimq::{
     Buffers, ConfigBuilder, ConfigError, Error, Op, PeerError, PubError, Publication, QoS,
@@ -17,6 +19,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Mqtt<'b> {
     session: Session<'b>,
     connect_timeout: Duration,
+    answer_timeout: Duration,
     qos: Qos,
 }
 
@@ -43,6 +46,7 @@ impl<'b> Mqtt<'b> {
         Ok(Self {
             session: Session::new(config),
             connect_timeout: options.connect_timeout,
+            answer_timeout: options.answer_timeout,
             qos: options.qos,
         })
     }
@@ -52,25 +56,27 @@ impl<'b> Mqtt<'b> {
     ///
     /// # Errors
     /// A [`ConnectError`]; the stream is dropped then.
-    pub async fn connect<'f, IO: Read + Write>(
+    pub async fn connect<IO: Read + Write>(
         &mut self,
         stream: IO,
-        filters: impl IntoIterator<Item = &'f str>,
+        filters: impl IntoIterator<Item: AsRef<str>>,
     ) -> Result<Connection<'_, 'b, IO>, ConnectError> {
-        let qos = self.qos;
-        let connecting = async {
+        let (qos, answer_timeout) = (self.qos, self.answer_timeout);
+        // Pinned here, because a future that is passed on takes its room once more.
+        let connecting = pin!(async {
             let mut connection = self.session.connect(stream).await?;
             for filter in filters {
                 connection
-                    .subscribe(&[TopicFilter::new(filter)], &[])
+                    .subscribe(&[TopicFilter::new(filter.as_ref())], &[])
                     .await?;
             }
             Ok(Connection {
                 connection,
                 qos,
+                answer_timeout,
                 open: None,
             })
-        };
+        });
         with_timeout(self.connect_timeout, connecting)
             .await
             .unwrap_or(Err(ConnectError::Timeout))
@@ -119,6 +125,7 @@ pub enum Fate {
 pub struct Connection<'s, 'b, IO> {
     connection: minimq::Connection<'s, 'b, IO>,
     qos: Qos,
+    answer_timeout: Duration,
     open: Option<Open>,
 }
 
@@ -126,7 +133,7 @@ pub struct Connection<'s, 'b, IO> {
 #[derive(Debug)]
 enum Open {
     Settled(Fate),
-    Unacknowledged(Op),
+    Unacknowledged { op: Op, until: Instant },
 }
 
 impl<IO: Read + Write> Connection<'_, '_, IO> {
@@ -139,7 +146,12 @@ impl<IO: Read + Write> Connection<'_, '_, IO> {
             self.open = None;
             return Ok(Event::Published(fate));
         }
-        match self.connection.poll().await {
+        let until = match self.open {
+            Some(Open::Unacknowledged { until, .. }) => until,
+            Some(Open::Settled(_)) | None => Instant::MAX,
+        };
+        let polled = with_deadline(until, self.connection.poll()).await;
+        match polled.map_err(|_late| Lost)? {
             Ok(Some(message)) => Ok(Event::Received {
                 topic: message.topic(),
                 payload: message.payload(),
@@ -167,7 +179,10 @@ impl<IO: Read + Write> Connection<'_, '_, IO> {
             publication = publication.retain();
         }
         self.open = Some(match self.connection.publish(publication).await {
-            Ok(Some(op)) => Open::Unacknowledged(op),
+            Ok(Some(op)) => Open::Unacknowledged {
+                op,
+                until: Instant::now() + self.answer_timeout,
+            },
             Ok(None) => Open::Settled(Fate::Delivered),
             Err(PubError::Session(
                 Error::NotReady | Error::Resource(ResourceError::InflightExhausted),
@@ -190,8 +205,8 @@ impl<IO: Read + Write> Connection<'_, '_, IO> {
     fn settled(&self) -> Option<Fate> {
         match self.open.as_ref()? {
             Open::Settled(fate) => Some(*fate),
-            Open::Unacknowledged(op) if self.connection.is_pending(op) => None,
-            Open::Unacknowledged(_) => Some(Fate::Delivered),
+            Open::Unacknowledged { op, .. } if self.connection.is_pending(op) => None,
+            Open::Unacknowledged { .. } => Some(Fate::Delivered),
         }
     }
 }

@@ -13,13 +13,26 @@
 //!
 //! Nothing here waits without bound but [`Connection::next`], which waits for the broker and keeps
 //! the connection alive while it does.
+//!
+//! The feature `tokio` stands in for a board on Linux: it sets the clock of embassy-time, of which a
+//! program can have one only, and adds [`TokioStream`].
 #![no_std]
 #![forbid(unsafe_code)]
+
+#[cfg(feature = "tokio")]
+extern crate std;
 
 mod connection;
 mod error;
 mod options;
 
+#[cfg(feature = "tokio")]
+mod std_clock;
+#[cfg(feature = "tokio")]
+mod tokio_stream;
+
 pub use connection::{Connection, Event, Fate, Mqtt};
 pub use error::{ConnectError, Lost, OptionsError};
 pub use options::{Credentials, Options, Qos, Will};
+#[cfg(feature = "tokio")]
+pub use tokio_stream::{TokioStream, TokioStreamError};

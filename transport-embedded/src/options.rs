@@ -51,12 +51,15 @@ pub struct Options<'o> {
     pub keep_alive_s: u16,
     /// Time for the broker's welcome and for taking the subscriptions.
     pub connect_timeout: Duration,
+    /// Time for the broker to acknowledge a message, after which the connection is given up: MQTT
+    /// lets it be sent again on another connection only.
+    pub answer_timeout: Duration,
     /// Quality of service of what is published.
     pub qos: Qos,
 }
 
 impl<'o> Options<'o> {
-    /// 60 s keep-alive, 15 s to connect, QoS 1, neither will nor credentials.
+    /// 60 s keep-alive, 15 s to connect, 20 s to acknowledge, QoS 1, neither will nor credentials.
     #[must_use]
     pub fn new(client_id: &'o str) -> Self {
         Self {
@@ -65,6 +68,7 @@ impl<'o> Options<'o> {
             credentials: None,
             keep_alive_s: 60,
             connect_timeout: Duration::from_secs(15),
+            answer_timeout: Duration::from_secs(20),
             qos: Qos::AtLeastOnce,
         }
     }

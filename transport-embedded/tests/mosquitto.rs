@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use vinbus_transport_embedded::{
     ConnectError, Connection, Credentials, Event, Fate, Lost, Mqtt, Options, OptionsError, Qos,
-    Will,
+    TokioStream, Will,
 };
 use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto};
 use vinbus_transport_std::{Client, Inbox, connect};
@@ -17,45 +16,10 @@ use vinbus_transport_std::{Client, Inbox, connect};
 /// Longest time for anything to happen. Only a broken client takes it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A TCP stream of tokio, as a board's would look.
-struct Stream(TcpStream);
+/// No filters.
+const NONE: [&str; 0] = [];
 
-#[derive(Debug)]
-struct Broken;
-
-impl std::fmt::Display for Broken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the stream broke")
-    }
-}
-
-impl std::error::Error for Broken {}
-
-impl embedded_io_async::Error for Broken {
-    fn kind(&self) -> ErrorKind {
-        ErrorKind::ConnectionReset
-    }
-}
-
-impl ErrorType for Stream {
-    type Error = Broken;
-}
-
-impl Read for Stream {
-    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Broken> {
-        self.0.read(buffer).await.map_err(|_| Broken)
-    }
-}
-
-impl Write for Stream {
-    async fn write(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
-        self.0.write(bytes).await.map_err(|_| Broken)
-    }
-
-    async fn flush(&mut self) -> Result<(), Broken> {
-        self.0.flush().await.map_err(|_| Broken)
-    }
-}
+type Stream = TokioStream<TcpStream>;
 
 /// The only user of the test broker.
 fn options() -> Options<'static> {
@@ -71,7 +35,7 @@ fn options() -> Options<'static> {
 
 async fn stream(broker: &Mosquitto) -> Stream {
     let url = broker.url(Endpoint::Mqtt);
-    Stream(TcpStream::connect((url.host(), url.port())).await.unwrap())
+    Stream::new(TcpStream::connect((url.host(), url.port())).await.unwrap())
 }
 
 async fn peer(broker: &Mosquitto, filter: &str) -> (Client, Inbox) {
@@ -174,7 +138,7 @@ async fn will_is_published_unless_the_client_says_goodbye() {
     for (polite, expected) in [(true, "polite"), (false, "gone")] {
         let (mut receive, mut send) = (vec![0; 1024], vec![0; 1024]);
         let mut mqtt = Mqtt::new(&mut receive, &mut send, &options).unwrap();
-        let mut connection = mqtt.connect(stream(&broker).await, []).await.unwrap();
+        let mut connection = mqtt.connect(stream(&broker).await, NONE).await.unwrap();
         if polite {
             connection.publish("will", b"polite", false).await.unwrap();
             assert_eq!(fate(&mut connection).await, Fate::Delivered);
@@ -217,7 +181,7 @@ async fn wrong_password_and_silent_peer_are_told_apart() {
         ..options()
     };
     let mut mqtt = Mqtt::new(&mut receive, &mut send, &wrong).unwrap();
-    let refused = mqtt.connect(stream(&broker).await, []).await.err();
+    let refused = mqtt.connect(stream(&broker).await, NONE).await.err();
     assert_eq!(refused, Some(ConnectError::Refused));
 
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -229,11 +193,42 @@ async fn wrong_password_and_silent_peer_are_told_apart() {
         ..options()
     };
     let mut mqtt = Mqtt::new(&mut receive, &mut send, &impatient).unwrap();
-    let stream = Stream(TcpStream::connect(address).await.unwrap());
+    let stream = Stream::new(TcpStream::connect(address).await.unwrap());
     assert_eq!(
-        mqtt.connect(stream, []).await.err(),
+        mqtt.connect(stream, NONE).await.err(),
         Some(ConnectError::Timeout)
     );
+}
+
+#[tokio::test]
+async fn message_that_is_never_acknowledged_ends_the_connection() {
+    let peer = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = peer.local_addr().unwrap();
+    let forgetful = tokio::spawn(async move {
+        let (mut stream, _) = peer.accept().await.unwrap();
+        let welcome = [0x20, 3, 0, 0, 0];
+        stream.write_all(&welcome).await.unwrap();
+        let mut ignored = Vec::new();
+        let _until_the_client_goes = stream.read_to_end(&mut ignored).await;
+    });
+    let (mut receive, mut send) = (vec![0; 1024], vec![0; 1024]);
+    let impatient = Options {
+        answer_timeout: embassy_time::Duration::from_millis(50),
+        ..options()
+    };
+    let mut mqtt = Mqtt::new(&mut receive, &mut send, &impatient).unwrap();
+    let stream = Stream::new(TcpStream::connect(address).await.unwrap());
+    let mut connection = mqtt.connect(stream, NONE).await.unwrap();
+    connection.publish("up", b"hello", false).await.unwrap();
+    loop {
+        match timeout(PATIENCE, connection.next()).await.unwrap() {
+            Ok(Event::Progress) => {}
+            Ok(other) => panic!("{other:?}"),
+            Err(Lost) => break,
+        }
+    }
+    drop(connection);
+    timeout(PATIENCE, forgetful).await.unwrap().unwrap();
 }
 
 #[test]

@@ -240,7 +240,7 @@ impl<'a> Connection<'a> {
             ended: self.up.subscribe(),
         }));
         let session_present = self.session_present;
-        tracing::info!(url = %self.options.url, session_present, "link up");
+        tracing::info!(url = %self.options.url, session_present, "connected to the broker");
         self.link
             .send_replace(LinkState::Connected { session_present });
     }

@@ -13,6 +13,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::link_error::{LinkError, Phase};
 use crate::stream::{Line, WatchedStream};
+use crate::tls::{TlsError, TlsOptions};
 use crate::url::BrokerUrl;
 
 /// Time for each address of a host, so that one that swallows packets does not use up the time
@@ -20,8 +21,61 @@ use crate::url::BrokerUrl;
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What MQTT runs on.
-pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+pub trait ByteStream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> ByteStream for S {}
+
+/// Opens the TCP or TLS stream under MQTT and nothing more, for another MQTT client.
+///
+/// WebSocket is not done here: `ws://` and `wss://` give the stream below it.
+pub struct StreamDialer(Dialer);
+
+impl StreamDialer {
+    /// A stream on which no write makes progress for `write_timeout` breaks.
+    ///
+    /// # Errors
+    /// When a certificate or a key cannot be used.
+    pub fn new(
+        url: BrokerUrl,
+        tls: &TlsOptions,
+        write_timeout: Duration,
+    ) -> Result<Self, TlsError> {
+        let tls = if url.scheme().is_tls() {
+            Some(tls.client_config()?)
+        } else {
+            None
+        };
+        Ok(Self(Dialer {
+            url,
+            tls,
+            write_timeout,
+            line: Line::new(),
+        }))
+    }
+
+    /// Opens a stream. Has no time limit of its own but for TCP.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn dial(&mut self) -> Result<Box<dyn ByteStream>, LinkError> {
+        self.0.line = Line::new();
+        self.0.open().await
+    }
+
+    /// Why the stream that was opened last is broken, if it is. An MQTT client sees only that it
+    /// is: a broker that refuses the client's certificate says so after the handshake.
+    #[must_use]
+    pub fn error(&self) -> Option<LinkError> {
+        self.0.line.error()
+    }
+}
+
+impl std::fmt::Debug for StreamDialer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StreamDialer")
+            .field("url", &self.0.url)
+            .finish_non_exhaustive()
+    }
+}
 
 /// How to open the stream of one connection.
 #[derive(Clone)]
@@ -136,7 +190,10 @@ fn certificate_error(error: &CertificateError) -> LinkError {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             LinkError::ServerCertificateNotYetValid
         }
-        CertificateError::UnknownIssuer => LinkError::ServerCertificateUnknownCa,
+        // An authority of the same name with another key signed it.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            LinkError::ServerCertificateUnknownCa
+        }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             LinkError::ServerCertificateWrongHost {
                 host: String::new(),

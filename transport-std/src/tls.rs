@@ -5,11 +5,16 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::credentials::Identity;
+
+/// Tickets of TLS sessions that are kept. One client speaks to one server, which is given room for
+/// as many.
+const TICKETS_MAX: usize = 8;
 
 /// PEM text, or the file that holds it.
 #[derive(Clone, PartialEq, Eq)]
@@ -68,7 +73,7 @@ impl TlsOptions {
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Rustls)?
             .with_root_certificates(self.roots()?);
-        let config = match &self.identity {
+        let mut config = match &self.identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
                 let chain = identity.certificate.certificates("client")?;
@@ -79,6 +84,7 @@ impl TlsOptions {
                     .map_err(TlsError::Identity)?
             }
         };
+        config.resumption = Resumption::in_memory_sessions(TICKETS_MAX);
         Ok(Arc::new(config))
     }
 

@@ -61,10 +61,12 @@ pub async fn run<L, A, C, R, S, Q, const APPS: usize, const QUEUE: usize>(
     let mut connect_at_ms = clock.now_ms();
     let identity = desk.identity().clone();
     loop {
-        let connecting = async {
-            clock.sleep_until(connect_at_ms).await;
+        let begin_ms = connect_at_ms;
+        // Pinned here, because a future that is passed on takes its room once more.
+        let connecting = pin!(async {
+            clock.sleep_until(begin_ms).await;
             link.connect(&identity).await
-        };
+        });
         let mut served = Served {
             desk: &mut *desk,
             apps: &mut *apps,
@@ -109,9 +111,8 @@ where
     async fn offline<T>(
         &mut self,
         mut stop: Pin<&mut impl Future<Output = ()>>,
-        connecting: impl Future<Output = T>,
+        mut connecting: Pin<&mut impl Future<Output = T>>,
     ) -> Option<T> {
-        let mut connecting = pin!(connecting);
         let mut link_first = true;
         loop {
             link_first = !link_first;
@@ -205,6 +206,7 @@ where
                 self.desk.handle_received(now_ms, topic, payload, self.apps);
             }
             Event::Published(fate) => outbound.handle_fate(now_ms, fate, self.desk, self.apps),
+            Event::Progress => {}
         }
     }
 }

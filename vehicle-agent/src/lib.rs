@@ -7,7 +7,7 @@
 //! - [`desk`] is what it knows and decides, without any waiting;
 //! - [`identity`] and [`presence`] say who the vehicle is and that it is there.
 //!
-//! The feature `linux`, on by default, adds the program `vehicle-agent`.
+//! The feature `embedded-link` adds a link for boards. The feature `linux`, on by default, adds the program `vehicle-agent`.
 #![cfg_attr(not(feature = "linux"), no_std)]
 #![forbid(unsafe_code)]
 
@@ -26,6 +26,9 @@ mod outbound;
 mod race;
 
 pub mod agent;
+
+#[cfg(feature = "embedded-link")]
+pub mod embedded_link;
 
 #[cfg(feature = "linux")]
 pub mod linux;

@@ -71,6 +71,8 @@ pub enum Event<'m> {
     },
     /// The fate of the message that was published last.
     Published(Fate),
+    /// The session was kept alive, or the like; nothing to do.
+    Progress,
 }
 
 /// What became of a published message.
@@ -80,7 +82,8 @@ pub enum Fate {
     Delivered,
     /// The broker refused it, or it exceeds what this session can carry; trying again is no use.
     Refused,
-    /// The broker did not answer in time, though the session is up; to be tried again.
+    /// The broker did not answer in time, or there was no room to send it, though the session is
+    /// up; to be tried again.
     Unknown,
 }
 

@@ -12,6 +12,7 @@ mod status;
 pub mod args;
 
 mod connection;
+mod embedded;
 
 pub mod app;
 pub mod run;

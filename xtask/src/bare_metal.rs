@@ -31,7 +31,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         package: "vinbus-vehicle-agent",
-        features: &["--no-default-features"],
+        features: &["--no-default-features", "--features=embedded-link"],
         targets: &[CORTEX_M7],
     },
 ];

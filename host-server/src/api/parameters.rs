@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use vinbus_protocol::id::{Uid, Vin};
 
 use super::problem::{Kind, Problem};
+use crate::hub::Hub;
 use crate::model::Cursor;
 
 /// The parameters of a query, as `T` (which denies unknown fields) names them.
@@ -74,4 +75,21 @@ pub(crate) fn cursor(text: &str) -> Result<Cursor, Problem> {
                 ),
             )
         })
+}
+
+/// Refuses a cursor beyond the newest message: the log that it comes from is gone, and to wait for
+/// this one to grow past it would lose messages silently.
+pub(crate) async fn within_log(cursor: Cursor, hub: &Hub) -> Result<(), Problem> {
+    let Cursor(newest) = hub.uplink_end().await?;
+    if cursor.0 <= newest {
+        return Ok(());
+    }
+    let Cursor(asked) = cursor;
+    Err(Problem::new(
+        Kind::BadQuery,
+        format!(
+            "the cursor {asked} is beyond the newest, {newest}: the store was replaced or \
+             restored; begin again with 0"
+        ),
+    ))
 }

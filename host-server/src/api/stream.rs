@@ -50,6 +50,7 @@ pub(crate) async fn follow(
     let changes = api.hub().uplink_changes();
     let now = *changes.borrow();
     let begin = beginning(&headers, query.after.as_deref())?.unwrap_or(now);
+    parameters::within_log(begin, api.hub()).await?;
     let slot = api.stream_slot().ok_or_else(|| {
         Problem::new(Kind::Busy, "as many event streams are open as there may be").retry_after(5)
     })?;

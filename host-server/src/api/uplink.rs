@@ -46,6 +46,7 @@ pub(crate) async fn page(
     let uid = caller.reader(parameters::uid(query.uid.as_deref())?)?;
     let limit = limit(query.limit)?;
     let begin = after.unwrap_or(Cursor(0));
+    parameters::within_log(begin, api.hub()).await?;
     let feed = Feed::new(api.hub().clone(), uid, vin, begin);
     let page = collect(feed, limit, after.is_some()).await?;
     Ok(([(CONTENT_TYPE, "application/json")], page).into_response())

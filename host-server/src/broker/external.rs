@@ -6,8 +6,13 @@
 //! the store fails, the message stays unacknowledged and the connection is made anew, because that
 //! is when a broker delivers again.
 //!
+//! A broker delivers what it retains on every new subscription. Uplink messages are not meant to be
+//! retained; one that a sender retained regardless was delivered when it was sent, so the retained
+//! copy is acknowledged, counted and dropped instead of being stored at every reconnect.
+//!
 //! Reconnecting, TLS and the protocol are the transport's; nothing here knows MQTT packets.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +26,7 @@ use vinbus_transport_std::{
     Client, ClientOptions, Inbox, LinkState, Message, OptionsError, Qos, Session, SubscribeError,
 };
 
+use super::embedded::PRESENCE_SUBTOPIC;
 use super::{Arrival, Broker, BrokerEvents, Outcome, PublishError};
 
 /// How long the broker keeps our session while this server is away.
@@ -59,6 +65,7 @@ pub struct ExternalBroker {
     client: watch::Receiver<Client>,
     stop: Arc<watch::Sender<bool>>,
     stopped: watch::Receiver<bool>,
+    retained_dropped: Arc<AtomicU64>,
 }
 
 impl ExternalBroker {
@@ -82,9 +89,12 @@ impl ExternalBroker {
         let (current, client_seen) = watch::channel(client);
         let (stop, stop_seen) = watch::channel(false);
         let (done, stopped) = watch::channel(false);
+        let retained_dropped = Arc::default();
         let adapter = Adapter {
             options,
             filters: filters(&settings.topics, &settings.uids),
+            topics: settings.topics,
+            retained_dropped: Arc::clone(&retained_dropped),
             events,
             current,
             stop: stop_seen,
@@ -97,7 +107,14 @@ impl ExternalBroker {
             client: client_seen,
             stop: Arc::new(stop),
             stopped,
+            retained_dropped,
         })
+    }
+
+    /// Retained uplink messages that the broker delivered and that were dropped.
+    #[must_use]
+    pub fn retained_dropped(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.retained_dropped)
     }
 
     /// Takes nothing more, acknowledges what is on disk, and says goodbye to the broker.
@@ -158,6 +175,8 @@ fn filters(topics: &TopicScheme, uids: &[Uid]) -> Vec<String> {
 struct Adapter {
     options: ClientOptions,
     filters: Vec<String>,
+    topics: TopicScheme,
+    retained_dropped: Arc<AtomicU64>,
     events: Arc<dyn BrokerEvents>,
     current: watch::Sender<Client>,
     stop: watch::Receiver<bool>,
@@ -224,12 +243,7 @@ impl Adapter {
                     () = self.stopped() => None,
                 };
                 let Some(message) = message else { return };
-                let arrival = Arrival {
-                    topic: message.topic.clone(),
-                    payload: message.payload.clone(),
-                    retained: message.retain,
-                };
-                let outcome = self.events.arrived(arrival).await;
+                let outcome = self.outcome_of(&message).await;
                 if under_way.send((message, outcome)).await.is_err() {
                     return;
                 }
@@ -247,12 +261,33 @@ impl Adapter {
         drained.await.unwrap_or(End::Stopped)
     }
 
+    /// Hands a message to the core, unless it is a retained one that is no presence.
+    async fn outcome_of(&self, message: &Message) -> oneshot::Receiver<Outcome> {
+        let is_presence = || {
+            let parsed = self.topics.parse(&message.topic);
+            parsed.is_ok_and(|parsed| parsed.subtopic == Some(PRESENCE_SUBTOPIC))
+        };
+        if message.retain && !is_presence() {
+            self.retained_dropped.fetch_add(1, Ordering::Relaxed);
+            let (refused, outcome) = oneshot::channel();
+            // The receiver is right here.
+            let _ = refused.send(Outcome::Refused);
+            return outcome;
+        }
+        let arrival = Arrival {
+            topic: message.topic.clone(),
+            payload: message.payload.clone(),
+            retained: message.retain,
+        };
+        self.events.arrived(arrival).await
+    }
+
     /// Subscribes, and tells the core about the link; never ends.
     async fn watch(&self, client: &Client) {
         let link = Link {
             events: &*self.events,
             state: client.link(),
-            refused: Mutex::new(None),
+            grant: Mutex::new(Grant::Awaited),
         };
         tokio::join!(link.follow(), self.subscribe(client, &link));
     }
@@ -264,11 +299,11 @@ impl Adapter {
                     Ok(()) | Err(SubscribeError::Closed) => break,
                     Err(error) => format!("{filter}: {error}; ask the broker's operator for it"),
                 };
-                link.set_refused(Some(refused));
+                link.set_grant(Grant::Refused(refused));
                 tokio::time::sleep(SUBSCRIBE_PAUSE).await;
             }
-            link.set_refused(None);
         }
+        link.set_grant(Grant::Given);
     }
 }
 
@@ -290,7 +325,18 @@ async fn acknowledge(mut outcomes: mpsc::Receiver<(Message, oneshot::Receiver<Ou
 struct Link<'a> {
     events: &'a dyn BrokerEvents,
     state: watch::Receiver<LinkState>,
-    refused: Mutex<Option<String>>,
+    grant: Mutex<Grant>,
+}
+
+/// What the broker thinks of our subscriptions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Grant {
+    /// It has not answered yet, so messages may pass us by.
+    Awaited,
+    /// It refuses one, and this is why.
+    Refused(String),
+    /// It grants all of them.
+    Given,
 }
 
 impl Link<'_> {
@@ -305,10 +351,10 @@ impl Link<'_> {
         std::future::pending::<()>().await;
     }
 
-    fn set_refused(&self, refused: Option<String>) {
-        let mut known = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = *known != refused;
-        *known = refused;
+    fn set_grant(&self, grant: Grant) {
+        let mut known = self.grant.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = *known != grant;
+        *known = grant;
         drop(known);
         if changed {
             self.tell(&self.state.borrow().clone());
@@ -316,11 +362,12 @@ impl Link<'_> {
     }
 
     fn tell(&self, state: &LinkState) {
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        match (state, &*refused) {
+        let grant = self.grant.lock().unwrap_or_else(PoisonError::into_inner);
+        match (state, &*grant) {
             (LinkState::Connecting | LinkState::Closed, _) => {}
-            (LinkState::Connected { .. }, None) => self.events.link_changed(Ok(())),
-            (LinkState::Connected { .. }, Some(refused)) => {
+            (LinkState::Connected { .. }, Grant::Awaited) => {}
+            (LinkState::Connected { .. }, Grant::Given) => self.events.link_changed(Ok(())),
+            (LinkState::Connected { .. }, Grant::Refused(refused)) => {
                 self.events.link_changed(Err(refused.clone()));
             }
             (LinkState::Down(error), _) => {

@@ -335,6 +335,15 @@ impl Hub {
         read(move || store.uplink_after(cursor, uid.as_ref(), vin.as_ref(), limit)).await
     }
 
+    /// The last position of the uplink log.
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read.
+    pub async fn uplink_end(&self) -> Result<Cursor, StoreError> {
+        let store = Arc::clone(&self.inner.store);
+        read(move || store.uplink_end()).await
+    }
+
     /// The last position of the uplink log, and every later one.
     #[must_use]
     pub fn uplink_changes(&self) -> watch::Receiver<Cursor> {

@@ -95,7 +95,8 @@ impl Authority {
     }
 
     /// The server's certificate in `folder`; a new one is issued when there is none, when it
-    /// expires within 30 days, when another CA issued it, or when `names` changed.
+    /// expires within 30 days, when another CA issued it, when `names` changed, or when a crash left
+    /// it beside the key of another.
     pub(super) fn server_certificate(
         &self,
         folder: &Path,
@@ -107,6 +108,7 @@ impl Authority {
             files::read(&folder.join("key.pem"))?,
             files::read(&folder.join("issued-for"))?,
         ) && old == issued_for
+            && belong_together(&certificate, &key)
             && expiry(&certificate, folder)? > SystemTime::now() + RENEWED_BEFORE
         {
             return Ok(IssuedCertificate {
@@ -275,6 +277,14 @@ fn expiry(certificate: &str, folder: &Path) -> Result<SystemTime, IdentityError>
     Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
+/// Whether a PEM key is that of a PEM certificate.
+fn belong_together(certificate: &str, key: &str) -> bool {
+    let public = CertificateDer::from_pem_slice(certificate.as_bytes())
+        .ok()
+        .and_then(|der| public_key(&der));
+    KeyPair::from_pem(key).is_ok_and(|key| public.as_deref() == Some(key.public_key_raw()))
+}
+
 fn public_key(der: &CertificateDer<'_>) -> Option<Vec<u8>> {
     let (_, parsed) = x509_parser::parse_x509_certificate(der).ok()?;
     Some(parsed.public_key().subject_public_key.data.to_vec())
@@ -394,6 +404,21 @@ mod tests {
         authority.not_after = ca_end;
         let new = authority.server_certificate(&folder, &[]).unwrap();
         assert_ne!(new.certificate, old.certificate);
+    }
+
+    #[test]
+    fn server_certificate_beside_the_key_of_another_is_replaced() {
+        let (folder, authority) = authority();
+        let server = folder.path().join("server");
+        let old = authority.server_certificate(&server, &[]).unwrap();
+        let other = authority.issue_client("other").unwrap();
+        fs::write(server.join("key.pem"), other.key.expose()).unwrap();
+        let new = authority.server_certificate(&server, &[]).unwrap();
+        assert_ne!(new.certificate, old.certificate);
+        assert!(belong_together(&new.certificate, new.key.expose()));
+        fs::write(server.join("key.pem"), "no key").unwrap();
+        let new = authority.server_certificate(&server, &[]).unwrap();
+        assert!(belong_together(&new.certificate, new.key.expose()));
     }
 
     #[test]

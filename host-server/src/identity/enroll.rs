@@ -26,7 +26,7 @@ use super::files::{self, Existing};
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// A file is in the way; nothing was written.
-    #[error("{} exists already; choose another folder, or ask to replace it", path.display())]
+    #[error("{} exists already; choose another folder, or replace it (`--replace`)", path.display())]
     Exists {
         /// The file.
         path: PathBuf,

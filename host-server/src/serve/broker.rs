@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::extract::ws::WebSocket;
 use futures_util::future::BoxFuture;
@@ -89,7 +90,14 @@ impl RunningBroker {
                 let counters = broker.counters();
                 Arc::new(move || render(&counters))
             }
-            Self::External(_) => Arc::new(String::new),
+            Self::External(broker) => {
+                let dropped = broker.retained_dropped();
+                Arc::new(move || {
+                    let name = "vinbus_broker_retained_dropped_total";
+                    let dropped = dropped.load(Ordering::Relaxed);
+                    format!("# TYPE {name} counter\n{name} {dropped}\n")
+                })
+            }
         }
     }
 

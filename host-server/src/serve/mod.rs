@@ -106,6 +106,12 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let identities = Identities::open(&config.data_dir)?;
     identities.ensure_partner(&config.partner)?;
     let http = bind("http", config.http).await?;
+    if !config.http.ip().is_loopback() {
+        tracing::warn!(
+            address = %config.http,
+            "HTTP carries tokens and passwords in clear text: put a TLS proxy in front of it"
+        );
+    }
     let metrics = Metrics::new();
     let (hub, store_closed) = hub(data_dir, &config, &metrics)?;
     let broker = RunningBroker::start(&config, &identities, &hub).await?;

@@ -258,6 +258,18 @@ impl Fixture {
         raw::Client::tcp(self.broker.mqtt_address().unwrap()).await
     }
 
+    /// As [`Fixture::tls`], from another address of this machine.
+    pub async fn tls_from(&self, from: [u8; 4], name: &str) -> std::io::Result<raw::Client> {
+        let files = self.files_of(name);
+        raw::Client::tls_from(
+            from.into(),
+            self.broker.mqtts_address().unwrap(),
+            &self.files_of("data").join("ca.pem"),
+            (&files.join("cert.pem"), &files.join("key.pem")),
+        )
+        .await
+    }
+
     /// A connection to the TLS port with the certificate of `name`.
     pub async fn tls(&self, name: &str) -> std::io::Result<raw::Client> {
         let files = self.files_of(name);

@@ -1,7 +1,7 @@
 //! An MQTT client that sends exactly the bytes it is told and shows exactly what it gets.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::within;
 
@@ -138,6 +138,19 @@ impl Client {
         Self::over(Box::new(stream))
     }
 
+    /// A TLS client that connects from `from`, an address of this machine.
+    pub async fn tls_from(
+        from: IpAddr,
+        address: SocketAddr,
+        ca: &Path,
+        identity: (&Path, &Path),
+    ) -> io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((from, 0).into())?;
+        let stream = socket.connect(address).await?;
+        Self::tls_over(stream, client_config(ca, Some(identity))).await
+    }
+
     /// The error is that of the handshake. A server's refusal of the certificate arrives after it, as
     /// the error or end of the first read.
     pub async fn tls(
@@ -145,25 +158,12 @@ impl Client {
         ca: &Path,
         identity: Option<(&Path, &Path)>,
     ) -> io::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        roots
-            .add(CertificateDer::from_pem_file(ca).unwrap())
-            .unwrap();
-        let builder =
-            ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-                .with_safe_default_protocol_versions()
-                .unwrap()
-                .with_root_certificates(roots);
-        let config = match identity {
-            Some((certificate, key)) => builder
-                .with_client_auth_cert(
-                    vec![CertificateDer::from_pem_file(certificate).unwrap()],
-                    PrivateKeyDer::from_pem_file(key).unwrap(),
-                )
-                .unwrap(),
-            None => builder.with_no_client_auth(),
-        };
+        let config = client_config(ca, identity);
         let stream = TcpStream::connect(address).await?;
+        Self::tls_over(stream, config).await
+    }
+
+    async fn tls_over(stream: TcpStream, config: ClientConfig) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let name = ServerName::try_from("localhost").unwrap();
         let stream = tokio_rustls::TlsConnector::from(Arc::new(config))
@@ -288,6 +288,27 @@ impl Client {
         let id = self.next_id;
         self.next_id += 1;
         id
+    }
+}
+
+fn client_config(ca: &Path, identity: Option<(&Path, &Path)>) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_file(ca).unwrap())
+        .unwrap();
+    let builder =
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+    match identity {
+        Some((certificate, key)) => builder
+            .with_client_auth_cert(
+                vec![CertificateDer::from_pem_file(certificate).unwrap()],
+                PrivateKeyDer::from_pem_file(key).unwrap(),
+            )
+            .unwrap(),
+        None => builder.with_no_client_auth(),
     }
 }
 

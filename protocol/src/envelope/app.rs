@@ -2,8 +2,9 @@
 
 use core::fmt::{self, Write};
 
+use super::canonical;
 use super::encode::{Encode, encode, encoded_len};
-use super::members::{Members, spells, string};
+use super::members::{Members, spells, string, text};
 use super::{Content, EncodeError, EnvelopeError, EnvelopeReason, Member};
 use crate::limits::APP_MESSAGE_BYTES_MAX;
 
@@ -53,7 +54,11 @@ impl<'a> AppMessage<'a> {
     /// # Errors
     /// An [`EnvelopeError`] with the reason and the byte offset.
     pub fn decode(payload: &'a [u8]) -> Result<Self, EnvelopeError> {
-        let members = Members::of(payload, APP_MESSAGE_BYTES_MAX)?;
+        let text = text(payload, APP_MESSAGE_BYTES_MAX)?;
+        if let Some(content) = canonical::content_alone(text) {
+            return Ok(Self::Data(content));
+        }
+        let members = Members::of(text)?;
         let content = members.content.map(Content::from_value);
         if let Some(value) = members.action {
             let raw = string(&value, Member::PopupAction)?;

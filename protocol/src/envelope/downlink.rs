@@ -2,8 +2,9 @@
 
 use core::fmt::{self, Write};
 
+use super::canonical;
 use super::encode::{Encode, encode, encoded_len};
-use super::members::{Members, flag};
+use super::members::{Members, flag, text};
 use super::{Content, EncodeError, EnvelopeError, Member, Popup};
 use crate::id::AppId;
 use crate::limits::PAYLOAD_BYTES_MAX;
@@ -48,7 +49,12 @@ impl<'a> Downlink<'a> {
     /// # Errors
     /// An [`EnvelopeError`] with the reason and the byte offset.
     pub fn decode(payload: &'a [u8]) -> Result<Self, EnvelopeError> {
-        let members = Members::of(payload, PAYLOAD_BYTES_MAX)?;
+        let text = text(payload, PAYLOAD_BYTES_MAX)?;
+        if let Some((app, content)) = canonical::data(text) {
+            let body = DownlinkBody::Data(content);
+            return Ok(Self { app, body });
+        }
+        let members = Members::of(text)?;
         let app = members.app_id()?;
         let body = if flag(members.popup, Member::Popup)? {
             DownlinkBody::Popup(Popup::from_members(&members)?)

@@ -43,8 +43,7 @@ pub(super) fn only_value(text: &str, depth_max: usize) -> Result<Value<'_>, Enve
 
 impl<'a> Members<'a> {
     #[inline]
-    pub(super) fn of(payload: &'a [u8], max: usize) -> Result<Self, EnvelopeError> {
-        let text = text(payload, max)?;
+    pub(super) fn of(text: &'a str) -> Result<Self, EnvelopeError> {
         let mut scanner = Scanner::new(text);
         if !scanner.eat(b'{') {
             let value = only_value(text, JSON_DEPTH_MAX)?;

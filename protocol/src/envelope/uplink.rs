@@ -2,8 +2,9 @@
 
 use core::fmt::{self, Write};
 
+use super::canonical;
 use super::encode::{Encode, encode, encoded_len};
-use super::members::Members;
+use super::members::{Members, text};
 use super::{Content, EncodeError, EnvelopeError, Member};
 use crate::limits::PAYLOAD_BYTES_MAX;
 
@@ -21,7 +22,11 @@ impl<'a> Uplink<'a> {
     /// # Errors
     /// An [`EnvelopeError`] with the reason and the byte offset.
     pub fn decode(payload: &'a [u8]) -> Result<Self, EnvelopeError> {
-        let members = Members::of(payload, PAYLOAD_BYTES_MAX)?;
+        let text = text(payload, PAYLOAD_BYTES_MAX)?;
+        if let Some(content) = canonical::content_alone(text) {
+            return Ok(Self { content });
+        }
+        let members = Members::of(text)?;
         let content = members
             .content
             .ok_or_else(|| members.missing(Member::Content))?;

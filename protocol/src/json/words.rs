@@ -6,6 +6,15 @@
 const LANES: u64 = 0x0101_0101_0101_0101;
 const TOPS: u64 = 0x80 * LANES;
 
+/// `text` in two: what stands for itself in a JSON string, and what begins with the first byte that
+/// does not.
+#[inline(always)]
+pub(crate) fn split_plain(text: &str) -> (&str, &str) {
+    let behind = after_plain(text.as_bytes()).len();
+    text.split_at_checked(text.len().saturating_sub(behind))
+        .unwrap_or((text, ""))
+}
+
 /// What follows the bytes that stand for themselves in a JSON string: it begins with a quote, a
 /// backslash or a control character, or is empty.
 #[inline(always)]

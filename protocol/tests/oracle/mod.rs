@@ -78,6 +78,31 @@ pub(crate) fn check(payload: &[u8]) {
         }
     }
     check_content(payload);
+    check_behind_space(payload);
+}
+
+/// A space in front keeps a message from being canonical, and changes nothing but offsets.
+fn check_behind_space(payload: &[u8]) {
+    if payload.len() >= PAYLOAD_BYTES_MAX {
+        return;
+    }
+    let spaced = [b" ", payload].concat();
+    let moved = |mut error: EnvelopeError| {
+        error.offset += 1;
+        error
+    };
+    assert_eq!(
+        Downlink::decode(payload).map_err(moved),
+        Downlink::decode(&spaced)
+    );
+    assert_eq!(
+        Uplink::decode(payload).map_err(moved),
+        Uplink::decode(&spaced)
+    );
+    assert_eq!(
+        AppMessage::decode(payload).map_err(moved),
+        AppMessage::decode(&spaced)
+    );
 }
 
 /// Encoding is deterministic, writes over every byte, and decodes to the same message.

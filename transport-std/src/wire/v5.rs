@@ -31,9 +31,11 @@ pub(super) fn open(
     dialer: Dialer,
     memory: &Arc<Memory>,
 ) -> (Requests, Events) {
-    let (client, events) = AsyncClient::builder(mqtt_options(options, dialer, memory))
+    let (client, mut events) = AsyncClient::builder(mqtt_options(options, dialer, memory))
         .capacity(options.outbound_messages_max)
         .build();
+    // The library reserves 50 KB for events, of which we let it queue one.
+    events.state.events.shrink_to_fit();
     (Requests(client), Events(events))
 }
 

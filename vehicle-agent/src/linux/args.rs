@@ -267,9 +267,22 @@ pub struct SimulateArgs {
     #[arg(long, env = "VINBUS_CERTS", value_name = "DIR")]
     pub certs: Option<PathBuf>,
 
+    /// The MQTT client of each vehicle [default: embedded where it can speak to the broker, else std].
+    #[arg(long, env = "VINBUS_TRANSPORT")]
+    pub transport: Option<Transport>,
+
     /// The broker and how to speak to it.
     #[command(flatten)]
     pub broker: BrokerArgs,
+}
+
+/// An MQTT client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Transport {
+    /// The client of boards: little memory; MQTT 5 over mqtt:// or mqtts://; listens at QoS 0
+    Embedded,
+    /// The client of `run`: every version of MQTT and every URL; listens at QoS 1
+    Std,
 }
 
 /// An app and its partner, written `IDAPP=UID`.

@@ -13,6 +13,9 @@ use crate::identity::Identity;
 use crate::linux::args::BrokerArgs;
 use crate::presence;
 
+/// Messages that may wait for their acknowledgement, each way; the client keeps room for as many.
+const RECEIVE_MAXIMUM: u16 = 8;
+
 /// Time the broker has to acknowledge a message.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -43,6 +46,7 @@ pub(crate) fn open<const APPS: usize>(
         .version(args.mqtt_version)
         .answer_timeout(ANSWER_TIMEOUT)
         .inbound_messages_max(inbound_messages_max)
+        .receive_maximum(RECEIVE_MAXIMUM)
         .outbound_messages_max(4);
     if let Some(ca) = credentials.ca {
         options = options.ca_file(ca);
@@ -64,7 +68,8 @@ pub(crate) fn open<const APPS: usize>(
     vinbus_transport_std::connect(options).context("cannot set up the connection to the broker")
 }
 
-fn user_name(name: &str, vin: &Vin) -> String {
+/// The user name of a vehicle.
+pub(crate) fn user_name(name: &str, vin: &Vin) -> String {
     name.replace("{vin}", vin.as_str())
 }
 

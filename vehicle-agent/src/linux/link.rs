@@ -160,6 +160,10 @@ impl Session for StdSession<'_> {
                 Happened::Published(Err(PublishError::LinkDown | PublishError::Unconfirmed)) => {
                     return Err(Lost);
                 }
+                // Other messages of this client are on their way; the agent tries again.
+                Happened::Published(Err(PublishError::QueueFull { .. })) => {
+                    return Ok(Event::Published(Fate::Unknown));
+                }
                 Happened::Published(Err(error)) => {
                     tracing::warn!(reason = %error, "a message of an app cannot be sent");
                     return Ok(Event::Published(Fate::Refused));

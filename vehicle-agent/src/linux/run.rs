@@ -79,7 +79,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         .await
         .context("the portal has failed")?
         .context("the portal has failed")?;
-    tracing::info!(counters = ?desk.counters(), "stopped");
+    tracing::info!("stopped");
+    tracing::debug!(counters = ?desk.counters(), "counted");
     Ok(())
 }
 

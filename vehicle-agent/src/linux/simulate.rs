@@ -27,9 +27,11 @@ use self::progress::Progress;
 use crate::agent::{self, World};
 use crate::desk::Desk;
 use crate::identity::Identity;
-use crate::linux::args::SimulateArgs;
+use crate::link::Link;
+use crate::linux::args::{SimulateArgs, Transport};
 use crate::linux::clock::{ProcessRandom, TokioClock};
 use crate::linux::connection::{self, Credentials};
+use crate::linux::embedded::{self, ThriftyLink};
 use crate::linux::link::StdLink;
 use crate::linux::run::terminated;
 
@@ -58,6 +60,10 @@ pub async fn run(args: &SimulateArgs) -> anyhow::Result<()> {
         .as_deref()
         .map(connection::read_password)
         .transpose()?;
+    let transport = transport(args);
+    if transport == Transport::Embedded {
+        embedded::use_small_pages();
+    }
     let fleet = Arc::new(Fleet::new(args.count));
     let resident_before = resident_bytes();
     let (stop, stopping) = watch::channel(false);
@@ -72,8 +78,19 @@ pub async fn run(args: &SimulateArgs) -> anyhow::Result<()> {
             () = &mut terminated => { running = false; break }
             _ = started.tick() => {}
         }
-        let vehicle = Vehicle::new(args, vin, &scheme, password.as_deref(), &fleet)?;
-        vehicles.spawn(vehicle.run(stopping.clone()));
+        let vehicle = Vehicle::new(args, vin, &scheme, &fleet)?;
+        let files = Files::of(args, &vin)?;
+        let credentials = files.credentials(password.as_deref());
+        match transport {
+            Transport::Embedded => {
+                let link = vehicle.embedded_link(args, &credentials)?;
+                vehicles.spawn(vehicle.run(link, stopping.clone()));
+            }
+            Transport::Std => {
+                let link = vehicle.std_link(args, &credentials)?;
+                vehicles.spawn(vehicle.run(link, stopping.clone()));
+            }
+        }
     }
     if running {
         tokio::select! {
@@ -92,6 +109,16 @@ pub async fn run(args: &SimulateArgs) -> anyhow::Result<()> {
     progress.finish();
     print!("{}", fleet.summary(memory));
     Ok(())
+}
+
+fn transport(args: &SimulateArgs) -> Transport {
+    args.transport.unwrap_or_else(|| {
+        if embedded::speaks(&args.broker.url, args.broker.mqtt_version) {
+            Transport::Embedded
+        } else {
+            Transport::Std
+        }
+    })
 }
 
 /// Waits until all are connected, and then as long as asked for.
@@ -120,7 +147,6 @@ fn vins(prefix: &str, count: u32) -> anyhow::Result<Vec<Vin>> {
 /// One simulated vehicle that has not started.
 struct Vehicle {
     desk: SimulatedDesk,
-    link: StdLink,
     app: SimulatedApp,
     fleet: Arc<Fleet>,
 }
@@ -130,7 +156,6 @@ impl Vehicle {
         args: &SimulateArgs,
         vin: Vin,
         scheme: &TopicScheme,
-        password: Option<&str>,
         fleet: &Arc<Fleet>,
     ) -> anyhow::Result<Self> {
         let identity = Identity::new(vin, scheme.clone(), args.broker.subtree);
@@ -144,44 +169,60 @@ impl Vehicle {
         let mut desk = Desk::new(identity, popups, vec![0; queue], args.broker.drop_policy());
         let pending = vec![0; pending::storage_bytes_for(256)];
         let slot = desk.install(args.app.app.clone(), &args.app.uid, pending)?;
-        let files = Files::of(args, &vin)?;
-        let credentials = Credentials {
-            ca: files.ca.as_deref(),
-            certificate: files
-                .certificate
-                .as_ref()
-                .map(|(cert, key)| (cert.as_path(), key.as_path())),
-            password,
-        };
-        let (client, inbox) =
-            connection::open(&args.broker, desk.identity(), &credentials, INBOUND_MAX)?;
-        let troubled = Arc::clone(fleet);
-        let report = Box::new(move |state: &LinkState| {
-            if let LinkState::Down(error) = state {
-                troubled.trouble(format!("{error}; {}", error.advice()));
-            }
-        });
         Ok(Self {
             desk,
-            link: StdLink::new(client, inbox, args.broker.qos, report),
             app: SimulatedApp::new(slot, args, Arc::clone(fleet)),
             fleet: Arc::clone(fleet),
         })
     }
 
-    async fn run(mut self, mut stopping: watch::Receiver<bool>) {
-        let world = World {
-            link: &mut self.link,
-            apps: &mut self.app,
-            clock: &TokioClock::new(),
-            random: &mut ProcessRandom::new(),
-        };
-        let stopped = async move {
+    fn embedded_link(
+        &self,
+        args: &SimulateArgs,
+        credentials: &Credentials<'_>,
+    ) -> anyhow::Result<ThriftyLink> {
+        let troubled = Arc::clone(&self.fleet);
+        let report = Box::new(move |trouble| troubled.trouble(trouble));
+        embedded::open(&args.broker, self.desk.identity(), credentials, report)
+    }
+
+    fn std_link(
+        &self,
+        args: &SimulateArgs,
+        credentials: &Credentials<'_>,
+    ) -> anyhow::Result<StdLink> {
+        let identity = self.desk.identity();
+        let (client, inbox) = connection::open(&args.broker, identity, credentials, INBOUND_MAX)?;
+        let troubled = Arc::clone(&self.fleet);
+        let report = Box::new(move |state: &LinkState| {
+            if let LinkState::Down(error) = state {
+                troubled.trouble(format!("{error}; {}", error.advice()));
+            }
+        });
+        Ok(StdLink::new(client, inbox, args.broker.qos, report))
+    }
+
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "the arguments of an async fn take their room twice"
+    )]
+    fn run(
+        mut self,
+        mut link: impl Link,
+        mut stopping: watch::Receiver<bool>,
+    ) -> impl Future<Output = ()> {
+        async move {
+            let world = World {
+                link: &mut link,
+                apps: &mut self.app,
+                clock: &TokioClock::new(),
+                random: &mut ProcessRandom::new(),
+            };
             // A sender that is gone stops as well.
-            let _ = stopping.wait_for(|stopping| *stopping).await;
-        };
-        agent::run(&mut self.desk, world, stopped).await;
-        self.fleet.ended(&self.desk.counters(), self.desk.waiting());
+            let stopped = async { _ = stopping.wait_for(|stopping| *stopping).await };
+            agent::run(&mut self.desk, world, stopped).await;
+            self.fleet.ended(&self.desk.counters(), self.desk.waiting());
+        }
     }
 }
 
@@ -192,6 +233,17 @@ struct Files {
 }
 
 impl Files {
+    fn credentials<'c>(&'c self, password: Option<&'c str>) -> Credentials<'c> {
+        Credentials {
+            ca: self.ca.as_deref(),
+            certificate: self
+                .certificate
+                .as_ref()
+                .map(|(cert, key)| (cert.as_path(), key.as_path())),
+            password,
+        }
+    }
+
     fn of(args: &SimulateArgs, vin: &Vin) -> anyhow::Result<Self> {
         let Some(folder) = &args.certs else {
             return Ok(Self {

@@ -1,8 +1,10 @@
 //! Measurements, one file each: criterion for the codec, whole programs for the rest.
 //!
-//! Every table holds ratios between things measured in the same run on the same machine.
+//! The whole programs are driven by the benchmark `service` of the host-server, which prints its
+//! tables itself. Every table holds ratios between things measured in the same run on the same machine.
 
 mod codec;
+mod service;
 mod table;
 
 use anyhow::Result;
@@ -13,6 +15,12 @@ use clap::ValueEnum;
 pub(crate) enum Bench {
     /// Decoding envelopes, beside `serde_json` and sonic-rs.
     Codec,
+    /// Broker, host, disk, event stream; beside a client that only reads.
+    Path,
+    /// REST, disk, car; beside a bare MQTT publish.
+    Downlink,
+    /// Memory of a server and of a simulator with 1,000 vehicles.
+    Memory,
 }
 
 /// Measures what is chosen, or everything.
@@ -29,6 +37,9 @@ impl Bench {
     fn run(self) -> Result<()> {
         match self {
             Self::Codec => codec::run(),
+            Self::Path => service::run("path", &[]),
+            Self::Downlink => service::run("downlink", &[]),
+            Self::Memory => service::memory(),
         }
     }
 }

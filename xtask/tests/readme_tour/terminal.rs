@@ -11,7 +11,7 @@ use crate::ports::Ports;
 
 /// How long anything in the tour may take. A reader loses patience earlier; a busy machine that
 /// runs all tests at once may need it.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A shell with commands in it; they end when it is dropped.
 pub(crate) struct Terminal {

@@ -39,10 +39,13 @@ counters! {
     connections,
     /// Connections accepted since the start.
     connections_accepted,
-    /// Connections closed at once because there were as many as there may be.
+    /// Connections refused because there were as many as there may be.
     connections_refused_full,
-    /// Connections closed at once because their address had as many as it may.
+    /// Connections refused because their address had as many as it may.
     connections_refused_address,
+    /// Connections closed at once because as many clients as may were not known yet, in all or at
+    /// their address.
+    connections_refused_unknown,
     /// TLS handshakes that failed: no certificate, one of another CA, an expired one, no TLS at all.
     tls_failed,
     /// TLS handshakes that took too long.
@@ -51,7 +54,8 @@ counters! {
     certificates_unnamed,
     /// Logins refused: user name, password, or not those of the certificate.
     logins_refused,
-    /// Connections refused because another identity uses the client identifier.
+    /// Connections refused because the client identifier is the VIN of another client, or in use by
+    /// one.
     client_ids_taken,
     /// Connections refused because their will is not allowed.
     wills_refused,
@@ -77,7 +81,11 @@ counters! {
     publishes_throttled,
     /// Publishes not acknowledged because the store failed; their connections were closed.
     unacknowledged,
-    /// Messages sent to consumers without waiting for slow ones, who may have missed them.
+    /// Messages dropped for an MQTT consumer that reads too slowly, for each such consumer.
+    consumer_drops,
+    /// Stored messages offered to no MQTT consumer because more came than can be sent.
+    fan_out_dropped,
+    /// Messages sent without waiting for consumers' queues to empty; some may have missed them.
     fan_out_unpaced,
     /// Connections closed because their peer took nothing for too long.
     write_stalls,

@@ -2,11 +2,14 @@
 //! disk.
 //!
 //! One task takes what arrived, waits for its outcome, opens the gate of its acknowledgement, and
-//! routes it. Consumers set the pace as long as they read: a message on its way holds bytes of a
-//! window and gives them back when the last consumer has taken it. A consumer that stops reading
-//! must not stop the others: when the window stays full for [`FAN_OUT_PATIENCE`], messages are
-//! routed without waiting until it has room again, and the consumers whose queues are full miss
-//! them.
+//! hands it to a second one, which routes it. The first never waits for the second, so that no
+//! consumer delays an acknowledgement: when too much waits to be routed, messages are dropped and
+//! counted. Consumers on MQTT are served at QoS 0; the REST interface misses nothing.
+//!
+//! A slow consumer delays nobody either: its own messages wait, or are dropped, in its `stream`. On
+//! the way there a message holds bytes of a window, which keeps the router's queues from
+//! overflowing. When the window stays full for [`FAN_OUT_PATIENCE`], messages are routed without
+//! waiting until it has room again.
 
 use std::sync::Arc;
 
@@ -18,8 +21,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::counters::{BrokerCounters, add};
 use super::limits::{
-    FAN_OUT_MESSAGE_BYTES_MIN, FAN_OUT_PATIENCE, FAN_OUT_WINDOW_BYTES, IN_FORWARD_BYTES_MAX,
-    IN_FORWARD_MAX,
+    FAN_OUT_MESSAGE_BYTES_MIN, FAN_OUT_PATIENCE, FAN_OUT_QUEUE_BYTES_MAX, FAN_OUT_QUEUE_MAX,
+    FAN_OUT_WINDOW_BYTES, IN_FORWARD_BYTES_MAX, IN_FORWARD_MAX,
 };
 use crate::broker::Outcome;
 
@@ -36,7 +39,7 @@ pub(super) struct Offer {
     pub(super) ack: Option<oneshot::Sender<()>>,
 }
 
-/// The way into the forwarding task.
+/// The way into the forwarding tasks.
 #[derive(Clone)]
 pub(super) struct Forwarder {
     offers: mpsc::Sender<(Offer, OwnedSemaphorePermit)>,
@@ -44,17 +47,18 @@ pub(super) struct Forwarder {
 }
 
 impl Forwarder {
-    /// Starts the task; it ends when all handles are gone.
+    /// Starts the tasks; they end when all handles are gone.
     pub(super) fn start(router: Arc<MessageRouter>, counters: Arc<BrokerCounters>) -> Self {
         let (offers, inbox) = mpsc::channel(IN_FORWARD_MAX);
-        tokio::spawn(run(inbox, Pace::new(counters), router));
+        let fan_out = FanOut::start(router, counters);
+        tokio::spawn(settle(inbox, fan_out));
         Self {
             offers,
             room: Arc::new(Semaphore::new(IN_FORWARD_BYTES_MAX)),
         }
     }
 
-    /// Hands a message over; waits while too much is under way.
+    /// Hands a message over; waits while too much is on its way to the disk.
     pub(super) async fn offer(&self, offer: Offer) {
         let Ok(room) = Arc::clone(&self.room)
             .acquire_many_owned(permits(offer.payload.len()))
@@ -62,8 +66,65 @@ impl Forwarder {
         else {
             return;
         };
-        // The task outlives every handle, so this fails only while the runtime shuts down.
+        // The first task outlives every handle, so this fails only while the runtime shuts down.
         let _ = self.offers.send((offer, room)).await;
+    }
+}
+
+/// Opens the gates of acknowledgements, in order of arrival, as outcomes become known.
+async fn settle(mut inbox: mpsc::Receiver<(Offer, OwnedSemaphorePermit)>, fan_out: FanOut) {
+    while let Some((mut offer, _room)) = inbox.recv().await {
+        if let Some(outcome) = offer.outcome.take() {
+            let outcome = outcome.await;
+            if let Some(ack) = offer.ack.take() {
+                match outcome {
+                    // A peer that is gone needs no acknowledgement.
+                    Ok(Outcome::Stored | Outcome::Refused) => drop(ack.send(())),
+                    Ok(Outcome::Failed(_)) | Err(_) => add(&fan_out.counters.unacknowledged),
+                }
+            }
+            if outcome != Ok(Outcome::Stored) {
+                continue;
+            }
+        }
+        fan_out.offer(offer).await;
+    }
+}
+
+/// The way to the task that routes.
+struct FanOut {
+    offers: mpsc::Sender<(Offer, OwnedSemaphorePermit)>,
+    room: Arc<Semaphore>,
+    router: Arc<MessageRouter>,
+    counters: Arc<BrokerCounters>,
+}
+
+impl FanOut {
+    fn start(router: Arc<MessageRouter>, counters: Arc<BrokerCounters>) -> Self {
+        let (offers, inbox) = mpsc::channel(FAN_OUT_QUEUE_MAX);
+        let pace = Pace::new(Arc::clone(&counters));
+        tokio::spawn(run(inbox, pace, Arc::clone(&router)));
+        Self {
+            offers,
+            room: Arc::new(Semaphore::new(FAN_OUT_QUEUE_BYTES_MAX)),
+            router,
+            counters,
+        }
+    }
+
+    /// Hands a message over to be routed. When too much waits already, it is dropped and counted,
+    /// unless it is to be retained: then it is routed ahead.
+    async fn offer(&self, offer: Offer) {
+        let room = Arc::clone(&self.room).try_acquire_many_owned(permits(offer.payload.len()));
+        let place = self.offers.try_reserve();
+        match (room, place) {
+            (Ok(room), Ok(place)) => place.send((offer, room)),
+            _ if offer.retain => {
+                let payload = offer.payload.clone();
+                route(&self.router, &self.counters, offer, payload).await;
+            }
+            _ => add(&self.counters.fan_out_dropped),
+        }
     }
 }
 
@@ -72,38 +133,30 @@ async fn run(
     mut pace: Pace,
     router: Arc<MessageRouter>,
 ) {
-    while let Some((mut offer, room)) = inbox.recv().await {
-        if let Some(outcome) = offer.outcome.take() {
-            let outcome = outcome.await;
-            if let Some(ack) = offer.ack.take() {
-                match outcome {
-                    // A peer that is gone needs no acknowledgement.
-                    Ok(Outcome::Stored | Outcome::Refused) => drop(ack.send(())),
-                    Ok(Outcome::Failed(_)) | Err(_) => add(&pace.counters.unacknowledged),
-                }
-            }
-            if outcome != Ok(Outcome::Stored) {
-                continue;
-            }
-        }
+    while let Some((offer, room)) = inbox.recv().await {
         // A retained payload stays: it must not hold room that others wait for.
         let payload = if offer.retain {
-            offer.payload
+            offer.payload.clone()
         } else {
-            pace.enter(offer.payload).await
+            pace.enter(offer.payload.clone()).await
         };
-        let packet =
-            PublishPacket::new(offer.topic, payload, QoS::AtMostOnce).with_retain(offer.retain);
-        router.route_message(&packet, Some(&offer.client_id)).await;
-        add(&pace.counters.messages_out);
+        route(&router, &pace.counters, offer, payload).await;
         drop(room);
     }
+}
+
+/// Routes a message at QoS 0, which never waits for a consumer.
+async fn route(router: &MessageRouter, counters: &BrokerCounters, offer: Offer, payload: Bytes) {
+    let packet =
+        PublishPacket::new(offer.topic, payload, QoS::AtMostOnce).with_retain(offer.retain);
+    router.route_message(&packet, Some(&offer.client_id)).await;
+    add(&counters.messages_out);
 }
 
 /// Paces the fan-out.
 struct Pace {
     window: Arc<Semaphore>,
-    /// Whether a consumer does not read, as far as is known.
+    /// Whether the window stays full, as far as is known.
     stuck: bool,
     counters: Arc<BrokerCounters>,
 }

@@ -6,11 +6,16 @@ use std::time::Duration;
 /// otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at once, handshakes included; one more is closed at once.
+    /// Connections of known clients at once; one more is refused.
     pub connections_max: usize,
-    /// Connections at once from one IP address; one more is closed at once. Behind a proxy all
-    /// clients share one.
+    /// Connections of known clients at once from one IP address; one more is refused. Behind a proxy
+    /// or an address translator all clients share one.
     pub connections_per_address_max: usize,
+    /// Connections at once whose client is not known yet, because the handshake or CONNECT is under
+    /// way; one more is closed at once. They take no place of known clients.
+    pub unknown_max: usize,
+    /// Such connections at once from one IP address.
+    pub unknown_per_address_max: usize,
     /// Time for the TLS handshake; whoever is slower is disconnected. (CONNECT has 10 s more.)
     pub handshake_time_max: Duration,
     /// A peer that takes nothing of what is written to it for this long is disconnected.
@@ -23,6 +28,8 @@ pub struct Limits {
     /// Filters with wildcards of all clients; one more is refused. Each is compared with every
     /// message: 300 of them leave 10,000 messages a second.
     pub wildcard_filters_max: usize,
+    /// Filters with wildcards of one vehicle or partner, on all its connections; one more is refused.
+    pub wildcard_filters_per_identity_max: usize,
     /// Retained presence messages of all vehicles; one more is delivered without being retained.
     pub retained_max: usize,
     /// Time that connections get to take their last bytes at shutdown.
@@ -33,12 +40,15 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 10_000,
-            connections_per_address_max: 10_000,
+            connections_per_address_max: 5_000,
+            unknown_max: 512,
+            unknown_per_address_max: 32,
             handshake_time_max: Duration::from_secs(10),
             write_stall_max: Duration::from_secs(20),
             publishes_per_second_max: 50_000,
             filters_per_client_max: 256,
             wildcard_filters_max: 300,
+            wildcard_filters_per_identity_max: 64,
             retained_max: 100_000,
             shutdown_time_max: Duration::from_secs(5),
         }
@@ -56,8 +66,9 @@ pub(super) const RECEIVE_MAX: u16 = 256;
 /// Bytes that wait behind an acknowledgement on one connection before it is read no further.
 pub(super) const HELD_BYTES_MAX: usize = 256 * 1024;
 
-/// Messages that wait in a client's delivery queue; the router drops what does not fit. The two
-/// windows below are smaller, so that this happens only to a consumer that reads too slowly.
+/// Messages that wait in a client's delivery queue; the router drops what does not fit, and does not
+/// tell. The windows below are smaller, and a consumer's queue is emptied however slowly it reads
+/// (see `stream`), so that it takes more than a slow peer to fill one.
 pub(super) const DELIVERY_QUEUE_MAX: usize = 1024;
 
 /// Bytes on their way to one vehicle; the next message waits. Each counts at least
@@ -77,6 +88,19 @@ pub(super) const FAN_OUT_MESSAGE_BYTES_MIN: usize = 16 * 1024;
 /// How long a message waits for room in the fan-out window before it is sent regardless.
 pub(super) const FAN_OUT_PATIENCE: Duration = Duration::from_millis(100);
 
+/// Messages for an MQTT consumer that wait for it to read; further ones are dropped and counted.
+pub(super) const CONSUMER_MESSAGES_MAX: usize = 8192;
+
+/// Bytes of them.
+pub(super) const CONSUMER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Stored uplink messages that wait to be sent to MQTT consumers; further ones are dropped and
+/// counted.
+pub(super) const FAN_OUT_QUEUE_MAX: usize = 8192;
+
+/// Bytes of them.
+pub(super) const FAN_OUT_QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// Uplink messages between arrival and store.
 pub(super) const IN_FORWARD_MAX: usize = 1024;
 
@@ -86,8 +110,12 @@ pub(super) const IN_FORWARD_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Longest retained presence message, in bytes; a longer one is delivered without being retained.
 pub(super) const RETAINED_BYTES_MAX: usize = 1024;
 
-/// Names of shared subscriptions known at once and ever: the router never forgets one.
-pub(super) const SHARE_NAMES_MAX: usize = 256;
+/// Different shared subscriptions of one identity, by name and filter, until the broker restarts: the
+/// router never forgets one.
+pub(super) const SHARES_PER_IDENTITY_MAX: usize = 256;
+
+/// Different shared subscriptions of all identities, likewise.
+pub(super) const SHARES_MAX: usize = 16_384;
 
 /// How often what has ended is swept out.
 pub(super) const SWEEP_INTERVAL: Duration = Duration::from_secs(30);

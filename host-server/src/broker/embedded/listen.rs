@@ -11,6 +11,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::warn;
 
 use super::counters::add;
+use super::registry::Place;
 use super::{Shared, StartError, tls};
 use crate::half_open;
 use crate::identity::Identity;
@@ -35,20 +36,24 @@ pub(super) async fn bind(
 
 /// Accepts plain connections until shutdown. Only loopback: there is no encryption.
 pub(super) async fn plain(shared: Arc<Shared>, listener: TcpListener) {
-    accept_all(&shared, listener, |shared, stream, peer| async move {
-        shared.serve(Box::new(stream), peer, None).await;
-    })
+    accept_all(
+        &shared,
+        listener,
+        |shared, stream, peer, place| async move {
+            shared.serve(Box::new(stream), peer, place, None).await;
+        },
+    )
     .await;
 }
 
 /// Accepts TLS connections until shutdown.
 pub(super) async fn tls(shared: Arc<Shared>, listener: TcpListener, config: Arc<ServerConfig>) {
     let acceptor = TlsAcceptor::from(config);
-    accept_all(&shared, listener, move |shared, stream, peer| {
+    accept_all(&shared, listener, move |shared, stream, peer, place| {
         let acceptor = acceptor.clone();
         async move {
             if let Some((stream, who)) = handshake(&shared, &acceptor, stream, peer.ip()).await {
-                shared.serve(Box::new(stream), peer, Some(who)).await;
+                shared.serve(Box::new(stream), peer, place, Some(who)).await;
             }
         }
     })
@@ -57,7 +62,7 @@ pub(super) async fn tls(shared: Arc<Shared>, listener: TcpListener, config: Arc<
 
 async fn accept_all<F, Fut>(shared: &Arc<Shared>, listener: TcpListener, serve: F)
 where
-    F: Fn(Arc<Shared>, TcpStream, SocketAddr) -> Fut,
+    F: Fn(Arc<Shared>, TcpStream, SocketAddr, Place) -> Fut,
     Fut: Future<Output = ()> + Send + 'static,
 {
     loop {
@@ -74,11 +79,7 @@ where
                 // Small packets must not wait for each other; if that cannot be had, they may.
                 let _ = stream.set_nodelay(true);
                 half_open::detect(&stream);
-                let serving = serve(Arc::clone(shared), stream, peer);
-                tokio::spawn(async move {
-                    serving.await;
-                    drop(place);
-                });
+                tokio::spawn(serve(Arc::clone(shared), stream, peer, place));
             }
             Err(error) => pause(shared, &error).await,
         }

@@ -56,8 +56,8 @@ use self::forward::{Forwarder, permits, tracked};
 use self::library::Library;
 use self::limits::{SWEEP_INTERVAL, VEHICLE_MESSAGE_BYTES_MIN};
 use self::quiet::Quiet;
-use self::registry::Registry;
-use self::stream::{AckGate, Io, PeerStream};
+use self::registry::{Place, Registry};
+use self::stream::{Io, PeerStream, WriteRules};
 use super::{Broker, BrokerEvents, PublishError};
 use crate::identity::{Credentials, Identity};
 
@@ -171,7 +171,7 @@ impl EmbeddedBroker {
             }
             None => None,
         };
-        open_files::make_room(settings.limits.connections_max);
+        open_files::make_room(settings.limits.connections_max + settings.limits.unknown_max);
         let shared = Arc::new(Shared::new(settings, credentials, events));
         tokio::spawn(sweep(Arc::clone(&shared)));
         let broker = Self {
@@ -214,8 +214,7 @@ impl EmbeddedBroker {
             return;
         };
         let io = Box::new(websocket::WebSocketIo::new(socket));
-        Arc::clone(&self.shared).serve(io, peer, None).await;
-        drop(place);
+        Arc::clone(&self.shared).serve(io, peer, place, None).await;
     }
 
     /// Accepts nothing more, says goodbye to every client (MQTT 5: DISCONNECT 0x8B, server shutting
@@ -300,17 +299,18 @@ impl Shared {
         self: Arc<Self>,
         io: Box<dyn Io>,
         peer: SocketAddr,
+        place: Place,
         certificate: Option<Identity>,
     ) {
         let goodbye = self.goodbye.subscribe();
         if *self.stopping.borrow() {
             return;
         }
-        let acks = Arc::new(AckGate::default());
+        let rules = Arc::new(WriteRules::default());
         let stream = PeerStream::new(
             io,
             peer,
-            Arc::clone(&acks),
+            Arc::clone(&rules),
             self.limits.write_stall_max,
             Arc::clone(&self.counters),
         );
@@ -319,8 +319,9 @@ impl Shared {
             Arc::clone(&self),
             id,
             peer,
+            place,
             certificate,
-            acks,
+            rules,
         ));
         let _served = Served::new(Arc::clone(&self), Arc::clone(&connection));
         let mut config = self.library.config.clone();

@@ -5,14 +5,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
 use vinbus_protocol::id::Vin;
 
 use super::counters::{BrokerCounters, add, subtract};
-use super::limits::{Limits, SHARE_NAMES_MAX};
+use super::limits::{Limits, SHARES_MAX, SHARES_PER_IDENTITY_MAX};
 use crate::broker::BrokerEvents;
 use crate::identity::Identity;
 use crate::model::Presence;
@@ -30,12 +30,24 @@ pub(super) struct Registry {
 
 #[derive(Default)]
 struct Inner {
-    open: usize,
-    by_address: HashMap<IpAddr, usize>,
+    open: Open,
+    by_address: HashMap<IpAddr, Open>,
     /// The identity behind each client identifier and its live connections (two during a takeover).
     clients: HashMap<String, (Identity, usize)>,
     vehicles: HashMap<Vin, Vec<VehicleConnection>>,
-    share_names: HashSet<String>,
+    /// Filters with wildcards of each identity that has any.
+    wildcards: HashMap<Identity, usize>,
+    /// Shared subscriptions that each identity ever had.
+    shares: HashMap<Identity, HashSet<String>>,
+}
+
+/// Numbers of connections.
+#[derive(Clone, Copy, Default)]
+struct Open {
+    /// Of clients that are not known yet.
+    unknown: usize,
+    /// Of known clients.
+    known: usize,
 }
 
 /// A live connection of a vehicle.
@@ -55,10 +67,20 @@ pub(super) struct VehicleWay {
     pub(super) packet_bytes_max: Option<u32>,
 }
 
-/// A place among the connections; gives itself back.
+/// Why a client identifier was not claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ClaimError {
+    /// It is the VIN of a vehicle, and the client is another.
+    ForeignVin,
+    /// Another identity has a live connection under it.
+    Taken,
+}
+
+/// A place among the connections, first among those whose client is not known; gives itself back.
 pub(super) struct Place {
     registry: Arc<Registry>,
     address: IpAddr,
+    known: AtomicBool,
 }
 
 impl Registry {
@@ -78,41 +100,65 @@ impl Registry {
     /// Takes a place for a connection from `address`; `None` (counted) when there is none.
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let mut inner = self.lock();
-        if inner.open >= self.limits.connections_max {
-            add(&self.counters.connections_refused_full);
+        let from_there = inner.by_address.get(&address).copied().unwrap_or_default();
+        if !self.has_room_for_known(inner.open, from_there) {
             return None;
         }
-        let from_there = inner.by_address.entry(address).or_default();
-        if *from_there >= self.limits.connections_per_address_max {
-            add(&self.counters.connections_refused_address);
+        if inner.open.unknown >= self.limits.unknown_max
+            || from_there.unknown >= self.limits.unknown_per_address_max
+        {
+            add(&self.counters.connections_refused_unknown);
             return None;
         }
-        *from_there += 1;
-        inner.open += 1;
+        inner.open.unknown += 1;
+        inner.by_address.entry(address).or_default().unknown += 1;
         add(&self.counters.connections);
         add(&self.counters.connections_accepted);
         Some(Place {
             registry: Arc::clone(self),
             address,
+            known: AtomicBool::new(false),
         })
     }
 
-    /// Claims a client identifier for a connection of `who`; false (counted) when another identity
-    /// has a live connection under it.
-    pub(super) fn claim(&self, client_id: &str, who: &Identity) -> bool {
+    /// Whether one more known client fits; counted when not.
+    fn has_room_for_known(&self, open: Open, from_there: Open) -> bool {
+        if open.known >= self.limits.connections_max {
+            add(&self.counters.connections_refused_full);
+            return false;
+        }
+        if from_there.known >= self.limits.connections_per_address_max {
+            add(&self.counters.connections_refused_address);
+            return false;
+        }
+        true
+    }
+
+    /// Claims a client identifier for a connection of `who`. A VIN is for its vehicle only, or
+    /// anybody could keep the vehicle out; any other stays with the first who has it.
+    ///
+    /// # Errors
+    /// A [`ClaimError`], counted.
+    pub(super) fn claim(&self, client_id: &str, who: &Identity) -> Result<(), ClaimError> {
+        if let Ok(vin) = Vin::parse(client_id)
+            && *who != Identity::Vehicle(vin)
+        {
+            add(&self.counters.client_ids_taken);
+            return Err(ClaimError::ForeignVin);
+        }
         let mut inner = self.lock();
         match inner.clients.get_mut(client_id) {
             Some((owner, _)) if owner != who => {
                 add(&self.counters.client_ids_taken);
-                false
+                Err(ClaimError::Taken)
             }
             Some((_, connections)) => {
                 *connections += 1;
-                true
+                Ok(())
             }
             None => {
                 inner.clients.insert(client_id.to_owned(), (who.clone(), 1));
-                true
+                Ok(())
             }
         }
     }
@@ -166,10 +212,10 @@ impl Registry {
         }
     }
 
-    /// A vehicle's connection is gone: the vehicle is offline unless a newer one is up, which is
-    /// about to subscribe.
+    /// A vehicle's connection is gone: the vehicle is offline unless it listens on another one.
     pub(super) fn vehicle_down(&self, vin: Vin, id: ConnectionId) {
         let mut inner = self.lock();
+        let listened = inner.listens(&vin);
         let Some(connections) = inner.vehicles.get_mut(&vin) else {
             return;
         };
@@ -178,6 +224,8 @@ impl Registry {
         }
         if connections.is_empty() {
             inner.vehicles.remove(&vin);
+        }
+        if listened && !inner.listens(&vin) {
             self.events.presence_changed(vin, Presence::Offline);
         }
     }
@@ -203,31 +251,45 @@ impl Registry {
             .map(|connection| connection.way.clone())
     }
 
-    /// Takes one of the places for filters with wildcards; false when there is none.
-    pub(super) fn take_wildcard(&self) -> bool {
-        let max = self.limits.wildcard_filters_max as u64;
-        let taken = self.counters.wildcard_filters.fetch_update(
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-            |now| (now < max).then_some(now + 1),
-        );
-        taken.is_ok()
+    /// Takes one of the places for filters with wildcards; false when there is none, or `who` has
+    /// its share of them.
+    pub(super) fn take_wildcard(&self, who: &Identity) -> bool {
+        let mut inner = self.lock();
+        let all: usize = inner.wildcards.values().sum();
+        let own = inner.wildcards.get(who).copied().unwrap_or_default();
+        if all >= self.limits.wildcard_filters_max
+            || own >= self.limits.wildcard_filters_per_identity_max
+        {
+            return false;
+        }
+        inner.wildcards.insert(who.clone(), own + 1);
+        add(&self.counters.wildcard_filters);
+        true
     }
 
     /// Gives back places for filters with wildcards.
-    pub(super) fn release_wildcards(&self, count: u64) {
+    pub(super) fn release_wildcards(&self, who: &Identity, count: usize) {
+        let mut inner = self.lock();
+        if let Some(own) = inner.wildcards.get_mut(who) {
+            *own -= count;
+            if *own == 0 {
+                inner.wildcards.remove(who);
+            }
+        }
         self.counters
             .wildcard_filters
-            .fetch_sub(count, Ordering::Relaxed);
+            .fetch_sub(count as u64, Ordering::Relaxed);
     }
 
-    /// Admits the name of a shared subscription; false when there are as many as there may be.
-    pub(super) fn admit_share(&self, name: &str) -> bool {
+    /// Admits a shared subscription; false when there are as many as there may be, of `who` or in
+    /// all.
+    pub(super) fn admit_share(&self, who: &Identity, name: &str, filter: &str) -> bool {
+        let share = format!("{name}/{filter}");
         let mut inner = self.lock();
-        if inner.share_names.contains(name) {
-            return true;
-        }
-        inner.share_names.len() < SHARE_NAMES_MAX && inner.share_names.insert(name.to_owned())
+        let all: usize = inner.shares.values().map(HashSet::len).sum();
+        let own = inner.shares.entry(who.clone()).or_default();
+        own.contains(&share)
+            || (own.len() < SHARES_PER_IDENTITY_MAX && all < SHARES_MAX && own.insert(share))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -248,16 +310,47 @@ impl Inner {
     }
 }
 
+impl Place {
+    /// Moves among the known clients; false (counted) when there is no place.
+    pub(super) fn become_known(&self) -> bool {
+        let mut inner = self.registry.lock();
+        let Inner {
+            open, by_address, ..
+        } = &mut *inner;
+        let from_there = by_address.entry(self.address).or_default();
+        if !self.registry.has_room_for_known(*open, *from_there) {
+            return false;
+        }
+        if !self.known.swap(true, Ordering::Relaxed) {
+            for open in [open, from_there] {
+                open.unknown -= 1;
+                open.known += 1;
+            }
+        }
+        true
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         subtract(&self.registry.counters.connections);
         let mut inner = self.registry.lock();
-        inner.open -= 1;
-        if let Some(from_there) = inner.by_address.get_mut(&self.address) {
-            *from_there -= 1;
-            if *from_there == 0 {
-                inner.by_address.remove(&self.address);
+        let Inner {
+            open, by_address, ..
+        } = &mut *inner;
+        let Some(from_there) = by_address.get_mut(&self.address) else {
+            return;
+        };
+        let known = *self.known.get_mut();
+        for open in [open, &mut *from_there] {
+            if known {
+                open.known -= 1;
+            } else {
+                open.unknown -= 1;
             }
+        }
+        if from_there.known + from_there.unknown == 0 {
+            by_address.remove(&self.address);
         }
     }
 }

@@ -4,8 +4,12 @@
 //! The broker library writes an acknowledgement as soon as a publish is handled, and handles one
 //! packet at a time. Waiting for the disk there would make each client wait a commit per message.
 //! So the publish is handled at once, and the acknowledgement, which is the next packet written, is
-//! held back here until its [`AckGate`] opens; what is written after it waits behind it, so order is
+//! held back here until its gate opens; what is written after it waits behind it, so order is
 //! kept. If the gate fails, the connection breaks without the acknowledgement.
+//!
+//! A consumer of uplink messages that reads more slowly than they come must not slow anybody down: up
+//! to [`CONSUMER_BYTES_MAX`] wait here for it, and further messages are dropped, as QoS 0 permits,
+//! and counted.
 //!
 //! A peer that takes nothing for [`Limits::write_stall_max`](super::Limits::write_stall_max) gets its
 //! connection broken.
@@ -15,6 +19,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -26,7 +31,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
 use super::counters::{BrokerCounters, add};
-use super::limits::{HELD_BYTES_MAX, RECEIVE_MAX};
+use super::limits::{CONSUMER_BYTES_MAX, CONSUMER_MESSAGES_MAX, HELD_BYTES_MAX, RECEIVE_MAX};
 
 /// Time that a closed connection's last bytes get to leave.
 const LINGER: Duration = Duration::from_secs(5);
@@ -36,19 +41,38 @@ pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// Holds back the next packet written on a [`PeerStream`].
+/// What a [`PeerStream`] is to do about the packets written on it.
 #[derive(Debug, Default)]
-pub(super) struct AckGate(Mutex<Option<oneshot::Receiver<()>>>);
+pub(super) struct WriteRules {
+    next_gate: Mutex<Option<oneshot::Receiver<()>>>,
+    drops_publishes: AtomicBool,
+}
 
-impl AckGate {
+impl WriteRules {
     /// The next packet leaves when `open` resolves; when its sender is dropped, the connection
     /// breaks instead.
     pub(super) fn hold_next(&self, open: oneshot::Receiver<()>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(open);
+        *self.lock() = Some(open);
     }
 
-    fn take(&self) -> Option<oneshot::Receiver<()>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// From now on, writing never waits: the peer is a consumer, whose messages are dropped when it
+    /// reads too slowly.
+    pub(super) fn drop_publishes_when_full(&self) {
+        self.drops_publishes.store(true, Ordering::Relaxed);
+    }
+
+    fn take_gate(&self) -> Option<oneshot::Receiver<()>> {
+        self.lock().take()
+    }
+
+    fn never_wait(&self) -> bool {
+        self.drops_publishes.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<oneshot::Receiver<()>>> {
+        self.next_gate
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -56,10 +80,12 @@ impl AckGate {
 pub(super) struct PeerStream {
     wire: Wire,
     peer: SocketAddr,
-    acks: Arc<AckGate>,
-    /// Packets that wait for a gate, or behind one.
+    rules: Arc<WriteRules>,
+    /// Packets that wait for a gate, or behind one, or for a slow consumer.
     held: VecDeque<Held>,
     held_bytes: usize,
+    /// What of it are messages for a consumer, which may be dropped.
+    publish_bytes: usize,
 }
 
 struct Held {
@@ -81,7 +107,7 @@ impl PeerStream {
     pub(super) fn new(
         io: Box<dyn Io>,
         peer: SocketAddr,
-        acks: Arc<AckGate>,
+        rules: Arc<WriteRules>,
         stall_max: Duration,
         counters: Arc<BrokerCounters>,
     ) -> Self {
@@ -93,9 +119,10 @@ impl PeerStream {
                 counters,
             },
             peer,
-            acks,
+            rules,
             held: VecDeque::new(),
             held_bytes: 0,
+            publish_bytes: 0,
         }
     }
 
@@ -121,6 +148,9 @@ impl PeerStream {
                 first.written += sent;
             }
             self.held_bytes -= first.bytes.len();
+            if is_publish(&first.bytes) {
+                self.publish_bytes -= first.bytes.len();
+            }
             self.held.pop_front();
         }
         self.wire.poll_flush(cx)
@@ -131,6 +161,53 @@ impl PeerStream {
             || (self.held_bytes + len <= HELD_BYTES_MAX
                 && self.held.len() < usize::from(RECEIVE_MAX))
     }
+
+    fn hold(&mut self, gate: Option<oneshot::Receiver<()>>, packet: &[u8], written: usize) {
+        self.held_bytes += packet.len();
+        if is_publish(packet) {
+            self.publish_bytes += packet.len();
+        }
+        self.held.push_back(Held {
+            gate,
+            bytes: Bytes::copy_from_slice(packet),
+            written,
+        });
+    }
+
+    /// Takes a whole packet for a consumer at once: writes it, holds it, or drops it.
+    fn take_over(&mut self, cx: &mut Context<'_>, packet: &[u8]) -> io::Result<()> {
+        let gate = self.rules.take_gate();
+        if gate.is_none() && self.held.is_empty() {
+            let written = match self.wire.poll_write(cx, packet)? {
+                Poll::Ready(written) => written,
+                Poll::Pending => 0,
+            };
+            if written < packet.len() {
+                self.hold(None, packet, written);
+            }
+            return Ok(());
+        }
+        if is_publish(packet) {
+            if self.publish_bytes + packet.len() > CONSUMER_BYTES_MAX
+                || self.held.len() >= CONSUMER_MESSAGES_MAX
+            {
+                add(&self.wire.counters.consumer_drops);
+                return Ok(());
+            }
+        } else if self.held_bytes - self.publish_bytes + packet.len() > HELD_BYTES_MAX {
+            add(&self.wire.counters.write_stalls);
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the peer asks much and reads no answer",
+            ));
+        }
+        self.hold(gate, packet, 0);
+        Ok(())
+    }
+}
+
+fn is_publish(packet: &[u8]) -> bool {
+    packet.first().is_some_and(|first| first >> 4 == 3)
 }
 
 impl Wire {
@@ -196,19 +273,19 @@ impl AsyncWrite for PeerStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let drained = this.poll_drain(cx)?;
+        if this.rules.never_wait() {
+            this.take_over(cx, buf)?;
+            let _ = this.poll_drain(cx)?;
+            return Poll::Ready(Ok(buf.len()));
+        }
         if drained.is_pending() && !this.has_room(buf.len()) {
             return Poll::Pending;
         }
-        let gate = this.acks.take();
+        let gate = this.rules.take_gate();
         if gate.is_none() && this.held.is_empty() {
             return this.wire.poll_write(cx, buf);
         }
-        this.held_bytes += buf.len();
-        this.held.push_back(Held {
-            gate,
-            bytes: Bytes::copy_from_slice(buf),
-            written: 0,
-        });
+        this.hold(gate, buf, 0);
         let _ = this.poll_drain(cx)?;
         Poll::Ready(Ok(buf.len()))
     }
@@ -303,17 +380,17 @@ mod tests {
 
     use super::*;
 
-    fn pair(stall_max: Duration) -> (PeerStream, Arc<AckGate>, DuplexStream) {
+    fn pair(stall_max: Duration) -> (PeerStream, Arc<WriteRules>, DuplexStream) {
         let (near, far) = tokio::io::duplex(64);
-        let acks = Arc::new(AckGate::default());
+        let rules = Arc::new(WriteRules::default());
         let stream = PeerStream::new(
             Box::new(near),
             ([127, 0, 0, 1], 1).into(),
-            Arc::clone(&acks),
+            Arc::clone(&rules),
             stall_max,
             Arc::default(),
         );
-        (stream, acks, far)
+        (stream, rules, far)
     }
 
     async fn write(stream: &mut PeerStream, text: &str) {
@@ -323,12 +400,12 @@ mod tests {
 
     #[tokio::test]
     async fn held_packet_leaves_when_its_gate_opens_and_keeps_its_place() {
-        let (mut stream, acks, mut far) = pair(Duration::MAX);
+        let (mut stream, rules, mut far) = pair(Duration::MAX);
         let [(open_one, one), (open_two, two)] = [(); 2].map(|()| oneshot::channel());
         write(&mut stream, "a").await;
-        acks.hold_next(one);
+        rules.hold_next(one);
         write(&mut stream, "b").await;
-        acks.hold_next(two);
+        rules.hold_next(two);
         write(&mut stream, "c").await;
         write(&mut stream, "d").await;
         open_two.send(()).unwrap();
@@ -348,9 +425,9 @@ mod tests {
 
     #[tokio::test]
     async fn failed_gate_breaks_the_connection_without_the_packet() {
-        let (mut stream, acks, mut far) = pair(Duration::MAX);
+        let (mut stream, rules, mut far) = pair(Duration::MAX);
         let (open, gate) = oneshot::channel();
-        acks.hold_next(gate);
+        rules.hold_next(gate);
         write(&mut stream, "ack").await;
         drop(open);
         let error = stream.read_u8().await.unwrap_err();
@@ -363,9 +440,9 @@ mod tests {
 
     #[tokio::test]
     async fn acknowledgements_leave_after_the_connection_ended() {
-        let (mut stream, acks, mut far) = pair(Duration::MAX);
+        let (mut stream, rules, mut far) = pair(Duration::MAX);
         let (open, gate) = oneshot::channel();
-        acks.hold_next(gate);
+        rules.hold_next(gate);
         write(&mut stream, "ack").await;
         drop(stream);
         open.send(()).unwrap();
@@ -376,9 +453,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_behind_a_gate_is_bounded() {
-        let (mut stream, acks, _far) = pair(Duration::MAX);
+        let (mut stream, rules, _far) = pair(Duration::MAX);
         let (_open, gate) = oneshot::channel();
-        acks.hold_next(gate);
+        rules.hold_next(gate);
         write(&mut stream, "ack").await;
         let packet = vec![0; HELD_BYTES_MAX];
         let write = stream.write(&packet);
@@ -386,9 +463,50 @@ mod tests {
         assert_eq!(stream.held_bytes, 3);
     }
 
+    #[tokio::test]
+    async fn consumer_that_reads_too_slowly_misses_whole_messages_which_are_counted() {
+        let (mut stream, rules, mut far) = pair(Duration::from_secs(60));
+        rules.drop_publishes_when_full();
+        let mut packet = vec![b'x'; CONSUMER_BYTES_MAX / 4];
+        packet[0] = 0x30;
+        // The first is partly on its way, three wait beside it, and one is too many.
+        for number in 0..6 {
+            packet[1] = number;
+            stream.write_all(&packet).await.unwrap();
+            stream.flush().await.unwrap();
+        }
+        write(&mut stream, "answer").await;
+        assert_eq!(stream.wire.counters.snapshot().consumer_drops, 2);
+        let reading = tokio::spawn(async move { stream.read_u8().await });
+        let mut got = vec![0; packet.len()];
+        for number in 0..4 {
+            far.read_exact(&mut got).await.unwrap();
+            assert_eq!(got[..3], [0x30, number, b'x']);
+        }
+        far.read_exact(&mut got[..6]).await.unwrap();
+        assert_eq!(got[..6], *b"answer");
+        reading.abort();
+    }
+
+    #[tokio::test]
+    async fn consumer_that_reads_no_answers_loses_its_connection() {
+        let (mut stream, rules, _far) = pair(Duration::from_secs(60));
+        rules.drop_publishes_when_full();
+        let answer = [0xD0; 1024];
+        let asking = async {
+            loop {
+                if let Err(error) = stream.write_all(&answer).await {
+                    return error;
+                }
+            }
+        };
+        assert_eq!(asking.await.kind(), io::ErrorKind::TimedOut);
+        assert!(stream.held_bytes <= HELD_BYTES_MAX);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn peer_that_takes_nothing_is_given_up() {
-        let (mut stream, _acks, _far) = pair(Duration::from_secs(20));
+        let (mut stream, _rules, _far) = pair(Duration::from_secs(20));
         let error = stream.write_all(&[0; 1000]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(stream.wire.counters.snapshot().write_stalls, 1);

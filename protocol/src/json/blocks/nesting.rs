@@ -1,5 +1,7 @@
 //! Which containers are open.
 
+use core::hint::select_unpredictable;
+
 /// Containers that may be open at a time: one bit of a word for each, and one for the floor.
 pub(super) const OPEN_MAX: usize = 63;
 
@@ -44,8 +46,8 @@ impl Nesting {
             let opens = openers & bit != 0;
             let brace = u64::from(braces & bit != 0);
             let (inner, outer) = (open << 1 | brace, open >> 1);
-            mismatch |= if opens { 0 } else { open & 1 ^ brace };
-            open = if opens { inner } else { outer };
+            mismatch |= select_unpredictable(opens, 0, open & 1 ^ brace);
+            open = select_unpredictable(opens, inner, outer);
             if open.wrapping_sub(2) >> OPEN_MAX != 0 {
                 let end = Some(at);
                 let complete = open == 1 && mismatch == 0;

@@ -33,8 +33,8 @@ use super::access::Denial;
 use super::counters::add;
 use super::limits::VEHICLE_WINDOW_BYTES;
 use super::quiet::Shown;
-use super::registry::{ConnectionId, VehicleWay};
-use super::stream::AckGate;
+use super::registry::{ClaimError, ConnectionId, Place, VehicleWay};
+use super::stream::WriteRules;
 use crate::identity::Identity;
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -44,9 +44,10 @@ pub(super) struct Connection {
     shared: Arc<Shared>,
     id: ConnectionId,
     peer: SocketAddr,
+    place: Place,
     /// Who the client certificate says it is, on the TLS port.
     certificate: Option<Identity>,
-    acks: Arc<AckGate>,
+    rules: Arc<WriteRules>,
     state: Mutex<State>,
 }
 
@@ -83,15 +84,17 @@ impl Connection {
         shared: Arc<Shared>,
         id: ConnectionId,
         peer: SocketAddr,
+        place: Place,
         certificate: Option<Identity>,
-        acks: Arc<AckGate>,
+        rules: Arc<WriteRules>,
     ) -> Self {
         Self {
             shared,
             id,
             peer,
+            place,
             certificate,
-            acks,
+            rules,
             state: Mutex::default(),
         }
     }
@@ -104,8 +107,8 @@ impl Connection {
         let client = state.client.take();
         drop(state);
         let registry = &self.shared.registry;
-        registry.release_wildcards(wildcards as u64);
         if let Some(client) = client {
+            registry.release_wildcards(&client.who, wildcards);
             registry.unclaim(&client.client_id);
             if let Identity::Vehicle(vin) = client.who {
                 registry.vehicle_down(vin, self.id);
@@ -127,13 +130,22 @@ impl Connection {
         if let Some(will) = &connect.will {
             self.check_will(&who, will)?;
         }
-        if !self.shared.registry.claim(&connect.client_id, &who) {
+        if !self.place.become_known() {
             return Err(Refused {
-                code: ReasonCode::ClientIdentifierNotValid,
-                reason: "another identity uses this client identifier",
-                detail: Shown(&connect.client_id).to_string(),
+                code: ReasonCode::QuotaExceeded,
+                reason: "too many connections",
+                detail: who.to_string(),
             });
         }
+        let claimed = self.shared.registry.claim(&connect.client_id, &who);
+        claimed.map_err(|error| Refused {
+            code: ReasonCode::ClientIdentifierNotValid,
+            reason: match error {
+                ClaimError::ForeignVin => "a VIN is the client identifier of its vehicle only",
+                ClaimError::Taken => "another identity uses this client identifier",
+            },
+            detail: format!("{who}, {}", Shown(&connect.client_id)),
+        })?;
         let mut state = self.state();
         state.client = Some(Client {
             who: who.clone(),
@@ -148,6 +160,8 @@ impl Connection {
                 packet_bytes_max: connect.properties.get_maximum_packet_size(),
             };
             self.shared.registry.vehicle_up(*vin, self.id, way);
+        } else {
+            self.rules.drop_publishes_when_full();
         }
         Ok(who)
     }
@@ -230,8 +244,10 @@ impl Connection {
             return true;
         }
         let fits = state.filters.len() < self.shared.limits.filters_per_client_max
-            && allowed.share.is_none_or(|name| registry.admit_share(name))
-            && (!allowed.wildcard || registry.take_wildcard());
+            && allowed
+                .share
+                .is_none_or(|name| registry.admit_share(&client.who, name, allowed.filter))
+            && (!allowed.wildcard || registry.take_wildcard(&client.who));
         if fits {
             state.filters.insert(filter.to_owned(), allowed.wildcard);
             return true;
@@ -349,7 +365,7 @@ impl BrokerEventHandler for Connection {
             if let Some(gate) = gate
                 && event.qos != QoS::AtMostOnce
             {
-                self.acks.hold_next(gate);
+                self.rules.hold_next(gate);
             }
             PublishAction::Handled
         })
@@ -381,12 +397,17 @@ impl BrokerEventHandler for Connection {
         let mut state = self.state();
         let mut wildcards = 0;
         for filter in &event.topic_filters {
-            wildcards += u64::from(state.filters.remove(&**filter) == Some(true));
+            wildcards += usize::from(state.filters.remove(&**filter) == Some(true));
         }
         let client = state.client.clone();
         drop(state);
-        self.shared.registry.release_wildcards(wildcards);
-        if let Some(Identity::Vehicle(vin)) = client.map(|client| client.who) {
+        let Some(client) = client else {
+            return Box::pin(std::future::ready(()));
+        };
+        self.shared
+            .registry
+            .release_wildcards(&client.who, wildcards);
+        if let Identity::Vehicle(vin) = client.who {
             let filters = event
                 .topic_filters
                 .iter()

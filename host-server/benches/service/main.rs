@@ -1,0 +1,74 @@
+//! How fast and how big the whole service is: real programs, real sockets, a real disk.
+//!
+//! `path` is the way up, from the broker to an event stream, beside a client that only reads;
+//! `downlink` the way down, from REST to the car; `memory` a server and a simulator with many
+//! vehicles. Each prints one table, whose rows were all measured in the same run. How, and with
+//! which inputs, is in `docs/BENCHMARKS.md`; `cargo xtask bench` builds what is needed and runs it.
+
+mod table;
+mod usage;
+
+mod http;
+mod programs;
+mod wire;
+
+mod consumers;
+mod load;
+mod path;
+
+mod downlink;
+mod memory;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+/// Whole programs, measured.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+    /// What cargo adds.
+    #[arg(long, hide = true, global = true)]
+    bench: bool,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Broker, host, disk, event stream; beside a bare reader.
+    Path {
+        /// Seconds that are measured, for each row of each round.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+        /// Rounds; the median is printed.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+    },
+    /// REST, disk, car; beside bare MQTT.
+    Downlink {
+        /// Seconds for each row.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
+    /// Memory of the server and of the simulator.
+    Memory {
+        /// The program that simulates.
+        #[arg(long)]
+        vehicle_agent: PathBuf,
+        /// Vehicles.
+        #[arg(long, default_value_t = 1000)]
+        vehicles: u32,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().what {
+        What::Path { seconds, rounds } => path::measure(Duration::from_secs(seconds), rounds),
+        What::Downlink { seconds } => downlink::measure(Duration::from_secs(seconds)),
+        What::Memory {
+            vehicle_agent,
+            vehicles,
+        } => memory::measure(&vehicle_agent, vehicles),
+    }
+}
