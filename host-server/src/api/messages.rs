@@ -117,7 +117,7 @@ impl From<SubmitError> for Problem {
                 .with("uid", uid.as_str())
                 .with("max", max)
                 .retry_after(60),
-            SubmitError::PartnerBytesFull { uid, max } => Self::new(Kind::PartnerQueueFull, detail)
+            SubmitError::PartnerBytesFull { uid, max } => Self::new(Kind::StoreFull, detail)
                 .with("uid", uid.as_str())
                 .with("max", max)
                 .retry_after(60),
