@@ -171,12 +171,14 @@ pub struct ListenArgs {
     pub access: Access,
 }
 
-/// Those of `names` that look like our environment variables and are not: misspelt ones.
+/// Those of `names` that look like our environment variables and are not: misspelt ones. The vehicle
+/// agent's have a prefix of their own.
 pub fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
     let mut known = HashSet::new();
     collect_variables(&Cli::command(), &mut known);
     names
-        .filter(|name| name.starts_with("VINBUS_") && !known.contains(name.as_str()))
+        .filter(|name| name.starts_with("VINBUS_") && !name.starts_with("VINBUS_AGENT_"))
+        .filter(|name| !known.contains(name.as_str()))
         .collect()
 }
 
@@ -194,7 +196,13 @@ mod tests {
 
     #[test]
     fn a_misspelt_variable_is_found() {
-        let set = ["VINBUS_HTPP", "VINBUS_HTTP", "VINBUS_TOKEN", "PATH"];
+        let set = [
+            "VINBUS_HTPP",
+            "VINBUS_HTTP",
+            "VINBUS_TOKEN",
+            "VINBUS_AGENT_VIN",
+            "PATH",
+        ];
         let unknown = unknown_variables(set.into_iter().map(str::to_owned));
         assert_eq!(unknown, ["VINBUS_HTPP"]);
     }

@@ -1,12 +1,13 @@
 //! How to start our programs, for the hints that they print.
 
 use std::env;
+use std::path::{Path, PathBuf};
 
 /// `name` as it has to be typed by whoever started this program.
 pub(crate) fn of(name: &str) -> String {
     // Cargo tells the programs that it runs where it is.
     if env::var_os("CARGO").is_none() {
-        return name.to_owned();
+        return beside_us(name);
     }
     let profile = if cfg!(debug_assertions) {
         ""
@@ -14,6 +15,15 @@ pub(crate) fn of(name: &str) -> String {
         " --release"
     };
     format!("cargo run -q{profile} --bin {name} --")
+}
+
+/// `name` in the folder that this program was started from by path; as it is when the shell found us.
+fn beside_us(name: &str) -> String {
+    let program = env::args_os().next().map(PathBuf::from);
+    match program.as_deref().and_then(Path::parent) {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.join(name).display().to_string(),
+        Some(_) | None => name.to_owned(),
+    }
 }
 
 /// Starts an agent for `vin` with the files in `folder`, for an app of `partner`.

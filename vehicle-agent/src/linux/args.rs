@@ -1,4 +1,4 @@
-//! The program's options, each also in the environment as `VINBUS_…`.
+//! The program's options, each also in the environment as `VINBUS_AGENT_…`.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ Examples:
   A hundred vehicles on a plain broker, one message a second each:
     vehicle-agent simulate --count 100 --broker mqtt://localhost:1883 --rate 1
 
-Every option can be set in the environment as well. VINBUS_LOG=debug shows more.";
+Every option can be set in the environment as well, as VINBUS_AGENT_…. VINBUS_LOG=debug shows more.";
 
 /// Plays the portal of a vehicle: connects it to the broker and its apps to their partners.
 #[derive(Debug, Parser)]
@@ -48,13 +48,13 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// The vehicle: 17 letters and digits.
-    #[arg(long, env = "VINBUS_VIN")]
+    #[arg(long, env = "VINBUS_AGENT_VIN")]
     pub vin: Vin,
 
     /// An installed app and the partner it belongs to; may be repeated.
     #[arg(
         long = "app",
-        env = "VINBUS_APPS",
+        env = "VINBUS_AGENT_APPS",
         value_name = "IDAPP=UID",
         value_delimiter = ',',
         required = true
@@ -64,7 +64,7 @@ pub struct RunArgs {
     /// Where apps connect, as a WebSocket: ws://ADDR/portal. Port 0 takes a free one.
     #[arg(
         long,
-        env = "VINBUS_PORTAL",
+        env = "VINBUS_AGENT_PORTAL",
         value_name = "ADDR",
         default_value = "127.0.0.1:8090"
     )]
@@ -73,20 +73,20 @@ pub struct RunArgs {
     /// A web origin whose pages may be apps, besides the portal's own; may be repeated.
     #[arg(
         long,
-        env = "VINBUS_ALLOW_ORIGIN",
+        env = "VINBUS_AGENT_ALLOW_ORIGIN",
         value_name = "ORIGIN",
         value_delimiter = ','
     )]
     pub allow_origin: Vec<String>,
 
     /// Frames that an app may send in a second, and twice as many at once.
-    #[arg(long, env = "VINBUS_APP_RATE", value_name = "N", default_value_t = 50,
+    #[arg(long, env = "VINBUS_AGENT_APP_RATE", value_name = "N", default_value_t = 50,
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub app_rate: u32,
 
     /// Keep what waits, for apps and for the broker, in this folder when the agent is stopped, and
     /// take it up at the next start. Without it, or when the process is killed, that is lost.
-    #[arg(long, env = "VINBUS_DATA_DIR", value_name = "DIR")]
+    #[arg(long, env = "VINBUS_AGENT_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
     /// The broker and how to speak to it.
@@ -94,11 +94,11 @@ pub struct RunArgs {
     pub broker: BrokerArgs,
 
     /// The vehicle's certificate, as PEM; its common name is the VIN.
-    #[arg(long, env = "VINBUS_CERT", value_name = "FILE", requires = "key")]
+    #[arg(long, env = "VINBUS_AGENT_CERT", value_name = "FILE", requires = "key")]
     pub cert: Option<PathBuf>,
 
     /// The private key of the certificate, as PEM.
-    #[arg(long, env = "VINBUS_KEY", value_name = "FILE", requires = "cert")]
+    #[arg(long, env = "VINBUS_AGENT_KEY", value_name = "FILE", requires = "cert")]
     pub key: Option<PathBuf>,
 }
 
@@ -106,17 +106,17 @@ pub struct RunArgs {
 #[derive(Clone, Debug, Args)]
 pub struct BrokerArgs {
     /// mqtts://host:8886, mqtt://host:1883, wss://host/mqtt or ws://host/mqtt.
-    #[arg(long = "broker", env = "VINBUS_BROKER", value_name = "URL")]
+    #[arg(long = "broker", env = "VINBUS_AGENT_BROKER", value_name = "URL")]
     pub url: BrokerUrl,
 
     /// Trust only the authorities in this PEM file, not the system's.
-    #[arg(long, env = "VINBUS_CA", value_name = "FILE")]
+    #[arg(long, env = "VINBUS_AGENT_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
 
     /// User name, where the broker asks for one; {vin} stands for the VIN.
     #[arg(
         long,
-        env = "VINBUS_USERNAME",
+        env = "VINBUS_AGENT_USERNAME",
         value_name = "NAME",
         requires = "password_file"
     )]
@@ -125,39 +125,39 @@ pub struct BrokerArgs {
     /// File whose first line is the password.
     #[arg(
         long,
-        env = "VINBUS_PASSWORD_FILE",
+        env = "VINBUS_AGENT_PASSWORD_FILE",
         value_name = "FILE",
         requires = "username"
     )]
     pub password_file: Option<PathBuf>,
 
     /// Version of MQTT.
-    #[arg(long, env = "VINBUS_MQTT_VERSION", value_name = "5|3.1.1", default_value = "5", value_parser = mqtt_version)]
+    #[arg(long, env = "VINBUS_AGENT_MQTT_VERSION", value_name = "5|3.1.1", default_value = "5", value_parser = mqtt_version)]
     pub mqtt_version: MqttVersion,
 
     /// Which of `to` and `from` is the downlink: table (to) or sample (from), as on the host.
-    #[arg(long, env = "VINBUS_PROFILE", default_value = "table")]
+    #[arg(long, env = "VINBUS_AGENT_PROFILE", default_value = "table")]
     pub profile: Profile,
 
     /// The topics' prefix, as on the host.
-    #[arg(long, env = "VINBUS_PREFIX", default_value = PREFIX_DEFAULT, value_name = "PREFIX")]
+    #[arg(long, env = "VINBUS_AGENT_PREFIX", default_value = PREFIX_DEFAULT, value_name = "PREFIX")]
     pub prefix: String,
 
     /// Also hear subtopics of the vehicle's topic. Costs the broker a wildcard filter per vehicle.
-    #[arg(long, env = "VINBUS_SUBTREE")]
+    #[arg(long, env = "VINBUS_AGENT_SUBTREE")]
     pub subtree: bool,
 
     /// Quality of service of what apps send: with 1 a message waits until the broker has it, and
     /// may arrive twice after a break; with 0 until it is written, and may be lost in one.
-    #[arg(long, env = "VINBUS_QOS", default_value = "1", value_name = "0|1", value_parser = qos)]
+    #[arg(long, env = "VINBUS_AGENT_QOS", default_value = "1", value_name = "0|1", value_parser = qos)]
     pub qos: Qos,
 
     /// Which message goes when the queue of those that wait for the broker is full.
-    #[arg(long, env = "VINBUS_UPLINK_DROP", default_value = "oldest")]
+    #[arg(long, env = "VINBUS_AGENT_UPLINK_DROP", default_value = "oldest")]
     pub uplink_drop: Drop,
 
     /// Bytes of that queue, which holds at most 1,024 messages [default: 4194304, simulated: 4096].
-    #[arg(long, env = "VINBUS_UPLINK_QUEUE", value_name = "BYTES",
+    #[arg(long, env = "VINBUS_AGENT_UPLINK_QUEUE", value_name = "BYTES",
         value_parser = clap::value_parser!(u32).range(1_024..=1_073_741_824))]
     pub uplink_queue: Option<u32>,
 }
@@ -192,13 +192,13 @@ impl BrokerArgs {
 #[derive(Debug, Args)]
 pub struct AppArgs {
     /// The app to be: one that the agent was started with.
-    #[arg(long, env = "VINBUS_APP", value_name = "IDAPP")]
+    #[arg(long, env = "VINBUS_AGENT_APP", value_name = "IDAPP")]
     pub app: AppId,
 
     /// Where the agent's portal listens.
     #[arg(
         long,
-        env = "VINBUS_PORTAL",
+        env = "VINBUS_AGENT_PORTAL",
         value_name = "ADDR",
         default_value = "127.0.0.1:8090"
     )]
@@ -218,14 +218,14 @@ pub struct AppArgs {
 #[derive(Debug, Args)]
 pub struct SimulateArgs {
     /// Number of vehicles.
-    #[arg(long, env = "VINBUS_COUNT", value_name = "N",
+    #[arg(long, env = "VINBUS_AGENT_COUNT", value_name = "N",
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub count: u32,
 
     /// How their VINs begin; zeros and their number follow, from 0 on.
     #[arg(
         long,
-        env = "VINBUS_VIN_PREFIX",
+        env = "VINBUS_AGENT_VIN_PREFIX",
         value_name = "TEXT",
         default_value = "SIM"
     )]
@@ -234,41 +234,46 @@ pub struct SimulateArgs {
     /// The app of every vehicle and the partner it belongs to.
     #[arg(
         long,
-        env = "VINBUS_APPS",
+        env = "VINBUS_AGENT_APPS",
         value_name = "IDAPP=UID",
         default_value = "demo=demo-partner"
     )]
     pub app: InstalledApp,
 
     /// Messages that each vehicle sends in a second; 0: it only listens.
-    #[arg(long, env = "VINBUS_RATE", value_name = "N", default_value_t = 0.0)]
+    #[arg(
+        long,
+        env = "VINBUS_AGENT_RATE",
+        value_name = "N",
+        default_value_t = 0.0
+    )]
     pub rate: f64,
 
     /// Bytes of content of each message sent.
-    #[arg(long, env = "VINBUS_SIZE", value_name = "BYTES", default_value_t = 64,
+    #[arg(long, env = "VINBUS_AGENT_SIZE", value_name = "BYTES", default_value_t = 64,
         value_parser = clap::value_parser!(u32).range(32..=131_060))]
     pub size: u32,
 
     /// Send every message that arrives back to the partner.
-    #[arg(long, env = "VINBUS_ECHO")]
+    #[arg(long, env = "VINBUS_AGENT_ECHO")]
     pub echo: bool,
 
     /// Stop after so many seconds, counted from when all are connected [default: at Ctrl-C].
-    #[arg(long, env = "VINBUS_DURATION", value_name = "SECONDS")]
+    #[arg(long, env = "VINBUS_AGENT_DURATION", value_name = "SECONDS")]
     pub duration: Option<f64>,
 
     /// Vehicles that start in a second.
-    #[arg(long, env = "VINBUS_RAMP", value_name = "N", default_value_t = 500,
+    #[arg(long, env = "VINBUS_AGENT_RAMP", value_name = "N", default_value_t = 500,
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub ramp: u32,
 
     /// Certificates of the vehicles: DIR/{VIN}/cert.pem and key.pem, as `host-server enroll` makes
     /// them, and ca.pem unless --ca is given.
-    #[arg(long, env = "VINBUS_CERTS", value_name = "DIR")]
+    #[arg(long, env = "VINBUS_AGENT_CERTS", value_name = "DIR")]
     pub certs: Option<PathBuf>,
 
     /// The MQTT client of each vehicle [default: embedded where it can speak to the broker, else std].
-    #[arg(long, env = "VINBUS_TRANSPORT")]
+    #[arg(long, env = "VINBUS_AGENT_TRANSPORT")]
     pub transport: Option<Transport>,
 
     /// The broker and how to speak to it.

@@ -15,7 +15,7 @@ const DEFAULTS: &[(u16, &str)] = &[
     (8080, "VINBUS_HTTP"),
     (8886, "VINBUS_MQTTS"),
     (1883, "VINBUS_MQTT"),
-    (8090, "VINBUS_PORTAL"),
+    (8090, "VINBUS_AGENT_PORTAL"),
 ];
 
 /// Finds a free port for each default one.

@@ -186,15 +186,20 @@ impl Registry {
 
     /// A vehicle's connection is up; it does not listen yet.
     pub(super) fn vehicle_up(&self, vin: Vin, id: ConnectionId, way: VehicleWay) {
-        self.lock()
-            .vehicles
-            .entry(vin)
-            .or_default()
-            .push(VehicleConnection {
-                id,
-                filters: HashSet::new(),
-                way,
-            });
+        let mut inner = self.lock();
+        let connections = inner.vehicles.entry(vin).or_default();
+        if !connections.is_empty() {
+            tracing::info!(
+                %vin,
+                "a vehicle connects while its earlier connection is up, which ends now; if this goes \
+                 on, two agents have the same VIN"
+            );
+        }
+        connections.push(VehicleConnection {
+            id,
+            filters: HashSet::new(),
+            way,
+        });
     }
 
     /// A vehicle's connection subscribed `filters` of its downlink: the vehicle is online. Told
