@@ -123,7 +123,7 @@ async fn retained_uplink_is_dropped_and_counted_and_retained_presence_is_not() {
     let presences = |count| {
         events.until("presence", move |state| {
             let is_presence = |it: &&Arrival| it.topic.ends_with("vinbus/presence");
-            state.arrivals.iter().filter(is_presence).count() == count
+            state.arrivals.iter().filter(is_presence).count() >= count
         })
     };
     presences(1).await;
@@ -131,10 +131,17 @@ async fn retained_uplink_is_dropped_and_counted_and_retained_presence_is_not() {
     proxy.cut();
     presences(2).await;
     published(&car, &topic, payload(3), Qos::AtLeastOnce).await;
-    let arrivals = events.until_arrivals(3).await;
-    let payloads: Vec<_> = arrivals.into_iter().map(|it| it.payload).collect();
-    assert_eq!(payloads, [payload(2), payload(2), payload(3)]);
-    assert_eq!(broker.retained_dropped().load(Ordering::Relaxed), 2);
+    let is_data = |it: &&Arrival| it.topic == topic;
+    let told = events
+        .until("the message", |state| {
+            state.arrivals.iter().any(|it| is_data(&it))
+        })
+        .await;
+    let data: Vec<_> = told.arrivals.iter().filter(is_data).collect();
+    assert_eq!(data.len(), 1);
+    assert_eq!(data[0].payload, payload(3));
+    // The broker repeats, besides, what was not yet acknowledged when the connection broke.
+    assert!(broker.retained_dropped().load(Ordering::Relaxed) >= 2);
 }
 
 #[tokio::test]
