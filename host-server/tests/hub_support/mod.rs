@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -69,7 +69,7 @@ pub(crate) async fn polled(what: &str, check: impl AsyncFn() -> bool) {
 pub(crate) struct Server {
     pub(crate) hub: Hub,
     pub(crate) metrics: Metrics,
-    store: Weak<SqliteStore>,
+    store_closed: BoxFuture<'static, ()>,
 }
 
 impl Server {
@@ -82,13 +82,12 @@ impl Server {
         let metrics = Metrics::new();
         let dir = DataDir::lock(dir).expect("the folder of a test is its own");
         let store = SqliteStore::open(dir, keep, &metrics).expect("the store opens");
-        let store = Arc::new(store);
-        let weak = Arc::downgrade(&store);
-        let hub = Hub::new(store, settings, &metrics).expect("the hub starts");
+        let store_closed = Box::pin(store.closed());
+        let hub = Hub::new(Arc::new(store), settings, &metrics).expect("the hub starts");
         Self {
             hub,
             metrics,
-            store: weak,
+            store_closed,
         }
     }
 
@@ -104,9 +103,12 @@ impl Server {
     /// Shuts down as a program does, until the folder is free again.
     pub(crate) async fn close(self) {
         self.hub.shutdown().await;
-        let Self { hub, store, .. } = self;
+        let Self {
+            hub, store_closed, ..
+        } = self;
         drop(hub);
-        polled("the store is closed", async || store.strong_count() == 0).await;
+        let closed = tokio::time::timeout(DEADLINE, store_closed).await;
+        closed.expect("the store is closed in time");
     }
 
     /// Waits until a message has a step.
