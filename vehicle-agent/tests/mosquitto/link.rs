@@ -29,6 +29,8 @@ async fn what_apps_send_while_the_broker_is_away_arrives_when_it_is_back() {
     let mut app = vehicle.app("demo").await;
     app.notify(&json!("before")).await;
     assert_eq!(world.uplink().await.1, r#"{"content":"before"}"#);
+    // What is not acknowledged when the cable is cut comes twice.
+    vehicle.status_reaches("/uplinks/delivered", 1).await;
     cable.cut();
     let down = app.until("WebPortal.MQTT.evt.status").await;
     assert_eq!(down["value"], json!("disconnected"));
