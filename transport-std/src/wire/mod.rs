@@ -251,6 +251,11 @@ fn io_error(error: &std::io::Error) -> LinkError {
     }
 }
 
+/// What the reason code of an MQTT 5 DISCONNECT means.
+pub(crate) fn disconnected(reason: u8) -> LinkError {
+    v5::disconnected(reason)
+}
+
 fn protocol(error: &dyn std::fmt::Display) -> LinkError {
     LinkError::Protocol {
         reason: error.to_string(),
