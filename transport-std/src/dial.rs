@@ -116,9 +116,10 @@ impl Dialer {
             .await
             .map_err(|error| match tls_error(&error) {
                 Some(error) => self.for_this_host(error),
-                None => LinkError::ConnectionLost {
-                    reason: error.to_string(),
+                None if error.kind() == io::ErrorKind::UnexpectedEof => LinkError::Tls {
+                    reason: "the server closed the connection in the handshake".to_owned(),
                 },
+                None => LinkError::lost(&error),
             })?;
         self.line.enter(Phase::Mqtt);
         Ok(Box::new(self.watch(stream)))

@@ -114,12 +114,8 @@ impl<S> WatchedStream<S> {
     }
 
     fn note(&self, error: &io::Error) {
-        self.line.fail(match tls_error(error) {
-            Some(error) => error,
-            None => LinkError::ConnectionLost {
-                reason: error.to_string(),
-            },
-        });
+        let error = tls_error(error).unwrap_or_else(|| LinkError::lost(error));
+        self.line.fail(error);
     }
 }
 
