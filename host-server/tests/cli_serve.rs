@@ -248,7 +248,7 @@ async fn wrong_options_are_refused_with_what_to_do() {
         (&["--profile", "both"], "table, sample"),
         (&["--prefix", "a//#"], "--prefix"),
         (&["--partner", "a/b"], "--partner"),
-        (&["--log", "=="], "--log"),
+        (&["--log", "loud"], "none of off, error, warn"),
         (&["--request-time-max", "soon"], "--request-time-max"),
         (&["--uplink-retention", "soon"], "--uplink-retention"),
         (&["--vehicle-unsent-max", "0"], "must be at least 1"),
@@ -300,8 +300,24 @@ async fn help_names_every_option_with_its_variable_and_examples() {
     }
     assert!(done(&run(&["--version"]).await).starts_with("host-server 0."));
     for command in ["serve", "enroll", "send", "listen"] {
-        assert!(done(&run(&[command, "--help"]).await).contains("Usage: host-server"));
+        let help = done(&run(&[command, "--help"]).await);
+        assert!(help.contains("Usage: host-server"));
+        assert_eq!(done(&run(&["help", command]).await), help);
     }
+    assert_eq!(done(&run(&["help"]).await), help);
+}
+
+#[tokio::test]
+async fn a_filter_in_the_environment_that_is_none_is_refused() {
+    let mut command = program();
+    command.args(["--http", "127.0.0.1:0", "--mqtt", "off", "--mqtts", "off"]);
+    let output = command.env("VINBUS_LOG", "loud").output();
+    let output = cli_support::within("the program ends", output).await;
+    let shown = failed(&output.unwrap(), 2);
+    assert!(
+        shown.contains("\"loud\"") && shown.contains("VINBUS_LOG"),
+        "{shown}"
+    );
 }
 
 #[tokio::test]
@@ -317,6 +333,21 @@ async fn a_misspelt_variable_is_warned_of() {
         "{}",
         server.printed()
     );
+    for command in ["listen", "send", "enroll"] {
+        let rest: &[&str] = match command {
+            "listen" => &["--url", "none"],
+            "send" => &["--vin", "none", "--app", "a", "--content", "1"],
+            _ => &["vehicle", "none", "--out", "none"],
+        };
+        let output = program()
+            .arg(command)
+            .args(rest)
+            .env("VINBUS_HTPP", "x")
+            .output()
+            .await;
+        let shown = String::from_utf8(output.unwrap().stderr).unwrap();
+        assert!(shown.contains("VINBUS_HTPP"), "{command}: {shown}");
+    }
 }
 
 #[tokio::test]

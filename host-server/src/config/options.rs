@@ -184,7 +184,8 @@ pub struct ServeOptions {
     #[arg(long, env = "VINBUS_LOG_FORMAT", help_heading = "Logging")]
     pub log_format: Option<LogFormat>,
 
-    /// What is logged: a level, or levels by module such as `info,vinbus_host_server::api=debug`.
+    /// What is logged: a level (off, error, warn, info, debug or trace), levels of modules such as
+    /// `vinbus_host_server::api=debug`, or both, separated by commas.
     /// [default: info]
     #[arg(long = "log", value_name = "FILTER", env = "VINBUS_LOG", help_heading = "Logging")]
     #[serde(rename = "log")]
