@@ -29,7 +29,6 @@ Exit status: 0 done, 1 it failed, 2 the command line or the configuration is wro
     version,
     after_help = EXAMPLES,
     args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true,
     subcommand_value_name = "COMMAND"
 )]
 pub struct Cli {
