@@ -166,6 +166,8 @@ pub struct Webhook {
     pub cursor: Cursor,
     /// The endpoint answered 410 Gone: nothing is delivered any more.
     pub disabled: bool,
+    /// It may lead to addresses that are not of the public internet.
+    pub private_allowed: bool,
 }
 
 impl fmt::Debug for Webhook {

@@ -19,6 +19,7 @@ fn webhook(id: &str, cursor: u64) -> Webhook {
         secret: "whsec_c2VjcmV0".to_owned(),
         cursor: Cursor(cursor),
         disabled: false,
+        private_allowed: false,
     }
 }
 

@@ -14,7 +14,7 @@ mod settings;
 pub use error::ConfigError;
 pub use file::FileError;
 pub use listen::{Listen, LocalListen};
-pub use options::{BrokerAddress, LogFormat, MqttVersion, Profile, ServeOptions};
+pub use options::{BrokerAddress, LogFormat, MqttVersion, Networks, Profile, ServeOptions};
 pub use settings::{BrokerChoice, Config, ExternalBroker, HttpLimits};
 
 use std::path::{Path, PathBuf};

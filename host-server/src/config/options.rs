@@ -158,6 +158,12 @@ pub struct ServeOptions {
     #[arg(long, value_name = "COUNT", env = "VINBUS_WEBHOOKS_MAX", help_heading = "Limits")]
     pub webhooks_max: Option<u32>,
 
+    /// Where webhooks of partners may lead: to addresses of the `public` internet, or `any`. Those of
+    /// the administrator may lead anywhere. For `public`, no proxy of the environment is used.
+    /// [default: public]
+    #[arg(long, env = "VINBUS_WEBHOOK_NETWORKS", help_heading = "Limits")]
+    pub webhook_networks: Option<Networks>,
+
     /// How long messages from vehicles are kept. A webhook that has not received them keeps them
     /// longer, up to --uplink-bytes-max. [default: 30days]
     #[arg(long, value_name = "TIME", env = "VINBUS_UPLINK_RETENTION", value_parser = humantime::parse_duration, help_heading = "Storage")]
@@ -244,6 +250,17 @@ impl From<Profile> for TopicProfile {
             Profile::Sample => Self::Sample,
         }
     }
+}
+
+/// Networks that a webhook may lead to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Networks {
+    /// The public internet only.
+    #[default]
+    Public,
+    /// The host's own networks as well.
+    Any,
 }
 
 /// How log lines look.

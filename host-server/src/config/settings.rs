@@ -10,7 +10,7 @@ use vinbus_transport_std::BrokerUrl;
 
 use super::error::ConfigError;
 use super::listen::{Listen, LocalListen};
-use super::options::{LogFormat, MqttVersion, Profile, ServeOptions};
+use super::options::{LogFormat, MqttVersion, Networks, Profile, ServeOptions};
 use super::{MQTTS_PORT_DEFAULT, data_dir};
 use crate::broker::embedded::Limits;
 use crate::hub;
@@ -42,6 +42,8 @@ pub struct Config {
     pub unsent_max: usize,
     /// Webhooks of all partners.
     pub webhooks_max: usize,
+    /// Where webhooks of partners may lead.
+    pub webhook_networks: Networks,
     /// How log lines look.
     pub log_format: LogFormat,
     /// What is logged.
@@ -145,6 +147,7 @@ pub(super) fn check(options: &ServeOptions) -> Result<Config, ConfigError> {
         webhooks_max: options
             .webhooks_max
             .map_or(queues.webhooks_max, |max| max as usize),
+        webhook_networks: options.webhook_networks.unwrap_or_default(),
         log_format: options.log_format.unwrap_or_default(),
         log_filter: options
             .log_filter

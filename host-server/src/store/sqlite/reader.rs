@@ -176,7 +176,8 @@ impl Readers {
     pub(super) fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT id, url, uid, secret, cursor, disabled FROM webhook ORDER BY id",
+                "SELECT id, url, uid, secret, cursor, disabled, private_allowed FROM webhook
+                 ORDER BY id",
             )?;
             let rows = statement.query_map([], |row| {
                 let has_uid = row.get_ref(2)?.data_type() != Type::Null;
@@ -187,6 +188,7 @@ impl Readers {
                     secret: row.get(3)?,
                     cursor: Cursor(row.get::<_, i64>(4)? as u64),
                     disabled: row.get(5)?,
+                    private_allowed: row.get(6)?,
                 })
             })?;
             rows.collect()

@@ -17,7 +17,7 @@ use crate::store::StoreError;
 const APPLICATION_ID: i32 = 0x7662_7573;
 
 /// One step per version of the schema; `user_version` counts those done.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE uplink (
         cursor INTEGER PRIMARY KEY,
@@ -76,6 +76,9 @@ const MIGRATIONS: [&str; 2] = [
     INSERT INTO finished
         SELECT max(at), sequence FROM downlink_step
         WHERE sequence NOT IN (SELECT sequence FROM unsent) GROUP BY sequence;
+",
+    "
+    ALTER TABLE webhook ADD COLUMN private_allowed INTEGER NOT NULL DEFAULT 0;
 ",
 ];
 

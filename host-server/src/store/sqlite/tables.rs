@@ -181,7 +181,7 @@ impl Tables {
 
     pub(super) fn add_webhook(&mut self, webhook: &Webhook) -> rusqlite::Result<()> {
         self.connection
-            .prepare_cached("INSERT INTO webhook VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+            .prepare_cached("INSERT INTO webhook VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
             .execute(params![
                 webhook.id,
                 webhook.url,
@@ -189,6 +189,7 @@ impl Tables {
                 webhook.secret,
                 webhook.cursor.0 as i64,
                 webhook.disabled,
+                webhook.private_allowed,
             ])?;
         Ok(())
     }
