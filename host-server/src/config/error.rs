@@ -55,6 +55,9 @@ pub enum ConfigError {
         /// Bytes of everything.
         quota_bytes: u64,
     },
+    /// Messages would be given up at once, or later than they may.
+    #[error("--message-ttl must be from 1s to 30days")]
+    MessageTtl,
     /// A bound that lets nothing through.
     #[error("--{option} must be at least 1")]
     Zero {

@@ -154,6 +154,12 @@ pub struct ServeOptions {
     #[arg(long, value_name = "COUNT", env = "VINBUS_UNSENT_MAX", help_heading = "Limits")]
     pub unsent_max: Option<u32>,
 
+    /// How long a message waits for its vehicle where the request names no `ttl`; then it is given up,
+    /// as its trace tells. At most 30 days. [default: 7days]
+    #[arg(long, value_name = "TIME", env = "VINBUS_MESSAGE_TTL", value_parser = humantime::parse_duration, help_heading = "Limits")]
+    #[serde(default, deserialize_with = "duration")]
+    pub message_ttl: Option<Duration>,
+
     /// Webhooks, of all partners together; one more is answered 409. [default: 100]
     #[arg(long, value_name = "COUNT", env = "VINBUS_WEBHOOKS_MAX", help_heading = "Limits")]
     pub webhooks_max: Option<u32>,
@@ -175,8 +181,8 @@ pub struct ServeOptions {
     #[arg(long, value_name = "BYTES", env = "VINBUS_UPLINK_BYTES_MAX", help_heading = "Storage")]
     pub uplink_bytes_max: Option<u64>,
 
-    /// How long it is kept what became of messages that were sent to vehicles. Those that were not
-    /// sent yet are kept for ever. [default: 30days]
+    /// How long it is kept what became of messages that were sent to vehicles or given up.
+    /// [default: 30days]
     #[arg(long, value_name = "TIME", env = "VINBUS_TRACE_RETENTION", value_parser = humantime::parse_duration, help_heading = "Storage")]
     #[serde(default, deserialize_with = "duration")]
     pub trace_retention: Option<Duration>,

@@ -40,6 +40,8 @@ pub struct Config {
     pub vehicle_unsent_max: usize,
     /// Unsent messages for all vehicles.
     pub unsent_max: usize,
+    /// How long a message waits for its vehicle by default.
+    pub message_ttl: Duration,
     /// Webhooks of all partners.
     pub webhooks_max: usize,
     /// Where webhooks of partners may lead.
@@ -143,6 +145,7 @@ pub(super) fn check(options: &ServeOptions) -> Result<Config, ConfigError> {
             "vehicle-unsent-max",
         )?,
         unsent_max: count(options.unsent_max, queues.unsent_max, "unsent-max")?,
+        message_ttl: message_ttl(options, queues.message_ttl)?,
         // None at all is a choice here.
         webhooks_max: options
             .webhooks_max
@@ -193,6 +196,13 @@ fn store(options: &ServeOptions) -> Result<StoreSettings, ConfigError> {
         downlink_bytes_max: (quota_bytes - uplink_bytes_max) / 2,
         quota_bytes,
     })
+}
+
+fn message_ttl(options: &ServeOptions, default: Duration) -> Result<Duration, ConfigError> {
+    match options.message_ttl.unwrap_or(default) {
+        ttl if (Duration::from_secs(1)..=hub::TTL_MAX).contains(&ttl) => Ok(ttl),
+        _ => Err(ConfigError::MessageTtl),
+    }
 }
 
 fn limits(options: &ServeOptions) -> Result<HttpLimits, ConfigError> {

@@ -190,6 +190,7 @@ fn hub(
         // No partner alone fills what all share.
         partner_unsent_max: config.unsent_max.div_ceil(2),
         partner_unsent_bytes_max: config.store.downlink_bytes_max.div_ceil(2),
+        message_ttl: config.message_ttl,
         webhooks_max: config.webhooks_max,
         deliveries: DeliverySettings {
             private_allowed: config.webhook_networks == Networks::Any,
