@@ -8,14 +8,14 @@ use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 use vinbus_vehicle_agent::linux::args::{Cli, Command};
-use vinbus_vehicle_agent::linux::{app, run, simulate};
+use vinbus_vehicle_agent::linux::{app, provision, run, simulate};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // A thousand vehicles that come and go are news for the summary, not for the log.
     let level = match cli.command {
         Command::Simulate(_) => "error",
-        Command::Run(_) | Command::App(_) => "info",
+        Command::Run(_) | Command::App(_) | Command::Provision(_) => "info",
     };
     let filter = EnvFilter::try_from_env("VINBUS_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
@@ -36,6 +36,7 @@ fn main() -> ExitCode {
             Command::Run(args) => run::run(args).await,
             Command::App(args) => app::run(&args).await,
             Command::Simulate(args) => simulate::run(&args).await,
+            Command::Provision(args) => provision::run(&args),
         }
     });
     // A read of standard input that waits for its next line must not keep the program alive.
