@@ -162,9 +162,21 @@ pub struct ServeOptions {
     #[arg(long, value_name = "COUNT", env = "VINBUS_UNSENT_MAX", value_parser = count::parse, help_heading = "Limits")]
     pub unsent_max: Option<u32>,
 
+    /// How long a message waits for its vehicle where the request names no `ttl`; then it is given up,
+    /// as its trace tells. 1s to 30days. [default: 7days]
+    #[arg(long, value_name = "TIME", env = "VINBUS_MESSAGE_TTL", value_parser = time::parse, help_heading = "Limits")]
+    #[serde(default, deserialize_with = "time::deserialize")]
+    pub message_ttl: Option<Duration>,
+
     /// Webhooks, of all partners together; one more is answered 409. 0 allows none. [default: 100]
     #[arg(long, value_name = "COUNT", env = "VINBUS_WEBHOOKS_MAX", value_parser = count::parse, help_heading = "Limits")]
     pub webhooks_max: Option<u32>,
+
+    /// Where webhooks of partners may lead: to addresses of the `public` internet, or `any`. Those of
+    /// the administrator may lead anywhere. For `public`, no proxy of the environment is used.
+    /// [default: public]
+    #[arg(long, env = "VINBUS_WEBHOOK_NETWORKS", help_heading = "Limits")]
+    pub webhook_networks: Option<Networks>,
 
     /// Connections of clients that have logged in, WebSockets included; one more is refused. At least 1.
     /// [default: 10000]
@@ -236,8 +248,8 @@ pub struct ServeOptions {
     #[serde(default, deserialize_with = "bytes::deserialize")]
     pub uplink_bytes_max: Option<u64>,
 
-    /// How long it is kept what became of messages that were sent to vehicles. Those that were not
-    /// sent yet are kept for ever. At least 1s. [default: 30days]
+    /// How long it is kept what became of messages that were sent to vehicles or given up. At least
+    /// 1s. [default: 30days]
     #[arg(long, value_name = "TIME", env = "VINBUS_TRACE_RETENTION", value_parser = time::parse, help_heading = "Storage")]
     #[serde(default, deserialize_with = "time::deserialize")]
     pub trace_retention: Option<Duration>,
@@ -313,6 +325,17 @@ impl From<Profile> for TopicProfile {
             Profile::Sample => Self::Sample,
         }
     }
+}
+
+/// Networks that a webhook may lead to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Networks {
+    /// The public internet only.
+    #[default]
+    Public,
+    /// The host's own networks as well.
+    Any,
 }
 
 /// How log lines look.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::error::ConfigError;
+use crate::hub::TTL_MAX;
 
 /// Least time that something may take.
 const WAIT_MIN: Duration = Duration::from_millis(1);
@@ -48,15 +49,18 @@ pub(super) fn wait(
     default: Duration,
     option: &'static str,
 ) -> Result<Duration, ConfigError> {
-    let wait = given.unwrap_or(default);
-    if wait > WAIT_MAX {
-        return Err(ConfigError::TooMuch {
-            option,
-            given: shown(wait),
-            most: shown(WAIT_MAX),
-        });
-    }
+    let wait = at_most(given.unwrap_or(default), WAIT_MAX, option)?;
     at_least(wait, WAIT_MIN, option)
+}
+
+/// How long a message waits for its vehicle.
+pub(super) fn message_ttl(
+    given: Option<Duration>,
+    default: Duration,
+    option: &'static str,
+) -> Result<Duration, ConfigError> {
+    let ttl = at_most(given.unwrap_or(default), TTL_MAX, option)?;
+    at_least(ttl, RETENTION_MIN, option)
 }
 
 /// How long something is kept.
@@ -66,6 +70,17 @@ pub(super) fn retention(
     option: &'static str,
 ) -> Result<Duration, ConfigError> {
     at_least(given.unwrap_or(default), RETENTION_MIN, option)
+}
+
+fn at_most(given: Duration, most: Duration, option: &'static str) -> Result<Duration, ConfigError> {
+    if given > most {
+        return Err(ConfigError::TooMuch {
+            option,
+            given: shown(given),
+            most: shown(most),
+        });
+    }
+    Ok(given)
 }
 
 fn at_least(

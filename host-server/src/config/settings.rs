@@ -10,8 +10,8 @@ use vinbus_protocol::topic::{PREFIX_DEFAULT, TopicScheme};
 use super::broker::{self, BrokerChoice};
 use super::data_dir;
 use super::error::ConfigError;
-use super::options::{LogFormat, Profile, ServeOptions};
-use super::range::{bytes, count, retention, wait};
+use super::options::{LogFormat, Networks, Profile, ServeOptions};
+use super::range::{bytes, count, message_ttl, retention, wait};
 use crate::hub;
 use crate::store::sqlite::StoreSettings;
 
@@ -45,8 +45,12 @@ pub struct Config {
     pub vehicle_unsent_max: usize,
     /// Unsent messages for all vehicles.
     pub unsent_max: usize,
+    /// How long a message waits for its vehicle by default.
+    pub message_ttl: Duration,
     /// Webhooks of all partners.
     pub webhooks_max: usize,
+    /// Where webhooks of partners may lead.
+    pub webhook_networks: Networks,
     /// How log lines look.
     pub log_format: LogFormat,
     /// What is logged.
@@ -111,10 +115,12 @@ pub(super) fn check(options: &ServeOptions) -> Result<Config, ConfigError> {
             "vehicle-unsent-max",
         )?,
         unsent_max: count(options.unsent_max, queues.unsent_max, "unsent-max")?,
+        message_ttl: message_ttl(options.message_ttl, queues.message_ttl, "message-ttl")?,
         // None at all is a choice here.
         webhooks_max: options
             .webhooks_max
             .map_or(queues.webhooks_max, |max| max as usize),
+        webhook_networks: options.webhook_networks.unwrap_or_default(),
         log_format: options.log_format.unwrap_or_default(),
         log_filter: options
             .log_filter
