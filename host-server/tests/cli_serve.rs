@@ -419,6 +419,32 @@ async fn a_misspelt_variable_is_warned_of() {
 }
 
 #[tokio::test]
+async fn a_broker_that_cannot_be_reached_is_told_once_however_often_it_is_tried() {
+    let dir = tempfile::tempdir().unwrap();
+    let unused = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let broker = format!("mqtt://{unused}");
+    let mut server = Server::with(dir.path(), &["--broker", &broker]).await;
+    let times = |part: &str, printed: &str| printed.matches(part).count();
+    let trying = async {
+        while times("link down", &server.printed()) < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    cli_support::within("it is tried three times", trying).await;
+    server.signal("TERM");
+    server.ended().await;
+    let printed = server.printed();
+    assert_eq!(
+        times("the way to the broker is closed", &printed),
+        1,
+        "{printed}"
+    );
+}
+
+#[tokio::test]
 async fn logs_are_json_lines_when_asked_for_and_never_hold_a_secret() {
     let dir = tempfile::tempdir().unwrap();
     let listeners = ["--mqtt", "127.0.0.1:0", "--mqtts", "127.0.0.1:0"];
