@@ -32,6 +32,8 @@ pub struct Config {
     pub scheme: TopicScheme,
     /// The UID that the administrator sends as by default.
     pub partner: Uid,
+    /// Web origins whose pages may speak MQTT over WebSocket.
+    pub allow_origin: Vec<String>,
     /// The bounds of the HTTP side.
     pub limits: HttpLimits,
     /// How much is kept.
@@ -134,6 +136,7 @@ pub(super) fn check(options: &ServeOptions) -> Result<Config, ConfigError> {
         http: options
             .http
             .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+        allow_origin: list(options.allow_origin.as_deref()),
         scheme: scheme(options)?,
         broker: broker(options, &partner)?,
         partner,
@@ -315,19 +318,22 @@ fn embedded(options: &ServeOptions) -> Result<BrokerChoice, ConfigError> {
             Some(SocketAddr::from(([0, 0, 0, 0], MQTTS_PORT_DEFAULT))),
             Listen::address,
         ),
-        server_names: options
-            .server_names
-            .iter()
-            .flat_map(|names| names.split(','))
-            .map(|name| name.trim().to_owned())
-            .filter(|name| !name.is_empty())
-            .collect(),
+        server_names: list(options.server_names.as_deref()),
         connections_max: count(
             options.mqtt_connections_max,
             Limits::default().connections_max,
             "mqtt-connections-max",
         )?,
     })
+}
+
+/// The parts of a list with commas.
+fn list(text: Option<&str>) -> Vec<String> {
+    text.unwrap_or_default()
+        .split(',')
+        .map(|part| part.trim().to_owned())
+        .filter(|part| !part.is_empty())
+        .collect()
 }
 
 fn refuse(given: bool, option: &'static str, beside: &'static str) -> Result<(), ConfigError> {
