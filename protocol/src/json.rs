@@ -26,7 +26,7 @@ mod words;
 use core::fmt;
 
 pub(crate) use scanner::{Kind, Scanner, Value};
-pub(crate) use string::unescape;
+pub(crate) use string::{spells, unescape};
 pub(crate) use words::split_plain;
 
 /// Why a text is not JSON (RFC 8259).

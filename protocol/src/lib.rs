@@ -15,6 +15,8 @@ mod json;
 
 pub mod envelope;
 
+pub mod presence;
+
 pub mod record_ring;
 
 pub mod app_slot;

@@ -15,5 +15,7 @@ mod connection;
 mod embedded;
 
 pub mod app;
+pub mod failure;
+pub mod logging;
 pub mod run;
 pub mod simulate;
