@@ -46,13 +46,28 @@ const BARE_METAL: Need = Need {
     },
 };
 
-/// Makes the tools available, or fails with what to install.
+const QEMU: Need = Need {
+    purpose: "a board to run the firmware on",
+    packages: &["qemu-system-arm"],
+    instead: "QEMU 7.2 or newer with the machine mps2-an500 on the PATH",
+    is_met: || find("qemu-system-arm").is_some(),
+};
+
+/// Makes the tools that `cargo xtask test` needs available, or fails with what to install.
 pub(crate) fn ensure(host_only: bool) -> Result<()> {
-    let needs: &[Need] = if host_only {
-        &[BROKER, HTTP_CLIENT]
+    if host_only {
+        ensure_all(&[BROKER, HTTP_CLIENT])
     } else {
-        &[BROKER, HTTP_CLIENT, BARE_METAL]
-    };
+        ensure_all(&[BROKER, HTTP_CLIENT, BARE_METAL])
+    }
+}
+
+/// Makes the tools that `cargo xtask qemu-test` needs available, or fails with what to install.
+pub(crate) fn ensure_for_qemu() -> Result<()> {
+    ensure_all(&[BROKER, BARE_METAL, QEMU])
+}
+
+fn ensure_all(needs: &[Need]) -> Result<()> {
     let missing = || {
         needs
             .iter()
