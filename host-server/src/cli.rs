@@ -29,7 +29,6 @@ Exit status: 0 done, 1 it failed, 2 the command line or the configuration is wro
     version,
     after_help = EXAMPLES,
     args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true,
     subcommand_value_name = "COMMAND"
 )]
 pub struct Cli {
@@ -124,6 +123,14 @@ pub struct Access {
     pub data_dir: Option<PathBuf>,
 }
 
+fn cursor(text: &str) -> Result<u64, &'static str> {
+    // The store keeps a cursor in 63 bits.
+    text.parse()
+        .ok()
+        .filter(|&cursor| i64::try_from(cursor).is_ok())
+        .ok_or("expected the `cursor` of a message that was printed, or 0 for everything")
+}
+
 fn secret(text: &str) -> Result<Secret, Infallible> {
     Ok(Secret::new(text.trim().to_owned()))
 }
@@ -164,7 +171,7 @@ pub struct ListenArgs {
     pub vin: Option<String>,
     /// Begin after this cursor, 0 for everything that is stored; without it, begin with the
     /// messages that arrive from now on.
-    #[arg(long, value_name = "CURSOR")]
+    #[arg(long, value_name = "CURSOR", value_parser = cursor, allow_negative_numbers = true)]
     pub after: Option<u64>,
     /// Where from.
     #[command(flatten)]

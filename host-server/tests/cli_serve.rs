@@ -171,7 +171,10 @@ async fn a_mistake_in_the_configuration_file_is_shown_at_its_line() {
         "{shown}"
     );
     let shown = failed(&run(&["--config", "no/such.toml"]).await, 2);
-    assert!(shown.contains("no/such.toml"), "{shown}");
+    assert!(
+        shown.contains("no/such.toml") && shown.contains("No such file"),
+        "{shown}"
+    );
 }
 
 #[tokio::test]
@@ -218,7 +221,7 @@ async fn limits_given_by_environment_file_and_command_line_are_kept() {
     command
         .args(["--http", "127.0.0.1:0", "--webhooks-max", "0", "--config"])
         .arg(&file)
-        .env("VINBUS_UPLINK_BYTES_MAX", "100000");
+        .env("VINBUS_UPLINK_BYTES_MAX", "1MiB");
     let server = Server::launch(&mut command, &dir.path().join("data")).await;
     for _ in 0..2 {
         server.submit("1").await.unwrap();
@@ -236,7 +239,15 @@ async fn limits_given_by_environment_file_and_command_line_are_kept() {
 async fn wrong_options_are_refused_with_what_to_do() {
     let cases: &[(&[&str], &str)] = &[
         (&["--htpp", "x"], "--http"),
-        (&["--http", "8080"], "invalid socket address"),
+        (&["--http", "8080"], "127.0.0.1:8080 for this machine"),
+        (&["--http", "localhost:8080"], "an IP address with a port"),
+        (&["--server-names", "a b"], "\"a b\" is neither a host name"),
+        (&["--store-bytes-max", "10 apples"], "10GiB"),
+        (&["--store-bytes-max", "1kB"], "at least 16777216 bytes"),
+        (&["--streams-max", "many"], "a whole number"),
+        (&["--request-time-max", "0s"], "at least 1ms"),
+        (&["listen", "--after", "foo"], "0 for everything"),
+        (&["listen", "--after", "-1"], "0 for everything"),
         (&["--mqtt", "0.0.0.0:1883"], "loopback"),
         (&["--mqtts", "here"], "an IP address with a port"),
         (&["--broker", "http://b"], "http"),
@@ -244,14 +255,19 @@ async fn wrong_options_are_refused_with_what_to_do() {
             &["--broker", "mqtt://b", "--mqtt", "off"],
             "--mqtt has no effect",
         ),
+        (
+            &["--broker", "mqtt://b", "--mqtt-unknown-max", "9"],
+            "--mqtt-unknown-max has no effect beside --broker",
+        ),
         (&["--broker-ca", "x"], "without --broker"),
         (&["--profile", "both"], "table, sample"),
         (&["--prefix", "a//#"], "--prefix"),
         (&["--partner", "a/b"], "--partner"),
-        (&["--log", "=="], "--log"),
-        (&["--request-time-max", "soon"], "--request-time-max"),
+        (&["--log", "loud"], "none of off, error, warn"),
+        (&["--request-time-max", "soon"], "such as 500ms, 30s"),
         (&["--uplink-retention", "soon"], "--uplink-retention"),
-        (&["--vehicle-unsent-max", "0"], "must be at least 1"),
+        (&["--vehicle-unsent-max", "0"], "at least 1"),
+        (&["--mqtt-unknown-max", "0"], "at least 1"),
         (&["enrol"], "enroll"),
         (
             &["enroll", "vehicle", "short", "--out", "x"],
@@ -300,8 +316,24 @@ async fn help_names_every_option_with_its_variable_and_examples() {
     }
     assert!(done(&run(&["--version"]).await).starts_with("host-server 0."));
     for command in ["serve", "enroll", "send", "listen"] {
-        assert!(done(&run(&[command, "--help"]).await).contains("Usage: host-server"));
+        let help = done(&run(&[command, "--help"]).await);
+        assert!(help.contains("Usage: host-server"));
+        assert_eq!(done(&run(&["help", command]).await), help);
     }
+    assert_eq!(done(&run(&["help"]).await), help);
+}
+
+#[tokio::test]
+async fn a_filter_in_the_environment_that_is_none_is_refused() {
+    let mut command = program();
+    command.args(["--http", "127.0.0.1:0", "--mqtt", "off", "--mqtts", "off"]);
+    let output = command.env("VINBUS_LOG", "loud").output();
+    let output = cli_support::within("the program ends", output).await;
+    let shown = failed(&output.unwrap(), 2);
+    assert!(
+        shown.contains("\"loud\"") && shown.contains("VINBUS_LOG"),
+        "{shown}"
+    );
 }
 
 #[tokio::test]
@@ -317,6 +349,21 @@ async fn a_misspelt_variable_is_warned_of() {
         "{}",
         server.printed()
     );
+    for command in ["listen", "send", "enroll"] {
+        let rest: &[&str] = match command {
+            "listen" => &["--url", "none"],
+            "send" => &["--vin", "none", "--app", "a", "--content", "1"],
+            _ => &["vehicle", "none", "--out", "none"],
+        };
+        let output = program()
+            .arg(command)
+            .args(rest)
+            .env("VINBUS_HTPP", "x")
+            .output()
+            .await;
+        let shown = String::from_utf8(output.unwrap().stderr).unwrap();
+        assert!(shown.contains("VINBUS_HTPP"), "{command}: {shown}");
+    }
 }
 
 #[tokio::test]

@@ -22,6 +22,8 @@ mod envelope;
 mod id;
 #[cfg(feature = "portal")]
 mod portal;
+#[cfg(feature = "presence")]
+mod presence;
 #[cfg(feature = "queues")]
 mod queues;
 #[cfg(feature = "topic")]
@@ -53,6 +55,8 @@ pub extern "C" fn _start() -> ! {
     topic::prove();
     #[cfg(feature = "envelope")]
     envelope::prove();
+    #[cfg(feature = "presence")]
+    presence::prove();
     #[cfg(feature = "queues")]
     queues::prove();
     #[cfg(feature = "portal")]

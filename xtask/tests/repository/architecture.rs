@@ -73,6 +73,7 @@ const HOMES: &[(&str, &[&str])] = &[
         &[
             "host-server/src/identity",
             "host-server/src/broker/embedded/tls",
+            "transport-std/src/tls",
         ],
     ),
 ];
