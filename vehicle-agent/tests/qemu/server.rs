@@ -7,28 +7,54 @@ use std::process::{Output, Stdio};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::board::{APP, HOST, VIN, provision};
+use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto};
+
+use crate::board::{APP, HOST, UID, VIN, provision};
 use crate::log::Log;
 
 /// A running server; it is killed when this is dropped.
 pub(crate) struct Server {
-    _process: Child,
+    pub(crate) process: Child,
     _log: Log,
     addresses: HashMap<String, String>,
     pub(crate) folder: TempDir,
 }
 
 impl Server {
-    /// Starts a server that vehicles reach at the address that this machine has for a board.
+    /// Starts a server with its own broker, which vehicles reach at the address that this machine
+    /// has for a board.
     pub(crate) async fn start(more: &[&str]) -> Self {
+        let names = format!("{HOST},localhost,127.0.0.1");
+        let own = [
+            "--mqtt",
+            "off",
+            "--mqtts",
+            "127.0.0.1:0",
+            "--server-names",
+            &names,
+        ];
+        Self::launch(tempfile::tempdir().unwrap(), &[&own, more].concat()).await
+    }
+
+    /// Starts a server that uses this broker.
+    pub(crate) async fn beside(broker: &Mosquitto, more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let password = folder.path().join("password");
+        std::fs::write(&password, Mosquitto::PASSWORD).unwrap();
+        let url = broker.url(Endpoint::Mqtt).to_string();
+        let password = password.display().to_string();
+        let foreign = ["--broker", &url, "--broker-username", Mosquitto::USER];
+        let login = ["--broker-password-file", &password, "--broker-uids", "all"];
+        let partner = ["--partner", UID];
+        Self::launch(folder, &[&foreign[..], &login, &partner, more].concat()).await
+    }
+
+    async fn launch(folder: TempDir, args: &[&str]) -> Self {
         let mut process = program()
-            .args(["--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"])
-            .args(["--mqtts", "127.0.0.1:0", "--server-names"])
-            .arg(format!("{HOST},localhost,127.0.0.1"))
+            .args(["--http", "127.0.0.1:0"])
+            .args(args)
             .arg("--data-dir")
             .arg(folder.path().join("data"))
-            .args(more)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -43,28 +69,29 @@ impl Server {
             };
         }
         Self {
-            _process: process,
+            process,
             _log: log,
             addresses,
             folder,
         }
     }
 
-    /// The block of a vehicle that speaks plain MQTT, for which it has to log in.
-    pub(crate) async fn block(&self, more: &[&str]) -> PathBuf {
-        let token = self.folder.path().join("data/admin/token");
-        let token = token.display().to_string();
-        let url = format!("mqtt://{HOST}:{}", self.port("mqtt"));
-        let login = ["--username", "admin", "--password-file", &token];
+    /// The block of a vehicle that speaks plain MQTT with the broker that this server is beside.
+    pub(crate) async fn plain_block(&self, broker: &Mosquitto, more: &[&str]) -> PathBuf {
+        let password = self.folder.path().join("password").display().to_string();
+        let url = format!("mqtt://{HOST}:{}", broker.url(Endpoint::Mqtt).port());
+        let login = ["--username", Mosquitto::USER, "--password-file", &password];
         provision(self.folder.path(), &url, &[&login, more].concat()).await
     }
 
     /// The block of a vehicle that is enrolled and speaks MQTT over TLS.
-    pub(crate) async fn enrolled_block(&self, more: &[&str]) -> PathBuf {
-        let out = self.folder.path().join("car").display().to_string();
-        done(&self.run(&["enroll", "vehicle", VIN, "--out", &out]).await);
+    pub(crate) async fn block(&self, more: &[&str]) -> PathBuf {
+        let car = self.folder.path().join("car").display().to_string();
+        if !self.folder.path().join("car").exists() {
+            done(&self.run(&["enroll", "vehicle", VIN, "--out", &car]).await);
+        }
         let url = format!("mqtts://{HOST}:{}", self.port("mqtts"));
-        provision(self.folder.path(), &url, &[&["--dir", &out], more].concat()).await
+        provision(self.folder.path(), &url, &[&["--dir", &car], more].concat()).await
     }
 
     /// Sends content to the app of the vehicle.

@@ -1,20 +1,30 @@
 //! Messages on their way down and up: the app of the board sends back what it gets.
 
+use vinbus_transport_std::conformance::Mosquitto;
+
 use crate::board::{APP, Board};
 use crate::server::{Server, done};
 
 /// The largest payload of a message.
 const PAYLOAD_BYTES_MAX: usize = 131_072;
 
-pub(crate) async fn messages_go_both_ways_over_plain_mqtt() {
+pub(crate) async fn messages_go_both_ways_over_mutual_tls() {
     let server = Server::start(&[]).await;
     let mut board = Board::start(Some(&server.block(&[]).await));
     both_ways(&server, &mut board).await;
 }
 
 pub(crate) async fn messages_go_both_ways_in_the_sample_profile() {
-    let server = Server::start(&["--profile", "sample"]).await;
-    let mut board = Board::start(Some(&server.block(&["--profile", "sample"]).await));
+    let profile = ["--profile", "sample"];
+    let server = Server::start(&profile).await;
+    let mut board = Board::start(Some(&server.block(&profile).await));
+    both_ways(&server, &mut board).await;
+}
+
+pub(crate) async fn messages_go_both_ways_over_plain_mqtt() {
+    let broker = Mosquitto::start().await;
+    let server = Server::beside(&broker, &[]).await;
+    let mut board = Board::start(Some(&server.plain_block(&broker, &[]).await));
     both_ways(&server, &mut board).await;
 }
 
