@@ -18,9 +18,9 @@
 //! outbox of at least [`limits::OUTBOX_BYTES_MIN`] (131,092) for the largest message that it gets:
 //! 266,385 bytes for messages of every size, and no more is needed to send them, as WebSocket
 //! fragments are written from the outbox into the socket. Shorter buffers bound the messages of
-//! their socket and nothing else. Besides them a place takes about 400 bytes, the future of
-//! [`Portal::serve`] about 5 KiB, and [`PortalApps`] 4.5 KiB, 150 bytes for each app and 140 for each
-//! message that may wait for the broker.
+//! their socket and nothing else. On a Cortex-M a place takes 264 bytes besides them, the future of
+//! [`Portal::serve`] 5.9 KB, of which 2 KiB hold the head of a request, and [`PortalApps`] 4.7 KB (a
+//! popup's text), 90 bytes for each app and 136 for each message that may wait for the broker.
 //!
 //! # On embassy-net
 //! With the feature `embassy` of picoserve, its sockets are what [`Portal::serve`] takes. As many

@@ -20,6 +20,8 @@ mod backoff;
 mod envelope;
 #[cfg(feature = "id")]
 mod id;
+#[cfg(feature = "json")]
+mod json;
 #[cfg(feature = "portal")]
 mod portal;
 #[cfg(feature = "queues")]
@@ -59,6 +61,8 @@ pub extern "C" fn _start() -> ! {
     portal::prove();
     #[cfg(feature = "backoff")]
     backoff::prove();
+    #[cfg(feature = "json")]
+    json::prove();
     #[cfg(feature = "control")]
     black_box(bytes()[black_box(0)]);
     loop {
