@@ -112,6 +112,28 @@ async fn a_partner_cannot_trace_the_message_of_another() {
 }
 
 #[tokio::test]
+async fn a_message_is_given_up_after_its_ttl_and_the_trace_tells() {
+    let rest = Rest::start().await;
+    let path = format!("{PATH}?ttl=1");
+    let answer = rest.admin(Method::POST, &path).body(envelope("1"));
+    let answer = answer.send().await.unwrap();
+    assert_eq!(answer.status(), 202);
+    let location = answer.headers()["location"].to_str().unwrap().to_owned();
+    let accepted: Value = answer.json().await.unwrap();
+    let trace = traced_until(&rest, &location, "expired").await;
+    assert_eq!(trace["expiresAt"], accepted["expiresAt"]);
+    rest.presence(VIN, Presence::Online);
+    let trace = traced_until(&rest, &location, "expired").await;
+    assert_eq!(trace["status"], "expired");
+
+    for ttl in ["0", "2592001", "-1", "1h", ""] {
+        let path = format!("{PATH}?ttl={ttl}");
+        let answer = rest.admin(Method::POST, &path).body(envelope("1"));
+        problem(answer.send().await.unwrap(), 400, "bad-query").await;
+    }
+}
+
+#[tokio::test]
 async fn a_vehicle_with_too_many_unsent_messages_is_answered_429() {
     let rest = Rest::with(Setup {
         hub: hub::Settings {

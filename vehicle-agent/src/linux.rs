@@ -16,6 +16,8 @@ mod connection;
 mod embedded;
 
 pub mod app;
+pub mod failure;
+pub mod logging;
 pub mod provision;
 pub mod run;
 pub mod simulate;

@@ -1,6 +1,8 @@
 //! `POST /vehicles/{vin}/messages` and `GET /messages/{id}`: messages for vehicles, and what became
 //! of them.
 
+use std::time::{Duration, SystemTime};
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -19,7 +21,7 @@ use super::auth::Caller;
 use super::body;
 use super::parameters::{self, PathPart, Query};
 use super::problem::{Kind, Problem};
-use crate::hub::SubmitError;
+use crate::hub::{Hub, SubmitError, TTL_MAX};
 use crate::model::{MessageId, NewDownlink, Step, Trace};
 use crate::place::Place;
 use crate::uplink_json::timestamp;
@@ -28,13 +30,16 @@ use crate::uplink_json::timestamp;
 #[serde(deny_unknown_fields)]
 pub(crate) struct SubmitQuery {
     uid: Option<String>,
+    ttl: Option<u64>,
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Submitted {
     id: String,
     uid: String,
     vin: String,
+    expires_at: String,
 }
 
 /// Takes a message for a vehicle; answered 202 once it is on disk.
@@ -48,21 +53,36 @@ pub(crate) async fn submit(
 ) -> Result<impl IntoResponse, Problem> {
     let vin = parameters::vin(&vin)?;
     let uid = caller.sender(parameters::uid(query.uid.as_deref())?, api.partner())?;
+    let expires_at = SystemTime::now() + ttl(query.ttl, api.hub())?;
     let time = api.limits().body_time_max();
     let body = body::read(&headers, body, limits::PAYLOAD_BYTES_MAX, time).await?;
-    let message = encode(uid, vin, &body)?;
+    let message = encode(uid, vin, expires_at, &body)?;
     let stored = api.hub().submit_downlink(message).await?;
     let location = format!("/api/v1/messages/{}", stored.id);
     let answer = Submitted {
         id: stored.id.0,
         uid: stored.message.uid.to_string(),
         vin: stored.message.vin.to_string(),
+        expires_at: timestamp(stored.message.expires_at),
     };
     Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(answer)))
 }
 
+/// How long the message is worth sending, asked for in seconds.
+fn ttl(asked: Option<u64>, hub: &Hub) -> Result<Duration, Problem> {
+    let max = TTL_MAX.as_secs();
+    match asked {
+        None => Ok(hub.message_ttl()),
+        Some(seconds) if (1..=max).contains(&seconds) => Ok(Duration::from_secs(seconds)),
+        Some(other) => Err(Problem::new(
+            Kind::BadQuery,
+            format!("the parameter ttl is {other}, expected 1 to {max} seconds"),
+        )),
+    }
+}
+
 /// Checks the envelope and writes it again in the one order and form that vehicles get.
-fn encode(uid: Uid, vin: Vin, body: &[u8]) -> Result<NewDownlink, Problem> {
+fn encode(uid: Uid, vin: Vin, expires_at: SystemTime, body: &[u8]) -> Result<NewDownlink, Problem> {
     let downlink =
         envelope::Downlink::decode(body).map_err(|error| refuse_envelope(body, error))?;
     let mut buffer = vec![0; downlink.encoded_len()];
@@ -78,6 +98,7 @@ fn encode(uid: Uid, vin: Vin, body: &[u8]) -> Result<NewDownlink, Problem> {
         vin,
         app,
         envelope: Bytes::from(buffer),
+        expires_at,
     })
 }
 
@@ -134,6 +155,7 @@ struct Traced<'a> {
     uid: String,
     vin: String,
     app: String,
+    expires_at: String,
     status: &'static str,
     steps: Vec<TracedStep>,
     message: &'a RawValue,
@@ -181,6 +203,7 @@ fn traced<'a>(trace: &Trace, message: &'a RawValue) -> Traced<'a> {
         uid: downlink.message.uid.to_string(),
         vin: downlink.message.vin.to_string(),
         app: downlink.message.app.to_string(),
+        expires_at: timestamp(downlink.message.expires_at),
         status: trace
             .steps
             .last()
@@ -196,5 +219,6 @@ fn name(step: Step) -> &'static str {
         Step::Held => "held",
         Step::Sent => "sent",
         Step::Rejected => "rejected",
+        Step::Expired => "expired",
     }
 }

@@ -39,6 +39,8 @@ pub(crate) enum Kind {
     MethodNotAllowed,
     /// The body did not arrive in time.
     BodyTimeout,
+    /// There is a webhook already that does the same.
+    WebhookExists,
     /// There are as many of these as there may be.
     TooMany,
     /// The message has more bytes than the vehicle's broker carries.
@@ -62,7 +64,7 @@ pub(crate) enum Kind {
 impl Kind {
     /// Every kind, for the OpenAPI document's test.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::BadVin,
         Self::BadEnvelope,
         Self::BadBody,
@@ -72,6 +74,7 @@ impl Kind {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::BodyTimeout,
+        Self::WebhookExists,
         Self::TooMany,
         Self::TooLarge,
         Self::RateLimited,
@@ -118,6 +121,11 @@ impl Kind {
                 StatusCode::REQUEST_TIMEOUT,
                 "body-timeout",
                 "The body did not arrive in time",
+            ),
+            Self::WebhookExists => (
+                StatusCode::CONFLICT,
+                "webhook-exists",
+                "There is such a webhook already",
             ),
             Self::TooMany => (
                 StatusCode::CONFLICT,
