@@ -3,5 +3,7 @@
 
 mod carriers;
 mod claims;
+mod refusals;
+mod rogue_tls;
 mod session;
 mod support;

@@ -2,6 +2,8 @@
 
 pub(crate) mod chip;
 pub(crate) mod host;
+pub(crate) mod pki;
+pub(crate) mod rogue;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
