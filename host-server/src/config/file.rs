@@ -49,9 +49,8 @@ pub(super) fn read(path: &Path) -> Result<ServeOptions, FileError> {
 fn wrong(path: &Path, text: &str, error: &toml::de::Error) -> FileError {
     let span = error.span().unwrap_or_default();
     let Place { line, column } = Place::of(text.as_bytes(), span.start);
-    let line_begin = text[..span.start]
-        .rfind('\n')
-        .map_or(0, |newline| newline + 1);
+    let before = text.get(..span.start).unwrap_or_default();
+    let line_begin = before.rfind('\n').map_or(0, |newline| newline + 1);
     let as_far = text.get(line_begin..span.end).unwrap_or_default();
     let line_text = as_far.lines().next().unwrap_or_default();
     let margin = " ".repeat(line.to_string().len());
