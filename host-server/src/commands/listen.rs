@@ -108,7 +108,7 @@ impl Listener {
                     pause = PAUSE_MAX.min(2 * pause);
                     let reason = error.to_string();
                     if reason != told {
-                        eprintln!("{reason} Trying again until it answers.");
+                        eprintln!("{reason}\ntrying again until it works");
                         told = reason;
                     }
                 }
