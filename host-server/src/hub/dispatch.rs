@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, watch};
 use tokio::time;
-use vinbus_protocol::id::Vin;
+use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::topic::{Direction, TopicScheme};
 
 use super::lanes::{LaneId, Lanes, Run};
@@ -170,6 +170,11 @@ impl Dispatch {
             tracing::info!(%vin, "a vehicle that did not report to be back is sending: it is online");
             self.change_lanes(|lanes| lanes.wake_vehicle(vin));
         }
+    }
+
+    /// A vehicle sent something to a partner.
+    pub(super) fn introduce(&self, vin: Vin, uid: &Uid) {
+        self.presence().introduce(vin, uid, SystemTime::now());
     }
 
     pub(super) fn set_link(&self, up: Result<(), String>) {
