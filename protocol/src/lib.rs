@@ -11,7 +11,7 @@ pub mod id;
 
 pub mod topic;
 
-mod json;
+pub mod json;
 
 pub mod envelope;
 

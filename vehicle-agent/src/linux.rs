@@ -1,4 +1,5 @@
-//! The Linux program around the core: [`args`] are its options, [`run`], [`app`] and [`simulate`]
+//! The Linux program around the core: [`args`] are its options, [`run`], [`app`], [`simulate`]
+//! and [`provision`]
 //! its commands.
 //!
 //! Only here are tokio, axum and the MQTT client of `vinbus-transport-std` named.
@@ -17,5 +18,6 @@ mod embedded;
 pub mod app;
 pub mod failure;
 pub mod logging;
+pub mod provision;
 pub mod run;
 pub mod simulate;

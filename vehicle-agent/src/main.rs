@@ -8,14 +8,14 @@ use tokio::runtime::Runtime;
 
 use vinbus_vehicle_agent::linux::args::{Cli, Command};
 use vinbus_vehicle_agent::linux::failure::Failure;
-use vinbus_vehicle_agent::linux::{app, logging, run, simulate};
+use vinbus_vehicle_agent::linux::{app, logging, provision, run, simulate};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // A thousand vehicles that come and go are news for the summary, not for the log.
     let level = match cli.command {
         Command::Simulate(_) => "error",
-        Command::Run(_) | Command::App(_) => "info",
+        Command::Run(_) | Command::App(_) | Command::Provision(_) => "info",
     };
     match logging::start(level)
         .map_err(Failure::Configuration)
@@ -36,6 +36,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
             Command::Run(args) => run::run(args).await,
             Command::App(args) => app::run(&args).await.map_err(Failure::Operation),
             Command::Simulate(args) => simulate::run(&args).await,
+            Command::Provision(args) => provision::run(&args).map_err(Failure::Configuration),
         }
     });
     // A read of standard input that waits for its next line must not keep the program alive.

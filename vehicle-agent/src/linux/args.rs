@@ -13,6 +13,8 @@ use vinbus_protocol::topic::{PREFIX_DEFAULT, TopicProfile, TopicScheme};
 use vinbus_protocol::uplink_queue::DropPolicy;
 use vinbus_transport_std::{BrokerUrl, MqttVersion, Qos};
 
+use crate::linux::provision::ProvisionArgs;
+
 const EXAMPLES: &str = "\
 Examples:
   A vehicle enrolled with `host-server enroll vehicle 0123456789ABCDEFG --out car`:
@@ -45,6 +47,8 @@ pub enum Command {
     App(AppArgs),
     /// Run many vehicles in this process, each with its own connection, and sum up what happened.
     Simulate(SimulateArgs),
+    /// Write the block of memory that makes a board one vehicle: its VIN, apps, broker and keys.
+    Provision(ProvisionArgs),
 }
 
 /// Options of `run`.
