@@ -17,7 +17,7 @@ pub struct Limits {
     /// Such connections at once from one IP address.
     pub unknown_per_address_max: usize,
     /// Client identifiers of one partner, or the administrator, connected at once; one more is
-    /// refused. Up to 4 MiB may wait for each that reads too slowly.
+    /// refused. Up to 4 MiB may wait for each that reads too slowly, and 256 MiB for all of them.
     pub connections_per_partner_max: usize,
     /// Time for the TLS handshake; whoever is slower is disconnected. (CONNECT has 10 s more.)
     pub handshake_time_max: Duration,
