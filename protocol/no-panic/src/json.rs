@@ -1,4 +1,4 @@
-use vinbus_protocol::json::{JsonString, Object};
+use vinbus_protocol::json::{JsonString, Object, Value};
 
 use crate::{displayed, number, text, used};
 
@@ -7,10 +7,10 @@ pub fn prove() {
         return;
     };
     for _ in 0..number() {
-        match object.next_member() {
+        match Object::next_member(&mut object) {
             Ok(Some(member)) => {
                 string(member.name);
-                member.value.as_string().map(string);
+                Value::as_string(&member.value).map(string);
             }
             Ok(None) => {}
             Err(error) => displayed(&error),
@@ -19,6 +19,7 @@ pub fn prove() {
 }
 
 fn string(string: JsonString<'_>) {
-    used(string.is(text()));
-    string.chars().for_each(used);
+    displayed(&string);
+    used(JsonString::is(&string, text()));
+    JsonString::chars(&string).for_each(used);
 }
