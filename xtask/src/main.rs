@@ -10,6 +10,7 @@ mod toolchain;
 mod setup;
 
 mod bare_metal;
+mod dist;
 mod fuzz;
 mod golden;
 mod lint;
@@ -94,6 +95,18 @@ enum Chore {
         /// Only the cases whose names contain this.
         filter: Option<String>,
     },
+    /// Build `vehicle-agent` for boards that run Linux, small, into `target/dist/TARGET/`.
+    ///
+    /// Installs Debian's cross compiler through apt when it may, else says what to install.
+    Dist {
+        /// What to build for.
+        #[arg(long, default_value = "aarch64-unknown-linux-gnu",
+            value_parser = clap::builder::PossibleValuesParser::new(dist::targets()))]
+        target: String,
+        /// Run it in an emulator: one message down and one up, against the host server.
+        #[arg(long)]
+        test: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -109,6 +122,7 @@ fn main() -> ExitCode {
         Chore::Firmware { boards } => firmware::build_all(&boards),
         Chore::Provision { options } => provision::provision(&options),
         Chore::QemuTest { filter } => qemu_test::run_cases(filter.as_deref()),
+        Chore::Dist { target, test } => dist::agent(&target, test),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,6 +5,7 @@
 
 mod board;
 mod cases;
+mod gate;
 mod log;
 mod server;
 
