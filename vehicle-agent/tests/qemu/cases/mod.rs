@@ -30,10 +30,12 @@ pub(crate) const ALL: &[Case] = cases![
         broker_that_refuses_the_vehicles_certificate_is_told_from_a_broken_link;
     outages:
         board_comes_back_when_its_broker_is_started_again,
-        board_goes_on_when_a_frozen_server_thaws,
-        board_goes_on_when_the_network_cable_is_back,
+        board_comes_back_when_a_frozen_server_thaws,
+        board_comes_back_when_its_cable_is_plugged_in_again,
         board_that_is_reset_connects_again,
-        message_is_not_lost_with_the_power;
+        message_waits_while_the_vehicle_has_no_power,
+        power_cut_in_the_middle_of_a_message_harms_nothing,
+        will_tells_a_foreign_broker_that_the_power_went;
     provisioning:
         board_without_a_block_says_so_and_ends,
         board_refuses_blocks_that_are_damaged_cut_off_newer_or_foreign;
