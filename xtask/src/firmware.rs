@@ -15,30 +15,34 @@ pub(crate) enum Board {
     /// ARM's MPS2+ with the AN500 image, a Cortex-M7: what QEMU plays.
     #[value(name = "mps2-an500")]
     Mps2An500,
+    /// ST's Nucleo-144 with the STM32H743ZI, a Cortex-M7.
+    #[value(name = "nucleo-h743zi")]
+    NucleoH743zi,
 }
 
 impl Board {
     /// Every board.
-    pub(crate) const ALL: &[Self] = &[Self::Mps2An500];
+    pub(crate) const ALL: &[Self] = &[Self::Mps2An500, Self::NucleoH743zi];
 
     /// Its name: of its folder, its program and on the command line.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Mps2An500 => "mps2-an500",
+            Self::NucleoH743zi => "nucleo-h743zi",
         }
     }
 
     /// The compile target.
     pub(crate) const fn target(self) -> &'static str {
         match self {
-            Self::Mps2An500 => "thumbv7em-none-eabihf",
+            Self::Mps2An500 | Self::NucleoH743zi => "thumbv7em-none-eabihf",
         }
     }
 
     /// The processor, whose instructions the compiler may use.
     const fn processor(self) -> &'static str {
         match self {
-            Self::Mps2An500 => "cortex-m7",
+            Self::Mps2An500 | Self::NucleoH743zi => "cortex-m7",
         }
     }
 }

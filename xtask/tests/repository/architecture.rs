@@ -24,6 +24,14 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         "vinbus-host-server",
         &["vinbus-protocol", "vinbus-transport-std"],
     ),
+    (
+        "vinbus-board-mps2-an500",
+        &[
+            "vinbus-protocol",
+            "vinbus-transport-embedded",
+            "vinbus-vehicle-agent",
+        ],
+    ),
     ("xtask", &[]),
     (
         "vinbus-board-mps2-an500",
