@@ -259,6 +259,20 @@ impl Store for SlowStore {
         Ok(Vec::new())
     }
 
+    fn with_expired(&self, _: SystemTime, _: usize) -> Result<Vec<(Vin, Uid)>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn expired(
+        &self,
+        _: &Vin,
+        _: &Uid,
+        _: SystemTime,
+        _: usize,
+    ) -> Result<Vec<Downlink>, StoreError> {
+        Ok(Vec::new())
+    }
+
     fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
         Ok(Vec::new())
     }

@@ -22,6 +22,12 @@ mod blocks;
 mod object;
 mod scanner;
 mod string;
+#[cfg(all(
+    target_arch = "x86_64",
+    target_feature = "sse2",
+    not(vinbus_scanner_alone)
+))]
+mod vectors;
 mod words;
 
 use core::fmt;
@@ -30,7 +36,7 @@ pub use object::{JsonError, Member, Object};
 pub(crate) use scanner::Scanner;
 pub use scanner::{Kind, Value};
 pub use string::JsonString;
-pub(crate) use string::unescape;
+pub(crate) use string::{spells, unescape};
 pub(crate) use words::split_plain;
 
 /// Why a text is not JSON (RFC 8259).

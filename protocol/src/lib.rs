@@ -15,6 +15,8 @@ pub mod json;
 
 pub mod envelope;
 
+pub mod presence;
+
 pub mod record_ring;
 
 pub mod app_slot;

@@ -14,6 +14,12 @@
 //! Nothing here waits without bound but [`Connection::next`], which waits for the broker and keeps
 //! the connection alive while it does.
 //!
+//! Streams come from [`dial`], which opens TCP over any stack of embedded-nal-async, or from a board's
+//! own code. Features bring stacks and what lies above them:
+//!
+//! - `net`: embassy-net, with DHCP, DNS and the time of day ([`sntp`]);
+//! - `tls`: mutual TLS 1.3 over any of them.
+//!
 //! The feature `tokio` stands in for a board on Linux: it sets the clock of embassy-time, of which a
 //! program can have one only, and adds [`TokioStream`].
 #![no_std]
@@ -23,8 +29,14 @@
 extern crate std;
 
 mod connection;
+pub mod dial;
 mod error;
+#[cfg(feature = "net")]
+pub mod net;
 mod options;
+pub mod sntp;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 #[cfg(feature = "tokio")]
 mod std_clock;

@@ -26,7 +26,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         package: "vinbus-transport-embedded",
-        features: &[],
+        features: &["--features=net,tls"],
         targets: &[CORTEX_M7],
     },
     Check {

@@ -10,6 +10,7 @@ mod toolchain;
 mod setup;
 
 mod bare_metal;
+mod dist;
 mod fuzz;
 mod golden;
 mod lint;
@@ -74,6 +75,18 @@ enum Chore {
     },
     /// Compile what must run on a board or in a browser for its targets.
     BareMetal,
+    /// Build `vehicle-agent` for boards that run Linux, small, into `target/dist/TARGET/`.
+    ///
+    /// Installs Debian's cross compiler through apt when it may, else says what to install.
+    Dist {
+        /// What to build for.
+        #[arg(long, default_value = "aarch64-unknown-linux-gnu",
+            value_parser = clap::builder::PossibleValuesParser::new(dist::targets()))]
+        target: String,
+        /// Run it in an emulator: one message down and one up, against the host server.
+        #[arg(long)]
+        test: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -86,6 +99,7 @@ fn main() -> ExitCode {
         Chore::Golden { check } => golden::all(check),
         Chore::NoPanic { host_only } => no_panic::prove(host_only),
         Chore::BareMetal => bare_metal::check(),
+        Chore::Dist { target, test } => dist::agent(&target, test),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -41,7 +41,7 @@ pub enum ConfigError {
     #[error("--{option} has no effect {beside}; remove it")]
     NoEffect {
         /// What was given.
-        option: &'static str,
+        option: String,
         /// Beside what.
         beside: &'static str,
     },
@@ -55,10 +55,33 @@ pub enum ConfigError {
         /// Bytes of everything.
         quota_bytes: u64,
     },
-    /// A bound that lets nothing through.
-    #[error("--{option} must be at least 1")]
-    Zero {
-        /// Which.
+    /// A value below its range.
+    #[error("--{option} {given} is too little: at least {least}")]
+    TooLittle {
+        /// Which option.
         option: &'static str,
+        /// What was given.
+        given: String,
+        /// The least that is taken.
+        least: String,
+    },
+    /// A value above its range.
+    #[error("--{option} {given} is too much: at most {most}")]
+    TooMuch {
+        /// Which option.
+        option: &'static str,
+        /// What was given.
+        given: String,
+        /// The most that is taken.
+        most: String,
+    },
+    /// Neither a DNS name nor an address.
+    #[error(
+        "--server-names: {name:?} is neither a host name nor an IP address; write names such as \
+         vinbus.example,192.0.2.1 with commas between them"
+    )]
+    ServerName {
+        /// The name.
+        name: String,
     },
 }

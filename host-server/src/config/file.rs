@@ -10,7 +10,7 @@ use crate::place::Place;
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// It cannot be read.
-    #[error("the configuration file {} cannot be read", path.display())]
+    #[error("the configuration file {} cannot be read: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -91,9 +91,11 @@ mod tests {
 
     #[test]
     fn wrong_value_is_refused_at_its_column() {
-        check("# é\nhttp = \"here\"\n", 2, 8, "invalid socket address");
+        check("# é\nhttp = \"here\"\n", 2, 8, "an IP address with a port");
         check("mqtt = \"0.0.0.0:1883\"", 1, 8, "loopback");
-        check("request-time-max = \"soon\"", 1, 20, "such as \"30s\"");
+        check("request-time-max = \"soon\"", 1, 20, "such as 500ms, 30s");
+        check("store-bytes-max = \"10 apples\"", 1, 19, "10GiB");
+        check("streams-max = -1", 1, 15, "-1");
         check("profile = \"both\"", 1, 11, "`table` or `sample`");
     }
 
@@ -110,6 +112,10 @@ mod tests {
     #[test]
     fn missing_file_is_named() {
         let error = read(Path::new("no/such.toml")).unwrap_err();
-        assert!(error.to_string().contains("no/such.toml"));
+        let shown = error.to_string();
+        assert!(
+            shown.contains("no/such.toml") && shown.contains("No such file"),
+            "{shown}"
+        );
     }
 }

@@ -6,6 +6,9 @@
 //! a vehicle that is offline, or does not listen to this partner, it notes the messages as held;
 //! the next report of the vehicle's presence wakes the lane. A worker waits for one vehicle only as
 //! long as [`Broker::patience`] says; then the lane rests, and the worker takes another.
+//!
+//! A message whose time is over is not sent any more: a worker that comes to it notes it as expired,
+//! and one more task looks for those that wait in lanes which nobody runs.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -30,6 +33,12 @@ const WORKERS: usize = 32;
 /// Messages read at once for one lane.
 const PAGE_MESSAGES: usize = 32;
 
+/// Time between two looks for messages that have expired.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Lanes with expired messages that one look finds.
+const EXPIRED_LANES: usize = 256;
+
 /// A note that the store did not take is tried again after this time.
 const NOTE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -40,7 +49,8 @@ pub(super) struct Dispatch {
     lanes: Mutex<Lanes>,
     presence: Mutex<PresenceMap>,
     work: Notify,
-    link_up: watch::Sender<bool>,
+    /// Whether the way to the broker is open, and why not.
+    link: watch::Sender<Result<(), String>>,
     stopping: watch::Sender<bool>,
     workers: Mutex<Vec<tokio::task::JoinHandle<()>>>,
     log: LogThrottle,
@@ -86,7 +96,7 @@ impl Dispatch {
             lanes: Mutex::new(lanes),
             presence: Mutex::new(presence),
             work: Notify::new(),
-            link_up: watch::Sender::new(false),
+            link: watch::Sender::new(Err(String::new())),
             stopping: watch::Sender::new(false),
             workers: Mutex::default(),
             log: LogThrottle::default(),
@@ -108,6 +118,8 @@ impl Dispatch {
             let dispatch = Arc::clone(self);
             tokio::spawn(async move { dispatch.work(&*broker).await })
         }));
+        let dispatch = Arc::clone(self);
+        running.push(tokio::spawn(async move { dispatch.expire().await }));
         drop(running);
         self.wake_all();
     }
@@ -162,20 +174,22 @@ impl Dispatch {
     }
 
     pub(super) fn set_link(&self, up: Result<(), String>) {
-        let was_up = self.link_up.send_replace(up.is_ok());
         self.figures.link.set(i64::from(up.is_ok()));
+        let before = self.link.send_replace(up.clone());
         match up {
-            Ok(()) if was_up => {}
+            Ok(()) if before.is_ok() => {}
             Ok(()) => {
                 tracing::info!("the way to the broker is open");
                 self.wake_all();
             }
+            // A link that is tried again and again tells its reason each time.
+            Err(reason) if before.as_ref() == Err(&reason) => {}
             Err(reason) => tracing::warn!(reason, "the way to the broker is closed"),
         }
     }
 
     pub(super) fn is_link_up(&self) -> bool {
-        *self.link_up.borrow()
+        self.link.borrow().is_ok()
     }
 
     pub(super) fn presence(&self) -> MutexGuard<'_, PresenceMap> {
@@ -283,6 +297,58 @@ impl Dispatch {
         self.figures.held.add(page.len() as u64);
     }
 
+    /// Takes out of waiting lanes what has expired, until the server stops.
+    async fn expire(&self) {
+        let mut stopping = self.stopping.subscribe();
+        loop {
+            let stop = stopping.wait_for(|stop| *stop);
+            if time::timeout(EXPIRY_INTERVAL, stop).await.is_ok() {
+                return;
+            }
+            if self.lanes().unsent() == 0 {
+                continue;
+            }
+            let store = Arc::clone(&self.store);
+            let found = read(move || store.with_expired(SystemTime::now(), EXPIRED_LANES)).await;
+            match found {
+                Ok(lanes) => {
+                    for (vin, uid) in lanes {
+                        self.expire_lane(&LaneId { vin, uid }).await;
+                    }
+                }
+                Err(error) => self.log_error(&error, "expired messages could not be found"),
+            }
+        }
+    }
+
+    /// Takes out of a lane what has expired. A lane that is run meanwhile has its turn another time.
+    async fn expire_lane(&self, lane: &LaneId) {
+        let Some(claim) = self.change_lanes(|lanes| lanes.claim(lane)) else {
+            return;
+        };
+        while !self.is_stopping() {
+            let store = Arc::clone(&self.store);
+            let LaneId { vin, uid } = lane.clone();
+            let now = SystemTime::now();
+            let expired = read(move || store.expired(&vin, &uid, now, PAGE_MESSAGES)).await;
+            let page = match expired {
+                Ok(page) => page,
+                Err(error) => {
+                    self.log_error(&error, "expired messages could not be read");
+                    break;
+                }
+            };
+            if page.is_empty() {
+                break;
+            }
+            let notes = page
+                .iter()
+                .map(|downlink| self.note(downlink, Step::Expired));
+            self.note_finished(lane, notes.collect()).await;
+        }
+        self.change_lanes(|lanes| lanes.release(lane, &claim));
+    }
+
     /// Hands messages to the broker until one cannot be, the vehicle goes, or the server stops.
     async fn publish<'p>(
         &self,
@@ -295,6 +361,10 @@ impl Dispatch {
         for downlink in page {
             if self.is_offline(lane) {
                 break;
+            }
+            if downlink.message.expires_at <= SystemTime::now() {
+                notes.push(self.note(downlink, Step::Expired));
+                continue;
             }
             let published = tokio::select! {
                 published = self.publish_one(broker, downlink) => published,
@@ -335,14 +405,16 @@ impl Dispatch {
 
     /// Waits until the notes are on disk; then the messages are no longer unsent.
     async fn note_finished(&self, lane: &LaneId, notes: Vec<Note<'_>>) {
-        let is_rejected = |note: &&Note<'_>| note.step == Step::Rejected;
-        let rejected = notes.iter().filter(is_rejected).count();
-        let finished: Vec<_> = notes.iter().map(|note| note.downlink).collect();
+        let finished: Vec<_> = notes
+            .iter()
+            .map(|note| (note.downlink, note.step))
+            .collect();
         self.settle(notes).await;
-        self.figures.rejected.add(rejected as u64);
-        self.figures.sent.add((finished.len() - rejected) as u64);
+        for (_, step) in &finished {
+            self.figures.of(*step).increment();
+        }
         self.change_lanes(|lanes| {
-            for downlink in finished {
+            for (downlink, _) in finished {
                 let bytes = downlink.message.envelope.len() as u64;
                 lanes.finished(lane, downlink.sequence, bytes);
             }
@@ -395,6 +467,7 @@ pub(super) struct Figures {
     pub(super) held: Counter,
     pub(super) sent: Counter,
     pub(super) rejected: Counter,
+    pub(super) expired: Counter,
     unsent: Gauge,
     online: Gauge,
     link: Gauge,
@@ -414,6 +487,7 @@ impl Figures {
             held: step("held"),
             sent: step("sent"),
             rejected: step("rejected"),
+            expired: step("expired"),
             unsent: metrics.gauge(
                 "vinbus_downlink_unsent",
                 "Messages for vehicles that were not sent yet.",
@@ -425,6 +499,16 @@ impl Figures {
                 "Whether the way to the broker is open.",
                 &[],
             ),
+        }
+    }
+
+    fn of(&self, step: Step) -> &Counter {
+        match step {
+            Step::Accepted => &self.accepted,
+            Step::Held => &self.held,
+            Step::Sent => &self.sent,
+            Step::Rejected => &self.rejected,
+            Step::Expired => &self.expired,
         }
     }
 }

@@ -14,9 +14,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use vinbus_protocol::envelope;
 use vinbus_protocol::id::Vin;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+use vinbus_protocol::presence;
 use vinbus_protocol::topic::{Direction, TopicError, TopicScheme};
 
-use super::presence::{self, Sign};
+use super::presence::Sign;
 use super::{PresenceSource, Settings};
 use crate::broker::{Arrival, Outcome};
 use crate::log_throttle::LogThrottle;
@@ -167,7 +168,7 @@ impl Ingest {
             let detail = "this topic is for messages to vehicles";
             return Err(Refusal::new(topic, "direction", &detail));
         }
-        let is_presence = parsed.subtopic == Some(presence::SUBTOPIC);
+        let is_presence = parsed.is_presence();
         let message = NewUplink {
             uid: parsed.uid,
             vin: parsed.vin,
@@ -182,16 +183,18 @@ impl Ingest {
         if !is_presence {
             return Ok(Checked::Message(message));
         }
-        let report = presence::reported(envelope.content.as_str());
-        match (report, self.presence) {
+        match (presence::reported(envelope.content), self.presence) {
             (None, _) => {
                 let detail = "its content must be {\"online\":true} or {\"online\":false}";
                 Err(Refusal::new(topic, "presence", &detail))
             }
             // Connections are the truth; the report is dropped.
             (Some(_), PresenceSource::Connections) => Ok(Checked::Refused),
-            (Some(presence), PresenceSource::Subtopic) => {
-                Ok(Checked::Presence(message.vin, presence))
+            (Some(true), PresenceSource::Subtopic) => {
+                Ok(Checked::Presence(message.vin, Presence::Online))
+            }
+            (Some(false), PresenceSource::Subtopic) => {
+                Ok(Checked::Presence(message.vin, Presence::Offline))
             }
         }
     }

@@ -19,7 +19,7 @@ mod presence;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -52,6 +52,9 @@ pub enum PresenceSource {
     Subtopic,
 }
 
+/// Longest time for which a message may be worth sending.
+pub const TTL_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// What the hub is told at start.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -72,6 +75,8 @@ pub struct Settings {
     /// Bytes of unsent messages that one partner may have, counted like those of all; more is
     /// [`SubmitError::PartnerBytesFull`].
     pub partner_unsent_bytes_max: u64,
+    /// How long a message for a vehicle is worth sending where nobody says otherwise; see [`TTL_MAX`].
+    pub message_ttl: Duration,
     /// Webhooks at most; one more is [`WebhookError::TooMany`].
     pub webhooks_max: usize,
     /// The patience of webhook deliveries.
@@ -80,7 +85,8 @@ pub struct Settings {
 
 impl Default for Settings {
     /// The default topics, presence from connections, 1,000 messages for a vehicle, 1,000,000 and
-    /// 2 GiB for all and half of that for a partner, 100 webhooks, the default patience.
+    /// 2 GiB for all and half of that for a partner, kept for seven days, 100 webhooks, the default
+    /// patience.
     fn default() -> Self {
         Self {
             topics: TopicScheme::default(),
@@ -90,6 +96,7 @@ impl Default for Settings {
             unsent_bytes_max: 2 << 30,
             partner_unsent_max: 500_000,
             partner_unsent_bytes_max: 1 << 30,
+            message_ttl: Duration::from_secs(7 * 24 * 60 * 60),
             webhooks_max: 100,
             deliveries: DeliverySettings::default(),
         }
@@ -190,6 +197,8 @@ pub struct Counters {
     pub downlink_sent: u64,
     /// Messages for vehicles that the broker can never carry.
     pub downlink_rejected: u64,
+    /// Messages for vehicles whose time was over before they could be sent.
+    pub downlink_expired: u64,
 }
 
 /// The core of the server; a handle that is cheap to clone.
@@ -202,6 +211,7 @@ struct Inner {
     store: Arc<dyn Store>,
     ingest: Ingest,
     dispatch: Arc<Dispatch>,
+    message_ttl: Duration,
     deliveries: Deliveries,
     uplink_changes: watch::Sender<Cursor>,
     /// One permit for each message for a vehicle that is being stored.
@@ -257,6 +267,7 @@ impl Hub {
                 store,
                 ingest,
                 dispatch: Arc::new(dispatch),
+                message_ttl: settings.message_ttl,
                 deliveries,
                 uplink_changes,
                 submits: Arc::new(Semaphore::new(SUBMITS_MAX as usize)),
@@ -313,6 +324,12 @@ impl Hub {
         });
         let stored = stored.await.unwrap_or_else(|_| Err(writer_gone()));
         stored.map_err(SubmitError::Store)
+    }
+
+    /// How long a message for a vehicle is worth sending where nobody says otherwise.
+    #[must_use]
+    pub fn message_ttl(&self) -> Duration {
+        self.inner.message_ttl
     }
 
     /// Uplink messages after `cursor`, oldest first, of one partner or all, of one vehicle or all:
@@ -415,6 +432,7 @@ impl Hub {
             downlink_held: down.held.value(),
             downlink_sent: down.sent.value(),
             downlink_rejected: down.rejected.value(),
+            downlink_expired: down.expired.value(),
         }
     }
 

@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use serde::Deserialize;
 use vinbus_protocol::id::Vin;
 
 use super::PresenceSource;
@@ -14,9 +13,6 @@ use crate::model::{Presence, Vehicle};
 
 /// Vehicles of which the presence is kept: about 100 bytes each.
 const VEHICLES_MAX: usize = 500_000;
-
-/// The subtopic on which agents report their presence, retained, when the broker is not ours.
-pub(super) const SUBTOPIC: &str = "vinbus/presence";
 
 /// A vehicle that counts as offline and sends messages over this time without a report counts as
 /// online. A message alone says little: it may be older than the report, or sent by an agent that has
@@ -30,21 +26,6 @@ pub(super) enum Sign {
     Reported(Presence),
     /// It sent a message just now.
     Spoke,
-}
-
-/// The `content` of a report.
-#[derive(Deserialize)]
-struct Report {
-    online: bool,
-}
-
-/// What a report on [`SUBTOPIC`] says; `None` when its `content` is not `{"online":true|false}`.
-pub(super) fn reported(content: &str) -> Option<Presence> {
-    let report: Report = serde_json::from_str(content).ok()?;
-    Some(match report.online {
-        true => Presence::Online,
-        false => Presence::Offline,
-    })
 }
 
 /// The presence of every vehicle that was heard of.
@@ -239,17 +220,5 @@ mod tests {
         assert_eq!(map.of(&vin(1)), Presence::Online);
         assert_eq!(map.online(), 1);
         assert!(!map.spoke(vin(1), at(40)));
-    }
-
-    #[test]
-    fn report_must_say_online_or_not() {
-        assert_eq!(reported("{\"online\":true}"), Some(Presence::Online));
-        assert_eq!(
-            reported("{\"online\":false,\"x\":1}"),
-            Some(Presence::Offline)
-        );
-        for bad in ["{}", "true", "{\"online\":1}", "[]", "null"] {
-            assert_eq!(reported(bad), None, "{bad}");
-        }
     }
 }

@@ -24,8 +24,8 @@ use self::addresses::AddressesFile;
 use self::broker::RunningBroker;
 use crate::api::{self, Foundation, connections};
 use crate::broker::embedded::StartError;
-use crate::config::{BrokerChoice, Config};
-use crate::hub::{self, Hub, PresenceSource};
+use crate::config::{BrokerChoice, Config, Networks};
+use crate::hub::{self, DeliverySettings, Hub, PresenceSource};
 use crate::identity::{Identities, IdentityError};
 use crate::metrics::Metrics;
 use crate::signals::Signals;
@@ -129,6 +129,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         partner: config.partner.clone(),
         limits: config.limits,
         mqtt: broker.over_websocket(),
+        allow_origin: config.allow_origin.clone(),
         broker_figures: broker.figures(),
         stop: stop.clone(),
     });
@@ -190,8 +191,12 @@ fn hub(
         // No partner alone fills what all share.
         partner_unsent_max: config.unsent_max.div_ceil(2),
         partner_unsent_bytes_max: config.store.downlink_bytes_max.div_ceil(2),
+        message_ttl: config.message_ttl,
         webhooks_max: config.webhooks_max,
-        ..hub::Settings::default()
+        deliveries: DeliverySettings {
+            private_allowed: config.webhook_networks == Networks::Any,
+            ..DeliverySettings::default()
+        },
     };
     Ok((Hub::new(Arc::new(store), settings, metrics)?, closed))
 }

@@ -24,6 +24,8 @@ mod id;
 mod json;
 #[cfg(feature = "portal")]
 mod portal;
+#[cfg(feature = "presence")]
+mod presence;
 #[cfg(feature = "queues")]
 mod queues;
 #[cfg(feature = "topic")]
@@ -53,16 +55,18 @@ pub extern "C" fn _start() -> ! {
     id::prove();
     #[cfg(feature = "topic")]
     topic::prove();
+    #[cfg(feature = "json")]
+    json::prove();
     #[cfg(feature = "envelope")]
     envelope::prove();
+    #[cfg(feature = "presence")]
+    presence::prove();
     #[cfg(feature = "queues")]
     queues::prove();
     #[cfg(feature = "portal")]
     portal::prove();
     #[cfg(feature = "backoff")]
     backoff::prove();
-    #[cfg(feature = "json")]
-    json::prove();
     #[cfg(feature = "control")]
     black_box(bytes()[black_box(0)]);
     loop {

@@ -23,6 +23,10 @@ pub fn prove() {
     used(scheme.uid_filter(direction, &uid));
     used(scheme.all_filter(direction));
     match black_box(scheme.parse(text())) {
+        Ok(parsed) => used((parsed.is_presence(), parsed)),
+        Err(error) => displayed(&error),
+    }
+    match black_box(scheme.parse_filter(text())) {
         Ok(parsed) => used(parsed),
         Err(error) => displayed(&error),
     }

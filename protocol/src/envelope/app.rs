@@ -4,8 +4,9 @@ use core::fmt::{self, Write};
 
 use super::canonical;
 use super::encode::{Encode, encode, encoded_len};
-use super::members::{Members, spells, string, text};
+use super::members::{Members, string, text};
 use super::{Content, EncodeError, EnvelopeError, EnvelopeReason, Member};
+use crate::json::spells;
 use crate::limits::APP_MESSAGE_BYTES_MAX;
 
 /// What became of a popup.

@@ -2,7 +2,7 @@
 
 use super::{EnvelopeError, EnvelopeReason, Member};
 use crate::id::{AppId, IdError};
-use crate::json::{JsonReason, Kind, Scanner, Value, unescape};
+use crate::json::{JsonReason, Kind, Scanner, Value, spells, unescape};
 use crate::limits::{APP_ID_BYTES_MAX, JSON_DEPTH_MAX};
 
 /// How deep a value inside an envelope may nest: the envelope itself is one level.
@@ -132,11 +132,6 @@ fn member(name: &str) -> Option<Member> {
             .find(|member| spells(name, member.name())),
         _ => None,
     }
-}
-
-/// Whether `raw`, the inside of a JSON string, stands for `text`.
-pub(super) fn spells(raw: &str, text: &str) -> bool {
-    unescape(raw).eq(text.chars().map(Ok))
 }
 
 /// A member that is `true` or `false`; a missing one is `false`.

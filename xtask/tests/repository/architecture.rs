@@ -24,6 +24,14 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         "vinbus-host-server",
         &["vinbus-protocol", "vinbus-transport-std"],
     ),
+    (
+        "vinbus-board-mps2-an500",
+        &[
+            "vinbus-protocol",
+            "vinbus-transport-embedded",
+            "vinbus-vehicle-agent",
+        ],
+    ),
     ("xtask", &[]),
 ];
 
@@ -56,6 +64,7 @@ const HOMES: &[(&str, &[&str])] = &[
         &[
             "host-server/src/identity",
             "host-server/src/broker/embedded/tls",
+            "transport-std/src/tls",
         ],
     ),
 ];

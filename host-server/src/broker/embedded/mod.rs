@@ -26,7 +26,7 @@ mod stream;
 mod tls;
 mod websocket;
 
-pub use access::{Denial, PRESENCE_SUBTOPIC};
+pub use access::Denial;
 pub use counters::{BrokerCounters, BrokerCounts};
 pub use limits::Limits;
 pub use tls::TlsSettings;

@@ -40,10 +40,11 @@ pub struct StoreSettings {
     /// When the uplink log is larger, its oldest messages are deleted, received or not: bytes of
     /// payload and bookkeeping.
     pub uplink_bytes_max: u64,
-    /// Traces of messages that were sent to a vehicle are deleted when they are older than this.
+    /// Traces of messages that were sent to a vehicle, or expired, are deleted when they are older
+    /// than this.
     pub trace_age_max: Duration,
-    /// When messages for vehicles take more bytes, the traces of the oldest sent ones are deleted.
-    /// Messages that were not sent are never deleted.
+    /// When messages for vehicles take more bytes, the traces of the oldest of those are deleted.
+    /// Messages that wait are never deleted.
     pub downlink_bytes_max: u64,
     /// When the database file is larger, appends are refused with [`StoreError::Full`].
     pub quota_bytes: u64,
@@ -144,6 +145,20 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> Result<Vec<Downlink>, StoreError> {
         self.readers.unsent(vin, uid, after, limit)
+    }
+
+    fn with_expired(&self, now: SystemTime, limit: usize) -> Result<Vec<(Vin, Uid)>, StoreError> {
+        self.readers.with_expired(now, limit)
+    }
+
+    fn expired(
+        &self,
+        vin: &Vin,
+        uid: &Uid,
+        now: SystemTime,
+        limit: usize,
+    ) -> Result<Vec<Downlink>, StoreError> {
+        self.readers.expired(vin, uid, now, limit)
     }
 
     fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {

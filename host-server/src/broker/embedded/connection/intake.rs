@@ -16,7 +16,6 @@ use vinbus_protocol::topic::{Direction, ParsedTopic};
 
 use super::{Client, Connection};
 use crate::broker::embedded::Delivery;
-use crate::broker::embedded::access::PRESENCE_SUBTOPIC;
 use crate::broker::embedded::counters::add;
 use crate::broker::embedded::forward::Offer;
 use crate::broker::embedded::limits::RETAINED_BYTES_MAX;
@@ -82,7 +81,7 @@ impl Connection {
                 self.accept_downlink(client, &parsed, topic, payload).await;
                 None
             }
-            Direction::Uplink if parsed.subtopic == Some(PRESENCE_SUBTOPIC) => {
+            Direction::Uplink if parsed.is_presence() => {
                 let retain = retain && self.may_retain(topic, &payload).await;
                 self.offer(client, topic, payload, retain, None).await
             }
@@ -177,9 +176,7 @@ impl Connection {
     /// Whether a will says that a vehicle is gone which has already come back.
     fn is_outdated_presence(&self, vin: &Vin, topic: &str) -> bool {
         let topics = self.shared.access.topics();
-        let is_presence = topics
-            .parse(topic)
-            .is_ok_and(|parsed| parsed.subtopic == Some(PRESENCE_SUBTOPIC));
+        let is_presence = topics.parse(topic).is_ok_and(|parsed| parsed.is_presence());
         is_presence && self.shared.registry.vehicle_has_another(vin, self.id)
     }
 }

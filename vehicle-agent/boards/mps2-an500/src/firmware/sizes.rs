@@ -1,0 +1,61 @@
+//! Every size that this board chose, and their sum.
+//!
+//! | memory | bytes |
+//! |---|---|
+//! | a message that arrives | [`RECEIVE_BYTES`] |
+//! | a message that is sent | [`SEND_BYTES`] |
+//! | messages that wait for the broker | [`UPLINKS_BYTES`] |
+//! | messages that wait for the apps | [`APPS_MAX`] times [`PENDING_BYTES`] |
+//! | popups that wait | [`POPUPS_BYTES`] |
+//! | the sockets | [`SOCKETS_BYTES`] |
+//! | all of it | [`BUFFERS_BYTES`] |
+
+use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use vinbus_protocol::{record_ring, uplink_queue};
+use vinbus_vehicle_agent::provisioned;
+
+/// Apps of the vehicle.
+pub(crate) const APPS_MAX: usize = provisioned::APPS_MAX;
+
+/// Messages that may wait for the broker, if they are small.
+pub(crate) const UPLINKS_MAX: usize = 64;
+
+/// One packet of MQTT with the largest message.
+pub(crate) const RECEIVE_BYTES: usize = 133_000;
+
+/// As many to send, with what is kept until the broker has it.
+pub(crate) const SEND_BYTES: usize = 136_000;
+
+/// Two messages of the largest size, or many small ones.
+pub(crate) const UPLINKS_BYTES: usize = uplink_queue::storage_bytes_for(2, PAYLOAD_BYTES_MAX);
+
+/// What waits for an app that is not in the foreground: one message of the largest size, or the last 10 of a
+/// tenth of that.
+pub(crate) const PENDING_BYTES: usize = record_ring::storage_bytes_for(1, APP_MESSAGE_BYTES_MAX);
+
+/// Popups that wait: one of the largest size, or five small ones.
+pub(crate) const POPUPS_BYTES: usize = record_ring::storage_bytes_for(1, PAYLOAD_BYTES_MAX);
+
+/// Receive buffer of the connection to the broker: what fits into the controller.
+pub(crate) const TCP_RECEIVE_BYTES: usize = 8 * 1024;
+
+/// Its send buffer.
+pub(crate) const TCP_SEND_BYTES: usize = 8 * 1024;
+
+/// Sockets of DHCP and DNS, and the one to the broker.
+pub(crate) const SOCKETS_MAX: usize = 4;
+
+/// Connections to the broker: one that is open, and one whose end is on its way.
+pub(crate) const CONNECTIONS_MAX: usize = 2;
+
+const SOCKETS_BYTES: usize = CONNECTIONS_MAX * (TCP_RECEIVE_BYTES + TCP_SEND_BYTES);
+
+const BUFFERS_BYTES: usize = RECEIVE_BYTES
+    + SEND_BYTES
+    + UPLINKS_BYTES
+    + APPS_MAX * PENDING_BYTES
+    + POPUPS_BYTES
+    + SOCKETS_BYTES;
+
+/// Of the 4 MB of RAM, half a megabyte is left for all else.
+const _: () = assert!(BUFFERS_BYTES <= 3_670_016);
