@@ -24,6 +24,7 @@ use super::frame::{self, ClientFrame, Lifecycle, server_frame};
 use super::outbox::{Ending, Item, Outbox};
 use super::{FromSocket, News, Peer};
 use crate::apps::Request;
+use crate::linux::saved::TakenUp;
 use crate::linux::status::Status;
 
 /// Time for the sockets to end when the agent stops.
@@ -31,7 +32,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The apps of one vehicle, over WebSockets.
 #[derive(Debug)]
-pub(crate) struct SocketApps {
+pub(crate) struct SocketApps<'s> {
     vin: Vin,
     news: mpsc::Receiver<FromSocket>,
     seats: Vec<Seat>,
@@ -42,6 +43,7 @@ pub(crate) struct SocketApps {
     link_up: bool,
     popup: Option<ShownPopup>,
     status: Arc<Status>,
+    taken_up: Option<TakenUp<'s>>,
 }
 
 /// The place of one app.
@@ -99,7 +101,7 @@ enum Step {
     Other(Request<'static>),
 }
 
-impl SocketApps {
+impl<'s> SocketApps<'s> {
     /// The apps in the order of their slots; `news` comes from their sockets.
     pub(crate) fn new(
         vin: Vin,
@@ -125,7 +127,13 @@ impl SocketApps {
             link_up: false,
             popup: None,
             status,
+            taken_up: None,
         }
+    }
+
+    /// Tells `taken_up` what becomes of the messages of an earlier life.
+    pub(crate) fn settle_with(&mut self, taken_up: TakenUp<'s>) {
+        self.taken_up = Some(taken_up);
     }
 
     /// Expects the fate of one message of the app that an earlier life left behind.

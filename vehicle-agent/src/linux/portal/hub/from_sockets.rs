@@ -10,7 +10,7 @@ use crate::linux::portal::{outbox::Ending, unknown_app};
 /// Frames kept of a socket that waits for its seat.
 const EARLY_FRAMES_MAX: usize = 64;
 
-impl SocketApps {
+impl SocketApps<'_> {
     pub(super) fn app_frame(&mut self, slot: AppSlot, id: u64, frame: ClientFrame) {
         let Some(seat) = self.seats.get_mut(usize::from(slot.index())) else {
             return;
@@ -47,6 +47,7 @@ impl SocketApps {
             },
             ClientFrame::TakePending { confirm: keep, id } => Step::TakePending { slot, keep, id },
             ClientFrame::ConfirmPending { upto } => {
+                self.app_takes(slot, upto);
                 Step::Other(Request::ConfirmPending { slot, upto })
             }
             ClientFrame::Loaded => {
