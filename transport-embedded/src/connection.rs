@@ -52,7 +52,9 @@ impl<'b> Mqtt<'b> {
     }
 
     /// Connects over an open stream and asks for the filters, at QoS 0. The broker takes packets in
-    /// order, so whatever is published next finds them in place; a refused one ends the connection.
+    /// order, so whatever is published next finds them in place. Its answers are not awaited here, as
+    /// messages may come before them: [`Connection::next`] takes them, and a filter that is refused
+    /// or stays without an answer ends the connection.
     ///
     /// # Errors
     /// A [`ConnectError`]; the stream is dropped then.
@@ -65,16 +67,19 @@ impl<'b> Mqtt<'b> {
         // Pinned here, because a future that is passed on takes its room once more.
         let connecting = pin!(async {
             let mut connection = self.session.connect(stream).await?;
+            let mut last = None;
             for filter in filters {
-                connection
-                    .subscribe(&[TopicFilter::new(filter.as_ref())], &[])
-                    .await?;
+                let filter = TopicFilter::new(filter.as_ref());
+                last = Some(connection.subscribe(&[filter], &[]).await?);
             }
+            let until = Instant::now() + answer_timeout;
             Ok(Connection {
                 connection,
                 qos,
                 answer_timeout,
+                subscribing: last.map(|op| Unanswered { op, until }),
                 open: None,
+                rejected: false,
             })
         });
         with_timeout(self.connect_timeout, connecting)
@@ -126,14 +131,25 @@ pub struct Connection<'s, 'b, IO> {
     connection: minimq::Connection<'s, 'b, IO>,
     qos: Qos,
     answer_timeout: Duration,
+    /// The last SUBSCRIBE, while it has no answer. Brokers answer them in order.
+    subscribing: Option<Unanswered>,
     open: Option<Open>,
+    /// The broker has refused something, and it is not known yet what.
+    rejected: bool,
+}
+
+/// A packet that the broker is to answer.
+#[derive(Debug)]
+struct Unanswered {
+    op: Op,
+    until: Instant,
 }
 
 /// The message whose fate has not been told.
 #[derive(Debug)]
 enum Open {
     Settled(Fate),
-    Unacknowledged { op: Op, until: Instant },
+    Unacknowledged(Unanswered),
 }
 
 impl<IO: Read + Write> Connection<'_, '_, IO> {
@@ -142,26 +158,33 @@ impl<IO: Read + Write> Connection<'_, '_, IO> {
     /// # Errors
     /// [`Lost`] when the connection is over.
     pub async fn next(&mut self) -> Result<Event<'_>, Lost> {
+        if core::mem::take(&mut self.rejected) {
+            // Every SUBSCRIBE is answered before the first message is.
+            if self.subscribing.is_some() {
+                return Err(Lost::SubscriptionRefused);
+            }
+            self.settled().ok_or(Lost::Broken)?;
+            self.open = None;
+            return Ok(Event::Published(Fate::Refused));
+        }
+        self.subscribing
+            .take_if(|last| !self.connection.is_pending(&last.op));
         if let Some(fate) = self.settled() {
             self.open = None;
             return Ok(Event::Published(fate));
         }
-        let until = match self.open {
-            Some(Open::Unacknowledged { until, .. }) => until,
-            Some(Open::Settled(_)) | None => Instant::MAX,
-        };
-        let polled = with_deadline(until, self.connection.poll()).await;
-        match polled.map_err(|_late| Lost)? {
+        let polled = with_deadline(self.answers_until(), self.connection.poll()).await;
+        match polled.map_err(|_late| Lost::Silent)? {
             Ok(Some(message)) => Ok(Event::Received {
                 topic: message.topic(),
                 payload: message.payload(),
             }),
             Ok(None) => Ok(Event::Progress),
-            Err(Error::Peer(PeerError::Rejected(_))) if self.open.is_some() => {
-                self.open = None;
-                Ok(Event::Published(Fate::Refused))
+            Err(Error::Peer(PeerError::Rejected(_))) => {
+                self.rejected = true;
+                Ok(Event::Progress)
             }
-            Err(_) => Err(Lost),
+            Err(_) => Err(Lost::Broken),
         }
     }
 
@@ -179,10 +202,10 @@ impl<IO: Read + Write> Connection<'_, '_, IO> {
             publication = publication.retain();
         }
         self.open = Some(match self.connection.publish(publication).await {
-            Ok(Some(op)) => Open::Unacknowledged {
+            Ok(Some(op)) => Open::Unacknowledged(Unanswered {
                 op,
                 until: Instant::now() + self.answer_timeout,
-            },
+            }),
             Ok(None) => Open::Settled(Fate::Delivered),
             Err(PubError::Session(
                 Error::NotReady | Error::Resource(ResourceError::InflightExhausted),
@@ -191,7 +214,7 @@ impl<IO: Read + Write> Connection<'_, '_, IO> {
             Err(PubError::Payload(()) | PubError::Session(Error::Resource(_))) => {
                 Open::Settled(Fate::Refused)
             }
-            Err(PubError::Session(_)) => return Err(Lost),
+            Err(PubError::Session(_)) => return Err(Lost::Broken),
         });
         Ok(())
     }
@@ -205,8 +228,19 @@ impl<IO: Read + Write> Connection<'_, '_, IO> {
     fn settled(&self) -> Option<Fate> {
         match self.open.as_ref()? {
             Open::Settled(fate) => Some(*fate),
-            Open::Unacknowledged { op, .. } if self.connection.is_pending(op) => None,
-            Open::Unacknowledged { .. } => Some(Fate::Delivered),
+            Open::Unacknowledged(message) if self.connection.is_pending(&message.op) => None,
+            Open::Unacknowledged(_) => Some(Fate::Delivered),
         }
+    }
+
+    /// When the broker is to have answered.
+    fn answers_until(&self) -> Instant {
+        let message = match &self.open {
+            Some(Open::Unacknowledged(message)) => Some(message),
+            Some(Open::Settled(_)) | None => None,
+        };
+        let unanswered = self.subscribing.iter().chain(message);
+        let until = unanswered.map(|unanswered| unanswered.until).min();
+        until.unwrap_or(Instant::MAX)
     }
 }

@@ -69,11 +69,24 @@ impl<E> From<minimq::Error<E>> for ConnectError {
 
 /// The connection is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lost;
+pub enum Lost {
+    /// It broke, or the broker ended it.
+    Broken,
+    /// The broker did not answer in time.
+    Silent,
+    /// The broker refused a filter, so that messages would be missed.
+    SubscriptionRefused,
+}
 
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the connection to the broker is over")
+        f.write_str(match self {
+            Self::Broken => "the connection to the broker is over",
+            Self::Silent => "the broker did not answer in time",
+            Self::SubscriptionRefused => {
+                "the broker refused a subscription: check what this client may listen to"
+            }
+        })
     }
 }
 

@@ -163,7 +163,7 @@ async fn broker_that_stops_is_a_lost_connection() {
         match timeout(PATIENCE, connection.next()).await.unwrap() {
             Ok(Event::Progress) => {}
             Ok(other) => panic!("{other:?}"),
-            Err(Lost) => break,
+            Err(why) => break assert_eq!(why, Lost::Broken),
         }
     }
 }
@@ -220,15 +220,66 @@ async fn message_that_is_never_acknowledged_ends_the_connection() {
     let stream = Stream::new(TcpStream::connect(address).await.unwrap());
     let mut connection = mqtt.connect(stream, NONE).await.unwrap();
     connection.publish("up", b"hello", false).await.unwrap();
+    assert_eq!(lost(&mut connection).await, Lost::Silent);
+    drop(connection);
+    timeout(PATIENCE, forgetful).await.unwrap().unwrap();
+}
+
+/// Why a connection on which nothing else happens ends.
+async fn lost(connection: &mut Connection<'_, '_, Stream>) -> Lost {
     loop {
         match timeout(PATIENCE, connection.next()).await.unwrap() {
             Ok(Event::Progress) => {}
             Ok(other) => panic!("{other:?}"),
-            Err(Lost) => break,
+            Err(why) => return why,
         }
     }
-    drop(connection);
-    timeout(PATIENCE, forgetful).await.unwrap().unwrap();
+}
+
+/// A broker that answers CONNECT, and then the SUBSCRIBE of one filter with a reason code if any.
+async fn broker_that_answers(suback: Option<u8>) -> Stream {
+    let peer = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = peer.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = peer.accept().await?;
+        packet(&mut stream).await?;
+        stream.write_all(&[0x20, 3, 0, 0, 0]).await?;
+        let subscribe = packet(&mut stream).await?;
+        if let Some(code) = suback {
+            let answer = [0x90, 4, subscribe[0], subscribe[1], 0, code];
+            stream.write_all(&answer).await?;
+        }
+        stream.read_to_end(&mut Vec::new()).await
+    });
+    Stream::new(TcpStream::connect(address).await.unwrap())
+}
+
+/// The body of the next packet, which is short.
+async fn packet(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+    let [_header, len] = [stream.read_u8().await?, stream.read_u8().await?];
+    let mut body = vec![0; usize::from(len)];
+    stream.read_exact(&mut body).await?;
+    Ok(body)
+}
+
+#[tokio::test]
+async fn refused_or_unanswered_subscription_ends_the_connection_and_refuses_no_message() {
+    const NOT_AUTHORIZED: u8 = 0x87;
+    for (suback, expected) in [
+        (Some(NOT_AUTHORIZED), Lost::SubscriptionRefused),
+        (None, Lost::Silent),
+    ] {
+        let (mut receive, mut send) = (vec![0; 1024], vec![0; 1024]);
+        let mut patience = options();
+        if suback.is_none() {
+            patience.answer_timeout = embassy_time::Duration::from_millis(50);
+        }
+        let mut mqtt = Mqtt::new(&mut receive, &mut send, &patience).unwrap();
+        let stream = broker_that_answers(suback).await;
+        let mut connection = mqtt.connect(stream, ["down"]).await.unwrap();
+        connection.publish("up", b"hello", false).await.unwrap();
+        assert_eq!(lost(&mut connection).await, expected);
+    }
 }
 
 #[test]

@@ -29,8 +29,8 @@ pub trait Dial {
     /// Takes note of why no session came up over the stream that was opened last.
     fn failed(&mut self, error: ConnectError);
 
-    /// Takes note that the session over the stream that was opened last is over.
-    fn lost(&mut self);
+    /// Takes note of why the session over the stream that was opened last is over.
+    fn lost(&mut self, why: transport::Lost);
 }
 
 /// One vehicle's MQTT session, over all its connections.
@@ -104,8 +104,8 @@ impl<D: Dial> Session for EmbeddedSession<'_, '_, D> {
                 transport::Fate::Busy => Fate::Unknown,
             })),
             Ok(transport::Event::Progress) => Ok(Event::Progress),
-            Err(transport::Lost) => {
-                self.dial.lost();
+            Err(why) => {
+                self.dial.lost(why);
                 Err(Lost)
             }
         }
@@ -116,8 +116,8 @@ impl<D: Dial> Session for EmbeddedSession<'_, '_, D> {
             .connection
             .publish(message.topic, message.payload, message.retain)
             .await;
-        published.map_err(|transport::Lost| {
-            self.dial.lost();
+        published.map_err(|why| {
+            self.dial.lost(why);
             Lost
         })
     }

@@ -4,7 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::ensure;
-use vinbus_transport_embedded::{ConnectError, Credentials, Mqtt, Options, Qos, TokioStream, Will};
+use vinbus_transport_embedded::{
+    ConnectError, Credentials, Lost, Mqtt, Options, Qos, TokioStream, Will,
+};
 use vinbus_transport_std::{BrokerUrl, ByteStream, LinkError, MqttVersion, Phase, StreamDialer};
 
 use crate::embedded_link::{Dial, EmbeddedLink, EmbeddedSession};
@@ -160,10 +162,18 @@ impl Dial for StreamDial {
         self.down(&cause);
     }
 
-    fn lost(&mut self) {
-        let cause = self.dialer.error();
-        self.down(&cause.unwrap_or_else(|| LinkError::ConnectionLost {
-            reason: "the broker closed it, or does not answer".to_owned(),
-        }));
+    fn lost(&mut self, why: Lost) {
+        let cause = self.dialer.error().unwrap_or_else(|| match why {
+            Lost::Broken => LinkError::ConnectionLost {
+                reason: "the broker closed it".to_owned(),
+            },
+            Lost::Silent => LinkError::KeepAliveLost,
+            // The embedded client does not tell which, nor why.
+            Lost::SubscriptionRefused => LinkError::SubscriptionRefused {
+                filter: "the vehicle's downlink".to_owned(),
+                reason: why.to_string(),
+            },
+        });
+        self.down(&cause);
     }
 }

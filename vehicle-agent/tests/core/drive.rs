@@ -294,7 +294,7 @@ async fn agent_says_that_it_is_online_first_and_that_it_is_not_last() {
 async fn lost_link_is_not_hammered() {
     let (air, cabin) = (Air::new(3), Cabin::new(APPS));
     let drive = async {
-        for _ in 0..50 {
+        for _ in 0..500 {
             sleep(Duration::from_secs(5)).await;
             air.borrow_mut().break_link();
         }

@@ -7,7 +7,7 @@ use embassy_time::{Duration, with_timeout};
 use embedded_io_async::{ErrorType, Read, Write};
 use embedded_nal_async::TcpConnect as _;
 use static_cell::StaticCell;
-use vinbus_transport_embedded::ConnectError;
+use vinbus_transport_embedded::{ConnectError, Lost};
 use vinbus_vehicle_agent::embedded_link::Dial;
 use vinbus_vehicle_agent::provisioned::Broker;
 
@@ -74,8 +74,8 @@ impl Dial for PlainDial {
         log!("no session: {error}");
     }
 
-    fn lost(&mut self) {
-        log!("the connection to the broker is over");
+    fn lost(&mut self, why: Lost) {
+        log!("{why}");
     }
 }
 
