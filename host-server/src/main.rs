@@ -44,7 +44,10 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return report(&Failure::failed(error)),
@@ -55,6 +58,19 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(&failure),
     }
+}
+
+/// Ends on a command line that is none, or one that asks for help.
+fn refuse(error: &clap::Error) -> ExitCode {
+    // Nobody is there to be told when this cannot be printed.
+    let _ = error.print();
+    if error.use_stderr() {
+        if let Some(name) = cli::variable_at_fault(error) {
+            eprintln!("note: the value comes from the environment variable {name}");
+        }
+        warn_of_unknown_variables();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 fn report(failure: &Failure) -> ExitCode {
@@ -71,9 +87,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         .command
         .unwrap_or_else(|| Command::Serve(Box::new(cli.serve)));
     if !matches!(command, Command::Serve(_)) {
-        for name in unknown_variables() {
-            eprintln!("warning: the environment variable {name} {NO_EFFECT}");
-        }
+        warn_of_unknown_variables();
     }
     match command {
         Command::Serve(options) => serve(*options).await,
@@ -86,7 +100,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Listen(args) => {
             let mut signals = Signals::listen().map_err(Failure::failed)?;
             tokio::select! {
-                ended = listen::run(args) => ended.map_err(Failure::failed),
+                ended = listen::run(args) => {
+                    ended.map_err(|error| Failure::of(error.is_usage(), error))
+                }
                 _ = signals.first() => Ok(()),
             }
         }
@@ -100,6 +116,12 @@ async fn serve(options: ServeOptions) -> Result<(), Failure> {
         tracing::warn!(name, "the environment variable {NO_EFFECT}");
     }
     serve::run(config).await.map_err(Failure::failed)
+}
+
+fn warn_of_unknown_variables() {
+    for name in unknown_variables() {
+        eprintln!("warning: the environment variable {name} {NO_EFFECT}");
+    }
 }
 
 fn unknown_variables() -> Vec<String> {

@@ -52,6 +52,53 @@ async fn it_starts_on_an_empty_folder_and_says_where_it_is_and_what_to_type_next
 }
 
 #[tokio::test]
+async fn a_later_start_says_nothing_of_enrolling_once_a_vehicle_is_enrolled() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mut first = Server::start(&data).await;
+    let out = dir.path().join("car");
+    let vin = "ABCDEFGH123456789";
+    let enroll = ["enroll", "vehicle", vin, "--out", out.to_str().unwrap()];
+    done(&first.command(&enroll).await);
+    first.signal("TERM");
+    first.ended().await;
+    assert!(first.printed().contains(" enroll vehicle "));
+
+    let mut second = Server::start(&data).await;
+    second.signal("TERM");
+    second.ended().await;
+    let printed = second.printed();
+    assert!(!printed.contains(" enroll vehicle "), "{printed}");
+    assert!(
+        printed.contains(&format!(" send --vin {vin} ")),
+        "{printed}"
+    );
+}
+
+#[tokio::test]
+async fn the_welcome_says_who_can_reach_the_port_for_vehicles() {
+    let check = async |mut command: tokio::process::Command, part: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = Server::launch(&mut command, dir.path()).await;
+        server.signal("TERM");
+        server.ended().await;
+        let printed = server.printed();
+        assert!(printed.contains(part), "{part}: {printed}");
+    };
+    let with = |args: &[&str]| {
+        let mut command = program();
+        command.args(["--http", "127.0.0.1:0"]).args(args);
+        command
+    };
+    let on_all = ["--mqtt", "off", "--mqtts", "0.0.0.0:0"];
+    check(with(&on_all), "on all networks of this machine").await;
+    check(with(&on_all), "--mqtts 127.0.0.1:").await;
+    let mut external = with(&[]);
+    external.env("VINBUS_BROKER", "mqtt://localhost:1");
+    check(external, "by the broker mqtt://localhost:1").await;
+}
+
+#[tokio::test]
 async fn a_second_start_keeps_authority_and_credentials() {
     let dir = tempfile::tempdir().unwrap();
     let mut first = Server::start(dir.path()).await;
@@ -271,24 +318,21 @@ async fn wrong_options_are_refused_with_what_to_do() {
         (&["enrol"], "enroll"),
         (
             &["enroll", "vehicle", "short", "--out", "x"],
-            "\"short\" is not a VIN",
+            "'short' for '<VIN>': it has 5 bytes",
         ),
         (
             &["enroll", "vehicle", "../../ABCDEFGHIJK", "--out", "x"],
-            "is not a VIN",
+            "the character at byte 0",
         ),
         (
             &["enroll", "partner", "a/b", "--out", "x"],
-            "\"a/b\" is not a UID",
+            "'a/b' for '<UID>'",
         ),
-        (
-            &["enroll", "partner", "#", "--out", "x"],
-            "\"#\" is not a UID",
-        ),
-        (&["enroll", "partner", "a\n+", "--out", "x"], "is not a UID"),
+        (&["enroll", "partner", "#", "--out", "x"], "'#' for '<UID>'"),
+        (&["enroll", "partner", "a\n+", "--out", "x"], "<UID>"),
         (
             &["send", "--vin", "x", "--app", "a", "--content", "1"],
-            "--vin \"x\" is not a VIN",
+            "'x' for '--vin <VIN>'",
         ),
     ];
     for (args, part) in cases {
@@ -321,6 +365,14 @@ async fn help_names_every_option_with_its_variable_and_examples() {
         assert_eq!(done(&run(&["help", command]).await), help);
     }
     assert_eq!(done(&run(&["help"]).await), help);
+}
+
+#[tokio::test]
+async fn a_wrong_value_of_the_environment_is_told_with_its_variable() {
+    let output = program().env("VINBUS_HTTP", "8080").output();
+    let output = cli_support::within("the program ends", output).await;
+    let shown = failed(&output.unwrap(), 2);
+    assert!(shown.contains("variable VINBUS_HTTP"), "{shown}");
 }
 
 #[tokio::test]
@@ -364,6 +416,32 @@ async fn a_misspelt_variable_is_warned_of() {
         let shown = String::from_utf8(output.unwrap().stderr).unwrap();
         assert!(shown.contains("VINBUS_HTPP"), "{command}: {shown}");
     }
+}
+
+#[tokio::test]
+async fn a_broker_that_cannot_be_reached_is_told_once_however_often_it_is_tried() {
+    let dir = tempfile::tempdir().unwrap();
+    let unused = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let broker = format!("mqtt://{unused}");
+    let mut server = Server::with(dir.path(), &["--broker", &broker]).await;
+    let times = |part: &str, printed: &str| printed.matches(part).count();
+    let trying = async {
+        while times("link down", &server.printed()) < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    cli_support::within("it is tried three times", trying).await;
+    server.signal("TERM");
+    server.ended().await;
+    let printed = server.printed();
+    assert_eq!(
+        times("the way to the broker is closed", &printed),
+        1,
+        "{printed}"
+    );
 }
 
 #[tokio::test]

@@ -49,8 +49,7 @@ async fn the_bytes_of_content_reach_the_broker_unchanged() {
     let mut rest = Rest::start().await;
     rest.presence(VIN, Presence::Online);
     for content in ODD_CONTENTS {
-        let body =
-            format!(" {{ \"content\" : {content} ,\"unknown\":[1], \"idApp\":\"demo-app\" }}\n");
+        let body = format!(" {{ \"content\" : {content} , \"idApp\":\"demo-app\" }}\n");
         assert_eq!(rest.send(body).await.status(), 202, "{content}");
         let (_, payload) = rest.next_published().await;
         assert_eq!(payload, envelope(content));
@@ -98,6 +97,46 @@ async fn a_partner_sends_as_itself_and_the_administrator_as_anybody() {
         .unwrap();
     let document = problem(foreign, 403, "forbidden").await;
     assert!(document["detail"].as_str().unwrap().contains(OTHER));
+}
+
+#[tokio::test]
+async fn a_message_of_a_partner_that_is_not_enrolled_is_refused_with_advice() {
+    let rest = Rest::start().await;
+    let path = format!("{PATH}?uid=othr");
+    let answer = rest.admin(Method::POST, &path).body(envelope("1")).send();
+    let document = problem(answer.await.unwrap(), 400, "bad-query").await;
+    let detail = document["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("host-server enroll partner othr"),
+        "{detail}"
+    );
+}
+
+#[tokio::test]
+async fn a_member_that_would_not_reach_the_vehicle_is_refused_by_name_and_place() {
+    let rest = Rest::start().await;
+    for (body, offset, part) in [
+        (
+            "{\"idApp\":\"a\",\n \"popUp\":true,\"content\":1}",
+            15,
+            "\"popUp\"",
+        ),
+        (
+            r#"{"idApp":"a","popupText":"Go","content":1}"#,
+            13,
+            "popup is not true",
+        ),
+        (
+            r#"{"idApp":"a","popup":true,"popupText":""}"#,
+            26,
+            "popupText is empty",
+        ),
+    ] {
+        let document = problem(rest.send(body).await, 400, "bad-envelope").await;
+        assert_eq!(document["offset"], offset, "{body}");
+        let detail = document["detail"].as_str().unwrap();
+        assert!(detail.contains(part), "{detail}");
+    }
 }
 
 #[tokio::test]

@@ -22,6 +22,12 @@ mod blocks;
 mod object;
 mod scanner;
 mod string;
+#[cfg(all(
+    target_arch = "x86_64",
+    target_feature = "sse2",
+    not(vinbus_scanner_alone)
+))]
+mod vectors;
 mod words;
 
 use core::fmt;

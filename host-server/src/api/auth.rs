@@ -41,6 +41,11 @@ impl Caller {
         }
     }
 
+    /// Whether this is the partner `uid`.
+    pub(crate) fn is(&self, uid: &Uid) -> bool {
+        matches!(&self.0, Principal::Partner(own) if own == uid)
+    }
+
     /// Whether this is the administrator.
     pub(crate) fn is_admin(&self) -> bool {
         self.0 == Principal::Admin

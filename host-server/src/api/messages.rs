@@ -1,6 +1,7 @@
 //! `POST /vehicles/{vin}/messages` and `GET /messages/{id}`: messages for vehicles, and what became
 //! of them.
 
+use std::fmt::Display;
 use std::time::{Duration, SystemTime};
 
 use axum::Json;
@@ -21,6 +22,7 @@ use super::auth::Caller;
 use super::body;
 use super::parameters::{self, PathPart, Query};
 use super::problem::{Kind, Problem};
+use super::strictness;
 use crate::hub::{Hub, SubmitError, TTL_MAX};
 use crate::model::{MessageId, NewDownlink, Step, Trace};
 use crate::place::Place;
@@ -53,6 +55,9 @@ pub(crate) async fn submit(
 ) -> Result<impl IntoResponse, Problem> {
     let vin = parameters::vin(&vin)?;
     let uid = caller.sender(parameters::uid(query.uid.as_deref())?, api.partner())?;
+    if !caller.is(&uid) && !api.credentials().has_partner(&uid)? {
+        return Err(unknown_partner(&uid));
+    }
     let expires_at = SystemTime::now() + ttl(query.ttl, api.hub())?;
     let time = api.limits().body_time_max();
     let body = body::read(&headers, body, limits::PAYLOAD_BYTES_MAX, time).await?;
@@ -66,6 +71,17 @@ pub(crate) async fn submit(
         expires_at: timestamp(stored.message.expires_at),
     };
     Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(answer)))
+}
+
+fn unknown_partner(uid: &Uid) -> Problem {
+    Problem::new(
+        Kind::BadQuery,
+        format!(
+            "no partner is enrolled as {uid}: correct the parameter uid, or enroll the partner by \
+             `host-server enroll partner {uid} --out DIR`"
+        ),
+    )
+    .with("uid", uid.as_str())
 }
 
 /// How long the message is worth sending, asked for in seconds.
@@ -85,6 +101,10 @@ fn ttl(asked: Option<u64>, hub: &Hub) -> Result<Duration, Problem> {
 fn encode(uid: Uid, vin: Vin, expires_at: SystemTime, body: &[u8]) -> Result<NewDownlink, Problem> {
     let downlink =
         envelope::Downlink::decode(body).map_err(|error| refuse_envelope(body, error))?;
+    // What was decoded is UTF-8.
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    strictness::check(text, &downlink.body)
+        .map_err(|objection| bad_envelope(body, objection.offset, &objection.reason))?;
     let mut buffer = vec![0; downlink.encoded_len()];
     let written = downlink.encode(&mut buffer).map_err(|error| match error {
         EncodeError::TooLarge { len, max } => Problem::too_large(len, max),
@@ -106,15 +126,16 @@ fn refuse_envelope(body: &[u8], error: EnvelopeError) -> Problem {
     if matches!(error.reason, EnvelopeReason::TooLarge { .. }) {
         return Problem::too_large(body.len(), limits::PAYLOAD_BYTES_MAX);
     }
-    let Place { line, column } = Place::of(body, error.offset);
+    bad_envelope(body, error.offset, &error.reason)
+}
+
+fn bad_envelope(body: &[u8], offset: usize, reason: &dyn Display) -> Problem {
+    let Place { line, column } = Place::of(body, offset);
     Problem::new(
         Kind::BadEnvelope,
-        format!(
-            "{}, at byte {}, line {line}, column {column}",
-            error.reason, error.offset
-        ),
+        format!("{reason}, at byte {offset}, line {line}, column {column}"),
     )
-    .with("offset", error.offset)
+    .with("offset", offset)
     .with("line", line)
     .with("column", column)
 }

@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::identity::IdentityError;
 use crate::log_throttle::LogThrottle;
 use crate::store::StoreError;
 
@@ -298,6 +299,17 @@ impl From<StoreError> for Problem {
                 .retry_after(5)
             }
         }
+    }
+}
+
+impl From<IdentityError> for Problem {
+    fn from(error: IdentityError) -> Self {
+        log_store_error(&error.to_string(), "a partner's record cannot be read");
+        Self::new(
+            Kind::Unavailable,
+            "a partner's record cannot be read; the operator finds the cause in the server's log",
+        )
+        .retry_after(5)
     }
 }
 

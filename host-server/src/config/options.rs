@@ -74,6 +74,12 @@ pub struct ServeOptions {
     #[arg(long, value_name = "NAMES", env = "VINBUS_SERVER_NAMES", help_heading = "Listeners")]
     pub server_names: Option<String>,
 
+    /// Web origins, separated by commas, whose pages may speak MQTT over WebSocket besides those of the
+    /// server itself, such as https://console.example. Other pages are answered 403; programs send no
+    /// origin. [default: none]
+    #[arg(long, value_name = "ORIGINS", env = "VINBUS_ALLOW_ORIGIN", help_heading = "Listeners")]
+    pub allow_origin: Option<String>,
+
     /// Use this broker in place of the embedded one: mqtt://, mqtts://, ws:// or wss://, then host
     /// and port.
     #[arg(long, value_name = "URL", env = "VINBUS_BROKER", help_heading = "External broker")]

@@ -37,6 +37,8 @@ pub struct Config {
     pub scheme: TopicScheme,
     /// The UID that the administrator sends as by default.
     pub partner: Uid,
+    /// Web origins whose pages may speak MQTT over WebSocket.
+    pub allow_origin: Vec<String>,
     /// The bounds of the HTTP side.
     pub limits: HttpLimits,
     /// How much is kept.
@@ -104,6 +106,7 @@ pub(super) fn check(options: &ServeOptions) -> Result<Config, ConfigError> {
         http: options
             .http
             .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+        allow_origin: list(options.allow_origin.as_deref()),
         scheme: scheme(options)?,
         broker: broker::check(options, &partner)?,
         partner,
@@ -216,6 +219,15 @@ pub(super) fn uid(option: &'static str, text: &str) -> Result<Uid, ConfigError> 
         text: text.to_owned(),
         reason,
     })
+}
+
+/// The parts of a list with commas.
+fn list(text: Option<&str>) -> Vec<String> {
+    text.unwrap_or_default()
+        .split(',')
+        .map(|part| part.trim().to_owned())
+        .filter(|part| !part.is_empty())
+        .collect()
 }
 
 #[cfg(test)]

@@ -49,7 +49,8 @@ pub(super) struct Dispatch {
     lanes: Mutex<Lanes>,
     presence: Mutex<PresenceMap>,
     work: Notify,
-    link_up: watch::Sender<bool>,
+    /// Whether the way to the broker is open, and why not.
+    link: watch::Sender<Result<(), String>>,
     stopping: watch::Sender<bool>,
     workers: Mutex<Vec<tokio::task::JoinHandle<()>>>,
     log: LogThrottle,
@@ -95,7 +96,7 @@ impl Dispatch {
             lanes: Mutex::new(lanes),
             presence: Mutex::new(presence),
             work: Notify::new(),
-            link_up: watch::Sender::new(false),
+            link: watch::Sender::new(Err(String::new())),
             stopping: watch::Sender::new(false),
             workers: Mutex::default(),
             log: LogThrottle::default(),
@@ -173,20 +174,22 @@ impl Dispatch {
     }
 
     pub(super) fn set_link(&self, up: Result<(), String>) {
-        let was_up = self.link_up.send_replace(up.is_ok());
         self.figures.link.set(i64::from(up.is_ok()));
+        let before = self.link.send_replace(up.clone());
         match up {
-            Ok(()) if was_up => {}
+            Ok(()) if before.is_ok() => {}
             Ok(()) => {
                 tracing::info!("the way to the broker is open");
                 self.wake_all();
             }
+            // A link that is tried again and again tells its reason each time.
+            Err(reason) if before.as_ref() == Err(&reason) => {}
             Err(reason) => tracing::warn!(reason, "the way to the broker is closed"),
         }
     }
 
     pub(super) fn is_link_up(&self) -> bool {
-        *self.link_up.borrow()
+        self.link.borrow().is_ok()
     }
 
     pub(super) fn presence(&self) -> MutexGuard<'_, PresenceMap> {

@@ -129,6 +129,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         partner: config.partner.clone(),
         limits: config.limits,
         mqtt: broker.over_websocket(),
+        allow_origin: config.allow_origin.clone(),
         broker_figures: broker.figures(),
         stop: stop.clone(),
     });

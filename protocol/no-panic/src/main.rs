@@ -20,6 +20,8 @@ mod backoff;
 mod envelope;
 #[cfg(feature = "id")]
 mod id;
+#[cfg(feature = "json")]
+mod json;
 #[cfg(feature = "portal")]
 mod portal;
 #[cfg(feature = "presence")]
@@ -53,6 +55,8 @@ pub extern "C" fn _start() -> ! {
     id::prove();
     #[cfg(feature = "topic")]
     topic::prove();
+    #[cfg(feature = "json")]
+    json::prove();
     #[cfg(feature = "envelope")]
     envelope::prove();
     #[cfg(feature = "presence")]
