@@ -11,9 +11,14 @@ use minimq::{
 
 use crate::error::{ConnectError, Lost, OptionsError};
 use crate::options::{Options, Qos};
+use crate::write_limit::WriteLimit;
 
 /// Time for an orderly goodbye.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Filters in one SUBSCRIBE packet. minimq keeps up to 8 packets until they are acknowledged, of
+/// which one is left for the first message.
+const FILTERS_PER_PACKET: usize = 8;
 
 /// The buffers and settings of a session, over all its connections.
 pub struct Mqtt<'b> {
@@ -51,10 +56,10 @@ impl<'b> Mqtt<'b> {
         })
     }
 
-    /// Connects over an open stream and asks for the filters, at QoS 0. The broker takes packets in
-    /// order, so whatever is published next finds them in place. Its answers are not awaited here, as
-    /// messages may come before them: [`Connection::next`] takes them, and a filter that is refused
-    /// or stays without an answer ends the connection.
+    /// Connects over an open stream and asks for the filters, 56 at most, at QoS 0. The broker takes
+    /// packets in order, so whatever is published next finds them in place. Its answers come when it
+    /// likes, messages among them: [`Connection::next`] takes both, and tells of a refused filter
+    /// with [`Lost::SubscriptionRefused`].
     ///
     /// # Errors
     /// A [`ConnectError`]; the stream is dropped then.
@@ -66,25 +71,46 @@ impl<'b> Mqtt<'b> {
         let (qos, answer_timeout) = (self.qos, self.answer_timeout);
         // Pinned here, because a future that is passed on takes its room once more.
         let connecting = pin!(async {
+            let stream = WriteLimit::new(stream, answer_timeout);
             let mut connection = self.session.connect(stream).await?;
-            let mut last = None;
-            for filter in filters {
-                let filter = TopicFilter::new(filter.as_ref());
-                last = Some(connection.subscribe(&[filter], &[]).await?);
-            }
-            let until = Instant::now() + answer_timeout;
+            subscribe(&mut connection, filters).await?;
             Ok(Connection {
                 connection,
                 qos,
                 answer_timeout,
-                subscribing: last.map(|op| Unanswered { op, until }),
                 open: None,
+                publishing: false,
                 rejected: false,
             })
         });
         with_timeout(self.connect_timeout, connecting)
             .await
             .unwrap_or(Err(ConnectError::Timeout))
+    }
+}
+
+/// Asks for all filters, a few at a time.
+async fn subscribe<IO: Read + Write>(
+    connection: &mut minimq::Connection<'_, '_, IO>,
+    filters: impl IntoIterator<Item: AsRef<str>>,
+) -> Result<(), Error<IO::Error>> {
+    let mut filters = filters.into_iter();
+    loop {
+        let mut batch = [const { None }; FILTERS_PER_PACKET];
+        let mut len = 0;
+        for (place, filter) in batch.iter_mut().zip(&mut filters) {
+            *place = Some(filter);
+            len += 1;
+        }
+        let topics = batch
+            .each_ref()
+            .map(|filter| TopicFilter::new(filter.as_ref().map_or("", AsRef::as_ref)));
+        if len > 0 {
+            connection.subscribe(&topics[..len], &[]).await?;
+        }
+        if len < FILTERS_PER_PACKET {
+            return Ok(());
+        }
     }
 }
 
@@ -128,53 +154,51 @@ pub enum Fate {
 
 /// One connection. Dropping it without [`Connection::close`] has the broker publish the will.
 pub struct Connection<'s, 'b, IO> {
-    connection: minimq::Connection<'s, 'b, IO>,
+    connection: minimq::Connection<'s, 'b, WriteLimit<IO>>,
     qos: Qos,
     answer_timeout: Duration,
-    /// The last SUBSCRIBE, while it has no answer. Brokers answer them in order.
-    subscribing: Option<Unanswered>,
     open: Option<Open>,
-    /// The broker has refused something, and it is not known yet what.
+    /// Set while a message is written, and so after that has been cut short.
+    publishing: bool,
+    /// The broker's last answer was a refusal.
     rejected: bool,
-}
-
-/// A packet that the broker is to answer.
-#[derive(Debug)]
-struct Unanswered {
-    op: Op,
-    until: Instant,
 }
 
 /// The message whose fate has not been told.
 #[derive(Debug)]
 enum Open {
     Settled(Fate),
-    Unacknowledged(Unanswered),
+    Unacknowledged { op: Op, until: Instant },
 }
 
 impl<IO: Read + Write> Connection<'_, '_, IO> {
     /// Waits for the next event. Cancel safe if the stream is.
     ///
     /// # Errors
-    /// [`Lost`] when the connection is over.
+    /// [`Lost`] when the connection is over, or has to be.
     pub async fn next(&mut self) -> Result<Event<'_>, Lost> {
-        if core::mem::take(&mut self.rejected) {
-            // Every SUBSCRIBE is answered before the first message is.
-            if self.subscribing.is_some() {
-                return Err(Lost::SubscriptionRefused);
-            }
-            self.settled().ok_or(Lost::Broken)?;
-            self.open = None;
-            return Ok(Event::Published(Fate::Refused));
+        if self.publishing {
+            return Err(Lost::Broken);
         }
-        self.subscribing
-            .take_if(|last| !self.connection.is_pending(&last.op));
+        let rejected = core::mem::take(&mut self.rejected);
         if let Some(fate) = self.settled() {
             self.open = None;
-            return Ok(Event::Published(fate));
+            return Ok(Event::Published(if rejected {
+                Fate::Refused
+            } else {
+                fate
+            }));
         }
-        let polled = with_deadline(self.answers_until(), self.connection.poll()).await;
-        match polled.map_err(|_late| Lost::Silent)? {
+        if rejected {
+            // The message is still unanswered, so it was a filter.
+            return Err(Lost::SubscriptionRefused);
+        }
+        let until = match self.open {
+            Some(Open::Unacknowledged { until, .. }) => until,
+            Some(Open::Settled(_)) | None => Instant::MAX,
+        };
+        let polled = with_deadline(until, self.connection.poll()).await;
+        match polled.map_err(|_late| Lost::Broken)? {
             Ok(Some(message)) => Ok(Event::Received {
                 topic: message.topic(),
                 payload: message.payload(),
@@ -188,11 +212,18 @@ impl<IO: Read + Write> Connection<'_, '_, IO> {
         }
     }
 
-    /// Publishes a message; [`Event::Published`] tells its fate. Not to be called again before.
+    /// Publishes a message; [`Event::Published`] tells its fate. Not to be called again before. Not
+    /// cancel safe: the connection is lost when the future is dropped before it is done.
     ///
     /// # Errors
     /// [`Lost`] when the connection is over.
     pub async fn publish(&mut self, topic: &str, payload: &[u8], retain: bool) -> Result<(), Lost> {
+        if core::mem::take(&mut self.rejected) {
+            return Err(Lost::SubscriptionRefused);
+        }
+        if core::mem::replace(&mut self.publishing, true) {
+            return Err(Lost::Broken);
+        }
         let qos = match self.qos {
             Qos::AtMostOnce => QoS::AtMostOnce,
             Qos::AtLeastOnce => QoS::AtLeastOnce,
@@ -202,10 +233,10 @@ impl<IO: Read + Write> Connection<'_, '_, IO> {
             publication = publication.retain();
         }
         self.open = Some(match self.connection.publish(publication).await {
-            Ok(Some(op)) => Open::Unacknowledged(Unanswered {
+            Ok(Some(op)) => Open::Unacknowledged {
                 op,
                 until: Instant::now() + self.answer_timeout,
-            }),
+            },
             Ok(None) => Open::Settled(Fate::Delivered),
             Err(PubError::Session(
                 Error::NotReady | Error::Resource(ResourceError::InflightExhausted),
@@ -216,6 +247,7 @@ impl<IO: Read + Write> Connection<'_, '_, IO> {
             }
             Err(PubError::Session(_)) => return Err(Lost::Broken),
         });
+        self.publishing = false;
         Ok(())
     }
 
@@ -228,19 +260,8 @@ impl<IO: Read + Write> Connection<'_, '_, IO> {
     fn settled(&self) -> Option<Fate> {
         match self.open.as_ref()? {
             Open::Settled(fate) => Some(*fate),
-            Open::Unacknowledged(message) if self.connection.is_pending(&message.op) => None,
-            Open::Unacknowledged(_) => Some(Fate::Delivered),
+            Open::Unacknowledged { op, .. } if self.connection.is_pending(op) => None,
+            Open::Unacknowledged { .. } => Some(Fate::Delivered),
         }
-    }
-
-    /// When the broker is to have answered.
-    fn answers_until(&self) -> Instant {
-        let message = match &self.open {
-            Some(Open::Unacknowledged(message)) => Some(message),
-            Some(Open::Settled(_)) | None => None,
-        };
-        let unanswered = self.subscribing.iter().chain(message);
-        let until = unanswered.map(|unanswered| unanswered.until).min();
-        until.unwrap_or(Instant::MAX)
     }
 }

@@ -4,9 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::ensure;
-use vinbus_transport_embedded::{
-    ConnectError, Credentials, Lost, Mqtt, Options, Qos, TokioStream, Will,
-};
+use vinbus_transport_embedded::{ConnectError, Credentials, Mqtt, Options, Qos, TokioStream, Will};
 use vinbus_transport_std::{BrokerUrl, ByteStream, LinkError, MqttVersion, Phase, StreamDialer};
 
 use crate::embedded_link::{Dial, EmbeddedLink, EmbeddedSession};
@@ -148,8 +146,12 @@ impl Dial for StreamDial {
     fn failed(&mut self, error: ConnectError) {
         let cause = self.dialer.error().unwrap_or_else(|| match error {
             ConnectError::Timeout => LinkError::Timeout { phase: Phase::Mqtt },
+            ConnectError::BadCredentials => LinkError::BadCredentials,
+            ConnectError::NotAuthorized => LinkError::NotAuthorized,
+            ConnectError::ClientId => LinkError::ClientIdRefused,
+            ConnectError::Unavailable => LinkError::ServerUnavailable,
             // The embedded client does not tell which.
-            ConnectError::Refused => LinkError::Refused {
+            ConnectError::Refused | ConnectError::SubscriptionRefused => LinkError::Refused {
                 reason: error.to_string(),
             },
             ConnectError::Protocol | ConnectError::Buffers => LinkError::Protocol {
@@ -162,18 +164,10 @@ impl Dial for StreamDial {
         self.down(&cause);
     }
 
-    fn lost(&mut self, why: Lost) {
-        let cause = self.dialer.error().unwrap_or_else(|| match why {
-            Lost::Broken => LinkError::ConnectionLost {
-                reason: "the broker closed it".to_owned(),
-            },
-            Lost::Silent => LinkError::KeepAliveLost,
-            // The embedded client does not tell which, nor why.
-            Lost::SubscriptionRefused => LinkError::SubscriptionRefused {
-                filter: "the vehicle's downlink".to_owned(),
-                reason: why.to_string(),
-            },
-        });
-        self.down(&cause);
+    fn lost(&mut self) {
+        let cause = self.dialer.error();
+        self.down(&cause.unwrap_or_else(|| LinkError::ConnectionLost {
+            reason: "the broker closed it, or does not answer".to_owned(),
+        }));
     }
 }

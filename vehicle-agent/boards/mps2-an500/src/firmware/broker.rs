@@ -11,10 +11,10 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use static_cell::{ConstStaticCell, StaticCell};
 
+use vinbus_transport_embedded::ConnectError;
 use vinbus_transport_embedded::dial::{self, Broker, TimeLimits};
 use vinbus_transport_embedded::net::{Resolver, Tcp, TcpStream};
 use vinbus_transport_embedded::tls::{self, Credentials, CredentialsError, LineStream};
-use vinbus_transport_embedded::{ConnectError, Lost};
 use vinbus_vehicle_agent::embedded_link::Dial;
 use vinbus_vehicle_agent::provisioned::{Provisioned, Tls};
 
@@ -162,9 +162,9 @@ impl Dial for BoardDial {
         }
     }
 
-    fn lost(&mut self, why: Lost) {
+    fn lost(&mut self) {
         if !self.tell_failure() {
-            log!("disconnected: {why}");
+            log!("disconnected: the broker closed the connection, or does not answer");
         }
     }
 }
