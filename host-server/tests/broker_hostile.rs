@@ -400,15 +400,17 @@ async fn reconnect_storm_under_the_same_client_identifiers_ends_with_everybody_c
 #[tokio::test]
 async fn fast_client_is_slowed_down_and_loses_nothing() {
     let limits = Limits {
-        publishes_per_second_max: 2,
+        publishes_per_second_max: 10,
         ..Limits::default()
     };
     let it = Fixture::with_limits(limits).await;
     let mut car = it.vehicle(VIN).await;
-    // Two may come at once; no machine takes half a second for each of the others.
-    for _ in 0..6 {
-        car.publish(&uplink(UID, VIN), b"{}", 0, false).await;
+    // However slow this machine is, the client is faster than the limit before long.
+    let mut published = 0;
+    while it.counts().publishes_throttled == 0 {
+        car.publish(&uplink(UID, VIN), b"{}", 1, false).await;
+        car.expect(PUBACK).await;
+        published += 1;
     }
-    it.events.until_arrivals(6).await;
-    assert!(it.counts().publishes_throttled > 0);
+    it.events.until_arrivals(published).await;
 }

@@ -25,8 +25,26 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         &["vinbus-protocol", "vinbus-transport-std"],
     ),
     (
+        "vinbus-board-bring-up",
+        &[
+            "vinbus-protocol",
+            "vinbus-transport-embedded",
+            "vinbus-vehicle-agent",
+        ],
+    ),
+    (
         "vinbus-board-mps2-an500",
         &[
+            "vinbus-board-bring-up",
+            "vinbus-protocol",
+            "vinbus-transport-embedded",
+            "vinbus-vehicle-agent",
+        ],
+    ),
+    (
+        "vinbus-board-nucleo-h743zi",
+        &[
+            "vinbus-board-bring-up",
             "vinbus-protocol",
             "vinbus-transport-embedded",
             "vinbus-vehicle-agent",
@@ -34,8 +52,26 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ),
     ("xtask", &[]),
     (
+        "vinbus-board-bring-up",
+        &[
+            "vinbus-protocol",
+            "vinbus-transport-embedded",
+            "vinbus-vehicle-agent",
+        ],
+    ),
+    (
         "vinbus-board-mps2-an500",
         &[
+            "vinbus-board-bring-up",
+            "vinbus-protocol",
+            "vinbus-transport-embedded",
+            "vinbus-vehicle-agent",
+        ],
+    ),
+    (
+        "vinbus-board-nucleo-h743zi",
+        &[
+            "vinbus-board-bring-up",
             "vinbus-protocol",
             "vinbus-transport-embedded",
             "vinbus-vehicle-agent",
@@ -48,6 +84,7 @@ const UNSAFE_ON_BOARDS: &[&str] = &[
     "executor.rs",
     "interrupts.rs",
     "last_words.rs",
+    "memory.rs",
     "mmio.rs",
     "provisioning.rs",
 ];
