@@ -32,5 +32,10 @@ pub mod agent;
 #[cfg(feature = "embedded-link")]
 pub mod embedded_link;
 
+#[cfg(feature = "board-portal")]
+mod app_interface;
+#[cfg(feature = "board-portal")]
+pub mod board_portal;
+
 #[cfg(feature = "linux")]
 pub mod linux;

@@ -26,12 +26,15 @@ const CHECKS: &[Check] = &[
     },
     Check {
         package: "vinbus-transport-embedded",
-        features: &["--features=net,tls"],
+        features: &["--features=nal,net,tls"],
         targets: &[CORTEX_M7],
     },
     Check {
         package: "vinbus-vehicle-agent",
-        features: &["--no-default-features", "--features=embedded-link"],
+        features: &[
+            "--no-default-features",
+            "--features=embedded-link,board-portal",
+        ],
         targets: &[CORTEX_M7],
     },
 ];

@@ -1,0 +1,9 @@
+//! The frames between an app and a portal (SPEC 8), the same on a board and on Linux.
+//!
+//! [`client_frame`] is what an app says, [`server_frame`] what it is told, [`refusal`] why it is
+//! not served, [`rate`] how much it may say. Nothing here waits or needs a heap.
+
+pub(crate) mod client_frame;
+pub(crate) mod rate;
+pub(crate) mod refusal;
+pub(crate) mod server_frame;
