@@ -1,10 +1,12 @@
 //! The command line: what `host-server` understands, and its help.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use vinbus_protocol::id::{AppId, Uid, Vin};
 
 use crate::config::ServeOptions;
 use crate::identity::Secret;
@@ -29,7 +31,6 @@ Exit status: 0 done, 1 it failed, 2 the command line or the configuration is wro
     version,
     after_help = EXAMPLES,
     args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true,
     subcommand_value_name = "COMMAND"
 )]
 pub struct Cli {
@@ -52,6 +53,11 @@ pub enum Command {
     /// Send a message to an app in a vehicle, and print its id
     Send(SendArgs),
     /// Print the messages of vehicles as they arrive, one JSON object a line
+    ///
+    /// Connects again whenever the connection is lost, for as long as it takes, and goes on after the
+    /// last message that it printed. What happens to the connection is told on standard error. Ends
+    /// with status 0 on Ctrl-C, and with 1 when the server cannot be reached at the start, or refuses
+    /// the token.
     Listen(ListenArgs),
 }
 
@@ -70,7 +76,19 @@ pub enum Enrollee {
     /// A vehicle, known by its VIN: writes ca.pem, cert.pem and key.pem
     Vehicle {
         /// The vehicle identification number: 17 letters and digits.
-        vin: String,
+        vin: Vin,
+        /// Where to.
+        #[command(flatten)]
+        to: EnrollTo,
+    },
+    /// Many vehicles, for the simulator of `vehicle-agent`: writes the same into a folder for each VIN
+    Vehicles {
+        /// How many.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        count: u32,
+        /// How their VINs begin; zeros and their number follow, from 0 on.
+        #[arg(long, value_name = "TEXT", default_value = "SIM")]
+        vin_prefix: String,
         /// Where to.
         #[command(flatten)]
         to: EnrollTo,
@@ -78,7 +96,7 @@ pub enum Enrollee {
     /// A partner, known by its UID: writes ca.pem, cert.pem, key.pem, password and token
     Partner {
         /// The partner's login: 1 to 64 bytes without `/`, `+` and `#`, and not shaped as a VIN.
-        uid: String,
+        uid: Uid,
         /// Where to.
         #[command(flatten)]
         to: EnrollTo,
@@ -97,19 +115,18 @@ pub struct EnrollTo {
     /// The server's data folder, with its certificate authority. [default: vinbus-data]
     #[arg(long, value_name = "DIR", env = "VINBUS_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Found a certificate authority in the data folder if it has none. The first start of the server
+    /// does so as well; this is for those who enroll before it.
+    #[arg(long)]
+    pub new_authority: bool,
 }
 
 /// Where the server is and how to prove who asks.
 #[derive(Args, Debug)]
 pub struct Access {
-    /// The server.
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "VINBUS_URL",
-        default_value = "http://127.0.0.1:8080"
-    )]
-    pub url: String,
+    /// The server. [default: that which runs on the data folder, else http://127.0.0.1:8080]
+    #[arg(long, value_name = "URL", env = "VINBUS_URL")]
+    pub url: Option<String>,
     /// The token to show; without it, the administrator's in the data folder is used.
     #[arg(
         long,
@@ -124,8 +141,26 @@ pub struct Access {
     pub data_dir: Option<PathBuf>,
 }
 
+fn cursor(text: &str) -> Result<u64, &'static str> {
+    // The store keeps a cursor in 63 bits.
+    text.parse()
+        .ok()
+        .filter(|&cursor| i64::try_from(cursor).is_ok())
+        .ok_or("expected the `cursor` of a message that was printed, or 0 for everything")
+}
+
 fn secret(text: &str) -> Result<Secret, Infallible> {
     Ok(Secret::new(text.trim().to_owned()))
+}
+
+fn popup(text: &str) -> Result<String, &'static str> {
+    if text.trim().is_empty() {
+        return Err(
+            "expected a text that the driver can read; leave --popup away for a message \
+                    without one",
+        );
+    }
+    Ok(text.to_owned())
 }
 
 /// `send`: what to whom.
@@ -134,23 +169,23 @@ fn secret(text: &str) -> Result<Secret, Infallible> {
 pub struct SendArgs {
     /// The vehicle: 17 letters and digits.
     #[arg(long)]
-    pub vin: String,
+    pub vin: Vin,
     /// The app in the vehicle, its `idApp`.
     #[arg(long, value_name = "IDAPP")]
-    pub app: String,
+    pub app: AppId,
     /// What the app gets: JSON, `@FILE` to read it from a file, or `-` to read it from standard
     /// input. It travels byte for byte.
     #[arg(long, value_name = "JSON")]
     pub content: Option<String>,
     /// Show this text to the driver, over whatever is on screen.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = popup)]
     pub popup: Option<String>,
     /// Show buttons below the text.
     #[arg(long, requires = "popup")]
     pub popup_btn: bool,
     /// Send as this partner; only the administrator may choose.
     #[arg(long)]
-    pub uid: Option<String>,
+    pub uid: Option<Uid>,
     /// Where to.
     #[command(flatten)]
     pub access: Access,
@@ -161,30 +196,54 @@ pub struct SendArgs {
 pub struct ListenArgs {
     /// Only this vehicle.
     #[arg(long)]
-    pub vin: Option<String>,
+    pub vin: Option<Vin>,
     /// Begin after this cursor, 0 for everything that is stored; without it, begin with the
     /// messages that arrive from now on.
-    #[arg(long, value_name = "CURSOR")]
+    #[arg(long, value_name = "CURSOR", value_parser = cursor, allow_negative_numbers = true)]
     pub after: Option<u64>,
     /// Where from.
     #[command(flatten)]
     pub access: Access,
 }
 
+/// The environment variable that the value which `error` complains of was read from, if it was.
+pub fn variable_at_fault(error: &clap::Error) -> Option<String> {
+    let said = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text),
+        _ => None,
+    };
+    let option = said(ContextKind::InvalidArg)?;
+    let value = said(ContextKind::InvalidValue)?;
+    let of_option = |(name, known): (String, String)| (known == *option).then_some(name);
+    let mut names = variables().into_iter().filter_map(of_option);
+    names.find(|name| std::env::var(name).is_ok_and(|set| set == *value))
+}
+
 /// Those of `names` that look like our environment variables and are not: misspelt ones. The vehicle
 /// agent's have a prefix of their own.
 pub fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
-    let mut known = HashSet::new();
-    collect_variables(&Cli::command(), &mut known);
+    let known = variables();
     names
         .filter(|name| name.starts_with("VINBUS_") && !name.starts_with("VINBUS_AGENT_"))
-        .filter(|name| !known.contains(name.as_str()))
+        .filter(|name| !known.contains_key(name.as_str()))
         .collect()
 }
 
-fn collect_variables(command: &clap::Command, known: &mut HashSet<String>) {
-    let variables = command.get_arguments().filter_map(clap::Arg::get_env);
-    known.extend(variables.map(|name| name.to_string_lossy().into_owned()));
+/// Our variables, each with its option as clap writes it.
+fn variables() -> HashMap<String, String> {
+    let mut command = Cli::command();
+    command.build();
+    let mut known = HashMap::new();
+    collect_variables(&command, &mut known);
+    known
+}
+
+fn collect_variables(command: &clap::Command, known: &mut HashMap<String, String>) {
+    for option in command.get_arguments() {
+        if let Some(name) = option.get_env() {
+            known.insert(name.to_string_lossy().into_owned(), option.to_string());
+        }
+    }
     for subcommand in command.get_subcommands() {
         collect_variables(subcommand, known);
     }
@@ -223,11 +282,13 @@ mod tests {
     #[test]
     fn a_message_needs_content_or_popup() {
         let parse = |rest: &[&str]| {
-            let head = ["host-server", "send", "--vin", "V", "--app", "A"];
+            let vin = "0123456789ABCDEFG";
+            let head = ["host-server", "send", "--vin", vin, "--app", "A"];
             Cli::try_parse_from(head.iter().chain(rest)).map(drop)
         };
         assert!(parse(&[]).is_err());
         assert!(parse(&["--popup-btn", "--content", "1"]).is_err());
+        assert!(parse(&["--popup", ""]).is_err());
         assert!(parse(&["--popup", "Hello"]).is_ok());
         assert!(parse(&["--content", "1", "--popup", "Hello"]).is_ok());
     }

@@ -14,6 +14,9 @@ use vinbus_host_server::{logging, serve};
 /// How long threads that wait for the disk or a pipe may hold up the end.
 const END_TIME_MAX: Duration = Duration::from_secs(1);
 
+/// Why an unknown variable is told.
+const NO_EFFECT: &str = "is none of ours and has no effect: is it misspelt?";
+
 /// How a command failed: what to print, and whose turn it is.
 enum Failure {
     /// What was typed or configured has to change; exit status 2, as for a wrong option.
@@ -41,7 +44,10 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return report(&Failure::failed(error)),
@@ -54,6 +60,19 @@ fn main() -> ExitCode {
     }
 }
 
+/// Ends on a command line that is none, or one that asks for help.
+fn refuse(error: &clap::Error) -> ExitCode {
+    // Nobody is there to be told when this cannot be printed.
+    let _ = error.print();
+    if error.use_stderr() {
+        if let Some(name) = cli::variable_at_fault(error) {
+            eprintln!("note: the value comes from the environment variable {name}");
+        }
+        warn_of_unknown_variables();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
 fn report(failure: &Failure) -> ExitCode {
     let (text, status) = match failure {
         Failure::Usage(text) => (text, 2),
@@ -64,19 +83,26 @@ fn report(failure: &Failure) -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<(), Failure> {
-    match cli.command {
-        None => serve(cli.serve).await,
-        Some(Command::Serve(options)) => serve(*options).await,
-        Some(Command::Enroll(args)) => {
+    let command = cli
+        .command
+        .unwrap_or_else(|| Command::Serve(Box::new(cli.serve)));
+    if !matches!(command, Command::Serve(_)) {
+        warn_of_unknown_variables();
+    }
+    match command {
+        Command::Serve(options) => serve(*options).await,
+        Command::Enroll(args) => {
             enroll::run(args).map_err(|error| Failure::of(error.is_usage(), error))
         }
-        Some(Command::Send(args)) => send::run(args)
+        Command::Send(args) => send::run(args)
             .await
             .map_err(|error| Failure::of(error.is_usage(), error)),
-        Some(Command::Listen(args)) => {
+        Command::Listen(args) => {
             let mut signals = Signals::listen().map_err(Failure::failed)?;
             tokio::select! {
-                ended = listen::run(args) => ended.map_err(Failure::failed),
+                ended = listen::run(args) => {
+                    ended.map_err(|error| Failure::of(error.is_usage(), error))
+                }
                 _ = signals.first() => Ok(()),
             }
         }
@@ -86,12 +112,19 @@ async fn run(cli: Cli) -> Result<(), Failure> {
 async fn serve(options: ServeOptions) -> Result<(), Failure> {
     let config = config::load(options).map_err(Failure::usage)?;
     logging::start(config.log_format, &config.log_filter).map_err(Failure::usage)?;
-    let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for name in cli::unknown_variables(set) {
-        tracing::warn!(
-            name,
-            "this environment variable is none of ours, and has no effect"
-        );
+    for name in unknown_variables() {
+        tracing::warn!(name, "the environment variable {NO_EFFECT}");
     }
     serve::run(config).await.map_err(Failure::failed)
+}
+
+fn warn_of_unknown_variables() {
+    for name in unknown_variables() {
+        eprintln!("warning: the environment variable {name} {NO_EFFECT}");
+    }
+}
+
+fn unknown_variables() -> Vec<String> {
+    let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    cli::unknown_variables(set)
 }

@@ -43,6 +43,8 @@ pub struct NewDownlink {
     pub app: AppId,
     /// The encoded envelope: exactly the MQTT payload.
     pub envelope: Bytes,
+    /// When it is not worth sending any more.
+    pub expires_at: SystemTime,
 }
 
 /// A stored message for a vehicle.
@@ -103,6 +105,8 @@ pub enum Step {
     Sent,
     /// The broker can never carry it, as its log says; it will not be sent.
     Rejected,
+    /// Its time was over before the vehicle could hear it; it will not be sent.
+    Expired,
 }
 
 /// What became of a downlink message.
@@ -166,6 +170,8 @@ pub struct Webhook {
     pub cursor: Cursor,
     /// The endpoint answered 410 Gone: nothing is delivered any more.
     pub disabled: bool,
+    /// It may lead to addresses that are not of the public internet.
+    pub private_allowed: bool,
 }
 
 impl fmt::Debug for Webhook {

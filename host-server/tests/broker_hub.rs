@@ -4,6 +4,7 @@ mod broker_support;
 mod hub_support;
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use broker_support::raw::Client;
 use broker_support::{Fixture, OTHER_UID, Recorder, UID, VIN, downlink, uid, uplink, vin};
@@ -42,6 +43,7 @@ impl Whole {
             vin: vin(),
             app: AppId::parse("app").unwrap(),
             envelope: Bytes::from(number.to_string()),
+            expires_at: SystemTime::now() + Duration::from_secs(3600),
         };
         self.server.hub.submit_downlink(message).await.unwrap().id
     }
@@ -114,7 +116,7 @@ async fn presence_of_a_vehicle_follows_its_connection() {
     let presence = || {
         it.server
             .hub
-            .vehicle(&vin())
+            .vehicle(&vin(), None)
             .map(|vehicle| vehicle.presence)
     };
     assert_eq!(presence(), None);

@@ -52,6 +52,53 @@ async fn it_starts_on_an_empty_folder_and_says_where_it_is_and_what_to_type_next
 }
 
 #[tokio::test]
+async fn a_later_start_says_nothing_of_enrolling_once_a_vehicle_is_enrolled() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mut first = Server::start(&data).await;
+    let out = dir.path().join("car");
+    let vin = "ABCDEFGH123456789";
+    let enroll = ["enroll", "vehicle", vin, "--out", out.to_str().unwrap()];
+    done(&first.command(&enroll).await);
+    first.signal("TERM");
+    first.ended().await;
+    assert!(first.printed().contains(" enroll vehicle "));
+
+    let mut second = Server::start(&data).await;
+    second.signal("TERM");
+    second.ended().await;
+    let printed = second.printed();
+    assert!(!printed.contains(" enroll vehicle "), "{printed}");
+    assert!(
+        printed.contains(&format!(" send --vin {vin} ")),
+        "{printed}"
+    );
+}
+
+#[tokio::test]
+async fn the_welcome_says_who_can_reach_the_port_for_vehicles() {
+    let check = async |mut command: tokio::process::Command, part: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = Server::launch(&mut command, dir.path()).await;
+        server.signal("TERM");
+        server.ended().await;
+        let printed = server.printed();
+        assert!(printed.contains(part), "{part}: {printed}");
+    };
+    let with = |args: &[&str]| {
+        let mut command = program();
+        command.args(["--http", "127.0.0.1:0"]).args(args);
+        command
+    };
+    let on_all = ["--mqtt", "off", "--mqtts", "0.0.0.0:0"];
+    check(with(&on_all), "on all networks of this machine").await;
+    check(with(&on_all), "--mqtts 127.0.0.1:").await;
+    let mut external = with(&[]);
+    external.env("VINBUS_BROKER", "mqtt://localhost:1");
+    check(external, "by the broker mqtt://localhost:1").await;
+}
+
+#[tokio::test]
 async fn a_second_start_keeps_authority_and_credentials() {
     let dir = tempfile::tempdir().unwrap();
     let mut first = Server::start(dir.path()).await;
@@ -171,7 +218,10 @@ async fn a_mistake_in_the_configuration_file_is_shown_at_its_line() {
         "{shown}"
     );
     let shown = failed(&run(&["--config", "no/such.toml"]).await, 2);
-    assert!(shown.contains("no/such.toml"), "{shown}");
+    assert!(
+        shown.contains("no/such.toml") && shown.contains("No such file"),
+        "{shown}"
+    );
 }
 
 #[tokio::test]
@@ -218,7 +268,7 @@ async fn limits_given_by_environment_file_and_command_line_are_kept() {
     command
         .args(["--http", "127.0.0.1:0", "--webhooks-max", "0", "--config"])
         .arg(&file)
-        .env("VINBUS_UPLINK_BYTES_MAX", "100000");
+        .env("VINBUS_UPLINK_BYTES_MAX", "1MiB");
     let server = Server::launch(&mut command, &dir.path().join("data")).await;
     for _ in 0..2 {
         server.submit("1").await.unwrap();
@@ -236,43 +286,54 @@ async fn limits_given_by_environment_file_and_command_line_are_kept() {
 async fn wrong_options_are_refused_with_what_to_do() {
     let cases: &[(&[&str], &str)] = &[
         (&["--htpp", "x"], "--http"),
-        (&["--http", "8080"], "invalid socket address"),
+        (&["--http", "8080"], "127.0.0.1:8080 for this machine"),
+        (&["--http", "localhost:8080"], "an IP address with a port"),
+        (&["--server-names", "a b"], "\"a b\" is neither a host name"),
+        (&["--store-bytes-max", "10 apples"], "10GiB"),
+        (&["--store-bytes-max", "1kB"], "at least 16777216 bytes"),
+        (&["--streams-max", "many"], "a whole number"),
+        (&["--request-time-max", "0s"], "at least 1ms"),
+        (&["listen", "--after", "foo"], "0 for everything"),
+        (&["listen", "--after", "-1"], "0 for everything"),
         (&["--mqtt", "0.0.0.0:1883"], "loopback"),
         (&["--mqtts", "here"], "an IP address with a port"),
-        (&["--broker", "http://b"], "http"),
+        (&["--broker", "http://b"], "unknown scheme \"http\""),
+        (&["--broker", "mqtt://b:x"], "\"x\" is not a port"),
         (
             &["--broker", "mqtt://b", "--mqtt", "off"],
             "--mqtt has no effect",
+        ),
+        (
+            &["--broker", "mqtt://b", "--mqtt-unknown-max", "9"],
+            "--mqtt-unknown-max has no effect beside --broker",
         ),
         (&["--broker-ca", "x"], "without --broker"),
         (&["--profile", "both"], "table, sample"),
         (&["--prefix", "a//#"], "--prefix"),
         (&["--partner", "a/b"], "--partner"),
-        (&["--log", "=="], "--log"),
-        (&["--request-time-max", "soon"], "--request-time-max"),
+        (&["--log", "loud"], "none of off, error, warn"),
+        (&["--request-time-max", "soon"], "such as 500ms, 30s"),
         (&["--uplink-retention", "soon"], "--uplink-retention"),
-        (&["--vehicle-unsent-max", "0"], "must be at least 1"),
+        (&["--vehicle-unsent-max", "0"], "at least 1"),
+        (&["--mqtt-unknown-max", "0"], "at least 1"),
         (&["enrol"], "enroll"),
         (
             &["enroll", "vehicle", "short", "--out", "x"],
-            "\"short\" is not a VIN",
+            "'short' for '<VIN>': it has 5 bytes",
         ),
         (
             &["enroll", "vehicle", "../../ABCDEFGHIJK", "--out", "x"],
-            "is not a VIN",
+            "the character at byte 0",
         ),
         (
             &["enroll", "partner", "a/b", "--out", "x"],
-            "\"a/b\" is not a UID",
+            "'a/b' for '<UID>'",
         ),
-        (
-            &["enroll", "partner", "#", "--out", "x"],
-            "\"#\" is not a UID",
-        ),
-        (&["enroll", "partner", "a\n+", "--out", "x"], "is not a UID"),
+        (&["enroll", "partner", "#", "--out", "x"], "'#' for '<UID>'"),
+        (&["enroll", "partner", "a\n+", "--out", "x"], "<UID>"),
         (
             &["send", "--vin", "x", "--app", "a", "--content", "1"],
-            "--vin \"x\" is not a VIN",
+            "'x' for '--vin <VIN>'",
         ),
     ];
     for (args, part) in cases {
@@ -300,8 +361,57 @@ async fn help_names_every_option_with_its_variable_and_examples() {
     }
     assert!(done(&run(&["--version"]).await).starts_with("host-server 0."));
     for command in ["serve", "enroll", "send", "listen"] {
-        assert!(done(&run(&[command, "--help"]).await).contains("Usage: host-server"));
+        let help = done(&run(&[command, "--help"]).await);
+        assert!(help.contains("Usage: host-server"));
+        assert_eq!(done(&run(&["help", command]).await), help);
     }
+    assert_eq!(done(&run(&["help"]).await), help);
+}
+
+#[tokio::test]
+async fn a_password_in_the_address_of_the_broker_is_refused_and_not_repeated() {
+    let shown = failed(
+        &run(&["--broker", "mqtts://acme:hunter2@broker.example"]).await,
+        2,
+    );
+    assert!(shown.contains("must not contain"), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_file_for_the_broker_that_cannot_be_read_is_told_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().to_str().unwrap();
+    let broker = [
+        "--broker",
+        "mqtts://b.example",
+        "--broker-ca",
+        "no/such.pem",
+    ];
+    let rest = ["--http", "127.0.0.1:0", "--data-dir", data];
+    let shown = failed(&run(&[broker, rest].concat()).await, 1);
+    assert!(shown.contains("no/such.pem: No such file"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_wrong_value_of_the_environment_is_told_with_its_variable() {
+    let output = program().env("VINBUS_HTTP", "8080").output();
+    let output = cli_support::within("the program ends", output).await;
+    let shown = failed(&output.unwrap(), 2);
+    assert!(shown.contains("variable VINBUS_HTTP"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_filter_in_the_environment_that_is_none_is_refused() {
+    let mut command = program();
+    command.args(["--http", "127.0.0.1:0", "--mqtt", "off", "--mqtts", "off"]);
+    let output = command.env("VINBUS_LOG", "loud").output();
+    let output = cli_support::within("the program ends", output).await;
+    let shown = failed(&output.unwrap(), 2);
+    assert!(
+        shown.contains("\"loud\"") && shown.contains("VINBUS_LOG"),
+        "{shown}"
+    );
 }
 
 #[tokio::test]
@@ -316,6 +426,47 @@ async fn a_misspelt_variable_is_warned_of() {
         server.printed().contains("VINBUS_HTPP"),
         "{}",
         server.printed()
+    );
+    for command in ["listen", "send", "enroll"] {
+        let rest: &[&str] = match command {
+            "listen" => &["--url", "none"],
+            "send" => &["--vin", "none", "--app", "a", "--content", "1"],
+            _ => &["vehicle", "none", "--out", "none"],
+        };
+        let output = program()
+            .arg(command)
+            .args(rest)
+            .env("VINBUS_HTPP", "x")
+            .output()
+            .await;
+        let shown = String::from_utf8(output.unwrap().stderr).unwrap();
+        assert!(shown.contains("VINBUS_HTPP"), "{command}: {shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_cannot_be_reached_is_told_once_however_often_it_is_tried() {
+    let dir = tempfile::tempdir().unwrap();
+    let unused = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let broker = format!("mqtt://{unused}");
+    let mut server = Server::with(dir.path(), &["--broker", &broker]).await;
+    let times = |part: &str, printed: &str| printed.matches(part).count();
+    let trying = async {
+        while times("link down", &server.printed()) < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    cli_support::within("it is tried three times", trying).await;
+    server.signal("TERM");
+    server.ended().await;
+    let printed = server.printed();
+    assert_eq!(
+        times("the way to the broker is closed", &printed),
+        1,
+        "{printed}"
     );
 }
 

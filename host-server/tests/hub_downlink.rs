@@ -7,11 +7,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
 
 use hub_support::{Answer, Server, TestBroker, downlink, polled, uplink_topic, vin};
 use vinbus_host_server::broker::{BrokerEvents as _, Outcome};
 use vinbus_host_server::hub::{Settings, SubmitError};
-use vinbus_host_server::model::{MessageId, Presence, Step};
+use vinbus_host_server::model::{MessageId, NewDownlink, Presence, Step};
 use vinbus_host_server::store::StoreError;
 use vinbus_host_server::store::sqlite::StoreSettings;
 use vinbus_protocol::id::Uid;
@@ -51,6 +52,65 @@ async fn vehicle_offline_gets_its_messages_when_it_comes_back() {
         [Step::Accepted, Step::Held, Step::Sent]
     );
     assert_eq!(server.hub.counters().downlink_held, 100);
+}
+
+/// A message for vehicle 1 whose time is over after `ttl`.
+fn lasting(n: usize, ttl: Duration) -> NewDownlink {
+    NewDownlink {
+        expires_at: SystemTime::now() + ttl,
+        ..downlink(1, n)
+    }
+}
+
+#[tokio::test]
+async fn message_whose_time_is_over_while_the_vehicle_is_away_expires_and_frees_its_place() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        vehicle_unsent_max: 3,
+        ..Settings::default()
+    };
+    let server = Server::open_with(dir.path(), settings, StoreSettings::default());
+    let broker = TestBroker::attached_to(&server);
+    let mut accepted = Vec::new();
+    for (n, ttl) in [HOUR, Duration::ZERO, HOUR].into_iter().enumerate() {
+        let submitted = server.hub.submit_downlink(lasting(n, ttl)).await;
+        accepted.push(submitted.unwrap());
+    }
+    server.has_step(&accepted[1].id, Step::Expired).await;
+    polled("its place is free", async || {
+        server.hub.submit_downlink(lasting(3, HOUR)).await.is_ok()
+    })
+    .await;
+    server.hub.presence_changed(vin(1), Presence::Online);
+    broker.took(3).await;
+    assert_eq!(broker.taken_for(1), [0, 2, 3]);
+    let steps = server.steps(&accepted[1].id).await;
+    assert_eq!(steps.last(), Some(&Step::Expired), "and it is not sent");
+    assert_eq!(server.hub.counters().downlink_expired, 1);
+    server.close().await;
+}
+
+#[tokio::test]
+async fn message_that_expires_while_the_server_is_down_is_not_sent_after_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::open(dir.path());
+    let short = server.hub.submit_downlink(lasting(0, Duration::ZERO)).await;
+    let short = short.unwrap();
+    server.submit(1, 1).await;
+    server.close().await;
+
+    let server = Server::open(dir.path());
+    let broker = TestBroker::attached_to(&server);
+    server.hub.presence_changed(vin(1), Presence::Online);
+    broker.took(1).await;
+    server.has_step(&short.id, Step::Expired).await;
+    polled("the other one is noted", async || {
+        server.hub.counters().downlink_sent == 1
+    })
+    .await;
+    assert_eq!(broker.taken_for(1), [0]);
+    server.close().await;
 }
 
 #[tokio::test]

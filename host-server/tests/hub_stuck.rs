@@ -69,6 +69,20 @@ impl Store for MemoryStore {
         Ok(mine.take(limit).cloned().collect())
     }
 
+    fn with_expired(&self, _: SystemTime, _: usize) -> Result<Vec<(Vin, Uid)>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn expired(
+        &self,
+        _: &Vin,
+        _: &Uid,
+        _: SystemTime,
+        _: usize,
+    ) -> Result<Vec<Downlink>, StoreError> {
+        unreachable!("nothing expires")
+    }
+
     fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
         Ok(Vec::new())
     }

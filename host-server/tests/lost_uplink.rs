@@ -36,6 +36,7 @@ async fn fill(dir: &Path, url: Option<String>) {
             secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(),
             cursor: Cursor(2),
             disabled: false,
+            private_allowed: true,
         });
         added.await.unwrap().unwrap();
     }

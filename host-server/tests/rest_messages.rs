@@ -49,8 +49,7 @@ async fn the_bytes_of_content_reach_the_broker_unchanged() {
     let mut rest = Rest::start().await;
     rest.presence(VIN, Presence::Online);
     for content in ODD_CONTENTS {
-        let body =
-            format!(" {{ \"content\" : {content} ,\"unknown\":[1], \"idApp\":\"demo-app\" }}\n");
+        let body = format!(" {{ \"content\" : {content} , \"idApp\":\"demo-app\" }}\n");
         assert_eq!(rest.send(body).await.status(), 202, "{content}");
         let (_, payload) = rest.next_published().await;
         assert_eq!(payload, envelope(content));
@@ -101,6 +100,46 @@ async fn a_partner_sends_as_itself_and_the_administrator_as_anybody() {
 }
 
 #[tokio::test]
+async fn a_message_of_a_partner_that_is_not_enrolled_is_refused_with_advice() {
+    let rest = Rest::start().await;
+    let path = format!("{PATH}?uid=othr");
+    let answer = rest.admin(Method::POST, &path).body(envelope("1")).send();
+    let document = problem(answer.await.unwrap(), 400, "bad-query").await;
+    let detail = document["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("host-server enroll partner othr"),
+        "{detail}"
+    );
+}
+
+#[tokio::test]
+async fn a_member_that_would_not_reach_the_vehicle_is_refused_by_name_and_place() {
+    let rest = Rest::start().await;
+    for (body, offset, part) in [
+        (
+            "{\"idApp\":\"a\",\n \"popUp\":true,\"content\":1}",
+            15,
+            "\"popUp\"",
+        ),
+        (
+            r#"{"idApp":"a","popupText":"Go","content":1}"#,
+            13,
+            "popup is not true",
+        ),
+        (
+            r#"{"idApp":"a","popup":true,"popupText":""}"#,
+            26,
+            "popupText is empty",
+        ),
+    ] {
+        let document = problem(rest.send(body).await, 400, "bad-envelope").await;
+        assert_eq!(document["offset"], offset, "{body}");
+        let detail = document["detail"].as_str().unwrap();
+        assert!(detail.contains(part), "{detail}");
+    }
+}
+
+#[tokio::test]
 async fn a_partner_cannot_trace_the_message_of_another() {
     let rest = Rest::start().await;
     let answer = rest.send(envelope("1")).await;
@@ -109,6 +148,28 @@ async fn a_partner_cannot_trace_the_message_of_another() {
     assert_eq!(own.status(), 200);
     let foreign = rest.other(Method::GET, &location).send().await.unwrap();
     problem(foreign, 404, "not-found").await;
+}
+
+#[tokio::test]
+async fn a_message_is_given_up_after_its_ttl_and_the_trace_tells() {
+    let rest = Rest::start().await;
+    let path = format!("{PATH}?ttl=1");
+    let answer = rest.admin(Method::POST, &path).body(envelope("1"));
+    let answer = answer.send().await.unwrap();
+    assert_eq!(answer.status(), 202);
+    let location = answer.headers()["location"].to_str().unwrap().to_owned();
+    let accepted: Value = answer.json().await.unwrap();
+    let trace = traced_until(&rest, &location, "expired").await;
+    assert_eq!(trace["expiresAt"], accepted["expiresAt"]);
+    rest.presence(VIN, Presence::Online);
+    let trace = traced_until(&rest, &location, "expired").await;
+    assert_eq!(trace["status"], "expired");
+
+    for ttl in ["0", "2592001", "-1", "1h", ""] {
+        let path = format!("{PATH}?ttl={ttl}");
+        let answer = rest.admin(Method::POST, &path).body(envelope("1"));
+        problem(answer.send().await.unwrap(), 400, "bad-query").await;
+    }
 }
 
 #[tokio::test]
@@ -129,6 +190,43 @@ async fn a_vehicle_with_too_many_unsent_messages_is_answered_429() {
     assert!(answer.headers().contains_key("retry-after"));
     let document = problem(answer, 429, "vehicle-queue-full").await;
     assert_eq!(document["max"], 2);
+}
+
+#[tokio::test]
+async fn a_partner_with_too_much_that_waits_is_answered_429_or_507_and_others_are_not() {
+    let few = hub::Settings {
+        partner_unsent_max: 2,
+        ..hub::Settings::default()
+    };
+    let small = hub::Settings {
+        partner_unsent_bytes_max: 1_500,
+        ..hub::Settings::default()
+    };
+    for (hub, status, kind, max) in [
+        (few, 429, "partner-queue-full", 2),
+        (small, 507, "store-full", 1_500),
+    ] {
+        let rest = Rest::with(Setup {
+            hub,
+            ..Setup::default()
+        })
+        .await;
+        let send = async |number: usize| {
+            let path = format!("/api/v1/vehicles/TESTV{number:012}/messages");
+            let request = rest.partner(Method::POST, &path).body(envelope("1"));
+            request.send().await.unwrap()
+        };
+        for number in 0..2 {
+            assert_eq!(send(number).await.status(), 202);
+        }
+        let answer = send(2).await;
+        assert!(answer.headers().contains_key("retry-after"));
+        let document = problem(answer, status, kind).await;
+        assert_eq!(document["uid"], PARTNER);
+        assert_eq!(document["max"], max);
+        let other = rest.other(Method::POST, PATH).body(envelope("1"));
+        assert_eq!(other.send().await.unwrap().status(), 202);
+    }
 }
 
 /// Asks until the message came so far.

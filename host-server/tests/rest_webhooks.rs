@@ -131,6 +131,39 @@ async fn a_url_that_cannot_be_delivered_to_is_refused() {
 }
 
 #[tokio::test]
+async fn a_partner_cannot_reach_the_servers_own_network_by_a_webhook() {
+    let rest = Rest::start().await;
+    for url in [
+        "http://127.0.0.1:9/hook",
+        "http://localhost:9/hook",
+        "https://10.0.0.7/hook",
+        "https://169.254.169.254/latest/meta-data",
+        "https://[::ffff:192.168.0.1]/hook",
+        "https://3232235521/hook",
+    ] {
+        let body = json!({"url": url}).to_string();
+        let answer = rest.partner(Method::POST, PATH).body(body).send().await;
+        let document = problem(answer.unwrap(), 400, "bad-body").await;
+        let detail = document["detail"].as_str().unwrap();
+        assert!(detail.contains("does not lead to an address of the public internet"));
+        assert!(detail.contains("--webhook-networks any"), "{detail}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_webhook_for_the_same_url_is_answered_409_with_the_id_of_the_first() {
+    let rest = Rest::start().await;
+    let body = json!({"url": "https://partner.example/hook"}).to_string();
+    let make = async || {
+        let request = rest.partner(Method::POST, PATH).body(body.clone());
+        request.send().await.unwrap()
+    };
+    let first: Value = make().await.json().await.unwrap();
+    let document = problem(make().await, 409, "webhook-exists").await;
+    assert_eq!(document["id"], first["id"]);
+}
+
+#[tokio::test]
 async fn a_bad_body_is_refused_at_its_line() {
     let rest = Rest::start().await;
     for (body, line) in [("{\n\"ulr\": 1}", 2), ("", 1), ("{\n\n", 3), ("[]", 1)] {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use store_support::{at, downlink, now, open, open_with, settled, uid, uplink, vin};
 use vinbus_host_server::metrics::Metrics;
-use vinbus_host_server::model::{Cursor, Downlink, MessageId, Step, Webhook};
+use vinbus_host_server::model::{Cursor, Downlink, MessageId, NewDownlink, Step, Webhook};
 use vinbus_host_server::store::Store;
 use vinbus_host_server::store::lock::{DataDir, DataDirError};
 use vinbus_host_server::store::sqlite::{SqliteStore, StoreSettings};
@@ -19,6 +19,7 @@ fn webhook(id: &str, cursor: u64) -> Webhook {
         secret: "whsec_c2VjcmV0".to_owned(),
         cursor: Cursor(cursor),
         disabled: false,
+        private_allowed: false,
     }
 }
 
@@ -396,13 +397,23 @@ fn database_of_the_first_version_keeps_its_messages_and_lets_old_traces_go() {
     settled(store.note(&messages[1].id, Step::Sent, at(2))).unwrap();
     drop(store);
     let old = rusqlite::Connection::open(dir.path().join("vinbus.db")).unwrap();
-    old.execute_batch("DROP TABLE finished; PRAGMA user_version = 1")
-        .unwrap();
+    old.execute_batch(
+        "DROP TABLE finished;
+         ALTER TABLE webhook DROP COLUMN private_allowed;
+         DROP INDEX unsent_by_expiry;
+         ALTER TABLE unsent DROP COLUMN expires_at;
+         ALTER TABLE downlink DROP COLUMN expires_at;
+         PRAGMA user_version = 1",
+    )
+    .unwrap();
     drop(old);
     let store = open(dir.path()).unwrap();
     let exists = |n: usize| store.trace(&messages[n].id).unwrap().is_some();
     wait_until(&store, "the old trace is deleted", || !exists(1));
     assert!(exists(0) && exists(2));
+    let waiting = |after_days: u64| store.with_expired(at(after_days * 24 * 3600), 10);
+    assert_eq!(waiting(6).unwrap().len(), 0);
+    assert_eq!(waiting(7).unwrap().len(), 2);
 }
 
 #[test]
@@ -424,4 +435,35 @@ fn message_that_waits_keeps_no_expired_trace_behind_it_and_an_unexpired_one_stay
     let exists = |n: usize| store.trace(&messages[n].id).unwrap().is_some();
     wait_until(&store, "the expired one is deleted", || !exists(2));
     assert!(exists(0) && exists(1) && exists(3));
+}
+
+#[test]
+fn what_expired_is_found_by_its_time_and_is_over_for_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    let add = |number: usize, expires: u64| {
+        let message = NewDownlink {
+            expires_at: at(expires),
+            ..downlink(number, "x")
+        };
+        settled(store.append_downlink(message, at(0))).unwrap()
+    };
+    let (late, early, other) = (add(1, 20), add(1, 10), add(2, 10));
+    assert_eq!(store.with_expired(at(9), 10), Ok(vec![]));
+    let mut found = store.with_expired(at(10), 10).unwrap();
+    found.sort_unstable();
+    assert_eq!(found, [(vin(1), uid("partner")), (vin(2), uid("partner"))]);
+    assert_eq!(store.with_expired(at(10), 1).unwrap().len(), 1);
+    let of_one = store.expired(&vin(1), &uid("partner"), at(10), 10);
+    assert_eq!(of_one, Ok(vec![early.clone()]));
+    for expired in [&early, &other] {
+        settled(store.note(&expired.id, Step::Expired, at(11))).unwrap();
+        settled(store.note(&expired.id, Step::Sent, at(12))).unwrap();
+        let trace = store.trace(&expired.id).unwrap().unwrap();
+        let expected = [(Step::Accepted, at(0)), (Step::Expired, at(11))];
+        assert_eq!(trace.steps, expected);
+    }
+    assert_eq!(store.with_expired(at(10), 10), Ok(vec![]));
+    let unsent = store.unsent(&vin(1), &uid("partner"), 0, 10);
+    assert_eq!(unsent, Ok(vec![late]));
 }

@@ -21,7 +21,8 @@ use tokio::sync::watch;
 use vinbus_host_server::broker::Outcome;
 use vinbus_host_server::hub::{DeliverySettings, NewWebhook, Settings, WebhookError};
 use vinbus_host_server::model::{Cursor, Webhook};
-use vinbus_host_server::store::sqlite::StoreSettings;
+use vinbus_host_server::store::Store as _;
+use vinbus_host_server::store::sqlite::{SqliteStore, StoreSettings};
 use vinbus_protocol::id::Uid;
 
 /// A delivery as the endpoint got it.
@@ -136,6 +137,7 @@ fn open_patient(dir: &Path, answer_time_max: Duration) -> Server {
             answer_time_max,
             retry_delay_ms_min: 1,
             retry_delay_ms_max: 10,
+            private_allowed: false,
         },
         ..Settings::default()
     };
@@ -147,6 +149,7 @@ fn hook(endpoint: &Endpoint) -> NewWebhook {
         url: endpoint.url(),
         uid: None,
         secret: None,
+        private_allowed: true,
     }
 }
 
@@ -363,6 +366,7 @@ async fn webhook_that_cannot_work_is_refused_with_what_to_change() {
             url: url.map_or_else(|| endpoint.url(), str::to_owned),
             uid: None,
             secret: secret.map(str::to_owned),
+            private_allowed: true,
         };
         server.hub.add_webhook(new).await
     };
@@ -374,11 +378,97 @@ async fn webhook_that_cannot_work_is_refused_with_what_to_change() {
         check(None, Some("whsec_c2hvcnQ=")).await,
         Err(WebhookError::Secret)
     );
-    for _ in 0..100 {
-        check(None, None).await.unwrap();
+    for n in 0..100 {
+        check(Some(&format!("{}{n}", endpoint.url())), None)
+            .await
+            .unwrap();
     }
     assert_eq!(
         check(None, None).await,
         Err(WebhookError::TooMany { max: 100 })
     );
+}
+
+#[tokio::test]
+async fn second_webhook_for_the_same_messages_and_url_is_refused_with_the_name_of_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = open(dir.path());
+    let endpoint = Endpoint::start(|_| OK).await;
+    let first = add(&server, &endpoint).await;
+    let other_spelling = NewWebhook {
+        url: endpoint.url().replace("http", "HTTP"),
+        ..hook(&endpoint)
+    };
+    let id = first.id.clone();
+    assert_eq!(
+        server.hub.add_webhook(other_spelling).await,
+        Err(WebhookError::Exists { id })
+    );
+    let of_one_partner = NewWebhook {
+        uid: Some(Uid::parse("mine").unwrap()),
+        ..hook(&endpoint)
+    };
+    server.hub.add_webhook(of_one_partner).await.unwrap();
+    server.hub.remove_webhook(&first.id).await.unwrap();
+    add(&server, &endpoint).await;
+}
+
+#[tokio::test]
+async fn delivery_to_an_address_that_became_private_is_blocked_counted_and_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let endpoint = Endpoint::start(|_| OK).await;
+    let by_name = endpoint.url().replace("127.0.0.1", "localhost");
+    let server = open(dir.path());
+    for url in [endpoint.url(), by_name.clone()] {
+        let refused = NewWebhook {
+            url,
+            private_allowed: false,
+            ..hook(&endpoint)
+        };
+        let refused = server.hub.add_webhook(refused).await.unwrap_err();
+        assert!(
+            refused.to_string().contains("does not lead to"),
+            "{refused}"
+        );
+    }
+    server.close().await;
+    // Made as a name that led elsewhere then, as far as the store knows.
+    let metrics = vinbus_host_server::metrics::Metrics::new();
+    let lock = vinbus_host_server::store::lock::DataDir::lock(dir.path()).unwrap();
+    let store = SqliteStore::open(lock, StoreSettings::default(), &metrics).unwrap();
+    let closed = store.closed();
+    let webhook = Webhook {
+        id: "wh_rebound".to_owned(),
+        url: by_name,
+        uid: None,
+        secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(),
+        cursor: Cursor(0),
+        disabled: false,
+        private_allowed: false,
+    };
+    store.add_webhook(webhook).await.unwrap().unwrap();
+    drop(store);
+    closed.await;
+
+    let server = open(dir.path());
+    arrive(&server, 0..1).await;
+    polled("it is blocked again and again", async || {
+        server.counted("vinbus_webhook_blocked_total", &[]) >= 3
+    })
+    .await;
+    let failed = server.counted("vinbus_webhook_deliveries_total", &[("result", "failed")]);
+    assert!(failed >= 2);
+    server.close().await;
+    assert_eq!(endpoint.cursors(), [0; 0]);
+    // The operator of a private network allows it.
+    let settings = Settings {
+        deliveries: DeliverySettings {
+            private_allowed: true,
+            ..DeliverySettings::default()
+        },
+        ..Settings::default()
+    };
+    let server = Server::open_with(dir.path(), settings, StoreSettings::default());
+    endpoint.got(1).await;
+    server.close().await;
 }

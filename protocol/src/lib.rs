@@ -11,9 +11,11 @@ pub mod id;
 
 pub mod topic;
 
-mod json;
+pub mod json;
 
 pub mod envelope;
+
+pub mod presence;
 
 pub mod record_ring;
 

@@ -1,11 +1,13 @@
-//! Topics of the vehicle tree: `{prefix}/{to|from}/uid/{UID}/opa/{VIN}/`. The only file that spells
-//! one (SPEC 2).
+//! Topics of the vehicle tree: `{prefix}/{to|from}/uid/{UID}/opa/{VIN}/`. The only module that
+//! spells one (SPEC 2).
 //!
 //! The source document contradicts itself about which of `to` and `from` the host publishes on, so
-//! a [`TopicProfile`] settles it for both ends alike. Code outside this file speaks of
+//! a [`TopicProfile`] settles it for both ends alike. Code outside this module speaks of
 //! [`Direction`]s only.
 //!
 //! Start at [`TopicScheme`]: it builds topics and filters, and parses what arrives.
+
+mod filter;
 
 use core::fmt;
 
@@ -13,6 +15,9 @@ use heapless::String;
 
 use crate::id::{IdError, Uid, Vin, is_topic_safe};
 use crate::limits::{PREFIX_BYTES_MAX, SUBTOPIC_BYTES_MAX, TOPIC_BYTES_MAX};
+use crate::presence;
+
+pub use filter::ParsedFilter;
 
 /// A topic or a topic filter, as text of at most [`TOPIC_BYTES_MAX`] bytes.
 pub type TopicText = String<TOPIC_BYTES_MAX>;
@@ -63,7 +68,7 @@ pub struct ParsedTopic<'t> {
     pub subtopic: Option<&'t str>,
 }
 
-/// Why a topic is not one of the vehicle tree.
+/// Why a topic or a filter is not one of the vehicle tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TopicError {
     /// It does not begin with the scheme's prefix and a slash.
@@ -177,20 +182,8 @@ impl TopicScheme {
     /// # Errors
     /// A [`TopicError`] that names the first part that is wrong.
     pub fn parse<'t>(&self, topic: &'t str) -> Result<ParsedTopic<'t>, TopicError> {
-        let rest = topic
-            .strip_prefix(self.prefix.as_str())
-            .and_then(|rest| rest.strip_prefix('/'))
-            .ok_or(TopicError::Prefix)?;
-        let mut levels = rest.splitn(5, is_slash);
-        let direction = match (levels.next(), self.profile) {
-            (Some("to"), TopicProfile::Table) | (Some("from"), TopicProfile::Sample) => {
-                Direction::Downlink
-            }
-            (Some("from"), TopicProfile::Table) | (Some("to"), TopicProfile::Sample) => {
-                Direction::Uplink
-            }
-            _ => return Err(TopicError::Direction),
-        };
+        let mut levels = self.below_prefix(topic)?.splitn(5, is_slash);
+        let direction = self.direction(levels.next().unwrap_or_default())?;
         let (Some("uid"), Some(uid), Some("opa"), Some(tail)) =
             (levels.next(), levels.next(), levels.next(), levels.next())
         else {
@@ -211,6 +204,21 @@ impl TopicScheme {
         })
     }
 
+    fn below_prefix<'t>(&self, topic: &'t str) -> Result<&'t str, TopicError> {
+        topic
+            .strip_prefix(self.prefix.as_str())
+            .and_then(|rest| rest.strip_prefix('/'))
+            .ok_or(TopicError::Prefix)
+    }
+
+    fn direction(&self, level: &str) -> Result<Direction, TopicError> {
+        match (level, self.profile) {
+            ("to", TopicProfile::Table) | ("from", TopicProfile::Sample) => Ok(Direction::Downlink),
+            ("from", TopicProfile::Table) | ("to", TopicProfile::Sample) => Ok(Direction::Uplink),
+            _ => Err(TopicError::Direction),
+        }
+    }
+
     fn vehicle(&self, direction: Direction, uid: &Uid, vin: &Vin, tail: [&str; 2]) -> TopicText {
         let mut text = self.text(direction, &["/uid/", uid.as_str(), "/opa/", vin.as_str()]);
         push_all(&mut text, &tail);
@@ -228,6 +236,14 @@ impl TopicScheme {
         push_all(&mut text, &[&self.prefix, level]);
         push_all(&mut text, parts);
         text
+    }
+}
+
+impl ParsedTopic<'_> {
+    /// Whether this is the topic of a vehicle's [`presence`].
+    #[must_use]
+    pub fn is_presence(&self) -> bool {
+        self.direction == Direction::Uplink && self.subtopic == Some(presence::SUBTOPIC)
     }
 }
 

@@ -43,15 +43,11 @@ pub enum LinkState {
 ///
 /// Panics outside a tokio runtime.
 pub fn connect(options: ClientOptions) -> Result<(Client, Inbox), OptionsError> {
-    options.check()?;
-    let tls = if options.url.scheme().is_tls() {
-        Some(options.tls.client_config()?)
-    } else {
-        if options.tls != TlsOptions::default() {
-            tracing::warn!(url = %options.url, "the TLS options are unused: the URL is a plain one");
-        }
-        None
-    };
+    options.check_values()?;
+    let tls = options.tls_config()?;
+    if tls.is_none() && options.tls != TlsOptions::default() {
+        tracing::warn!(url = %options.url, "the TLS options are unused: the URL is a plain one");
+    }
     let options = Arc::new(options);
     let shared = Arc::new(Shared::default());
     let (lifeline, released) = mpsc::channel(1);

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::disconnect::DisconnectWatch;
 use crate::link_error::{LinkError, Phase};
 use crate::stream::{Line, WatchedStream};
 use crate::tls::{TlsError, TlsOptions};
@@ -24,7 +25,7 @@ const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> ByteStream for S {}
 
-/// Opens the TCP or TLS stream under MQTT and nothing more, for another MQTT client.
+/// Opens the TCP or TLS stream under MQTT and nothing more, for another MQTT 5 client.
 ///
 /// WebSocket is not done here: `ws://` and `wss://` give the stream below it.
 pub struct StreamDialer(Dialer);
@@ -45,6 +46,7 @@ impl StreamDialer {
             None
         };
         Ok(Self(Dialer {
+            watch_disconnect: !url.scheme().is_web_socket(),
             url,
             tls,
             write_timeout,
@@ -83,6 +85,8 @@ pub(crate) struct Dialer {
     pub(crate) url: BrokerUrl,
     pub(crate) tls: Option<Arc<ClientConfig>>,
     pub(crate) write_timeout: Duration,
+    /// What is read are MQTT 5 packets.
+    pub(crate) watch_disconnect: bool,
     pub(crate) line: Line,
 }
 
@@ -112,16 +116,18 @@ impl Dialer {
             .await
             .map_err(|error| match tls_error(&error) {
                 Some(error) => self.for_this_host(error),
-                None => LinkError::ConnectionLost {
-                    reason: error.to_string(),
+                None if error.kind() == io::ErrorKind::UnexpectedEof => LinkError::Tls {
+                    reason: "the server closed the connection in the handshake".to_owned(),
                 },
+                None => LinkError::lost(&error),
             })?;
         self.line.enter(Phase::Mqtt);
         Ok(Box::new(self.watch(stream)))
     }
 
     fn watch<S>(&self, stream: S) -> WatchedStream<S> {
-        WatchedStream::new(stream, self.line.clone(), self.write_timeout)
+        let disconnect = self.watch_disconnect.then(DisconnectWatch::new);
+        WatchedStream::new(stream, self.line.clone(), self.write_timeout, disconnect)
     }
 
     async fn tcp(&self) -> Result<TcpStream, LinkError> {

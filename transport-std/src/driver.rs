@@ -13,7 +13,7 @@ use crate::client::LinkState;
 use crate::connection::{Connection, End};
 use crate::dial::Dialer;
 use crate::message::{Message, Qos};
-use crate::options::ClientOptions;
+use crate::options::{ClientOptions, MqttVersion};
 use crate::shared::Shared;
 use crate::stream::Line;
 use crate::subscriptions::{Reply, Subscriptions};
@@ -100,6 +100,8 @@ impl Driver {
             url: self.options.url.clone(),
             tls: self.tls.clone(),
             write_timeout: self.options.keep_alive,
+            watch_disconnect: self.options.version == MqttVersion::V5
+                && !self.options.url.scheme().is_web_socket(),
             line: line.clone(),
         };
         let (requests, events) = wire::open(&self.options, dialer, memory);

@@ -49,6 +49,7 @@ mod shared;
 mod subscriptions;
 
 mod dial;
+mod disconnect;
 mod stream;
 mod wire;
 

@@ -179,6 +179,16 @@ pub enum LinkError {
 }
 
 impl LinkError {
+    /// An open connection that broke. A TLS stream that ends without its farewell is one that the
+    /// broker closed, or died with.
+    pub(crate) fn lost(error: &std::io::Error) -> Self {
+        let reason = match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => "the broker closed it".to_owned(),
+            _ => error.to_string(),
+        };
+        Self::ConnectionLost { reason }
+    }
+
     /// What the person who runs the client can do about it.
     pub const fn advice(&self) -> &'static str {
         match self {
@@ -240,7 +250,9 @@ impl LinkError {
                 "ask the broker's operator to allow this topic filter"
             }
             Self::PacketTooLarge { .. } => "agree on a packet size with the broker's operator",
-            Self::SessionTakenOver => "give every client its own client id: two share this one",
+            Self::SessionTakenOver => {
+                "two clients share this client id: stop one, or give it a client id of its own"
+            }
             Self::ConnectionLost { .. } => {
                 "wait: the client reconnects by itself; if it goes on, see the broker's log"
             }

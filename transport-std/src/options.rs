@@ -4,9 +4,11 @@
 //! [`connect`]: crate::connect
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustls::ClientConfig;
 use vinbus_protocol::limits::{RECONNECT_DELAY_MS_MAX, RECONNECT_DELAY_MS_MIN};
 
 use crate::credentials::{Credentials, Identity};
@@ -234,8 +236,25 @@ impl ClientOptions {
         self
     }
 
+    /// Checks all that [`connect`](crate::connect) checks, files included, and connects to nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`OptionsError`] says which option is wrong.
+    pub fn check(&self) -> Result<(), OptionsError> {
+        self.check_values()?;
+        self.tls_config()?;
+        Ok(())
+    }
+
+    /// The TLS configuration, if the URL asks for TLS.
+    pub(crate) fn tls_config(&self) -> Result<Option<Arc<ClientConfig>>, TlsError> {
+        let tls = self.url.scheme().is_tls();
+        tls.then(|| self.tls.client_config()).transpose()
+    }
+
     /// Checks what the types cannot.
-    pub(crate) fn check(&self) -> Result<(), OptionsError> {
+    pub(crate) fn check_values(&self) -> Result<(), OptionsError> {
         if self.client_id.is_empty() || self.client_id.len() > usize::from(u16::MAX) {
             return Err(OptionsError::ClientId {
                 len: self.client_id.len(),
@@ -387,7 +406,7 @@ mod tests {
     #[test]
     fn every_wrong_option_is_named() {
         let second = Duration::from_secs(1);
-        let error = |options: ClientOptions| options.check().unwrap_err().to_string();
+        let error = |options: ClientOptions| options.check_values().unwrap_err().to_string();
         let long = "x".repeat(65_536);
         for (options, name) in [
             (ClientOptions::new(options().url, ""), "client id"),
@@ -411,6 +430,6 @@ mod tests {
         ] {
             assert!(error(options).contains(name), "{name}");
         }
-        options().will(will("a", 65_535)).check().unwrap();
+        options().will(will("a", 65_535)).check_values().unwrap();
     }
 }

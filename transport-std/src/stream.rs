@@ -1,6 +1,7 @@
-//! The byte stream under MQTT, with three things that the MQTT library lacks: reading can be
-//! paused, a write that makes no progress ends with an error, and the first error is kept as a
-//! [`LinkError`], because the layers above turn it into text.
+//! The byte stream under MQTT, with four things that the MQTT library lacks: reading can be
+//! paused, a write that makes no progress ends with an error, the first error is kept as a
+//! [`LinkError`], because the layers above turn it into text, and a DISCONNECT in its short form
+//! is such an error.
 
 use std::io;
 use std::pin::Pin;
@@ -12,7 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use crate::dial::tls_error;
+use crate::disconnect::DisconnectWatch;
 use crate::link_error::{LinkError, Phase};
+use crate::wire;
 
 /// What the driver and the stream of one connection share.
 #[derive(Debug, Clone)]
@@ -79,25 +82,40 @@ pub(crate) struct WatchedStream<S> {
     line: Line,
     write_timeout: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
+    disconnect: Option<DisconnectWatch>,
+    /// The broker has said that this is the end; what the library makes of it need not be awaited.
+    disconnected: bool,
 }
 
 impl<S> WatchedStream<S> {
-    pub(crate) fn new(inner: S, line: Line, write_timeout: Duration) -> Self {
+    /// With a `disconnect` watch, what is read are MQTT 5 packets.
+    pub(crate) fn new(
+        inner: S,
+        line: Line,
+        write_timeout: Duration,
+        disconnect: Option<DisconnectWatch>,
+    ) -> Self {
         Self {
             inner,
             line,
             write_timeout,
             stalled: None,
+            disconnect,
+            disconnected: false,
+        }
+    }
+
+    fn note_read(&mut self, bytes: &[u8]) {
+        let reason = self.disconnect.as_mut().and_then(|watch| watch.read(bytes));
+        if let Some(reason) = reason {
+            self.disconnected = true;
+            self.line.fail(wire::disconnected(reason));
         }
     }
 
     fn note(&self, error: &io::Error) {
-        self.line.fail(match tls_error(error) {
-            Some(error) => error,
-            None => LinkError::ConnectionLost {
-                reason: error.to_string(),
-            },
-        });
+        let error = tls_error(error).unwrap_or_else(|| LinkError::lost(error));
+        self.line.fail(error);
     }
 }
 
@@ -159,9 +177,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
         if paused {
             return Poll::Pending;
         }
+        if self.disconnected {
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
         let poll = Pin::new(&mut self.inner).poll_read(cx, buffer);
-        if let Poll::Ready(Err(error)) = &poll {
-            self.note(error);
+        match &poll {
+            Poll::Ready(Ok(())) => self.note_read(&buffer.filled()[before..]),
+            Poll::Ready(Err(error)) => self.note(error),
+            Poll::Pending => {}
         }
         poll
     }

@@ -34,6 +34,16 @@ impl fmt::Debug for Pem {
     }
 }
 
+/// Where it is, for an error; not the text.
+impl fmt::Display for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Bytes(bytes) => write!(f, "the given text of {} bytes", bytes.len()),
+        }
+    }
+}
+
 impl Pem {
     fn read(&self) -> Result<Vec<u8>, TlsError> {
         match self {
@@ -46,13 +56,45 @@ impl Pem {
     }
 
     fn certificates(&self, role: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        let none = || TlsError::NoCertificate {
+            role,
+            pem: self.to_string(),
+        };
         let certificates: Vec<_> = CertificateDer::pem_slice_iter(&self.read()?)
             .collect::<Result<_, _>>()
-            .map_err(|_| TlsError::NoCertificate { role })?;
+            .map_err(|_| none())?;
         if certificates.is_empty() {
-            return Err(TlsError::NoCertificate { role });
+            return Err(none());
         }
         Ok(certificates)
+    }
+
+    fn key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
+        PrivateKeyDer::from_pem_slice(&self.read()?).map_err(|_| TlsError::NoKey {
+            pem: self.to_string(),
+        })
+    }
+}
+
+impl Identity {
+    /// The common names in the certificate's subject; a server knows a client by it.
+    ///
+    /// # Errors
+    /// A [`TlsError`] when there is no certificate, or it is damaged.
+    pub fn common_names(&self) -> Result<Vec<String>, TlsError> {
+        let chain = self.certificate.certificates("client")?;
+        let parsed = chain
+            .first()
+            .map(|der| x509_parser::parse_x509_certificate(der));
+        let Some(Ok((_, parsed))) = parsed else {
+            return Err(TlsError::Damaged {
+                pem: self.certificate.to_string(),
+            });
+        };
+        let names = parsed.subject().iter_common_name();
+        Ok(names
+            .filter_map(|name| name.as_str().ok().map(str::to_owned))
+            .collect())
     }
 }
 
@@ -77,11 +119,9 @@ impl TlsOptions {
             None => builder.with_no_client_auth(),
             Some(identity) => {
                 let chain = identity.certificate.certificates("client")?;
-                let key = PrivateKeyDer::from_pem_slice(&identity.key.read()?)
-                    .map_err(|_| TlsError::NoKey)?;
                 builder
-                    .with_client_auth_cert(chain, key)
-                    .map_err(TlsError::Identity)?
+                    .with_client_auth_cert(chain, identity.key.key()?)
+                    .map_err(|source| identity_error(identity, source))?
             }
         };
         config.resumption = Resumption::in_memory_sessions(TICKETS_MAX);
@@ -93,7 +133,12 @@ impl TlsOptions {
         match &self.ca {
             Some(pem) => {
                 for certificate in pem.certificates("CA")? {
-                    roots.add(certificate).map_err(TlsError::Rustls)?;
+                    roots
+                        .add(certificate)
+                        .map_err(|source| TlsError::Authority {
+                            pem: pem.to_string(),
+                            source,
+                        })?;
                 }
             }
             None => {
@@ -107,7 +152,20 @@ impl TlsOptions {
     }
 }
 
-/// Why the TLS settings cannot be used. Says nothing of a key but that it is wrong.
+fn identity_error(identity: &Identity, source: rustls::Error) -> TlsError {
+    let (certificate, key) = (identity.certificate.to_string(), identity.key.to_string());
+    match source {
+        rustls::Error::InconsistentKeys(_) => TlsError::KeyOfAnother { certificate, key },
+        source => TlsError::Identity {
+            certificate,
+            key,
+            source,
+        },
+    }
+}
+
+/// Why the TLS settings cannot be used. Names the file, and says nothing of a key but that it is
+/// wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A PEM file cannot be read.
@@ -119,22 +177,60 @@ pub enum TlsError {
         source: std::io::Error,
     },
     /// A PEM text holds no certificate.
-    #[error("the {role} PEM holds no valid certificate: expected -----BEGIN CERTIFICATE-----")]
+    #[error(
+        "{pem} holds no valid {role} certificate: expected PEM with -----BEGIN CERTIFICATE-----"
+    )]
     NoCertificate {
         /// `CA` or `client`.
         role: &'static str,
+        /// The file.
+        pem: String,
+    },
+    /// A certificate is no X.509 certificate.
+    #[error("the certificate in {pem} is damaged: have it issued anew")]
+    Damaged {
+        /// The file.
+        pem: String,
     },
     /// A PEM text holds no private key.
-    #[error("the key PEM holds no private key: expected -----BEGIN PRIVATE KEY-----")]
-    NoKey,
+    #[error("{pem} holds no private key: expected PEM with -----BEGIN PRIVATE KEY-----")]
+    NoKey {
+        /// The file.
+        pem: String,
+    },
     /// The system has no certificate authorities.
     #[error("the system has no CA certificates: install ca-certificates, or name a CA file")]
     NoSystemRoots,
-    /// Certificate and key do not belong together, or the key is of an unknown kind.
-    #[error("the client certificate and key cannot be used together")]
-    Identity(#[source] rustls::Error),
+    /// Certificate and key do not belong together.
+    #[error(
+        "the key in {key} is not that of the certificate in {certificate}: take the two that were issued together"
+    )]
+    KeyOfAnother {
+        /// The certificate's file.
+        certificate: String,
+        /// The key's file.
+        key: String,
+    },
+    /// The certificate or the key is of a kind that cannot be used.
+    #[error("the certificate in {certificate} and the key in {key} cannot be used")]
+    Identity {
+        /// The certificate's file.
+        certificate: String,
+        /// The key's file.
+        key: String,
+        /// Why.
+        source: rustls::Error,
+    },
     /// A certificate authority cannot be used.
-    #[error("the CA certificate cannot be used")]
+    #[error("the CA certificate in {pem} cannot be used")]
+    Authority {
+        /// The file.
+        pem: String,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// The versions of TLS cannot be set.
+    #[error("TLS cannot be set up")]
     Rustls(#[source] rustls::Error),
 }
 
@@ -167,12 +263,40 @@ mod tests {
     }
 
     #[test]
-    fn a_pem_without_a_certificate_or_a_key_says_what_was_expected() {
-        let ca = Some(Pem::Bytes(b"not PEM".to_vec()));
-        assert!(error(&TlsOptions { ca, identity: None }).contains("the CA PEM holds no"));
+    fn a_pem_without_a_certificate_or_a_key_is_named_and_says_what_was_expected() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("other.pem");
+        std::fs::write(&path, "not PEM").unwrap();
         let client = Authority::new("CA").client("client", Validity::Now);
-        assert!(error(&identity("", &client.key)).contains("the client PEM holds no"));
-        assert!(error(&identity(&client.certificate, "")).contains("holds no private key"));
+        let good = identity(&client.certificate, &client.key);
+        let with = |certificate: &str, key: &str| {
+            let mut tls = good.clone();
+            let identity = tls.identity.as_mut().unwrap();
+            for (text, place) in [
+                (certificate, &mut identity.certificate),
+                (key, &mut identity.key),
+            ] {
+                if text.is_empty() {
+                    *place = Pem::File(path.clone());
+                }
+            }
+            tls
+        };
+        let ca = TlsOptions {
+            ca: Some(Pem::File(path.clone())),
+            ..good.clone()
+        };
+        for (tls, expected) in [
+            (ca, "other.pem holds no valid CA certificate"),
+            (
+                with("", "good"),
+                "other.pem holds no valid client certificate",
+            ),
+            (with("good", ""), "other.pem holds no private key"),
+        ] {
+            let error = error(&tls);
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]
@@ -183,6 +307,14 @@ mod tests {
         identity(&one.certificate, &one.key)
             .client_config()
             .unwrap();
-        assert!(error(&identity(&one.certificate, &other.key)).contains("cannot be used together"));
+        let error = error(&identity(&one.certificate, &other.key));
+        assert!(error.contains("is not that of the certificate"), "{error}");
+    }
+
+    #[test]
+    fn the_common_name_of_a_certificate_can_be_read() {
+        let issued = Authority::new("CA").client("0123456789ABCDEFG", Validity::Now);
+        let identity = identity(&issued.certificate, &issued.key).identity.unwrap();
+        assert_eq!(identity.common_names().unwrap(), ["0123456789ABCDEFG"]);
     }
 }

@@ -16,11 +16,11 @@ use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use vinbus_protocol::portal::{
     AppEvent, Disposition, InstallError, Output, PopupAnswer, Portal, PortalCounters, Refusal,
 };
+use vinbus_protocol::presence;
 use vinbus_protocol::uplink_queue::{DropPolicy, UplinkQueue, UplinkRefusal, WaitingUplink};
 
 use crate::apps::{Apps, Notice, Request, SendRefusal};
 use crate::identity::Identity;
-use crate::presence;
 
 /// A buffer of fixed size.
 pub trait Storage: AsRef<[u8]> + AsMut<[u8]> {}

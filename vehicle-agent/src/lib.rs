@@ -5,7 +5,8 @@
 //!
 //! - [`agent`] is the loop, generic over [`link`], [`apps`] and [`clock`];
 //! - [`desk`] is what it knows and decides, without any waiting;
-//! - [`identity`] and [`presence`] say who the vehicle is and that it is there.
+//! - [`identity`] and [`presence`] say who the vehicle is and that it is there;
+//! - [`provisioned`] is the block of memory that makes a board one vehicle.
 //!
 //! The feature `embedded-link` adds a link for boards. The feature `linux`, on by default, adds the program `vehicle-agent`.
 #![cfg_attr(not(feature = "linux"), no_std)]
@@ -18,6 +19,7 @@ pub mod clock;
 pub mod identity;
 pub mod link;
 pub mod presence;
+pub mod provisioned;
 
 pub mod apps;
 pub mod desk;
@@ -29,6 +31,11 @@ pub mod agent;
 
 #[cfg(feature = "embedded-link")]
 pub mod embedded_link;
+
+#[cfg(any(feature = "linux", feature = "board-portal"))]
+mod app_interface;
+#[cfg(feature = "board-portal")]
+pub mod board_portal;
 
 #[cfg(feature = "linux")]
 pub mod linux;

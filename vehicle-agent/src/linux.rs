@@ -1,4 +1,5 @@
-//! The Linux program around the core: [`args`] are its options, [`run`], [`app`] and [`simulate`]
+//! The Linux program around the core: [`args`] are its options, [`run`], [`app`], [`simulate`]
+//! and [`provision`]
 //! its commands.
 //!
 //! Only here are tokio, axum and the MQTT client of `vinbus-transport-std` named.
@@ -15,5 +16,8 @@ mod connection;
 mod embedded;
 
 pub mod app;
+pub mod failure;
+pub mod logging;
+pub mod provision;
 pub mod run;
 pub mod simulate;

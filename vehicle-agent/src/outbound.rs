@@ -73,7 +73,7 @@ impl Outbound {
         let uplink = desk.front();
         let presence_first = !self.stopping || uplink.is_none();
         if presence_first && let Some(topic) = self.presence_topic(desk) {
-            let payload = presence::payload(!self.stopping).as_bytes();
+            let payload = vinbus_protocol::presence::payload(!self.stopping).as_bytes();
             let message = Outgoing {
                 topic: &topic,
                 payload,

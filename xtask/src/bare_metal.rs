@@ -31,7 +31,10 @@ const CHECKS: &[Check] = &[
     },
     Check {
         package: "vinbus-vehicle-agent",
-        features: &["--no-default-features", "--features=embedded-link"],
+        features: &[
+            "--no-default-features",
+            "--features=embedded-link,board-portal",
+        ],
         targets: &[CORTEX_M7],
     },
 ];

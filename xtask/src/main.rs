@@ -10,11 +10,17 @@ mod toolchain;
 mod setup;
 
 mod bare_metal;
+mod dist;
 mod fuzz;
 mod golden;
 mod lint;
 mod no_panic;
 mod test;
+
+mod firmware;
+mod flash;
+mod provision;
+mod qemu_test;
 
 mod bench;
 
@@ -74,6 +80,37 @@ enum Chore {
     },
     /// Compile what must run on a board or in a browser for its targets.
     BareMetal,
+    /// Build `vehicle-agent` for boards that run Linux, small, into `target/dist/TARGET/`.
+    ///
+    /// Installs Debian's cross compiler through apt when it may, else says what to install.
+    Dist {
+        /// What to build for.
+        #[arg(long, default_value = "aarch64-unknown-linux-gnu",
+            value_parser = clap::builder::PossibleValuesParser::new(dist::targets()))]
+        target: String,
+        /// Run it in an emulator: one message down and one up, against the host server.
+        #[arg(long)]
+        test: bool,
+    },
+    /// Build the images of boards, and print where they are.
+    Firmware {
+        /// The boards; all of them by default.
+        boards: Vec<firmware::Board>,
+    },
+    /// Write the block of memory that makes a board one vehicle, as `vehicle-agent provision` does.
+    Provision {
+        /// The options of `vehicle-agent provision`; `--help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+    /// Write firmware, and the block that makes the board one vehicle, through a debugger; needs
+    /// `probe-rs`.
+    Flash(flash::Flash),
+    /// Run the firmware in QEMU against the real host server and a real broker; the last line counts.
+    QemuTest {
+        /// Only the cases whose names contain this.
+        filter: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -86,6 +123,11 @@ fn main() -> ExitCode {
         Chore::Golden { check } => golden::all(check),
         Chore::NoPanic { host_only } => no_panic::prove(host_only),
         Chore::BareMetal => bare_metal::check(),
+        Chore::Dist { target, test } => dist::agent(&target, test),
+        Chore::Firmware { boards } => firmware::build_all(&boards),
+        Chore::Provision { options } => provision::provision(&options),
+        Chore::Flash(flash) => flash.run(),
+        Chore::QemuTest { filter } => qemu_test::run_cases(filter.as_deref()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -18,7 +18,9 @@ const MANIFEST: &str = "protocol/no-panic/Cargo.toml";
 const UNDEFINED: &str = "vinbus_protocol_can_panic";
 
 /// The parts of the protocol crate, each a feature of the proof.
-const PARTS: &[&str] = &["id", "topic", "envelope", "queues", "portal", "backoff"];
+const PARTS: &[&str] = &[
+    "id", "topic", "json", "envelope", "presence", "queues", "portal", "backoff",
+];
 
 /// A board. What is compiled there differs from what is compiled here: wide instructions of this
 /// machine do part of the work, for one.

@@ -1,4 +1,4 @@
-//! Sees to it that the tools which the tests need are there.
+//! Sees to it that the tools which a chore needs are there.
 //!
 //! As root, or where `sudo` asks for no password, missing Debian packages are installed; otherwise
 //! the chore stops and says exactly what to install. Nothing is ever removed or upgraded.
@@ -9,15 +9,15 @@ use crate::bare_metal;
 use crate::command::{find, program, run, stdout, succeeds};
 use crate::toolchain::{DEBIAN_PACKAGES, Toolchain};
 
-/// Something that the tests need and that may be missing.
-struct Need {
+/// Something that a chore needs and that may be missing.
+pub(crate) struct Need {
     /// What it is for.
-    purpose: &'static str,
+    pub(crate) purpose: &'static str,
     /// The Debian packages that bring it.
-    packages: &'static [&'static str],
+    pub(crate) packages: &'static [&'static str],
     /// What else would do.
-    instead: &'static str,
-    is_met: fn() -> bool,
+    pub(crate) instead: &'static str,
+    pub(crate) is_met: fn() -> bool,
 }
 
 const BROKER: Need = Need {
@@ -46,13 +46,29 @@ const BARE_METAL: Need = Need {
     },
 };
 
-/// Makes the tools available, or fails with what to install.
+const QEMU: Need = Need {
+    purpose: "a board to run the firmware on",
+    packages: &["qemu-system-arm"],
+    instead: "QEMU 7.2 or newer with the machine mps2-an500 on the PATH",
+    is_met: || find("qemu-system-arm").is_some(),
+};
+
+/// Makes the tools that `cargo xtask test` needs available, or fails with what to install.
 pub(crate) fn ensure(host_only: bool) -> Result<()> {
-    let needs: &[Need] = if host_only {
-        &[BROKER, HTTP_CLIENT]
+    if host_only {
+        ensure_all(&[BROKER, HTTP_CLIENT])
     } else {
-        &[BROKER, HTTP_CLIENT, BARE_METAL]
-    };
+        ensure_all(&[BROKER, HTTP_CLIENT, BARE_METAL])
+    }
+}
+
+/// Makes the tools that `cargo xtask qemu-test` needs available, or fails with what to install.
+pub(crate) fn ensure_for_qemu() -> Result<()> {
+    ensure_all(&[BROKER, BARE_METAL, QEMU])
+}
+
+/// Makes what is needed available, or fails with what to install.
+pub(crate) fn ensure_all(needs: &[Need]) -> Result<()> {
     let missing = || {
         needs
             .iter()

@@ -1,8 +1,9 @@
 //! Which compiler can build for a target that is not this machine's.
 //!
 //! A target that is installed beside the compiler needs nothing special. Otherwise Debian's
-//! `rustc-web`, `cargo-web` and `rust-web-src` hold a compiler with the sources of the core
-//! library, which is then built on the way. Nothing of that stands in a committed configuration.
+//! `rustc-web`, `cargo-web` and `rust-web-src` hold a compiler with the sources of the standard
+//! library, of which as much as the target has is then built on the way. Nothing of that stands in
+//! a committed configuration.
 
 use std::path::Path;
 use std::process::Command;
@@ -20,7 +21,7 @@ const MINOR_VERSION_MIN: u32 = 95;
 pub(crate) enum Toolchain {
     /// The default compiler has the target's libraries.
     Installed,
-    /// Debian's compiler builds the core library from its sources.
+    /// Debian's compiler builds the library from its sources.
     DebianSources,
 }
 
@@ -42,10 +43,15 @@ impl Toolchain {
             Self::Installed => cargo(args),
             Self::DebianSources => {
                 let mut command = program("/usr/bin/cargo", args);
+                let library = if target.contains("-linux-") {
+                    "-Zbuild-std=std,panic_abort"
+                } else {
+                    "-Zbuild-std=core"
+                };
                 command
                     .env("RUSTC_BOOTSTRAP", "1")
                     .env("RUSTC", "/usr/bin/rustc")
-                    .arg("-Zbuild-std=core");
+                    .arg(library);
                 command
             }
         };

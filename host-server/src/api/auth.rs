@@ -41,15 +41,14 @@ impl Caller {
         }
     }
 
-    /// Passes the administrator only.
-    pub(crate) fn admin(&self, what: &str) -> Result<(), Problem> {
-        match self.0 {
-            Principal::Admin => Ok(()),
-            Principal::Partner(_) => Err(Problem::new(
-                Kind::Forbidden,
-                format!("only the administrator may {what}"),
-            )),
-        }
+    /// Whether this is the partner `uid`.
+    pub(crate) fn is(&self, uid: &Uid) -> bool {
+        matches!(&self.0, Principal::Partner(own) if own == uid)
+    }
+
+    /// Whether this is the administrator.
+    pub(crate) fn is_admin(&self) -> bool {
+        self.0 == Principal::Admin
     }
 }
 

@@ -1,6 +1,9 @@
 //! `POST /vehicles/{vin}/messages` and `GET /messages/{id}`: messages for vehicles, and what became
 //! of them.
 
+use std::fmt::Display;
+use std::time::{Duration, SystemTime};
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -19,7 +22,8 @@ use super::auth::Caller;
 use super::body;
 use super::parameters::{self, PathPart, Query};
 use super::problem::{Kind, Problem};
-use crate::hub::SubmitError;
+use super::strictness;
+use crate::hub::{Hub, SubmitError, TTL_MAX};
 use crate::model::{MessageId, NewDownlink, Step, Trace};
 use crate::place::Place;
 use crate::uplink_json::timestamp;
@@ -28,13 +32,16 @@ use crate::uplink_json::timestamp;
 #[serde(deny_unknown_fields)]
 pub(crate) struct SubmitQuery {
     uid: Option<String>,
+    ttl: Option<u64>,
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Submitted {
     id: String,
     uid: String,
     vin: String,
+    expires_at: String,
 }
 
 /// Takes a message for a vehicle; answered 202 once it is on disk.
@@ -48,23 +55,56 @@ pub(crate) async fn submit(
 ) -> Result<impl IntoResponse, Problem> {
     let vin = parameters::vin(&vin)?;
     let uid = caller.sender(parameters::uid(query.uid.as_deref())?, api.partner())?;
+    if !caller.is(&uid) && !api.credentials().has_partner(&uid)? {
+        return Err(unknown_partner(&uid));
+    }
+    let expires_at = SystemTime::now() + ttl(query.ttl, api.hub())?;
     let time = api.limits().body_time_max();
     let body = body::read(&headers, body, limits::PAYLOAD_BYTES_MAX, time).await?;
-    let message = encode(uid, vin, &body)?;
+    let message = encode(uid, vin, expires_at, &body)?;
     let stored = api.hub().submit_downlink(message).await?;
     let location = format!("/api/v1/messages/{}", stored.id);
     let answer = Submitted {
         id: stored.id.0,
         uid: stored.message.uid.to_string(),
         vin: stored.message.vin.to_string(),
+        expires_at: timestamp(stored.message.expires_at),
     };
     Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(answer)))
 }
 
+fn unknown_partner(uid: &Uid) -> Problem {
+    Problem::new(
+        Kind::BadQuery,
+        format!(
+            "no partner is enrolled as {uid}: correct the parameter uid, or enroll the partner by \
+             `host-server enroll partner {uid} --out DIR`"
+        ),
+    )
+    .with("uid", uid.as_str())
+}
+
+/// How long the message is worth sending, asked for in seconds.
+fn ttl(asked: Option<u64>, hub: &Hub) -> Result<Duration, Problem> {
+    let max = TTL_MAX.as_secs();
+    match asked {
+        None => Ok(hub.message_ttl()),
+        Some(seconds) if (1..=max).contains(&seconds) => Ok(Duration::from_secs(seconds)),
+        Some(other) => Err(Problem::new(
+            Kind::BadQuery,
+            format!("the parameter ttl is {other}, expected 1 to {max} seconds"),
+        )),
+    }
+}
+
 /// Checks the envelope and writes it again in the one order and form that vehicles get.
-fn encode(uid: Uid, vin: Vin, body: &[u8]) -> Result<NewDownlink, Problem> {
+fn encode(uid: Uid, vin: Vin, expires_at: SystemTime, body: &[u8]) -> Result<NewDownlink, Problem> {
     let downlink =
         envelope::Downlink::decode(body).map_err(|error| refuse_envelope(body, error))?;
+    // What was decoded is UTF-8.
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    strictness::check(text, &downlink.body)
+        .map_err(|objection| bad_envelope(body, objection.offset, &objection.reason))?;
     let mut buffer = vec![0; downlink.encoded_len()];
     let written = downlink.encode(&mut buffer).map_err(|error| match error {
         EncodeError::TooLarge { len, max } => Problem::too_large(len, max),
@@ -78,6 +118,7 @@ fn encode(uid: Uid, vin: Vin, body: &[u8]) -> Result<NewDownlink, Problem> {
         vin,
         app,
         envelope: Bytes::from(buffer),
+        expires_at,
     })
 }
 
@@ -85,15 +126,16 @@ fn refuse_envelope(body: &[u8], error: EnvelopeError) -> Problem {
     if matches!(error.reason, EnvelopeReason::TooLarge { .. }) {
         return Problem::too_large(body.len(), limits::PAYLOAD_BYTES_MAX);
     }
-    let Place { line, column } = Place::of(body, error.offset);
+    bad_envelope(body, error.offset, &error.reason)
+}
+
+fn bad_envelope(body: &[u8], offset: usize, reason: &dyn Display) -> Problem {
+    let Place { line, column } = Place::of(body, offset);
     Problem::new(
         Kind::BadEnvelope,
-        format!(
-            "{}, at byte {}, line {line}, column {column}",
-            error.reason, error.offset
-        ),
+        format!("{reason}, at byte {offset}, line {line}, column {column}"),
     )
-    .with("offset", error.offset)
+    .with("offset", offset)
     .with("line", line)
     .with("column", column)
 }
@@ -134,6 +176,7 @@ struct Traced<'a> {
     uid: String,
     vin: String,
     app: String,
+    expires_at: String,
     status: &'static str,
     steps: Vec<TracedStep>,
     message: &'a RawValue,
@@ -181,6 +224,7 @@ fn traced<'a>(trace: &Trace, message: &'a RawValue) -> Traced<'a> {
         uid: downlink.message.uid.to_string(),
         vin: downlink.message.vin.to_string(),
         app: downlink.message.app.to_string(),
+        expires_at: timestamp(downlink.message.expires_at),
         status: trace
             .steps
             .last()
@@ -196,5 +240,6 @@ fn name(step: Step) -> &'static str {
         Step::Held => "held",
         Step::Sent => "sent",
         Step::Rejected => "rejected",
+        Step::Expired => "expired",
     }
 }

@@ -23,6 +23,8 @@ mod problem;
 mod feed;
 
 mod messages;
+mod strictness;
+
 mod stream;
 mod uplink;
 
@@ -33,6 +35,7 @@ mod webhooks;
 mod health;
 mod mqtt;
 mod openapi;
+mod origin;
 
 pub use mqtt::MqttOverWebSocket;
 pub use routes::router;
@@ -65,6 +68,8 @@ pub struct Foundation {
     pub limits: HttpLimits,
     /// Who takes MQTT over WebSocket, if anybody does.
     pub mqtt: Option<Arc<dyn MqttOverWebSocket>>,
+    /// Web origins, besides the server's own, whose pages may open such a WebSocket.
+    pub allow_origin: Vec<String>,
     /// Ends the streams when the server stops.
     pub stop: Stop,
 }
@@ -126,6 +131,10 @@ impl Api {
 
     fn mqtt(&self) -> Option<Arc<dyn MqttOverWebSocket>> {
         self.0.foundation.mqtt.clone()
+    }
+
+    fn allow_origin(&self) -> &[String] {
+        &self.0.foundation.allow_origin
     }
 
     fn stop(&self) -> Stop {

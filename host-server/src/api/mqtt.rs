@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::extract::{Extension, State};
-use axum::http::HeaderValue;
 use axum::http::header::{SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use futures_util::future::BoxFuture;
 
 use super::Api;
 use super::connections::Peer;
+use super::origin;
 use super::problem::{Kind, Problem};
 
 /// Speaks MQTT on WebSockets: the embedded broker.
@@ -28,6 +29,7 @@ const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 pub(crate) async fn upgrade(
     State(api): State<Api>,
     Extension(Peer(peer)): Extension<Peer>,
+    headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let Some(broker) = api.mqtt() else {
@@ -36,6 +38,7 @@ pub(crate) async fn upgrade(
             "this server has no broker of its own (--broker); connect to that broker",
         ));
     };
+    origin::check(&headers, api.allow_origin())?;
     let upgrade = upgrade.map_err(|rejection| {
         Problem::new(
             Kind::UpgradeRequired,

@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::identity::IdentityError;
 use crate::log_throttle::LogThrottle;
 use crate::store::StoreError;
 
@@ -39,6 +40,8 @@ pub(crate) enum Kind {
     MethodNotAllowed,
     /// The body did not arrive in time.
     BodyTimeout,
+    /// There is a webhook already that does the same.
+    WebhookExists,
     /// There are as many of these as there may be.
     TooMany,
     /// The message has more bytes than the vehicle's broker carries.
@@ -62,7 +65,7 @@ pub(crate) enum Kind {
 impl Kind {
     /// Every kind, for the OpenAPI document's test.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::BadVin,
         Self::BadEnvelope,
         Self::BadBody,
@@ -72,6 +75,7 @@ impl Kind {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::BodyTimeout,
+        Self::WebhookExists,
         Self::TooMany,
         Self::TooLarge,
         Self::RateLimited,
@@ -118,6 +122,11 @@ impl Kind {
                 StatusCode::REQUEST_TIMEOUT,
                 "body-timeout",
                 "The body did not arrive in time",
+            ),
+            Self::WebhookExists => (
+                StatusCode::CONFLICT,
+                "webhook-exists",
+                "There is such a webhook already",
             ),
             Self::TooMany => (
                 StatusCode::CONFLICT,
@@ -290,6 +299,17 @@ impl From<StoreError> for Problem {
                 .retry_after(5)
             }
         }
+    }
+}
+
+impl From<IdentityError> for Problem {
+    fn from(error: IdentityError) -> Self {
+        log_store_error(&error.to_string(), "a partner's record cannot be read");
+        Self::new(
+            Kind::Unavailable,
+            "a partner's record cannot be read; the operator finds the cause in the server's log",
+        )
+        .retry_after(5)
     }
 }
 

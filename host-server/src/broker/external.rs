@@ -26,7 +26,6 @@ use vinbus_transport_std::{
     Client, ClientOptions, Inbox, LinkState, Message, OptionsError, Qos, Session, SubscribeError,
 };
 
-use super::embedded::PRESENCE_SUBTOPIC;
 use super::{Arrival, Broker, BrokerEvents, Outcome, PublishError};
 
 /// How long the broker keeps our session while this server is away.
@@ -265,7 +264,7 @@ impl Adapter {
     async fn outcome_of(&self, message: &Message) -> oneshot::Receiver<Outcome> {
         let is_presence = || {
             let parsed = self.topics.parse(&message.topic);
-            parsed.is_ok_and(|parsed| parsed.subtopic == Some(PRESENCE_SUBTOPIC))
+            parsed.is_ok_and(|parsed| parsed.is_presence())
         };
         if message.retain && !is_presence() {
             self.retained_dropped.fetch_add(1, Ordering::Relaxed);

@@ -1,15 +1,17 @@
 //! The REST interface from the outside: where the server is, and the token to show it.
 
+use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Response, Url};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use crate::cli::Access;
 use crate::config;
 use crate::identity::Secret;
+use crate::serve::Addresses;
 
 /// A connection that does not open within this time is given up.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
@@ -17,11 +19,17 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// A server that sends nothing for this time is gone; quiet streams show life every 15 s.
 const READ_TIME_MAX: Duration = Duration::from_secs(45);
 
+/// The server where none is given.
+const URL_DEFAULT: &str = "http://127.0.0.1:8080";
+
+/// What to look at when nobody answers.
+const IS_IT_RUNNING: &str = "is `host-server` running there?";
+
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The URL is none.
-    #[error("--url {url:?} is not the URL of a server: {detail}; try http://127.0.0.1:8080")]
+    #[error("--url {url:?} is not the URL of a server: {detail}, such as http://127.0.0.1:8080")]
     Url {
         /// What was given.
         url: String,
@@ -40,13 +48,34 @@ pub enum ClientError {
         /// What the system said.
         source: io::Error,
     },
+    /// The token cannot be sent.
+    #[error("the token {from} is empty or has characters that no token has; copy it again")]
+    Token {
+        /// Where it was found.
+        from: String,
+    },
     /// The server cannot be reached, or fell silent.
-    #[error("{url} cannot be reached: {reason}; is `host-server` running there?")]
+    #[error("{url} cannot be reached: {reason}; {advice}")]
     Unreachable {
         /// Where.
         url: String,
         /// Why, in one line.
         reason: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The server does not know the token.
+    #[error(
+        "{url} refused the token {from}: {detail}. Name the data folder of that server with \
+         --data-dir, or give a token of it with --token"
+    )]
+    Unauthorized {
+        /// Where.
+        url: String,
+        /// Where the token was found.
+        from: String,
+        /// What the server said.
+        detail: String,
     },
     /// The server refused.
     #[error("the server refused ({status}): {detail}")]
@@ -72,8 +101,14 @@ impl ClientError {
         match self {
             Self::Unreachable { .. } => true,
             Self::Refused { status, .. } => matches!(status, 408 | 429 | 500..),
-            Self::Url { .. } | Self::NoToken { .. } | Self::Answer { .. } => false,
+            Self::Url { .. } | Self::NoToken { .. } | Self::Token { .. } => false,
+            Self::Unauthorized { .. } | Self::Answer { .. } => false,
         }
+    }
+
+    /// Whether what was typed is at fault.
+    pub(super) fn is_usage(&self) -> bool {
+        matches!(self, Self::Url { .. } | Self::Token { .. })
     }
 }
 
@@ -81,7 +116,13 @@ impl ClientError {
 pub(super) struct Server {
     http: Client,
     base: Url,
-    token: Secret,
+    token: Token,
+}
+
+/// A token, and where it was found.
+struct Token {
+    secret: Secret,
+    from: String,
 }
 
 /// The part of a problem document that people read.
@@ -96,7 +137,7 @@ impl Server {
     pub(super) fn new(access: &Access) -> Result<Self, ClientError> {
         // The first call of the process installs it; a later one finds it there.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let base = base(&access.url)?;
+        let base = base(&url(access))?;
         let http = Client::builder()
             .connect_timeout(CONNECT_TIME_MAX)
             .read_timeout(READ_TIME_MAX)
@@ -111,7 +152,7 @@ impl Server {
 
     /// The server's URL, for messages.
     pub(super) fn url(&self) -> &str {
-        self.base.as_str()
+        shown(&self.base)
     }
 
     /// The URL below `/api/v1/`, of path segments that are written as they must be.
@@ -136,7 +177,7 @@ impl Server {
     /// Sends a request with the token; an answer other than success is an error.
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
         let answer = request
-            .bearer_auth(self.token.expose())
+            .bearer_auth(self.token.secret.expose())
             .send()
             .await
             .map_err(|error| unreachable(&self.base, &error))?;
@@ -145,14 +186,22 @@ impl Server {
         }
         let status = answer.status();
         let said = answer.json::<Problem>().await;
-        Err(ClientError::Refused {
-            status: status.as_u16(),
-            detail: match said {
-                Ok(problem) => format!("{}: {}", problem.title, problem.detail),
-                Err(_) => status
-                    .canonical_reason()
-                    .unwrap_or("no reason given")
-                    .to_owned(),
+        let said = said.map(|Problem { title, detail }| (title, detail));
+        Err(match (status, said) {
+            (StatusCode::UNAUTHORIZED, Ok((_, detail))) => ClientError::Unauthorized {
+                url: self.url().to_owned(),
+                from: self.token.from.clone(),
+                detail,
+            },
+            (status, said) => ClientError::Refused {
+                status: status.as_u16(),
+                detail: match said {
+                    Ok((title, detail)) => format!("{title}: {detail}"),
+                    Err(_) => status
+                        .canonical_reason()
+                        .unwrap_or("no reason given")
+                        .to_owned(),
+                },
             },
         })
     }
@@ -160,14 +209,27 @@ impl Server {
     /// An answer that broke off or is of an unknown form.
     pub(super) fn strange(&self, reason: &impl ToString) -> ClientError {
         ClientError::Answer {
-            url: self.base.to_string(),
+            url: self.url().to_owned(),
             reason: reason.to_string(),
         }
     }
 
-    /// A connection that broke.
-    pub(super) fn broken(&self, error: &reqwest::Error) -> ClientError {
-        unreachable(&self.base, error)
+    /// Why a connection broke, in one line.
+    pub(super) fn broken(error: &reqwest::Error) -> String {
+        if error.is_timeout() {
+            return format!("nothing came for {} s", READ_TIME_MAX.as_secs());
+        }
+        innermost(error).to_string()
+    }
+}
+
+/// The URL that is given, that of the server which runs on the data folder, or the default.
+fn url(access: &Access) -> String {
+    let running = Addresses::read(&config::data_dir(access.data_dir.as_deref()));
+    match (&access.url, running) {
+        (Some(url), _) => url.clone(),
+        (None, Some(addresses)) => format!("http://{}", addresses.reachable_http()),
+        (None, None) => URL_DEFAULT.to_owned(),
     }
 }
 
@@ -176,34 +238,88 @@ fn base(text: &str) -> Result<Url, ClientError> {
         url: text.to_owned(),
         detail,
     };
+    let scheme = || wrong("it has to begin with http:// or https://".to_owned());
+    if !text.contains("://") {
+        return Err(scheme());
+    }
     let url = Url::parse(text).map_err(|error| wrong(error.to_string()))?;
     match url.scheme() {
         "http" | "https" => Ok(url),
-        other => Err(wrong(format!("{other}: is neither http: nor https:"))),
+        _ => Err(scheme()),
     }
 }
 
-fn token(access: &Access) -> Result<Secret, ClientError> {
-    if let Some(token) = &access.token {
-        return Ok(token.clone());
+/// A URL as people write it.
+fn shown(url: &Url) -> &str {
+    let text = url.as_str();
+    text.strip_suffix('/').unwrap_or(text)
+}
+
+fn token(access: &Access) -> Result<Token, ClientError> {
+    let token = match &access.token {
+        Some(secret) => Token {
+            secret: secret.clone(),
+            from: "given with --token or VINBUS_TOKEN".to_owned(),
+        },
+        None => token_of_administrator(access)?,
+    };
+    let text = token.secret.expose();
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(ClientError::Token { from: token.from });
     }
+    Ok(token)
+}
+
+fn token_of_administrator(access: &Access) -> Result<Token, ClientError> {
     let path = config::data_dir(access.data_dir.as_deref())
         .join("admin")
         .join("token");
     match std::fs::read_to_string(&path) {
-        Ok(token) => Ok(Secret::new(token.trim().to_owned())),
-        Err(source) => Err(ClientError::NoToken { path, source }),
+        Ok(text) => Ok(Token {
+            secret: Secret::new(text.trim().to_owned()),
+            from: format!("in {}", path.display()),
+        }),
+        Err(source) => {
+            let path = std::path::absolute(&path).unwrap_or(path);
+            Err(ClientError::NoToken { path, source })
+        }
+    }
+}
+
+fn unreachable(base: &Url, error: &reqwest::Error) -> ClientError {
+    let (reason, advice) = if error.is_timeout() {
+        ("it does not answer".to_owned(), IS_IT_RUNNING)
+    } else if speaks_no_tls(error) {
+        let reason = "what answers there does not speak TLS".to_owned();
+        (reason, "does the URL have to begin with http:// ?")
+    } else {
+        (innermost(error).to_string(), IS_IT_RUNNING)
+    };
+    ClientError::Unreachable {
+        url: shown(base).to_owned(),
+        reason,
+        advice,
     }
 }
 
 /// The innermost cause says what happened; the outer ones repeat the URL.
-fn unreachable(base: &Url, error: &reqwest::Error) -> ClientError {
-    let mut cause: &dyn std::error::Error = error;
+fn innermost<'a>(error: &'a reqwest::Error) -> &'a (dyn Error + 'static) {
+    let mut cause: &'a (dyn Error + 'static) = error;
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    ClientError::Unreachable {
-        url: base.to_string(),
-        reason: cause.to_string(),
+    cause
+}
+
+/// Whether the answer to a TLS handshake was none: mostly HTTP.
+fn speaks_no_tls(error: &reqwest::Error) -> bool {
+    let mut cause = innermost(error);
+    // An error of the system may hold another one that it does not call its source.
+    while let Some(inner) = cause
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref)
+    {
+        cause = inner;
     }
+    matches!(cause.downcast_ref(), Some(rustls::Error::InvalidMessage(_)))
 }

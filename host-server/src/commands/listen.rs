@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use reqwest::Response;
 use serde::Deserialize;
+use vinbus_protocol::id::Vin;
 
 use super::client::{ClientError, Server};
 use super::event_stream::{Event, EventStream};
@@ -18,7 +19,7 @@ use crate::cli::ListenArgs;
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 
 /// Longest pause before a reconnection.
-const PAUSE_MAX: Duration = Duration::from_secs(30);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Why listening ended.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,17 @@ pub enum ListenError {
     /// Lines cannot be printed.
     #[error("a line could not be printed: {0}")]
     Output(io::Error),
+}
+
+impl ListenError {
+    /// Whether what was typed is at fault.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Server(error) => error.is_usage(),
+            Self::Output(_) => false,
+        }
+    }
 }
 
 /// Prints lines until the reader of our output is gone; the caller ends it on a signal.
@@ -49,7 +61,7 @@ pub async fn run(args: ListenArgs) -> Result<(), ListenError> {
 
 struct Listener {
     server: Server,
-    vin: Option<String>,
+    vin: Option<Vin>,
     resume_after: Option<String>,
     printed: io::Result<()>,
 }
@@ -58,7 +70,7 @@ impl Listener {
     async fn connect(&self) -> Result<Response, ClientError> {
         let mut url = self.server.at(&["messages", "stream"]);
         if let Some(vin) = &self.vin {
-            url.query_pairs_mut().append_pair("vin", vin);
+            url.query_pairs_mut().append_pair("vin", vin.as_str());
         }
         let mut request = self.server.get(url);
         if let Some(cursor) = &self.resume_after {
@@ -76,13 +88,15 @@ impl Listener {
                 Err(error) => return Err(ListenError::Output(error)),
                 Ok(()) => {}
             }
-            eprintln!("the connection ended: {broke}");
+            eprintln!("{broke}; connecting again");
             answer = self.reconnect().await?;
         }
     }
 
+    /// Connects again, for as long as it takes. Each reason why not is told once.
     async fn reconnect(&self) -> Result<Response, ClientError> {
         let mut pause = PAUSE_MIN;
+        let mut told = String::new();
         loop {
             tokio::time::sleep(pause).await;
             match self.connect().await {
@@ -92,7 +106,11 @@ impl Listener {
                 }
                 Err(error) if error.is_passing() => {
                     pause = PAUSE_MAX.min(2 * pause);
-                    eprintln!("{error}; trying again in {} s", pause.as_secs_f32());
+                    let reason = error.to_string();
+                    if reason != told {
+                        eprintln!("{reason}\ntrying again until it works");
+                        told = reason;
+                    }
                 }
                 Err(error) => return Err(error),
             }
@@ -100,22 +118,24 @@ impl Listener {
     }
 
     /// Prints what the stream has until it breaks or printing fails; says how it broke.
-    async fn print(&mut self, mut answer: Response) -> ClientError {
+    async fn print(&mut self, mut answer: Response) -> String {
         let mut events = EventStream::default();
         loop {
             let bytes = match answer.chunk().await {
                 Ok(Some(bytes)) => bytes,
-                Ok(None) => return self.server.strange(&"the server closed the stream"),
-                Err(error) => return self.server.broken(&error),
+                Ok(None) => return "the server closed the connection, as when it stops".to_owned(),
+                Err(error) => {
+                    return format!("the connection broke off ({})", Server::broken(&error));
+                }
             };
             let mut found = Vec::new();
             if let Err(error) = events.push(&bytes, |event| found.push(event)) {
-                return self.server.strange(&error);
+                return self.server.strange(&error).to_string();
             }
             for event in found {
                 self.take(event);
                 if self.printed.is_err() {
-                    return self.server.strange(&"nobody reads what is printed");
+                    return "nobody reads what is printed".to_owned();
                 }
             }
         }

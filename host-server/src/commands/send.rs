@@ -8,7 +8,6 @@ use serde::Deserialize;
 use vinbus_protocol::envelope::{
     Content, Downlink, DownlinkBody, EncodeError, EnvelopeError, EnvelopeReason, Popup, PopupText,
 };
-use vinbus_protocol::id::{AppId, IdError, Vin};
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 
 use super::client::{ClientError, Server};
@@ -18,24 +17,8 @@ use crate::place::Place;
 /// Why a message was not sent.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// The vehicle is none.
-    #[error("--vin {text:?} is not a VIN: {reason}")]
-    Vin {
-        /// What was given.
-        text: String,
-        /// Why not.
-        reason: IdError,
-    },
-    /// The app is none.
-    #[error("--app {text:?} is not an idApp: {reason}")]
-    App {
-        /// What was given.
-        text: String,
-        /// Why not.
-        reason: IdError,
-    },
     /// The content cannot be read.
-    #[error("{} cannot be read: {source}", path.display())]
+    #[error("--content: {path:?} cannot be read: {source}")]
     Read {
         /// The file; `-` is standard input.
         path: PathBuf,
@@ -43,7 +26,10 @@ pub enum SendError {
         source: io::Error,
     },
     /// The content is not JSON.
-    #[error("--content is not JSON: {reason}, at byte {offset}, line {line}, column {column}")]
+    #[error(
+        "--content is not JSON: {reason}, at byte {offset}, line {line}, column {column} (a text is \
+         JSON in double quotes: '\"hello\"')"
+    )]
     Content {
         /// Why not.
         reason: EnvelopeReason,
@@ -58,12 +44,24 @@ pub enum SendError {
     #[error("--popup cannot be sent: {0}")]
     Popup(EnvelopeReason),
     /// The message is larger than one may be.
-    #[error("the message has {bytes} bytes, at most {max} are allowed; nothing was sent")]
+    #[error(
+        "the message has {bytes} bytes, {envelope} of them for the envelope around what was given; at \
+         most {PAYLOAD_BYTES_MAX} are allowed, nothing was sent"
+    )]
     TooLarge {
-        /// Bytes of the whole message, or of the content alone.
+        /// Bytes of the whole message.
         bytes: usize,
-        /// Bytes allowed.
-        max: usize,
+        /// Bytes beside the content and the popup's text.
+        envelope: usize,
+    },
+    /// The content is larger than a message may be.
+    #[error(
+        "the content alone has {bytes} bytes; a message has at most {PAYLOAD_BYTES_MAX}, with the \
+         envelope around its content, and nothing was sent"
+    )]
+    ContentTooLarge {
+        /// Bytes of the content.
+        bytes: usize,
     },
     /// The server did not take it.
     #[error(transparent)]
@@ -78,9 +76,9 @@ impl SendError {
     #[must_use]
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Vin { .. } | Self::App { .. } | Self::Read { .. } | Self::Content { .. } => true,
-            Self::Popup(_) | Self::TooLarge { .. } => true,
-            Self::Server(error) => matches!(error, ClientError::Url { .. }),
+            Self::Read { .. } | Self::Content { .. } | Self::Popup(_) => true,
+            Self::TooLarge { .. } | Self::ContentTooLarge { .. } => true,
+            Self::Server(error) => error.is_usage(),
             Self::Output(_) => false,
         }
     }
@@ -96,15 +94,11 @@ struct Accepted {
 /// # Errors
 /// A [`SendError`]; nothing was sent unless it is [`SendError::Output`].
 pub async fn run(args: SendArgs) -> Result<(), SendError> {
-    let vin = Vin::parse(&args.vin).map_err(|reason| SendError::Vin {
-        text: args.vin.clone(),
-        reason,
-    })?;
     let body = envelope(&args)?;
     let server = Server::new(&args.access)?;
-    let mut url = server.at(&["vehicles", vin.as_str(), "messages"]);
+    let mut url = server.at(&["vehicles", args.vin.as_str(), "messages"]);
     if let Some(uid) = &args.uid {
-        url.query_pairs_mut().append_pair("uid", uid);
+        url.query_pairs_mut().append_pair("uid", uid.as_str());
     }
     let request = server
         .post(url)
@@ -120,10 +114,6 @@ pub async fn run(args: SendArgs) -> Result<(), SendError> {
 
 /// The message as it travels to the vehicle.
 fn envelope(args: &SendArgs) -> Result<Vec<u8>, SendError> {
-    let app = AppId::parse(&args.app).map_err(|reason| SendError::App {
-        text: args.app.clone(),
-        reason,
-    })?;
     let json = args.content.as_deref().map(read_content).transpose()?;
     let content = json.as_deref().map(parse_content).transpose()?;
     let text = args
@@ -144,18 +134,18 @@ fn envelope(args: &SendArgs) -> Result<Vec<u8>, SendError> {
             None => parse_content(b"null")?,
         }),
     };
-    encode(&Downlink { app, body })
-}
-
-fn encode(message: &Downlink<'_>) -> Result<Vec<u8>, SendError> {
+    let app = args.app.clone();
+    let message = Downlink { app, body };
     let mut buffer = vec![0; message.encoded_len()];
+    let given = json.as_ref().map_or(0, Vec::len) + text.as_ref().map_or(0, String::len);
     match message.encode(&mut buffer) {
         Ok(_) => Ok(buffer),
-        Err(EncodeError::TooLarge { len: bytes, max }) => Err(SendError::TooLarge { bytes, max }),
-        Err(EncodeError::Buffer { needed: bytes, .. }) => Err(SendError::TooLarge {
-            bytes,
-            max: PAYLOAD_BYTES_MAX,
-        }),
+        Err(
+            EncodeError::TooLarge { len: bytes, .. } | EncodeError::Buffer { needed: bytes, .. },
+        ) => {
+            let envelope = bytes.saturating_sub(given);
+            Err(SendError::TooLarge { bytes, envelope })
+        }
     }
 }
 
@@ -172,10 +162,7 @@ fn read_content(argument: &str) -> Result<Vec<u8>, SendError> {
     };
     match read {
         Ok(Ok(json)) => Ok(json),
-        Ok(Err(bytes)) => Err(SendError::TooLarge {
-            bytes,
-            max: PAYLOAD_BYTES_MAX,
-        }),
+        Ok(Err(bytes)) => Err(SendError::ContentTooLarge { bytes }),
         Err((path, source)) => Err(SendError::Read {
             path: path.to_owned(),
             source,
@@ -201,7 +188,7 @@ fn read_bounded(mut source: impl Read) -> io::Result<Result<Vec<u8>, usize>> {
 
 fn parse_content(json: &[u8]) -> Result<Content<'_>, SendError> {
     Content::parse(json).map_err(|EnvelopeError { reason, offset }| match reason {
-        EnvelopeReason::TooLarge { len, max } => SendError::TooLarge { bytes: len, max },
+        EnvelopeReason::TooLarge { len: bytes, .. } => SendError::ContentTooLarge { bytes },
         reason => {
             let Place { line, column } = Place::of(json, offset);
             SendError::Content {
@@ -261,19 +248,20 @@ mod tests {
     }
 
     #[test]
-    fn one_byte_too_many_is_refused_with_both_numbers() {
-        let frame = r#"{"idApp":"demo","popup":false,"content":""}"#.len();
-        let fits = format!("\"{}\"", "x".repeat(PAYLOAD_BYTES_MAX - frame));
-        assert_eq!(
-            encoded(&["--content", &fits]).unwrap().len(),
-            PAYLOAD_BYTES_MAX
-        );
-        let over = format!("\"{}\"", "x".repeat(PAYLOAD_BYTES_MAX - frame + 1));
-        let shown = encoded(&["--content", &over]).unwrap_err().to_string();
-        assert!(
-            shown.contains("131073") && shown.contains("131072"),
-            "{shown}"
-        );
+    fn one_byte_too_many_is_refused_with_the_bytes_of_the_envelope() {
+        let envelope = r#"{"idApp":"demo","popup":false,"content":}"#.len();
+        let content = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
+        let check = |bytes: usize, part: &str| {
+            let refused = encoded(&["--content", &content(bytes)]).unwrap_err();
+            let shown = refused.to_string();
+            assert!(shown.contains(part) && shown.contains("131072"), "{shown}");
+        };
+        let fits = content(PAYLOAD_BYTES_MAX - envelope);
+        let sent = encoded(&["--content", &fits]).unwrap();
+        assert_eq!(sent.len(), PAYLOAD_BYTES_MAX);
+        check(PAYLOAD_BYTES_MAX - envelope + 1, "131073 bytes, 41 of them");
+        check(PAYLOAD_BYTES_MAX, "131113 bytes, 41 of them");
+        check(PAYLOAD_BYTES_MAX + 1, "the content alone has 131073 bytes");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use vinbus_protocol::id::IdError;
 use vinbus_protocol::topic::LevelError;
+use vinbus_transport_std::UrlError;
 
 use super::file::FileError;
 
@@ -19,6 +20,9 @@ pub enum ConfigError {
         /// Why not.
         reason: LevelError,
     },
+    /// The address of the broker is none. It is not shown, because people write passwords into it.
+    #[error("--broker cannot be used: {0}")]
+    BrokerUrl(UrlError),
     /// What should be a UID is none.
     #[error("--{option} {text:?} is not a UID: {reason}")]
     Uid {
@@ -41,7 +45,7 @@ pub enum ConfigError {
     #[error("--{option} has no effect {beside}; remove it")]
     NoEffect {
         /// What was given.
-        option: &'static str,
+        option: String,
         /// Beside what.
         beside: &'static str,
     },
@@ -55,10 +59,33 @@ pub enum ConfigError {
         /// Bytes of everything.
         quota_bytes: u64,
     },
-    /// A bound that lets nothing through.
-    #[error("--{option} must be at least 1")]
-    Zero {
-        /// Which.
+    /// A value below its range.
+    #[error("--{option} {given} is too little: at least {least}")]
+    TooLittle {
+        /// Which option.
         option: &'static str,
+        /// What was given.
+        given: String,
+        /// The least that is taken.
+        least: String,
+    },
+    /// A value above its range.
+    #[error("--{option} {given} is too much: at most {most}")]
+    TooMuch {
+        /// Which option.
+        option: &'static str,
+        /// What was given.
+        given: String,
+        /// The most that is taken.
+        most: String,
+    },
+    /// Neither a DNS name nor an address.
+    #[error(
+        "--server-names: {name:?} is neither a host name nor an IP address; write names such as \
+         vinbus.example,192.0.2.1 with commas between them"
+    )]
+    ServerName {
+        /// The name.
+        name: String,
     },
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// An address to listen at, or `off`. Port 0 lets the system choose a free port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -40,12 +40,43 @@ impl LocalListen {
     }
 }
 
+/// Why a text is no address to listen at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// It is a port without an address.
+    #[error(
+        "expected an IP address before the port: 127.0.0.1:{0} for this machine alone, 0.0.0.0:{0} \
+         for all its networks"
+    )]
+    PortAlone(u16),
+    /// It is something else.
+    #[error("expected an IP address with a port, such as 127.0.0.1:8080 or [::1]:0")]
+    Form,
+}
+
+/// An address with its port.
+pub(super) fn address(text: &str) -> Result<SocketAddr, AddressError> {
+    text.parse()
+        .map_err(|_| match text.trim_start_matches(':').parse() {
+            Ok(port) => AddressError::PortAlone(port),
+            Err(_) => AddressError::Form,
+        })
+}
+
+/// An address with its port, from the configuration file.
+pub(super) fn deserialize_address<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(from)?;
+    address(&text).map(Some).map_err(serde::de::Error::custom)
+}
+
 /// Why a text says nowhere to listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ListenError {
     /// It is no address with a port.
-    #[error("expected an IP address with a port such as 127.0.0.1:8080 or [::1]:0, or `off`")]
-    Address,
+    #[error("{0}, or `off`")]
+    Address(AddressError),
     /// Other machines can reach the address.
     #[error(
         "plain MQTT carries passwords in clear text, so it listens on loopback only, such as \
@@ -60,7 +91,7 @@ impl FromStr for Listen {
     fn from_str(text: &str) -> Result<Self, ListenError> {
         match text {
             "off" => Ok(Self::Off),
-            _ => text.parse().map(Self::At).map_err(|_| ListenError::Address),
+            _ => address(text).map(Self::At).map_err(ListenError::Address),
         }
     }
 }
@@ -118,7 +149,11 @@ mod tests {
 
     #[test]
     fn an_address_needs_its_port() {
-        assert_eq!("127.0.0.1".parse::<Listen>(), Err(ListenError::Address));
-        assert_eq!("8080".parse::<Listen>(), Err(ListenError::Address));
+        let form = ListenError::Address(AddressError::Form);
+        assert_eq!("127.0.0.1".parse::<Listen>(), Err(form));
+        for text in ["8080", ":8080"] {
+            let shown = address(text).unwrap_err().to_string();
+            assert!(shown.contains("127.0.0.1:8080"), "{shown}");
+        }
     }
 }

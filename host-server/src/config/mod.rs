@@ -5,17 +5,23 @@
 //! without its dashes. The nearer word wins: command line, environment, file, default. [`Config`]
 //! is the checked result and the only thing the rest of the server sees.
 
+mod broker;
+mod bytes;
+mod count;
 mod error;
 mod file;
 mod listen;
 mod options;
+mod range;
 mod settings;
+mod time;
 
+pub use broker::{BrokerChoice, ExternalBroker};
 pub use error::ConfigError;
 pub use file::FileError;
 pub use listen::{Listen, LocalListen};
-pub use options::{BrokerAddress, LogFormat, MqttVersion, Profile, ServeOptions};
-pub use settings::{BrokerChoice, Config, ExternalBroker, HttpLimits};
+pub use options::{LogFormat, MqttVersion, Networks, Profile, ServeOptions};
+pub use settings::{Config, HttpLimits};
 
 use std::path::{Path, PathBuf};
 

@@ -2,15 +2,17 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use vinbus_protocol::topic::TopicProfile;
-use vinbus_transport_std::{BrokerUrl, UrlError};
 
-use super::listen::{Listen, LocalListen};
+use super::listen::{self, Listen, LocalListen};
+use super::{bytes, count, time};
+
+/// The heading of the bounds of the embedded broker.
+const BROKER_LIMITS: &str = "Limits of the embedded broker (MQTT)";
 
 /// Declares the options once, and how those given nearer hide those given farther away.
 macro_rules! options {
@@ -23,6 +25,13 @@ macro_rules! options {
             #[must_use]
             pub fn over(self, farther: Self) -> Self {
                 Self { $($field: self.$field.or(farther.$field),)* }
+            }
+
+            /// The names of the options that are given, without their dashes in front.
+            pub(super) fn given(&self) -> impl Iterator<Item = String> {
+                let all = [$((stringify!($field), self.$field.is_some()),)*];
+                let given = all.into_iter().filter(|(_, given)| *given);
+                given.map(|(field, _)| field.replace('_', "-"))
             }
         }
     };
@@ -46,7 +55,8 @@ pub struct ServeOptions {
 
     /// Where REST, event stream and MQTT over WebSocket (`/mqtt`) listen. Port 0 chooses a free
     /// one. [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDR", env = "VINBUS_HTTP", help_heading = "Listeners")]
+    #[arg(long, value_name = "ADDR", env = "VINBUS_HTTP", value_parser = listen::address, help_heading = "Listeners")]
+    #[serde(default, deserialize_with = "listen::deserialize_address")]
     pub http: Option<SocketAddr>,
 
     /// Where plain MQTT listens, on loopback only, or `off`. [default: 127.0.0.1:1883]
@@ -62,10 +72,16 @@ pub struct ServeOptions {
     #[arg(long, value_name = "NAMES", env = "VINBUS_SERVER_NAMES", help_heading = "Listeners")]
     pub server_names: Option<String>,
 
+    /// Web origins, separated by commas, whose pages may speak MQTT over WebSocket besides those of the
+    /// server itself, such as https://console.example. Other pages are answered 403; programs send no
+    /// origin. [default: none]
+    #[arg(long, value_name = "ORIGINS", env = "VINBUS_ALLOW_ORIGIN", help_heading = "Listeners")]
+    pub allow_origin: Option<String>,
+
     /// Use this broker in place of the embedded one: mqtt://, mqtts://, ws:// or wss://, then host
     /// and port.
     #[arg(long, value_name = "URL", env = "VINBUS_BROKER", help_heading = "External broker")]
-    pub broker: Option<BrokerAddress>,
+    pub broker: Option<String>,
 
     /// The certificate authority that signed the broker's certificate, a PEM file.
     #[arg(long, value_name = "FILE", env = "VINBUS_BROKER_CA", help_heading = "External broker")]
@@ -110,81 +126,150 @@ pub struct ServeOptions {
     #[arg(long, env = "VINBUS_PROFILE", help_heading = "Topics")]
     pub profile: Option<Profile>,
 
-    /// HTTP connections open at once; one more is answered 503. [default: 1024]
-    #[arg(long, value_name = "COUNT", env = "VINBUS_HTTP_CONNECTIONS_MAX", help_heading = "Limits")]
+    /// HTTP connections open at once; one more is answered 503. At least 1. [default: 1024]
+    #[arg(long, value_name = "COUNT", env = "VINBUS_HTTP_CONNECTIONS_MAX", value_parser = count::parse, help_heading = "Limits")]
     pub http_connections_max: Option<u32>,
 
-    /// Event streams open at once; one more is answered 503. [default: 256]
-    #[arg(long, value_name = "COUNT", env = "VINBUS_STREAMS_MAX", help_heading = "Limits")]
+    /// Event streams open at once; one more is answered 503. At least 1. [default: 256]
+    #[arg(long, value_name = "COUNT", env = "VINBUS_STREAMS_MAX", value_parser = count::parse, help_heading = "Limits")]
     pub streams_max: Option<u32>,
 
     /// REST requests a second for each principal, and twice as many in a burst; what is over is
-    /// answered 429. [default: 2000]
-    #[arg(long, value_name = "COUNT", env = "VINBUS_REQUESTS_PER_SECOND_MAX", help_heading = "Limits")]
+    /// answered 429. At least 1. [default: 2000]
+    #[arg(long, value_name = "COUNT", env = "VINBUS_REQUESTS_PER_SECOND_MAX", value_parser = count::parse, help_heading = "Limits")]
     pub requests_per_second_max: Option<u32>,
 
-    /// A request is answered within this time. [default: 30s]
-    #[arg(long, value_name = "TIME", env = "VINBUS_REQUEST_TIME_MAX", value_parser = humantime::parse_duration, help_heading = "Limits")]
-    #[serde(default, deserialize_with = "duration")]
+    /// A request is answered within this time. 1ms to 1day. [default: 30s]
+    #[arg(long, value_name = "TIME", env = "VINBUS_REQUEST_TIME_MAX", value_parser = time::parse, help_heading = "Limits")]
+    #[serde(default, deserialize_with = "time::deserialize")]
     pub request_time_max: Option<Duration>,
 
-    /// A client sends its request's head within this time, and is idle no longer. [default: 30s]
-    #[arg(long, value_name = "TIME", env = "VINBUS_HEADER_TIME_MAX", value_parser = humantime::parse_duration, help_heading = "Limits")]
-    #[serde(default, deserialize_with = "duration")]
+    /// A client sends its request's head within this time, and is idle no longer. 1ms to 1day.
+    /// [default: 30s]
+    #[arg(long, value_name = "TIME", env = "VINBUS_HEADER_TIME_MAX", value_parser = time::parse, help_heading = "Limits")]
+    #[serde(default, deserialize_with = "time::deserialize")]
     pub header_time_max: Option<Duration>,
 
-    /// A client that takes nothing of its answer for this time is disconnected. [default: 30s]
-    #[arg(long, value_name = "TIME", env = "VINBUS_WRITE_TIME_MAX", value_parser = humantime::parse_duration, help_heading = "Limits")]
-    #[serde(default, deserialize_with = "duration")]
+    /// A client that takes nothing of its answer for this time is disconnected. 1ms to 1day.
+    /// [default: 30s]
+    #[arg(long, value_name = "TIME", env = "VINBUS_WRITE_TIME_MAX", value_parser = time::parse, help_heading = "Limits")]
+    #[serde(default, deserialize_with = "time::deserialize")]
     pub write_time_max: Option<Duration>,
 
-    /// MQTT connections open at once at the embedded broker, WebSockets included; one more is closed
-    /// at once. [default: 10000]
-    #[arg(long, value_name = "COUNT", env = "VINBUS_MQTT_CONNECTIONS_MAX", help_heading = "Limits")]
-    pub mqtt_connections_max: Option<u32>,
-
     /// Messages of one partner that may wait for one vehicle; one more is answered 429.
-    /// [default: 1000]
-    #[arg(long, value_name = "COUNT", env = "VINBUS_VEHICLE_UNSENT_MAX", help_heading = "Limits")]
+    /// At least 1. [default: 1000]
+    #[arg(long, value_name = "COUNT", env = "VINBUS_VEHICLE_UNSENT_MAX", value_parser = count::parse, help_heading = "Limits")]
     pub vehicle_unsent_max: Option<u32>,
 
     /// Messages that may wait for all vehicles together; one more is answered 503. Those of one
-    /// partner may be half as many; one more is answered 429.
-    /// [default: 1000000]
-    #[arg(long, value_name = "COUNT", env = "VINBUS_UNSENT_MAX", help_heading = "Limits")]
+    /// partner may be half as many; one more is answered 429. At least 1. [default: 1000000]
+    #[arg(long, value_name = "COUNT", env = "VINBUS_UNSENT_MAX", value_parser = count::parse, help_heading = "Limits")]
     pub unsent_max: Option<u32>,
 
-    /// Webhooks, of all partners together; one more is answered 409. [default: 100]
-    #[arg(long, value_name = "COUNT", env = "VINBUS_WEBHOOKS_MAX", help_heading = "Limits")]
+    /// How long a message waits for its vehicle where the request names no `ttl`; then it is given up,
+    /// as its trace tells. 1s to 30days. [default: 7days]
+    #[arg(long, value_name = "TIME", env = "VINBUS_MESSAGE_TTL", value_parser = time::parse, help_heading = "Limits")]
+    #[serde(default, deserialize_with = "time::deserialize")]
+    pub message_ttl: Option<Duration>,
+
+    /// Webhooks, of all partners together; one more is answered 409. 0 allows none. [default: 100]
+    #[arg(long, value_name = "COUNT", env = "VINBUS_WEBHOOKS_MAX", value_parser = count::parse, help_heading = "Limits")]
     pub webhooks_max: Option<u32>,
 
+    /// Where webhooks of partners may lead: to addresses of the `public` internet, or `any`. Those of
+    /// the administrator may lead anywhere. For `public`, no proxy of the environment is used.
+    /// [default: public]
+    #[arg(long, env = "VINBUS_WEBHOOK_NETWORKS", help_heading = "Limits")]
+    pub webhook_networks: Option<Networks>,
+
+    /// Connections of clients that have logged in, WebSockets included; one more is refused. At least 1.
+    /// [default: 10000]
+    #[arg(long, value_name = "COUNT", env = "VINBUS_MQTT_CONNECTIONS_MAX", value_parser = count::parse, help_heading = BROKER_LIMITS)]
+    pub mqtt_connections_max: Option<u32>,
+
+    /// Such connections from one IP address, which vehicles behind an address translator share; one
+    /// more is refused. At least 1. [default: as --mqtt-connections-max]
+    #[arg(long, value_name = "COUNT", env = "VINBUS_MQTT_CONNECTIONS_PER_ADDRESS_MAX", value_parser = count::parse, help_heading = BROKER_LIMITS)]
+    pub mqtt_connections_per_address_max: Option<u32>,
+
+    /// Such connections of one partner, or of the administrator; one more is refused. Up to 4 MiB of
+    /// messages may wait for each that reads too slowly. At least 1. [default: 256]
+    #[arg(long, value_name = "COUNT", env = "VINBUS_MQTT_CONNECTIONS_PER_PARTNER_MAX", value_parser = count::parse, help_heading = BROKER_LIMITS)]
+    pub mqtt_connections_per_partner_max: Option<u32>,
+
+    /// Connections that have not logged in yet; one more is closed at once. At least 1. [default: 512]
+    #[arg(long, value_name = "COUNT", env = "VINBUS_MQTT_UNKNOWN_MAX", value_parser = count::parse, help_heading = BROKER_LIMITS)]
+    pub mqtt_unknown_max: Option<u32>,
+
+    /// Such connections from one IP address; one more is closed at once. At least 1. [default: 32]
+    #[arg(long, value_name = "COUNT", env = "VINBUS_MQTT_UNKNOWN_PER_ADDRESS_MAX", value_parser = count::parse, help_heading = BROKER_LIMITS)]
+    pub mqtt_unknown_per_address_max: Option<u32>,
+
+    /// A TLS handshake takes no longer; the login after it has 10s more. 1ms to 1day. [default: 10s]
+    #[arg(long, value_name = "TIME", env = "VINBUS_MQTT_HANDSHAKE_TIME_MAX", value_parser = time::parse, help_heading = BROKER_LIMITS)]
+    #[serde(default, deserialize_with = "time::deserialize")]
+    pub mqtt_handshake_time_max: Option<Duration>,
+
+    /// A client that takes nothing of what is sent to it for this time is disconnected. 1ms to 1day.
+    /// [default: 20s]
+    #[arg(long, value_name = "TIME", env = "VINBUS_MQTT_WRITE_TIME_MAX", value_parser = time::parse, help_heading = BROKER_LIMITS)]
+    #[serde(default, deserialize_with = "time::deserialize")]
+    pub mqtt_write_time_max: Option<Duration>,
+
+    /// Messages that one client may publish in a second, and as many in a burst; a faster one is slowed
+    /// down. 0 is no limit. [default: 50000]
+    #[arg(long, value_name = "COUNT", env = "VINBUS_MQTT_PUBLISHES_PER_SECOND_MAX", value_parser = count::parse, help_heading = BROKER_LIMITS)]
+    pub mqtt_publishes_per_second_max: Option<u32>,
+
+    /// Topic filters that one client may subscribe to; one more is refused. At least 1. [default: 256]
+    #[arg(long, value_name = "COUNT", env = "VINBUS_MQTT_FILTERS_PER_CLIENT_MAX", value_parser = count::parse, help_heading = BROKER_LIMITS)]
+    pub mqtt_filters_per_client_max: Option<u32>,
+
+    /// Topic filters with wildcards of all clients; one more is refused. Each costs time for every
+    /// message: with 300, 10,000 messages a second are left. At least 1. [default: 300]
+    #[arg(long, value_name = "COUNT", env = "VINBUS_MQTT_WILDCARD_FILTERS_MAX", value_parser = count::parse, help_heading = BROKER_LIMITS)]
+    pub mqtt_wildcard_filters_max: Option<u32>,
+
+    /// Those of one vehicle or partner, on all its connections; one more is refused. At least 1.
+    /// [default: 64]
+    #[arg(long, value_name = "COUNT", env = "VINBUS_MQTT_WILDCARD_FILTERS_PER_IDENTITY_MAX", value_parser = count::parse, help_heading = BROKER_LIMITS)]
+    pub mqtt_wildcard_filters_per_identity_max: Option<u32>,
+
+    /// Presence messages of vehicles that are retained; one more is delivered without. At least 1.
+    /// [default: 100000]
+    #[arg(long, value_name = "COUNT", env = "VINBUS_MQTT_RETAINED_MAX", value_parser = count::parse, help_heading = BROKER_LIMITS)]
+    pub mqtt_retained_max: Option<u32>,
+
     /// How long messages from vehicles are kept. A webhook that has not received them keeps them
-    /// longer, up to --uplink-bytes-max. [default: 30days]
-    #[arg(long, value_name = "TIME", env = "VINBUS_UPLINK_RETENTION", value_parser = humantime::parse_duration, help_heading = "Storage")]
-    #[serde(default, deserialize_with = "duration")]
+    /// longer, up to --uplink-bytes-max. At least 1s. [default: 30days]
+    #[arg(long, value_name = "TIME", env = "VINBUS_UPLINK_RETENTION", value_parser = time::parse, help_heading = "Storage")]
+    #[serde(default, deserialize_with = "time::deserialize")]
     pub uplink_retention: Option<Duration>,
 
     /// Bytes of messages from vehicles that are kept; when there are more, the oldest are deleted,
-    /// read or not. [default: half of --store-bytes-max]
-    #[arg(long, value_name = "BYTES", env = "VINBUS_UPLINK_BYTES_MAX", help_heading = "Storage")]
+    /// read or not. At least 1MiB, and less than --store-bytes-max. [default: half of that]
+    #[arg(long, value_name = "BYTES", env = "VINBUS_UPLINK_BYTES_MAX", value_parser = bytes::parse, help_heading = "Storage")]
+    #[serde(default, deserialize_with = "bytes::deserialize")]
     pub uplink_bytes_max: Option<u64>,
 
-    /// How long it is kept what became of messages that were sent to vehicles. Those that were not
-    /// sent yet are kept for ever. [default: 30days]
-    #[arg(long, value_name = "TIME", env = "VINBUS_TRACE_RETENTION", value_parser = humantime::parse_duration, help_heading = "Storage")]
-    #[serde(default, deserialize_with = "duration")]
+    /// How long it is kept what became of messages that were sent to vehicles or given up. At least
+    /// 1s. [default: 30days]
+    #[arg(long, value_name = "TIME", env = "VINBUS_TRACE_RETENTION", value_parser = time::parse, help_heading = "Storage")]
+    #[serde(default, deserialize_with = "time::deserialize")]
     pub trace_retention: Option<Duration>,
 
     /// Bytes the database may take on disk; when full, messages are answered 507 and vehicles'
-    /// messages stay unacknowledged. [default: 10737418240, 10 GiB]
-    #[arg(long, value_name = "BYTES", env = "VINBUS_STORE_BYTES_MAX", help_heading = "Storage")]
+    /// messages stay unacknowledged. At least 16MiB. [default: 10GiB]
+    #[arg(long, value_name = "BYTES", env = "VINBUS_STORE_BYTES_MAX", value_parser = bytes::parse, help_heading = "Storage")]
+    #[serde(default, deserialize_with = "bytes::deserialize")]
     pub store_bytes_max: Option<u64>,
 
     /// How log lines look. [default: text]
     #[arg(long, env = "VINBUS_LOG_FORMAT", help_heading = "Logging")]
     pub log_format: Option<LogFormat>,
 
-    /// What is logged: a level, or levels by module such as `info,vinbus_host_server::api=debug`.
+    /// What is logged: a level (off, error, warn, info, debug or trace), levels of modules such as
+    /// `vinbus_host_server::api=debug`, or both, separated by commas.
     /// [default: info]
     #[arg(long = "log", value_name = "FILTER", env = "VINBUS_LOG", help_heading = "Logging")]
     #[serde(rename = "log")]
@@ -192,39 +277,25 @@ pub struct ServeOptions {
 }
 }
 
-/// The address of an external broker.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct BrokerAddress(pub BrokerUrl);
-
-impl FromStr for BrokerAddress {
-    type Err = UrlError;
-
-    fn from_str(text: &str) -> Result<Self, UrlError> {
-        text.parse().map(Self)
-    }
-}
-
-impl TryFrom<String> for BrokerAddress {
-    type Error = UrlError;
-
-    fn try_from(text: String) -> Result<Self, UrlError> {
-        text.parse()
-    }
-}
-
 /// A version of MQTT.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(try_from = "String")]
 pub enum MqttVersion {
     /// Version 5.
     #[default]
     #[value(name = "5")]
-    #[serde(rename = "5")]
     V5,
     /// Version 3.1.1.
     #[value(name = "3.1.1")]
-    #[serde(rename = "3.1.1")]
     V311,
+}
+
+impl TryFrom<String> for MqttVersion {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        ValueEnum::from_str(&text, false).map_err(|_| "expected \"5\" or \"3.1.1\"")
+    }
 }
 
 /// Which of the two contradicting topic descriptions is followed.
@@ -246,6 +317,17 @@ impl From<Profile> for TopicProfile {
     }
 }
 
+/// Networks that a webhook may lead to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Networks {
+    /// The public internet only.
+    #[default]
+    Public,
+    /// The host's own networks as well.
+    Any,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -255,11 +337,4 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text)
-        .map(Some)
-        .map_err(|error| serde::de::Error::custom(format!("{error}, such as \"30s\"")))
 }

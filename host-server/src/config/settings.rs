@@ -6,18 +6,23 @@ use std::time::Duration;
 
 use vinbus_protocol::id::Uid;
 use vinbus_protocol::topic::{PREFIX_DEFAULT, TopicScheme};
-use vinbus_transport_std::BrokerUrl;
 
+use super::broker::{self, BrokerChoice};
+use super::data_dir;
 use super::error::ConfigError;
-use super::listen::{Listen, LocalListen};
-use super::options::{LogFormat, MqttVersion, Profile, ServeOptions};
-use super::{MQTTS_PORT_DEFAULT, data_dir};
-use crate::broker::embedded::Limits;
+use super::options::{LogFormat, Networks, Profile, ServeOptions};
+use super::range::{bytes, count, message_ttl, retention, wait};
 use crate::hub;
 use crate::store::sqlite::StoreSettings;
 
 /// The partner that a server without any setting has.
 const PARTNER_DEFAULT: &str = "demo-partner";
+
+/// Least size of the store: 64 messages of the largest size with all that is kept beside them.
+const STORE_BYTES_MIN: u64 = 16 * 1024 * 1024;
+
+/// Least size of the log of uplink messages: several of the largest.
+const UPLINK_BYTES_MIN: u64 = 1024 * 1024;
 
 /// What the server runs by.
 #[derive(Clone, Debug)]
@@ -32,6 +37,8 @@ pub struct Config {
     pub scheme: TopicScheme,
     /// The UID that the administrator sends as by default.
     pub partner: Uid,
+    /// Web origins whose pages may speak MQTT over WebSocket.
+    pub allow_origin: Vec<String>,
     /// The bounds of the HTTP side.
     pub limits: HttpLimits,
     /// How much is kept.
@@ -40,47 +47,16 @@ pub struct Config {
     pub vehicle_unsent_max: usize,
     /// Unsent messages for all vehicles.
     pub unsent_max: usize,
+    /// How long a message waits for its vehicle by default.
+    pub message_ttl: Duration,
     /// Webhooks of all partners.
     pub webhooks_max: usize,
+    /// Where webhooks of partners may lead.
+    pub webhook_networks: Networks,
     /// How log lines look.
     pub log_format: LogFormat,
     /// What is logged.
     pub log_filter: String,
-}
-
-/// Which broker carries the messages.
-#[derive(Clone, Debug)]
-pub enum BrokerChoice {
-    /// Our own, in this process.
-    Embedded {
-        /// Where plain MQTT listens, if at all.
-        mqtt: Option<SocketAddr>,
-        /// Where MQTT over TLS listens, if at all.
-        mqtts: Option<SocketAddr>,
-        /// The names in the server certificate, beside the loopback ones.
-        server_names: Vec<String>,
-        /// Connections open at once.
-        connections_max: usize,
-    },
-    /// Somebody else's.
-    External(ExternalBroker),
-}
-
-/// How to reach an external broker.
-#[derive(Clone, Debug)]
-pub struct ExternalBroker {
-    /// Where it is.
-    pub url: BrokerUrl,
-    /// The protocol version to speak.
-    pub version: MqttVersion,
-    /// Whose uplink to subscribe to; none for everybody's.
-    pub uids: Vec<Uid>,
-    /// PEM file of the authority behind its certificate.
-    pub ca: Option<PathBuf>,
-    /// PEM files of our certificate and its key.
-    pub identity: Option<(PathBuf, PathBuf)>,
-    /// Our user name and the file with our password.
-    pub credentials: Option<(String, PathBuf)>,
 }
 
 /// The bounds of the HTTP side; what happens at each is said at its option.
@@ -130,8 +106,9 @@ pub(super) fn check(options: &ServeOptions) -> Result<Config, ConfigError> {
         http: options
             .http
             .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+        allow_origin: list(options.allow_origin.as_deref()),
         scheme: scheme(options)?,
-        broker: broker(options, &partner)?,
+        broker: broker::check(options, &partner)?,
         partner,
         limits: limits(options)?,
         store: store(options)?,
@@ -141,10 +118,12 @@ pub(super) fn check(options: &ServeOptions) -> Result<Config, ConfigError> {
             "vehicle-unsent-max",
         )?,
         unsent_max: count(options.unsent_max, queues.unsent_max, "unsent-max")?,
+        message_ttl: message_ttl(options.message_ttl, queues.message_ttl, "message-ttl")?,
         // None at all is a choice here.
         webhooks_max: options
             .webhooks_max
             .map_or(queues.webhooks_max, |max| max as usize),
+        webhook_networks: options.webhook_networks.unwrap_or_default(),
         log_format: options.log_format.unwrap_or_default(),
         log_filter: options
             .log_filter
@@ -162,21 +141,14 @@ fn scheme(options: &ServeOptions) -> Result<TopicScheme, ConfigError> {
     })
 }
 
-/// A bound that lets something through.
-fn count(given: Option<u32>, default: usize, option: &'static str) -> Result<usize, ConfigError> {
-    match given {
-        Some(0) => Err(ConfigError::Zero { option }),
-        Some(count) => Ok(count as usize),
-        None => Ok(default),
-    }
-}
-
 /// What is kept. The logs begin to delete before the whole is full, so that a server that runs for
 /// long refuses nothing on their account.
 fn store(options: &ServeOptions) -> Result<StoreSettings, ConfigError> {
     let default = StoreSettings::default();
     let quota_bytes = options.store_bytes_max.unwrap_or(default.quota_bytes);
+    let quota_bytes = bytes(quota_bytes, STORE_BYTES_MIN, "store-bytes-max")?;
     let uplink_bytes_max = options.uplink_bytes_max.unwrap_or(quota_bytes / 2);
+    let uplink_bytes_max = bytes(uplink_bytes_max, UPLINK_BYTES_MIN, "uplink-bytes-max")?;
     if uplink_bytes_max >= quota_bytes {
         return Err(ConfigError::LogFillsStore {
             uplink_bytes_max,
@@ -184,9 +156,17 @@ fn store(options: &ServeOptions) -> Result<StoreSettings, ConfigError> {
         });
     }
     Ok(StoreSettings {
-        uplink_age_max: options.uplink_retention.unwrap_or(default.uplink_age_max),
+        uplink_age_max: retention(
+            options.uplink_retention,
+            default.uplink_age_max,
+            "uplink-retention",
+        )?,
         uplink_bytes_max,
-        trace_age_max: options.trace_retention.unwrap_or(default.trace_age_max),
+        trace_age_max: retention(
+            options.trace_retention,
+            default.trace_age_max,
+            "trace-retention",
+        )?,
         downlink_bytes_max: (quota_bytes - uplink_bytes_max) / 2,
         quota_bytes,
     })
@@ -194,14 +174,11 @@ fn store(options: &ServeOptions) -> Result<StoreSettings, ConfigError> {
 
 fn limits(options: &ServeOptions) -> Result<HttpLimits, ConfigError> {
     let default = HttpLimits::default();
-    let rate = options
-        .requests_per_second_max
-        .unwrap_or(default.requests_per_second_max);
-    if rate == 0 {
-        return Err(ConfigError::Zero {
-            option: "requests-per-second-max",
-        });
-    }
+    let rate = count(
+        options.requests_per_second_max,
+        default.requests_per_second_max as usize,
+        "requests-per-second-max",
+    )?;
     Ok(HttpLimits {
         connections_max: count(
             options.http_connections_max,
@@ -209,10 +186,22 @@ fn limits(options: &ServeOptions) -> Result<HttpLimits, ConfigError> {
             "http-connections-max",
         )?,
         streams_max: count(options.streams_max, default.streams_max, "streams-max")?,
-        requests_per_second_max: rate,
-        request_time_max: options.request_time_max.unwrap_or(default.request_time_max),
-        header_time_max: options.header_time_max.unwrap_or(default.header_time_max),
-        write_time_max: options.write_time_max.unwrap_or(default.write_time_max),
+        requests_per_second_max: u32::try_from(rate).unwrap_or(u32::MAX),
+        request_time_max: wait(
+            options.request_time_max,
+            default.request_time_max,
+            "request-time-max",
+        )?,
+        header_time_max: wait(
+            options.header_time_max,
+            default.header_time_max,
+            "header-time-max",
+        )?,
+        write_time_max: wait(
+            options.write_time_max,
+            default.write_time_max,
+            "write-time-max",
+        )?,
     })
 }
 
@@ -224,7 +213,7 @@ fn partner(options: &ServeOptions) -> Result<Uid, ConfigError> {
     }
 }
 
-fn uid(option: &'static str, text: &str) -> Result<Uid, ConfigError> {
+pub(super) fn uid(option: &'static str, text: &str) -> Result<Uid, ConfigError> {
     Uid::parse(text).map_err(|reason| ConfigError::Uid {
         option,
         text: text.to_owned(),
@@ -232,115 +221,20 @@ fn uid(option: &'static str, text: &str) -> Result<Uid, ConfigError> {
     })
 }
 
-fn broker(options: &ServeOptions, partner: &Uid) -> Result<BrokerChoice, ConfigError> {
-    match &options.broker {
-        Some(address) => external(&address.0, options, partner).map(BrokerChoice::External),
-        None => embedded(options),
-    }
-}
-
-fn external(
-    url: &BrokerUrl,
-    options: &ServeOptions,
-    partner: &Uid,
-) -> Result<ExternalBroker, ConfigError> {
-    let beside = "beside --broker, which replaces the embedded broker";
-    refuse(options.mqtt.is_some(), "mqtt", beside)?;
-    refuse(options.mqtts.is_some(), "mqtts", beside)?;
-    refuse(options.server_names.is_some(), "server-names", beside)?;
-    refuse(
-        options.mqtt_connections_max.is_some(),
-        "mqtt-connections-max",
-        beside,
-    )?;
-    Ok(ExternalBroker {
-        url: url.clone(),
-        version: options.broker_mqtt.unwrap_or_default(),
-        uids: uids(options, partner)?,
-        ca: options.broker_ca.clone(),
-        identity: both(
-            ("broker-cert", options.broker_cert.clone()),
-            ("broker-key", options.broker_key.clone()),
-        )?,
-        credentials: both(
-            ("broker-username", options.broker_username.clone()),
-            ("broker-password-file", options.broker_password_file.clone()),
-        )?,
-    })
-}
-
-fn uids(options: &ServeOptions, partner: &Uid) -> Result<Vec<Uid>, ConfigError> {
-    match options.broker_uids.as_deref() {
-        None => Ok(vec![partner.clone()]),
-        Some("all") => Ok(Vec::new()),
-        Some(list) => list
-            .split(',')
-            .map(|text| uid("broker-uids", text.trim()))
-            .collect(),
-    }
-}
-
-fn embedded(options: &ServeOptions) -> Result<BrokerChoice, ConfigError> {
-    let beside = "without --broker";
-    refuse(options.broker_ca.is_some(), "broker-ca", beside)?;
-    refuse(options.broker_uids.is_some(), "broker-uids", beside)?;
-    refuse(options.broker_mqtt.is_some(), "broker-mqtt", beside)?;
-    refuse(options.broker_cert.is_some(), "broker-cert", beside)?;
-    refuse(options.broker_key.is_some(), "broker-key", beside)?;
-    refuse(options.broker_username.is_some(), "broker-username", beside)?;
-    refuse(
-        options.broker_password_file.is_some(),
-        "broker-password-file",
-        beside,
-    )?;
-    Ok(BrokerChoice::Embedded {
-        mqtt: options.mqtt.map_or(
-            Some(SocketAddr::from(([127, 0, 0, 1], 1883))),
-            LocalListen::address,
-        ),
-        mqtts: options.mqtts.map_or(
-            Some(SocketAddr::from(([0, 0, 0, 0], MQTTS_PORT_DEFAULT))),
-            Listen::address,
-        ),
-        server_names: options
-            .server_names
-            .iter()
-            .flat_map(|names| names.split(','))
-            .map(|name| name.trim().to_owned())
-            .filter(|name| !name.is_empty())
-            .collect(),
-        connections_max: count(
-            options.mqtt_connections_max,
-            Limits::default().connections_max,
-            "mqtt-connections-max",
-        )?,
-    })
-}
-
-fn refuse(given: bool, option: &'static str, beside: &'static str) -> Result<(), ConfigError> {
-    if given {
-        return Err(ConfigError::NoEffect { option, beside });
-    }
-    Ok(())
-}
-
-/// Two options that come together or not at all.
-fn both<A, B>(
-    (first, a): (&'static str, Option<A>),
-    (second, b): (&'static str, Option<B>),
-) -> Result<Option<(A, B)>, ConfigError> {
-    let incomplete = |given, missing| Err(ConfigError::Incomplete { given, missing });
-    match (a, b) {
-        (Some(a), Some(b)) => Ok(Some((a, b))),
-        (None, None) => Ok(None),
-        (Some(_), None) => incomplete(first, second),
-        (None, Some(_)) => incomplete(second, first),
-    }
+/// The parts of a list with commas.
+fn list(text: Option<&str>) -> Vec<String> {
+    text.unwrap_or_default()
+        .split(',')
+        .map(|part| part.trim().to_owned())
+        .filter(|part| !part.is_empty())
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MIB: u64 = 1024 * 1024;
 
     #[test]
     fn nothing_given_is_a_whole_configuration() {
@@ -366,12 +260,12 @@ mod tests {
         };
         for store in [
             with(None, None),
-            with(Some(1000), None),
-            with(Some(1000), Some(999)),
+            with(Some(16 * MIB), None),
+            with(Some(16 * MIB), Some(16 * MIB - 1)),
         ] {
             assert!(store.uplink_bytes_max + store.downlink_bytes_max < store.quota_bytes);
         }
-        assert_eq!(with(Some(1000), Some(600)).uplink_bytes_max, 600);
+        assert_eq!(with(Some(64 * MIB), Some(MIB)).uplink_bytes_max, MIB);
     }
 
     #[test]
@@ -408,15 +302,15 @@ mod tests {
                 streams_max: Some(0),
                 ..Default::default()
             },
-            "--streams-max must be at least 1",
+            "--streams-max 0 is too little: at least 1",
         );
         says(
             ServeOptions {
-                store_bytes_max: Some(1000),
-                uplink_bytes_max: Some(1000),
+                store_bytes_max: Some(16 * MIB),
+                uplink_bytes_max: Some(16 * MIB),
                 ..Default::default()
             },
-            "--uplink-bytes-max 1000 must be less than --store-bytes-max 1000",
+            "--uplink-bytes-max 16777216 must be less than --store-bytes-max 16777216",
         );
         says(
             ServeOptions {

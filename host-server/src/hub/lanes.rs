@@ -13,6 +13,9 @@
 //! | Woken           |            |        |           | Ready         | Ready         |         |
 //! | Resting         |            | Ready  |           |               |               | Ready   |
 //!
+//! A lane that is idle or rests may be claimed, to take out what has expired: it is Running until it
+//! is released. Then it is idle again, or ready if it rested or something happened meanwhile.
+//!
 //! A lane rests when nobody took its messages though somebody should: one that is stuck must not
 //! keep a worker. Each rest is twice as long as the one before, from one second
 //! to half a minute.
@@ -137,6 +140,13 @@ pub(super) struct Run {
     pub(super) held_to: u64,
     /// Its only unsent message, if that was just accepted.
     pub(super) fresh: Option<Downlink>,
+}
+
+/// A lane that was claimed, as it was.
+#[derive(Debug)]
+pub(super) struct Claim {
+    held_to: u64,
+    rested: bool,
 }
 
 impl Lanes {
@@ -327,6 +337,32 @@ impl Lanes {
         Some((run, more))
     }
 
+    /// Takes a lane that nobody runs, unless a message of it is on its way to the disk: then it is
+    /// not known which of its messages were told of.
+    pub(super) fn claim(&mut self, id: &LaneId) -> Option<Claim> {
+        let lane = self.lane(id).filter(|lane| lane.storing == 0)?;
+        let rested_until = match lane.state {
+            State::Idle => None,
+            State::Resting(until) => Some(until),
+            State::Ready | State::Running | State::More | State::Woken => return None,
+        };
+        lane.state = State::Running;
+        let held_to = lane.held_to;
+        if let Some(until) = rested_until {
+            self.resting.remove(&(until, id.clone()));
+        }
+        let rested = rested_until.is_some();
+        Some(Claim { held_to, rested })
+    }
+
+    /// Gives a claimed lane back.
+    pub(super) fn release(&mut self, id: &LaneId, claim: &Claim) {
+        if claim.rested {
+            self.wake(id);
+        }
+        self.park(id, claim.held_to);
+    }
+
     /// A lane was run; messages up to `held_to` are noted as held.
     pub(super) fn park(&mut self, id: &LaneId, held_to: u64) {
         let Some(lane) = self.lane(id) else {
@@ -397,6 +433,8 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use bytes::Bytes;
     use vinbus_protocol::id::AppId;
 
@@ -427,6 +465,7 @@ mod tests {
                 vin: id.vin,
                 app: AppId::parse("app").unwrap(),
                 envelope: Bytes::new(),
+                expires_at: SystemTime::UNIX_EPOCH,
             },
         }
     }
@@ -780,5 +819,49 @@ mod tests {
             assert_eq!(world.lanes.unsent(), 0);
             assert!(world.lanes.vehicles.is_empty());
         }
+    }
+
+    #[test]
+    fn claimed_lane_is_nobody_elses_and_loses_what_expired() {
+        let mut lanes = Lanes::new([], bounds(10, 10));
+        for sequence in 1..=3 {
+            accept(&mut lanes, &id(1), sequence);
+        }
+        assert!(lanes.claim(&id(1)).is_none(), "it waits for a worker");
+        let run = lanes.take(Instant::now()).unwrap().0;
+        assert!(lanes.claim(&id(1)).is_none(), "a worker runs it");
+        lanes.park(&run.lane, 3);
+        lanes.reserve(&id(1), 0).unwrap();
+        assert!(lanes.claim(&id(1)).is_none(), "a message is on its way");
+        lanes.not_stored(&id(1), 0);
+
+        let claim = lanes.claim(&id(1)).unwrap();
+        assert!(lanes.claim(&id(1)).is_none(), "it is claimed");
+        lanes.finished(&id(1), 2, 0);
+        accept(&mut lanes, &id(1), 4);
+        lanes.release(&id(1), &claim);
+        assert_eq!(lanes.unsent(), 3);
+        let run = lanes.take(Instant::now()).unwrap().0;
+        assert_eq!((run.held_to, run.fresh), (3, None));
+    }
+
+    #[test]
+    fn claimed_lane_that_rested_is_run_again_and_an_empty_one_is_removed() {
+        let mut lanes = Lanes::new([], bounds(10, 10));
+        accept(&mut lanes, &id(1), 1);
+        let now = Instant::now();
+        let run = lanes.take(now).unwrap().0;
+        lanes.rest(&run.lane, 0, now);
+        let claim = lanes.claim(&id(1)).unwrap();
+        assert_eq!(lanes.next_rested(), None);
+        lanes.release(&id(1), &claim);
+        let run = lanes.take(now).unwrap().0;
+        lanes.park(&run.lane, 1);
+
+        let claim = lanes.claim(&id(1)).unwrap();
+        lanes.finished(&id(1), 1, 0);
+        lanes.release(&id(1), &claim);
+        assert!(lanes.vehicles.is_empty());
+        assert_eq!(lanes.unsent(), 0);
     }
 }

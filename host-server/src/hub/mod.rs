@@ -19,7 +19,7 @@ mod presence;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -52,6 +52,9 @@ pub enum PresenceSource {
     Subtopic,
 }
 
+/// Longest time for which a message may be worth sending.
+pub const TTL_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// What the hub is told at start.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -72,6 +75,8 @@ pub struct Settings {
     /// Bytes of unsent messages that one partner may have, counted like those of all; more is
     /// [`SubmitError::PartnerBytesFull`].
     pub partner_unsent_bytes_max: u64,
+    /// How long a message for a vehicle is worth sending where nobody says otherwise; see [`TTL_MAX`].
+    pub message_ttl: Duration,
     /// Webhooks at most; one more is [`WebhookError::TooMany`].
     pub webhooks_max: usize,
     /// The patience of webhook deliveries.
@@ -80,7 +85,8 @@ pub struct Settings {
 
 impl Default for Settings {
     /// The default topics, presence from connections, 1,000 messages for a vehicle, 1,000,000 and
-    /// 2 GiB for all and half of that for a partner, 100 webhooks, the default patience.
+    /// 2 GiB for all and half of that for a partner, kept for seven days, 100 webhooks, the default
+    /// patience.
     fn default() -> Self {
         Self {
             topics: TopicScheme::default(),
@@ -90,6 +96,7 @@ impl Default for Settings {
             unsent_bytes_max: 2 << 30,
             partner_unsent_max: 500_000,
             partner_unsent_bytes_max: 1 << 30,
+            message_ttl: Duration::from_secs(7 * 24 * 60 * 60),
             webhooks_max: 100,
             deliveries: DeliverySettings::default(),
         }
@@ -190,6 +197,8 @@ pub struct Counters {
     pub downlink_sent: u64,
     /// Messages for vehicles that the broker can never carry.
     pub downlink_rejected: u64,
+    /// Messages for vehicles whose time was over before they could be sent.
+    pub downlink_expired: u64,
 }
 
 /// The core of the server; a handle that is cheap to clone.
@@ -202,12 +211,19 @@ struct Inner {
     store: Arc<dyn Store>,
     ingest: Ingest,
     dispatch: Arc<Dispatch>,
+    message_ttl: Duration,
     deliveries: Deliveries,
     uplink_changes: watch::Sender<Cursor>,
     /// One permit for each message for a vehicle that is being stored.
     submits: Arc<Semaphore>,
+    /// One permit for each read of the store that somebody asked for: a read that waits for another
+    /// must not wait on a thread, which the way down may need.
+    reads: Arc<Semaphore>,
     stopping: AtomicBool,
 }
+
+/// Reads of the store that run at the same time for those who ask; more wait.
+const READS_MAX: usize = 8;
 
 /// Messages for vehicles that may be on their way to the disk at once; more wait.
 const SUBMITS_MAX: u32 = 4096;
@@ -257,8 +273,10 @@ impl Hub {
                 store,
                 ingest,
                 dispatch: Arc::new(dispatch),
+                message_ttl: settings.message_ttl,
                 deliveries,
                 uplink_changes,
+                reads: Arc::new(Semaphore::new(READS_MAX)),
                 submits: Arc::new(Semaphore::new(SUBMITS_MAX as usize)),
                 stopping: AtomicBool::new(false),
             }),
@@ -315,6 +333,12 @@ impl Hub {
         stored.map_err(SubmitError::Store)
     }
 
+    /// How long a message for a vehicle is worth sending where nobody says otherwise.
+    #[must_use]
+    pub fn message_ttl(&self) -> Duration {
+        self.inner.message_ttl
+    }
+
     /// Uplink messages after `cursor`, oldest first, of one partner or all, of one vehicle or all:
     /// at most `limit`, fewer when they are large or when others lie between them.
     ///
@@ -331,8 +355,9 @@ impl Hub {
         vin: Option<Vin>,
         limit: usize,
     ) -> Result<UplinkPage, StoreError> {
-        let store = Arc::clone(&self.inner.store);
-        read(move || store.uplink_after(cursor, uid.as_ref(), vin.as_ref(), limit)).await
+        let search =
+            move |store: &dyn Store| store.uplink_after(cursor, uid.as_ref(), vin.as_ref(), limit);
+        self.read(search).await
     }
 
     /// The last position of the uplink log.
@@ -340,8 +365,7 @@ impl Hub {
     /// # Errors
     /// A [`StoreError`] of the read.
     pub async fn uplink_end(&self) -> Result<Cursor, StoreError> {
-        let store = Arc::clone(&self.inner.store);
-        read(move || store.uplink_end()).await
+        self.read(Store::uplink_end).await
     }
 
     /// The last position of the uplink log, and every later one.
@@ -355,20 +379,26 @@ impl Hub {
     /// # Errors
     /// A [`StoreError`] of the read.
     pub async fn trace(&self, id: MessageId) -> Result<Option<Trace>, StoreError> {
-        let store = Arc::clone(&self.inner.store);
-        read(move || store.trace(&id)).await
+        self.read(move |store| store.trace(&id)).await
     }
 
-    /// All vehicles of which anything is known, by VIN.
+    /// Vehicles of which anything is known, by VIN: those that sent something to a partner, or all. At
+    /// most `limit` behind `after`, and behind which one the next page begins, if there is one.
     #[must_use]
-    pub fn vehicles(&self) -> Vec<Vehicle> {
-        self.inner.dispatch.presence().vehicles()
+    pub fn vehicles(
+        &self,
+        after: Option<&Vin>,
+        uid: Option<&Uid>,
+        limit: usize,
+    ) -> (Vec<Vehicle>, Option<Vin>) {
+        let presence = self.inner.dispatch.presence();
+        presence.vehicles(after, uid, limit)
     }
 
-    /// What is known about a vehicle; `None` when it was never seen.
+    /// What is known about a vehicle; `None` when it was never seen, or sent nothing to the partner.
     #[must_use]
-    pub fn vehicle(&self, vin: &Vin) -> Option<Vehicle> {
-        self.inner.dispatch.presence().vehicle(vin)
+    pub fn vehicle(&self, vin: &Vin, uid: Option<&Uid>) -> Option<Vehicle> {
+        self.inner.dispatch.presence().vehicle(vin, uid)
     }
 
     /// Whether the way to the broker is open.
@@ -390,8 +420,7 @@ impl Hub {
     /// # Errors
     /// A [`StoreError`] of the read.
     pub async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {
-        let store = Arc::clone(&self.inner.store);
-        read(move || store.webhooks()).await
+        self.read(Store::webhooks).await
     }
 
     /// Removes a webhook and ends its deliveries; says whether there was one.
@@ -415,7 +444,24 @@ impl Hub {
             downlink_held: down.held.value(),
             downlink_sent: down.sent.value(),
             downlink_rejected: down.rejected.value(),
+            downlink_expired: down.expired.value(),
         }
+    }
+
+    /// Reads the store when it is this read's turn.
+    async fn read<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        // Never closed.
+        let turn = Arc::clone(&self.inner.reads).acquire_owned().await;
+        let store = Arc::clone(&self.inner.store);
+        read(move || {
+            // Kept until the read has ended, also when nobody waits for it any more.
+            let _turn = turn;
+            ask(&*store)
+        })
+        .await
     }
 
     /// Takes nothing more on, and returns when everything that was taken on is on disk. Messages
@@ -441,9 +487,13 @@ impl BrokerEvents for Hub {
     fn arrived(&self, arrival: Arrival) -> BoxFuture<'_, oneshot::Receiver<Outcome>> {
         Box::pin(async {
             let dispatch = &self.inner.dispatch;
-            let on_sign = |vin, sign| match sign {
-                Sign::Reported(presence) => dispatch.set_presence(vin, presence),
-                Sign::Spoke => dispatch.spoke(vin),
+            let on_sign = |vin, uid: &Uid, sign| {
+                match sign {
+                    Sign::Reported(presence) => dispatch.set_presence(vin, presence),
+                    Sign::Spoke => dispatch.spoke(vin),
+                    Sign::WasHeard => {}
+                }
+                dispatch.introduce(vin, uid);
             };
             self.inner.ingest.take_on(arrival, on_sign).await
         })
@@ -451,6 +501,10 @@ impl BrokerEvents for Hub {
 
     fn presence_changed(&self, vin: Vin, presence: Presence) {
         self.inner.dispatch.set_presence(vin, presence);
+    }
+
+    fn introduced(&self, vin: Vin, uid: &Uid) {
+        self.inner.dispatch.introduce(vin, uid);
     }
 
     fn link_changed(&self, up: Result<(), String>) {

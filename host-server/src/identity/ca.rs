@@ -13,12 +13,14 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
+use ring::digest;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use x509_parser::certificate::X509Certificate;
 
 use super::enroll::IdentityError;
 use super::files::{self, Existing};
-use super::secret::Secret;
+use super::secret::{self, Secret};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -46,8 +48,19 @@ pub struct IssuedCertificate {
     pub key: Secret,
 }
 
+impl IssuedCertificate {
+    /// The certificate's serial number in hexadecimal digits.
+    pub(super) fn serial_number(&self) -> String {
+        with_parsed(&self.certificate, |certificate| {
+            secret::hex(certificate.raw_serial())
+        })
+        .unwrap_or_default()
+    }
+}
+
 /// The development CA.
 pub struct Authority {
+    subject: String,
     certificate: String,
     issuer: Issuer<'static, KeyPair>,
     not_after: SystemTime,
@@ -63,10 +76,21 @@ impl Authority {
     /// Opens the CA in `folder`, which holds `cert.pem` and `key.pem`, or creates one there. Several
     /// programs may do so at once: all of them end up with the same CA.
     pub(super) fn open_or_create(folder: &Path) -> Result<Self, IdentityError> {
-        if !folder.join("cert.pem").exists() && !folder.join("key.pem").exists() {
+        if !Self::is_in(folder) {
             Self::create(folder)?;
         }
         Self::open(folder)
+    }
+
+    /// Whether a CA, or what is left of one, is in `folder`.
+    pub(super) fn is_in(folder: &Path) -> bool {
+        folder.join("cert.pem").exists() || folder.join("key.pem").exists()
+    }
+
+    /// The name in the CA's certificate, which is of this CA alone when it was founded here.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.subject
     }
 
     /// The CA's certificate, PEM.
@@ -139,14 +163,14 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.not_before = (now - BACKDATED).into();
         params.not_after = (now + CA_VALIDITY).into();
-        params.distinguished_name = distinguished_name("vinbus development CA");
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        params.distinguished_name = distinguished_name(&authority_name(&key));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![
             KeyUsagePurpose::KeyCertSign,
             KeyUsagePurpose::CrlSign,
             KeyUsagePurpose::DigitalSignature,
         ];
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let certificate = params.self_signed(&key)?;
         // A folder appears whole or not at all, so that a crash or a second program cannot leave a
         // certificate beside the key of another.
@@ -185,7 +209,11 @@ impl Authority {
             .map_err(|_| damaged("cert.pem"))?;
         let key = KeyPair::from_pem(key.expose()).map_err(|_| damaged("key.pem"))?;
         let not_after = expiry(&certificate, folder)?;
-        let public = public_key(&der).ok_or_else(|| damaged("cert.pem"))?;
+        let subject = with_parsed(&certificate, |certificate| {
+            certificate.subject().to_string()
+        })
+        .ok_or_else(|| damaged("cert.pem"))?;
+        let public = public_key(&certificate).ok_or_else(|| damaged("cert.pem"))?;
         if public != key.public_key_raw() {
             return Err(IdentityError::Damaged {
                 path: folder.join("key.pem"),
@@ -194,6 +222,7 @@ impl Authority {
         }
         let issuer = Issuer::from_ca_cert_der(&der, key).map_err(|_| damaged("cert.pem"))?;
         Ok(Self {
+            subject,
             certificate,
             issuer,
             not_after,
@@ -262,32 +291,43 @@ fn subject_names(names: &[String]) -> Result<Vec<SanType>, IdentityError> {
         .collect()
 }
 
+/// Tells one CA from another in trust stores and error messages: the name ends with the beginning of
+/// its key's fingerprint.
+fn authority_name(key: &KeyPair) -> String {
+    let fingerprint = digest::digest(&digest::SHA256, key.public_key_raw());
+    let beginning = secret::hex(&fingerprint.as_ref()[..4]);
+    format!("vinbus development CA {beginning}")
+}
+
 /// When a PEM certificate expires.
 fn expiry(certificate: &str, folder: &Path) -> Result<SystemTime, IdentityError> {
-    let seconds = CertificateDer::from_pem_slice(certificate.as_bytes())
-        .ok()
-        .and_then(|der| {
-            let (_, parsed) = x509_parser::parse_x509_certificate(&der).ok()?;
-            u64::try_from(parsed.validity().not_after.timestamp()).ok()
-        })
-        .ok_or_else(|| IdentityError::Damaged {
-            path: folder.join("cert.pem"),
-            detail: "it is not a PEM certificate".to_owned(),
-        })?;
+    let seconds = with_parsed(certificate, |certificate| {
+        u64::try_from(certificate.validity().not_after.timestamp()).ok()
+    });
+    let seconds = seconds.flatten().ok_or_else(|| IdentityError::Damaged {
+        path: folder.join("cert.pem"),
+        detail: "it is not a PEM certificate".to_owned(),
+    })?;
     Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
 /// Whether a PEM key is that of a PEM certificate.
 fn belong_together(certificate: &str, key: &str) -> bool {
-    let public = CertificateDer::from_pem_slice(certificate.as_bytes())
-        .ok()
-        .and_then(|der| public_key(&der));
+    let public = public_key(certificate);
     KeyPair::from_pem(key).is_ok_and(|key| public.as_deref() == Some(key.public_key_raw()))
 }
 
-fn public_key(der: &CertificateDer<'_>) -> Option<Vec<u8>> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(der).ok()?;
-    Some(parsed.public_key().subject_public_key.data.to_vec())
+fn public_key(certificate: &str) -> Option<Vec<u8>> {
+    with_parsed(certificate, |certificate| {
+        certificate.public_key().subject_public_key.data.to_vec()
+    })
+}
+
+/// What `read` finds in a PEM certificate; `None` for anything else.
+fn with_parsed<T>(certificate: &str, read: impl FnOnce(&X509Certificate<'_>) -> T) -> Option<T> {
+    let der = CertificateDer::from_pem_slice(certificate.as_bytes()).ok()?;
+    let (_, parsed) = x509_parser::parse_x509_certificate(&der).ok()?;
+    Some(read(&parsed))
 }
 
 #[cfg(test)]
@@ -300,12 +340,19 @@ mod tests {
         (folder, authority)
     }
 
-    fn with_parsed<T>(
-        pem: &str,
-        f: impl FnOnce(&x509_parser::certificate::X509Certificate<'_>) -> T,
-    ) -> T {
-        let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
-        f(&x509_parser::parse_x509_certificate(&der).unwrap().1)
+    fn with_parsed(pem: &str, check: impl FnOnce(&X509Certificate<'_>)) {
+        super::with_parsed(pem, check).unwrap();
+    }
+
+    #[test]
+    fn two_authorities_have_two_names() {
+        let [(_one, one), (_two, two)] = [(); 2].map(|()| authority());
+        assert!(one.subject().starts_with("CN=vinbus development CA "));
+        assert_ne!(one.subject(), two.subject());
+        let issued = one.issue_client("0123456789ABCDEFG").unwrap();
+        with_parsed(&issued.certificate, |certificate| {
+            assert_eq!(certificate.issuer().to_string(), one.subject());
+        });
     }
 
     #[test]

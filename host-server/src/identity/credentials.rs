@@ -140,6 +140,14 @@ impl Credentials {
             .then_some(Principal::Partner(uid))
     }
 
+    /// Whether a partner is enrolled.
+    ///
+    /// # Errors
+    /// An [`IdentityError`] when its record cannot be read.
+    pub fn has_partner(&self, uid: &Uid) -> Result<bool, IdentityError> {
+        self.partner(uid).map(|record| record.is_some())
+    }
+
     /// Checks a user name and password given on MQTT from `address`: a partner's UID and password, or
     /// [`ADMIN_USER_NAME`] and the administrator's token.
     ///

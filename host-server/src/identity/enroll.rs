@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! ca.pem                        what everybody trusts, a copy of ca/cert.pem
+//! issued                        a line for each certificate of a vehicle or partner
 //! ca/        cert.pem key.pem   the development CA
 //! server/    cert.pem key.pem   the server's certificate
 //! admin/     token              the administrator's token
@@ -15,6 +16,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use vinbus_protocol::id::{Uid, Vin};
 
@@ -33,8 +35,8 @@ pub enum IdentityError {
     },
     /// The partner has credentials already; nothing was written.
     #[error(
-        "partner {uid} is enrolled already; enrolling it again makes its present password and token \
-         invalid and has to be asked for"
+        "partner {uid} is enrolled already; with --replace it is enrolled anew, and its present \
+         password and token become invalid"
     )]
     Enrolled {
         /// The partner.
@@ -115,6 +117,22 @@ pub struct Identities {
 }
 
 impl Identities {
+    /// Whether [`Identities::open`] finds an authority in `data_dir`, or what is left of one, and
+    /// founds none.
+    #[must_use]
+    pub fn are_in(data_dir: &Path) -> bool {
+        Authority::is_in(&data_dir.join("ca"))
+    }
+
+    /// Makes the folder `out_dir` for credentials, and checks that there are none as `existing` says.
+    ///
+    /// # Errors
+    /// [`IdentityError::Exists`], or an error of making the folder.
+    pub fn prepare_out(out_dir: &Path, existing: Existing) -> Result<(), IdentityError> {
+        files::make_folder(out_dir)?;
+        files::check(out_dir, &["ca.pem", "cert.pem", "key.pem"], existing)
+    }
+
     /// Opens the identities in `data_dir`; makes the CA and the administrator's token when they are
     /// not there yet. Several programs may do so at once.
     ///
@@ -226,6 +244,7 @@ impl Identities {
             ],
             existing,
         )?;
+        self.note(uid.as_str(), &issued)?;
         self.credentials.store(uid, &fresh)
     }
 
@@ -244,7 +263,32 @@ impl Identities {
                 ("key.pem", issued.key.expose()),
             ],
             existing,
-        )
+        )?;
+        self.note(common_name, &issued)
+    }
+
+    /// Notes that a certificate was issued: when, its serial number, and for whom.
+    fn note(&self, common_name: &str, issued: &IssuedCertificate) -> Result<(), IdentityError> {
+        let when = humantime::format_rfc3339_seconds(SystemTime::now());
+        let line = format!("{when} {} {common_name}\n", issued.serial_number());
+        files::append(&self.issued_path(), &line)
+    }
+
+    fn issued_path(&self) -> PathBuf {
+        self.data_dir.join("issued")
+    }
+
+    /// The vehicle that was enrolled last, if any was.
+    ///
+    /// # Errors
+    /// An error of reading.
+    pub fn last_vehicle(&self) -> Result<Option<Vin>, IdentityError> {
+        let issued = files::read(&self.issued_path())?.unwrap_or_default();
+        let names = issued
+            .lines()
+            .rev()
+            .filter_map(|line| line.splitn(3, ' ').nth(2));
+        Ok(names.filter_map(|name| Vin::parse(name).ok()).next())
     }
 
     /// Enrolls a partner into [`Identities::partner_dir`] unless it is enrolled already.

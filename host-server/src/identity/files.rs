@@ -42,18 +42,40 @@ pub(super) fn write_all(
     existing: Existing,
 ) -> Result<(), IdentityError> {
     make_folder(folder)?;
-    if existing == Existing::Refuse {
-        for (name, _) in files {
-            let path = folder.join(name);
-            if path.symlink_metadata().is_ok() {
-                return Err(IdentityError::Exists { path });
-            }
-        }
-    }
+    let names: Vec<_> = files.iter().map(|(name, _)| *name).collect();
+    check(folder, &names, existing)?;
     for (name, text) in files {
         write(&folder.join(name), text, existing)?;
     }
     Ok(())
+}
+
+/// Whether files of these names may be written into `folder`.
+pub(super) fn check(
+    folder: &Path,
+    names: &[&str],
+    existing: Existing,
+) -> Result<(), IdentityError> {
+    let paths = names.iter().map(|name| folder.join(name));
+    let mut there = paths.filter(|path| path.symlink_metadata().is_ok());
+    match (existing, there.next()) {
+        (Existing::Refuse, Some(path)) => Err(IdentityError::Exists { path }),
+        (Existing::Refuse, None) | (Existing::Replace, _) => Ok(()),
+    }
+}
+
+/// Adds a line to a file, which is made if it is not there. Several programs may do so at once.
+pub(super) fn append(path: &Path, line: &str) -> Result<(), IdentityError> {
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(FILE_MODE)
+        .open(path)
+        .and_then(|mut file| {
+            file.write_all(line.as_bytes())?;
+            file.sync_all()
+        })
+        .map_err(|source| IdentityError::io("write", path, source))
 }
 
 /// Writes one file, whole or not at all as far as readers can see.

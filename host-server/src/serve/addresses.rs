@@ -26,6 +26,16 @@ impl Addresses {
         let json = fs::read(data_dir.join(ADDRESSES_FILE)).ok()?;
         serde_json::from_slice(&json).ok()
     }
+
+    /// The HTTP address to connect to from this machine, also where the server listens on all of its
+    /// addresses.
+    pub(crate) fn reachable_http(&self) -> SocketAddr {
+        if self.http.ip().is_unspecified() {
+            SocketAddr::from(([127, 0, 0, 1], self.http.port()))
+        } else {
+            self.http
+        }
+    }
 }
 
 impl fmt::Display for Addresses {

@@ -39,11 +39,12 @@ impl RunningBroker {
                 mqtt,
                 mqtts,
                 server_names,
-                connections_max,
+                limits,
             } => {
-                let mut settings = embedded(config, identities, *mqtt, *mqtts, server_names)?;
-                settings.limits.connections_max = *connections_max;
-                settings.limits.connections_per_address_max = *connections_max;
+                let settings = embedded::Settings {
+                    limits: limits.clone(),
+                    ..embedded(config, identities, *mqtt, *mqtts, server_names)?
+                };
                 let broker = EmbeddedBroker::start(settings, identities.credentials(), events)
                     .await
                     .map_err(|error| refused(error, *mqtt))?;

@@ -24,8 +24,8 @@ use self::addresses::AddressesFile;
 use self::broker::RunningBroker;
 use crate::api::{self, Foundation, connections};
 use crate::broker::embedded::StartError;
-use crate::config::{BrokerChoice, Config};
-use crate::hub::{self, Hub, PresenceSource};
+use crate::config::{BrokerChoice, Config, Networks};
+use crate::hub::{self, DeliverySettings, Hub, PresenceSource};
 use crate::identity::{Identities, IdentityError};
 use crate::metrics::Metrics;
 use crate::signals::Signals;
@@ -63,7 +63,7 @@ pub enum ServeError {
     #[error(transparent)]
     Broker(StartError),
     /// The options for the external broker cannot be used.
-    #[error("the broker cannot be used: {0}")]
+    #[error("the broker cannot be used: {}", with_causes(.0))]
     ExternalBroker(#[from] OptionsError),
     /// The password for the external broker cannot be read.
     #[error("the file {} (--broker-password-file) cannot be read: {source}", path.display())]
@@ -79,6 +79,13 @@ pub enum ServeError {
     /// The system lets us hear no signals.
     #[error("signals cannot be heard: {0}")]
     Signals(io::Error),
+}
+
+/// An error and what caused it, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<_> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
 }
 
 fn advice(error: &io::Error) -> &'static str {
@@ -129,6 +136,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         partner: config.partner.clone(),
         limits: config.limits,
         mqtt: broker.over_websocket(),
+        allow_origin: config.allow_origin.clone(),
         broker_figures: broker.figures(),
         stop: stop.clone(),
     });
@@ -190,8 +198,12 @@ fn hub(
         // No partner alone fills what all share.
         partner_unsent_max: config.unsent_max.div_ceil(2),
         partner_unsent_bytes_max: config.store.downlink_bytes_max.div_ceil(2),
+        message_ttl: config.message_ttl,
         webhooks_max: config.webhooks_max,
-        ..hub::Settings::default()
+        deliveries: DeliverySettings {
+            private_allowed: config.webhook_networks == Networks::Any,
+            ..DeliverySettings::default()
+        },
     };
     Ok((Hub::new(Arc::new(store), settings, metrics)?, closed))
 }

@@ -1,10 +1,11 @@
 //! What a server that is ready prints: where it is, and what to type next.
 
 use std::io::Write;
-use std::net::SocketAddr;
+
+use vinbus_protocol::id::Vin;
 
 use super::addresses::Addresses;
-use crate::config::{Config, DATA_DIR_DEFAULT};
+use crate::config::{BrokerChoice, Config, DATA_DIR_DEFAULT};
 use crate::identity::Identities;
 use crate::invocation;
 
@@ -30,14 +31,16 @@ fn text(config: &Config, identities: &Identities, addresses: &Addresses) -> Stri
          vinbus host-server {} is ready; its data are in {data_dir}\n  \
          administrator's token   {}\n  \
          partner {partner}    {}/ (token, password, certificate)\n  \
-         what REST can do        http://{}/api/openapi.json\n\n\
+         what REST can do        http://{}/api/openapi.json\n  \
+         vehicles                {}\n\n\
          Type next, in other terminals:\n",
         env!("CARGO_PKG_VERSION"),
         admin.display(),
         partner_dir.display(),
-        reachable(addresses.http),
+        addresses.reachable_http(),
+        vehicles(config, addresses),
     );
-    for command in commands(config, addresses) {
+    for command in commands(config, identities, addresses) {
         text.push_str("  ");
         text.push_str(&command);
         text.push('\n');
@@ -46,35 +49,42 @@ fn text(config: &Config, identities: &Identities, addresses: &Addresses) -> Stri
     text
 }
 
-fn commands(config: &Config, addresses: &Addresses) -> Vec<String> {
+/// How vehicles reach us, and who else can.
+fn vehicles(config: &Config, addresses: &Addresses) -> String {
+    if let BrokerChoice::External(broker) = &config.broker {
+        return format!("by the broker {} (--broker)", broker.url);
+    }
+    match addresses.mqtts {
+        None => "not over TLS (--mqtts off)".to_owned(),
+        Some(address) if address.ip().is_unspecified() => format!(
+            "port {port} on all networks of this machine, with a certificate; for this machine \
+             alone: --mqtts 127.0.0.1:{port}",
+            port = address.port()
+        ),
+        Some(address) => format!("{address}, with a certificate"),
+    }
+}
+
+/// What to type next. Who has enrolled a vehicle knows how to start its agent.
+fn commands(config: &Config, identities: &Identities, addresses: &Addresses) -> Vec<String> {
     let host = invocation::of("host-server");
     let data_dir = if config.data_dir.as_os_str() == DATA_DIR_DEFAULT {
         String::new()
     } else {
         format!(" --data-dir {}", config.data_dir.display())
     };
-    let url = match reachable(addresses.http).to_string().as_str() {
-        "127.0.0.1:8080" => String::new(),
-        other => format!(" --url http://{other}"),
-    };
-    let mut commands = vec![format!("{host} listen{data_dir}{url}")];
-    if let Some(mqtts) = addresses.mqtts {
+    // A record that cannot be read hides nothing but a hint.
+    let enrolled = identities.last_vehicle().unwrap_or_default();
+    let mut commands = vec![format!("{host} listen{data_dir}")];
+    if let (Some(mqtts), None) = (addresses.mqtts, &enrolled) {
         commands.push(format!("{host} enroll vehicle {VIN} --out car{data_dir}"));
         let port = mqtts.port();
         let partner = config.partner.as_str();
         commands.push(invocation::agent(VIN, "car", port, partner));
     }
+    let vin = enrolled.as_ref().map_or(VIN, Vin::as_str);
     commands.push(format!(
-        "{host} send --vin {VIN} --app demo --content '{{\"hello\":\"car\"}}'{data_dir}{url}"
+        "{host} send --vin {vin} --app demo --content '{{\"hello\":\"car\"}}'{data_dir}"
     ));
     commands
-}
-
-/// The address to connect to where one listens on all of them.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        SocketAddr::from(([127, 0, 0, 1], address.port()))
-    } else {
-        address
-    }
 }

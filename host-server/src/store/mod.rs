@@ -65,8 +65,8 @@ pub trait Store: Send + Sync + 'static {
     /// nothing.
     fn note(&self, id: &MessageId, step: Step, now: SystemTime) -> Pending<()>;
 
-    /// A partner's messages for a vehicle that are neither [`Step::Sent`] nor [`Step::Rejected`],
-    /// oldest first, after a sequence: at most `limit`, fewer when they are large, none only when
+    /// A partner's messages for a vehicle that have none of the last steps ([`Step::Sent`],
+    /// [`Step::Rejected`], [`Step::Expired`]), oldest first, after a sequence: at most `limit`, fewer when they are large, none only when
     /// there is none.
     ///
     /// # Errors
@@ -76,6 +76,25 @@ pub trait Store: Send + Sync + 'static {
         vin: &Vin,
         uid: &Uid,
         after: u64,
+        limit: usize,
+    ) -> Result<Vec<Downlink>, StoreError>;
+
+    /// Vehicles, and partners, with unsent messages whose time is over at `now`: at most `limit`.
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read.
+    fn with_expired(&self, now: SystemTime, limit: usize) -> Result<Vec<(Vin, Uid)>, StoreError>;
+
+    /// A partner's unsent messages for a vehicle whose time is over at `now`, oldest first, as many
+    /// as [`Store::unsent`] gives.
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read.
+    fn expired(
+        &self,
+        vin: &Vin,
+        uid: &Uid,
+        now: SystemTime,
         limit: usize,
     ) -> Result<Vec<Downlink>, StoreError>;
 

@@ -11,6 +11,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::watch;
 use vinbus_protocol::backoff::Backoff;
 
+use super::clients::Clients;
 use super::secret::Secret;
 use super::{DeliverySettings, body};
 use crate::log_throttle::LogThrottle;
@@ -29,7 +30,7 @@ const ANSWER_BYTES_MAX: u64 = 16 * 1024;
 /// What all deliveries share.
 pub(super) struct Means {
     pub(super) store: Arc<dyn Store>,
-    pub(super) client: reqwest::Client,
+    pub(super) clients: Clients,
     pub(super) settings: DeliverySettings,
     pub(super) figures: Figures,
 }
@@ -168,9 +169,11 @@ impl Delivery {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let timestamp = now.map_or(0, |age| age.as_secs());
         let start = Instant::now();
-        let request = self
-            .means
-            .client
+        let client = match self.means.clients.of(&self.webhook) {
+            Ok(client) => client,
+            Err(blocked) => return Answer::Failed(blocked.to_string()),
+        };
+        let request = client
             .post(&self.webhook.url)
             .header(CONTENT_TYPE, "application/json")
             .header("webhook-id", &id)

@@ -5,8 +5,13 @@
 //! slow or down delays nobody but itself. What was delivered is noted in the store, and after a
 //! restart delivery goes on behind it.
 //!
-//! `secret` signs, `body` writes what is sent, `delivery` is the task of one webhook.
+//! A partner's webhook leads to the public internet only, unless the operator allows more: `target`
+//! checks it, `clients` connect there. `secret` signs, `body` writes what is sent, `delivery` is the task of one webhook.
 
+mod public_address;
+mod target;
+
+mod clients;
 mod secret;
 
 mod body;
@@ -14,24 +19,21 @@ mod body;
 mod delivery;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use reqwest::Url;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use vinbus_protocol::id::Uid;
 
+use self::clients::Clients;
 use self::delivery::{Delivery, Figures, Means};
 use self::secret::Secret;
+use self::target::PublicResolver;
 use crate::metrics::Metrics;
 use crate::model::{Cursor, MessageId, Webhook};
-use crate::store::awaited::written;
+use crate::store::awaited::{read, written};
 use crate::store::{Store, StoreError};
-
-/// Longest URL, in bytes.
-const URL_BYTES_MAX: usize = 2048;
 
 /// A webhook to be made.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub struct NewWebhook {
     pub uid: Option<Uid>,
     /// A signing secret, `whsec_` and base64 of 24 to 64 bytes; `None` makes a random one.
     pub secret: Option<String>,
+    /// It may lead to addresses that are not public.
+    pub private_allowed: bool,
 }
 
 /// Why a webhook was not made.
@@ -56,6 +60,15 @@ pub enum WebhookError {
     /// The secret is not one of the Standard Webhooks specification.
     #[error("the secret must be `whsec_` followed by the base64 of 24 to 64 bytes")]
     Secret,
+    /// There is one already that delivers the same messages to the same URL.
+    #[error(
+        "webhook {id} delivers the same messages to this URL already; remove it first for one with a \
+         new secret, or from the newest message on"
+    )]
+    Exists {
+        /// The one that there is.
+        id: String,
+    },
     /// There are as many webhooks as there may be.
     #[error("there are {max} webhooks already, the limit; remove one first")]
     TooMany {
@@ -67,7 +80,7 @@ pub enum WebhookError {
     Store(#[from] StoreError),
 }
 
-/// The patience of deliveries.
+/// The patience of deliveries, and how far they reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeliverySettings {
     /// An endpoint has to answer within this time.
@@ -76,15 +89,18 @@ pub struct DeliverySettings {
     pub retry_delay_ms_min: u32,
     /// Longest delay before a failed delivery is tried again, in milliseconds.
     pub retry_delay_ms_max: u32,
+    /// Every webhook may lead to addresses that are not public.
+    pub private_allowed: bool,
 }
 
 impl Default for DeliverySettings {
-    /// 15 seconds to answer; retries after 1 second at first, 5 minutes at last.
+    /// 15 seconds to answer; retries after 1 second at first, 5 minutes at last; public addresses.
     fn default() -> Self {
         Self {
             answer_time_max: Duration::from_secs(15),
             retry_delay_ms_min: 1_000,
             retry_delay_ms_max: 300_000,
+            private_allowed: false,
         }
     }
 }
@@ -94,6 +110,7 @@ pub(crate) struct Deliveries {
     /// Webhooks at most, and so requests on their way at the same time.
     webhooks_max: usize,
     means: Arc<Means>,
+    resolver: PublicResolver,
     changes: watch::Receiver<Cursor>,
     tasks: Mutex<HashMap<String, JoinHandle<()>>>,
     stopping: watch::Sender<bool>,
@@ -109,15 +126,22 @@ impl Deliveries {
         metrics: &Metrics,
     ) -> Result<Self, StoreError> {
         let webhooks = store.webhooks()?;
+        let resolver = PublicResolver::new(metrics.counter(
+            "vinbus_webhook_blocked_total",
+            "Webhooks not made and connections of deliveries not opened because they would have led \
+             to an address that is not public.",
+            &[],
+        ));
         let means = Arc::new(Means {
             store,
-            client: client(settings)?,
+            clients: Clients::new(settings, resolver.clone())?,
             settings,
             figures: Figures::new(metrics),
         });
         let mut deliveries = Self {
             webhooks_max,
             means,
+            resolver,
             changes,
             tasks: Mutex::default(),
             stopping: watch::Sender::new(false),
@@ -138,7 +162,14 @@ impl Deliveries {
     }
 
     pub(crate) async fn add(&self, new: NewWebhook) -> Result<Webhook, WebhookError> {
-        check_url(&new.url)?;
+        let url = target::parse(&new.url)?;
+        let private_allowed = new.private_allowed || self.means.settings.private_allowed;
+        if !private_allowed {
+            let checked = self.resolver.check(&url).await;
+            checked.map_err(|blocked| WebhookError::Url {
+                detail: blocked.to_string(),
+            })?;
+        }
         let (id, random) = MessageId::new_at(SystemTime::now())
             .zip(Secret::random())
             .ok_or_else(|| StoreError::Failed {
@@ -147,6 +178,15 @@ impl Deliveries {
         let text = new.secret.unwrap_or(random);
         let secret = Secret::parse(&text).ok_or(WebhookError::Secret)?;
         let mut tasks = self.tasks.lock().await;
+        let store = Arc::clone(&self.means.store);
+        let made = read(move || store.webhooks()).await?;
+        let is_same = |made: &&Webhook| {
+            made.uid == new.uid && target::parse(&made.url).is_ok_and(|made| made == url)
+        };
+        if let Some(same) = made.iter().find(is_same) {
+            let id = same.id.clone();
+            return Err(WebhookError::Exists { id });
+        }
         if tasks.len() >= self.webhooks_max {
             return Err(WebhookError::TooMany {
                 max: self.webhooks_max,
@@ -159,6 +199,7 @@ impl Deliveries {
             secret: text,
             cursor: *self.changes.borrow(),
             disabled: false,
+            private_allowed: new.private_allowed,
         };
         written(self.means.store.add_webhook(webhook.clone())).await?;
         let task = self.spawn(webhook.clone(), secret);
@@ -187,97 +228,5 @@ impl Deliveries {
     fn spawn(&self, webhook: Webhook, secret: Secret) -> JoinHandle<()> {
         let delivery = Delivery::new(Arc::clone(&self.means), webhook, secret);
         tokio::spawn(delivery.run(self.changes.clone(), self.stopping.subscribe()))
-    }
-}
-
-/// The client of all deliveries: no redirects, since a signed message is for one endpoint only.
-fn client(settings: DeliverySettings) -> Result<reqwest::Client, StoreError> {
-    // Somebody else of this process may have chosen the same provider already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = || {
-        reqwest::Client::builder()
-            .user_agent(concat!("vinbus/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(settings.answer_time_max)
-            .connect_timeout(settings.answer_time_max)
-    };
-    builder()
-        .build()
-        .or_else(|error| {
-            tracing::warn!(
-                %error,
-                "this system has no certificate authorities, so webhooks to https fail; install \
-                 ca-certificates"
-            );
-            builder().tls_certs_only([]).build()
-        })
-        .map_err(|error| StoreError::Failed {
-            detail: format!("webhooks have no HTTP client: {error}"),
-        })
-}
-
-fn check_url(text: &str) -> Result<(), WebhookError> {
-    let refuse = |detail: &str| {
-        Err(WebhookError::Url {
-            detail: detail.to_owned(),
-        })
-    };
-    if text.len() > URL_BYTES_MAX {
-        return refuse(&format!(
-            "it has {} bytes, at most {URL_BYTES_MAX} are allowed",
-            text.len()
-        ));
-    }
-    let url = match Url::parse(text) {
-        Ok(url) => url,
-        Err(error) => return refuse(&error.to_string()),
-    };
-    if url.scheme() != "https" && !(url.scheme() == "http" && is_this_machine(&url)) {
-        return refuse("it must begin with https://, or with http:// for this machine itself");
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return refuse("it must not hold a user name or password; the signature proves who sends");
-    }
-    Ok(())
-}
-
-/// Whether nobody on the way could read what is sent in the clear.
-fn is_this_machine(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    let is_loopback = |address: IpAddr| address.is_loopback();
-    host == "localhost" || address.parse().is_ok_and(is_loopback)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn url_must_be_https_or_this_machine_and_without_credentials() {
-        for good in [
-            "https://partner.example/hook",
-            "https://10.0.0.1/",
-            "http://127.0.0.1:80/a?b=c",
-            "http://[::1]:80/",
-            "http://localhost/",
-        ] {
-            assert_eq!(check_url(good), Ok(()), "{good}");
-        }
-        let long = format!("https://a/{}", "x".repeat(URL_BYTES_MAX));
-        for bad in [
-            "",
-            "/path",
-            "ftp://a/",
-            "file:///etc/passwd",
-            "http://",
-            "http://partner.example/",
-            "http://localhost.partner.example/",
-            "https://user@a/",
-            "https://:secret@a/",
-            &long,
-        ] {
-            assert!(check_url(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -41,6 +41,7 @@ pub(crate) fn downlink(number: usize, n: usize) -> NewDownlink {
         vin: vin(number),
         app: AppId::parse("app").expect("an app"),
         envelope: Bytes::from(n.to_string()),
+        expires_at: SystemTime::now() + Duration::from_secs(3600),
     }
 }
 

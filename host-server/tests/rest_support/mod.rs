@@ -62,6 +62,8 @@ pub(crate) struct Setup {
     pub(crate) limits: HttpLimits,
     pub(crate) store: StoreSettings,
     pub(crate) hub: hub::Settings,
+    pub(crate) mqtt: Option<Arc<dyn api::MqttOverWebSocket>>,
+    pub(crate) allow_origin: Vec<String>,
 }
 
 impl Setup {
@@ -122,7 +124,8 @@ impl Rest {
             broker_figures: Arc::new(String::new),
             partner: Uid::parse(PARTNER).unwrap(),
             limits: setup.limits,
-            mqtt: None,
+            mqtt: setup.mqtt,
+            allow_origin: setup.allow_origin,
             stop: stop.clone(),
         };
         let (address, served) = listen(foundation, setup.limits, stop).await;

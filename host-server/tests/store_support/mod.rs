@@ -73,5 +73,6 @@ pub(crate) fn downlink(number: usize, envelope: impl Into<Bytes>) -> NewDownlink
         vin: vin(number),
         app: AppId::parse("app").expect("an app"),
         envelope: envelope.into(),
+        expires_at: at(1_000_000_000),
     }
 }

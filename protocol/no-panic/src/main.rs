@@ -20,8 +20,12 @@ mod backoff;
 mod envelope;
 #[cfg(feature = "id")]
 mod id;
+#[cfg(feature = "json")]
+mod json;
 #[cfg(feature = "portal")]
 mod portal;
+#[cfg(feature = "presence")]
+mod presence;
 #[cfg(feature = "queues")]
 mod queues;
 #[cfg(feature = "topic")]
@@ -51,8 +55,12 @@ pub extern "C" fn _start() -> ! {
     id::prove();
     #[cfg(feature = "topic")]
     topic::prove();
+    #[cfg(feature = "json")]
+    json::prove();
     #[cfg(feature = "envelope")]
     envelope::prove();
+    #[cfg(feature = "presence")]
+    presence::prove();
     #[cfg(feature = "queues")]
     queues::prove();
     #[cfg(feature = "portal")]

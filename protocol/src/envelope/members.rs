@@ -2,7 +2,7 @@
 
 use super::{EnvelopeError, EnvelopeReason, Member};
 use crate::id::{AppId, IdError};
-use crate::json::{JsonReason, Kind, Scanner, Value, unescape};
+use crate::json::{JsonReason, JsonString, Kind, Scanner, Value, unescape};
 use crate::limits::{APP_ID_BYTES_MAX, JSON_DEPTH_MAX};
 
 /// How deep a value inside an envelope may nest: the envelope itself is one level.
@@ -129,14 +129,9 @@ fn member(name: &str) -> Option<Member> {
         b"content" => Some(Member::Content),
         _ if name.contains('\\') => Member::ALL
             .into_iter()
-            .find(|member| spells(name, member.name())),
+            .find(|member| JsonString::new(name).is(member.name())),
         _ => None,
     }
-}
-
-/// Whether `raw`, the inside of a JSON string, stands for `text`.
-pub(super) fn spells(raw: &str, text: &str) -> bool {
-    unescape(raw).eq(text.chars().map(Ok))
 }
 
 /// A member that is `true` or `false`; a missing one is `false`.

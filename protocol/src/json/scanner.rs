@@ -3,35 +3,49 @@
 //! The cursor is what is left of the text, so moving it needs no arithmetic and no index. When a
 //! method fails, the cursor stands at the offending byte.
 
-use super::JsonReason;
 use super::words::{after_digits, after_plain};
+use super::{JsonReason, JsonString};
 
 /// What a value is, as its first byte tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// `{…}`
     Object,
+    /// `[…]`
     Array,
+    /// `"…"`
     String,
+    /// A number of any range.
     Number,
+    /// `true`
     True,
+    /// `false`
     False,
+    /// `null`
     Null,
 }
 
 /// A checked value of a text.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Value<'a> {
-    pub(crate) kind: Kind,
+pub struct Value<'a> {
+    /// What it is.
+    pub kind: Kind,
     /// The value as written, without surrounding white space.
-    pub(crate) text: &'a str,
+    pub text: &'a str,
     /// Offset of its first byte in the scanned text.
-    pub(crate) offset: usize,
+    pub offset: usize,
 }
 
 impl<'a> Value<'a> {
     /// The inside of a string, between its quotes, with its escapes as written.
     pub(crate) fn string(&self) -> Option<&'a str> {
         self.text.strip_prefix('"')?.strip_suffix('"')
+    }
+
+    /// The characters, if it is a string.
+    #[must_use]
+    pub fn as_string(&self) -> Option<JsonString<'a>> {
+        self.string().map(JsonString::new)
     }
 }
 

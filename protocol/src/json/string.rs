@@ -1,5 +1,48 @@
 //! The characters of a JSON string that the scanner has found valid.
 
+use core::fmt::{self, Write};
+
+/// The text of a valid JSON string, whose escapes are decoded as it is read. `Display` writes it
+/// with U+FFFD for a surrogate escape without its partner; `Debug` tells its length only.
+#[derive(Clone, Copy)]
+pub struct JsonString<'a> {
+    /// The inside, between the quotes.
+    raw: &'a str,
+}
+
+impl<'a> JsonString<'a> {
+    pub(crate) fn new(raw: &'a str) -> Self {
+        Self { raw }
+    }
+
+    /// Whether it stands for `text`.
+    #[must_use]
+    pub fn is(&self, text: &str) -> bool {
+        if self.raw.contains('\\') {
+            unescape(self.raw).eq(text.chars().map(Ok))
+        } else {
+            self.raw == text
+        }
+    }
+
+    /// Its characters, with U+FFFD for a surrogate escape without its partner.
+    pub fn chars(&self) -> impl Iterator<Item = char> + use<'a> {
+        unescape(self.raw).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
+    }
+}
+
+impl fmt::Display for JsonString<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.chars().try_for_each(|c| f.write_char(c))
+    }
+}
+
+impl fmt::Debug for JsonString<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JsonString({} bytes)", self.raw.len())
+    }
+}
+
 /// A surrogate escape without its partner, which is no character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LoneSurrogate;

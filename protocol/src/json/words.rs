@@ -1,7 +1,15 @@
-//! Eight bytes at a time: how far a run of plain string bytes or digits goes.
+//! Several bytes at a time: how far a run of plain string bytes or digits goes.
 //!
-//! Each test sets the top bit of every byte that ends the run. A borrow or carry can only disturb
-//! bytes behind the first hit, and only the first hit is read, so the answer is exact.
+//! In a word of eight bytes, each test sets the top bit of every byte that ends the run. A borrow or
+//! carry can only disturb bytes behind the first hit, and only the first hit is read, so the answer
+//! is exact.
+
+#[cfg(all(
+    target_arch = "x86_64",
+    target_feature = "sse2",
+    not(vinbus_scanner_alone)
+))]
+use super::vectors::special_bits;
 
 const LANES: u64 = 0x0101_0101_0101_0101;
 const TOPS: u64 = 0x80 * LANES;
@@ -19,6 +27,19 @@ pub(crate) fn split_plain(text: &str) -> (&str, &str) {
 /// backslash or a control character, or is empty.
 #[inline(always)]
 pub(super) fn after_plain(mut rest: &[u8]) -> &[u8] {
+    #[cfg(all(
+        target_arch = "x86_64",
+        target_feature = "sse2",
+        not(vinbus_scanner_alone)
+    ))]
+    while let Some((chunk, tail)) = rest.split_first_chunk() {
+        let special = special_bits(chunk);
+        if special != 0 {
+            let run = special.trailing_zeros();
+            return rest.get(run as usize..).unwrap_or_default();
+        }
+        rest = tail;
+    }
     while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
         let word = u64::from_le_bytes(*chunk);
         let quotes = (word ^ (0x22 * LANES)).wrapping_sub(LANES);
@@ -69,7 +90,7 @@ mod tests {
     use std::vec::Vec;
 
     fn check(run: fn(&[u8]) -> &[u8], ends: fn(u8) -> bool) {
-        for length in 0..20 {
+        for length in 0..40 {
             for end in 0..=255_u8 {
                 for before in [b'5', b'9', b'0'] {
                     let mut text: Vec<u8> = std::vec![before; length];

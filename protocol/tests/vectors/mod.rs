@@ -4,6 +4,7 @@
 
 mod bytes;
 mod messages;
+mod presence;
 mod topics;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub(crate) fn compare_all() -> Vec<Comparison> {
     let mut all: Vec<Comparison> = ["downlink", "uplink", "app", "json", "sizes"]
         .map(|name| compare(&folder, name, messages::derive))
         .into();
+    all.push(compare(&folder, "presence", presence::derive));
     all.push(compare(&folder, "topics", topics::derive));
     all
 }

@@ -1,4 +1,4 @@
-//! Topic vectors: topics and filters built from identifiers, and topics taken apart.
+//! Topic vectors: topics and filters built from identifiers, and both taken apart.
 
 use serde::{Deserialize, Serialize};
 use vinbus_protocol::id::{Uid, Vin};
@@ -10,6 +10,7 @@ pub(crate) struct File {
     about: String,
     build: Vec<Build>,
     parse: Vec<Parse>,
+    filters: Vec<Filter>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -57,6 +58,27 @@ struct Parsed {
     subtopic: Option<String>,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Filter {
+    name: String,
+    prefix: String,
+    profile: Profile,
+    filter: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hears: Option<Hears>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Hears {
+    direction: Option<Way>,
+    uid: Option<String>,
+    vin: Option<String>,
+}
+
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Profile {
@@ -77,6 +99,9 @@ pub(crate) fn derive(file: &mut File) {
         case.derive();
     }
     for case in &mut file.parse {
+        case.derive();
+    }
+    for case in &mut file.filters {
         case.derive();
     }
 }
@@ -111,16 +136,38 @@ impl Parse {
         match scheme(&self.prefix, self.profile).parse(&self.topic) {
             Ok(topic) => {
                 self.parsed = Some(Parsed {
-                    direction: match topic.direction {
-                        Direction::Downlink => Way::Downlink,
-                        Direction::Uplink => Way::Uplink,
-                    },
+                    direction: topic.direction.into(),
                     uid: topic.uid.as_str().into(),
                     vin: topic.vin.as_str().into(),
                     subtopic: topic.subtopic.map(Into::into),
                 });
             }
             Err(error) => self.error = Some(error_name(error).into()),
+        }
+    }
+}
+
+impl Filter {
+    fn derive(&mut self) {
+        (self.hears, self.error) = (None, None);
+        match scheme(&self.prefix, self.profile).parse_filter(&self.filter) {
+            Ok(filter) => {
+                self.hears = Some(Hears {
+                    direction: filter.direction.map(Way::from),
+                    uid: filter.uid.map(|uid| uid.as_str().into()),
+                    vin: filter.vin.map(|vin| vin.as_str().into()),
+                });
+            }
+            Err(error) => self.error = Some(error_name(error).into()),
+        }
+    }
+}
+
+impl From<Direction> for Way {
+    fn from(direction: Direction) -> Self {
+        match direction {
+            Direction::Downlink => Self::Downlink,
+            Direction::Uplink => Self::Uplink,
         }
     }
 }

@@ -224,9 +224,7 @@ fn web_socket_error(error: &tungstenite::Error) -> LinkError {
         tungstenite::Error::Http(response) => LinkError::WebSocketRefused {
             status: response.status().as_u16(),
         },
-        tungstenite::Error::Io(error) => LinkError::ConnectionLost {
-            reason: error.to_string(),
-        },
+        tungstenite::Error::Io(error) => LinkError::lost(error),
         tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
             LinkError::ConnectionLost {
                 reason: "the WebSocket was closed".to_owned(),
@@ -245,10 +243,13 @@ fn io_error(error: &std::io::Error) -> LinkError {
             reason: error.to_string(),
         }
     } else {
-        LinkError::ConnectionLost {
-            reason: error.to_string(),
-        }
+        LinkError::lost(error)
     }
+}
+
+/// What the reason code of an MQTT 5 DISCONNECT means.
+pub(crate) fn disconnected(reason: u8) -> LinkError {
+    v5::disconnected(reason)
 }
 
 fn protocol(error: &dyn std::fmt::Display) -> LinkError {

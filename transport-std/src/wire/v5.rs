@@ -279,7 +279,7 @@ fn state_error(error: &StateError) -> LinkError {
         StateError::ServerDisconnect {
             reason_code,
             reason_string,
-        } => disconnected(*reason_code, reason_string.as_deref()),
+        } => disconnected_with_text(*reason_code, reason_string.as_deref()),
         StateError::OutgoingPacketTooLarge { .. }
         | StateError::IncomingPacketTooLarge { .. }
         | StateError::Deserialization(WireError::PayloadSizeLimitExceeded { .. }) => {
@@ -291,7 +291,16 @@ fn state_error(error: &StateError) -> LinkError {
     }
 }
 
-fn disconnected(code: DisconnectReasonCode, text: Option<&str>) -> LinkError {
+pub(super) fn disconnected(reason: u8) -> LinkError {
+    match DisconnectReasonCode::try_from(reason) {
+        Ok(code) => disconnected_with_text(code, None),
+        Err(_) => LinkError::Protocol {
+            reason: format!("a DISCONNECT with the unknown reason {reason:#04x}"),
+        },
+    }
+}
+
+fn disconnected_with_text(code: DisconnectReasonCode, text: Option<&str>) -> LinkError {
     match code {
         DisconnectReasonCode::SessionTakenOver => LinkError::SessionTakenOver,
         DisconnectReasonCode::ServerShuttingDown => LinkError::ServerShuttingDown,

@@ -52,16 +52,22 @@ async fn every_connack_code_of_mqtt_5_that_a_user_can_act_on_is_an_error_of_its_
     assert!(matches!(error(0x01).await, LinkError::Protocol { .. }));
 }
 
+/// What a DISCONNECT after the CONNACK means, sent in pieces of `size` bytes behind a PINGRESP.
+async fn disconnected(packet: &[u8], size: usize) -> LinkError {
+    let peer = Peer::new().await;
+    let (client, _inbox) = connect(peer.options("mqtt", MqttVersion::V5)).expect("options");
+    let mut connection = peer.welcome(MqttVersion::V5).await;
+    let packets = [&[0xD0, 0], packet].concat();
+    for piece in packets.chunks(size) {
+        connection.send(piece).await;
+    }
+    connection.closed().await;
+    down(client.link()).await
+}
+
 #[tokio::test]
 async fn every_disconnect_code_that_a_user_can_act_on_is_an_error_of_its_own() {
-    let error = async |code| {
-        let peer = Peer::new().await;
-        let (client, _inbox) = connect(peer.options("mqtt", MqttVersion::V5)).expect("options");
-        let mut connection = peer.welcome(MqttVersion::V5).await;
-        connection.send(&[0xE0, 2, code, 0]).await;
-        drop(connection);
-        down(client.link()).await
-    };
+    let error = async |code| disconnected(&[0xE0, 2, code, 0], 100).await;
     assert_eq!(error(0x8E).await, LinkError::SessionTakenOver);
     assert_eq!(error(0x8B).await, LinkError::ServerShuttingDown);
     assert_eq!(error(0x89).await, LinkError::ServerBusy);
@@ -76,6 +82,16 @@ async fn every_disconnect_code_that_a_user_can_act_on_is_an_error_of_its_own() {
         reason: "AdministrativeAction".to_owned(),
     };
     assert_eq!(error(0x98).await, other);
+}
+
+#[tokio::test]
+async fn a_disconnect_without_its_property_length_says_the_same() {
+    for size in [1, 2, 3, 5] {
+        let error = async |code| disconnected(&[0xE0, 1, code], size).await;
+        assert_eq!(error(0x8E).await, LinkError::SessionTakenOver);
+        assert_eq!(error(0x8B).await, LinkError::ServerShuttingDown);
+        assert!(matches!(error(0xFF).await, LinkError::Protocol { .. }));
+    }
 }
 
 async fn down(link: tokio::sync::watch::Receiver<LinkState>) -> LinkError {

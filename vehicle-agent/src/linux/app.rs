@@ -6,7 +6,7 @@
 
 use std::io::Write as _;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader, Stdin};
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::linux::args::AppArgs;
@@ -27,9 +27,9 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 /// When the portal cannot be reached, or refuses the app.
 pub async fn run(args: &AppArgs) -> anyhow::Result<()> {
     let url = format!("ws://{}/portal", args.portal);
-    let (socket, _) = connect_async(&url).await.with_context(|| {
-        format!("cannot reach the portal at {url}: is `vehicle-agent run` up, with this --portal?")
-    })?;
+    let (socket, _) = connect_async(&url)
+        .await
+        .map_err(|error| unreachable(args, &error))?;
     let (sink, stream) = socket.split();
     let mut app = App {
         sink,
@@ -42,6 +42,19 @@ pub async fn run(args: &AppArgs) -> anyhow::Result<()> {
     app.send("hello", Some(&hello.to_string())).await?;
     app.send("WebPortal.onApplicationLoaded", None).await?;
     app.serve(stream).await
+}
+
+/// Why there is no socket. The error's own source repeats it.
+fn unreachable(args: &AppArgs, error: &tungstenite::Error) -> anyhow::Error {
+    let portal = args.portal;
+    match error {
+        tungstenite::Error::Io(error) => anyhow!(
+            "cannot reach a portal at {portal}: {error}; start the agent with `vehicle-agent run`, or give --portal the address that it prints"
+        ),
+        error => anyhow!(
+            "what listens at {portal} is no portal: {error}; give --portal the address that `vehicle-agent run` prints"
+        ),
+    }
 }
 
 struct App {
@@ -156,7 +169,7 @@ impl App {
     async fn send_content(&mut self, content: &str) -> anyhow::Result<()> {
         if let Err(error) = serde_json::from_str::<&RawValue>(content) {
             eprintln!(
-                "this line is not JSON and was not sent: {error}; write text in double quotes"
+                "not sent, as this line is not JSON: {error}; write text in double quotes, such as \"hello\""
             );
             return Ok(());
         }

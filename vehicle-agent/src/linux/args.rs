@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -12,6 +13,8 @@ use vinbus_protocol::topic::{PREFIX_DEFAULT, TopicProfile, TopicScheme};
 use vinbus_protocol::uplink_queue::DropPolicy;
 use vinbus_transport_std::{BrokerUrl, MqttVersion, Qos};
 
+use crate::linux::provision::ProvisionArgs;
+
 const EXAMPLES: &str = "\
 Examples:
   A vehicle enrolled with `host-server enroll vehicle 0123456789ABCDEFG --out car`:
@@ -19,10 +22,12 @@ Examples:
       --ca car/ca.pem --cert car/cert.pem --key car/key.pem --app demo=demo-partner
   An app of that vehicle, in another terminal:
     vehicle-agent app --app demo
-  A hundred vehicles on a plain broker, one message a second each:
-    vehicle-agent simulate --count 100 --broker mqtt://localhost:1883 --rate 1
+  A hundred vehicles that send one message a second each, once they are enrolled:
+    for n in $(seq -f %014g 0 99); do host-server enroll vehicle SIM$n --out fleet/SIM$n; done
+    vehicle-agent simulate --count 100 --broker mqtts://localhost:8886 --certs fleet --rate 1
 
-Every option can be set in the environment as well, as VINBUS_AGENT_…. VINBUS_LOG=debug shows more.";
+Every option can be set in the environment as well, as VINBUS_AGENT_…. VINBUS_LOG=debug shows more.
+Exit codes: 2 when an option, or a file that it names, is wrong; 1 when something else is.";
 
 /// Plays the portal of a vehicle: connects it to the broker and its apps to their partners.
 #[derive(Debug, Parser)]
@@ -42,6 +47,8 @@ pub enum Command {
     App(AppArgs),
     /// Run many vehicles in this process, each with its own connection, and sum up what happened.
     Simulate(SimulateArgs),
+    /// Write the block of memory that makes a board one vehicle: its VIN, apps, broker and keys.
+    Provision(ProvisionArgs),
 }
 
 /// Options of `run`.
@@ -51,7 +58,7 @@ pub struct RunArgs {
     #[arg(long, env = "VINBUS_AGENT_VIN")]
     pub vin: Vin,
 
-    /// An installed app and the partner it belongs to; may be repeated.
+    /// An installed app and the partner it belongs to; may be repeated, or a list with commas.
     #[arg(
         long = "app",
         env = "VINBUS_AGENT_APPS",
@@ -70,7 +77,8 @@ pub struct RunArgs {
     )]
     pub portal: SocketAddr,
 
-    /// A web origin whose pages may be apps, besides the portal's own; may be repeated.
+    /// A web origin whose pages may be apps, besides the portal's own; may be repeated, or a list
+    /// with commas.
     #[arg(
         long,
         env = "VINBUS_AGENT_ALLOW_ORIGIN",
@@ -245,7 +253,8 @@ pub struct SimulateArgs {
         long,
         env = "VINBUS_AGENT_RATE",
         value_name = "N",
-        default_value_t = 0.0
+        default_value = "0",
+        value_parser = rate
     )]
     pub rate: f64,
 
@@ -258,9 +267,16 @@ pub struct SimulateArgs {
     #[arg(long, env = "VINBUS_AGENT_ECHO")]
     pub echo: bool,
 
-    /// Stop after so many seconds, counted from when all are connected [default: at Ctrl-C].
-    #[arg(long, env = "VINBUS_AGENT_DURATION", value_name = "SECONDS")]
-    pub duration: Option<f64>,
+    /// Stop after so many seconds, counted from when all are connected, or from when
+    /// --connect-timeout is over [default: at Ctrl-C].
+    #[arg(long, env = "VINBUS_AGENT_DURATION", value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<Duration>,
+
+    /// Give up when no vehicle is connected so many seconds after the first was started, and wait
+    /// no longer for the rest after the last was.
+    #[arg(long, env = "VINBUS_AGENT_CONNECT_TIMEOUT", value_name = "SECONDS", default_value = "30",
+        value_parser = seconds)]
+    pub connect_timeout: Duration,
 
     /// Vehicles that start in a second.
     #[arg(long, env = "VINBUS_AGENT_RAMP", value_name = "N", default_value_t = 500,
@@ -334,6 +350,20 @@ pub enum Drop {
     Oldest,
     /// The new one is refused, and the app is told at once.
     Newest,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text
+        .parse()
+        .ok()
+        .filter(|rate| (0.0..=10_000.0).contains(rate));
+    rate.ok_or_else(|| "it is from 0 to 10000 messages a second".into())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok();
+    let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    duration.ok_or_else(|| "it is a number of seconds, such as 10 or 0.5".into())
 }
 
 fn mqtt_version(text: &str) -> Result<MqttVersion, String> {

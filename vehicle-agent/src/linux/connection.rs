@@ -1,4 +1,4 @@
-//! From options to a client of the broker.
+//! From the program's options to those of a client of the broker.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 
 use vinbus_protocol::id::Vin;
-use vinbus_transport_std::{Client, ClientOptions, Inbox, Qos, Will};
+use vinbus_transport_std::{ClientOptions, Pem, Qos, TlsOptions, Will};
 
 use crate::identity::Identity;
 use crate::linux::args::BrokerArgs;
@@ -30,30 +30,62 @@ pub(crate) struct Credentials<'c> {
     pub(crate) password: Option<&'c str>,
 }
 
-/// Starts the client of a vehicle; does not wait for the network. The client id is the VIN, so that
-/// a second agent of the same vehicle is noticed.
+impl Credentials<'_> {
+    /// Whom to trust and who to be, for the vehicle `vin`.
+    ///
+    /// # Errors
+    /// When the certificate is that of another vehicle, or cannot be used with this broker.
+    pub(crate) fn tls(&self, args: &BrokerArgs, vin: &Vin) -> anyhow::Result<TlsOptions> {
+        let file = |path: &Path| Pem::File(path.to_owned());
+        let identity = self
+            .certificate
+            .map(|(certificate, key)| vinbus_transport_std::Identity {
+                certificate: file(certificate),
+                key: file(key),
+            });
+        if let Some(identity) = &identity {
+            ensure!(
+                args.url.scheme().is_tls(),
+                "a certificate needs TLS: use a mqtts:// or wss:// URL, or leave the certificate out"
+            );
+            check_name(identity, vin)?;
+        }
+        let ca = self.ca.map(file);
+        Ok(TlsOptions { ca, identity })
+    }
+}
+
+/// Brokers know a vehicle by the common name of its certificate (SPEC 10.1).
+fn check_name(identity: &vinbus_transport_std::Identity, vin: &Vin) -> anyhow::Result<()> {
+    let names = identity.common_names()?;
+    ensure!(
+        names == [vin.as_str()],
+        "the certificate in {} is for {:?}, but this vehicle is {vin}: give the certificate of this vehicle, or the VIN of that one",
+        identity.certificate,
+        names.join(", ")
+    );
+    Ok(())
+}
+
+/// The options of a vehicle's client, checked with the files that they name. The client id is the
+/// VIN, so that a second agent of the same vehicle is noticed.
 ///
 /// # Errors
 /// When an option or a certificate file is wrong.
-pub(crate) fn open<const APPS: usize>(
+pub(crate) fn options<const APPS: usize>(
     args: &BrokerArgs,
     identity: &Identity<APPS>,
     credentials: &Credentials<'_>,
     inbound_messages_max: usize,
-) -> anyhow::Result<(Client, Inbox)> {
+) -> anyhow::Result<ClientOptions> {
     let vin = identity.vin();
     let mut options = ClientOptions::new(args.url.clone(), vin.as_str())
         .version(args.mqtt_version)
         .answer_timeout(ANSWER_TIMEOUT)
         .inbound_messages_max(inbound_messages_max)
         .receive_maximum(RECEIVE_MAXIMUM)
-        .outbound_messages_max(4);
-    if let Some(ca) = credentials.ca {
-        options = options.ca_file(ca);
-    }
-    if let Some((certificate, key)) = credentials.certificate {
-        options = options.identity_files(certificate, key);
-    }
+        .outbound_messages_max(4)
+        .tls(credentials.tls(args, vin)?);
     if let (Some(name), Some(password)) = (&args.username, credentials.password) {
         options = options.credentials(user_name(name, vin), password);
     }
@@ -65,7 +97,8 @@ pub(crate) fn open<const APPS: usize>(
             retain: true,
         });
     }
-    vinbus_transport_std::connect(options).context("cannot set up the connection to the broker")
+    options.check()?;
+    Ok(options)
 }
 
 /// The user name of a vehicle.

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use vinbus_transport_embedded::{ConnectError, Credentials, Mqtt, Options, Qos, TokioStream, Will};
-use vinbus_transport_std::{
-    BrokerUrl, ByteStream, LinkError, MqttVersion, Pem, Phase, StreamDialer, TlsOptions,
-};
+use vinbus_transport_std::{BrokerUrl, ByteStream, LinkError, MqttVersion, Phase, StreamDialer};
 
 use crate::embedded_link::{Dial, EmbeddedLink, EmbeddedSession};
 use crate::identity::Identity;
@@ -95,25 +93,17 @@ pub(crate) fn open<const APPS: usize>(
         }
     };
     let dial = StreamDial {
-        dialer: StreamDialer::new(args.url.clone(), &tls(credentials), STREAM_TIMEOUT)?,
+        dialer: StreamDialer::new(
+            args.url.clone(),
+            &credentials.tls(args, vin)?,
+            STREAM_TIMEOUT,
+        )?,
         url: args.url.to_string(),
         report,
     };
     let (receive, send) = (vec![0; RECEIVE_BYTES].leak(), vec![0; SEND_BYTES].leak());
     let mqtt = Mqtt::new(receive, send, &options)?;
     Ok(ThriftyLink(EmbeddedLink::new(mqtt, dial)))
-}
-
-fn tls(credentials: &connection::Credentials<'_>) -> TlsOptions {
-    TlsOptions {
-        ca: credentials.ca.map(|ca| Pem::File(ca.to_owned())),
-        identity: credentials.certificate.map(|(certificate, key)| {
-            vinbus_transport_std::Identity {
-                certificate: Pem::File(certificate.to_owned()),
-                key: Pem::File(key.to_owned()),
-            }
-        }),
-    }
 }
 
 /// TCP and TLS of Linux.

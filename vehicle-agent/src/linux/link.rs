@@ -189,3 +189,94 @@ impl Session for StdSession<'_> {
         self.link.client.clone().close().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::watch;
+
+    use vinbus_protocol::id::{Uid, Vin};
+    use vinbus_protocol::topic::TopicScheme;
+    use vinbus_transport_std::conformance::in_time;
+    use vinbus_transport_std::{ClientOptions, MqttVersion, PublishError, connect};
+
+    use super::*;
+
+    /// Speaks MQTT 3.1.1 as a broker that keeps its acknowledgements back until `open`.
+    async fn broker(mut stream: TcpStream, mut open: watch::Receiver<bool>) -> std::io::Result<()> {
+        loop {
+            let [header, len] = [stream.read_u8().await?, stream.read_u8().await?];
+            assert!(len < 0x80, "the packets of this test are short");
+            let mut body = vec![0; usize::from(len)];
+            stream.read_exact(&mut body).await?;
+            let answer = match header >> 4 {
+                1 => vec![0x20, 2, 0, 0],
+                8 => vec![0x90, 3, body[0], body[1], 0],
+                3 => {
+                    let topic = usize::from(u16::from_be_bytes([body[0], body[1]]));
+                    let _gone = open.wait_for(|open| *open).await;
+                    vec![0x40, 2, body[2 + topic], body[3 + topic]]
+                }
+                _ => continue,
+            };
+            stream.write_all(&answer).await?;
+        }
+    }
+
+    #[tokio::test]
+    async fn message_that_finds_no_room_is_tried_again_and_the_session_goes_on() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("mqtt://{}", listener.local_addr().unwrap());
+        let (open, opened) = watch::channel(false);
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            broker(stream, opened).await
+        });
+        let options = ClientOptions::new(url.parse().unwrap(), "vehicle")
+            .version(MqttVersion::V311)
+            .answer_timeout(Duration::from_millis(100))
+            .receive_maximum(1)
+            .outbound_messages_max(1);
+        let (client, inbox) = connect(options).unwrap();
+        let vin = Vin::parse("0123456789ABCDEFG").unwrap();
+        let mut identity = Identity::<1>::new(vin, TopicScheme::default(), false);
+        identity.add(&Uid::parse("p").unwrap());
+        let mut link = StdLink::new(client.clone(), inbox, Qos::AtLeastOnce, Box::new(|_| {}));
+        let mut session = in_time("the session", link.connect(&identity))
+            .await
+            .unwrap();
+        let filled = async {
+            let full = Err(PublishError::QueueFull { max: 1 });
+            while client
+                .publish("t", "1".into(), Qos::AtLeastOnce, false)
+                .await
+                != full
+            {}
+        };
+        in_time("a full queue", filled).await;
+
+        let message = Outgoing {
+            topic: "t",
+            payload: b"2",
+            retain: false,
+        };
+        session.publish(message).await.unwrap();
+        let fate = in_time("the fate", session.next()).await;
+        assert_eq!(fate, Ok(Event::Published(Fate::Unknown)));
+        open.send_replace(true);
+        let delivered = async {
+            loop {
+                session.publish(message).await.unwrap();
+                match session.next().await.unwrap() {
+                    Event::Published(Fate::Unknown) => {}
+                    event => return assert_eq!(event, Event::Published(Fate::Delivered)),
+                }
+            }
+        };
+        in_time("the delivery", delivered).await;
+        assert_eq!(client.counters().connections, 1);
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -10,13 +10,15 @@ use tokio::sync::watch;
 use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use vinbus_protocol::portal::InstallError;
 use vinbus_protocol::{pending, popup};
+use vinbus_transport_std::{ClientOptions, LinkState, Qos};
 
 use crate::agent::{self, World};
 use crate::desk::Desk;
 use crate::identity::Identity;
-use crate::linux::args::{BrokerArgs, RunArgs};
+use crate::linux::args::RunArgs;
 use crate::linux::clock::{ProcessRandom, TokioClock};
 use crate::linux::connection::{self, Credentials};
+use crate::linux::failure::Failure;
 use crate::linux::link::StdLink;
 use crate::linux::portal::{Listening, PortalOptions, SocketApps};
 use crate::linux::saved::Saved;
@@ -42,8 +44,8 @@ pub(crate) type LinuxDesk = Desk<Vec<u8>, Vec<u8>, APPS_MAX, QUEUE_MAX>;
 ///
 /// # Errors
 /// When an option is wrong, or the portal's address is taken. The broker being away is no error.
-pub async fn run(args: RunArgs) -> anyhow::Result<()> {
-    let mut desk = desk(&args)?;
+pub async fn run(args: RunArgs) -> Result<(), Failure> {
+    let (mut desk, options) = prepare(&args).map_err(Failure::Configuration)?;
     let status = Arc::new(Status::new(args.vin));
     let saved = args
         .data_dir
@@ -54,7 +56,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     if let Some(saved) = &saved {
         saved.restore(&mut desk, |slot| apps.expect_fate(slot))?;
     }
-    let mut link = open_link(&args.broker, &args, &desk, &status)?;
+    let mut link = open_link(options, args.broker.qos, &status)?;
     let (stop, stopping) = watch::channel(false);
     let portal = tokio::spawn(portal.serve(stopped(stopping.clone())));
     tokio::spawn(async move {
@@ -82,6 +84,25 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     tracing::info!("stopped");
     tracing::debug!(counters = ?desk.counters(), "counted");
     Ok(())
+}
+
+/// Makes everything of the options that touches nothing outside: whoever starts a second agent by
+/// mistake must not disturb the first.
+fn prepare(args: &RunArgs) -> anyhow::Result<(LinuxDesk, ClientOptions)> {
+    let desk = desk(args)?;
+    let password = args
+        .broker
+        .password_file
+        .as_deref()
+        .map(connection::read_password)
+        .transpose()?;
+    let credentials = Credentials {
+        ca: args.broker.ca.as_deref(),
+        certificate: args.cert.as_deref().zip(args.key.as_deref()),
+        password: password.as_deref(),
+    };
+    let options = connection::options(&args.broker, desk.identity(), &credentials, INBOUND_MAX)?;
+    Ok((desk, options))
 }
 
 fn desk(args: &RunArgs) -> anyhow::Result<LinuxDesk> {
@@ -136,35 +157,12 @@ async fn open_portal(
     ))
 }
 
-fn open_link(
-    broker: &BrokerArgs,
-    args: &RunArgs,
-    desk: &LinuxDesk,
-    status: &Arc<Status>,
-) -> anyhow::Result<StdLink> {
-    ensure!(
-        args.cert.is_none() || broker.url.scheme().is_tls(),
-        "--cert and --key need TLS: use a mqtts:// or wss:// URL, or leave them out"
-    );
-    let password = broker
-        .password_file
-        .as_deref()
-        .map(connection::read_password)
-        .transpose()?;
-    let credentials = Credentials {
-        ca: broker.ca.as_deref(),
-        certificate: args.cert.as_deref().zip(args.key.as_deref()),
-        password: password.as_deref(),
-    };
-    let (client, inbox) = connection::open(broker, desk.identity(), &credentials, INBOUND_MAX)?;
+fn open_link(options: ClientOptions, qos: Qos, status: &Arc<Status>) -> anyhow::Result<StdLink> {
+    let (client, inbox) = vinbus_transport_std::connect(options)?;
     status.watch(client.clone());
     let reported = Arc::clone(status);
-    Ok(StdLink::new(
-        client,
-        inbox,
-        broker.qos,
-        Box::new(move |state| reported.link(state)),
-    ))
+    let report = Box::new(move |state: &LinkState| reported.link(state));
+    Ok(StdLink::new(client, inbox, qos, report))
 }
 
 /// Completes at SIGTERM or Ctrl-C.

@@ -11,9 +11,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use vinbus_protocol::id::Vin;
 use vinbus_protocol::limits::VIN_BYTES;
@@ -32,6 +33,7 @@ use crate::linux::args::{SimulateArgs, Transport};
 use crate::linux::clock::{ProcessRandom, TokioClock};
 use crate::linux::connection::{self, Credentials};
 use crate::linux::embedded::{self, ThriftyLink};
+use crate::linux::failure::Failure;
 use crate::linux::link::StdLink;
 use crate::linux::run::terminated;
 
@@ -46,58 +48,24 @@ type SimulatedDesk = Desk<Vec<u8>, Vec<u8>, 1, QUEUE_MAX>;
 /// Runs the vehicles until Ctrl-C or the end of `--duration`, then prints what happened.
 ///
 /// # Errors
-/// When an option is wrong or a certificate is missing. Vehicles that cannot connect are counted.
-pub async fn run(args: &SimulateArgs) -> anyhow::Result<()> {
-    ensure!(
-        args.rate.is_finite() && (0.0..=10_000.0).contains(&args.rate),
-        "--rate is from 0 to 10000 messages a second"
-    );
-    let vins = vins(&args.vin_prefix, args.count)?;
-    let scheme = args.broker.scheme()?;
-    let password = args
-        .broker
-        .password_file
-        .as_deref()
-        .map(connection::read_password)
-        .transpose()?;
-    let transport = transport(args);
-    if transport == Transport::Embedded {
+/// When an option is wrong or a certificate is missing, or when no vehicle connects within
+/// `--connect-timeout`. Some that cannot connect are counted.
+pub async fn run(args: &SimulateArgs) -> Result<(), Failure> {
+    let plan = Plan::new(args).map_err(Failure::Configuration)?;
+    if plan.transport == Transport::Embedded {
         embedded::use_small_pages();
     }
     let fleet = Arc::new(Fleet::new(args.count));
     let resident_before = resident_bytes();
     let (stop, stopping) = watch::channel(false);
     let mut vehicles = JoinSet::new();
-    let mut started = tokio::time::interval(Duration::from_secs(1) / args.ramp);
     let progress = Progress::start(Arc::clone(&fleet));
-    let mut terminated = std::pin::pin!(terminated());
-    let mut running = true;
-    for vin in vins {
-        tokio::select! {
-            biased;
-            () = &mut terminated => { running = false; break }
-            _ = started.tick() => {}
-        }
-        let vehicle = Vehicle::new(args, vin, &scheme, &fleet)?;
-        let files = Files::of(args, &vin)?;
-        let credentials = files.credentials(password.as_deref());
-        match transport {
-            Transport::Embedded => {
-                let link = vehicle.embedded_link(args, &credentials)?;
-                vehicles.spawn(vehicle.run(link, stopping.clone()));
-            }
-            Transport::Std => {
-                let link = vehicle.std_link(args, &credentials)?;
-                vehicles.spawn(vehicle.run(link, stopping.clone()));
-            }
-        }
-    }
-    if running {
-        tokio::select! {
-            () = &mut terminated => {}
-            () = run_time(&fleet, args.duration) => {}
-        }
-    }
+    let ended = tokio::select! {
+        biased;
+        () = terminated() => Ok(()),
+        reason = hopeless(&fleet, args.connect_timeout) => Err(Failure::Operation(reason)),
+        ended = plan.run(&fleet, &stopping, &mut vehicles) => ended.map_err(Failure::Configuration),
+    };
     let memory = resident_bytes()
         .zip(resident_before)
         .map(|(now, before)| now.saturating_sub(before));
@@ -108,7 +76,76 @@ pub async fn run(args: &SimulateArgs) -> anyhow::Result<()> {
     }
     progress.finish();
     print!("{}", fleet.summary(memory));
-    Ok(())
+    ended
+}
+
+/// Completes with the reason when no vehicle connects in time.
+async fn hopeless(fleet: &Fleet, patience: Duration) -> anyhow::Error {
+    if timeout(patience, fleet.connected(1)).await.is_ok() {
+        return std::future::pending().await;
+    }
+    let why = fleet.last_trouble();
+    anyhow!(
+        "no vehicle is connected after {} s (--connect-timeout): {}",
+        patience.as_secs_f64(),
+        why.as_deref().unwrap_or("the broker does not answer")
+    )
+}
+
+/// What is known before the first vehicle starts.
+struct Plan<'a> {
+    args: &'a SimulateArgs,
+    vehicles: Vec<(Vin, Files)>,
+    scheme: TopicScheme,
+    password: Option<String>,
+    transport: Transport,
+}
+
+impl<'a> Plan<'a> {
+    fn new(args: &'a SimulateArgs) -> anyhow::Result<Self> {
+        let vins = vins(&args.vin_prefix, args.count)?.into_iter();
+        let vehicles = vins.map(|vin| Ok((vin, Files::of(args, &vin)?)));
+        let password = args.broker.password_file.as_deref();
+        Ok(Self {
+            args,
+            vehicles: vehicles.collect::<anyhow::Result<_>>()?,
+            scheme: args.broker.scheme()?,
+            password: password.map(connection::read_password).transpose()?,
+            transport: transport(args),
+        })
+    }
+
+    /// Starts the vehicles one after the other, and lets them run for `--duration`.
+    async fn run(
+        &self,
+        fleet: &Arc<Fleet>,
+        stopping: &watch::Receiver<bool>,
+        running: &mut JoinSet<()>,
+    ) -> anyhow::Result<()> {
+        let mut next = tokio::time::interval(Duration::from_secs(1) / self.args.ramp);
+        for (vin, files) in &self.vehicles {
+            next.tick().await;
+            let vehicle = Vehicle::new(self.args, *vin, &self.scheme, fleet)?;
+            let credentials = files.credentials(self.password.as_deref());
+            match self.transport {
+                Transport::Embedded => {
+                    let link = vehicle.embedded_link(self.args, &credentials)?;
+                    running.spawn(vehicle.run(link, stopping.clone()));
+                }
+                Transport::Std => {
+                    let link = vehicle.std_link(self.args, &credentials)?;
+                    running.spawn(vehicle.run(link, stopping.clone()));
+                }
+            }
+        }
+        // Those that cannot connect must not keep the others waiting.
+        let _elapsed = timeout(self.args.connect_timeout, fleet.connected(fleet.vehicles)).await;
+        match self.args.duration {
+            Some(duration) => tokio::time::sleep(duration).await,
+            None => std::future::pending().await,
+        }
+        Ok(())
+    }
 }
 
 fn transport(args: &SimulateArgs) -> Transport {
@@ -119,15 +156,6 @@ fn transport(args: &SimulateArgs) -> Transport {
             Transport::Std
         }
     })
-}
-
-/// Waits until all are connected, and then as long as asked for.
-async fn run_time(fleet: &Fleet, duration: Option<f64>) {
-    fleet.all_connected().await;
-    match duration.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
-        Some(duration) => tokio::time::sleep(duration).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// The VINs: the prefix, then zeros and the number.
@@ -192,7 +220,8 @@ impl Vehicle {
         credentials: &Credentials<'_>,
     ) -> anyhow::Result<StdLink> {
         let identity = self.desk.identity();
-        let (client, inbox) = connection::open(&args.broker, identity, credentials, INBOUND_MAX)?;
+        let options = connection::options(&args.broker, identity, credentials, INBOUND_MAX)?;
+        let (client, inbox) = vinbus_transport_std::connect(options)?;
         let troubled = Arc::clone(&self.fleet);
         let report = Box::new(move |state: &LinkState| {
             if let LinkState::Down(error) = state {

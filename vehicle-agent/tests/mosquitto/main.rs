@@ -2,6 +2,7 @@
 
 mod apps;
 mod bounds;
+mod configuration;
 mod delivery;
 mod hostile;
 mod lifecycle;

@@ -1,5 +1,6 @@
 //! `vehicle-agent simulate`.
 
+use std::path::Path;
 use std::process::{Output, Stdio};
 
 use serde_json::json;
@@ -10,7 +11,7 @@ use tokio::time::timeout;
 use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::topic::{Direction, TopicScheme};
 use vinbus_transport_std::Qos;
-use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Validity};
+use vinbus_transport_std::conformance::{Authority, BrokerUnderTest, Endpoint, Validity};
 
 use crate::world::{PASSWORD, PATIENCE, UID, USER, World};
 
@@ -107,18 +108,23 @@ async fn simulated_vehicle_echoes_messages_up_to_the_largest_over_either_transpo
     }
 }
 
+/// Gives a vehicle its folder, with a certificate of `authority`.
+fn enroll(world: &World, authority: &Authority, folder: &Path, number: usize) {
+    let vin = format!("SIM{number:014}");
+    let vehicle = folder.join(&vin);
+    std::fs::create_dir(&vehicle).unwrap();
+    let issued = authority.client(&vin, Validity::Now);
+    std::fs::write(vehicle.join("cert.pem"), issued.certificate).unwrap();
+    std::fs::write(vehicle.join("key.pem"), issued.key).unwrap();
+    std::fs::write(vehicle.join("ca.pem"), &world.broker.authority.certificate).unwrap();
+}
+
 #[tokio::test]
 async fn simulated_vehicles_present_the_certificates_of_their_folders() {
     let world = World::new().await;
     let folder = tempfile::tempdir().unwrap();
     for number in 0..2 {
-        let vin = format!("SIM{number:014}");
-        let vehicle = folder.path().join(&vin);
-        std::fs::create_dir(&vehicle).unwrap();
-        let issued = world.broker.authority.client(&vin, Validity::Now);
-        std::fs::write(vehicle.join("cert.pem"), issued.certificate).unwrap();
-        std::fs::write(vehicle.join("key.pem"), issued.key).unwrap();
-        std::fs::write(vehicle.join("ca.pem"), &world.broker.authority.certificate).unwrap();
+        enroll(&world, &world.broker.authority, folder.path(), number);
     }
     let certs = folder.path().display().to_string();
     let url = world.broker.url(Endpoint::Mqtts).to_string();
@@ -173,6 +179,43 @@ async fn simulation_that_cannot_connect_says_why_while_it_runs() {
         says_why("std", closed, "check the port"),
         says_why("embedded", &unknown, "CA"),
         says_why("std", &unknown, "CA"),
+    );
+}
+
+#[tokio::test]
+async fn simulation_in_which_no_vehicle_connects_gives_up_with_the_reason() {
+    let world = World::new().await;
+    for transport in ["embedded", "std"] {
+        let more = ["--count", "2", "--connect-timeout", "1", "--transport"];
+        let mut simulation = simulate(&world, "mqtt://127.0.0.1:1", &more);
+        let simulation = simulation.arg(transport).output();
+        let output = timeout(PATIENCE, simulation).await.unwrap().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(errors.contains("no vehicle is connected"), "{errors}");
+        assert!(errors.contains("check the port"), "{errors}");
+    }
+}
+
+#[tokio::test]
+async fn vehicle_that_cannot_connect_does_not_keep_the_others_from_their_time() {
+    let world = World::new().await;
+    let stranger = Authority::new("another CA");
+    let folder = tempfile::tempdir().unwrap();
+    for (number, authority) in [&world.broker.authority, &stranger].into_iter().enumerate() {
+        enroll(&world, authority, folder.path(), number);
+    }
+    let certs = folder.path().display().to_string();
+    let url = world.broker.url(Endpoint::Mqtts).to_string();
+    let more = ["--certs", &certs, "--count", "2", "--duration", "0.1"];
+    let mut simulation = simulate(&world, &url, &more);
+    let simulation = simulation.args(["--connect-timeout", "10"]).output();
+    let summary = Summary::of(timeout(PATIENCE, simulation).await.unwrap().unwrap());
+    assert_eq!(summary.numbers("connected")[0], 1, "{}", summary.0);
+    assert!(
+        summary.line("trouble").contains("certificate"),
+        "{}",
+        summary.0
     );
 }
 

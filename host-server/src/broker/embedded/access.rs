@@ -2,9 +2,9 @@
 //!
 //! | identity | may publish | may subscribe |
 //! |----------|-------------|---------------|
-//! | vehicle  | uplink of its own VIN, any UID | downlink of its own VIN: one literal UID, anything below the VIN |
-//! | partner  | downlink of its own UID, any VIN | uplink of its own UID: `#`, `+` and `+/…`, or one VIN and anything below |
-//! | admin    | the vehicle tree | anything below the prefix |
+//! | vehicle  | uplink of its own VIN, any UID | downlink of its own VIN: one UID, anything below the VIN |
+//! | partner  | downlink of its own UID, any VIN | uplink of its own UID: any VIN or one, anything below |
+//! | admin    | the vehicle tree | the vehicle tree |
 //!
 //! Everything else is denied with a [`Denial`]. Wills are publishes. Shared subscriptions
 //! (`$share/{group}/…`) follow the rule of the filter behind them and are not for vehicles.
@@ -13,12 +13,9 @@ use std::fmt;
 
 use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::limits::TOPIC_BYTES_MAX;
-use vinbus_protocol::topic::{Direction, ParsedTopic, TopicError, TopicScheme};
+use vinbus_protocol::topic::{Direction, ParsedFilter, ParsedTopic, TopicScheme};
 
 use crate::identity::Identity;
-
-/// Subtopic by which agents report their presence.
-pub const PRESENCE_SUBTOPIC: &str = "vinbus/presence";
 
 /// Most levels of a topic or filter below the prefix: direction, `uid`, UID, `opa`, VIN and ten more.
 const LEVELS_MAX: usize = 15;
@@ -98,14 +95,10 @@ impl Access {
         topic: &'t str,
     ) -> Result<ParsedTopic<'t>, Denial> {
         self.check_size(topic, TOPIC_BYTES_MAX)?;
-        let parsed = self.topics.parse(topic).map_err(|error| match error {
-            TopicError::Prefix
-            | TopicError::Direction
-            | TopicError::Shape
-            | TopicError::Uid(_)
-            | TopicError::Vin(_)
-            | TopicError::Subtopic(_) => Denial::NotVehicleTree,
-        })?;
+        let parsed = self
+            .topics
+            .parse(topic)
+            .map_err(|_| Denial::NotVehicleTree)?;
         match who {
             Identity::Admin => Ok(parsed),
             Identity::Vehicle(_) if parsed.direction != Direction::Uplink => {
@@ -134,90 +127,21 @@ impl Access {
                 .ok_or(Denial::NotVehicleTree)?,
             None => (None, filter),
         };
-        let levels = filter
-            .strip_prefix(self.topics.prefix())
-            .and_then(|rest| rest.strip_prefix('/'))
-            .ok_or(Denial::NotVehicleTree)?
-            .split('/')
-            .collect::<Vec<_>>();
+        let hears = self
+            .topics
+            .parse_filter(filter)
+            .map_err(|_| Denial::NotVehicleTree)?;
         match who {
             Identity::Admin => {}
             Identity::Vehicle(_) if share.is_some() => return Err(Denial::SharedByVehicle),
-            Identity::Vehicle(vin) => self.check_vehicle_filter(vin, &levels)?,
-            Identity::Partner(uid) => self.check_partner_filter(uid, &levels)?,
+            Identity::Vehicle(vin) => check_vehicle_filter(vin, &hears)?,
+            Identity::Partner(uid) => check_partner_filter(uid, &hears)?,
         }
         Ok(AllowedFilter {
             share,
             filter,
             wildcard: filter.contains(['+', '#']),
         })
-    }
-
-    fn check_vehicle_filter(&self, own: &Vin, levels: &[&str]) -> Result<(), Denial> {
-        let (uid, vin) = self.uid_and_vin(Direction::Downlink, levels)?;
-        if matches!(uid, "+" | "#") {
-            return Err(Denial::WildcardUid);
-        }
-        Uid::parse(uid).map_err(|_| Denial::NotVehicleTree)?;
-        match vin {
-            "+" | "#" => Err(Denial::WildcardVin),
-            vin if vin == own.as_str() => Ok(()),
-            _ => Err(Denial::ForeignVin),
-        }
-    }
-
-    fn check_partner_filter(&self, own: &Uid, levels: &[&str]) -> Result<(), Denial> {
-        let (uid, vin) = self.uid_and_vin(Direction::Uplink, levels)?;
-        match uid {
-            "+" | "#" => return Err(Denial::WildcardUid),
-            uid if uid == own.as_str() => {}
-            _ => return Err(Denial::ForeignUid),
-        }
-        match vin {
-            "+" | "#" => Ok(()),
-            vin => Vin::parse(vin)
-                .map(drop)
-                .map_err(|_| Denial::NotVehicleTree),
-        }
-    }
-
-    /// The levels of the UID and the VIN of `{direction}/uid/{UID}/opa/{VIN}…`.
-    fn uid_and_vin<'f>(
-        &self,
-        direction: Direction,
-        levels: &[&'f str],
-    ) -> Result<(&'f str, &'f str), Denial> {
-        let [first, rest @ ..] = levels else {
-            return Err(Denial::NotVehicleTree);
-        };
-        if matches!(*first, "+" | "#") {
-            return Err(Denial::WildcardUid);
-        }
-        if !matches!(*first, "to" | "from") {
-            return Err(Denial::NotVehicleTree);
-        }
-        if *first != self.direction_level(direction) {
-            return Err(Denial::WrongDirection);
-        }
-        match rest {
-            ["uid", uid, "opa", vin, ..] => Ok((uid, vin)),
-            ["uid", uid @ ("+" | "#"), ..] => Ok((uid, "")),
-            ["#"] => Ok(("#", "")),
-            _ => Err(Denial::NotVehicleTree),
-        }
-    }
-
-    /// `to` or `from`, as the profile says.
-    fn direction_level(&self, direction: Direction) -> &'static str {
-        let filter = self.topics.all_filter(direction);
-        let level = filter
-            .strip_prefix(self.topics.prefix())
-            .unwrap_or_default();
-        if level.starts_with("/to/") {
-            "to"
-        } else {
-            "from"
-        }
     }
 
     fn check_size(&self, text: &str, bytes_max: usize) -> Result<(), Denial> {
@@ -231,6 +155,33 @@ impl Access {
             return Err(Denial::TooManyLevels);
         }
         Ok(())
+    }
+}
+
+/// One partner's downlink of its own.
+fn check_vehicle_filter(own: &Vin, hears: &ParsedFilter) -> Result<(), Denial> {
+    if hears.direction != Some(Direction::Downlink) {
+        return Err(Denial::WrongDirection);
+    }
+    if hears.uid.is_none() {
+        return Err(Denial::WildcardUid);
+    }
+    match &hears.vin {
+        None => Err(Denial::WildcardVin),
+        Some(vin) if vin == own => Ok(()),
+        Some(_) => Err(Denial::ForeignVin),
+    }
+}
+
+/// The uplink of its own, of any vehicle.
+fn check_partner_filter(own: &Uid, hears: &ParsedFilter) -> Result<(), Denial> {
+    if hears.direction != Some(Direction::Uplink) {
+        return Err(Denial::WrongDirection);
+    }
+    match &hears.uid {
+        None => Err(Denial::WildcardUid),
+        Some(uid) if uid == own => Ok(()),
+        Some(_) => Err(Denial::ForeignUid),
     }
 }
 
@@ -276,7 +227,7 @@ mod tests {
             (format!("from/uid/acme/opa/{VIN}"), [None, wrong, None]),
             (format!("from/uid/other/opa/{VIN}/a/b"), [None, wrong, None]),
             (
-                format!("from/uid/acme/opa/{VIN}/{PRESENCE_SUBTOPIC}"),
+                format!("from/uid/acme/opa/{VIN}/vinbus/presence"),
                 [None, wrong, None],
             ),
             (
@@ -314,7 +265,7 @@ mod tests {
             WrongDirection,
         };
         let wrong = Some(WrongDirection);
-        let not_tree = Some(NotVehicleTree);
+        let not_tree = [Some(NotVehicleTree); 3];
         let wild_uid = Some(WildcardUid);
         let table = [
             (format!("to/uid/acme/opa/{VIN}/"), [None, wrong, None]),
@@ -336,11 +287,8 @@ mod tests {
             (format!("to/uid/+/opa/{VIN}/#"), [wild_uid, wrong, None]),
             ("to/uid/#".to_owned(), [wild_uid, wrong, None]),
             ("to/#".to_owned(), [wild_uid, wrong, None]),
-            (
-                format!("+/uid/acme/opa/{VIN}/#"),
-                [wild_uid, wild_uid, None],
-            ),
-            ("#".to_owned(), [wild_uid, wild_uid, None]),
+            (format!("+/uid/acme/opa/{VIN}/#"), [wrong, wrong, None]),
+            ("#".to_owned(), [wrong, wrong, None]),
             ("from/uid/acme/opa/#".to_owned(), [wrong, None, None]),
             ("from/uid/acme/opa/+".to_owned(), [wrong, None, None]),
             ("from/uid/acme/opa/+/".to_owned(), [wrong, None, None]),
@@ -353,13 +301,10 @@ mod tests {
             ),
             ("from/uid/+/opa/#".to_owned(), [wrong, wild_uid, None]),
             ("from/uid/#".to_owned(), [wrong, wild_uid, None]),
-            (
-                "from/uid/acme/opa/short/#".to_owned(),
-                [wrong, not_tree, None],
-            ),
-            ("from/uid/acme".to_owned(), [wrong, not_tree, None]),
-            ("from/uid/acme/#".to_owned(), [wrong, not_tree, None]),
-            ("elsewhere".to_owned(), [not_tree, not_tree, None]),
+            ("from/uid/acme/#".to_owned(), [wrong, None, None]),
+            ("from/uid/acme/opa/short/#".to_owned(), not_tree),
+            ("from/uid/acme".to_owned(), not_tree),
+            ("elsewhere".to_owned(), not_tree),
             (format!("to{}", "/a".repeat(40)), [Some(TooManyLevels); 3]),
         ];
         for (filter, expected) in table {

@@ -40,10 +40,11 @@ pub struct StoreSettings {
     /// When the uplink log is larger, its oldest messages are deleted, received or not: bytes of
     /// payload and bookkeeping.
     pub uplink_bytes_max: u64,
-    /// Traces of messages that were sent to a vehicle are deleted when they are older than this.
+    /// Traces of messages that were sent to a vehicle, or expired, are deleted when they are older
+    /// than this.
     pub trace_age_max: Duration,
-    /// When messages for vehicles take more bytes, the traces of the oldest sent ones are deleted.
-    /// Messages that were not sent are never deleted.
+    /// When messages for vehicles take more bytes, the traces of the oldest of those are deleted.
+    /// Messages that wait are never deleted.
     pub downlink_bytes_max: u64,
     /// When the database file is larger, appends are refused with [`StoreError::Full`].
     pub quota_bytes: u64,
@@ -69,6 +70,7 @@ pub struct SqliteStore {
     // In the order in which they close: the writer last, so that it can empty the log into the
     // database, then the lock of the folder, and then those are told who wait for it.
     readers: Readers,
+    way_down: Readers,
     writer: Writer,
     _dir: DataDir,
     open: watch::Sender<()>,
@@ -88,11 +90,13 @@ impl SqliteStore {
         let path = dir.path().join(FILE);
         let connection = schema::open_writer(&path)?;
         let tables = Tables::load(connection).map_err(error::of_file(&path))?;
-        let readers = Readers::open(&path)?;
+        let readers = Readers::open(&path, READERS)?;
+        let way_down = Readers::open(&path, READERS_DOWN)?;
         let retention = Retention::new(settings, metrics);
         let writer = Writer::start(tables, &path, settings.quota_bytes, retention, metrics)?;
         Ok(Self {
             readers,
+            way_down,
             writer,
             _dir: dir,
             open: watch::Sender::new(()),
@@ -106,6 +110,12 @@ impl SqliteStore {
         async move { while open.changed().await.is_ok() {} }
     }
 }
+
+/// Connections for what somebody asks, searches among it.
+const READERS: usize = 4;
+
+/// Connections for what is to be sent to vehicles.
+const READERS_DOWN: usize = 2;
 
 /// Name of the database in the data folder.
 const FILE: &str = "vinbus.db";
@@ -143,11 +153,25 @@ impl Store for SqliteStore {
         after: u64,
         limit: usize,
     ) -> Result<Vec<Downlink>, StoreError> {
-        self.readers.unsent(vin, uid, after, limit)
+        self.way_down.unsent(vin, uid, after, limit)
+    }
+
+    fn with_expired(&self, now: SystemTime, limit: usize) -> Result<Vec<(Vin, Uid)>, StoreError> {
+        self.way_down.with_expired(now, limit)
+    }
+
+    fn expired(
+        &self,
+        vin: &Vin,
+        uid: &Uid,
+        now: SystemTime,
+        limit: usize,
+    ) -> Result<Vec<Downlink>, StoreError> {
+        self.way_down.expired(vin, uid, now, limit)
     }
 
     fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
-        self.readers.backlog()
+        self.way_down.backlog()
     }
 
     fn uplink_after(
@@ -203,4 +227,36 @@ fn refused<T>(error: StoreError) -> Pending<T> {
     // The receiver is right here.
     let _ = reply.send(Err(error));
     pending
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn reads_that_take_long_do_not_keep_the_way_down_from_reading() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = DataDir::lock(dir.path()).unwrap();
+        let store = SqliteStore::open(lock, StoreSettings::default(), &Metrics::new()).unwrap();
+        let store = &store;
+        let (begun, end) = (Barrier::new(READERS + 1), Barrier::new(READERS + 1));
+        std::thread::scope(|scope| {
+            for _ in 0..READERS {
+                scope.spawn(|| {
+                    let reading = store.readers.read(|_| {
+                        begun.wait();
+                        end.wait();
+                        Ok(())
+                    });
+                    assert_eq!(reading, Ok(()));
+                });
+            }
+            begun.wait();
+            assert_eq!(store.backlog(), Ok(Vec::new()));
+            assert_eq!(store.with_expired(SystemTime::now(), 1), Ok(Vec::new()));
+            end.wait();
+        });
+    }
 }

@@ -1,7 +1,9 @@
-//! What is read, on a few connections of their own: a reader never waits for the writer.
+//! What is read, on a few connections of their own: a reader never waits for the writer. The way down
+//! has a pool to itself, so that no search keeps a message from its vehicle.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use rusqlite::types::Type;
@@ -10,15 +12,12 @@ use vinbus_protocol::id::{AppId, IdError, Uid, Vin};
 
 use super::error::of_file;
 use super::schema;
-use super::tables::{step_number, time};
+use super::tables::{micros, step_number, time};
 use crate::model::{
     Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Trace, Uplink, UplinkPage,
     Webhook,
 };
 use crate::store::StoreError;
-
-/// Connections for reading, and so reads at the same time.
-const CONNECTIONS: usize = 4;
 
 /// A page of messages ends when it holds this many bytes.
 const PAGE_BYTES_MAX: usize = 4 << 20;
@@ -35,8 +34,9 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let idle: Result<Vec<_>, _> = (0..CONNECTIONS)
+    /// A pool of so many connections, and so reads at the same time.
+    pub(super) fn open(path: &Path, connections: usize) -> Result<Self, StoreError> {
+        let idle: Result<Vec<_>, _> = (0..connections)
             .map(|_| schema::open_reader(path))
             .collect();
         Ok(Self {
@@ -56,13 +56,58 @@ impl Readers {
     ) -> Result<Vec<Downlink>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT downlink.sequence, id, downlink.uid, downlink.vin, app, envelope
+                "SELECT downlink.sequence, id, downlink.uid, downlink.vin, app, envelope,
+                        downlink.expires_at
                  FROM unsent JOIN downlink USING (sequence)
                  WHERE unsent.vin = ?1 AND unsent.uid = ?2 AND unsent.sequence > ?3
                  ORDER BY unsent.sequence LIMIT ?4",
             )?;
             let rows = statement.query_map(
                 params![vin.as_str(), uid.as_str(), signed(after), limit as i64],
+                downlink,
+            )?;
+            let (messages, _) = page(rows, |downlink| downlink.message.envelope.len())?;
+            Ok(messages)
+        })
+    }
+
+    /// Vehicles, and partners, with unsent messages whose time is over. Costs as much as it gives,
+    /// however many messages wait.
+    pub(super) fn with_expired(
+        &self,
+        now: SystemTime,
+        limit: usize,
+    ) -> Result<Vec<(Vin, Uid)>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT DISTINCT vin, uid FROM unsent INDEXED BY unsent_by_expiry
+                 WHERE expires_at <= ?1 LIMIT ?2",
+            )?;
+            let rows = statement.query_map(params![micros(now), limit as i64], |row| {
+                Ok((parsed(row, 0, Vin::parse)?, parsed(row, 1, Uid::parse)?))
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// A partner's unsent messages for a vehicle whose time is over.
+    pub(super) fn expired(
+        &self,
+        vin: &Vin,
+        uid: &Uid,
+        now: SystemTime,
+        limit: usize,
+    ) -> Result<Vec<Downlink>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT downlink.sequence, id, downlink.uid, downlink.vin, app, envelope,
+                        downlink.expires_at
+                 FROM unsent JOIN downlink USING (sequence)
+                 WHERE unsent.vin = ?1 AND unsent.uid = ?2 AND unsent.expires_at <= ?3
+                 ORDER BY unsent.sequence LIMIT ?4",
+            )?;
+            let rows = statement.query_map(
+                params![vin.as_str(), uid.as_str(), micros(now), limit as i64],
                 downlink,
             )?;
             let (messages, _) = page(rows, |downlink| downlink.message.envelope.len())?;
@@ -150,10 +195,10 @@ impl Readers {
         self.read(|connection| {
             let found = connection
                 .prepare_cached(
-                    "SELECT sequence, id, uid, vin, app, envelope, accepted_at
+                    "SELECT sequence, id, uid, vin, app, envelope, expires_at, accepted_at
                      FROM downlink WHERE id = ?1",
                 )?
-                .query_row([&id.0], |row| Ok((downlink(row)?, row.get(6)?)))
+                .query_row([&id.0], |row| Ok((downlink(row)?, row.get(7)?)))
                 .optional()?;
             let Some((downlink, accepted_at)) = found else {
                 return Ok(None);
@@ -176,7 +221,8 @@ impl Readers {
     pub(super) fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT id, url, uid, secret, cursor, disabled FROM webhook ORDER BY id",
+                "SELECT id, url, uid, secret, cursor, disabled, private_allowed FROM webhook
+                 ORDER BY id",
             )?;
             let rows = statement.query_map([], |row| {
                 let has_uid = row.get_ref(2)?.data_type() != Type::Null;
@@ -187,13 +233,14 @@ impl Readers {
                     secret: row.get(3)?,
                     cursor: Cursor(row.get::<_, i64>(4)? as u64),
                     disabled: row.get(5)?,
+                    private_allowed: row.get(6)?,
                 })
             })?;
             rows.collect()
         })
     }
 
-    fn read<T>(
+    pub(super) fn read<T>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
@@ -263,6 +310,7 @@ fn downlink(row: &Row<'_>) -> rusqlite::Result<Downlink> {
             vin: parsed(row, 3, Vin::parse)?,
             app: parsed(row, 4, AppId::parse)?,
             envelope: blob(row, 5)?,
+            expires_at: time(row.get(6)?),
         },
     })
 }
@@ -296,7 +344,7 @@ fn parsed<T>(
 
 fn step(row: &Row<'_>) -> rusqlite::Result<Step> {
     let number = row.get(0)?;
-    [Step::Held, Step::Sent, Step::Rejected]
+    [Step::Held, Step::Sent, Step::Rejected, Step::Expired]
         .into_iter()
         .find(|step| step_number(*step) == number)
         .ok_or(rusqlite::Error::IntegralValueOutOfRange(0, number))

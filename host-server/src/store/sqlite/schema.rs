@@ -17,7 +17,7 @@ use crate::store::StoreError;
 const APPLICATION_ID: i32 = 0x7662_7573;
 
 /// One step per version of the schema; `user_version` counts those done.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE uplink (
         cursor INTEGER PRIMARY KEY,
@@ -76,6 +76,19 @@ const MIGRATIONS: [&str; 2] = [
     INSERT INTO finished
         SELECT max(at), sequence FROM downlink_step
         WHERE sequence NOT IN (SELECT sequence FROM unsent) GROUP BY sequence;
+",
+    "
+    ALTER TABLE webhook ADD COLUMN private_allowed INTEGER NOT NULL DEFAULT 0;
+",
+    // Messages that wait since before then have the time that is the default now. The column of
+    // `unsent` is for its index.
+    "
+    ALTER TABLE downlink ADD COLUMN expires_at INTEGER NOT NULL DEFAULT 0;
+    UPDATE downlink SET expires_at = accepted_at + 7 * 24 * 60 * 60 * 1000000;
+    ALTER TABLE unsent ADD COLUMN expires_at INTEGER NOT NULL DEFAULT 0;
+    UPDATE unsent SET expires_at =
+        (SELECT expires_at FROM downlink WHERE downlink.sequence = unsent.sequence);
+    CREATE INDEX unsent_by_expiry ON unsent (expires_at);
 ",
 ];
 

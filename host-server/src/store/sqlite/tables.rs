@@ -111,7 +111,7 @@ impl Tables {
     ) -> rusqlite::Result<Downlink> {
         let sequence = self.counts.last_sequence + 1;
         self.connection
-            .prepare_cached("INSERT INTO downlink VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+            .prepare_cached("INSERT INTO downlink VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
             .execute(params![
                 sequence,
                 id.0,
@@ -120,13 +120,15 @@ impl Tables {
                 message.vin.as_str(),
                 message.app.as_str(),
                 &message.envelope[..],
+                micros(message.expires_at),
             ])?;
         self.connection
-            .prepare_cached("INSERT INTO unsent VALUES (?1, ?2, ?3, 0)")?
+            .prepare_cached("INSERT INTO unsent VALUES (?1, ?2, ?3, 0, ?4)")?
             .execute(params![
                 message.vin.as_str(),
                 message.uid.as_str(),
-                sequence
+                sequence,
+                micros(message.expires_at),
             ])?;
         self.counts.last_sequence = sequence;
         self.counts.downlink_bytes += message.envelope.len() as i64 + ROW_BYTES;
@@ -150,7 +152,7 @@ impl Tables {
                 "UPDATE unsent SET held = 1
                  WHERE vin = ?1 AND uid = ?2 AND sequence = ?3 AND held = 0"
             }
-            Step::Sent | Step::Rejected => {
+            Step::Sent | Step::Rejected | Step::Expired => {
                 "DELETE FROM unsent WHERE vin = ?1 AND uid = ?2 AND sequence = ?3"
             }
         };
@@ -181,7 +183,7 @@ impl Tables {
 
     pub(super) fn add_webhook(&mut self, webhook: &Webhook) -> rusqlite::Result<()> {
         self.connection
-            .prepare_cached("INSERT INTO webhook VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+            .prepare_cached("INSERT INTO webhook VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
             .execute(params![
                 webhook.id,
                 webhook.url,
@@ -189,6 +191,7 @@ impl Tables {
                 webhook.secret,
                 webhook.cursor.0 as i64,
                 webhook.disabled,
+                webhook.private_allowed,
             ])?;
         Ok(())
     }
@@ -324,5 +327,6 @@ pub(super) fn step_number(step: Step) -> i64 {
         Step::Held => 1,
         Step::Sent => 2,
         Step::Rejected => 3,
+        Step::Expired => 4,
     }
 }

@@ -4,56 +4,7 @@
 //! bytes answer at once. The expressions share most of their parts, so that one class more costs
 //! two or three instructions.
 
-use safe_arch::{
-    add_i8_m128i, bitor_m128i, cmp_eq_mask_i8_m128i, load_unaligned_m128i, m128i, min_u8_m128i,
-    move_mask_i8_m128i, set_splat_i8_m128i,
-};
-
-use super::BLOCK;
-
-/// The bytes of a block, sixteen to a vector.
-#[derive(Clone, Copy)]
-pub(super) struct Vectors([m128i; 4]);
-
-impl Vectors {
-    #[inline(always)]
-    pub(super) fn of(block: &[u8; BLOCK]) -> Self {
-        let mut vectors = [set_splat_i8_m128i(0); 4];
-        for (vector, bytes) in vectors.iter_mut().zip(block.as_chunks().0) {
-            *vector = load_unaligned_m128i(bytes);
-        }
-        Self(vectors)
-    }
-
-    /// The bytes that do not stand for themselves in a string.
-    #[inline(always)]
-    pub(super) fn special(self) -> u64 {
-        Self(self.0.map(special)).top_bits()
-    }
-
-    /// Whether the first sixteen bytes stand for themselves in a string.
-    #[inline(always)]
-    pub(super) fn begin_plain(self) -> bool {
-        move_mask_i8_m128i(special(self.0[0])) == 0
-    }
-
-    /// The top bits of all bytes, the first byte's lowest.
-    #[inline(always)]
-    fn top_bits(self) -> u64 {
-        let [a, b, c, d] = self
-            .0
-            .map(|bytes| u64::from(move_mask_i8_m128i(bytes) as u16));
-        a | b << 16 | c << 32 | d << 48
-    }
-}
-
-#[inline(always)]
-fn special(bytes: m128i) -> m128i {
-    let equal = |byte: u8| cmp_eq_mask_i8_m128i(bytes, set_splat_i8_m128i(byte as i8));
-    let last = set_splat_i8_m128i(0x1f);
-    let control = cmp_eq_mask_i8_m128i(min_u8_m128i(bytes, last), bytes);
-    bitor_m128i(control, bitor_m128i(equal(b'"'), equal(b'\\')))
-}
+use super::super::vectors::{BLOCK, Vectors};
 
 /// Word `n` holds bit `n` of each byte.
 #[derive(Clone, Copy)]
@@ -65,8 +16,7 @@ impl Planes {
         let mut planes = [0; 8];
         for plane in planes.iter_mut().rev() {
             *plane = vectors.top_bits();
-            // Twice a byte is its next bit at the top.
-            vectors.0 = vectors.0.map(|bytes| add_i8_m128i(bytes, bytes));
+            vectors = vectors.shifted();
         }
         Self(planes)
     }
@@ -178,18 +128,6 @@ mod tests {
                 |planes| planes.equal(expected),
                 |byte| byte == expected,
             );
-        }
-    }
-
-    #[test]
-    fn special_bytes_are_those_that_need_an_escape() {
-        for first in [0, 64, 128, 192] {
-            let block: [u8; BLOCK] = core::array::from_fn(|at| first + at as u8);
-            let special = Vectors::of(&block).special();
-            for (at, byte) in block.into_iter().enumerate() {
-                let expected = byte < 0x20 || b"\"\\".contains(&byte);
-                assert_eq!(special >> at & 1 == 1, expected, "{byte:#x}");
-            }
         }
     }
 

@@ -107,13 +107,13 @@ impl Apps for SimulatedApp {
 
     fn answer(&mut self, _: AppSlot, outcome: Result<(), SendRefusal>) {
         if outcome.is_ok() {
-            self.fleet.sent();
+            self.fleet.handed_over();
         }
     }
 
     fn tell(&mut self, _: AppSlot, notice: Notice<'_>) {
         match notice {
-            Notice::Delivered => self.fleet.delivered(),
+            Notice::Delivered => self.fleet.sent(),
             // These are in the counters of the desk, which are added up at the end.
             Notice::Dropped
             | Notice::Refused

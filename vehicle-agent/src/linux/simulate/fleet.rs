@@ -15,8 +15,9 @@ pub(super) struct Fleet {
     connected: watch::Sender<u64>,
     connected_at_end: AtomicU64,
     received: AtomicU64,
+    /// Messages that the apps handed over, and those of them that are with the broker.
+    handed_over: AtomicU64,
     sent: AtomicU64,
-    delivered: AtomicU64,
     echoes_skipped: AtomicU64,
     /// Why a link was down last.
     trouble: Mutex<Option<String>>,
@@ -42,8 +43,8 @@ impl Fleet {
             connected: watch::Sender::new(0),
             connected_at_end: AtomicU64::new(0),
             received: AtomicU64::new(0),
+            handed_over: AtomicU64::new(0),
             sent: AtomicU64::new(0),
-            delivered: AtomicU64::new(0),
             echoes_skipped: AtomicU64::new(0),
             trouble: Mutex::new(None),
             ended: Mutex::new(Ended::default()),
@@ -54,12 +55,12 @@ impl Fleet {
         self.received.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn sent(&self) {
-        self.sent.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn handed_over(&self) {
+        self.handed_over.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn delivered(&self) {
-        self.delivered.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn sent(&self) {
+        self.sent.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn echo_skipped(&self) {
@@ -81,20 +82,18 @@ impl Fleet {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
     }
 
-    fn last_trouble(&self) -> Option<String> {
+    pub(super) fn last_trouble(&self) -> Option<String> {
         self.trouble
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    /// Completes when every vehicle is connected.
-    pub(super) async fn all_connected(&self) {
+    /// Completes when so many vehicles are connected.
+    pub(super) async fn connected(&self, vehicles: u64) {
         let mut connected = self.connected.subscribe();
         // The sender is ours, so it cannot be gone.
-        let _ = connected
-            .wait_for(|connected| *connected >= self.vehicles)
-            .await;
+        let _ = connected.wait_for(|connected| *connected >= vehicles).await;
     }
 
     /// Remembers how many are connected now, before they are stopped.
@@ -162,9 +161,9 @@ impl Fleet {
         line(
             "sent",
             format!(
-                "{}, {} of them with the broker",
+                "{} of {} that apps handed over",
                 load(&self.sent),
-                load(&self.delivered)
+                load(&self.handed_over)
             ),
         );
         line(
@@ -206,4 +205,24 @@ pub(super) fn resident_bytes() -> Option<u64> {
         .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_not_counted_as_sent() {
+        let fleet = Fleet::new(1);
+        for _ in 0..3 {
+            fleet.handed_over();
+        }
+        fleet.sent();
+        assert!(fleet.line().contains("sent 1,"), "{}", fleet.line());
+        let summary = fleet.summary(None);
+        assert!(
+            summary.contains("1 of 3 that apps handed over"),
+            "{summary}"
+        );
+    }
 }

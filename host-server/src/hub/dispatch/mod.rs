@@ -6,13 +6,18 @@
 //! a vehicle that is offline, or does not listen to this partner, it notes the messages as held;
 //! the next report of the vehicle's presence wakes the lane. A worker waits for one vehicle only as
 //! long as [`Broker::patience`] says; then the lane rests, and the worker takes another.
+//!
+//! A message whose time is over is not sent any more: a worker that comes to it notes it as expired,
+//! and one more task looks for those that wait in lanes which nobody runs (see `expiry`).
+
+mod expiry;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, watch};
 use tokio::time;
-use vinbus_protocol::id::Vin;
+use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::topic::{Direction, TopicScheme};
 
 use super::lanes::{LaneId, Lanes, Run};
@@ -40,7 +45,8 @@ pub(super) struct Dispatch {
     lanes: Mutex<Lanes>,
     presence: Mutex<PresenceMap>,
     work: Notify,
-    link_up: watch::Sender<bool>,
+    /// Whether the way to the broker is open, and why not.
+    link: watch::Sender<Result<(), String>>,
     stopping: watch::Sender<bool>,
     workers: Mutex<Vec<tokio::task::JoinHandle<()>>>,
     log: LogThrottle,
@@ -86,7 +92,7 @@ impl Dispatch {
             lanes: Mutex::new(lanes),
             presence: Mutex::new(presence),
             work: Notify::new(),
-            link_up: watch::Sender::new(false),
+            link: watch::Sender::new(Err(String::new())),
             stopping: watch::Sender::new(false),
             workers: Mutex::default(),
             log: LogThrottle::default(),
@@ -108,6 +114,8 @@ impl Dispatch {
             let dispatch = Arc::clone(self);
             tokio::spawn(async move { dispatch.work(&*broker).await })
         }));
+        let dispatch = Arc::clone(self);
+        running.push(tokio::spawn(async move { dispatch.expire().await }));
         drop(running);
         self.wake_all();
     }
@@ -161,21 +169,28 @@ impl Dispatch {
         }
     }
 
+    /// A vehicle sent something to a partner.
+    pub(super) fn introduce(&self, vin: Vin, uid: &Uid) {
+        self.presence().introduce(vin, uid, SystemTime::now());
+    }
+
     pub(super) fn set_link(&self, up: Result<(), String>) {
-        let was_up = self.link_up.send_replace(up.is_ok());
         self.figures.link.set(i64::from(up.is_ok()));
+        let before = self.link.send_replace(up.clone());
         match up {
-            Ok(()) if was_up => {}
+            Ok(()) if before.is_ok() => {}
             Ok(()) => {
                 tracing::info!("the way to the broker is open");
                 self.wake_all();
             }
+            // A link that is tried again and again tells its reason each time.
+            Err(reason) if before.as_ref() == Err(&reason) => {}
             Err(reason) => tracing::warn!(reason, "the way to the broker is closed"),
         }
     }
 
     pub(super) fn is_link_up(&self) -> bool {
-        *self.link_up.borrow()
+        self.link.borrow().is_ok()
     }
 
     pub(super) fn presence(&self) -> MutexGuard<'_, PresenceMap> {
@@ -296,6 +311,10 @@ impl Dispatch {
             if self.is_offline(lane) {
                 break;
             }
+            if downlink.message.expires_at <= SystemTime::now() {
+                notes.push(self.note(downlink, Step::Expired));
+                continue;
+            }
             let published = tokio::select! {
                 published = self.publish_one(broker, downlink) => published,
                 _ = stopping.wait_for(|stop| *stop) => break,
@@ -335,14 +354,16 @@ impl Dispatch {
 
     /// Waits until the notes are on disk; then the messages are no longer unsent.
     async fn note_finished(&self, lane: &LaneId, notes: Vec<Note<'_>>) {
-        let is_rejected = |note: &&Note<'_>| note.step == Step::Rejected;
-        let rejected = notes.iter().filter(is_rejected).count();
-        let finished: Vec<_> = notes.iter().map(|note| note.downlink).collect();
+        let finished: Vec<_> = notes
+            .iter()
+            .map(|note| (note.downlink, note.step))
+            .collect();
         self.settle(notes).await;
-        self.figures.rejected.add(rejected as u64);
-        self.figures.sent.add((finished.len() - rejected) as u64);
+        for (_, step) in &finished {
+            self.figures.of(*step).increment();
+        }
         self.change_lanes(|lanes| {
-            for downlink in finished {
+            for (downlink, _) in finished {
                 let bytes = downlink.message.envelope.len() as u64;
                 lanes.finished(lane, downlink.sequence, bytes);
             }
@@ -395,6 +416,7 @@ pub(super) struct Figures {
     pub(super) held: Counter,
     pub(super) sent: Counter,
     pub(super) rejected: Counter,
+    pub(super) expired: Counter,
     unsent: Gauge,
     online: Gauge,
     link: Gauge,
@@ -414,6 +436,7 @@ impl Figures {
             held: step("held"),
             sent: step("sent"),
             rejected: step("rejected"),
+            expired: step("expired"),
             unsent: metrics.gauge(
                 "vinbus_downlink_unsent",
                 "Messages for vehicles that were not sent yet.",
@@ -425,6 +448,16 @@ impl Figures {
                 "Whether the way to the broker is open.",
                 &[],
             ),
+        }
+    }
+
+    fn of(&self, step: Step) -> &Counter {
+        match step {
+            Step::Accepted => &self.accepted,
+            Step::Held => &self.held,
+            Step::Sent => &self.sent,
+            Step::Rejected => &self.rejected,
+            Step::Expired => &self.expired,
         }
     }
 }

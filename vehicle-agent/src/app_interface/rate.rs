@@ -1,15 +1,11 @@
 //! How many frames a socket may send: a token bucket, and the end for those who do not listen.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
-
 /// Frames refused one after the other before the socket is ended.
-pub(super) const REFUSALS_MAX: u32 = 1_000;
+pub(crate) const REFUSALS_MAX: u32 = 1_000;
 
 /// What to do with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// Take it.
     Pass,
     /// Drop it and tell.
@@ -20,31 +16,34 @@ pub(super) enum Verdict {
 
 /// The bucket of one socket: `per_second` frames a second, twice as many at once.
 #[derive(Debug)]
-pub(super) struct Rate {
+pub(crate) struct Rate {
     per_second: u32,
-    /// The time at which the bucket is full; it moves on with every frame taken.
-    full_at: Instant,
+    /// The time at which the bucket is full, in microseconds; it moves on with every frame taken.
+    full_at_us: u64,
     refused: u32,
 }
 
 impl Rate {
-    pub(super) fn new(per_second: u32, now: Instant) -> Self {
+    /// A full bucket.
+    pub(crate) fn new(per_second: u32) -> Self {
         Self {
             per_second: per_second.max(1),
-            full_at: now,
+            full_at_us: 0,
             refused: 0,
         }
     }
 
-    pub(super) fn per_second(&self) -> u32 {
+    /// Frames allowed in a second.
+    pub(crate) fn per_second(&self) -> u32 {
         self.per_second
     }
 
     /// Judges a frame that arrives now.
-    pub(super) fn take(&mut self, now: Instant) -> Verdict {
-        let full_at = self.full_at.max(now) + Duration::from_secs(1) / self.per_second;
-        if full_at - now <= Duration::from_secs(2) {
-            self.full_at = full_at;
+    pub(crate) fn take(&mut self, now_ms: u64) -> Verdict {
+        let now_us = now_ms.saturating_mul(1_000);
+        let full_at_us = self.full_at_us.max(now_us) + 1_000_000 / u64::from(self.per_second);
+        if full_at_us - now_us <= 2_000_000 {
+            self.full_at_us = full_at_us;
             self.refused = 0;
             return Verdict::Pass;
         }
@@ -60,27 +59,23 @@ impl Rate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::vec::Vec;
 
     #[test]
     fn two_seconds_worth_may_come_at_once_then_one_each_interval() {
-        let start = Instant::now();
-        let mut rate = Rate::new(10, start);
+        let mut rate = Rate::new(10);
         for _ in 0..20 {
-            assert_eq!(rate.take(start), Verdict::Pass);
+            assert_eq!(rate.take(5), Verdict::Pass);
         }
-        assert_eq!(rate.take(start), Verdict::Refuse);
-        let later = start + Duration::from_millis(100);
-        assert_eq!(rate.take(later), Verdict::Pass);
-        assert_eq!(rate.take(later), Verdict::Refuse);
+        assert_eq!(rate.take(5), Verdict::Refuse);
+        assert_eq!(rate.take(105), Verdict::Pass);
+        assert_eq!(rate.take(105), Verdict::Refuse);
     }
 
     #[test]
     fn who_does_not_listen_is_ended() {
-        let start = Instant::now();
-        let mut rate = Rate::new(1, start);
-        let verdicts: Vec<_> = (0..2 + REFUSALS_MAX + 1)
-            .map(|_| rate.take(start))
-            .collect();
+        let mut rate = Rate::new(1);
+        let verdicts: Vec<_> = (0..2 + REFUSALS_MAX + 1).map(|_| rate.take(0)).collect();
         assert_eq!(verdicts.last(), Some(&Verdict::End));
         assert_eq!(verdicts.iter().filter(|v| **v == Verdict::End).count(), 1);
     }

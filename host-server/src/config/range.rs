@@ -1,0 +1,127 @@
+//! Bounds of options, which hold wherever an option was given.
+
+use std::time::Duration;
+
+use super::error::ConfigError;
+use crate::hub::TTL_MAX;
+
+/// Least time that something may take.
+const WAIT_MIN: Duration = Duration::from_millis(1);
+
+/// Longest time that something may take: longer than anybody waits, and short enough for all clocks.
+const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Least time that something may be kept.
+const RETENTION_MIN: Duration = Duration::from_secs(1);
+
+/// A count that lets something through.
+pub(super) fn count(
+    given: Option<u32>,
+    default: usize,
+    option: &'static str,
+) -> Result<usize, ConfigError> {
+    match given {
+        Some(0) => Err(ConfigError::TooLittle {
+            option,
+            given: "0".to_owned(),
+            least: "1".to_owned(),
+        }),
+        Some(count) => Ok(count as usize),
+        None => Ok(default),
+    }
+}
+
+/// A number of bytes.
+pub(super) fn bytes(given: u64, least: u64, option: &'static str) -> Result<u64, ConfigError> {
+    if given < least {
+        return Err(ConfigError::TooLittle {
+            option,
+            given: given.to_string(),
+            least: format!("{least} bytes"),
+        });
+    }
+    Ok(given)
+}
+
+/// How long something may take.
+pub(super) fn wait(
+    given: Option<Duration>,
+    default: Duration,
+    option: &'static str,
+) -> Result<Duration, ConfigError> {
+    let wait = at_most(given.unwrap_or(default), WAIT_MAX, option)?;
+    at_least(wait, WAIT_MIN, option)
+}
+
+/// How long a message waits for its vehicle.
+pub(super) fn message_ttl(
+    given: Option<Duration>,
+    default: Duration,
+    option: &'static str,
+) -> Result<Duration, ConfigError> {
+    let ttl = at_most(given.unwrap_or(default), TTL_MAX, option)?;
+    at_least(ttl, RETENTION_MIN, option)
+}
+
+/// How long something is kept.
+pub(super) fn retention(
+    given: Option<Duration>,
+    default: Duration,
+    option: &'static str,
+) -> Result<Duration, ConfigError> {
+    at_least(given.unwrap_or(default), RETENTION_MIN, option)
+}
+
+fn at_most(given: Duration, most: Duration, option: &'static str) -> Result<Duration, ConfigError> {
+    if given > most {
+        return Err(ConfigError::TooMuch {
+            option,
+            given: shown(given),
+            most: shown(most),
+        });
+    }
+    Ok(given)
+}
+
+fn at_least(
+    given: Duration,
+    least: Duration,
+    option: &'static str,
+) -> Result<Duration, ConfigError> {
+    if given < least {
+        return Err(ConfigError::TooLittle {
+            option,
+            given: shown(given),
+            least: shown(least),
+        });
+    }
+    Ok(given)
+}
+
+fn shown(time: Duration) -> String {
+    humantime::format_duration(time).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_out_of_range_is_told_with_the_bound() {
+        let check = |refused: Result<Duration, ConfigError>, part: &str| {
+            let shown = refused.unwrap_err().to_string();
+            assert!(shown.contains("--name") && shown.contains(part), "{shown}");
+        };
+        let (zero, default) = (Some(Duration::ZERO), Duration::from_secs(1));
+        check(
+            wait(zero, default, "name"),
+            "0s is too little: at least 1ms",
+        );
+        check(wait(Some(Duration::MAX), default, "name"), "at most 1day");
+        check(retention(zero, default, "name"), "at least 1s");
+        assert_eq!(
+            retention(Some(Duration::MAX), default, "name").unwrap(),
+            Duration::MAX
+        );
+    }
+}

@@ -1,0 +1,95 @@
+//! `host-server enroll`: whom it serves, what it refuses, and what it leaves behind.
+
+mod cli_support;
+
+use std::fs;
+use std::path::Path;
+
+use cli_support::{Server, VIN, done, failed, run};
+
+fn path(folder: &Path, name: &str) -> String {
+    folder.join(name).to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_folder_without_an_authority_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let [out, data] = ["car", "mistyped"].map(|name| path(dir.path(), name));
+    let enroll = ["enroll", "vehicle", VIN, "--out", &out, "--data-dir", &data];
+    let shown = failed(&run(&enroll).await, 2);
+    assert!(
+        shown.contains(&data) && shown.contains("--new-authority"),
+        "{shown}"
+    );
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn an_authority_is_founded_before_the_first_start_when_asked_for_and_the_server_keeps_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let [out, data] = ["car", "data"].map(|name| path(dir.path(), name));
+    let enroll = ["enroll", "vehicle", VIN, "--out", &out, "--data-dir", &data];
+    let output = run(&[&enroll[..], &["--new-authority"]].concat()).await;
+    done(&output);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("vinbus development CA ") && said.contains(&data),
+        "{said}"
+    );
+
+    let authority = fs::read(Path::new(&out).join("ca.pem")).unwrap();
+    let _server = Server::start(Path::new(&data)).await;
+    assert_eq!(
+        fs::read(Path::new(&data).join("ca.pem")).unwrap(),
+        authority
+    );
+}
+
+#[tokio::test]
+async fn what_is_in_the_way_is_told_before_an_authority_is_founded() {
+    let dir = tempfile::tempdir().unwrap();
+    let [out, data] = ["car", "data"].map(|name| path(dir.path(), name));
+    fs::create_dir(&out).unwrap();
+    fs::write(Path::new(&out).join("key.pem"), "precious").unwrap();
+    let enroll = ["enroll", "vehicle", VIN, "--out", &out, "--data-dir", &data];
+    let shown = failed(&run(&[&enroll[..], &["--new-authority"]].concat()).await, 1);
+    assert!(
+        shown.contains("key.pem exists already") && shown.contains("--replace"),
+        "{shown}"
+    );
+    assert!(!Path::new(&data).exists());
+}
+
+#[tokio::test]
+async fn many_vehicles_are_enrolled_into_a_folder_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let [out, data] = ["fleet", "data"].map(|name| path(dir.path(), name));
+    let to = ["--out", &out, "--data-dir", &data, "--new-authority"];
+    let enroll = [&["enroll", "vehicles", "--count", "3"], &to[..]].concat();
+    let said = done(&run(&enroll).await);
+    assert!(
+        said.contains(&format!(
+            "simulate --count 3 --vin-prefix SIM --certs {out}"
+        )),
+        "{said}"
+    );
+    for number in 0..3 {
+        let folder = Path::new(&out).join(format!("SIM0000000000000{number}"));
+        for name in ["ca.pem", "cert.pem", "key.pem"] {
+            assert!(folder.join(name).is_file(), "{number}: {name}");
+        }
+    }
+    let issued = fs::read_to_string(Path::new(&data).join("issued")).unwrap();
+    let names: Vec<_> = issued
+        .lines()
+        .map(|line| line.rsplit(' ').next().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "SIM00000000000000",
+            "SIM00000000000001",
+            "SIM00000000000002"
+        ]
+    );
+}

@@ -1,0 +1,126 @@
+//! The time of day, which TLS needs to judge certificates: from a time server if the block names one,
+//! else from the board's own clock, if it has one.
+
+use core::cell::Cell;
+use core::fmt;
+use core::net::SocketAddr;
+
+use embassy_executor::Spawner;
+use embassy_net::Stack;
+use embassy_time::{Duration, Timer};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
+use static_cell::{ConstStaticCell, StaticCell};
+use vinbus_transport_embedded::dial;
+use vinbus_transport_embedded::net::{Resolver, Udp, UdpBuffers};
+use vinbus_transport_embedded::sntp::{self, NetworkTime};
+
+/// 1 November 2026: no certificate is checked against an earlier time.
+const EARLIEST_UNIX_S: u64 = 1_793_491_200;
+
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+const REFRESH: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The time of day, once it is known.
+pub struct TimeOfDay(Cell<Source>);
+
+#[derive(Clone, Copy)]
+enum Source {
+    Board(fn() -> u64),
+    Network(Option<NetworkTime>),
+}
+
+impl fmt::Debug for TimeOfDay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TimeOfDay").field(&self.unix_s()).finish()
+    }
+}
+
+impl TimeOfDay {
+    /// Seconds since 1970; `None` as long as nobody has told.
+    pub fn unix_s(&self) -> Option<u64> {
+        match self.0.get() {
+            Source::Board(clock) => Some(clock()),
+            Source::Network(time) => time.map(|time| time.unix_s()),
+        }
+    }
+}
+
+/// Starts the task that asks `server`, a name or an address, now and then. Without one the time is
+/// that of `board`, a clock of the board's own that tells seconds since 1970. `seed` has to be
+/// random.
+///
+/// # Panics
+/// If it is called twice.
+pub fn start(
+    spawner: Spawner,
+    stack: Stack<'static>,
+    server: Option<&'static str>,
+    board: Option<fn() -> u64>,
+    seed: [u8; 32],
+) -> &'static TimeOfDay {
+    static TIME: StaticCell<TimeOfDay> = StaticCell::new();
+    let source = match (server, board) {
+        (None, Some(clock)) => Source::Board(clock),
+        (None, None) => {
+            log::error!("no TLS: the board has no clock, and its block names no time server");
+            Source::Network(None)
+        }
+        (Some(_), _) => Source::Network(None),
+    };
+    let time = &*TIME.init(TimeOfDay(Cell::new(source)));
+    if let Some(server) = server {
+        let random = ChaCha20Rng::from_seed(seed);
+        spawner.spawn(keep(time, stack, server, random).expect("started once"));
+    }
+    time
+}
+
+#[embassy_executor::task]
+async fn keep(
+    time: &'static TimeOfDay,
+    stack: Stack<'static>,
+    server: &'static str,
+    mut random: ChaCha20Rng,
+) {
+    static BUFFERS: ConstStaticCell<UdpBuffers> = ConstStaticCell::new(UdpBuffers::new());
+    let dns = Resolver::new(stack);
+    let mut socket = match Udp::new(stack, BUFFERS.take()) {
+        Ok(socket) => socket,
+        Err(error) => return log::error!("no socket for the time server: {error}"),
+    };
+    loop {
+        stack.wait_config_up().await;
+        match dial::resolve(&dns, server, ANSWER_LIMIT).await {
+            Ok(address) => {
+                let server = SocketAddr::new(address, sntp::PORT);
+                if let Some(told) = ask(&mut socket, server, &mut random).await {
+                    time.0.set(Source::Network(Some(told)));
+                    Timer::after(REFRESH).await;
+                    continue;
+                }
+            }
+            Err(error) => log::warn!("no time of {server}: {error}; {}", error.advice()),
+        }
+        Timer::after(ASK_AGAIN).await;
+    }
+}
+
+async fn ask(
+    socket: &mut Udp<'_>,
+    server: SocketAddr,
+    random: &mut ChaCha20Rng,
+) -> Option<NetworkTime> {
+    let random = || random.next_u64();
+    match sntp::ask(socket, &[server], EARLIEST_UNIX_S, random, ANSWER_LIMIT).await {
+        Ok(time) => {
+            log::info!("the time is {} s since 1970", time.unix_s());
+            Some(time)
+        }
+        Err(error) => {
+            log::warn!("no time: {error}");
+            None
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The vehicle agent on a Cortex-M7: ARM's MPS2+ board with the AN500 image, as QEMU plays it.
+//!
+//! One image serves all vehicles: who it is stands in a block of memory that
+//! `vehicle-agent provision` writes. Begin at `firmware.rs`.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+// The compiler has to look deeper than usual into the portal's futures.
+#![recursion_limit = "256"]
+
+#[cfg(target_os = "none")]
+mod firmware;
+
+#[cfg(not(target_os = "none"))]
+fn main() {
+    eprintln!("this program runs on a board: build it with `cargo xtask firmware`");
+}

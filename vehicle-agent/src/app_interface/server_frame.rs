@@ -1,0 +1,245 @@
+//! What an app or the screen is told: JSON texts as `Display`, so that they are written in place.
+
+use core::fmt::{self, Display, Write};
+
+/// The types of frames.
+pub(crate) mod kind {
+    pub(crate) const WELCOME: &str = "welcome";
+    pub(crate) const ERROR: &str = "error";
+    pub(crate) const MESSAGE: &str = "WebPortal.onCurrentNotificationReceived";
+    pub(crate) const PENDING: &str = "WebPortal.getPendingNotifications";
+    pub(crate) const POPUP_SHOW: &str = "WebPortal.onPopupShow";
+    pub(crate) const POPUP_CLOSE: &str = "WebPortal.onPopupClose";
+    pub(crate) const POPUP_OVERFLOW: &str = "WebPortal.OverflowPopup";
+    pub(crate) const STATUS: &str = "WebPortal.MQTT.evt.status";
+    pub(crate) const DELIVERED: &str = "WebPortal.MQTT.evt.messageDelivered";
+    pub(crate) const NOT_DELIVERED: &str = "WebPortal.MQTT.evt.messageNotDelivered";
+}
+
+/// A frame `{"type":…,"id"?:…,"value"?:…}`; `id` and `value` are JSON already.
+pub(crate) struct ServerFrame<'a> {
+    kind: &'static str,
+    id: Option<&'a str>,
+    value: Option<&'a dyn Display>,
+}
+
+impl<'a> ServerFrame<'a> {
+    /// A frame that is nothing but its type.
+    pub(crate) fn new(kind: &'static str) -> Self {
+        let (id, value) = (None, None);
+        Self { kind, id, value }
+    }
+
+    /// The same with a value.
+    pub(crate) fn with_value(self, value: &'a dyn Display) -> Self {
+        let value = Some(value);
+        Self { value, ..self }
+    }
+
+    /// The same with the `id` of the frame that it answers.
+    pub(crate) fn with_id(self, id: Option<&'a str>) -> Self {
+        Self { id, ..self }
+    }
+}
+
+impl Display for ServerFrame<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, r#"{{"type":"{}""#, self.kind)?;
+        if let Some(id) = self.id {
+            write!(f, r#","id":{id}"#)?;
+        }
+        if let Some(value) = self.value {
+            write!(f, r#","value":{value}"#)?;
+        }
+        f.write_char('}')
+    }
+}
+
+/// [`kind::PENDING`] with encoded app messages, oldest first, and the number that the app confirms.
+pub(crate) struct PendingFrame<'a, I> {
+    pub(crate) id: Option<&'a str>,
+    pub(crate) messages: I,
+    pub(crate) upto: Option<u64>,
+}
+
+impl<'m, I: Iterator<Item = &'m str> + Clone> Display for PendingFrame<'_, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, r#"{{"type":"{}""#, kind::PENDING)?;
+        if let Some(id) = self.id {
+            write!(f, r#","id":{id}"#)?;
+        }
+        f.write_str(r#","value":["#)?;
+        for (index, message) in self.messages.clone().enumerate() {
+            f.write_str(if index == 0 { "" } else { "," })?;
+            f.write_str(message)?;
+        }
+        f.write_char(']')?;
+        if let Some(upto) = self.upto {
+            write!(f, r#","upto":{upto}"#)?;
+        }
+        f.write_char('}')
+    }
+}
+
+/// The value of a refusal: the reason, for programs, and the text, for people.
+pub(crate) struct Explained<D>(pub(crate) &'static str, pub(crate) D);
+
+impl<D: Display> Display for Explained<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(reason, message) = self;
+        let message = Quoted(message);
+        write!(f, r#"{{"reason":"{reason}","message":{message}}}"#)
+    }
+}
+
+/// The value of an app's welcome.
+pub(crate) struct Welcome<'a> {
+    pub(crate) app: &'a str,
+    pub(crate) vin: &'a str,
+    pub(crate) link_up: bool,
+}
+
+impl Display for Welcome<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (app, vin, link) = (Quoted(self.app), self.vin, link_name(self.link_up));
+        write!(f, r#"{{"appId":{app},"vin":"{vin}","link":"{link}"}}"#)
+    }
+}
+
+/// The value of the screen's welcome.
+pub(crate) struct ScreenWelcome<'a, I> {
+    pub(crate) vin: &'a str,
+    pub(crate) link_up: bool,
+    /// The installed apps: which are running, and which are shown.
+    pub(crate) apps: I,
+}
+
+impl<'a, I: Iterator<Item = (&'a str, bool, bool)> + Clone> Display for ScreenWelcome<'_, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (vin, link) = (self.vin, link_name(self.link_up));
+        write!(f, r#"{{"vin":"{vin}","link":"{link}","apps":["#)?;
+        for (index, (app, running, shown)) in self.apps.clone().enumerate() {
+            f.write_str(if index == 0 { "" } else { "," })?;
+            let app = Quoted(app);
+            write!(
+                f,
+                r#"{{"appId":{app},"running":{running},"shown":{shown}}}"#
+            )?;
+        }
+        f.write_str("]}")
+    }
+}
+
+/// The value of [`kind::POPUP_SHOW`]; text and content are JSON already.
+pub(crate) struct PopupShown<'a> {
+    pub(crate) app: &'a str,
+    pub(crate) button: bool,
+    pub(crate) text: &'a str,
+    pub(crate) content: Option<&'a str>,
+}
+
+impl Display for PopupShown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (app, button, text) = (Quoted(self.app), self.button, self.text);
+        write!(
+            f,
+            r#"{{"appId":{app},"popupBtn":{button},"popupText":{text}"#
+        )?;
+        if let Some(content) = self.content {
+            write!(f, r#","content":{content}"#)?;
+        }
+        f.write_char('}')
+    }
+}
+
+/// The value of [`kind::POPUP_CLOSE`]: the app and the action.
+pub(crate) struct PopupClosed<'a>(pub(crate) &'a str, pub(crate) &'static str);
+
+impl Display for PopupClosed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(app, action) = self;
+        let app = Quoted(app);
+        write!(f, r#"{{"appId":{app},"popupAction":"{action}"}}"#)
+    }
+}
+
+/// `{"appId":…}`.
+pub(crate) struct AppIdValue<'a>(pub(crate) &'a str);
+
+impl Display for AppIdValue<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, r#"{{"appId":{}}}"#, Quoted(self.0))
+    }
+}
+
+/// A text as a JSON string.
+pub(crate) struct Quoted<D>(pub(crate) D);
+
+impl<D: Display> Display for Quoted<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        write!(Escaping(f), "{}", self.0)?;
+        f.write_char('"')
+    }
+}
+
+/// Escapes what must not stand in a JSON string.
+struct Escaping<'f, 'b>(&'f mut fmt::Formatter<'b>);
+
+impl Write for Escaping<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            match c {
+                '"' | '\\' => {
+                    self.0.write_char('\\')?;
+                    self.0.write_char(c)?;
+                }
+                '\0'..='\x1f' => write!(self.0, "\\u{:04x}", u32::from(c))?,
+                _ => self.0.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How the link is called.
+pub(crate) fn link_name(up: bool) -> &'static str {
+    if up { "connected" } else { "disconnected" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::{String, ToString};
+
+    #[test]
+    fn parts_stand_in_the_order_of_the_specification() {
+        let frame = ServerFrame::new("x").with_value(&1).with_id(Some("\"a\""));
+        assert_eq!(frame.to_string(), r#"{"type":"x","id":"a","value":1}"#);
+        assert_eq!(ServerFrame::new("x").to_string(), r#"{"type":"x"}"#);
+    }
+
+    #[test]
+    fn answer_is_a_list_with_the_number_to_confirm() {
+        let frame = |id, messages: &[&'static str], upto| {
+            let messages = messages.iter().copied();
+            PendingFrame { id, messages, upto }.to_string()
+        };
+        assert_eq!(
+            frame(Some("3"), &["{}", "[]"], Some(9)),
+            r#"{"type":"WebPortal.getPendingNotifications","id":3,"value":[{},[]],"upto":9}"#
+        );
+        assert_eq!(
+            frame(None, &[], None),
+            r#"{"type":"WebPortal.getPendingNotifications","value":[]}"#
+        );
+    }
+
+    #[test]
+    fn texts_are_escaped_as_json_wants() {
+        let text = "a\"b\\c\n\u{1}é";
+        let quoted = Quoted(text).to_string();
+        assert_eq!(quoted, "\"a\\\"b\\\\c\\u000a\\u0001é\"");
+        assert_eq!(serde_json::from_str::<String>(&quoted).unwrap(), text);
+    }
+}

@@ -1,0 +1,213 @@
+//! The portal on a board: the apps' WebSockets (SPEC 8) without a heap, on picoserve.
+//!
+//! The frames are those of the portal on Linux. [`Portal::serve`] serves one connection,
+//! [`Portal::apps`] is what the agent sees of all of them. Both run on one thread, and nothing an app
+//! does makes another one wait: each socket has its own place, rate and outbox, and the agent never
+//! waits for any.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`limits`] | every bound |
+//! | `http`, `quiet` | the HTTP request, and the socket under it |
+//! | `connection`, `message` | one WebSocket, from hello to goodbye |
+//! | `place`, `outbox` | what a socket and the agent tell each other, and the memory for it |
+//! | `seats`, `from_sockets`, `to_sockets` | who sits where, what they say, what they are told |
+//!
+//! # Memory
+//! A place has [`limits::RECEIVE_BYTES`] (135,293) for the largest frame that an app sends, and an
+//! outbox of at least [`limits::OUTBOX_BYTES_MIN`] (131,092) for the largest message that it gets:
+//! 266,385 bytes for messages of every size, and no more is needed to send them, as WebSocket
+//! fragments are written from the outbox into the socket. Shorter buffers bound the messages of
+//! their socket and nothing else. On a Cortex-M a place takes 264 bytes besides them, the future of
+//! [`Portal::serve`] 5.9 KB, of which 2 KiB hold the head of a request, and [`PortalApps`] 4.7 KB (a
+//! popup's text), 90 bytes for each app and 136 for each message that may wait for the broker.
+//!
+//! # On embassy-net
+//! With the feature `embassy` of picoserve, its sockets are what [`Portal::serve`] takes. As many
+//! tasks serve as there are places, and one more that tells the next one that there are no more:
+//!
+//! ```text
+//! #[embassy_executor::task(pool_size = PLACES + 1)]
+//! async fn serve_app(stack: Stack<'static>, portal: &'static Portal<'static, APPS, PLACES>) -> ! {
+//!     let (mut rx, mut tx) = ([0; 2048], [0; 4096]);
+//!     loop {
+//!         let mut socket = TcpSocket::new(stack, &mut rx, &mut tx);
+//!         if socket.accept(8090).await.is_ok() {
+//!             portal.serve(socket, &BoardClock).await;
+//!         }
+//!     }
+//! }
+//!
+//! let portal = PORTAL.init(Portal::new(vin, [demo_app], [PlaceBuffers { receive, outbox }], Settings::default()));
+//! let mut apps = portal.apps::<QUEUE>();
+//! agent::run(&mut desk, World { apps: &mut apps, .. }, stop).await
+//! ```
+
+mod connection;
+mod from_sockets;
+mod http;
+pub mod limits;
+mod message;
+mod outbox;
+mod place;
+mod quiet;
+mod seats;
+mod to_sockets;
+
+use core::cell::Cell;
+
+use heapless::Vec;
+use picoserve::io::Socket;
+use picoserve::time::Duration;
+use picoserve::{Config, Router, Server, Timeouts};
+use vinbus_protocol::app_slot::AppSlot;
+use vinbus_protocol::id::{AppId, Vin};
+
+use self::http::{ClockTimer, Door};
+use self::limits::{FRAMES_PER_SECOND, HTTP_HEAD_BYTES_MAX, REQUEST_TIMEOUT_MS, WRITE_TIMEOUT_MS};
+pub use self::place::PlaceBuffers;
+use self::place::{Bell, Place};
+pub use self::seats::PortalApps;
+use crate::clock::Clock;
+use crate::desk::Counters;
+
+/// What may be set.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings<'b> {
+    /// Frames that a socket may send in a second, and twice as many at once.
+    pub frames_per_second: u32,
+    /// Web origins that may connect, such as `http://10.0.0.2`. Programs send no origin and are let
+    /// in: whoever is in the vehicle's network may be an app.
+    pub origins: &'b [&'b str],
+}
+
+impl Default for Settings<'_> {
+    fn default() -> Self {
+        Self {
+            frames_per_second: FRAMES_PER_SECOND,
+            origins: &[],
+        }
+    }
+}
+
+/// What the portal has refused and ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketCounters {
+    /// Sockets refused with 503, as every place was taken.
+    pub refused_full: u64,
+    /// Sockets refused with 403, as a web page of another origin asked for them.
+    pub refused_origin: u64,
+    /// Sockets ended because they did not read.
+    pub slow_readers: u64,
+    /// Messages that an ending socket could not hold: lost.
+    pub evicted: u64,
+}
+
+/// The portal of up to `APPS` apps, with `PLACES` for sockets.
+pub struct Portal<'b, const APPS: usize, const PLACES: usize> {
+    vin: Vin,
+    /// In the order of their slots.
+    apps: Vec<AppId, APPS>,
+    places: [Place<'b>; PLACES],
+    settings: Settings<'b>,
+    /// For the agent: a socket has something for it.
+    news: Bell,
+    counters: CellCounters,
+    agent: Cell<Counters>,
+    link_up: Cell<bool>,
+    apps_given: Cell<bool>,
+}
+
+impl<'b, const APPS: usize, const PLACES: usize> Portal<'b, APPS, PLACES> {
+    /// A portal for the first `APPS` of `apps`, in the order in which they were installed at the desk,
+    /// that serves as many sockets at a time as there are `places`.
+    pub fn new(
+        vin: Vin,
+        apps: impl IntoIterator<Item = AppId>,
+        places: [PlaceBuffers<'b>; PLACES],
+        settings: Settings<'b>,
+    ) -> Self {
+        Self {
+            vin,
+            apps: apps.into_iter().take(APPS).collect(),
+            places: places.map(Place::new),
+            settings,
+            news: Bell::new(),
+            counters: CellCounters::default(),
+            agent: Cell::default(),
+            link_up: Cell::new(false),
+            apps_given: Cell::new(false),
+        }
+    }
+
+    /// Serves a connection that was accepted until it ends, and closes it. `clock` is the agent's.
+    pub async fn serve<Runtime, S: Socket<Runtime>>(&self, socket: S, clock: &impl Clock) {
+        let door = Door {
+            portal: self,
+            clock,
+        };
+        let router = Router::from_service(door);
+        let request = Duration::from_millis(REQUEST_TIMEOUT_MS);
+        let config = Config::new(Timeouts {
+            start_read_request: request,
+            persistent_start_read_request: request,
+            read_request: request,
+            write: Duration::from_millis(WRITE_TIMEOUT_MS),
+        });
+        let mut head = [0; HTTP_HEAD_BYTES_MAX];
+        let server = Server::custom(&router, ClockTimer(clock), &config, &mut head);
+        // How a connection ended is nobody's concern but its own.
+        let _ = server.serve(quiet::Quiet(socket)).await;
+    }
+
+    /// The apps as the agent sees them, with room for the frame ids of `QUEUE` messages: as many as
+    /// may wait at the agent's desk.
+    ///
+    /// # Panics
+    /// If it is called twice: there is one agent.
+    pub fn apps<const QUEUE: usize>(&self) -> PortalApps<'_, 'b, APPS, PLACES, QUEUE> {
+        assert!(!self.apps_given.replace(true), "a portal has one agent");
+        PortalApps::new(self)
+    }
+
+    /// What has been refused and ended so far.
+    pub fn counters(&self) -> SocketCounters {
+        self.counters.0.get()
+    }
+
+    fn slot(&self, is: impl Fn(&str) -> bool) -> Option<AppSlot> {
+        let index = self.apps.iter().position(|app| is(app.as_str()))?;
+        u8::try_from(index).ok().map(AppSlot::new)
+    }
+
+    fn allows(&self, origin: &[u8]) -> bool {
+        let mut allowed = self.settings.origins.iter();
+        allowed.any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(origin))
+    }
+}
+
+impl<const APPS: usize, const PLACES: usize> core::fmt::Debug for Portal<'_, APPS, PLACES> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Portal")
+            .field("apps", &self.apps)
+            .field("counters", &self.counters())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The counters, for whoever counts.
+#[derive(Debug, Default)]
+struct CellCounters(Cell<SocketCounters>);
+
+impl CellCounters {
+    fn count(&self, which: impl FnOnce(&mut SocketCounters) -> &mut u64) {
+        self.add(which, 1);
+    }
+
+    fn add(&self, which: impl FnOnce(&mut SocketCounters) -> &mut u64, more: u64) {
+        let mut counters = self.0.get();
+        let counter = which(&mut counters);
+        *counter = counter.saturating_add(more);
+        self.0.set(counters);
+    }
+}

@@ -1,0 +1,384 @@
+//! One WebSocket of the portal, from hello to goodbye.
+//!
+//! A reader and a writer run side by side, so a program that never reads cannot keep what it sends
+//! from being judged, and one that floods cannot keep its messages from being written. Whoever wants
+//! the socket to end says so in its outbox.
+
+use core::cell::Cell;
+
+use embassy_futures::select::{Either, Either3, select, select3};
+use embassy_futures::yield_now;
+use picoserve::io::{Read, Write};
+use picoserve::response::ws::{SocketRx, SocketTx, WebSocketCallback};
+use vinbus_protocol::limits::APP_ID_BYTES_MAX;
+
+use super::Portal;
+use super::limits::{
+    CLOSE_TIMEOUT_MS, HELLO_TIMEOUT_MS, PING_INTERVAL_MS, SAVE_TIME_MS, WRITE_TIMEOUT_MS,
+};
+use super::message::{Message, NoMessage, Partial, Progress};
+use super::outbox::Front;
+use super::place::{Mail, Peer, Phase, Place};
+use crate::app_interface::client_frame::{ClientFrame, Lifecycle, Role, WithId, shown};
+use crate::app_interface::rate::{Rate, Verdict};
+use crate::app_interface::refusal::{Ending, Refusal};
+use crate::app_interface::server_frame::{Explained, ServerFrame, kind};
+use crate::clock::Clock;
+
+/// The name of an app in the address of its socket.
+pub(super) type AppName = heapless::String<APP_ID_BYTES_MAX>;
+
+/// A place that is taken until this is dropped.
+pub(super) struct Taken<'p, 'b, const APPS: usize, const PLACES: usize> {
+    portal: &'p Portal<'b, APPS, PLACES>,
+    place: &'p Place<'b>,
+}
+
+impl<'p, 'b, const APPS: usize, const PLACES: usize> Taken<'p, 'b, APPS, PLACES> {
+    pub(super) fn new(portal: &'p Portal<'b, APPS, PLACES>) -> Option<Self> {
+        let free = |place: &&Place<'_>| place.phase.get() == Phase::Free;
+        let place = portal.places.iter().find(free)?;
+        place.phase.set(Phase::Opening);
+        Some(Self { portal, place })
+    }
+}
+
+impl<const APPS: usize, const PLACES: usize> Drop for Taken<'_, '_, APPS, PLACES> {
+    fn drop(&mut self) {
+        match self.place.phase.get() {
+            Phase::Opened(peer) | Phase::Queued(peer) | Phase::Seated(peer) => {
+                self.place.phase.set(Phase::Gone(peer));
+                self.portal.news.signal(());
+            }
+            Phase::Opening => self.place.free(),
+            Phase::Free | Phase::Gone(_) => {}
+        }
+    }
+}
+
+/// What is left to say when a socket ends.
+enum LastWord {
+    /// Nothing: the connection broke, or a frame is half written.
+    None,
+    /// The peer has closed it.
+    Close,
+    /// Why the portal ends it.
+    Ending(Ending),
+    /// Why nobody is served.
+    Refusal(Refusal),
+}
+
+/// A socket that has been upgraded.
+pub(super) struct Connection<'p, 'b, C, const APPS: usize, const PLACES: usize> {
+    pub(super) taken: Taken<'p, 'b, APPS, PLACES>,
+    pub(super) clock: &'p C,
+    /// The app that the address named, if it did.
+    pub(super) app: Option<AppName>,
+}
+
+impl<C: Clock, const APPS: usize, const PLACES: usize> WebSocketCallback
+    for Connection<'_, '_, C, APPS, PLACES>
+{
+    async fn run<R: Read, W: Write<Error = R::Error>>(
+        self,
+        mut rx: SocketRx<R>,
+        mut tx: SocketTx<W>,
+    ) -> Result<(), W::Error> {
+        let clock = self.clock;
+        let last_word = self.serve(&mut rx, &mut tx).await;
+        // The place is free, or the agent's, before the goodbye, which may take its time.
+        let goodbye = say_goodbye(tx, last_word);
+        let deadline = clock.sleep_until(clock.now_ms() + CLOSE_TIMEOUT_MS);
+        match select(goodbye, deadline).await {
+            Either::First(said) => said,
+            Either::Second(()) => Ok(()),
+        }
+    }
+}
+
+impl<C: Clock, const APPS: usize, const PLACES: usize> Connection<'_, '_, C, APPS, PLACES> {
+    async fn serve<R: Read, W: Write>(
+        self,
+        rx: &mut SocketRx<R>,
+        tx: &mut SocketTx<W>,
+    ) -> LastWord {
+        let socket = Socket {
+            portal: self.taken.portal,
+            place: self.taken.place,
+            clock: self.clock,
+            ping: Cell::new(false),
+        };
+        let peer = match &self.app {
+            Some(app) => match socket.portal.slot(|installed| installed == app.as_str()) {
+                Some(slot) => Ok(Peer::App {
+                    slot,
+                    background: false,
+                }),
+                None => Err(LastWord::Refusal(Refusal::UnknownApp(app.clone()))),
+            },
+            None => socket.hello(rx).await,
+        };
+        match peer {
+            Ok(peer) => socket.place.phase.set(Phase::Opened(peer)),
+            Err(last_word) => return last_word,
+        }
+        socket.portal.news.signal(());
+        match select(socket.write(tx), socket.read(rx)).await {
+            Either::First(last_word) | Either::Second(last_word) => last_word,
+        }
+    }
+}
+
+/// What the reader and the writer of a socket share.
+struct Socket<'s, 'b, C, const APPS: usize, const PLACES: usize> {
+    portal: &'s Portal<'b, APPS, PLACES>,
+    place: &'s Place<'b>,
+    clock: &'s C,
+    /// A ping is to be sent.
+    ping: Cell<bool>,
+}
+
+impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, PLACES> {
+    async fn hello<R: Read>(&self, rx: &mut SocketRx<R>) -> Result<Peer, LastWord> {
+        let deadline = self
+            .clock
+            .sleep_until(self.clock.now_ms() + HELLO_TIMEOUT_MS);
+        let len = match select(self.next_message(rx), deadline).await {
+            Either::First(Ok(Message::Text(len))) => len,
+            Either::First(Ok(Message::Binary)) => {
+                return Err(LastWord::Refusal(Refusal::NoHello("something binary came")));
+            }
+            Either::First(Err(no_message)) => return Err(no_message.into()),
+            Either::Second(()) => {
+                let refusal = Refusal::NoHello("no \"hello\" came within 10 seconds");
+                return Err(LastWord::Refusal(refusal));
+            }
+        };
+        let receive = self.place.receive.borrow();
+        let text = text(&receive, len).ok_or(LastWord::Ending(Ending::Utf8))?;
+        match ClientFrame::parse(text).item {
+            Ok(ClientFrame::Hello(role)) => self.peer(role),
+            Ok(_) => Err(Refusal::NoHello("the first frame was another")),
+            Err(refusal) => Err(refusal),
+        }
+        .map_err(LastWord::Refusal)
+    }
+
+    fn peer(&self, role: Role<'_>) -> Result<Peer, Refusal> {
+        let Role::App { app, background } = role else {
+            return Ok(Peer::Screen);
+        };
+        let slot = self.portal.slot(|installed| app.is(installed));
+        let slot = slot.ok_or_else(|| Refusal::UnknownApp(shown(app.chars())))?;
+        Ok(Peer::App { slot, background })
+    }
+
+    /// Reads until the program has gone, or is to go.
+    async fn read<R: Read>(&self, rx: &mut SocketRx<R>) -> LastWord {
+        let mut rate = Rate::new(self.portal.settings.frames_per_second);
+        loop {
+            let message = match self.next_message(rx).await {
+                Ok(message) => message,
+                Err(no_message) => return no_message.into(),
+            };
+            match (rate.take(self.clock.now_ms()), message) {
+                (Verdict::End, _) => return LastWord::Ending(Ending::Flood),
+                (Verdict::Refuse, Message::Text(len)) => {
+                    let per_second = rate.per_second();
+                    self.refuse_flood(len, per_second).await;
+                }
+                (Verdict::Refuse | Verdict::Pass, Message::Binary) => {
+                    self.refuse(None, &Refusal::Binary).await;
+                }
+                (Verdict::Pass, Message::Text(len)) => {
+                    if text(&self.place.receive.borrow(), len).is_none() {
+                        return LastWord::Ending(Ending::Utf8);
+                    }
+                    self.hand_over(len).await;
+                }
+            }
+        }
+    }
+
+    /// Gives the frame in the buffer to the agent and waits until it is done with it.
+    async fn hand_over(&self, len: usize) {
+        self.place.mail.set(Mail::Waiting(len));
+        self.portal.news.signal(());
+        while self.place.mail.get() != Mail::None {
+            self.place.taken.wait().await;
+        }
+    }
+
+    /// Reads the next message into the buffer; answers pings on the way.
+    #[expect(
+        clippy::await_holding_refcell_ref,
+        reason = "nobody else touches the buffer while there is no mail in it"
+    )]
+    async fn next_message<R: Read>(&self, rx: &mut SocketRx<R>) -> Result<Message, NoMessage> {
+        let mut buffer = self.place.receive.borrow_mut();
+        let mut partial = Partial::default();
+        loop {
+            let silent = self.wait_for_silence();
+            let progress = match select(partial.read(rx, &mut buffer), silent).await {
+                Either::First(progress) => progress?,
+                Either::Second(()) => return Err(NoMessage::Ended(Ending::Silent)),
+            };
+            match progress {
+                Progress::Complete(message) => return Ok(message),
+                Progress::Partial => {}
+                Progress::Ping(len) => {
+                    let payload = buffer.get(partial.len()..).and_then(|rest| rest.get(..len));
+                    let payload = heapless::Vec::from_slice(payload.unwrap_or_default());
+                    self.place.pong.set(payload.ok());
+                    self.place.to_write.signal(());
+                }
+            }
+        }
+    }
+
+    /// Completes when it is sure that nobody is there.
+    async fn wait_for_silence(&self) {
+        let now_ms = self.clock.now_ms();
+        self.clock.sleep_until(now_ms + PING_INTERVAL_MS).await;
+        self.ping.set(true);
+        self.place.to_write.signal(());
+        self.clock.sleep_until(now_ms + 2 * PING_INTERVAL_MS).await;
+    }
+
+    async fn refuse_flood(&self, len: usize, per_second: u32) {
+        let mut kept = heapless::String::<128>::new();
+        {
+            let receive = self.place.receive.borrow();
+            let WithId { id, .. } = ClientFrame::parse(text(&receive, len).unwrap_or_default());
+            // It has at most as many bytes.
+            let _ = kept.push_str(id.unwrap_or_default());
+        }
+        let id = Some(kept.as_str()).filter(|id| !id.is_empty());
+        self.refuse(id, &Refusal::Rate { per_second }).await;
+    }
+
+    /// Tells the program, and lets the writer do so before the next frame is read: else a burst of
+    /// bad frames would fill the outbox of a program that reads well.
+    async fn refuse(&self, id: Option<&str>, refusal: &Refusal) {
+        let value = Explained(refusal.reason(), refusal);
+        let frame = ServerFrame::new(kind::ERROR).with_value(&value).with_id(id);
+        self.place.outbox.borrow_mut().push_notice(&frame);
+        self.place.to_write.signal(());
+        yield_now().await;
+    }
+
+    /// Writes until the socket is to end.
+    async fn write<W: Write>(&self, tx: &mut SocketTx<W>) -> LastWord {
+        loop {
+            if let Some(ending) = self.ending() {
+                return self.end(ending, tx).await;
+            }
+            let sent = if let Some(payload) = self.place.pong.take() {
+                self.send(tx.send_pong(&payload)).await
+            } else if self.ping.take() {
+                self.send(tx.send_ping(&[])).await
+            } else if self.place.outbox.borrow().is_empty() {
+                self.place.to_write.wait().await;
+                true
+            } else {
+                self.send_front(tx).await
+            };
+            if !sent {
+                return LastWord::None;
+            }
+        }
+    }
+
+    async fn send_front<W: Write>(&self, tx: &mut SocketTx<W>) -> bool {
+        let sent = self.send(tx.send_display(Front(&self.place.outbox))).await;
+        if sent {
+            let listed = self.place.outbox.borrow_mut().written();
+            if listed.is_some() {
+                self.place.listed.set(listed);
+            }
+            self.portal.news.signal(());
+        }
+        sent
+    }
+
+    /// Whether all of it was given to the network, before the time was up or the socket was to end.
+    async fn send<E>(&self, sending: impl Future<Output = Result<(), E>>) -> bool {
+        let limit = self
+            .clock
+            .sleep_until(self.clock.now_ms() + WRITE_TIMEOUT_MS);
+        match select3(self.ended(), limit, sending).await {
+            Either3::Third(sent) => sent.is_ok(),
+            Either3::First(()) => false,
+            Either3::Second(()) => {
+                self.place.end(Ending::SlowReader);
+                false
+            }
+        }
+    }
+
+    fn ending(&self) -> Option<Ending> {
+        self.place.outbox.borrow().ending()
+    }
+
+    async fn ended(&self) {
+        while self.ending().is_none() {
+            self.place.to_write.wait().await;
+        }
+    }
+
+    /// Tells an app that is closed so; what it sends in the time that it has is still taken.
+    async fn end<W: Write>(&self, ending: Ending, tx: &mut SocketTx<W>) -> LastWord {
+        if matches!(ending, Ending::Closed | Ending::NotLoaded) {
+            let frame = ServerFrame::new(Lifecycle::Unload.name());
+            let saved = self.clock.sleep_until(self.clock.now_ms() + SAVE_TIME_MS);
+            let told = async {
+                let told = tx.send_display(frame).await;
+                saved.await;
+                told
+            };
+            let limit = self
+                .clock
+                .sleep_until(self.clock.now_ms() + CLOSE_TIMEOUT_MS);
+            match select(told, limit).await {
+                Either::First(Ok(())) => {}
+                Either::First(Err(_)) | Either::Second(()) => return LastWord::None,
+            }
+        }
+        LastWord::Ending(ending)
+    }
+}
+
+fn text(buffer: &[u8], len: usize) -> Option<&str> {
+    core::str::from_utf8(buffer.get(..len)?).ok()
+}
+
+impl From<NoMessage> for LastWord {
+    fn from(no_message: NoMessage) -> Self {
+        match no_message {
+            NoMessage::Gone => Self::None,
+            NoMessage::Closed => Self::Close,
+            NoMessage::Ended(ending) => Self::Ending(ending),
+        }
+    }
+}
+
+/// Says why, and closes.
+async fn say_goodbye<W: Write>(mut tx: SocketTx<W>, last_word: LastWord) -> Result<(), W::Error> {
+    let (code, reason) = match &last_word {
+        LastWord::None => return Ok(()),
+        LastWord::Close => return tx.close(None).await,
+        LastWord::Ending(ending) => {
+            let value = Explained(ending.reason(), ending);
+            tx.send_display(ServerFrame::new(kind::ERROR).with_value(&value))
+                .await?;
+            (ending.code(), ending.reason())
+        }
+        LastWord::Refusal(refusal) => {
+            let value = Explained(refusal.reason(), refusal);
+            tx.send_display(ServerFrame::new(kind::ERROR).with_value(&value))
+                .await?;
+            (1008, refusal.reason())
+        }
+    };
+    tx.close((code, reason)).await
+}

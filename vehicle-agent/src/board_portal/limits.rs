@@ -1,0 +1,47 @@
+//! Every bound of the portal on a board, in bytes, milliseconds or as it says.
+
+use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use vinbus_protocol::record_ring::storage_bytes_for;
+
+/// Longest frame that a socket with a full-size buffer reads: a message with its envelope, the
+/// names around it, and the escapes of a subtopic.
+pub const FRAME_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + 4096;
+
+/// Longest payload of a ping, pong or closing frame (RFC 6455, 5.5); one may come inside a message.
+pub(super) const CONTROL_BYTES_MAX: usize = 125;
+
+/// A receive buffer of this length takes every frame that the portal on Linux takes. A shorter one
+/// makes the longest frame shorter by as much.
+pub const RECEIVE_BYTES: usize = FRAME_BYTES_MAX + CONTROL_BYTES_MAX;
+
+/// An outbox of this length takes the largest message; of less than this there is none. To hand out
+/// all pending messages of an app in one answer it needs as many bytes as they have, and 1 KiB.
+pub const OUTBOX_BYTES_MIN: usize = storage_bytes_for(1, APP_MESSAGE_BYTES_MAX + 1);
+
+/// Frames that may wait for one socket.
+pub const OUTBOX_FRAMES_MAX: usize = 64;
+
+/// Longest head of an HTTP request.
+pub const HTTP_HEAD_BYTES_MAX: usize = 2048;
+
+/// Frames that a socket may send in a second, and twice as many at once.
+pub const FRAMES_PER_SECOND: u32 = 50;
+
+/// An HTTP request has this long to be read.
+pub const REQUEST_TIMEOUT_MS: u64 = 5_000;
+
+/// A program has this long to say hello.
+pub const HELLO_TIMEOUT_MS: u64 = 10_000;
+
+/// A frame that was not read for this long ends the socket.
+pub const WRITE_TIMEOUT_MS: u64 = 30_000;
+
+/// A socket from which nothing came for this long is asked with a ping, and ended after twice this
+/// time: there are too few places for those who are not there any more.
+pub const PING_INTERVAL_MS: u64 = 30_000;
+
+/// The closing handshake is given up after this time.
+pub const CLOSE_TIMEOUT_MS: u64 = 2_000;
+
+/// "onApplicationUnloaded gives 100 ms to save".
+pub(super) const SAVE_TIME_MS: u64 = 100;

@@ -1,0 +1,436 @@
+//! What the portal has for one socket and has not written yet: bounded, and never lost.
+//!
+//! It is one ring of records. A message stands there as the app gets it, and the frame around it is
+//! written when it is sent, so nothing holds a message twice. What is left when the socket ends
+//! goes back to the agent, record by record.
+//!
+//! The answer to `getPendingNotifications` is several records that are one frame. Its messages are
+//! still in the pending ring, and go from there when the answer was written.
+//!
+//! A socket whose reader is too slow for its ring is ended. Messages that arrive until it is gone
+//! push out the oldest, as they would in the pending ring, and that is counted.
+
+use core::cell::RefCell;
+use core::fmt::{self, Display, Write};
+
+use vinbus_protocol::envelope::AppMessage;
+use vinbus_protocol::record_ring::{Record, RecordRing};
+
+use super::limits::OUTBOX_FRAMES_MAX;
+use crate::app_interface::refusal::Ending;
+use crate::app_interface::server_frame::{PendingFrame, ServerFrame, kind};
+
+/// Room for the end of an answer: its tag, the flag, the number and the record's header.
+const LIST_END_BYTES: usize = 16;
+
+/// What a record is, in its first byte.
+mod tag {
+    /// An encoded app message.
+    pub(super) const MESSAGE: u8 = b'm';
+    /// A frame that tells something and means nothing to the next socket.
+    pub(super) const NOTICE: u8 = b'n';
+    /// The answer to `getPendingNotifications` begins; its `id`.
+    pub(super) const LIST: u8 = b'[';
+    /// An encoded app message of the answer.
+    pub(super) const ITEM: u8 = b'i';
+    /// The answer ends; a flag, whether the app confirms, and the number of its last message, if
+    /// it has one.
+    pub(super) const LIST_END: u8 = b']';
+}
+
+/// The frames that wait for one socket.
+#[derive(Debug)]
+pub(super) struct Outbox<'b> {
+    ring: RecordRing<&'b mut [u8]>,
+    ending: Option<Ending>,
+    /// Messages dropped for newer ones when the socket had ended.
+    evicted: u64,
+}
+
+/// The answer to `getPendingNotifications` was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    /// The number of the last message, if it is taken now.
+    pub(super) taken: Option<u64>,
+}
+
+impl<'b> Outbox<'b> {
+    pub(super) fn new(buffer: &'b mut [u8]) -> Self {
+        Self {
+            ring: RecordRing::new(buffer),
+            ending: None,
+            evicted: 0,
+        }
+    }
+
+    /// Empties it for the next socket.
+    pub(super) fn reset(&mut self) {
+        while self.ring.pop_front().is_some() {}
+        self.ending = None;
+        self.evicted = 0;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ring.is_empty()
+    }
+
+    pub(super) fn ending(&self) -> Option<Ending> {
+        self.ending
+    }
+
+    /// Ends the socket; the first reason stays.
+    pub(super) fn end(&mut self, ending: Ending) {
+        self.ending.get_or_insert(ending);
+    }
+
+    /// Messages that were pushed out.
+    pub(super) fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// Takes a message, which ends the socket as a slow reader's when there is no room.
+    pub(super) fn push_message(&mut self, message: &AppMessage<'_>) {
+        let len = 1 + message.encoded_len();
+        if !self.has_room(len) {
+            self.end(Ending::SlowReader);
+        }
+        if self.ending.is_some() {
+            self.make_room(len);
+        }
+        let pushed = self.ring.push_with(len, |bytes| {
+            if let Some((first, rest)) = bytes.split_first_mut() {
+                *first = tag::MESSAGE;
+                let encoded = message.encode(rest);
+                debug_assert!(encoded.is_ok(), "the record has its length");
+            }
+        });
+        if pushed.is_err() {
+            self.evicted += 1;
+        }
+    }
+
+    /// Takes a frame that tells something; one for a socket that has ended is dropped.
+    pub(super) fn push_notice(&mut self, frame: &dyn Display) {
+        if self.ending.is_some() {
+            return;
+        }
+        let mut len = Length(1);
+        // Counting cannot fail.
+        let _ = write!(len, "{frame}");
+        if !self.has_room(len.0) {
+            return self.end(Ending::SlowReader);
+        }
+        let pushed = self.ring.push_with(len.0, |bytes| {
+            if let Some((first, rest)) = bytes.split_first_mut() {
+                *first = tag::NOTICE;
+                let mut fill = Fill(rest);
+                // Its length was counted.
+                let _ = write!(fill, "{frame}");
+            }
+        });
+        debug_assert!(pushed.is_ok(), "there was room");
+    }
+
+    /// Takes the answer to `getPendingNotifications`: as many messages as fit. With `confirm` the
+    /// app is told which number to confirm; else they are taken once the answer is written.
+    pub(super) fn push_list<'r>(
+        &mut self,
+        id: &str,
+        messages: impl Iterator<Item = Record<'r>>,
+        confirm: bool,
+    ) {
+        if self.ending.is_some() {
+            return;
+        }
+        let len = 1 + id.len();
+        if !self.has_room(len + LIST_END_BYTES) {
+            return self.end(Ending::SlowReader);
+        }
+        self.push(tag::LIST, id.as_bytes());
+        let mut last = None;
+        for Record { number, bytes } in messages {
+            // The end finds room behind it: a longer record fits in one piece.
+            if !self.ring.fits(1 + bytes.len() + LIST_END_BYTES) {
+                break;
+            }
+            self.push(tag::ITEM, bytes);
+            last = Some(number);
+        }
+        let mut end = [0; 9];
+        let (flag, number) = end.split_at_mut(1);
+        flag.fill(u8::from(confirm));
+        match last {
+            Some(last) => {
+                number.copy_from_slice(&last.to_le_bytes());
+                self.push(tag::LIST_END, &end);
+            }
+            None => self.push(tag::LIST_END, flag),
+        }
+    }
+
+    /// Forgets the frame that [`Front`] showed: all of it was written.
+    pub(super) fn written(&mut self) -> Option<Listed> {
+        let list = self.front_tag() == Some(tag::LIST);
+        let mut record = self.ring.pop_front()?;
+        if !list {
+            return None;
+        }
+        while !matches!(record.bytes, [tag::LIST_END, ..]) {
+            record = self.ring.pop_front()?;
+        }
+        let taken = match record.bytes {
+            [_, 0, number @ ..] => number.try_into().ok().map(u64::from_le_bytes),
+            _ => None,
+        };
+        Some(Listed { taken })
+    }
+
+    /// Drops what means nothing to the next socket, up to the oldest message that would be lost with
+    /// this one; `false` when there is none.
+    pub(super) fn find_unwritten(&mut self) -> bool {
+        while self.front_tag().is_some_and(|tag| tag != tag::MESSAGE) {
+            self.ring.pop_front();
+        }
+        !self.ring.is_empty()
+    }
+
+    /// The message that [`Outbox::find_unwritten`] has found.
+    pub(super) fn unwritten(&self) -> Option<&[u8]> {
+        self.ring.front()?.bytes.get(1..)
+    }
+
+    /// Forgets the message of [`Outbox::unwritten`].
+    pub(super) fn returned(&mut self) {
+        self.ring.pop_front();
+    }
+
+    fn front_tag(&self) -> Option<u8> {
+        self.ring.front()?.bytes.first().copied()
+    }
+
+    fn has_room(&self, len: usize) -> bool {
+        self.ring.len() < OUTBOX_FRAMES_MAX && self.ring.fits(len)
+    }
+
+    fn make_room(&mut self, len: usize) {
+        while !self.ring.is_empty() && !self.ring.fits(len) {
+            if self.front_tag() == Some(tag::MESSAGE) {
+                self.evicted += 1;
+            }
+            self.ring.pop_front();
+        }
+    }
+
+    fn push(&mut self, tag: u8, bytes: &[u8]) {
+        let pushed = self.ring.push_with(1 + bytes.len(), |record| {
+            if let Some((first, rest)) = record.split_first_mut() {
+                *first = tag;
+                rest.copy_from_slice(bytes);
+            }
+        });
+        debug_assert!(pushed.is_ok(), "there was room");
+    }
+}
+
+/// The oldest frame of an outbox, written from where it lies. It borrows the outbox only while it is
+/// formatted, so that the agent can add to it while a frame is on its way.
+pub(super) struct Front<'p, 'b>(pub(super) &'p RefCell<Outbox<'b>>);
+
+impl Display for Front<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let outbox = self.0.borrow();
+        let mut records = outbox.ring.iter().map(|record| record.bytes);
+        match records.next().and_then(<[u8]>::split_first) {
+            Some((&tag::MESSAGE, message)) => {
+                let value = text(message);
+                write!(f, "{}", ServerFrame::new(kind::MESSAGE).with_value(&value))
+            }
+            Some((&tag::NOTICE, frame)) => f.write_str(text(frame)),
+            Some((_, id)) => list(text(id), records).fmt(f),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The answer that is made of these records.
+fn list<'r>(
+    id: &'r str,
+    records: impl Iterator<Item = &'r [u8]> + Clone,
+) -> PendingFrame<'r, impl Iterator<Item = &'r str> + Clone> {
+    let end = records.clone().find(|record| is(record, tag::LIST_END));
+    let upto = match end {
+        Some([_, 1, number @ ..]) => number.try_into().ok().map(u64::from_le_bytes),
+        _ => None,
+    };
+    let items = records.take_while(|record| is(record, tag::ITEM));
+    PendingFrame {
+        id: Some(id).filter(|id| !id.is_empty()),
+        messages: items.map(|item| text(item.get(1..).unwrap_or_default())),
+        upto,
+    }
+}
+
+fn is(record: &[u8], tag: u8) -> bool {
+    record.first() == Some(&tag)
+}
+
+/// Bytes that were text when they were stored.
+fn text(bytes: &[u8]) -> &str {
+    core::str::from_utf8(bytes).unwrap_or_default()
+}
+
+/// Counts what is written.
+struct Length(usize);
+
+impl Write for Length {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 = self.0.saturating_add(text.len());
+        Ok(())
+    }
+}
+
+/// Fills a buffer with what is written.
+struct Fill<'b>(&'b mut [u8]);
+
+impl Write for Fill<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let buffer = core::mem::take(&mut self.0);
+        let (now, later) = buffer.split_at_mut_checked(text.len()).ok_or(fmt::Error)?;
+        now.copy_from_slice(text.as_bytes());
+        self.0 = later;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+    use std::string::{String, ToString};
+    use std::vec;
+    use std::vec::Vec;
+
+    use vinbus_protocol::envelope::Content;
+
+    fn outbox(bytes: usize) -> RefCell<Outbox<'static>> {
+        RefCell::new(Outbox::new(vec![0; bytes].leak()))
+    }
+
+    fn push(outbox: &RefCell<Outbox<'_>>, n: usize) {
+        let json = n.to_string();
+        let content = Content::parse(json.as_bytes()).unwrap();
+        outbox.borrow_mut().push_message(&AppMessage::Data(content));
+    }
+
+    fn unwritten(outbox: &RefCell<Outbox<'_>>) -> Vec<String> {
+        let mut left = Vec::new();
+        while outbox.borrow_mut().find_unwritten() {
+            let message = outbox.borrow().unwritten().unwrap().to_vec();
+            left.push(String::from_utf8(message).unwrap());
+            outbox.borrow_mut().returned();
+        }
+        left
+    }
+
+    fn message(n: usize) -> String {
+        format!(r#"{{"content":{n}}}"#)
+    }
+
+    #[test]
+    fn message_in_a_frame_stays_until_it_is_written() {
+        let outbox = outbox(256);
+        (0..3).for_each(|n| push(&outbox, n));
+        let kind = "WebPortal.onCurrentNotificationReceived";
+        let frame = |n| format!(r#"{{"type":"{kind}","value":{}}}"#, message(n));
+        assert_eq!(Front(&outbox).to_string(), frame(0));
+        assert_eq!(outbox.borrow_mut().written(), None);
+        assert_eq!(Front(&outbox).to_string(), frame(1));
+        assert_eq!(unwritten(&outbox), [message(1), message(2)]);
+    }
+
+    #[test]
+    fn slow_reader_is_ended_and_the_newest_messages_stay() {
+        // Ten records of 4 + 1 + 13 bytes.
+        let outbox = outbox(180);
+        (0..10).for_each(|n| push(&outbox, n));
+        assert_eq!(outbox.borrow().ending(), None);
+        (0..3).for_each(|n| push(&outbox, n));
+        assert_eq!(outbox.borrow().ending(), Some(Ending::SlowReader));
+        assert_eq!(outbox.borrow().evicted(), 3);
+        let expected: Vec<_> = (3..10).chain(0..3).map(message).collect();
+        assert_eq!(unwritten(&outbox), expected);
+    }
+
+    #[test]
+    fn number_of_frames_is_bounded_as_well() {
+        let outbox = outbox(100_000);
+        for n in 0..OUTBOX_FRAMES_MAX {
+            outbox.borrow_mut().push_notice(&n);
+        }
+        assert_eq!(outbox.borrow().ending(), None);
+        push(&outbox, 7);
+        assert_eq!(outbox.borrow().ending(), Some(Ending::SlowReader));
+        assert_eq!(unwritten(&outbox), [message(7)], "it is not lost");
+    }
+
+    fn list(outbox: &RefCell<Outbox<'_>>, messages: usize, confirm: bool) {
+        let texts: Vec<_> = (0..messages).map(message).collect();
+        let records = texts.iter().zip(5..).map(|(text, number)| Record {
+            number,
+            bytes: text.as_bytes(),
+        });
+        outbox.borrow_mut().push_list("\"i\"", records, confirm);
+    }
+
+    const ANSWER: &str = r#"{"type":"WebPortal.getPendingNotifications","id":"i","value":["#;
+
+    #[test]
+    fn answer_is_one_frame_and_is_taken_when_it_was_written() {
+        let outbox = outbox(256);
+        list(&outbox, 2, false);
+        push(&outbox, 9);
+        let frame = format!(r#"{ANSWER}{},{}]}}"#, message(0), message(1));
+        assert_eq!(Front(&outbox).to_string(), frame);
+        let taken = Some(6);
+        assert_eq!(outbox.borrow_mut().written(), Some(Listed { taken }));
+        assert!(Front(&outbox).to_string().contains(&message(9)));
+    }
+
+    #[test]
+    fn answer_that_is_confirmed_names_its_last_number_and_takes_nothing() {
+        let outbox = outbox(256);
+        list(&outbox, 2, true);
+        let frame = format!(r#"{ANSWER}{},{}],"upto":6}}"#, message(0), message(1));
+        assert_eq!(Front(&outbox).to_string(), frame);
+        assert_eq!(outbox.borrow_mut().written(), Some(Listed { taken: None }));
+        assert!(outbox.borrow().is_empty());
+    }
+
+    #[test]
+    fn answer_without_messages_is_an_empty_list() {
+        for confirm in [false, true] {
+            let outbox = outbox(256);
+            list(&outbox, 0, confirm);
+            assert_eq!(Front(&outbox).to_string(), format!("{ANSWER}]}}"));
+            assert_eq!(outbox.borrow_mut().written(), Some(Listed { taken: None }));
+        }
+    }
+
+    #[test]
+    fn answer_has_as_many_messages_as_fit_and_says_which() {
+        let outbox = outbox(56);
+        list(&outbox, 3, false);
+        let frame = format!(r#"{ANSWER}{}]}}"#, message(0));
+        assert_eq!(Front(&outbox).to_string(), frame);
+        let taken = Some(5);
+        assert_eq!(outbox.borrow_mut().written(), Some(Listed { taken }));
+    }
+
+    #[test]
+    fn messages_of_an_answer_are_not_returned_as_they_are_still_pending() {
+        let outbox = outbox(256);
+        list(&outbox, 2, false);
+        push(&outbox, 3);
+        assert_eq!(unwritten(&outbox), [message(3)]);
+    }
+}

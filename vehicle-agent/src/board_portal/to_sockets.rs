@@ -1,0 +1,230 @@
+//! What the agent says, turned into frames for the sockets.
+
+use core::fmt::Display;
+
+use heapless::String;
+use vinbus_protocol::app_slot::AppSlot;
+use vinbus_protocol::envelope::{AppMessage, Popup, PopupAction};
+use vinbus_protocol::record_ring::Record;
+
+use super::from_sockets::frame_text;
+use super::place::{Mail, Place};
+use super::seats::{Asking, FrameId, Lent, PortalApps, ShownPopup, Waiting, tell};
+use crate::app_interface::client_frame::{ClientFrame, Lifecycle};
+use crate::app_interface::refusal::{DROPPED, Ending, REFUSED, send_refusal_reason};
+use crate::app_interface::server_frame::{
+    Explained, PopupClosed, PopupShown, Quoted, ServerFrame, kind, link_name,
+};
+use crate::apps::{Apps, Notice, Request, SendRefusal};
+use crate::desk::{Counters, DownlinkRefusal};
+
+impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
+    for PortalApps<'_, '_, APPS, PLACES, QUEUE>
+{
+    async fn next(&mut self) -> Request<'_> {
+        self.take_back();
+        while matches!(self.lent, Lent::Nothing) {
+            match self.next_step() {
+                Some(step) => self.lend(step),
+                None => self.portal.news.wait().await,
+            }
+        }
+        match &self.lent {
+            Lent::Content { slot, content, .. } => Request::Send {
+                slot: *slot,
+                subtopic: self.subtopic.as_deref(),
+                content,
+            },
+            Lent::Message { slot, message, .. } => Request::Return {
+                slot: *slot,
+                message,
+            },
+            Lent::Other(request) => *request,
+            // The loop has just seen that it is not.
+            Lent::Nothing => core::future::pending().await,
+        }
+    }
+
+    fn deliver(&mut self, slot: AppSlot, message: AppMessage<'_>) {
+        self.take_back();
+        match self.app_place(slot) {
+            Some(place) => {
+                place.outbox.borrow_mut().push_message(&message);
+                place.to_write.signal(());
+            }
+            // The agent knows of no socket's end before its messages are back.
+            None => self.portal.counters.count(|counters| &mut counters.evicted),
+        }
+    }
+
+    fn hand_out<'r>(
+        &mut self,
+        slot: AppSlot,
+        records: impl Iterator<Item = Record<'r>>,
+        _kept: bool,
+    ) {
+        self.take_back();
+        let place = self.app_place(slot);
+        let (Some(place), Some(seat)) = (place, self.seat(slot)) else {
+            return;
+        };
+        // The messages always stay pending until the answer is written: see `go_on_with_list`.
+        if let Asking::ForRoom { confirm } = seat.asking {
+            seat.asking = Asking::ForItsEnd;
+            let receive = place.receive.borrow();
+            let len = match place.mail.get() {
+                Mail::Held(len) => len,
+                Mail::Waiting(_) | Mail::None => 0,
+            };
+            let id = ClientFrame::parse(frame_text(&receive, len)).id;
+            let mut outbox = place.outbox.borrow_mut();
+            outbox.push_list(id.unwrap_or_default(), records, confirm);
+            drop(outbox);
+            place.to_write.signal(());
+        }
+    }
+
+    fn answer(&mut self, slot: AppSlot, outcome: Result<(), SendRefusal>) {
+        self.take_back();
+        let id = core::mem::take(&mut self.id);
+        match outcome {
+            Ok(()) => {
+                let full = self.waiting.push(Waiting { slot, id });
+                self.newest = full.err();
+            }
+            Err(refusal) => {
+                self.tell_not_delivered(slot, &id, send_refusal_reason(refusal), &refusal);
+            }
+        }
+    }
+
+    fn tell(&mut self, slot: AppSlot, notice: Notice<'_>) {
+        self.take_back();
+        match notice {
+            Notice::Delivered => {
+                let id = self.fate(slot);
+                let id = Some(id.as_str()).filter(|id| !id.is_empty());
+                if let (Some(place), Some(_)) = (self.app_place(slot), id) {
+                    let frame = ServerFrame::new(kind::DELIVERED);
+                    tell(place, &frame.with_id(id));
+                }
+            }
+            Notice::Dropped => self.meet_bad_fate(slot, DROPPED),
+            Notice::Refused => self.meet_bad_fate(slot, REFUSED),
+            Notice::Hide => {
+                if let Some(seat) = self.seat(slot) {
+                    seat.shown = false;
+                }
+                self.tell_lifecycle(Lifecycle::Hide, slot);
+            }
+            Notice::NotLoaded => {
+                if let Some(place) = self.app_place(slot) {
+                    place.end(Ending::NotLoaded);
+                }
+            }
+            Notice::PopupShown { number, popup } => self.show_popup(slot, number, &popup),
+            Notice::PopupClosed { action, .. } => self.close_popup(slot, action),
+            Notice::PopupOverflow { refused } => {
+                if let Some(place) = self.app_place(slot) {
+                    let value = format_args!(r#"{{"refused":{refused}}}"#);
+                    let frame = ServerFrame::new(kind::POPUP_OVERFLOW);
+                    tell(place, &frame.with_value(&value));
+                }
+            }
+        }
+    }
+
+    fn link_changed(&mut self, up: bool) {
+        self.take_back();
+        self.portal.link_up.set(up);
+        let value = Quoted(link_name(up));
+        for seat in &self.seats {
+            if let Some(place) = seat.place.and_then(|place| self.place(place)) {
+                tell_status(place, &value);
+            }
+        }
+        if let Some(screen) = self.screen_place() {
+            tell_status(screen, &value);
+        }
+    }
+
+    fn downlink_refused(&mut self, _topic: &str, _refusal: DownlinkRefusal) {
+        // There is no log; the agent counts it.
+    }
+
+    fn counted(&mut self, counters: &Counters) {
+        self.portal.agent.set(*counters);
+    }
+}
+
+impl<const APPS: usize, const PLACES: usize, const QUEUE: usize>
+    PortalApps<'_, '_, APPS, PLACES, QUEUE>
+{
+    /// The frame id of the app's oldest message without a fate, which has met it now.
+    fn fate(&mut self, slot: AppSlot) -> FrameId {
+        let oldest = self.waiting.iter().position(|waiting| waiting.slot == slot);
+        let met = match oldest {
+            Some(oldest) => Some(self.waiting.remove(oldest)),
+            None => self.newest.take_if(|newest| newest.slot == slot),
+        };
+        if let Some(newest) = self.newest.take() {
+            // A place has just become free.
+            let _ = self.waiting.push(newest);
+        }
+        met.map(|met| met.id).unwrap_or_default()
+    }
+
+    fn meet_bad_fate(&mut self, slot: AppSlot, (reason, message): (&'static str, &str)) {
+        let id = self.fate(slot);
+        self.tell_not_delivered(slot, &id, reason, &message);
+    }
+
+    fn tell_not_delivered(
+        &self,
+        slot: AppSlot,
+        id: &str,
+        reason: &'static str,
+        message: &dyn Display,
+    ) {
+        if let Some(place) = self.app_place(slot) {
+            let value = Explained(reason, message);
+            let id = Some(id).filter(|id| !id.is_empty());
+            let frame = ServerFrame::new(kind::NOT_DELIVERED);
+            tell(place, &frame.with_value(&value).with_id(id));
+        }
+    }
+
+    fn show_popup(&mut self, slot: AppSlot, number: u64, popup: &Popup<'_>) {
+        let text = popup.text.as_json();
+        let value = PopupShown {
+            app: self.app_id(slot),
+            button: popup.button,
+            text,
+            content: popup.content.map(|content| content.as_str()),
+        };
+        let frame = ServerFrame::new(kind::POPUP_SHOW).with_value(&value);
+        self.tell_app_and_screen(slot, &frame);
+        self.popup = Some(ShownPopup {
+            number,
+            slot,
+            button: popup.button,
+            text: String::try_from(text).unwrap_or_default(),
+        });
+    }
+
+    fn close_popup(&mut self, slot: AppSlot, action: PopupAction) {
+        self.popup = None;
+        let value = PopupClosed(self.app_id(slot), action.name());
+        let frame = ServerFrame::new(kind::POPUP_CLOSE).with_value(&value);
+        self.tell_app_and_screen(slot, &frame);
+    }
+
+    fn tell_app_and_screen(&self, slot: AppSlot, frame: &ServerFrame<'_>) {
+        let told = [self.app_place(slot), self.screen_place()];
+        told.iter().flatten().for_each(|place| tell(place, frame));
+    }
+}
+
+fn tell_status(place: &Place<'_>, value: &dyn Display) {
+    tell(place, &ServerFrame::new(kind::STATUS).with_value(&value));
+}

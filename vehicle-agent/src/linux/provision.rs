@@ -1,0 +1,264 @@
+//! `vehicle-agent provision`: writes the block that makes a board one vehicle.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use vinbus_protocol::id::Vin;
+use vinbus_protocol::topic::{PREFIX_DEFAULT, TopicProfile, TopicScheme};
+use vinbus_transport_std::BrokerUrl;
+
+use crate::linux::args::{InstalledApp, Profile};
+use crate::linux::connection;
+use crate::provisioned::{APPS_MAX, BLOCK_BYTES_MAX, Broker, Login, Network, Provisioned, Tls};
+
+/// Options of `provision`.
+#[derive(Debug, Args)]
+pub struct ProvisionArgs {
+    /// The vehicle: 17 letters and digits.
+    #[arg(long, env = "VINBUS_AGENT_VIN")]
+    pub vin: Vin,
+
+    /// An installed app and the partner it belongs to; up to 8.
+    #[arg(
+        long = "app",
+        env = "VINBUS_AGENT_APPS",
+        value_name = "IDAPP=UID",
+        value_delimiter = ',',
+        required = true
+    )]
+    pub apps: Vec<InstalledApp>,
+
+    /// mqtts://host:8886 or mqtt://host:1883. With TLS the broker's certificate has to name the host.
+    #[arg(long = "broker", env = "VINBUS_AGENT_BROKER", value_name = "URL")]
+    pub url: BrokerUrl,
+
+    /// Folder of the vehicle's credentials, as `host-server enroll vehicle` makes it: ca.pem,
+    /// cert.pem and key.pem. Needed for mqtts://.
+    #[arg(long, env = "VINBUS_AGENT_CREDENTIALS", value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+
+    /// User name, where the broker asks for one; {vin} stands for the VIN.
+    #[arg(
+        long,
+        env = "VINBUS_AGENT_USERNAME",
+        value_name = "NAME",
+        requires = "password_file"
+    )]
+    pub username: Option<String>,
+
+    /// File whose first line is the password.
+    #[arg(
+        long,
+        env = "VINBUS_AGENT_PASSWORD_FILE",
+        value_name = "FILE",
+        requires = "username"
+    )]
+    pub password_file: Option<PathBuf>,
+
+    /// Which of `to` and `from` is the downlink: table (to) or sample (from), as on the host.
+    #[arg(long, env = "VINBUS_AGENT_PROFILE", default_value = "table")]
+    pub profile: Profile,
+
+    /// The topics' prefix, as on the host.
+    #[arg(long, env = "VINBUS_AGENT_PREFIX", default_value = PREFIX_DEFAULT, value_name = "PREFIX")]
+    pub prefix: String,
+
+    /// Also hear subtopics of the vehicle's topic.
+    #[arg(long, env = "VINBUS_AGENT_SUBTREE")]
+    pub subtree: bool,
+
+    /// The board's address and the bits of its network's prefix [default: it asks a DHCP server].
+    #[arg(long, value_name = "IPV4/BITS")]
+    pub address: Option<StaticAddress>,
+
+    /// The way to other networks.
+    #[arg(long, value_name = "IPV4", requires = "address")]
+    pub gateway: Option<Ipv4Addr>,
+
+    /// Who resolves names.
+    #[arg(long, value_name = "IPV4", requires = "address")]
+    pub name_server: Option<Ipv4Addr>,
+
+    /// A server of SNTP that tells the time, which TLS needs [default: the board's own clock].
+    #[arg(long, value_name = "HOST")]
+    pub time_server: Option<String>,
+
+    /// The file to write. It holds the private key.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// An address and the bits of its network's prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StaticAddress {
+    address: Ipv4Addr,
+    prefix_bits: u8,
+}
+
+impl FromStr for StaticAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.split_once('/').and_then(|(address, bits)| {
+            Some(Self {
+                address: address.parse().ok()?,
+                prefix_bits: bits.parse().ok().filter(|bits| *bits <= 32)?,
+            })
+        });
+        parsed.ok_or_else(|| "write it as 192.168.1.20/24".into())
+    }
+}
+
+/// Writes the block.
+///
+/// # Errors
+/// When an option contradicts another one, or a file cannot be read or written.
+pub fn run(args: &ProvisionArgs) -> anyhow::Result<()> {
+    let block = block(args)?;
+    let shown = args.out.display();
+    // It holds a private key: for nobody else's eyes.
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&args.out)
+        .with_context(|| format!("cannot write --out {shown}"))?;
+    file.write_all(&block)
+        .with_context(|| format!("cannot write --out {shown}"))?;
+    println!(
+        "{shown}: {} bytes for vehicle {}; load it where the board looks for it",
+        block.len(),
+        args.vin
+    );
+    Ok(())
+}
+
+fn block(args: &ProvisionArgs) -> anyhow::Result<Vec<u8>> {
+    let scheme = args.url.scheme();
+    ensure!(
+        !scheme.is_web_socket(),
+        "boards speak MQTT over TCP or TLS: use a mqtt:// or mqtts:// URL"
+    );
+    let files = match &args.dir {
+        Some(dir) if scheme.is_tls() => Some(Files::read(dir)?),
+        None if !scheme.is_tls() => None,
+        Some(_) => bail!("--dir needs TLS: use a mqtts:// URL, or leave it out"),
+        None => bail!("mqtts:// needs --dir, the folder with ca.pem, cert.pem and key.pem"),
+    };
+    let password = args
+        .password_file
+        .as_deref()
+        .map(connection::read_password)
+        .transpose()?;
+    let user_name = args
+        .username
+        .as_deref()
+        .map(|name| connection::user_name(name, &args.vin));
+    let mut provisioned = provisioned(args)?;
+    provisioned.tls = files.as_ref().map(Files::tls);
+    provisioned.login =
+        user_name
+            .as_deref()
+            .zip(password.as_deref())
+            .map(|(user_name, password)| Login {
+                user_name,
+                password: password.as_bytes(),
+            });
+    let mut block = vec![0; BLOCK_BYTES_MAX];
+    let len = provisioned.encode(&mut block).with_context(|| {
+        format!("a block has {BLOCK_BYTES_MAX} bytes at most; are the certificates this long?")
+    })?;
+    block.truncate(len);
+    // Whatever is wrong is better told here than on the board.
+    Provisioned::decode(&block).context("the board would refuse the block")?;
+    Ok(block)
+}
+
+/// All but the secrets.
+fn provisioned(args: &ProvisionArgs) -> anyhow::Result<Provisioned<'_>> {
+    let apps = args
+        .apps
+        .iter()
+        .map(|app| (app.app.clone(), app.uid.clone()));
+    let apps: heapless::Vec<_, APPS_MAX> = apps.take(APPS_MAX).collect();
+    ensure!(
+        apps.len() == args.apps.len(),
+        "a board has at most {APPS_MAX} apps, {} were given",
+        args.apps.len()
+    );
+    let profile = match args.profile {
+        Profile::Table => TopicProfile::Table,
+        Profile::Sample => TopicProfile::Sample,
+    };
+    let scheme = TopicScheme::new(&args.prefix, profile)
+        .with_context(|| format!("--prefix {:?} cannot begin a topic", args.prefix))?;
+    let network = args.address.map_or(Network::Dhcp, |fixed| Network::Static {
+        address: fixed.address,
+        prefix_bits: fixed.prefix_bits,
+        gateway: args.gateway,
+        name_server: args.name_server,
+    });
+    Ok(Provisioned {
+        vin: args.vin,
+        apps,
+        scheme,
+        subtree: args.subtree,
+        broker: Broker {
+            host: args.url.host(),
+            port: args.url.port(),
+        },
+        tls: None,
+        login: None,
+        network,
+        time_server: args.time_server.as_deref(),
+    })
+}
+
+/// The credentials, as DER.
+struct Files {
+    authority: CertificateDer<'static>,
+    certificate: CertificateDer<'static>,
+    key: PrivatePkcs8KeyDer<'static>,
+}
+
+impl Files {
+    fn read(dir: &Path) -> anyhow::Result<Self> {
+        let certificate = |name: &str| {
+            let path = dir.join(name);
+            CertificateDer::from_pem_file(&path)
+                .with_context(|| format!("cannot read a certificate from {}", path.display()))
+        };
+        let path = dir.join("key.pem");
+        let key = PrivateKeyDer::from_pem_file(&path)
+            .with_context(|| format!("cannot read a private key from {}", path.display()))?;
+        let PrivateKeyDer::Pkcs8(key) = key else {
+            bail!(
+                "{} is not of the form PKCS #8; convert it with `openssl pkcs8 -topk8 -nocrypt`",
+                path.display()
+            );
+        };
+        Ok(Self {
+            authority: certificate("ca.pem")?,
+            certificate: certificate("cert.pem")?,
+            key,
+        })
+    }
+
+    fn tls(&self) -> Tls<'_> {
+        Tls {
+            authority: &self.authority,
+            certificate: &self.certificate,
+            key: self.key.secret_pkcs8_der(),
+        }
+    }
+}

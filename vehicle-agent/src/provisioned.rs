@@ -1,0 +1,209 @@
+//! What makes a board one vehicle: a block of bytes in its memory that names the vehicle, its apps,
+//! its broker and its credentials. One image of the firmware serves all vehicles.
+//!
+//! `vehicle-agent provision` writes a block, the board reads it when it starts. All numbers are
+//! little-endian:
+//!
+//! | offset | bytes | what |
+//! |---|---|---|
+//! | 0 | 8 | `VINBUS` and two bytes that no text has: 0xB1 0x0C |
+//! | 8 | 4 | version: [`VERSION`] |
+//! | 12 | 4 | length of the body |
+//! | 16 | 4 | CRC-32 of the body (that of Ethernet and zlib) |
+//! | 20 | | the body: fields, each of 1 byte that says which, 2 bytes for its length, and its value |
+//!
+//! A reader takes a block whole or not at all. It refuses a field that it does not know, because a
+//! writer that adds one raises the version.
+
+mod fields;
+mod read;
+mod write;
+
+use core::fmt;
+use core::net::Ipv4Addr;
+
+use heapless::Vec;
+
+use vinbus_protocol::id::{AppId, Uid, Vin};
+use vinbus_protocol::topic::TopicScheme;
+
+pub use fields::Field;
+
+/// The version of the format.
+pub const VERSION: u32 = 1;
+
+/// Apps that a block has room for.
+pub const APPS_MAX: usize = 8;
+
+/// Longest block, in bytes.
+pub const BLOCK_BYTES_MAX: usize = 16 * 1024;
+
+const MAGIC: [u8; 8] = *b"VINBUS\xB1\x0C";
+const HEADER_BYTES: usize = 20;
+
+/// What a block says. `Debug` shows neither password nor key.
+#[derive(Clone, Debug)]
+pub struct Provisioned<'b> {
+    /// The vehicle.
+    pub vin: Vin,
+    /// Its apps, each with the partner that it belongs to; at least one.
+    pub apps: Vec<(AppId, Uid), APPS_MAX>,
+    /// How topics are spelled.
+    pub scheme: TopicScheme,
+    /// Whether it hears subtopics of its own topic as well.
+    pub subtree: bool,
+    /// Where the broker is.
+    pub broker: Broker<'b>,
+    /// How to speak TLS with it; `None`: plain MQTT.
+    pub tls: Option<Tls<'b>>,
+    /// User name and password, where the broker asks for them.
+    pub login: Option<Login<'b>>,
+    /// How the board gets its address.
+    pub network: Network,
+    /// A server of SNTP to ask for the time; `None`: the board has a clock of its own.
+    pub time_server: Option<&'b str>,
+}
+
+/// Where the broker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broker<'b> {
+    /// A DNS name or an IPv4 address. With TLS, the broker's certificate has to name it.
+    pub host: &'b str,
+    /// The TCP port.
+    pub port: u16,
+}
+
+/// How to speak TLS with the broker. `Debug` does not show the key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Tls<'b> {
+    /// The authority that the broker's certificate has to be of, as DER.
+    pub authority: &'b [u8],
+    /// The vehicle's certificate, as DER.
+    pub certificate: &'b [u8],
+    /// Its private key, as DER of PKCS #8; P-256.
+    pub key: &'b [u8],
+}
+
+/// User name and password. `Debug` does not show the password.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Login<'b> {
+    /// The user name.
+    pub user_name: &'b str,
+    /// The password.
+    pub password: &'b [u8],
+}
+
+/// How the board gets its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// It asks a server of DHCP.
+    Dhcp,
+    /// It is told.
+    Static {
+        /// The address.
+        address: Ipv4Addr,
+        /// Length of the network's prefix, in bits: 32 at most.
+        prefix_bits: u8,
+        /// The way to other networks.
+        gateway: Option<Ipv4Addr>,
+        /// Who resolves names.
+        name_server: Option<Ipv4Addr>,
+    },
+}
+
+impl fmt::Debug for Tls<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Login<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login")
+            .field("user_name", &self.user_name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a block is none that this program can use. Provisioning has to act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProvisionedError {
+    /// The memory is empty: all its bytes are 0x00 or 0xFF.
+    Missing,
+    /// It holds something else.
+    Foreign,
+    /// A newer program wrote it.
+    Newer {
+        /// The version of its format.
+        version: u32,
+    },
+    /// It says that its body is longer than there is room.
+    Truncated {
+        /// Bytes of the body.
+        expected: usize,
+        /// Bytes that there are.
+        found: usize,
+    },
+    /// Its checksum is wrong.
+    Damaged,
+    /// A field is missing, comes twice, or holds what it cannot hold.
+    Field(Field),
+    /// A field that this version does not have.
+    UnknownField {
+        /// The byte that says which.
+        tag: u8,
+    },
+}
+
+impl fmt::Display for ProvisionedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("there is none; write one with `vehicle-agent provision`"),
+            Self::Foreign => f.write_str("what is there is no block of vinbus; write one"),
+            Self::Newer { version } => write!(
+                f,
+                "its version is {version}, this firmware knows {VERSION}: update the firmware"
+            ),
+            Self::Truncated { expected, found } => write!(
+                f,
+                "it is cut off: {expected} bytes were written, {found} are there; write it again"
+            ),
+            Self::Damaged => f.write_str("it is damaged: its checksum is wrong; write it again"),
+            Self::Field(field) => {
+                write!(
+                    f,
+                    "its {field} is missing, twice there or wrong; write it again"
+                )
+            }
+            Self::UnknownField { tag } => write!(f, "its field {tag} is unknown; write it again"),
+        }
+    }
+}
+
+impl core::error::Error for ProvisionedError {}
+
+/// A block would be longer than the memory that it is written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRoom;
+
+impl fmt::Display for NoRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the block is longer than there is room")
+    }
+}
+
+impl core::error::Error for NoRoom {}
+
+/// CRC-32 as Ethernet and zlib have it. A block is checked once, so it needs no table.
+fn crc32(bytes: &[u8]) -> u32 {
+    let crc = bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            let polynomial = if crc & 1 == 1 { 0xEDB8_8320 } else { 0 };
+            crc >> 1 ^ polynomial
+        })
+    });
+    !crc
+}
+
+#[cfg(test)]
+mod tests;

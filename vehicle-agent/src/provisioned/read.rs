@@ -1,0 +1,210 @@
+//! Reading a block, of which any byte may be wrong.
+
+use core::net::Ipv4Addr;
+
+use heapless::Vec;
+
+use vinbus_protocol::id::{AppId, Uid, Vin};
+use vinbus_protocol::topic::{TopicProfile, TopicScheme};
+
+use super::{
+    APPS_MAX, Broker, Field, HEADER_BYTES, Login, MAGIC, Network, Provisioned, ProvisionedError,
+    Tls, VERSION, crc32,
+};
+
+impl<'b> Provisioned<'b> {
+    /// Reads the block at the start of `memory`; what follows it does not matter.
+    ///
+    /// # Errors
+    /// A [`ProvisionedError`].
+    pub fn decode(memory: &'b [u8]) -> Result<Self, ProvisionedError> {
+        let mut values = Values::default();
+        let mut rest = body(memory)?;
+        while !rest.is_empty() {
+            let (field, value);
+            (field, value, rest) = split_field(rest)?;
+            values.take(field, value)?;
+        }
+        values.finish()
+    }
+}
+
+/// The body of a block, once its header and its checksum are right.
+fn body(memory: &[u8]) -> Result<&[u8], ProvisionedError> {
+    let found = memory.len();
+    let Some((header, rest)) = memory.split_first_chunk::<HEADER_BYTES>() else {
+        return Err(ProvisionedError::Truncated {
+            expected: HEADER_BYTES,
+            found,
+        });
+    };
+    if !header.starts_with(&MAGIC) {
+        let empty = |erased: u8| header.iter().all(|byte| *byte == erased);
+        let missing = empty(0x00) || empty(0xFF);
+        return Err(if missing {
+            ProvisionedError::Missing
+        } else {
+            ProvisionedError::Foreign
+        });
+    }
+    let [.., a, b, c, d, e, f, g, h, i, j, k, l] = *header;
+    let [version, len, crc] = [[a, b, c, d], [e, f, g, h], [i, j, k, l]].map(u32::from_le_bytes);
+    if version != VERSION {
+        return Err(ProvisionedError::Newer { version });
+    }
+    let expected = len as usize;
+    let found = rest.len();
+    let body = rest
+        .get(..expected)
+        .ok_or(ProvisionedError::Truncated { expected, found })?;
+    if crc32(body) != crc {
+        return Err(ProvisionedError::Damaged);
+    }
+    Ok(body)
+}
+
+type Split<'b> = (Field, &'b [u8], &'b [u8]);
+
+/// The first field, its value, and what follows.
+fn split_field(bytes: &[u8]) -> Result<Split<'_>, ProvisionedError> {
+    let (&[tag, low, high], rest) = bytes.split_first_chunk().ok_or(ProvisionedError::Damaged)?;
+    let field = Field::of(tag).ok_or(ProvisionedError::UnknownField { tag })?;
+    let len = usize::from(u16::from_le_bytes([low, high]));
+    let (value, rest) = rest
+        .split_at_checked(len)
+        .ok_or(ProvisionedError::Field(field))?;
+    Ok((field, value, rest))
+}
+
+/// The fields that were read so far.
+#[derive(Default)]
+struct Values<'b> {
+    vin: Option<Vin>,
+    apps: Vec<(AppId, Uid), APPS_MAX>,
+    scheme: Option<TopicScheme>,
+    subtree: Option<()>,
+    broker: Option<Broker<'b>>,
+    authority: Option<&'b [u8]>,
+    certificate: Option<&'b [u8]>,
+    key: Option<&'b [u8]>,
+    user_name: Option<&'b str>,
+    password: Option<&'b [u8]>,
+    network: Option<Network>,
+    time_server: Option<&'b str>,
+}
+
+impl<'b> Values<'b> {
+    fn take(&mut self, field: Field, value: &'b [u8]) -> Result<(), ProvisionedError> {
+        let taken = match field {
+            Field::Vin => text(value).and_then(|vin| once(&mut self.vin, Vin::parse(vin).ok()?)),
+            Field::App => app(value).and_then(|app| self.apps.push(app).ok()),
+            Field::Scheme => scheme(value).and_then(|scheme| once(&mut self.scheme, scheme)),
+            Field::Subtree => once(&mut self.subtree, ()),
+            Field::Broker => broker(value).and_then(|broker| once(&mut self.broker, broker)),
+            Field::Authority => once(&mut self.authority, value),
+            Field::Certificate => once(&mut self.certificate, value),
+            Field::Key => once(&mut self.key, value),
+            Field::UserName => text(value).and_then(|name| once(&mut self.user_name, name)),
+            Field::Password => once(&mut self.password, value),
+            Field::StaticAddress => {
+                static_address(value).and_then(|network| once(&mut self.network, network))
+            }
+            Field::TimeServer => text(value).and_then(|host| once(&mut self.time_server, host)),
+        };
+        taken.ok_or(ProvisionedError::Field(field))
+    }
+
+    fn finish(self) -> Result<Provisioned<'b>, ProvisionedError> {
+        let tls = self.tls()?;
+        let login = self.login()?;
+        if self.apps.is_empty() {
+            return Err(ProvisionedError::Field(Field::App));
+        }
+        Ok(Provisioned {
+            vin: self.vin.ok_or(ProvisionedError::Field(Field::Vin))?,
+            apps: self.apps,
+            scheme: self.scheme.ok_or(ProvisionedError::Field(Field::Scheme))?,
+            subtree: self.subtree.is_some(),
+            broker: self.broker.ok_or(ProvisionedError::Field(Field::Broker))?,
+            tls,
+            login,
+            network: self.network.unwrap_or(Network::Dhcp),
+            time_server: self.time_server,
+        })
+    }
+
+    fn tls(&self) -> Result<Option<Tls<'b>>, ProvisionedError> {
+        match (self.authority, self.certificate, self.key) {
+            (None, None, None) => Ok(None),
+            (Some(authority), Some(certificate), Some(key)) => Ok(Some(Tls {
+                authority,
+                certificate,
+                key,
+            })),
+            (None, ..) => Err(ProvisionedError::Field(Field::Authority)),
+            (_, None, _) => Err(ProvisionedError::Field(Field::Certificate)),
+            (.., None) => Err(ProvisionedError::Field(Field::Key)),
+        }
+    }
+
+    fn login(&self) -> Result<Option<Login<'b>>, ProvisionedError> {
+        match (self.user_name, self.password) {
+            (None, None) => Ok(None),
+            (Some(user_name), Some(password)) => Ok(Some(Login {
+                user_name,
+                password,
+            })),
+            (None, Some(_)) => Err(ProvisionedError::Field(Field::UserName)),
+            (Some(_), None) => Err(ProvisionedError::Field(Field::Password)),
+        }
+    }
+}
+
+/// `None` if there is one already.
+fn once<T>(place: &mut Option<T>, value: T) -> Option<()> {
+    place.replace(value).is_none().then_some(())
+}
+
+/// A text that is not empty.
+fn text(value: &[u8]) -> Option<&str> {
+    core::str::from_utf8(value)
+        .ok()
+        .filter(|text| !text.is_empty())
+}
+
+fn app(value: &[u8]) -> Option<(AppId, Uid)> {
+    let (len, rest) = value.split_first()?;
+    let (app, uid) = rest.split_at_checked(usize::from(*len))?;
+    Some((AppId::parse(text(app)?).ok()?, Uid::parse(text(uid)?).ok()?))
+}
+
+fn scheme(value: &[u8]) -> Option<TopicScheme> {
+    let (profile, prefix) = value.split_first()?;
+    let profile = match profile {
+        0 => TopicProfile::Table,
+        1 => TopicProfile::Sample,
+        _ => return None,
+    };
+    TopicScheme::new(text(prefix)?, profile).ok()
+}
+
+fn broker(value: &[u8]) -> Option<Broker<'_>> {
+    let (port, host) = value.split_first_chunk()?;
+    Some(Broker {
+        host: text(host)?,
+        port: u16::from_le_bytes(*port),
+    })
+}
+
+fn static_address(value: &[u8]) -> Option<Network> {
+    let &[a, b, c, d, prefix_bits, e, f, g, h, i, j, k, l] = value else {
+        return None;
+    };
+    let some = |address: Ipv4Addr| (!address.is_unspecified()).then_some(address);
+    (prefix_bits <= 32).then_some(Network::Static {
+        address: Ipv4Addr::new(a, b, c, d),
+        prefix_bits,
+        gateway: some(Ipv4Addr::new(e, f, g, h)),
+        name_server: some(Ipv4Addr::new(i, j, k, l)),
+    })
+}

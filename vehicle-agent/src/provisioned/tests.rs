@@ -1,0 +1,228 @@
+use super::*;
+
+use std::vec;
+use std::vec::Vec as Heap;
+
+use vinbus_protocol::topic::TopicProfile;
+
+fn full() -> Provisioned<'static> {
+    let app = |app, uid| (AppId::parse(app).unwrap(), Uid::parse(uid).unwrap());
+    Provisioned {
+        vin: Vin::parse("0123456789ABCDEFG").unwrap(),
+        apps: Vec::from_slice(&[app("demo", "demo-partner"), app("other", "partner-2")]).unwrap(),
+        scheme: TopicScheme::new("a/b", TopicProfile::Sample).unwrap(),
+        subtree: true,
+        broker: Broker {
+            host: "broker.example",
+            port: 8886,
+        },
+        tls: Some(Tls {
+            authority: b"authority",
+            certificate: b"certificate",
+            key: b"key",
+        }),
+        login: Some(Login {
+            user_name: "somebody",
+            password: b"secret word",
+        }),
+        network: Network::Static {
+            address: Ipv4Addr::new(10, 0, 2, 15),
+            prefix_bits: 24,
+            gateway: Some(Ipv4Addr::new(10, 0, 2, 2)),
+            name_server: None,
+        },
+        time_server: Some("time.example"),
+    }
+}
+
+fn encoded(provisioned: &Provisioned<'_>) -> Heap<u8> {
+    let mut block = vec![0xA5; BLOCK_BYTES_MAX];
+    let len = provisioned.encode(&mut block).unwrap();
+    block.truncate(len);
+    block
+}
+
+/// A block with this body and the right checksum.
+fn block_of(body: &[u8]) -> Heap<u8> {
+    let mut block = MAGIC.to_vec();
+    block.extend(VERSION.to_le_bytes());
+    block.extend((body.len() as u32).to_le_bytes());
+    block.extend(crc32(body).to_le_bytes());
+    block.extend(body);
+    block
+}
+
+fn refused(memory: &[u8]) -> ProvisionedError {
+    Provisioned::decode(memory).unwrap_err()
+}
+
+#[test]
+fn what_was_written_is_read() {
+    let written = full();
+    let mut memory = encoded(&written);
+    memory.extend([0xFF; 100]);
+    let read = Provisioned::decode(&memory).unwrap();
+    assert_eq!(std::format!("{read:?}"), std::format!("{written:?}"));
+    assert_eq!((read.tls, read.login), (written.tls, written.login));
+}
+
+#[test]
+fn least_block_has_neither_tls_nor_login_nor_address() {
+    let least = Provisioned {
+        subtree: false,
+        tls: None,
+        login: None,
+        network: Network::Dhcp,
+        time_server: None,
+        ..full()
+    };
+    let memory = encoded(&least);
+    let read = Provisioned::decode(&memory).unwrap();
+    assert!(!read.subtree && read.tls.is_none() && read.login.is_none());
+    assert_eq!((read.network, read.time_server), (Network::Dhcp, None));
+}
+
+#[test]
+fn secrets_are_not_in_debug() {
+    let text = std::format!("{:?}", full());
+    assert!(!text.contains("secret word"), "{text}");
+    assert!(!text.contains("key: "), "{text}");
+}
+
+#[test]
+fn erased_memory_holds_no_block() {
+    assert_eq!(refused(&[0x00; 64]), ProvisionedError::Missing);
+    assert_eq!(refused(&[0xFF; 64]), ProvisionedError::Missing);
+    assert_eq!(
+        refused(b"#!/bin/sh and so on, which is no block"),
+        ProvisionedError::Foreign
+    );
+}
+
+#[test]
+fn newer_block_is_told_from_a_damaged_one() {
+    let mut memory = encoded(&full());
+    memory[8] = 2;
+    assert_eq!(refused(&memory), ProvisionedError::Newer { version: 2 });
+}
+
+#[test]
+fn block_that_is_cut_off_anywhere_is_refused() {
+    let memory = encoded(&full());
+    for len in 0..memory.len() {
+        assert!(
+            matches!(refused(&memory[..len]), ProvisionedError::Truncated { .. }),
+            "{len}"
+        );
+    }
+}
+
+#[test]
+fn every_bit_that_flips_is_noticed() {
+    let memory = encoded(&full());
+    for at in 0..memory.len() {
+        for bit in 0..8 {
+            let mut memory = memory.clone();
+            memory[at] ^= 1 << bit;
+            assert!(
+                Provisioned::decode(&memory).is_err(),
+                "bit {bit} of byte {at}"
+            );
+        }
+    }
+}
+
+#[test]
+fn block_without_room_is_not_written() {
+    let len = encoded(&full()).len();
+    for room in 0..len {
+        assert_eq!(full().encode(&mut vec![0; room]), Err(NoRoom), "{room}");
+    }
+}
+
+#[test]
+fn each_field_that_cannot_be_left_out_is_asked_for() {
+    let whole = encoded(&full());
+    let mut rest = &whole[HEADER_BYTES..];
+    let mut fields = Heap::new();
+    while let Some((&[tag, low, high], _)) = rest.split_first_chunk() {
+        let (field, after) = rest.split_at(3 + usize::from(u16::from_le_bytes([low, high])));
+        fields.push((tag, field));
+        rest = after;
+    }
+    for left_out in Field::ALL {
+        let body: Heap<u8> = fields
+            .iter()
+            .filter(|(tag, _)| *tag != left_out as u8)
+            .flat_map(|(_, field)| field.iter().copied())
+            .collect();
+        let needed = !matches!(
+            left_out,
+            Field::Subtree | Field::StaticAddress | Field::TimeServer
+        );
+        let memory = block_of(&body);
+        let read = Provisioned::decode(&memory);
+        if needed {
+            assert_eq!(read.unwrap_err(), ProvisionedError::Field(left_out));
+        } else {
+            assert!(read.is_ok(), "{left_out}");
+        }
+    }
+    // A field twice, but apps.
+    for (tag, field) in &fields {
+        let body = [&whole[HEADER_BYTES..], field].concat();
+        let field = Field::of(*tag).unwrap();
+        let memory = block_of(&body);
+        let read = Provisioned::decode(&memory);
+        assert_eq!(read.is_ok(), field == Field::App, "{field}");
+    }
+}
+
+#[test]
+fn wrong_values_are_refused_by_their_field() {
+    let whole = encoded(&full());
+    let refused = |field: Field, value: &[u8]| {
+        let mut body = std::vec![field as u8];
+        body.extend((value.len() as u16).to_le_bytes());
+        body.extend(value);
+        body.extend(&whole[HEADER_BYTES..]);
+        refused(&block_of(&body))
+    };
+    for (field, value) in [
+        (Field::Vin, &b"0123456789ABCDEF/"[..]),
+        (Field::App, b"\x05demo"),
+        (Field::App, b"\x04demoa/b"),
+        (Field::App, b""),
+        (Field::Scheme, b"\x02a"),
+        (Field::Scheme, b"\x00/a"),
+        (Field::Broker, b"\x01"),
+        (Field::Broker, b"\x01\x02"),
+        (Field::Broker, b"\x01\x02\xFF"),
+        (
+            Field::StaticAddress,
+            &[10, 0, 2, 15, 33, 0, 0, 0, 0, 0, 0, 0, 0],
+        ),
+        (Field::StaticAddress, &[10, 0, 2, 15]),
+        (Field::TimeServer, b""),
+    ] {
+        assert_eq!(
+            refused(field, value),
+            ProvisionedError::Field(field),
+            "{value:?}"
+        );
+    }
+    let memory = block_of(&[200, 0, 0]);
+    assert_eq!(
+        Provisioned::decode(&memory).unwrap_err(),
+        ProvisionedError::UnknownField { tag: 200 }
+    );
+    assert_eq!(
+        Provisioned::decode(&block_of(&[1, 0])).unwrap_err(),
+        ProvisionedError::Damaged
+    );
+}
+
+#[test]
+fn checksum_is_that_of_ethernet_and_zlib() {
+    assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
+}

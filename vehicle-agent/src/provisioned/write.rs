@@ -1,0 +1,113 @@
+//! Writing a block.
+
+use vinbus_protocol::topic::TopicProfile;
+
+use super::{Field, HEADER_BYTES, MAGIC, Network, NoRoom, Provisioned, VERSION, crc32};
+
+impl Provisioned<'_> {
+    /// Writes the block to the start of `block`; its length. Reading it gives the same again if there is an app.
+    ///
+    /// # Errors
+    /// [`NoRoom`], when `block` is too short, or a value is longer than 65,535 bytes.
+    pub fn encode(&self, block: &mut [u8]) -> Result<usize, NoRoom> {
+        let (header, body) = block.split_at_mut_checked(HEADER_BYTES).ok_or(NoRoom)?;
+        let mut out = Body {
+            bytes: body,
+            len: 0,
+        };
+        self.write_topics(&mut out)?;
+        self.write_link(&mut out)?;
+        let len = out.len;
+        let body = body.get(..len).ok_or(NoRoom)?;
+        let bytes = u32::try_from(len).map_err(|_| NoRoom)?;
+        header[..8].copy_from_slice(&MAGIC);
+        header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        header[12..16].copy_from_slice(&bytes.to_le_bytes());
+        header[16..20].copy_from_slice(&crc32(body).to_le_bytes());
+        Ok(HEADER_BYTES + len)
+    }
+
+    fn write_topics(&self, out: &mut Body<'_>) -> Result<(), NoRoom> {
+        out.field(Field::Vin, &[self.vin.as_str().as_bytes()])?;
+        for (app, uid) in &self.apps {
+            let app = app.as_str();
+            // An identifier has at most 64 bytes.
+            let len = [app.len() as u8];
+            out.field(Field::App, &[&len, app.as_bytes(), uid.as_str().as_bytes()])?;
+        }
+        let profile = match self.scheme.profile() {
+            TopicProfile::Table => 0,
+            TopicProfile::Sample => 1,
+        };
+        out.field(
+            Field::Scheme,
+            &[&[profile], self.scheme.prefix().as_bytes()],
+        )?;
+        if self.subtree {
+            out.field(Field::Subtree, &[])?;
+        }
+        Ok(())
+    }
+
+    fn write_link(&self, out: &mut Body<'_>) -> Result<(), NoRoom> {
+        let port = self.broker.port.to_le_bytes();
+        out.field(Field::Broker, &[&port, self.broker.host.as_bytes()])?;
+        if let Some(tls) = self.tls {
+            out.field(Field::Authority, &[tls.authority])?;
+            out.field(Field::Certificate, &[tls.certificate])?;
+            out.field(Field::Key, &[tls.key])?;
+        }
+        if let Some(login) = self.login {
+            out.field(Field::UserName, &[login.user_name.as_bytes()])?;
+            out.field(Field::Password, &[login.password])?;
+        }
+        if let Network::Static {
+            address,
+            prefix_bits,
+            gateway,
+            name_server,
+        } = self.network
+        {
+            let octets = |address: Option<core::net::Ipv4Addr>| {
+                address.map_or([0; 4], |address| address.octets())
+            };
+            let (gateway, name_server) = (octets(gateway), octets(name_server));
+            let parts = [
+                &address.octets()[..],
+                &[prefix_bits],
+                &gateway,
+                &name_server,
+            ];
+            out.field(Field::StaticAddress, &parts)?;
+        }
+        if let Some(host) = self.time_server {
+            out.field(Field::TimeServer, &[host.as_bytes()])?;
+        }
+        Ok(())
+    }
+}
+
+struct Body<'b> {
+    bytes: &'b mut [u8],
+    len: usize,
+}
+
+impl Body<'_> {
+    fn field(&mut self, field: Field, value: &[&[u8]]) -> Result<(), NoRoom> {
+        let len: usize = value.iter().map(|part| part.len()).sum();
+        let len = u16::try_from(len).map_err(|_| NoRoom)?;
+        self.put(&[field as u8])?;
+        self.put(&len.to_le_bytes())?;
+        value.iter().try_for_each(|part| self.put(part))
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
+        let room = self
+            .bytes
+            .get_mut(self.len..)
+            .and_then(|rest| rest.get_mut(..bytes.len()));
+        room.ok_or(NoRoom)?.copy_from_slice(bytes);
+        self.len += bytes.len();
+        Ok(())
+    }
+}

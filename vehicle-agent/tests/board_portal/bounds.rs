@@ -1,0 +1,96 @@
+//! Sizes, exact to the byte.
+
+use serde_json::json;
+
+use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+use vinbus_vehicle_agent::board_portal::limits::FRAME_BYTES_MAX;
+
+use crate::board::{Board, Memory, run};
+
+/// A JSON string of so many bytes, quotes included.
+fn text(len: usize) -> String {
+    format!("\"{}\"", "x".repeat(len - 2))
+}
+
+#[test]
+fn largest_message_passes_down_and_one_byte_more_is_dropped_and_counted() {
+    run(async {
+        let board = Board::new().await;
+        let mut app = board.app("demo").await;
+        let envelope =
+            |content: &str| format!(r#"{{"idApp":"demo","popup":false,"content":{content}}}"#);
+        let room = PAYLOAD_BYTES_MAX - envelope("").len();
+        let largest = envelope(&text(room));
+        assert_eq!(largest.len(), 131_072);
+        board.publish(largest);
+        let message = app.message().await;
+        assert_eq!(message["content"].as_str().unwrap().len(), room - 2);
+        board.publish(envelope(&text(room + 1)));
+        board.send("demo", &json!("next"));
+        assert_eq!(app.message().await, json!({ "content": "next" }));
+        assert_eq!(board.status().await["refused"]["envelope"], json!(1));
+    });
+}
+
+#[test]
+fn ten_largest_messages_are_handed_out_in_one_answer_by_a_board_with_room_for_them() {
+    run(async {
+        let memory = Memory {
+            outbox: 1_500_000,
+            ..Memory::default()
+        };
+        let board = Board::with_memory(memory).await;
+        let content = "x".repeat(131_000);
+        for n in 0..10 {
+            board.send("demo", &json!([n, content]));
+        }
+        board.status_reaches("/downlinks/pending", 10).await;
+        let mut app = board.app("demo").await;
+        let pending = app.pending().await;
+        let numbers: Vec<_> = pending.iter().map(|m| m["content"][0].clone()).collect();
+        assert_eq!(json!(numbers), json!([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]));
+        assert!(app.pending().await.is_empty());
+    });
+}
+
+#[test]
+fn largest_message_passes_up_and_one_byte_more_is_refused_with_both_numbers() {
+    run(async {
+        let mut board = Board::new().await;
+        let mut app = board.app("demo").await;
+        let frame = |content: &str| {
+            format!(r#"{{"type":"WebPortal.onSendNotificationRequest","id":1,"value":{content}}}"#)
+        };
+        let room = PAYLOAD_BYTES_MAX - r#"{"content":}"#.len();
+        app.send_text(frame(&text(room))).await;
+        assert_eq!(board.uplink().await.1.len(), 131_072);
+        app.send_text(frame(&text(room + 1))).await;
+        let refusal = app.until("WebPortal.MQTT.evt.messageNotDelivered").await;
+        assert_eq!(refusal["value"]["reason"], json!("too-large"));
+        let message = refusal["value"]["message"].as_str().unwrap();
+        assert!(
+            message.contains("131073") && message.contains("131072"),
+            "{message}"
+        );
+        app.notify(&json!("next")).await;
+        assert_eq!(board.uplink().await.1, r#"{"content":"next"}"#);
+    });
+}
+
+#[test]
+fn frame_over_the_limit_ends_its_socket_only() {
+    run(async {
+        let board = Board::new().await;
+        let mut largest = board.app("other").await;
+        let mut app = board.app("demo").await;
+        largest.send_text(" ".repeat(FRAME_BYTES_MAX)).await;
+        assert_eq!(largest.refusal().await, "bad-frame");
+        largest.send_text(" ".repeat(FRAME_BYTES_MAX + 1)).await;
+        let error = largest.until("error").await;
+        assert_eq!(error["value"]["reason"], json!("frame-too-large"));
+        let message = error["value"]["message"].as_str().unwrap();
+        assert!(message.contains(&FRAME_BYTES_MAX.to_string()), "{message}");
+        board.send("demo", &json!(1));
+        assert_eq!(app.message().await, json!({ "content": 1 }));
+    });
+}
