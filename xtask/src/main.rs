@@ -17,6 +17,10 @@ mod lint;
 mod no_panic;
 mod test;
 
+mod firmware;
+mod provision;
+mod qemu_test;
+
 mod bench;
 
 use std::process::ExitCode;
@@ -87,6 +91,22 @@ enum Chore {
         #[arg(long)]
         test: bool,
     },
+    /// Build the images of boards, and print where they are.
+    Firmware {
+        /// The boards; all of them by default.
+        boards: Vec<firmware::Board>,
+    },
+    /// Write the block of memory that makes a board one vehicle, as `vehicle-agent provision` does.
+    Provision {
+        /// The options of `vehicle-agent provision`; `--help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+    /// Run the firmware in QEMU against the real host server and a real broker; the last line counts.
+    QemuTest {
+        /// Only the cases whose names contain this.
+        filter: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -100,6 +120,9 @@ fn main() -> ExitCode {
         Chore::NoPanic { host_only } => no_panic::prove(host_only),
         Chore::BareMetal => bare_metal::check(),
         Chore::Dist { target, test } => dist::agent(&target, test),
+        Chore::Firmware { boards } => firmware::build_all(&boards),
+        Chore::Provision { options } => provision::provision(&options),
+        Chore::QemuTest { filter } => qemu_test::run_cases(filter.as_deref()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -46,6 +46,13 @@ const BARE_METAL: Need = Need {
     },
 };
 
+const QEMU: Need = Need {
+    purpose: "a board to run the firmware on",
+    packages: &["qemu-system-arm"],
+    instead: "QEMU 7.2 or newer with the machine mps2-an500 on the PATH",
+    is_met: || find("qemu-system-arm").is_some(),
+};
+
 /// Makes the tools that `cargo xtask test` needs available, or fails with what to install.
 pub(crate) fn ensure(host_only: bool) -> Result<()> {
     if host_only {
@@ -53,6 +60,11 @@ pub(crate) fn ensure(host_only: bool) -> Result<()> {
     } else {
         ensure_all(&[BROKER, HTTP_CLIENT, BARE_METAL])
     }
+}
+
+/// Makes the tools that `cargo xtask qemu-test` needs available, or fails with what to install.
+pub(crate) fn ensure_for_qemu() -> Result<()> {
+    ensure_all(&[BROKER, BARE_METAL, QEMU])
 }
 
 /// Makes what is needed available, or fails with what to install.

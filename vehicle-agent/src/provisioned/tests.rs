@@ -1,6 +1,7 @@
 use super::*;
 
 use std::vec;
+use std::vec::Vec as Heap;
 
 use vinbus_protocol::topic::TopicProfile;
 
@@ -34,7 +35,7 @@ fn full() -> Provisioned<'static> {
     }
 }
 
-fn encoded(provisioned: &Provisioned<'_>) -> std::vec::Vec<u8> {
+fn encoded(provisioned: &Provisioned<'_>) -> Heap<u8> {
     let mut block = vec![0xA5; BLOCK_BYTES_MAX];
     let len = provisioned.encode(&mut block).unwrap();
     block.truncate(len);
@@ -42,7 +43,7 @@ fn encoded(provisioned: &Provisioned<'_>) -> std::vec::Vec<u8> {
 }
 
 /// A block with this body and the right checksum.
-fn block_of(body: &[u8]) -> std::vec::Vec<u8> {
+fn block_of(body: &[u8]) -> Heap<u8> {
     let mut block = MAGIC.to_vec();
     block.extend(VERSION.to_le_bytes());
     block.extend((body.len() as u32).to_le_bytes());
@@ -143,14 +144,14 @@ fn block_without_room_is_not_written() {
 fn each_field_that_cannot_be_left_out_is_asked_for() {
     let whole = encoded(&full());
     let mut rest = &whole[HEADER_BYTES..];
-    let mut fields = std::vec::Vec::new();
+    let mut fields = Heap::new();
     while let Some((&[tag, low, high], _)) = rest.split_first_chunk() {
         let (field, after) = rest.split_at(3 + usize::from(u16::from_le_bytes([low, high])));
         fields.push((tag, field));
         rest = after;
     }
     for left_out in Field::ALL {
-        let body: std::vec::Vec<u8> = fields
+        let body: Heap<u8> = fields
             .iter()
             .filter(|(tag, _)| *tag != left_out as u8)
             .flat_map(|(_, field)| field.iter().copied())

@@ -33,6 +33,23 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("xtask", &[]),
+    (
+        "vinbus-board-mps2-an500",
+        &[
+            "vinbus-protocol",
+            "vinbus-transport-embedded",
+            "vinbus-vehicle-agent",
+        ],
+    ),
+];
+
+/// The files of a board's firmware that may be `unsafe`, each with its reason at its head.
+const UNSAFE_ON_BOARDS: &[&str] = &[
+    "executor.rs",
+    "interrupts.rs",
+    "last_words.rs",
+    "mmio.rs",
+    "provisioning.rs",
 ];
 
 /// Each foreign technology that has one home, by its name in code, and that home. Tests may speak
@@ -52,6 +69,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("indicatif", &["vehicle-agent/src/linux"]),
     ("minimq", &["transport-embedded/src"]),
     ("mqtt5", &["host-server/src/broker/embedded"]),
+    ("picoserve", &["vehicle-agent/src/board_portal"]),
     (
         "rcgen",
         &["host-server/src/identity", "transport-std/src/conformance"],
@@ -144,6 +162,30 @@ fn every_crate_inherits_the_lints_that_forbid_unsafe_code() {
             manifest.contains("[lints]\nworkspace = true"),
             "{folder}/Cargo.toml"
         );
+    }
+}
+
+#[test]
+fn a_board_is_unsafe_only_in_the_named_files_which_say_why() {
+    for manifest in files(&["vehicle-agent/boards"], "toml") {
+        assert!(
+            read(&manifest).contains("unsafe_code = \"deny\""),
+            "{}",
+            manifest.display()
+        );
+    }
+    for file in files(&["vehicle-agent/boards"], "rs") {
+        let code = read(&file);
+        let named = file
+            .file_name()
+            .is_some_and(|name| UNSAFE_ON_BOARDS.iter().any(|allowed| name == *allowed));
+        let says_why = code
+            .split("unsafe_code,")
+            .nth(1)
+            .is_some_and(|rest| rest.trim_start().starts_with("reason = "));
+        let allows = code_of(&code).contains("unsafe_code");
+        assert!(!allows || named && says_why, "{}", file.display());
+        assert!(!named || allows, "{} is named in vain", file.display());
     }
 }
 

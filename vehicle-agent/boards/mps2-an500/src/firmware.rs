@@ -19,6 +19,7 @@ mod sizes;
 mod broker;
 mod echo;
 mod network;
+mod time_of_day;
 mod vehicle;
 
 use static_cell::StaticCell;
@@ -46,6 +47,7 @@ fn start() -> ! {
     let provisioned = PROVISIONED.init(provisioned);
     executor::run(|spawner| {
         let stack = network::start(spawner, provisioned);
+        time_of_day::start(spawner, stack, provisioned.time_server);
         vehicle::start(spawner, stack, provisioned);
     })
 }

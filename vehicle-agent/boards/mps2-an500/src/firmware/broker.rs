@@ -1,103 +1,205 @@
-//! The way to the broker.
+//! The way to the broker: TCP, and TLS over it where the block has credentials for it.
+//!
+//! A TLS connection is a line that a task of its own pumps; the agent has its other end.
 
+use embassy_executor::Spawner;
 use embassy_net::Stack;
-use embassy_net::dns::DnsQueryType;
-use embassy_net::tcp::client::{TcpClient, TcpClientState, TcpConnection};
+use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_time::{Duration, with_timeout};
-use embedded_io_async::{ErrorType, Read, Write};
-use embedded_nal_async::TcpConnect as _;
-use static_cell::StaticCell;
+use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng as _;
+use static_cell::{ConstStaticCell, StaticCell};
+
 use vinbus_transport_embedded::ConnectError;
+use vinbus_transport_embedded::dial::{self, Broker, TimeLimits};
+use vinbus_transport_embedded::net::{Resolver, Tcp, TcpStream};
+use vinbus_transport_embedded::tls::{self, Credentials, CredentialsError, LineStream};
 use vinbus_vehicle_agent::embedded_link::Dial;
-use vinbus_vehicle_agent::provisioned::Broker;
+use vinbus_vehicle_agent::provisioned::{Provisioned, Tls};
 
-use super::host::log;
-use super::sizes::{CONNECTIONS_MAX, TCP_RECEIVE_BYTES, TCP_SEND_BYTES};
+use super::host::{self, log};
+use super::sizes::{
+    LINE_BYTES, READ_RECORD_BYTES, TCP_RECEIVE_BYTES, TCP_SEND_BYTES, WRITE_RECORD_BYTES,
+};
+use super::time_of_day;
 
-type Client = TcpClient<'static, CONNECTIONS_MAX, TCP_SEND_BYTES, TCP_RECEIVE_BYTES>;
-type State = TcpClientState<CONNECTIONS_MAX, TCP_SEND_BYTES, TCP_RECEIVE_BYTES>;
-type Connection = TcpConnection<'static, CONNECTIONS_MAX, TCP_SEND_BYTES, TCP_RECEIVE_BYTES>;
+type Line = tls::Line<NoopRawMutex, LINE_BYTES, LINE_BYTES>;
+type Client = tls::Client<'static, Tcp<'static>, Resolver<'static>, Now, ChaCha20Rng>;
+type Now = fn() -> Option<u64>;
 
-const TIMEOUT: Duration = Duration::from_secs(15);
+/// Time for the network to give the board an address before an attempt is given up.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(30);
 
-pub(crate) struct PlainDial {
+/// Opens connections to the broker.
+pub(crate) struct BoardDial {
     stack: Stack<'static>,
-    client: &'static Client,
     broker: Broker<'static>,
+    way: Way,
 }
 
-impl PlainDial {
-    pub(crate) fn new(stack: Stack<'static>, broker: Broker<'static>) -> Self {
-        static STATE: StaticCell<State> = StaticCell::new();
-        static CLIENT: StaticCell<Client> = StaticCell::new();
-        let mut client = TcpClient::new(stack, STATE.init_with(State::new));
-        client.set_timeout(Some(Duration::from_secs(30)));
-        Self {
-            stack,
-            client: CLIENT.init(client),
-            broker,
-        }
-    }
+enum Way {
+    Plain {
+        tcp: &'static Tcp<'static>,
+        dns: Resolver<'static>,
+    },
+    Tls(&'static Line),
+}
 
-    async fn open(&self) -> Option<Connection> {
-        self.stack.wait_config_up().await;
-        let ip = match self.broker.host.parse() {
-            Ok(ip) => ip,
-            Err(_) => {
-                let found = self
-                    .stack
-                    .dns_query(self.broker.host, DnsQueryType::A)
-                    .await;
-                let embassy_net::IpAddress::Ipv4(ip) = *found.ok()?.first()?;
-                core::net::IpAddr::V4(ip)
+impl BoardDial {
+    /// Gets ready to dial, and starts the line if there is to be TLS.
+    ///
+    /// # Errors
+    /// When the block has credentials that cannot be used.
+    pub(crate) fn new(
+        spawner: Spawner,
+        stack: Stack<'static>,
+        provisioned: &Provisioned<'static>,
+    ) -> Result<Self, CredentialsError> {
+        static RECEIVE: ConstStaticCell<[u8; TCP_RECEIVE_BYTES]> =
+            ConstStaticCell::new([0; TCP_RECEIVE_BYTES]);
+        static SEND: ConstStaticCell<[u8; TCP_SEND_BYTES]> =
+            ConstStaticCell::new([0; TCP_SEND_BYTES]);
+        static TCP: StaticCell<Tcp<'static>> = StaticCell::new();
+        let (host, port) = (provisioned.broker.host, provisioned.broker.port);
+        let broker = Broker { host, port };
+        let tcp = Tcp::new(stack, RECEIVE.take(), SEND.take());
+        let dns = Resolver::new(stack);
+        let way = match provisioned.tls {
+            None => Way::Plain {
+                tcp: TCP.init(tcp),
+                dns,
+            },
+            Some(Tls {
+                authority,
+                certificate,
+                key,
+            }) => {
+                let credentials = Credentials::new(authority, certificate, key, host)?;
+                Way::Tls(start_line(
+                    spawner,
+                    tls::Client {
+                        tcp,
+                        dns,
+                        broker,
+                        credentials,
+                        unix_time: time_of_day::unix_s,
+                        random: ChaCha20Rng::from_seed(host::random()),
+                        limits: TimeLimits::default(),
+                    },
+                ))
             }
         };
-        self.client
-            .connect((ip, self.broker.port).into())
-            .await
-            .ok()
+        Ok(Self { stack, broker, way })
+    }
+
+    async fn open(&self) -> Option<BrokerStream> {
+        match &self.way {
+            Way::Plain { tcp, dns } => {
+                match dial::open(*tcp, dns, self.broker, TimeLimits::default()).await {
+                    Ok(stream) => return Some(BrokerStream::Plain(stream)),
+                    Err(error) => log!("no connection: {error}; {}", error.advice()),
+                }
+            }
+            Way::Tls(line) => match line.dial().await {
+                Ok(stream) => return Some(BrokerStream::Tls(stream)),
+                Err(error) => log!("no connection: {error}; {}", error.advice()),
+            },
+        }
+        None
+    }
+
+    /// Why the line has ended, if there is one and it knows.
+    fn tell_failure(&self) -> bool {
+        let Way::Tls(line) = &self.way else {
+            return false;
+        };
+        let failure = line.failure();
+        if let Some(error) = failure {
+            log!("disconnected: {error}; {}", error.advice());
+        }
+        failure.is_some()
     }
 }
 
-impl Dial for PlainDial {
-    type Stream = Unflushed;
+fn start_line(spawner: Spawner, client: Client) -> &'static Line {
+    static LINE: StaticCell<Line> = StaticCell::new();
+    let line = LINE.init_with(Line::new);
+    spawner.spawn(pump(line, client).expect("started once"));
+    line
+}
 
-    async fn dial(&mut self) -> Option<Unflushed> {
-        let opened = with_timeout(TIMEOUT, self.open()).await.ok().flatten();
-        if opened.is_none() {
-            log!("no connection to {}:{}", self.broker.host, self.broker.port);
+#[embassy_executor::task]
+async fn pump(line: &'static Line, client: Client) -> ! {
+    static READ: ConstStaticCell<[u8; READ_RECORD_BYTES]> =
+        ConstStaticCell::new([0; READ_RECORD_BYTES]);
+    static WRITE: ConstStaticCell<[u8; WRITE_RECORD_BYTES]> =
+        ConstStaticCell::new([0; WRITE_RECORD_BYTES]);
+    let buffers = tls::RecordBuffers {
+        read: READ.take(),
+        write: WRITE.take(),
+    };
+    line.run(client, buffers).await
+}
+
+impl Dial for BoardDial {
+    type Stream = BrokerStream;
+
+    async fn dial(&mut self) -> Option<BrokerStream> {
+        if with_timeout(ADDRESS_TIMEOUT, self.stack.wait_config_up())
+            .await
+            .is_err()
+        {
+            log!("no connection: the network gives no address; check the cable and DHCP");
+            return None;
         }
-        opened.map(Unflushed)
+        self.open().await
     }
 
     fn failed(&mut self, error: ConnectError) {
-        log!("no session: {error}");
+        if !self.tell_failure() {
+            log!("no session: {error}");
+        }
     }
 
     fn lost(&mut self) {
-        log!("the connection to the broker is over");
+        if !self.tell_failure() {
+            log!("disconnected: the broker closed the connection, or does not answer");
+        }
     }
 }
 
-/// A connection whose `flush` does not wait for the peer.
-pub(crate) struct Unflushed(Connection);
-
-impl ErrorType for Unflushed {
-    type Error = embassy_net::tcp::Error;
+/// A connection to the broker, whose reads are cancel safe.
+pub(crate) enum BrokerStream {
+    Plain(TcpStream<'static, 'static>),
+    Tls(LineStream<'static, NoopRawMutex, LINE_BYTES, LINE_BYTES>),
 }
 
-impl Read for Unflushed {
-    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Self::Error> {
-        self.0.read(buffer).await
+impl ErrorType for BrokerStream {
+    type Error = ErrorKind;
+}
+
+impl Read for BrokerStream {
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ErrorKind> {
+        match self {
+            Self::Plain(stream) => stream.read(buffer).await.map_err(|error| error.kind()),
+            Self::Tls(stream) => stream.read(buffer).await.map_err(|error| error.kind()),
+        }
     }
 }
 
-impl Write for Unflushed {
-    async fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
-        self.0.write(bytes).await
+impl Write for BrokerStream {
+    async fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes).await.map_err(|error| error.kind()),
+            Self::Tls(stream) => stream.write(bytes).await.map_err(|error| error.kind()),
+        }
     }
 
-    async fn flush(&mut self) -> Result<(), Self::Error> {
-        Ok(())
+    async fn flush(&mut self) -> Result<(), ErrorKind> {
+        match self {
+            Self::Plain(stream) => stream.flush().await.map_err(|error| error.kind()),
+            Self::Tls(stream) => stream.flush().await.map_err(|error| error.kind()),
+        }
     }
 }

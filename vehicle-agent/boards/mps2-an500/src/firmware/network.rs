@@ -1,10 +1,11 @@
 //! The network: the Ethernet controller under embassy-net.
 
 use embassy_executor::Spawner;
-use embassy_net::{Config, DhcpConfig, Ipv4Cidr, Runner, Stack, StackResources, StaticConfigV4};
-use static_cell::{ConstStaticCell, StaticCell};
+use embassy_net::{Runner, Stack, StackResources};
+use static_cell::StaticCell;
 
 use vinbus_protocol::id::Vin;
+use vinbus_transport_embedded::net::{AddressConfig, StaticAddress};
 use vinbus_vehicle_agent::provisioned::{Network, Provisioned};
 
 use super::host::{self, log};
@@ -21,7 +22,7 @@ pub(crate) fn start(spawner: Spawner, provisioned: &Provisioned<'_>) -> Stack<'s
     };
     let seed = u64::from_le_bytes(host::random());
     let resources = RESOURCES.init(StackResources::new());
-    let config = config(&provisioned.network);
+    let config = config(&provisioned.network).config();
     let (stack, runner) = embassy_net::new(controller, config, resources, seed);
     spawner.spawn(run(runner).expect("started once"));
     spawner.spawn(report(stack).expect("started once"));
@@ -46,19 +47,24 @@ async fn report(stack: Stack<'static>) -> ! {
     }
 }
 
-fn config(network: &Network) -> Config {
+fn config(network: &Network) -> AddressConfig {
     match *network {
-        Network::Dhcp => Config::dhcpv4(DhcpConfig::default()),
+        Network::Dhcp => AddressConfig::Dhcp,
         Network::Static {
             address,
             prefix_bits,
             gateway,
             name_server,
-        } => Config::ipv4_static(StaticConfigV4 {
-            address: Ipv4Cidr::new(address, prefix_bits),
-            gateway,
-            dns_servers: name_server.into_iter().collect(),
-        }),
+        } => {
+            let servers = name_server.as_slice();
+            match StaticAddress::new(address, prefix_bits, gateway, servers) {
+                Ok(fixed) => AddressConfig::Static(fixed),
+                Err(error) => {
+                    log!("the provisioned address cannot be used: {error}; asking DHCP instead");
+                    AddressConfig::Dhcp
+                }
+            }
+        }
     }
 }
 

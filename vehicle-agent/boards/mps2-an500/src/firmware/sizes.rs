@@ -8,10 +8,12 @@
 //! | messages that wait for the apps | [`APPS_MAX`] times [`PENDING_BYTES`] |
 //! | popups that wait | [`POPUPS_BYTES`] |
 //! | the sockets | [`SOCKETS_BYTES`] |
+//! | TLS | [`TLS_BYTES`] |
 //! | all of it | [`BUFFERS_BYTES`] |
 
 use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use vinbus_protocol::{record_ring, uplink_queue};
+use vinbus_transport_embedded::tls;
 use vinbus_vehicle_agent::provisioned;
 
 /// Apps of the vehicle.
@@ -42,20 +44,29 @@ pub(crate) const TCP_RECEIVE_BYTES: usize = 8 * 1024;
 /// Its send buffer.
 pub(crate) const TCP_SEND_BYTES: usize = 8 * 1024;
 
-/// Sockets of DHCP and DNS, and the one to the broker.
+/// Sockets: to the broker, of DHCP, of DNS, to the time server.
 pub(crate) const SOCKETS_MAX: usize = 4;
 
-/// Connections to the broker: one that is open, and one whose end is on its way.
-pub(crate) const CONNECTIONS_MAX: usize = 2;
+/// The largest record of TLS that may come.
+pub(crate) const READ_RECORD_BYTES: usize = tls::READ_RECORD_BYTES;
 
-const SOCKETS_BYTES: usize = CONNECTIONS_MAX * (TCP_RECEIVE_BYTES + TCP_SEND_BYTES);
+/// The largest that is sent.
+pub(crate) const WRITE_RECORD_BYTES: usize = tls::WRITE_RECORD_BYTES;
+
+/// Each of the two pipes between MQTT and TLS.
+pub(crate) const LINE_BYTES: usize = 4 * 1024;
+
+const SOCKETS_BYTES: usize = TCP_RECEIVE_BYTES + TCP_SEND_BYTES;
+
+const TLS_BYTES: usize = READ_RECORD_BYTES + WRITE_RECORD_BYTES + 2 * LINE_BYTES;
 
 const BUFFERS_BYTES: usize = RECEIVE_BYTES
     + SEND_BYTES
     + UPLINKS_BYTES
     + APPS_MAX * PENDING_BYTES
     + POPUPS_BYTES
-    + SOCKETS_BYTES;
+    + SOCKETS_BYTES
+    + TLS_BYTES;
 
 /// Of the 4 MB of RAM, half a megabyte is left for all else.
 const _: () = assert!(BUFFERS_BYTES <= 3_670_016);

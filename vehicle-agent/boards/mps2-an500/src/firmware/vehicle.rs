@@ -16,7 +16,7 @@ use vinbus_vehicle_agent::identity::Identity;
 use vinbus_vehicle_agent::presence;
 use vinbus_vehicle_agent::provisioned::Provisioned;
 
-use super::broker::PlainDial;
+use super::broker::BoardDial;
 use super::clock::BoardClock;
 use super::echo::EchoApps;
 use super::host;
@@ -34,17 +34,24 @@ static PENDING: ConstStaticCell<[[u8; PENDING_BYTES]; APPS_MAX]> =
 /// The desk of this board.
 type BoardDesk = Desk<&'static mut [u8], &'static mut [u8], APPS_MAX, UPLINKS_MAX>;
 
-/// Starts the agent.
+/// Starts the agent; it gives up when the block does not fit the image.
 pub(crate) fn start(
     spawner: Spawner,
     stack: Stack<'static>,
     provisioned: &'static Provisioned<'static>,
 ) {
-    spawner.spawn(run(stack, provisioned).expect("started once"));
+    let dial = match BoardDial::new(spawner, stack, provisioned) {
+        Ok(dial) => dial,
+        Err(error) => {
+            host::log!("the provisioned credentials cannot be used: {error}");
+            host::exit(false);
+        }
+    };
+    spawner.spawn(run(dial, provisioned).expect("started once"));
 }
 
 #[embassy_executor::task]
-async fn run(stack: Stack<'static>, provisioned: &'static Provisioned<'static>) {
+async fn run(dial: BoardDial, provisioned: &'static Provisioned<'static>) {
     let mut desk = desk(provisioned);
     let will = presence::will(desk.identity());
     let mut options = Options::new(provisioned.vin.as_str());
@@ -64,7 +71,7 @@ async fn run(stack: Stack<'static>, provisioned: &'static Provisioned<'static>) 
         panic!("no apps");
     };
     let world = World {
-        link: &mut EmbeddedLink::new(mqtt, PlainDial::new(stack, provisioned.broker)),
+        link: &mut EmbeddedLink::new(mqtt, dial),
         apps: &mut EchoApps::new(first),
         clock: &BoardClock,
         random: &mut Jitter::new(),

@@ -1,0 +1,70 @@
+//! What a panic had to say, kept over the reset that follows it.
+//!
+//! The memory is not touched by the start-up code, so that it holds what the last run wrote, or
+//! anything at all after the power was off. A checksum tells.
+#![expect(
+    unsafe_code,
+    reason = "memory that is not initialised; read before and written after all else runs"
+)]
+
+use core::fmt::Write as _;
+use core::mem::MaybeUninit;
+use core::panic::PanicInfo;
+
+use cortex_m::peripheral::SCB;
+use heapless::String;
+
+const WORDS_BYTES_MAX: usize = 192;
+
+/// A sentence of the last run.
+pub type Words = String<WORDS_BYTES_MAX>;
+
+#[repr(C)]
+struct Record {
+    checksum: u32,
+    len: u32,
+    bytes: [u8; WORDS_BYTES_MAX],
+}
+
+#[unsafe(link_section = ".uninit.last_words")]
+static mut RECORD: MaybeUninit<Record> = MaybeUninit::uninit();
+
+/// What the last run said when it panicked, once. To be called before interrupts are used.
+pub fn take() -> Option<Words> {
+    // SAFETY: any bits are a valid record, and nobody else runs yet.
+    let record = unsafe { (&raw mut RECORD).cast::<Record>().read_volatile() };
+    // SAFETY: as above.
+    unsafe { (&raw mut RECORD).cast::<u32>().write_volatile(0) };
+    let bytes = record.bytes.get(..record.len as usize)?;
+    if checksum(bytes) != record.checksum {
+        return None;
+    }
+    Words::try_from(core::str::from_utf8(bytes).ok()?).ok()
+}
+
+#[panic_handler]
+fn panicked(info: &PanicInfo<'_>) -> ! {
+    cortex_m::interrupt::disable();
+    let mut words = Words::new();
+    // What does not fit is cut off.
+    let _ = write!(words, "{info}");
+    let mut bytes = [0; WORDS_BYTES_MAX];
+    bytes[..words.len()].copy_from_slice(words.as_bytes());
+    let record = Record {
+        checksum: checksum(words.as_bytes()),
+        len: words.len() as u32,
+        bytes,
+    };
+    // SAFETY: interrupts are off, and this function does not return.
+    unsafe { (&raw mut RECORD).cast::<Record>().write_volatile(record) };
+    log::error!("{info}");
+    SCB::sys_reset()
+}
+
+/// Never 0 (FNV-1a with its lowest bit set), so that cleared memory holds no words.
+fn checksum(bytes: &[u8]) -> u32 {
+    let hash = bytes.iter().fold(0x811C_9DC5, |hash: u32, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    });
+    hash | 1
+}

@@ -1,0 +1,29 @@
+//! What the firmware of every board does the same, from the provisioned block to the running agent.
+//!
+//! A board brings its processor's start, its network interface, random numbers and memory, and
+//! spawns a task for each of the futures here: they are generic, tasks cannot be.
+//!
+//! | step | here |
+//! |---|---|
+//! | what the last run said when it panicked | `last_words` |
+//! | who the vehicle is | `provisioning` |
+//! | addresses | [`address`] |
+//! | the time of day, without which there is no TLS | [`time_of_day`] |
+//! | the way to the broker | [`broker`] |
+//! | the agent | [`vehicle`] |
+//! | that its loop goes round, for a watchdog | [`heartbeat`] |
+//!
+//! What happens is told to the crate `log`; the board says where that goes.
+#![no_std]
+
+#[cfg(target_os = "none")]
+pub mod last_words;
+#[cfg(target_os = "none")]
+pub mod provisioning;
+
+pub mod address;
+pub mod time_of_day;
+
+pub mod broker;
+pub mod heartbeat;
+pub mod vehicle;

@@ -1,0 +1,103 @@
+//! The vehicle: the agent over a board's link, apps, clock and random numbers.
+
+use core::future::Future;
+
+use embassy_time::{Duration, Instant, Timer};
+use vinbus_protocol::uplink_queue::DropPolicy;
+use vinbus_transport_embedded::tls::rand_core::RngCore;
+use vinbus_transport_embedded::{Credentials, Mqtt, Options, OptionsError, Will};
+use vinbus_vehicle_agent::agent::{self, World};
+use vinbus_vehicle_agent::apps::Apps;
+use vinbus_vehicle_agent::clock::{Clock, Random};
+use vinbus_vehicle_agent::desk::Desk;
+use vinbus_vehicle_agent::embedded_link::{Dial, EmbeddedLink};
+use vinbus_vehicle_agent::identity::Identity;
+use vinbus_vehicle_agent::presence;
+use vinbus_vehicle_agent::provisioned::{APPS_MAX, Provisioned};
+
+/// Messages that may wait for the broker, if they are small.
+pub const UPLINKS_MAX: usize = 64;
+
+/// What a board keeps messages in.
+#[derive(Debug)]
+pub struct Memory {
+    /// One packet of MQTT that arrives.
+    pub receive: &'static mut [u8],
+    /// Packets that are sent, until the broker has them.
+    pub send: &'static mut [u8],
+    /// Messages that wait for the broker.
+    pub uplinks: &'static mut [u8],
+    /// Popups that wait for the screen.
+    pub popups: &'static mut [u8],
+    /// Messages that wait for each of the apps.
+    pub pending: [&'static mut [u8]; APPS_MAX],
+}
+
+/// Serves the vehicle for ever, or until `stop` completes.
+///
+/// # Errors
+/// When the block does not fit into the memory.
+pub async fn run<D: Dial, A: Apps, R: RngCore>(
+    provisioned: &Provisioned<'_>,
+    memory: Memory,
+    dial: D,
+    apps: &mut A,
+    random: R,
+    stop: impl Future<Output = ()>,
+) -> Result<(), OptionsError> {
+    let identity = Identity::new(
+        provisioned.vin,
+        provisioned.scheme.clone(),
+        provisioned.subtree,
+    );
+    let mut desk: Desk<_, _, APPS_MAX, UPLINKS_MAX> =
+        Desk::new(identity, memory.popups, memory.uplinks, DropPolicy::Oldest);
+    for ((app, uid), pending) in provisioned.apps.iter().zip(memory.pending) {
+        if let Err(error) = desk.install(app.clone(), uid, pending) {
+            // The other apps need not suffer for it.
+            log::error!("app {app} is not installed: {error:?}");
+        }
+    }
+    let will = presence::will(desk.identity());
+    let mut options = Options::new(provisioned.vin.as_str());
+    options.will = will.as_ref().map(|(topic, payload)| Will {
+        topic,
+        payload: payload.as_bytes(),
+    });
+    options.credentials = provisioned.login.map(|login| Credentials {
+        user_name: login.user_name,
+        password: login.password,
+    });
+    let mqtt = Mqtt::new(memory.receive, memory.send, &options)?;
+    let world = World {
+        link: &mut EmbeddedLink::new(mqtt, dial),
+        apps,
+        clock: &BoardClock,
+        random: &mut Jitter(random),
+    };
+    agent::run(&mut desk, world, stop).await;
+    Ok(())
+}
+
+/// The clock of embassy-time, as the agent sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct BoardClock;
+
+impl Clock for BoardClock {
+    fn now_ms(&self) -> u64 {
+        Instant::now().as_millis()
+    }
+
+    async fn sleep_until(&self, deadline_ms: u64) {
+        Timer::at(Instant::MIN + Duration::from_millis(deadline_ms)).await;
+    }
+}
+
+/// Random words for the jitter of reconnections.
+struct Jitter<R>(R);
+
+impl<R: RngCore> Random for Jitter<R> {
+    fn next_u32(&mut self) -> u32 {
+        self.0.next_u32()
+    }
+}

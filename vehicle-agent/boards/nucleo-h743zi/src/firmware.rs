@@ -1,0 +1,77 @@
+//! The firmware, from the reset to the agent.
+//!
+//! [`start`] makes memory and chip ready and tells how the last run ended. [`bring_up`] looks for the
+//! block that says who the vehicle is, lets the watchdog loose, and starts the tasks. What is the same on every board is in the crate
+//! `vinbus-board-bring-up`.
+
+mod chip;
+mod log_sink;
+mod memory;
+mod random;
+mod sizes;
+mod watchdog;
+
+mod ethernet;
+mod tasks;
+
+use embassy_executor::{Executor, Spawner};
+use embassy_stm32::Peripherals;
+use static_cell::StaticCell;
+use vinbus_board_bring_up::{address, last_words, provisioning};
+use vinbus_transport_embedded::tls::rand_core::RngCore as _;
+use vinbus_vehicle_agent::provisioned::Provisioned;
+
+#[cortex_m_rt::entry]
+fn start() -> ! {
+    memory::start();
+    let peripherals = chip::start();
+    log_sink::start();
+    log::info!("vinbus {} on nucleo-h743zi", env!("CARGO_PKG_VERSION"));
+    if let Some(words) = last_words::take() {
+        log::error!("the last run ended in a panic: {words}");
+    }
+    if chip::was_reset_by_watchdog() {
+        log::error!("the last run was ended by the watchdog");
+    }
+    static EXECUTOR: StaticCell<Executor> = StaticCell::new();
+    EXECUTOR
+        .init(Executor::new())
+        .run(|spawner| bring_up(spawner, peripherals))
+}
+
+fn bring_up(spawner: Spawner, p: Peripherals) {
+    let provisioned = match Provisioned::decode(provisioning::memory()) {
+        Ok(provisioned) => provisioned,
+        Err(error) => {
+            log::error!("no vehicle without a provisioned block: {error}");
+            return;
+        }
+    };
+    log::info!("vehicle {}", provisioned.vin);
+    let address = match address::config_of(&provisioned.network) {
+        Ok(address) => address,
+        Err(error) => {
+            log::error!("no network, as the provisioned block says nothing useful: {error}");
+            return;
+        }
+    };
+    watchdog::start(spawner, p.IWDG1);
+    let mut random = random::start(p.RNG);
+    let parts = ethernet::Parts {
+        controller: p.ETH,
+        management: p.ETH_SMA,
+        ref_clk: p.PA1,
+        mdio: p.PA2,
+        mdc: p.PC1,
+        crs_dv: p.PA7,
+        rxd0: p.PC4,
+        rxd1: p.PC5,
+        tx_en: p.PG11,
+        txd0: p.PG13,
+        txd1: p.PB13,
+    };
+    let mac = address::mac_of(&provisioned.vin);
+    let stack = ethernet::start(spawner, parts, mac, address.config(), random.next_u64());
+    static PROVISIONED: StaticCell<Provisioned<'static>> = StaticCell::new();
+    tasks::start(spawner, stack, PROVISIONED.init(provisioned), random);
+}

@@ -1,0 +1,62 @@
+//! Every size that this board chose, and their sums.
+//!
+//! | memory | holds | bytes |
+//! |---|---|---|
+//! | AXI SRAM, 512 KB | a message that arrives | [`RECEIVE_BYTES`] |
+//! | | messages that are sent, until the broker has them | [`SEND_BYTES`] |
+//! | | messages that wait for the broker | [`UPLINKS_BYTES`] |
+//! | | TLS records, and the pipes of the line | [`LINE_BYTES`] |
+//! | | the TCP socket to the broker | [`SOCKET_BYTES`] |
+//! | | futures and all else | what is left: [`AXI_REST_BYTES`] |
+//! | SRAM 1 to 3, 288 KB | Ethernet packets | [`PACKETS_BYTES`] |
+//! | SRAM 4, 64 KB | messages that wait for each of the apps | [`APPS_MAX`] times [`PENDING_BYTES`] |
+//! | | popups that wait for the screen | [`POPUPS_BYTES`] |
+//! | DTCM, 128 KB | the stack | |
+
+use core::mem::size_of;
+
+use embassy_stm32::eth::PacketQueue;
+use vinbus_board_bring_up::broker::PIPE_BYTES;
+use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+use vinbus_protocol::uplink_queue;
+use vinbus_transport_embedded::tls::{READ_RECORD_BYTES, WRITE_RECORD_BYTES};
+use vinbus_vehicle_agent::provisioned::APPS_MAX;
+
+/// One packet of MQTT with the largest message.
+pub(crate) const RECEIVE_BYTES: usize = 133_000;
+
+/// As many to send, with what is kept until the broker has it.
+pub(crate) const SEND_BYTES: usize = 136_000;
+
+/// One message of the largest size, or many small ones.
+pub(crate) const UPLINKS_BYTES: usize = uplink_queue::storage_bytes_for(1, PAYLOAD_BYTES_MAX);
+
+/// What can be on its way from the broker, and to it.
+pub(crate) const TCP_RECEIVE_BYTES: usize = 8 * 1024;
+pub(crate) const TCP_SEND_BYTES: usize = 8 * 1024;
+
+/// Sockets of DHCP, DNS and SNTP, and the one to the broker.
+pub(crate) const SOCKETS_MAX: usize = 4;
+
+/// Ethernet packets that wait for the processor, and for the wire.
+pub(crate) const PACKETS_IN: usize = 8;
+pub(crate) const PACKETS_OUT: usize = 4;
+
+/// What waits for an app that is not in the foreground: the last 10 messages of 600 bytes. A longer
+/// one drops those before it; one that does not fit at all is refused and counted.
+pub(crate) const PENDING_BYTES: usize = 6 * 1024;
+
+/// Popups that wait, of all apps.
+pub(crate) const POPUPS_BYTES: usize = 8 * 1024;
+
+const LINE_BYTES: usize = READ_RECORD_BYTES + WRITE_RECORD_BYTES + 2 * PIPE_BYTES;
+const SOCKET_BYTES: usize = TCP_RECEIVE_BYTES + TCP_SEND_BYTES;
+const PACKETS_BYTES: usize = size_of::<PacketQueue<PACKETS_OUT, PACKETS_IN>>();
+
+const AXI_REST_BYTES: usize =
+    (512 * 1024) - RECEIVE_BYTES - SEND_BYTES - UPLINKS_BYTES - LINE_BYTES - SOCKET_BYTES;
+
+// The linker has the last word; these say which of the sizes to look at.
+const _: () = assert!(AXI_REST_BYTES >= 48 * 1024);
+const _: () = assert!(PACKETS_BYTES <= 288 * 1024);
+const _: () = assert!(APPS_MAX * PENDING_BYTES + POPUPS_BYTES <= 64 * 1024);

@@ -1,0 +1,36 @@
+//! The watchdog: resets the board when nothing runs any more, or when everything but the agent does.
+//!
+//! The chip's watchdog has a clock of its own and bites after [`PERIOD`] without food. A task feeds
+//! it, which proves that tasks run; and only as long as the agent's loop has come by within
+//! [`AGENT_SILENCE_MAX`]. That is longer than the loop ever waits for a broker that fell silent.
+
+use embassy_executor::Spawner;
+use embassy_stm32::wdg::IndependentWatchdog;
+use embassy_stm32::{Peri, peripherals};
+use embassy_time::{Duration, Timer};
+use vinbus_board_bring_up::heartbeat::Heartbeat;
+
+const PERIOD: Duration = Duration::from_secs(20);
+const AGENT_SILENCE_MAX: Duration = Duration::from_secs(120);
+const FEED_EVERY: Duration = Duration::from_secs(1);
+
+type Watchdog = IndependentWatchdog<'static, peripherals::IWDG1>;
+
+/// The agent's.
+pub(crate) static HEARTBEAT: Heartbeat = Heartbeat::new();
+
+/// Starts the watchdog, which nothing can stop from here on, and the task that feeds it.
+pub(crate) fn start(spawner: Spawner, peripheral: Peri<'static, peripherals::IWDG1>) {
+    let mut watchdog = Watchdog::new(peripheral, PERIOD.as_micros() as u32);
+    watchdog.unleash();
+    spawner.spawn(feed(watchdog).expect("started once"));
+}
+
+#[embassy_executor::task]
+async fn feed(mut watchdog: Watchdog) {
+    while HEARTBEAT.silence() < AGENT_SILENCE_MAX {
+        watchdog.pet();
+        Timer::after(FEED_EVERY).await;
+    }
+    log::error!("the agent has been stuck for {AGENT_SILENCE_MAX}: the watchdog will end this run");
+}

@@ -1,0 +1,123 @@
+//! A board: one QEMU with the image and a provisioned block.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::PATIENCE;
+use crate::log::Log;
+
+/// The vehicle of every case.
+pub(crate) const VIN: &str = "0123456789ABCDEFG";
+
+/// The app of every case and its partner.
+pub(crate) const APP: &str = "demo";
+pub(crate) const UID: &str = "demo-partner";
+
+/// This machine, as the board sees it.
+pub(crate) const HOST: &str = "10.0.2.2";
+
+/// Where the image looks for its block; see `memory.x` of the board.
+const BLOCK_ADDRESS: u32 = 0x003F_0000;
+
+/// A running board; it loses its power when this is dropped.
+pub(crate) struct Board {
+    process: Child,
+    folder: TempDir,
+    pub(crate) log: Log,
+}
+
+impl Board {
+    /// Switches a board on, with this block in its flash or with none.
+    pub(crate) fn start(block: Option<&Path>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let image = std::env::var("QEMU_TEST_IMAGE").expect(crate::HOW_TO_RUN);
+        let mut command = Command::new("qemu-system-arm");
+        command.args(["-M", "mps2-an500", "-nographic", "-serial", "none"]);
+        command.args(["-semihosting-config", "enable=on,target=native"]);
+        command.args(["-nic", "user,id=net", "-kernel", &image]);
+        let monitor = folder.path().join("monitor");
+        let monitor = format!("unix:{},server=on,wait=off", monitor.display());
+        command.args(["-monitor", &monitor]);
+        if let Some(block) = block {
+            let file = block.display();
+            let loaded = format!("loader,file={file},addr={BLOCK_ADDRESS:#x},force-raw=on");
+            command.args(["-device", &loaded]);
+        }
+        let mut process = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("QEMU can be started");
+        let log = Log::of("the board", process.stdout.take().unwrap());
+        Self {
+            process,
+            folder,
+            log,
+        }
+    }
+
+    /// Waits until it is connected to its broker.
+    pub(crate) async fn online(&mut self) {
+        self.log.until("connected to the broker").await;
+    }
+
+    /// Waits until the firmware ends the program; whether it says that all is well.
+    pub(crate) async fn ended(&mut self) -> bool {
+        let ended = timeout(PATIENCE, self.process.wait()).await;
+        ended.expect("the firmware ends").unwrap().success()
+    }
+
+    /// Pulls the plug.
+    pub(crate) async fn cut_power(mut self) {
+        self.process.kill().await.unwrap();
+    }
+
+    /// Pulls the network cable, or plugs it in.
+    pub(crate) async fn cable(&mut self, plugged: bool) {
+        let state = if plugged { "on" } else { "off" };
+        self.command(&format!("set_link net {state}")).await;
+    }
+
+    /// Presses the reset button.
+    pub(crate) async fn reset(&mut self) {
+        self.command("system_reset").await;
+    }
+
+    /// Gives a command to QEMU's monitor.
+    async fn command(&self, command: &str) {
+        let path = self.folder.path().join("monitor");
+        let mut monitor = UnixStream::connect(path).await.unwrap();
+        until_prompt(&mut monitor).await;
+        let line = format!("{command}\n");
+        monitor.write_all(line.as_bytes()).await.unwrap();
+        until_prompt(&mut monitor).await;
+    }
+}
+
+async fn until_prompt(monitor: &mut UnixStream) {
+    let mut text = Vec::new();
+    while !text.ends_with(b"(qemu) ") {
+        let byte = timeout(PATIENCE, monitor.read_u8()).await;
+        text.push(byte.expect("QEMU answers").expect("QEMU answers"));
+    }
+}
+
+/// A block that `vehicle-agent provision` writes for the vehicle and its app.
+pub(crate) async fn provision(folder: &Path, broker: &str, more: &[&str]) -> PathBuf {
+    let out = folder.join("block.bin");
+    let app = format!("{APP}={UID}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vehicle-agent"));
+    command.args(["provision", "--vin", VIN, "--app", &app, "--broker", broker]);
+    command.arg("--out").arg(&out).args(more);
+    let output = command.output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    out
+}

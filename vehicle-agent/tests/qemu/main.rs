@@ -1,0 +1,67 @@
+//! The firmware in QEMU, against the real host server and a real mosquitto.
+//!
+//! `cargo xtask qemu-test` builds all of it and runs this. Each case boots a board of its own and
+//! is one line of output; the last line counts. An argument chooses the cases whose names contain it.
+
+mod board;
+mod cases;
+mod log;
+mod server;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+
+/// Longest time for anything to happen. Only a broken board takes it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const HOW_TO_RUN: &str = "these tests need an image and a server: run `cargo xtask qemu-test`";
+
+/// A claim about the board, and the test that it holds.
+type Case = (&'static str, fn() -> BoxFuture<'static, ()>);
+
+/// Cases that run at once: most of each is waiting.
+const AT_ONCE: usize = 3;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let filter = std::env::args().nth(1).unwrap_or_default();
+    // A failure is told with its case's line.
+    std::panic::set_hook(Box::new(|_| {}));
+    let cases = cases::ALL.iter().filter(|(name, _)| name.contains(&filter));
+    let mut outcomes = futures_util::stream::iter(cases)
+        .map(|case| run(case))
+        .buffer_unordered(AT_ONCE);
+    let (mut passed, mut failed) = (0, 0);
+    while let Some(ok) = outcomes.next().await {
+        if ok { passed += 1 } else { failed += 1 }
+    }
+    println!("{passed} passed, {failed} failed");
+    if failed == 0 && passed > 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+async fn run((name, case): &Case) -> bool {
+    let start = Instant::now();
+    let outcome = tokio::spawn(case()).await;
+    let seconds = start.elapsed().as_secs_f32();
+    match outcome {
+        Ok(()) => println!("ok     {name} ({seconds:.1} s)"),
+        Err(error) => {
+            let panic = error.into_panic();
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            println!(
+                "FAILED {name} ({seconds:.1} s)\n{}",
+                text.unwrap_or("no message")
+            );
+            return false;
+        }
+    }
+    true
+}

@@ -1,0 +1,191 @@
+//! The real host server, on free ports, and its commands.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto};
+
+use crate::board::{APP, HOST, UID, VIN, provision};
+use crate::log::Log;
+
+/// A running server; it is killed when this is dropped.
+pub(crate) struct Server {
+    pub(crate) process: Child,
+    _log: Log,
+    addresses: HashMap<String, String>,
+    pub(crate) folder: TempDir,
+}
+
+impl Server {
+    /// Starts a server with its own broker, which vehicles reach at the address that this machine
+    /// has for a board.
+    pub(crate) async fn start(more: &[&str]) -> Self {
+        let names = format!("{HOST},localhost,127.0.0.1");
+        let own = [
+            "--mqtt",
+            "off",
+            "--mqtts",
+            "127.0.0.1:0",
+            "--server-names",
+            &names,
+        ];
+        Self::launch(tempfile::tempdir().unwrap(), &[&own, more].concat()).await
+    }
+
+    /// Starts a server that uses this broker.
+    pub(crate) async fn beside(broker: &Mosquitto, more: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let password = folder.path().join("password");
+        std::fs::write(&password, Mosquitto::PASSWORD).unwrap();
+        let url = broker.url(Endpoint::Mqtt).to_string();
+        let password = password.display().to_string();
+        let foreign = ["--broker", &url, "--broker-username", Mosquitto::USER];
+        let login = ["--broker-password-file", &password, "--broker-uids", "all"];
+        let partner = ["--partner", UID];
+        Self::launch(folder, &[&foreign[..], &login, &partner, more].concat()).await
+    }
+
+    async fn launch(folder: TempDir, args: &[&str]) -> Self {
+        let mut process = program()
+            .args(["--http", "127.0.0.1:0"])
+            .args(args)
+            .arg("--data-dir")
+            .arg(folder.path().join("data"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut log = Log::of("the server", process.stdout.take().unwrap());
+        let mut addresses = HashMap::new();
+        loop {
+            let line = log.until("").await;
+            match line.split_once('=') {
+                Some((name, address)) => addresses.insert(name.to_owned(), address.to_owned()),
+                None => break,
+            };
+        }
+        Self {
+            process,
+            _log: log,
+            addresses,
+            folder,
+        }
+    }
+
+    /// The block of a vehicle that speaks plain MQTT with the broker that this server is beside.
+    pub(crate) async fn plain_block(&self, broker: &Mosquitto, more: &[&str]) -> PathBuf {
+        let password = self.folder.path().join("password").display().to_string();
+        let url = format!("mqtt://{HOST}:{}", broker.url(Endpoint::Mqtt).port());
+        let login = ["--username", Mosquitto::USER, "--password-file", &password];
+        provision(self.folder.path(), &url, &[&login, more].concat()).await
+    }
+
+    /// The block of a vehicle that is enrolled and speaks MQTT over TLS.
+    pub(crate) async fn block(&self, more: &[&str]) -> PathBuf {
+        let car = self.folder.path().join("car").display().to_string();
+        if !self.folder.path().join("car").exists() {
+            done(&self.run(&["enroll", "vehicle", VIN, "--out", &car]).await);
+        }
+        let url = format!("mqtts://{HOST}:{}", self.port("mqtts"));
+        provision(self.folder.path(), &url, &[&["--dir", &car], more].concat()).await
+    }
+
+    /// Sends content to the app of the vehicle.
+    pub(crate) async fn send(&self, content: &str) -> Output {
+        let file = self.folder.path().join("content");
+        std::fs::write(&file, content).unwrap();
+        let content = format!("@{}", file.display());
+        let url = self.url();
+        let to = [
+            "send",
+            "--url",
+            &url,
+            "--vin",
+            VIN,
+            "--app",
+            APP,
+            "--content",
+            &content,
+        ];
+        self.run(&to).await
+    }
+
+    /// Listens to the vehicle: every uplink message is a line.
+    pub(crate) async fn listen(&self) -> Listener {
+        let mut process = program()
+            .args(["listen", "--url", &self.url(), "--vin", VIN, "--data-dir"])
+            .arg(self.folder.path().join("data"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = Log::of("the listener", process.stderr.take().unwrap());
+        ready.until("listening at").await;
+        let messages = Log::of("the listener", process.stdout.take().unwrap());
+        Listener {
+            _process: process,
+            _ready: ready,
+            messages,
+        }
+    }
+
+    /// Where a program listens: `http`, `mqtt` or `mqtts`.
+    fn port(&self, name: &str) -> &str {
+        let address = &self.addresses[name];
+        address.rsplit(':').next().unwrap()
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.addresses["http"])
+    }
+
+    async fn run(&self, args: &[&str]) -> Output {
+        let mut command = program();
+        command
+            .args(args)
+            .arg("--data-dir")
+            .arg(self.folder.path().join("data"));
+        command.output().await.unwrap()
+    }
+}
+
+/// A running `host-server listen`.
+pub(crate) struct Listener {
+    _process: Child,
+    _ready: Log,
+    messages: Log,
+}
+
+impl Listener {
+    /// Waits for the message with this content; others may come before it.
+    pub(crate) async fn hears(&mut self, content: &str) {
+        let content = format!("\"content\":{content}}}");
+        let line = self.messages.until(&content).await;
+        assert!(line.ends_with(&content), "the content is not all: {line}");
+    }
+}
+
+/// What a program that must have succeeded printed.
+pub(crate) fn done(output: &Output) -> String {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn program() -> Command {
+    let path = std::env::var("QEMU_TEST_HOST_SERVER").expect(crate::HOW_TO_RUN);
+    let mut command = Command::new(path);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("VINBUS_") {
+            command.env_remove(name);
+        }
+    }
+    // By this one a program knows that cargo runs it.
+    command.env_remove("CARGO");
+    command.kill_on_drop(true).stdin(Stdio::null());
+    command
+}

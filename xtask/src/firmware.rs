@@ -1,0 +1,97 @@
+//! Builds the images of boards, smallest first: the profile `firmware` of the workspace.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use serde_json::Value;
+
+use crate::command::{cargo, root, run, stdout};
+use crate::toolchain::{self, Toolchain};
+
+/// A board that there is firmware for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Board {
+    /// ARM's MPS2+ with the AN500 image, a Cortex-M7: what QEMU plays.
+    #[value(name = "mps2-an500")]
+    Mps2An500,
+    /// ST's Nucleo-144 with the STM32H743ZI, a Cortex-M7.
+    #[value(name = "nucleo-h743zi")]
+    NucleoH743zi,
+}
+
+impl Board {
+    /// Every board.
+    pub(crate) const ALL: &[Self] = &[Self::Mps2An500, Self::NucleoH743zi];
+
+    /// Its name: of its folder, its program and on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Mps2An500 => "mps2-an500",
+            Self::NucleoH743zi => "nucleo-h743zi",
+        }
+    }
+
+    /// The compile target.
+    pub(crate) const fn target(self) -> &'static str {
+        match self {
+            Self::Mps2An500 | Self::NucleoH743zi => "thumbv7em-none-eabihf",
+        }
+    }
+
+    /// The processor, whose instructions the compiler may use.
+    const fn processor(self) -> &'static str {
+        match self {
+            Self::Mps2An500 | Self::NucleoH743zi => "cortex-m7",
+        }
+    }
+}
+
+/// Builds the image of a board; where it is.
+pub(crate) fn build(board: Board) -> Result<PathBuf> {
+    let target = board.target();
+    let toolchain = Toolchain::of(target).with_context(|| toolchain::advice(target))?;
+    let package = format!("vinbus-board-{}", board.name());
+    let flags = toolchain.linker().iter().map(ToString::to_string).chain([
+        "-Clink-arg=-Tlink.x".into(),
+        format!("-Ctarget-cpu={}", board.processor()),
+    ]);
+    let flags: Vec<String> = flags.map(|flag| format!("\"{flag}\"")).collect();
+    let config = format!("target.{target}.rustflags=[{}]", flags.join(","));
+    let arguments = ["build", "--package", &package, "--profile", "firmware"];
+    run(toolchain
+        .cargo(target, &arguments)
+        .args(["--config", &config]))?;
+    let folder = target_folder()?.join(target).join("firmware");
+    Ok(folder.join(board.name()))
+}
+
+/// Builds the images of the boards and says where they are.
+pub(crate) fn build_all(boards: &[Board]) -> Result<()> {
+    let boards = if boards.is_empty() {
+        Board::ALL
+    } else {
+        boards
+    };
+    for board in boards {
+        let image = build(*board)?;
+        let shown = image.strip_prefix(root()).unwrap_or(&image);
+        println!("{}", shown.display());
+    }
+    Ok(())
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target_folder() -> Result<PathBuf> {
+    let arguments = [
+        "metadata",
+        "--no-deps",
+        "--offline",
+        "--format-version",
+        "1",
+    ];
+    let metadata = stdout(&mut cargo(&arguments)).context("`cargo metadata` failed")?;
+    let metadata: Value = serde_json::from_str(&metadata)?;
+    let folder = metadata["target_directory"].as_str();
+    Ok(Path::new(folder.context("`cargo metadata` names no target folder")?).to_owned())
+}
