@@ -1,6 +1,5 @@
-//! The Linux program around the core: [`args`] are its options, [`run`], [`app`], [`simulate`]
-//! and [`provision`]
-//! its commands.
+//! The Linux program around the core: [`args`] are its options, [`run`], [`app`], [`simulate`] and
+//! [`provision`] its commands.
 //!
 //! Only here are tokio, axum and the MQTT client of `vinbus-transport-std` named.
 
@@ -11,6 +10,7 @@ mod saved;
 mod status;
 
 pub mod args;
+pub mod variables;
 
 mod connection;
 mod embedded;

@@ -1,5 +1,6 @@
 //! The `vehicle-agent` program.
 
+use std::env;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -8,10 +9,14 @@ use tokio::runtime::Runtime;
 
 use vinbus_vehicle_agent::linux::args::{Cli, Command};
 use vinbus_vehicle_agent::linux::failure::Failure;
-use vinbus_vehicle_agent::linux::{app, logging, provision, run, simulate};
+use vinbus_vehicle_agent::linux::{app, logging, provision, run, simulate, variables};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    tell_of_variables(None);
     // A thousand vehicles that come and go are news for the summary, not for the log.
     let level = match cli.command {
         Command::Simulate(_) => "error",
@@ -26,6 +31,25 @@ fn main() -> ExitCode {
             eprintln!("vehicle-agent: {failure}");
             ExitCode::from(failure.exit_code())
         }
+    }
+}
+
+/// Ends on a command line that is none, or one that asks for help.
+fn refuse(error: &clap::Error) -> ExitCode {
+    // Nobody is there to be told when this cannot be printed.
+    let _ = error.print();
+    if error.use_stderr() {
+        tell_of_variables(Some(error));
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+fn tell_of_variables(refused: Option<&clap::Error>) {
+    // A name or value that is not UTF-8 is none that an option takes.
+    let set = env::vars_os()
+        .filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
+    for note in variables::notes(refused, set) {
+        eprintln!("{note}");
     }
 }
 
