@@ -23,10 +23,11 @@ Examples:
   An app of that vehicle, in another terminal:
     vehicle-agent app --app demo
   A hundred vehicles that send one message a second each, once they are enrolled:
-    for n in $(seq -f %014g 0 99); do host-server enroll vehicle SIM$n --out fleet/SIM$n; done
+    host-server enroll vehicles --count 100 --out fleet
     vehicle-agent simulate --count 100 --broker mqtts://localhost:8886 --certs fleet --rate 1
 
-Every option can be set in the environment as well, as VINBUS_AGENT_…. VINBUS_LOG=debug shows more.
+Options can be set in the environment as well, as the help of each command says. VINBUS_LOG=debug
+shows more.
 Exit codes: 2 when an option, or a file that it names, is wrong; 1 when something else is.";
 
 /// Plays the portal of a vehicle: connects it to the broker and its apps to their partners.
@@ -73,7 +74,8 @@ pub struct RunArgs {
         long,
         env = "VINBUS_AGENT_PORTAL",
         value_name = "ADDR",
-        default_value = "127.0.0.1:8090"
+        default_value = "127.0.0.1:8090",
+        value_parser = address
     )]
     pub portal: SocketAddr,
 
@@ -208,7 +210,8 @@ pub struct AppArgs {
         long,
         env = "VINBUS_AGENT_PORTAL",
         value_name = "ADDR",
-        default_value = "127.0.0.1:8090"
+        default_value = "127.0.0.1:8090",
+        value_parser = address
     )]
     pub portal: SocketAddr,
 
@@ -366,6 +369,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
     duration.ok_or_else(|| "it is a number of seconds, such as 10 or 0.5".into())
 }
 
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "it is an IP address with a port, such as 127.0.0.1:8090 or [::1]:0".into())
+}
+
 fn mqtt_version(text: &str) -> Result<MqttVersion, String> {
     match text {
         "5" => Ok(MqttVersion::V5),
@@ -378,7 +386,7 @@ fn qos(text: &str) -> Result<Qos, String> {
     match text {
         "0" => Ok(Qos::AtMostOnce),
         "1" => Ok(Qos::AtLeastOnce),
-        _ => Err("it is 0 or 1; the car maker's broker downgrades everything to 0 anyway".into()),
+        _ => Err("it is 0 or 1".into()),
     }
 }
 
@@ -439,5 +447,10 @@ mod tests {
             "http://h",
         ]);
         assert!(url.contains("mqtt"), "{url}");
+        for portal in ["localhost:8090", "8090"] {
+            let app = ["vehicle-agent", "app", "--app", "demo", "--portal", portal];
+            let said = refused(&app);
+            assert!(said.contains("such as 127.0.0.1:8090"), "{said}");
+        }
     }
 }

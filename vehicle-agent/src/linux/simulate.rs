@@ -274,20 +274,22 @@ impl Files {
     }
 
     fn of(args: &SimulateArgs, vin: &Vin) -> anyhow::Result<Self> {
-        let Some(folder) = &args.certs else {
+        let Some(certs) = &args.certs else {
             return Ok(Self {
                 ca: args.broker.ca.clone(),
                 certificate: None,
             });
         };
-        let folder = folder.join(vin.as_str());
+        let folder = certs.join(vin.as_str());
         let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
         ensure!(
             cert.is_file() && key.is_file(),
-            "{} has no cert.pem and key.pem; make them with: host-server enroll vehicle {vin} --out {}",
-            folder.display(),
-            folder.display(),
-            vin = vin.as_str()
+            "{folder} has no cert.pem and key.pem; make them with: host-server enroll vehicle {vin} --out {folder}, or those of a whole new fleet with: host-server enroll vehicles --count {count} --vin-prefix {prefix} --out {certs}",
+            folder = folder.display(),
+            vin = vin.as_str(),
+            count = args.count,
+            prefix = args.vin_prefix,
+            certs = certs.display()
         );
         let own_ca = Some(folder.join("ca.pem")).filter(|ca| ca.is_file());
         Ok(Self {
