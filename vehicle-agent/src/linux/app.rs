@@ -57,6 +57,13 @@ fn unreachable(args: &AppArgs, error: &tungstenite::Error) -> anyhow::Error {
     }
 }
 
+/// Why the socket is gone. The error's own source repeats it.
+fn broken(error: &tungstenite::Error) -> anyhow::Error {
+    anyhow!(
+        "the socket to the portal broke: {error}; start this app again once the agent runs again"
+    )
+}
+
 struct App {
     sink: SplitSink<Socket, Message>,
     exit_after: Option<u64>,
@@ -88,7 +95,7 @@ impl App {
                     Some(Ok(Message::Text(text))) => self.handle_frame(&text).await?,
                     Some(Ok(Message::Close(_))) | None => bail!("the portal closed the socket"),
                     Some(Ok(_)) => {}
-                    Some(Err(error)) => return Err(error).context("the socket to the portal broke"),
+                    Some(Err(error)) => return Err(broken(&error)),
                 },
                 more = read_line(&mut input, &mut line) => {
                     if !more? {
@@ -180,7 +187,7 @@ impl App {
         self.sink
             .send(Message::text(text))
             .await
-            .context("the socket to the portal broke")
+            .map_err(|error| broken(&error))
     }
 
     async fn take_pending(&mut self) -> anyhow::Result<()> {
@@ -197,7 +204,7 @@ impl App {
         self.sink
             .send(Message::text(text))
             .await
-            .context("the socket to the portal broke")
+            .map_err(|error| broken(&error))
     }
 
     /// Prints a message on one line: JSON has line ends between its tokens only.
