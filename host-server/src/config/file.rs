@@ -58,7 +58,10 @@ fn wrong(path: &Path, text: &str, error: &toml::de::Error) -> FileError {
         path: path.to_owned(),
         line,
         column,
-        message: error.message().to_owned(),
+        // Whoever left the quotes away does not see what is wrong with the value.
+        message: error
+            .message()
+            .replace("expected a string", "expected a string in quotes"),
         excerpt: format!(
             "{margin} |\n{line} | {line_text}\n{margin} | {:>column$}",
             "^"
@@ -111,6 +114,8 @@ mod tests {
         check("store-bytes-max = \"10 apples\"", 1, 19, "10GiB");
         check("streams-max = -1", 1, 15, "-1");
         check("broker-mqtt = \"4\"", 1, 15, "expected \"5\" or \"3.1.1\"");
+        check("broker-mqtt = 5", 1, 15, "expected a string in quotes");
+        check("http = 8080", 1, 8, "expected a string in quotes");
         check("profile = \"both\"", 1, 11, "`table` or `sample`");
     }
 
