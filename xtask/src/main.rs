@@ -20,6 +20,7 @@ mod test;
 mod firmware;
 mod provision;
 mod qemu_test;
+mod size;
 
 mod bench;
 
@@ -102,6 +103,11 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Tell what the images of boards take, and fail if one takes more than its budget.
+    Size {
+        /// The boards; all of them by default.
+        boards: Vec<firmware::Board>,
+    },
     /// Run the firmware in QEMU against the real host server and a real broker; the last line counts.
     QemuTest {
         /// Only the cases whose names contain this.
@@ -122,6 +128,7 @@ fn main() -> ExitCode {
         Chore::Dist { target, test } => dist::agent(&target, test),
         Chore::Firmware { boards } => firmware::build_all(&boards),
         Chore::Provision { options } => provision::provision(&options),
+        Chore::Size { boards } => size::check(&boards),
         Chore::QemuTest { filter } => qemu_test::run_cases(filter.as_deref()),
     };
     match outcome {
