@@ -18,6 +18,7 @@ mod no_panic;
 mod test;
 
 mod firmware;
+mod flash;
 mod provision;
 mod qemu_test;
 mod size;
@@ -108,6 +109,9 @@ enum Chore {
         /// The boards; all of them by default.
         boards: Vec<firmware::Board>,
     },
+    /// Write firmware, and the block that makes the board one vehicle, through a debugger; needs
+    /// `probe-rs`.
+    Flash(flash::Flash),
     /// Run the firmware in QEMU against the real host server and a real broker; the last line counts.
     QemuTest {
         /// Only the cases whose names contain this.
@@ -129,6 +133,7 @@ fn main() -> ExitCode {
         Chore::Firmware { boards } => firmware::build_all(&boards),
         Chore::Provision { options } => provision::provision(&options),
         Chore::Size { boards } => size::check(&boards),
+        Chore::Flash(flash) => flash.run(),
         Chore::QemuTest { filter } => qemu_test::run_cases(filter.as_deref()),
     };
     match outcome {
