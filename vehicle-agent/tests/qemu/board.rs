@@ -26,6 +26,11 @@ pub(crate) const HOST: &str = "10.0.2.2";
 /// Where the image looks for its block; see `memory.x` of the board.
 const BLOCK_ADDRESS: u32 = 0x003F_0000;
 
+/// The end of the board's memory, from where its stack grows down, and an address far below it that
+/// is above all statics; see `cargo xtask size`.
+const STACK_TOP: usize = 0x2040_0000;
+const STACK_BOTTOM: usize = 0x203C_0000;
+
 /// A running board; it loses its power when this is dropped.
 pub(crate) struct Board {
     process: Child,
@@ -94,6 +99,19 @@ impl Board {
     /// Presses the reset button.
     pub(crate) async fn reset(&mut self) {
         self.command("system_reset").await;
+    }
+
+    /// The bytes of the stack that were ever used: memory that no one has written is zero in QEMU.
+    pub(crate) async fn stack_used(&self) -> usize {
+        let file = self.folder.path().join("stack");
+        let size = STACK_TOP - STACK_BOTTOM;
+        let save = format!(
+            "pmemsave {STACK_BOTTOM:#x} {size:#x} \"{}\"",
+            file.display()
+        );
+        self.command(&save).await;
+        let stack = std::fs::read(file).unwrap();
+        stack.iter().skip_while(|byte| **byte == 0).count()
     }
 
     /// Gives a command to QEMU's monitor.

@@ -20,7 +20,8 @@ pub(crate) const ALL: &[Case] = cases![
         messages_go_both_ways_over_mutual_tls,
         messages_go_both_ways_in_the_sample_profile,
         messages_go_both_ways_over_plain_mqtt_with_a_static_address,
-        the_largest_message_arrives_byte_for_byte_and_one_byte_more_is_refused;
+        the_largest_message_arrives_byte_for_byte_and_one_byte_more_is_refused,
+        stack_stays_small_over_handshake_and_largest_messages;
     portal:
         app_in_the_background_is_handed_the_last_ten_messages_when_it_is_shown,
         messages_wait_for_an_app_that_is_not_there,
