@@ -54,6 +54,9 @@ impl Board {
         let monitor = folder.path().join("monitor");
         let monitor = format!("unix:{},server=on,wait=off", monitor.display());
         command.args(["-monitor", &monitor]);
+        let debugger = folder.path().join("debugger");
+        let debugger = format!("unix:{},server=on,wait=off", debugger.display());
+        command.args(["-gdb", &debugger]);
         if let Some(block) = block {
             let file = block.display();
             let loaded = format!("loader,file={file},addr={BLOCK_ADDRESS:#x},force-raw=on");
@@ -101,6 +104,20 @@ impl Board {
         self.command("system_reset").await;
     }
 
+    /// Writes a word of memory, as a debugger does, until the next reset.
+    pub(crate) async fn poke(&self, address: u32, word: u32) {
+        let path = self.folder.path().join("debugger");
+        let mut debugger = UnixStream::connect(path).await.unwrap();
+        let bytes = word.swap_bytes();
+        for packet in [format!("M{address:x},4:{bytes:08x}"), "D".to_owned()] {
+            let sum = packet.bytes().fold(0_u8, u8::wrapping_add);
+            let packet = format!("${packet}#{sum:02x}");
+            debugger.write_all(packet.as_bytes()).await.unwrap();
+            until(&mut debugger, b"$OK#9a").await;
+            debugger.write_all(b"+").await.unwrap();
+        }
+    }
+
     /// The bytes of the stack that were ever used: memory that no one has written is zero in QEMU.
     pub(crate) async fn stack_used(&self) -> usize {
         let file = self.folder.path().join("stack");
@@ -132,9 +149,13 @@ fn free_address() -> SocketAddr {
 }
 
 async fn until_prompt(monitor: &mut UnixStream) {
+    until(monitor, b"(qemu) ").await;
+}
+
+async fn until(stream: &mut UnixStream, end: &[u8]) {
     let mut text = Vec::new();
-    while !text.ends_with(b"(qemu) ") {
-        let byte = timeout(PATIENCE, monitor.read_u8()).await;
+    while !text.ends_with(end) {
+        let byte = timeout(PATIENCE, stream.read_u8()).await;
         text.push(byte.expect("QEMU answers").expect("QEMU answers"));
     }
 }
