@@ -33,6 +33,7 @@ pub(crate) const ALL: &[Case] = cases![
         broker_with_a_certificate_that_is_not_valid_yet_is_refused,
         broker_with_the_certificate_of_a_vehicle_is_refused,
         broker_with_a_certificate_issued_by_a_vehicle_is_refused,
+        board_that_does_not_know_the_time_trusts_nobody,
         broker_that_refuses_the_vehicles_certificate_is_told_from_a_broken_link;
     outages:
         board_comes_back_when_its_broker_is_started_again,
