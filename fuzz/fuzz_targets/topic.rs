@@ -1,16 +1,18 @@
 //! Any topic is taken apart as a plain split would, and what is built from the parts is the topic
-//! again.
+//! again. Any filter says of every topic that it matches that it hears it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use vinbus_protocol::topic::{Direction, PREFIX_DEFAULT, TopicProfile, TopicScheme};
 
-fuzz_target!(|topic: &str| {
+fuzz_target!(|input: &str| {
+    let (topic, filter) = input.split_once('\n').unwrap_or((input, input));
     // Half of the inputs need not find the prefix by themselves.
-    let prefixed = format!("{PREFIX_DEFAULT}/{topic}");
+    let prefixed = |text: &str| format!("{PREFIX_DEFAULT}/{text}");
     for profile in [TopicProfile::Table, TopicProfile::Sample] {
-        for topic in [topic, &prefixed] {
+        for topic in [topic, &prefixed(topic)] {
             check(profile, topic);
+            check_filter(profile, &prefixed(filter), topic);
         }
     }
 });
@@ -38,6 +40,37 @@ fn check(profile: TopicProfile, topic: &str) {
             }
         }
     }
+}
+
+fn check_filter(profile: TopicProfile, filter: &str, topic: &str) {
+    let scheme = TopicScheme::new(PREFIX_DEFAULT, profile).unwrap();
+    let hears = scheme.parse_filter(filter);
+    if !matches(filter, topic) {
+        return;
+    }
+    let Ok(parsed) = scheme.parse(topic) else {
+        return;
+    };
+    let hears = hears.unwrap_or_else(|error| panic!("{filter:?} matches {topic:?}: {error}"));
+    assert!(hears.direction.is_none_or(|it| it == parsed.direction));
+    assert!(hears.uid.is_none_or(|uid| uid == parsed.uid));
+    assert!(hears.vin.is_none_or(|vin| vin == parsed.vin));
+}
+
+/// Whether a broker hands `topic` to a subscription of `filter` (MQTT 5, 4.7).
+fn matches(filter: &str, topic: &str) -> bool {
+    let mut levels = topic.split('/');
+    let mut filters = filter.split('/').peekable();
+    while let Some(filter) = filters.next() {
+        if filter == "#" {
+            return filters.peek().is_none();
+        }
+        match levels.next() {
+            Some(level) if filter == "+" || filter == level => {}
+            _ => return false,
+        }
+    }
+    levels.next().is_none()
 }
 
 /// Whether `topic` is one of the vehicle tree, level by level.

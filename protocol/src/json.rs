@@ -1,5 +1,5 @@
-//! JSON as far as envelopes and an app's frames need it: one pass that checks a text completely and finds the spans
-//! of its values, without a heap, without recursion and without copying.
+//! JSON as far as envelopes and an app's frames need it: one pass that checks a text completely and
+//! finds the spans of its values, without a heap, without recursion and without copying.
 //!
 //! What is valid is what RFC 8259 says. Two things that other parsers decide differently are
 //! decided here for content that is the app's own and is carried, not interpreted:
@@ -9,8 +9,10 @@
 //! - A number has no range: `1e400` is valid.
 //!
 //! Values nest at most as deep as the caller allows. The bytes must be UTF-8, which the caller
-//! checks once for the whole text. Begin with `Scanner`; on x86-64, `blocks` goes ahead of it
-//! through valid objects and arrays. For other crates there is [`Object`]. All tests pass without it as well:
+//! checks once for the whole text.
+//!
+//! Other crates begin with [`Object`]. In here, begin with `Scanner`; on x86-64, `blocks` goes ahead
+//! of it through valid objects and arrays. All tests pass without `blocks` as well:
 //! `cargo xtask test` runs them again with `--cfg vinbus_scanner_alone`.
 
 #[cfg(all(
@@ -36,7 +38,7 @@ pub use object::{JsonError, Member, Object};
 pub(crate) use scanner::Scanner;
 pub use scanner::{Kind, Value};
 pub use string::JsonString;
-pub(crate) use string::{spells, unescape};
+pub(crate) use string::unescape;
 pub(crate) use words::split_plain;
 
 /// Why a text is not JSON (RFC 8259).

@@ -4,8 +4,7 @@
 //! asks [`ParsedTopic::is_presence`](crate::topic::ParsedTopic::is_presence), and then [`reported`].
 
 use crate::envelope::Content;
-use crate::json::{Kind, Scanner, spells};
-use crate::limits::JSON_DEPTH_MAX;
+use crate::json::{Kind, Object};
 
 /// The uplink subtopic of presence.
 pub const SUBTOPIC: &str = "vinbus/presence";
@@ -37,19 +36,11 @@ pub const fn payload(online: bool) -> &'static str {
 /// ```
 #[must_use]
 pub fn reported(content: Content<'_>) -> Option<bool> {
-    let mut scanner = Scanner::new(content.as_str());
+    let mut object = Object::open(content.as_str())?;
     let mut online = None;
-    if !scanner.eat(b'{') || scanner.peek() == Some(b'}') {
-        return None;
-    }
-    loop {
-        let name = scanner.name().ok()?;
-        let value = scanner.value(JSON_DEPTH_MAX).ok()?;
-        if spells(name, "online") {
-            online = Some(value.kind);
-        }
-        if !scanner.eat(b',') {
-            break;
+    while let Ok(Some(member)) = object.next_member() {
+        if member.name.is("online") {
+            online = Some(member.value.kind);
         }
     }
     match online? {

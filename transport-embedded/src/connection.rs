@@ -11,9 +11,14 @@ use minimq::{
 
 use crate::error::{ConnectError, Lost, OptionsError};
 use crate::options::{Options, Qos};
+use crate::write_limit::WriteLimit;
 
 /// Time for an orderly goodbye.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Filters in one SUBSCRIBE packet. minimq keeps up to 8 packets until they are acknowledged, of
+/// which one is left for the first message.
+const FILTERS_PER_PACKET: usize = 8;
 
 /// The buffers and settings of a session, over all its connections.
 pub struct Mqtt<'b> {
@@ -51,8 +56,10 @@ impl<'b> Mqtt<'b> {
         })
     }
 
-    /// Connects over an open stream and asks for the filters, at QoS 0. The broker takes packets in
-    /// order, so whatever is published next finds them in place; a refused one ends the connection.
+    /// Connects over an open stream and asks for the filters, 56 at most, at QoS 0. The broker takes
+    /// packets in order, so whatever is published next finds them in place. Its answers come when it
+    /// likes, messages among them: [`Connection::next`] takes both, and tells of a refused filter
+    /// with [`Lost::SubscriptionRefused`].
     ///
     /// # Errors
     /// A [`ConnectError`]; the stream is dropped then.
@@ -64,22 +71,46 @@ impl<'b> Mqtt<'b> {
         let (qos, answer_timeout) = (self.qos, self.answer_timeout);
         // Pinned here, because a future that is passed on takes its room once more.
         let connecting = pin!(async {
+            let stream = WriteLimit::new(stream, answer_timeout);
             let mut connection = self.session.connect(stream).await?;
-            for filter in filters {
-                connection
-                    .subscribe(&[TopicFilter::new(filter.as_ref())], &[])
-                    .await?;
-            }
+            subscribe(&mut connection, filters).await?;
             Ok(Connection {
                 connection,
                 qos,
                 answer_timeout,
                 open: None,
+                publishing: false,
+                rejected: false,
             })
         });
         with_timeout(self.connect_timeout, connecting)
             .await
             .unwrap_or(Err(ConnectError::Timeout))
+    }
+}
+
+/// Asks for all filters, a few at a time.
+async fn subscribe<IO: Read + Write>(
+    connection: &mut minimq::Connection<'_, '_, IO>,
+    filters: impl IntoIterator<Item: AsRef<str>>,
+) -> Result<(), Error<IO::Error>> {
+    let mut filters = filters.into_iter();
+    loop {
+        let mut batch = [const { None }; FILTERS_PER_PACKET];
+        let mut len = 0;
+        for (place, filter) in batch.iter_mut().zip(&mut filters) {
+            *place = Some(filter);
+            len += 1;
+        }
+        let topics = batch
+            .each_ref()
+            .map(|filter| TopicFilter::new(filter.as_ref().map_or("", AsRef::as_ref)));
+        if len > 0 {
+            connection.subscribe(&topics[..len], &[]).await?;
+        }
+        if len < FILTERS_PER_PACKET {
+            return Ok(());
+        }
     }
 }
 
@@ -123,10 +154,14 @@ pub enum Fate {
 
 /// One connection. Dropping it without [`Connection::close`] has the broker publish the will.
 pub struct Connection<'s, 'b, IO> {
-    connection: minimq::Connection<'s, 'b, IO>,
+    connection: minimq::Connection<'s, 'b, WriteLimit<IO>>,
     qos: Qos,
     answer_timeout: Duration,
     open: Option<Open>,
+    /// Set while a message is written, and so after that has been cut short.
+    publishing: bool,
+    /// The broker's last answer was a refusal.
+    rejected: bool,
 }
 
 /// The message whose fate has not been told.
@@ -140,36 +175,55 @@ impl<IO: Read + Write> Connection<'_, '_, IO> {
     /// Waits for the next event. Cancel safe if the stream is.
     ///
     /// # Errors
-    /// [`Lost`] when the connection is over.
+    /// [`Lost`] when the connection is over, or has to be.
     pub async fn next(&mut self) -> Result<Event<'_>, Lost> {
+        if self.publishing {
+            return Err(Lost::Broken);
+        }
+        let rejected = core::mem::take(&mut self.rejected);
         if let Some(fate) = self.settled() {
             self.open = None;
-            return Ok(Event::Published(fate));
+            return Ok(Event::Published(if rejected {
+                Fate::Refused
+            } else {
+                fate
+            }));
+        }
+        if rejected {
+            // The message is still unanswered, so it was a filter.
+            return Err(Lost::SubscriptionRefused);
         }
         let until = match self.open {
             Some(Open::Unacknowledged { until, .. }) => until,
             Some(Open::Settled(_)) | None => Instant::MAX,
         };
         let polled = with_deadline(until, self.connection.poll()).await;
-        match polled.map_err(|_late| Lost)? {
+        match polled.map_err(|_late| Lost::Broken)? {
             Ok(Some(message)) => Ok(Event::Received {
                 topic: message.topic(),
                 payload: message.payload(),
             }),
             Ok(None) => Ok(Event::Progress),
-            Err(Error::Peer(PeerError::Rejected(_))) if self.open.is_some() => {
-                self.open = None;
-                Ok(Event::Published(Fate::Refused))
+            Err(Error::Peer(PeerError::Rejected(_))) => {
+                self.rejected = true;
+                Ok(Event::Progress)
             }
-            Err(_) => Err(Lost),
+            Err(_) => Err(Lost::Broken),
         }
     }
 
-    /// Publishes a message; [`Event::Published`] tells its fate. Not to be called again before.
+    /// Publishes a message; [`Event::Published`] tells its fate. Not to be called again before. Not
+    /// cancel safe: the connection is lost when the future is dropped before it is done.
     ///
     /// # Errors
     /// [`Lost`] when the connection is over.
     pub async fn publish(&mut self, topic: &str, payload: &[u8], retain: bool) -> Result<(), Lost> {
+        if core::mem::take(&mut self.rejected) {
+            return Err(Lost::SubscriptionRefused);
+        }
+        if core::mem::replace(&mut self.publishing, true) {
+            return Err(Lost::Broken);
+        }
         let qos = match self.qos {
             Qos::AtMostOnce => QoS::AtMostOnce,
             Qos::AtLeastOnce => QoS::AtLeastOnce,
@@ -191,8 +245,9 @@ impl<IO: Read + Write> Connection<'_, '_, IO> {
             Err(PubError::Payload(()) | PubError::Session(Error::Resource(_))) => {
                 Open::Settled(Fate::Refused)
             }
-            Err(PubError::Session(_)) => return Err(Lost),
+            Err(PubError::Session(_)) => return Err(Lost::Broken),
         });
+        self.publishing = false;
         Ok(())
     }
 

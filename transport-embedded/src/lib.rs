@@ -12,12 +12,14 @@
 //! For messages of 131,072 bytes, 133,000 bytes to receive and 136,000 to send are enough.
 //!
 //! Nothing here waits without bound but [`Connection::next`], which waits for the broker and keeps
-//! the connection alive while it does.
+//! the connection alive while it does. A broker that takes nothing, or leaves a message or a ping
+//! without an answer, loses the connection.
 //!
 //! Streams come from [`dial`], which opens TCP over any stack of embedded-nal-async, or from a board's
 //! own code. Features bring stacks and what lies above them:
 //!
 //! - `net`: embassy-net, with DHCP, DNS and the time of day ([`sntp`]);
+//! - `nal`: modems and other chips behind the classic embedded-nal;
 //! - `tls`: mutual TLS 1.3 over any of them.
 //!
 //! The feature `tokio` stands in for a board on Linux: it sets the clock of embassy-time, of which a
@@ -31,12 +33,15 @@ extern crate std;
 mod connection;
 pub mod dial;
 mod error;
+#[cfg(feature = "nal")]
+pub mod nal;
 #[cfg(feature = "net")]
 pub mod net;
 mod options;
 pub mod sntp;
 #[cfg(feature = "tls")]
 pub mod tls;
+mod write_limit;
 
 #[cfg(feature = "tokio")]
 mod std_clock;

@@ -56,6 +56,7 @@ mod to_sockets;
 
 use core::cell::Cell;
 
+use heapless::Vec;
 use picoserve::io::Socket;
 use picoserve::time::Duration;
 use picoserve::{Config, Router, Server, Timeouts};
@@ -106,7 +107,7 @@ pub struct SocketCounters {
 pub struct Portal<'b, const APPS: usize, const PLACES: usize> {
     vin: Vin,
     /// In the order of their slots.
-    apps: [AppId; APPS],
+    apps: Vec<AppId, APPS>,
     places: [Place<'b>; PLACES],
     settings: Settings<'b>,
     /// For the agent: a socket has something for it.
@@ -118,17 +119,17 @@ pub struct Portal<'b, const APPS: usize, const PLACES: usize> {
 }
 
 impl<'b, const APPS: usize, const PLACES: usize> Portal<'b, APPS, PLACES> {
-    /// A portal for `apps`, in the order in which they were installed at the desk, that serves as
-    /// many sockets at a time as there are `places`.
+    /// A portal for the first `APPS` of `apps`, in the order in which they were installed at the desk,
+    /// that serves as many sockets at a time as there are `places`.
     pub fn new(
         vin: Vin,
-        apps: [AppId; APPS],
+        apps: impl IntoIterator<Item = AppId>,
         places: [PlaceBuffers<'b>; PLACES],
         settings: Settings<'b>,
     ) -> Self {
         Self {
             vin,
-            apps,
+            apps: apps.into_iter().take(APPS).collect(),
             places: places.map(Place::new),
             settings,
             news: Bell::new(),

@@ -26,7 +26,8 @@ pub trait Dial {
     )]
     async fn dial(&mut self) -> Option<Self::Stream>;
 
-    /// Takes note of why no session came up over the stream that was opened last.
+    /// Takes note of why no session came up over the stream that was opened last, or why the one
+    /// that did cannot be used.
     fn failed(&mut self, error: ConnectError);
 
     /// Takes note that the session over the stream that was opened last is over.
@@ -104,8 +105,13 @@ impl<D: Dial> Session for EmbeddedSession<'_, '_, D> {
                 transport::Fate::Busy => Fate::Unknown,
             })),
             Ok(transport::Event::Progress) => Ok(Event::Progress),
-            Err(transport::Lost) => {
-                self.dial.lost();
+            Err(lost) => {
+                match lost {
+                    transport::Lost::Broken => self.dial.lost(),
+                    transport::Lost::SubscriptionRefused => {
+                        self.dial.failed(ConnectError::SubscriptionRefused);
+                    }
+                }
                 Err(Lost)
             }
         }
@@ -116,7 +122,7 @@ impl<D: Dial> Session for EmbeddedSession<'_, '_, D> {
             .connection
             .publish(message.topic, message.payload, message.retain)
             .await;
-        published.map_err(|transport::Lost| {
+        published.map_err(|_lost| {
             self.dial.lost();
             Lost
         })

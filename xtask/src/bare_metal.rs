@@ -26,7 +26,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         package: "vinbus-transport-embedded",
-        features: &["--features=net,tls"],
+        features: &["--features=nal,net,tls"],
         targets: &[CORTEX_M7],
     },
     Check {

@@ -72,7 +72,8 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-fn line(command: &Command) -> String {
+/// The command as one would type it.
+pub(crate) fn line(command: &Command) -> String {
     let variables = command
         .get_envs()
         .filter_map(|(name, value)| Some((name.to_string_lossy(), value?.to_string_lossy())))

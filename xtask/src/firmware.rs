@@ -39,12 +39,26 @@ impl Board {
         }
     }
 
+    /// What `probe-rs` calls its chip, where there is one.
+    pub(crate) const fn chip(self) -> Option<&'static str> {
+        match self {
+            Self::Mps2An500 => None,
+            Self::NucleoH743zi => Some("STM32H743ZITx"),
+        }
+    }
+
     /// The processor, whose instructions the compiler may use.
     const fn processor(self) -> &'static str {
         match self {
             Self::Mps2An500 | Self::NucleoH743zi => "cortex-m7",
         }
     }
+}
+
+/// Where the image of a board is, once it is built.
+pub(crate) fn image(board: Board) -> Result<PathBuf> {
+    let folder = target_folder()?.join(board.target()).join("firmware");
+    Ok(folder.join(board.name()))
 }
 
 /// Builds the image of a board; where it is.
@@ -62,8 +76,7 @@ pub(crate) fn build(board: Board) -> Result<PathBuf> {
     run(toolchain
         .cargo(target, &arguments)
         .args(["--config", &config]))?;
-    let folder = target_folder()?.join(target).join("firmware");
-    Ok(folder.join(board.name()))
+    image(board)
 }
 
 /// Builds the images of the boards and says where they are.

@@ -18,6 +18,7 @@ mod no_panic;
 mod test;
 
 mod firmware;
+mod flash;
 mod provision;
 mod qemu_test;
 
@@ -102,6 +103,9 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Write firmware, and the block that makes the board one vehicle, through a debugger; needs
+    /// `probe-rs`.
+    Flash(flash::Flash),
     /// Run the firmware in QEMU against the real host server and a real broker; the last line counts.
     QemuTest {
         /// Only the cases whose names contain this.
@@ -122,6 +126,7 @@ fn main() -> ExitCode {
         Chore::Dist { target, test } => dist::agent(&target, test),
         Chore::Firmware { boards } => firmware::build_all(&boards),
         Chore::Provision { options } => provision::provision(&options),
+        Chore::Flash(flash) => flash.run(),
         Chore::QemuTest { filter } => qemu_test::run_cases(filter.as_deref()),
     };
     match outcome {

@@ -5,9 +5,15 @@ use vinbus_protocol::backoff::Backoff;
 use crate::{number, used};
 
 pub fn prove() {
-    let mut backoff = black_box(Backoff::new(number() as u32, number() as u32));
-    used(backoff.next_delay_ms(number() as u32));
-    black_box(&mut backoff).reset();
-    used(black_box(&mut backoff).next_delay_ms(number() as u32));
-    used(Backoff::default().next_delay_ms(number() as u32));
+    let mut backoff = Backoff::new(number() as u32, number() as u32);
+    used(Backoff::next_delay_ms(
+        black_box(&mut backoff),
+        number() as u32,
+    ));
+    Backoff::reset(black_box(&mut backoff));
+    used(Backoff::next_delay_ms(
+        black_box(&mut backoff),
+        number() as u32,
+    ));
+    used(Backoff::default());
 }

@@ -1,7 +1,8 @@
 use core::hint::black_box;
 
 use vinbus_protocol::envelope::{
-    AppMessage, Content, Downlink, EncodeError, EnvelopeError, PopupText, Uplink,
+    AppMessage, Content, Downlink, EncodeError, EnvelopeError, EnvelopeReason, JsonReason, Member,
+    PopupAction, PopupText, Uplink,
 };
 
 use crate::{bytes, displayed, space, used};
@@ -9,36 +10,37 @@ use crate::{bytes, displayed, space, used};
 pub fn prove() {
     match black_box(Downlink::decode(bytes())) {
         Ok(downlink) => {
-            used(downlink.encoded_len());
-            encoded(downlink.encode(space()));
+            used(Downlink::encoded_len(&downlink));
+            encoded(Downlink::encode(&downlink, space()));
         }
         Err(error) => refused(error),
     }
     match black_box(Uplink::decode(bytes())) {
         Ok(uplink) => {
-            used(uplink.encoded_len());
-            encoded(uplink.encode(space()));
+            used(Uplink::encoded_len(&uplink));
+            encoded(Uplink::encode(&uplink, space()));
         }
         Err(error) => refused(error),
     }
     match black_box(AppMessage::decode(bytes())) {
         Ok(message) => {
-            used(message.encoded_len());
-            encoded(message.encode(space()));
+            used(AppMessage::encoded_len(&message));
+            encoded(AppMessage::encode(&message, space()));
         }
         Err(error) => refused(error),
     }
     match black_box(Content::parse(bytes())) {
-        Ok(content) => used((content.as_str(), content.as_bytes())),
+        Ok(content) => used((Content::as_str(&content), Content::as_bytes(&content))),
         Err(error) => refused(error),
     }
     match black_box(PopupText::parse(bytes())) {
         Ok(text) => {
-            used(text.as_json());
-            text.chars().for_each(used);
+            used(PopupText::as_json(&text));
+            PopupText::chars(&text).for_each(used);
         }
         Err(error) => refused(error),
     }
+    used(PopupAction::name(black_box(PopupAction::Ok)));
 }
 
 fn encoded(result: Result<&[u8], EncodeError>) {
@@ -50,6 +52,10 @@ fn encoded(result: Result<&[u8], EncodeError>) {
 
 fn refused(error: EnvelopeError) {
     displayed(&error);
-    used(error.reason.name());
-    used(error.reason.member().map(|member| member.name()));
+    used(EnvelopeReason::name(error.reason));
+    used(EnvelopeReason::member(error.reason).map(Member::name));
+    if let EnvelopeReason::Json(reason) = error.reason {
+        displayed(&reason);
+        used(JsonReason::name(reason));
+    }
 }

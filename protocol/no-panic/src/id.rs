@@ -6,15 +6,15 @@ use crate::{displayed, text, used};
 
 pub fn prove() {
     match black_box(Vin::parse(text())) {
-        Ok(vin) => used(vin.as_str()),
+        Ok(vin) => used(Vin::as_str(&vin)),
         Err(error) => error_is_displayed(error),
     }
     match black_box(Uid::parse(text())) {
-        Ok(uid) => used(uid.as_str()),
+        Ok(uid) => used(Uid::as_str(&uid)),
         Err(error) => error_is_displayed(error),
     }
     match black_box(AppId::parse(text())) {
-        Ok(app) => used(app.as_str()),
+        Ok(app) => used(AppId::as_str(&app)),
         Err(error) => error_is_displayed(error),
     }
 }

@@ -1,31 +1,25 @@
-use core::hint::black_box;
+use vinbus_protocol::json::{JsonString, Object, Value};
 
-use vinbus_protocol::json::{JsonString, Member, Object};
-
-use crate::{displayed, text, used};
+use crate::{displayed, number, text, used};
 
 pub fn prove() {
-    let Some(object) = black_box(Object::open(text())) else {
+    let Some(mut object) = Object::open(text()) else {
         return;
     };
-    let mut object = black_box(object);
-    loop {
-        match black_box(object.next_member()) {
-            Ok(Some(Member { name, value })) => {
-                string(name);
-                used((value.kind, value.text, value.offset));
-                if let Some(value) = value.as_string() {
-                    string(value);
-                }
+    for _ in 0..number() {
+        match Object::next_member(&mut object) {
+            Ok(Some(member)) => {
+                string(member.name);
+                Value::as_string(&member.value).map(string);
             }
-            Ok(None) => return,
-            Err(error) => return displayed(&error),
+            Ok(None) => {}
+            Err(error) => displayed(&error),
         }
     }
 }
 
 fn string(string: JsonString<'_>) {
     displayed(&string);
-    used(string.is(text()));
-    string.chars().for_each(used);
+    used(JsonString::is(&string, text()));
+    JsonString::chars(&string).for_each(used);
 }

@@ -3,7 +3,7 @@ use core::hint::black_box;
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::envelope::AppMessage;
 use vinbus_protocol::id::{AppId, Uid};
-use vinbus_protocol::portal::{AppEvent, PopupAnswer, Portal};
+use vinbus_protocol::portal::{AppEvent, AppState, PopupAnswer, Portal};
 
 use crate::{bytes, displayed, number, space, text, used};
 
@@ -23,54 +23,63 @@ pub fn prove() {
     inputs(&mut portal, slot, &uid);
     outputs(&mut portal, slot);
     looks(&mut portal, slot, &app);
-    match black_box(&mut portal).install(app, uid, space()) {
+    match Portal::install(black_box(&mut portal), app, uid, space()) {
         Ok(slot) => {
             displayed(&slot);
-            used(slot.index());
+            used(AppSlot::index(slot));
         }
         Err(error) => displayed(&error),
     }
 }
 
 fn inputs(portal: &mut AnyPortal, slot: AppSlot, uid: &Uid) {
-    black_box(&mut *portal).handle_nac(number(), black_box(true));
-    match black_box(&mut *portal).handle_downlink(number(), uid, bytes()) {
+    Portal::handle_nac(black_box(&mut *portal), number(), black_box(true));
+    match Portal::handle_downlink(black_box(&mut *portal), number(), uid, bytes()) {
         Ok(disposition) => used(disposition),
         Err(refusal) => displayed(&refusal),
     }
     if let Ok(message) = AppMessage::decode(bytes()) {
-        match black_box(&mut *portal).handle_undelivered(number(), slot, &message) {
+        match Portal::handle_undelivered(black_box(&mut *portal), number(), slot, &message) {
             Ok(pushed) => used(pushed),
             Err(refusal) => displayed(&refusal),
         }
     }
     let event = black_box(AppEvent::Shown);
-    match black_box(&mut *portal).handle_app(number(), slot, event) {
+    match Portal::handle_app(black_box(&mut *portal), number(), slot, event) {
         Ok(state) => {
-            used((state.is_loading(), state.is_loaded(), state.has_screen()));
-            used(state.after(event));
+            used(AppState::is_loading(state));
+            used(AppState::is_loaded(state));
+            used(AppState::has_screen(state));
+            used(AppState::after(state, event));
         }
         Err(error) => displayed(&error),
     }
     let answer = black_box(PopupAnswer::Ok);
-    used(black_box(&mut *portal).handle_popup_answer(number(), number(), answer));
+    used(Portal::handle_popup_answer(
+        black_box(&mut *portal),
+        number(),
+        number(),
+        answer,
+    ));
 }
 
 fn outputs(portal: &mut AnyPortal, slot: AppSlot) {
-    used(black_box(&mut *portal).poll_output(number()));
-    used(black_box(&mut *portal).poll_deadline());
-    black_box(&mut *portal).hand_out(slot).for_each(used);
-    used(black_box(&mut *portal).confirm(slot, number()));
-    used(black_box(&mut *portal).drain(slot, |record| used(record)));
+    used(Portal::poll_output(black_box(&mut *portal), number()));
+    used(Portal::poll_deadline(black_box(&*portal)));
+    Portal::hand_out(black_box(&mut *portal), slot).for_each(used);
+    used(Portal::confirm(black_box(&mut *portal), slot, number()));
+    used(Portal::drain(black_box(&mut *portal), slot, |record| {
+        used(record);
+    }));
 }
 
 fn looks(portal: &mut AnyPortal, slot: AppSlot, app: &AppId) {
-    let portal = black_box(portal);
-    used(portal.pending(slot).map(|ring| ring.len()));
-    portal.apps().for_each(|app| used(app.state));
-    used(portal.slot(app));
-    used(portal.state(slot));
-    used(portal.foreground());
-    used(portal.popups_waiting());
-    used(portal.counters().delivered);
+    let portal = &*black_box(portal);
+    used(Portal::pending(portal, slot).map(|ring| ring.len()));
+    Portal::apps(portal).for_each(|app| used(app.state));
+    used(Portal::slot(portal, app));
+    used(Portal::state(portal, slot));
+    used(Portal::foreground(portal));
+    used(Portal::popups_waiting(portal));
+    used(Portal::counters(portal).delivered);
 }

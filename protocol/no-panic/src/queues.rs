@@ -4,7 +4,7 @@ use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::envelope::PopupAction;
 use vinbus_protocol::pending::{self, PendingRing};
 use vinbus_protocol::popup::{self, PopupQueue};
-use vinbus_protocol::record_ring::{self, RecordRing};
+use vinbus_protocol::record_ring::{self, Evicted, RecordRing};
 use vinbus_protocol::uplink_queue::{self, DropPolicy, UplinkQueue};
 
 use crate::{bytes, displayed, number, space, text, used};
@@ -26,39 +26,47 @@ fn records() {
         number() as usize,
         number() as usize,
     ));
-    used((black_box(&mut *ring).len(), ring.is_empty()));
-    used(black_box(&mut *ring).record_bytes_max());
-    used((ring.next_number(), ring.first_number()));
-    used(black_box(&mut *ring).push(bytes()).is_ok());
-    let filled = black_box(&mut *ring).push_with(number() as usize, |bytes| used(bytes.len()));
+    used(RecordRing::len(black_box(&*ring)));
+    used(RecordRing::is_empty(black_box(&*ring)));
+    used(RecordRing::record_bytes_max(black_box(&*ring)));
+    used(RecordRing::next_number(black_box(&*ring)));
+    used(RecordRing::first_number(black_box(&*ring)));
+    used(RecordRing::push(black_box(&mut *ring), bytes()).is_ok());
+    let len = number() as usize;
+    let filled = RecordRing::push_with(black_box(&mut *ring), len, |bytes| used(bytes.len()));
     used(filled.is_ok());
-    match black_box(&mut *ring).make_room(number() as usize, number() as usize) {
-        Ok(evicted) => used(evicted.total()),
+    match RecordRing::make_room(black_box(&mut *ring), len, number() as usize) {
+        Ok(evicted) => used(Evicted::total(evicted)),
         Err(error) => displayed(&error),
     }
-    used(black_box(&mut *ring).fits(number() as usize));
-    used(black_box(&mut *ring).front());
-    used(black_box(&mut *ring).pop_front());
-    used(black_box(&mut *ring).pop_through(number()));
-    black_box(&mut *ring).iter().for_each(used);
+    used(RecordRing::fits(black_box(&*ring), len));
+    used(RecordRing::front(black_box(&*ring)));
+    used(RecordRing::pop_front(black_box(&mut *ring)));
+    used(RecordRing::pop_through(black_box(&mut *ring), number()));
+    RecordRing::iter(black_box(&*ring)).for_each(used);
 }
 
 fn pending() {
     let mut ring = PendingRing::new(space());
     let ring = &mut ring;
     used(pending::storage_bytes_for(number() as usize));
-    match black_box(&mut *ring).push(bytes()) {
+    match PendingRing::push(black_box(&mut *ring), bytes()) {
         Ok(pushed) => used(pushed),
         Err(error) => displayed(&error),
     }
-    let filled = black_box(&mut *ring).push_with(number() as usize, |bytes| used(bytes.len()));
+    let len = number() as usize;
+    let filled = PendingRing::push_with(black_box(&mut *ring), len, |bytes| used(bytes.len()));
     used(filled.is_ok());
-    black_box(&mut *ring).hand_out().for_each(used);
-    used(black_box(&mut *ring).confirm(number()));
-    used(black_box(&mut *ring).drain(|record| used(record)));
-    black_box(&mut *ring).iter().for_each(used);
-    used((ring.len(), ring.is_empty(), ring.record_bytes_max()));
-    used(*ring.counters());
+    PendingRing::hand_out(black_box(&mut *ring)).for_each(used);
+    used(PendingRing::confirm(black_box(&mut *ring), number()));
+    used(PendingRing::drain(black_box(&mut *ring), |record| {
+        used(record);
+    }));
+    PendingRing::iter(black_box(&*ring)).for_each(used);
+    used(PendingRing::len(black_box(&*ring)));
+    used(PendingRing::is_empty(black_box(&*ring)));
+    used(PendingRing::record_bytes_max(black_box(&*ring)));
+    used(*PendingRing::counters(black_box(&*ring)));
 }
 
 fn uplink() {
@@ -69,30 +77,40 @@ fn uplink() {
         number() as usize,
         number() as usize,
     ));
-    match black_box(&mut *queue).push(slot, black_box(Some(text())), bytes()) {
+    let subtopic = black_box(Some(text()));
+    match UplinkQueue::push(black_box(&mut *queue), slot, subtopic, bytes()) {
         Ok(evicted) => used(evicted),
         Err(error) => displayed(&error),
     }
-    used(
-        black_box(&mut *queue)
-            .front()
-            .map(|waiting| waiting.payload),
-    );
-    used(black_box(&mut *queue).confirm(number()));
-    used((queue.len(), queue.is_empty(), queue.policy()));
-    used(queue.counters().sent);
+    let len = number() as usize;
+    let fill = |bytes: &mut [u8]| used(bytes.len());
+    match UplinkQueue::push_with(black_box(&mut *queue), slot, subtopic, len, fill) {
+        Ok(evicted) => used(evicted),
+        Err(error) => displayed(&error),
+    }
+    used(UplinkQueue::front(black_box(&*queue)).map(|waiting| waiting.payload));
+    used(UplinkQueue::confirm(black_box(&mut *queue), number()));
+    used(UplinkQueue::len(black_box(&*queue)));
+    used(UplinkQueue::is_empty(black_box(&*queue)));
+    used(UplinkQueue::policy(black_box(&*queue)));
+    used(UplinkQueue::counters(black_box(&*queue)).sent);
 }
 
 fn popups() {
     let mut queue = PopupQueue::new(space());
     let queue = &mut queue;
     used(popup::storage_bytes_for(number() as usize));
-    used(black_box(&mut *queue).push(bytes()).is_ok());
-    black_box(&mut *queue).handle_elapsed(number());
-    used(black_box(&mut *queue).handle_answer(number(), black_box(PopupAction::Ok)));
-    used(black_box(&mut *queue).poll());
-    used(black_box(&mut *queue).next_step_in_ms());
-    used(black_box(&mut *queue).front());
-    used(black_box(&mut *queue).take_front());
-    used(black_box(&mut *queue).waiting());
+    used(PopupQueue::push(black_box(&mut *queue), bytes()).is_ok());
+    PopupQueue::handle_elapsed(black_box(&mut *queue), number());
+    let action = black_box(PopupAction::Ok);
+    used(PopupQueue::handle_answer(
+        black_box(&mut *queue),
+        number(),
+        action,
+    ));
+    used(PopupQueue::poll(black_box(&mut *queue)));
+    used(PopupQueue::next_step_in_ms(black_box(&*queue)));
+    used(PopupQueue::front(black_box(&*queue)));
+    used(PopupQueue::take_front(black_box(&mut *queue)));
+    used(PopupQueue::waiting(black_box(&*queue)));
 }

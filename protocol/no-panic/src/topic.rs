@@ -1,7 +1,7 @@
 use core::hint::black_box;
 
 use vinbus_protocol::id::{Uid, Vin};
-use vinbus_protocol::topic::{Direction, TopicProfile, TopicScheme};
+use vinbus_protocol::topic::{Direction, ParsedTopic, TopicProfile, TopicScheme};
 
 use crate::{displayed, text, used};
 
@@ -15,18 +15,25 @@ pub fn prove() {
     ) else {
         return;
     };
-    used(scheme.profile());
-    used(scheme.prefix());
-    used(scheme.publish_topic(direction, &uid, &vin, black_box(Some(text()))));
-    used(scheme.exact_filters(direction, &uid, &vin));
-    used(scheme.subtree_filter(direction, &uid, &vin));
-    used(scheme.uid_filter(direction, &uid));
-    used(scheme.all_filter(direction));
-    match black_box(scheme.parse(text())) {
-        Ok(parsed) => used((parsed.is_presence(), parsed)),
+    used(TopicScheme::default());
+    used(TopicScheme::profile(&scheme));
+    used(TopicScheme::prefix(&scheme));
+    let subtopic = black_box(Some(text()));
+    match black_box(TopicScheme::publish_topic(
+        &scheme, direction, &uid, &vin, subtopic,
+    )) {
+        Ok(topic) => used(topic),
         Err(error) => displayed(&error),
     }
-    match black_box(scheme.parse_filter(text())) {
+    used(TopicScheme::exact_filters(&scheme, direction, &uid, &vin));
+    used(TopicScheme::subtree_filter(&scheme, direction, &uid, &vin));
+    used(TopicScheme::uid_filter(&scheme, direction, &uid));
+    used(TopicScheme::all_filter(&scheme, direction));
+    match black_box(TopicScheme::parse(&scheme, text())) {
+        Ok(parsed) => used((ParsedTopic::is_presence(&parsed), parsed)),
+        Err(error) => displayed(&error),
+    }
+    match black_box(TopicScheme::parse_filter(&scheme, text())) {
         Ok(parsed) => used(parsed),
         Err(error) => displayed(&error),
     }

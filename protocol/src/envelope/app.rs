@@ -6,7 +6,7 @@ use super::canonical;
 use super::encode::{Encode, encode, encoded_len};
 use super::members::{Members, string, text};
 use super::{Content, EncodeError, EnvelopeError, EnvelopeReason, Member};
-use crate::json::spells;
+use crate::json::JsonString;
 use crate::limits::APP_MESSAGE_BYTES_MAX;
 
 /// What became of a popup.
@@ -65,7 +65,7 @@ impl<'a> AppMessage<'a> {
             let raw = string(&value, Member::PopupAction)?;
             let action = PopupAction::ALL
                 .into_iter()
-                .find(|action| spells(raw, action.name()))
+                .find(|action| JsonString::new(raw).is(action.name()))
                 .ok_or_else(|| EnvelopeReason::UnknownPopupAction.at(value.offset))?;
             return Ok(Self::PopupOutcome { action, content });
         }

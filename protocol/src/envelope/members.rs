@@ -2,7 +2,7 @@
 
 use super::{EnvelopeError, EnvelopeReason, Member};
 use crate::id::{AppId, IdError};
-use crate::json::{JsonReason, Kind, Scanner, Value, spells, unescape};
+use crate::json::{JsonReason, JsonString, Kind, Scanner, Value, unescape};
 use crate::limits::{APP_ID_BYTES_MAX, JSON_DEPTH_MAX};
 
 /// How deep a value inside an envelope may nest: the envelope itself is one level.
@@ -129,7 +129,7 @@ fn member(name: &str) -> Option<Member> {
         b"content" => Some(Member::Content),
         _ if name.contains('\\') => Member::ALL
             .into_iter()
-            .find(|member| spells(name, member.name())),
+            .find(|member| JsonString::new(name).is(member.name())),
         _ => None,
     }
 }

@@ -47,11 +47,6 @@ impl fmt::Debug for JsonString<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LoneSurrogate;
 
-/// Whether `raw`, the inside of a valid JSON string, stands for `text`.
-pub(crate) fn spells(raw: &str, text: &str) -> bool {
-    unescape(raw).eq(text.chars().map(Ok))
-}
-
 /// The characters of `raw`, the inside of a valid JSON string, with escapes decoded.
 pub(crate) fn unescape(raw: &str) -> Unescaped<'_> {
     Unescaped { rest: raw }

@@ -6,7 +6,7 @@ use embedded_io_async::ErrorKind;
 use embedded_tls::TlsError;
 use embedded_tls::alert::AlertDescription;
 
-use super::records::is_unexpected;
+use super::records::{is_not_tls, is_unexpected};
 use crate::dial::DialError;
 
 /// Why a line has no connection, or none any more. All but [`LineError::InUse`] are to be tried
@@ -120,7 +120,7 @@ impl LineError {
                 _ => Self::Alert,
             },
             TlsError::InvalidKeyShare | TlsError::InvalidCipherSuite => Self::NoCommonTls,
-            TlsError::Io(kind) if is_unexpected(kind) => Self::NotTls,
+            TlsError::Io(kind) if is_not_tls(kind) => Self::NotTls,
             other => Self::of(other),
         }
     }

@@ -79,6 +79,8 @@ pub(super) struct Records<S> {
     header_out: usize,
     /// Bytes of the record that are still to come.
     body: usize,
+    /// Nothing has come in yet.
+    first: bool,
 }
 
 /// The stream of a connection failed, or carries what is no TLS 1.3.
@@ -100,20 +102,27 @@ impl embedded_io_async::Error for RecordsError {
 }
 
 impl RecordsError {
-    /// What no stream says of itself.
+    /// A record has not its place. No stream says so of itself.
     const UNEXPECTED: Self = Self(ErrorKind::InvalidData);
+    /// The same of the very first record.
+    const NOT_TLS: Self = Self(ErrorKind::InvalidInput);
 
     fn of(error: &impl embedded_io_async::Error) -> Self {
         match error.kind() {
-            ErrorKind::InvalidData => Self(ErrorKind::Other),
+            ErrorKind::InvalidData | ErrorKind::InvalidInput => Self(ErrorKind::Other),
             other => Self(other),
         }
     }
 }
 
-/// Tells an unexpected record from a stream that failed.
+/// Tells a record without a place from a stream that failed.
 pub(super) fn is_unexpected(kind: ErrorKind) -> bool {
     kind == RecordsError::UNEXPECTED.0
+}
+
+/// Tells a peer that does not speak TLS.
+pub(super) fn is_not_tls(kind: ErrorKind) -> bool {
+    kind == RecordsError::NOT_TLS.0
 }
 
 impl<S> Records<S> {
@@ -125,6 +134,7 @@ impl<S> Records<S> {
             header_in: 0,
             header_out: 0,
             body: 0,
+            first: true,
         }
     }
 
@@ -137,8 +147,12 @@ impl<S> Records<S> {
     fn admit(&mut self) -> Result<(), RecordsError> {
         let [content_type, _, _, high, low] = self.header;
         self.body = u16::from_be_bytes([high, low]).into();
+        let first = core::mem::take(&mut self.first);
         if !self.phase.admits(content_type, self.body) {
-            return Err(RecordsError::UNEXPECTED);
+            return Err(match first {
+                true => RecordsError::NOT_TLS,
+                false => RecordsError::UNEXPECTED,
+            });
         }
         [self.header[1], self.header[2]] = self.phase.version();
         Ok(())

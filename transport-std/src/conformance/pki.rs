@@ -67,6 +67,20 @@ impl Authority {
         }
     }
 
+    /// Signs with a certificate that is no authority, as a thief of its key could.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `issued` cannot be read.
+    pub fn impostor(issued: &Issued) -> Self {
+        let key = KeyPair::from_pem(&issued.key).expect("a key");
+        let issuer = Issuer::from_ca_cert_pem(&issued.certificate, key);
+        Self {
+            issuer: issuer.expect("a certificate"),
+            certificate: issued.certificate.clone(),
+        }
+    }
+
     /// A server certificate for `name`, a DNS name or an IP address.
     pub fn server(&self, name: &str, validity: Validity) -> Issued {
         self.issue(

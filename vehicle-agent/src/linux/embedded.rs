@@ -146,8 +146,12 @@ impl Dial for StreamDial {
     fn failed(&mut self, error: ConnectError) {
         let cause = self.dialer.error().unwrap_or_else(|| match error {
             ConnectError::Timeout => LinkError::Timeout { phase: Phase::Mqtt },
+            ConnectError::BadCredentials => LinkError::BadCredentials,
+            ConnectError::NotAuthorized => LinkError::NotAuthorized,
+            ConnectError::ClientId => LinkError::ClientIdRefused,
+            ConnectError::Unavailable => LinkError::ServerUnavailable,
             // The embedded client does not tell which.
-            ConnectError::Refused => LinkError::Refused {
+            ConnectError::Refused | ConnectError::SubscriptionRefused => LinkError::Refused {
                 reason: error.to_string(),
             },
             ConnectError::Protocol | ConnectError::Buffers => LinkError::Protocol {

@@ -55,7 +55,7 @@ impl Board {
             .kill_on_drop(true)
             .spawn()
             .expect("QEMU can be started");
-        let log = Log::of("the board", process.stdout.take().unwrap());
+        let log = Log::of("board", process.stdout.take().unwrap());
         Self {
             process,
             folder,

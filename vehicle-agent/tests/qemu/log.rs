@@ -1,68 +1,69 @@
 //! The lines that a program prints, to be waited for.
 
+use std::sync::{Arc, Mutex};
+
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use crate::PATIENCE;
 
+tokio::task_local! {
+    /// All that the programs of a case print, to be shown if it fails.
+    pub(crate) static TRANSCRIPT: Arc<Mutex<String>>;
+}
+
+/// Longest part of a line that is shown, in characters.
+const SHOWN: usize = 300;
+
 /// The output of a program.
 pub(crate) struct Log {
-    name: String,
+    name: &'static str,
     lines: mpsc::UnboundedReceiver<String>,
-    seen: Vec<String>,
 }
 
 impl Log {
     /// Collects the lines of `output`.
-    pub(crate) fn of(name: &str, output: impl AsyncRead + Send + Unpin + 'static) -> Self {
+    pub(crate) fn of(name: &'static str, output: impl AsyncRead + Send + Unpin + 'static) -> Self {
         let (line, lines) = mpsc::unbounded_channel();
+        let transcript = TRANSCRIPT.get();
         tokio::spawn(async move {
             let mut output = BufReader::new(output).lines();
             while let Ok(Some(text)) = output.next_line().await {
+                let shown: String = text.chars().take(SHOWN).collect();
+                let shown = format!("{name}: {shown}\n");
+                transcript.lock().unwrap().push_str(&shown);
                 // The case may have ended.
                 let _ = line.send(text);
             }
         });
-        Self {
-            name: name.to_owned(),
-            lines,
-            seen: Vec::new(),
-        }
+        Self { name, lines }
     }
 
     /// Waits for the next line that contains `text`.
     pub(crate) async fn until(&mut self, text: &str) -> String {
+        let shown: String = text.chars().take(SHOWN).collect();
         let deadline = Instant::now() + PATIENCE;
         loop {
             match timeout_at(deadline, self.lines.recv()).await {
-                Ok(Some(line)) => {
-                    self.seen.push(line.clone());
-                    if line.contains(text) {
-                        return line;
-                    }
-                }
-                Ok(None) => panic!("{} ended without {text:?}:\n{}", self.name, self.shown()),
-                Err(_) => panic!("{} does not print {text:?}:\n{}", self.name, self.shown()),
+                Ok(Some(line)) if line.contains(text) => return line,
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("the {} ended without {shown:?}", self.name),
+                Err(_) => panic!("the {} does not print {shown:?}", self.name),
             }
         }
     }
 
-    /// Waits until the program has ended; all that it printed.
+    /// Waits until the program has ended; what it printed meanwhile.
     pub(crate) async fn rest(&mut self) -> String {
+        let mut rest = String::new();
         let deadline = Instant::now() + PATIENCE;
         loop {
             match timeout_at(deadline, self.lines.recv()).await {
-                Ok(Some(line)) => self.seen.push(line),
-                Ok(None) => return self.seen.join("\n"),
-                Err(_) => panic!("{} does not end:\n{}", self.name, self.shown()),
+                Ok(Some(line)) => rest.push_str(&line),
+                Ok(None) => return rest,
+                Err(_) => panic!("the {} does not end", self.name),
             }
         }
-    }
-
-    /// The lines so far, each cut to what can be read.
-    fn shown(&self) -> String {
-        let cut = |line: &String| line.chars().take(300).collect::<String>();
-        self.seen.iter().map(cut).collect::<Vec<_>>().join("\n")
     }
 }

@@ -5,14 +5,18 @@
 
 mod board;
 mod cases;
+mod gate;
 mod log;
 mod server;
 
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+
+use log::TRANSCRIPT;
 
 /// Longest time for anything to happen. Only a broken board takes it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,7 +52,8 @@ async fn main() -> ExitCode {
 
 async fn run((name, case): &Case) -> bool {
     let start = Instant::now();
-    let outcome = tokio::spawn(case()).await;
+    let transcript = Arc::new(Mutex::new(String::new()));
+    let outcome = tokio::spawn(TRANSCRIPT.scope(Arc::clone(&transcript), case())).await;
     let seconds = start.elapsed().as_secs_f32();
     match outcome {
         Ok(()) => println!("ok     {name} ({seconds:.1} s)"),
@@ -56,10 +61,8 @@ async fn run((name, case): &Case) -> bool {
             let panic = error.into_panic();
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            println!(
-                "FAILED {name} ({seconds:.1} s)\n{}",
-                text.unwrap_or("no message")
-            );
+            let (text, transcript) = (text.unwrap_or("no message"), transcript.lock().unwrap());
+            println!("FAILED {name} ({seconds:.1} s): {text}\n{transcript}");
             return false;
         }
     }

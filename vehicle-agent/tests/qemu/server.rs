@@ -5,10 +5,14 @@ use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+use tokio::time::Instant;
 
 use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto};
 
+use crate::PATIENCE;
 use crate::board::{APP, HOST, UID, VIN, provision};
 use crate::log::Log;
 
@@ -59,7 +63,7 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut log = Log::of("the server", process.stdout.take().unwrap());
+        let mut log = Log::of("server", process.stdout.take().unwrap());
         let mut addresses = HashMap::new();
         loop {
             let line = log.until("").await;
@@ -123,14 +127,43 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut ready = Log::of("the listener", process.stderr.take().unwrap());
+        let mut ready = Log::of("listener", process.stderr.take().unwrap());
         ready.until("listening at").await;
-        let messages = Log::of("the listener", process.stdout.take().unwrap());
+        let messages = Log::of("listener", process.stdout.take().unwrap());
         Listener {
             _process: process,
             _ready: ready,
             messages,
         }
+    }
+
+    /// Waits until the vehicle's presence is `online` or `offline`.
+    pub(crate) async fn vehicle_is(&self, presence: &str) {
+        let wanted = format!("\"presence\":\"{presence}\"");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.vehicle().await;
+            if answer.contains(&wanted) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "not {presence}: {answer}");
+        }
+    }
+
+    /// What REST tells about the vehicle.
+    async fn vehicle(&self) -> String {
+        let token = self.folder.path().join("data/admin/token");
+        let token = std::fs::read_to_string(token).unwrap();
+        let token = token.trim();
+        let request = format!(
+            "GET /api/v1/vehicles/{VIN} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+             Authorization: Bearer {token}\r\n\r\n"
+        );
+        let mut stream = TcpStream::connect(&self.addresses["http"]).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
     }
 
     /// Where a program listens: `http`, `mqtt` or `mqtts`.

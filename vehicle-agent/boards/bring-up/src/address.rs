@@ -2,7 +2,7 @@
 
 use embassy_net::Stack;
 use vinbus_protocol::id::Vin;
-use vinbus_transport_embedded::net::{AddressConfig, AddressError, StaticAddress};
+use vinbus_transport_embedded::net::{AddressConfig, StaticAddress};
 use vinbus_vehicle_agent::provisioned::Network;
 
 /// A MAC address of our own making (its second bit says so) that is the same at every start.
@@ -20,31 +20,36 @@ pub fn mac_of(vin: &Vin) -> [u8; 6] {
 }
 
 /// Where the board gets its address, as its block says.
-///
-/// # Errors
-/// When the block names an address that no board can have.
-pub fn config_of(network: &Network) -> Result<AddressConfig, AddressError> {
-    match *network {
-        Network::Dhcp => Ok(AddressConfig::Dhcp),
-        Network::Static {
-            address,
-            prefix_bits,
-            gateway,
-            name_server,
-        } => StaticAddress::new(address, prefix_bits, gateway, name_server.as_slice())
-            .map(AddressConfig::Static),
+#[must_use]
+pub fn config_of(network: &Network) -> AddressConfig {
+    let Network::Static {
+        address,
+        prefix_bits,
+        gateway,
+        name_server,
+    } = *network
+    else {
+        return AddressConfig::Dhcp;
+    };
+    match StaticAddress::new(address, prefix_bits, gateway, name_server.as_slice()) {
+        Ok(fixed) => AddressConfig::Static(fixed),
+        Err(error) => {
+            log::error!("the provisioned address cannot be used: {error}; asking DHCP instead");
+            AddressConfig::Dhcp
+        }
     }
 }
 
 /// Tells when there is an address, and when there no longer is.
-pub async fn report(stack: Stack<'_>) -> ! {
+#[embassy_executor::task]
+pub async fn report(stack: Stack<'static>) -> ! {
     loop {
         stack.wait_config_up().await;
         if let Some(config) = stack.config_v4() {
             log::info!("address {}", config.address);
         }
         stack.wait_config_down().await;
-        log::warn!("no address any more: check the cable and the network");
+        log::warn!("no address any more");
     }
 }
 

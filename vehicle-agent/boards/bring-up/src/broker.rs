@@ -2,56 +2,42 @@
 
 use core::fmt;
 
+use embassy_executor::Spawner;
 use embassy_net::Stack;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_time::{Duration, with_timeout};
 use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
-use vinbus_transport_embedded::dial::{self, TimeLimits};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng as _;
+use static_cell::StaticCell;
+use vinbus_transport_embedded::ConnectError;
+use vinbus_transport_embedded::dial::{self, Broker, TimeLimits};
 use vinbus_transport_embedded::net::{Resolver, Tcp, TcpStream};
-use vinbus_transport_embedded::tls::{self, Credentials, CredentialsError, LineStream};
-use vinbus_transport_embedded::{ConnectError, dial::Broker};
+use vinbus_transport_embedded::tls::{
+    self, Credentials, CredentialsError, LineStream, RecordBuffers,
+};
 use vinbus_vehicle_agent::embedded_link::Dial;
-use vinbus_vehicle_agent::provisioned::Provisioned;
+use vinbus_vehicle_agent::provisioned::{Provisioned, Tls};
 
-/// Bytes of each of the two pipes of a line.
-pub const PIPE_BYTES: usize = 4096;
+use crate::time_of_day::TimeOfDay;
 
-/// The TLS line of a board: between tasks of one thread.
-pub type Line = tls::Line<NoopRawMutex, PIPE_BYTES, PIPE_BYTES>;
+/// Bytes of each of the two pipes between MQTT and TLS.
+pub const PIPE_BYTES: usize = 4 * 1024;
 
-/// How long a dial waits for the network to come up.
-const NETWORK_LIMIT: Duration = Duration::from_secs(30);
+type Line = tls::Line<NoopRawMutex, PIPE_BYTES, PIPE_BYTES>;
 
-/// Where the broker is, as the block says.
-#[must_use]
-pub fn broker_of<'b>(provisioned: &Provisioned<'b>) -> Broker<'b> {
-    Broker {
-        host: provisioned.broker.host,
-        port: provisioned.broker.port,
-    }
-}
+/// Time for the network to give the board an address before an attempt is given up.
+const ADDRESS_LIMIT: Duration = Duration::from_secs(30);
 
-/// Who the vehicle is and whom it trusts, as the block says; `None` for plain MQTT. Takes a while.
-///
-/// # Errors
-/// When the block's certificates and key are none, or do not belong together.
-pub fn credentials_of<'b>(
-    provisioned: &Provisioned<'b>,
-) -> Result<Option<Credentials<'b>>, CredentialsError> {
-    let Some(tls) = provisioned.tls else {
-        return Ok(None);
-    };
-    let host = provisioned.broker.host;
-    Credentials::new(tls.authority, tls.certificate, tls.key, host).map(Some)
-}
-
-/// How to reach the broker.
+/// What a board keeps bytes in that are on their way.
 #[derive(Debug)]
-pub enum Way {
-    /// Over TLS; the line's task does the rest.
-    Tls(&'static Line),
-    /// Over TCP alone.
-    Plain(&'static Tcp<'static>, Resolver<'static>),
+pub struct Memory {
+    /// For the TCP socket, from the broker: 8 KiB are good.
+    pub tcp_receive: &'static mut [u8],
+    /// To the broker: as many.
+    pub tcp_send: &'static mut [u8],
+    /// The records of TLS.
+    pub records: RecordBuffers<'static>,
 }
 
 /// Opens connections to the broker, and tells what goes wrong.
@@ -59,6 +45,115 @@ pub struct BrokerDial {
     stack: Stack<'static>,
     broker: Broker<'static>,
     way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    Plain {
+        tcp: &'static Tcp<'static>,
+        dns: Resolver<'static>,
+    },
+    Tls(&'static Line),
+}
+
+impl BrokerDial {
+    /// Gets ready to dial, and starts the line if there is to be TLS. `seed` has to be random, and
+    /// good enough for keys.
+    ///
+    /// # Errors
+    /// When the block has credentials that cannot be used.
+    ///
+    /// # Panics
+    /// If it is called twice.
+    pub fn start(
+        spawner: Spawner,
+        stack: Stack<'static>,
+        provisioned: &Provisioned<'static>,
+        memory: Memory,
+        time: &'static TimeOfDay,
+        seed: [u8; 32],
+    ) -> Result<Self, CredentialsError> {
+        static TCP: StaticCell<Tcp<'static>> = StaticCell::new();
+        static LINE: StaticCell<Line> = StaticCell::new();
+        let (host, port) = (provisioned.broker.host, provisioned.broker.port);
+        let broker = Broker { host, port };
+        let tcp = Tcp::new(stack, memory.tcp_receive, memory.tcp_send);
+        let dns = Resolver::new(stack);
+        let Some(Tls {
+            authority,
+            certificate,
+            key,
+        }) = provisioned.tls
+        else {
+            let tcp = TCP.init(tcp);
+            let way = Way::Plain { tcp, dns };
+            return Ok(Self { stack, broker, way });
+        };
+        let client = Client {
+            tcp,
+            dns,
+            broker,
+            credentials: Credentials::new(authority, certificate, key, host)?,
+            time,
+            random: ChaCha20Rng::from_seed(seed),
+        };
+        let line = LINE.init_with(Line::new);
+        spawner.spawn(pump(line, client, memory.records).expect("started once"));
+        let way = Way::Tls(line);
+        Ok(Self { stack, broker, way })
+    }
+
+    async fn open(&self) -> Option<BrokerStream> {
+        match &self.way {
+            Way::Plain { tcp, dns } => {
+                match dial::open(*tcp, dns, self.broker, TimeLimits::default()).await {
+                    Ok(stream) => return Some(BrokerStream::Plain(stream)),
+                    Err(error) => log::warn!("no connection: {error}; {}", error.advice()),
+                }
+            }
+            Way::Tls(line) => match line.dial().await {
+                Ok(stream) => return Some(BrokerStream::Tls(stream)),
+                Err(error) => log::warn!("no connection: {error}; {}", error.advice()),
+            },
+        }
+        None
+    }
+
+    /// Why the line has ended, if there is one and it knows.
+    fn tell_failure(&self) -> bool {
+        let Way::Tls(line) = &self.way else {
+            return false;
+        };
+        let failure = line.failure();
+        if let Some(error) = failure {
+            log::warn!("disconnected: {error}; {}", error.advice());
+        }
+        failure.is_some()
+    }
+}
+
+struct Client {
+    tcp: Tcp<'static>,
+    dns: Resolver<'static>,
+    broker: Broker<'static>,
+    credentials: Credentials<'static>,
+    time: &'static TimeOfDay,
+    random: ChaCha20Rng,
+}
+
+#[embassy_executor::task]
+async fn pump(line: &'static Line, client: Client, records: RecordBuffers<'static>) -> ! {
+    let time = client.time;
+    let client = tls::Client {
+        tcp: client.tcp,
+        dns: client.dns,
+        broker: client.broker,
+        credentials: client.credentials,
+        unix_time: || time.unix_s(),
+        random: client.random,
+        limits: TimeLimits::default(),
+    };
+    line.run(client, records).await
 }
 
 impl fmt::Debug for BrokerDial {
@@ -70,64 +165,28 @@ impl fmt::Debug for BrokerDial {
     }
 }
 
-impl BrokerDial {
-    /// The `way` to `broker` over `stack`.
-    #[must_use]
-    pub fn new(stack: Stack<'static>, broker: Broker<'static>, way: Way) -> Self {
-        Self { stack, broker, way }
-    }
-
-    async fn open(&self) -> Option<BrokerStream> {
-        match &self.way {
-            Way::Tls(line) => match line.dial().await {
-                Ok(stream) => Some(BrokerStream::Tls(stream)),
-                Err(error) => self.report(error, error.advice()),
-            },
-            Way::Plain(tcp, dns) => {
-                match dial::open(*tcp, dns, self.broker, TimeLimits::default()).await {
-                    Ok(stream) => Some(BrokerStream::Plain(stream)),
-                    Err(error) => self.report(error, error.advice()),
-                }
-            }
-        }
-    }
-
-    fn report<T>(&self, error: impl fmt::Display, advice: &str) -> Option<T> {
-        let Broker { host, port } = self.broker;
-        log::warn!("no connection to {host}:{port}: {error}; {advice}");
-        None
-    }
-
-    /// Why TLS has ended, if it knows.
-    fn report_line(&self) {
-        if let Way::Tls(line) = self.way
-            && let Some(error) = line.failure()
-        {
-            log::warn!("TLS: {error}; {}", error.advice());
-        }
-    }
-}
-
 impl Dial for BrokerDial {
     type Stream = BrokerStream;
 
     async fn dial(&mut self) -> Option<BrokerStream> {
-        let up = with_timeout(NETWORK_LIMIT, self.stack.wait_config_up()).await;
+        let up = with_timeout(ADDRESS_LIMIT, self.stack.wait_config_up()).await;
         if up.is_err() {
-            log::warn!("no network yet: check the cable, and that there is a DHCP server");
+            log::warn!("no connection: the network gives no address; check the cable and DHCP");
             return None;
         }
         self.open().await
     }
 
     fn failed(&mut self, error: ConnectError) {
-        log::warn!("no session with the broker: {error}");
-        self.report_line();
+        if !self.tell_failure() {
+            log::warn!("no session: {error}");
+        }
     }
 
     fn lost(&mut self) {
-        log::warn!("the connection to the broker is over");
-        self.report_line();
+        if !self.tell_failure() {
+            log::warn!("disconnected: the broker closed the connection, or does not answer");
+        }
     }
 }
 

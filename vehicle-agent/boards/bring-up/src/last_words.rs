@@ -1,4 +1,4 @@
-//! What a panic had to say, kept over the reset that follows it.
+//! What a panic or a fault had to say, kept over the reset that follows it.
 //!
 //! The memory is not touched by the start-up code, so that it holds what the last run wrote, or
 //! anything at all after the power was off. A checksum tells.
@@ -7,11 +7,12 @@
     reason = "memory that is not initialised; read before and written after all else runs"
 )]
 
-use core::fmt::Write as _;
+use core::fmt::{self, Write as _};
 use core::mem::MaybeUninit;
 use core::panic::PanicInfo;
 
 use cortex_m::peripheral::SCB;
+use cortex_m_rt::{ExceptionFrame, exception};
 use heapless::String;
 
 const WORDS_BYTES_MAX: usize = 192;
@@ -44,20 +45,34 @@ pub fn take() -> Option<Words> {
 
 #[panic_handler]
 fn panicked(info: &PanicInfo<'_>) -> ! {
+    end(format_args!("{info}"))
+}
+
+/// What no code catches: a bad address, a stack that is full, an instruction that is none.
+#[exception]
+unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
+    end(format_args!(
+        "hard fault at {:#010x}, called from {:#010x}",
+        frame.pc(),
+        frame.lr()
+    ))
+}
+
+fn end(words: fmt::Arguments<'_>) -> ! {
     cortex_m::interrupt::disable();
-    let mut words = Words::new();
+    let mut kept = Words::new();
     // What does not fit is cut off.
-    let _ = write!(words, "{info}");
+    let _ = kept.write_fmt(words);
     let mut bytes = [0; WORDS_BYTES_MAX];
-    bytes[..words.len()].copy_from_slice(words.as_bytes());
+    bytes[..kept.len()].copy_from_slice(kept.as_bytes());
     let record = Record {
-        checksum: checksum(words.as_bytes()),
-        len: words.len() as u32,
+        checksum: checksum(kept.as_bytes()),
+        len: kept.len() as u32,
         bytes,
     };
     // SAFETY: interrupts are off, and this function does not return.
     unsafe { (&raw mut RECORD).cast::<Record>().write_volatile(record) };
-    log::error!("{info}");
+    log::error!("{words}");
     SCB::sys_reset()
 }
 

@@ -1,7 +1,7 @@
 //! What the firmware of every board does the same, from the provisioned block to the running agent.
 //!
-//! A board brings its processor's start, its network interface, random numbers and memory, and
-//! spawns a task for each of the futures here: they are generic, tasks cannot be.
+//! A board brings its processor's start, its network interface, random numbers, memory, and a task
+//! for the agent, whose apps are its own.
 //!
 //! | step | here |
 //! |---|---|
@@ -10,7 +10,7 @@
 //! | addresses | [`address`] |
 //! | the time of day, without which there is no TLS | [`time_of_day`] |
 //! | the way to the broker | [`broker`] |
-//! | the agent | [`vehicle`] |
+//! | the agent, and its news in the log | [`vehicle`], [`reported`] |
 //! | that its loop goes round, for a watchdog | [`heartbeat`] |
 //!
 //! What happens is told to the crate `log`; the board says where that goes.
@@ -26,4 +26,5 @@ pub mod time_of_day;
 
 pub mod broker;
 pub mod heartbeat;
+pub mod reported;
 pub mod vehicle;

@@ -1,83 +1,126 @@
-//! The time of day, from the network.
-//!
-//! Without it no certificate can be checked, and so there is no TLS.
+//! The time of day, which TLS needs to judge certificates: from a time server if the block names one,
+//! else from the board's own clock, if it has one.
 
 use core::cell::Cell;
+use core::fmt;
 use core::net::SocketAddr;
 
+use embassy_executor::Spawner;
 use embassy_net::Stack;
 use embassy_time::{Duration, Timer};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
+use static_cell::{ConstStaticCell, StaticCell};
 use vinbus_transport_embedded::dial;
-use vinbus_transport_embedded::net::{Resolver, Udp};
+use vinbus_transport_embedded::net::{Resolver, Udp, UdpBuffers};
 use vinbus_transport_embedded::sntp::{self, NetworkTime};
-use vinbus_transport_embedded::tls::rand_core::RngCore;
 
-/// 2026-01-01: this firmware is younger, so it cannot be earlier.
-const EARLIEST_UNIX_S: u64 = 1_767_225_600;
+/// 1 November 2026: no certificate is checked against an earlier time.
+const EARLIEST_UNIX_S: u64 = 1_793_491_200;
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-const RESOLVE_LIMIT: Duration = Duration::from_secs(10);
-
-/// The oscillators of boards are wrong by minutes a day at worst.
-const ASK_AGAIN: Duration = Duration::from_secs(6 * 3600);
-const TRY_AGAIN: Duration = Duration::from_secs(10);
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+const REFRESH: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The time of day, once it is known.
-#[derive(Debug, Default)]
-pub struct TimeOfDay(Cell<Option<NetworkTime>>);
+pub struct TimeOfDay(Cell<Source>);
+
+#[derive(Clone, Copy)]
+enum Source {
+    Board(fn() -> u64),
+    Network(Option<NetworkTime>),
+}
+
+impl fmt::Debug for TimeOfDay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TimeOfDay").field(&self.unix_s()).finish()
+    }
+}
 
 impl TimeOfDay {
-    /// Not known yet.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self(Cell::new(None))
-    }
-
-    /// Seconds since 1970, if they are known.
+    /// Seconds since 1970; `None` as long as nobody has told.
     pub fn unix_s(&self) -> Option<u64> {
-        self.0.get().map(|time| time.unix_s())
+        match self.0.get() {
+            Source::Board(clock) => Some(clock()),
+            Source::Network(time) => time.map(|time| time.unix_s()),
+        }
     }
+}
 
-    /// Asks `server`, a name or an address, until it answers, and again every few hours.
-    pub async fn keep(
-        &self,
-        stack: Stack<'_>,
-        mut socket: Udp<'_>,
-        server: &str,
-        mut random: impl RngCore,
-    ) -> ! {
-        let dns = Resolver::new(stack);
-        loop {
-            stack.wait_config_up().await;
-            let address = match dial::resolve(&dns, server, RESOLVE_LIMIT).await {
-                Ok(address) => [SocketAddr::new(address, sntp::PORT)],
-                Err(error) => {
-                    log::warn!("time server {server}: {error}; {}", error.advice());
-                    Timer::after(TRY_AGAIN).await;
+/// Starts the task that asks `server`, a name or an address, now and then. Without one the time is
+/// that of `board`, a clock of the board's own that tells seconds since 1970. `seed` has to be
+/// random.
+///
+/// # Panics
+/// If it is called twice.
+pub fn start(
+    spawner: Spawner,
+    stack: Stack<'static>,
+    server: Option<&'static str>,
+    board: Option<fn() -> u64>,
+    seed: [u8; 32],
+) -> &'static TimeOfDay {
+    static TIME: StaticCell<TimeOfDay> = StaticCell::new();
+    let source = match (server, board) {
+        (None, Some(clock)) => Source::Board(clock),
+        (None, None) => {
+            log::error!("no TLS: the board has no clock, and its block names no time server");
+            Source::Network(None)
+        }
+        (Some(_), _) => Source::Network(None),
+    };
+    let time = &*TIME.init(TimeOfDay(Cell::new(source)));
+    if let Some(server) = server {
+        let random = ChaCha20Rng::from_seed(seed);
+        spawner.spawn(keep(time, stack, server, random).expect("started once"));
+    }
+    time
+}
+
+#[embassy_executor::task]
+async fn keep(
+    time: &'static TimeOfDay,
+    stack: Stack<'static>,
+    server: &'static str,
+    mut random: ChaCha20Rng,
+) {
+    static BUFFERS: ConstStaticCell<UdpBuffers> = ConstStaticCell::new(UdpBuffers::new());
+    let dns = Resolver::new(stack);
+    let mut socket = match Udp::new(stack, BUFFERS.take()) {
+        Ok(socket) => socket,
+        Err(error) => return log::error!("no socket for the time server: {error}"),
+    };
+    loop {
+        stack.wait_config_up().await;
+        match dial::resolve(&dns, server, ANSWER_LIMIT).await {
+            Ok(address) => {
+                let server = SocketAddr::new(address, sntp::PORT);
+                if let Some(told) = ask(&mut socket, server, &mut random).await {
+                    time.0.set(Source::Network(Some(told)));
+                    Timer::after(REFRESH).await;
                     continue;
                 }
-            };
-            let asked = sntp::ask(
-                &mut socket,
-                &address,
-                EARLIEST_UNIX_S,
-                || random.next_u64(),
-                ANSWER_LIMIT,
-            );
-            match asked.await {
-                Ok(time) => {
-                    log::info!(
-                        "the time is {} s since 1970, as {server} says",
-                        time.unix_s()
-                    );
-                    self.0.set(Some(time));
-                    Timer::after(ASK_AGAIN).await;
-                }
-                Err(error) => {
-                    log::warn!("time server {server}: {error}");
-                    Timer::after(TRY_AGAIN).await;
-                }
             }
+            Err(error) => log::warn!("no time of {server}: {error}; {}", error.advice()),
+        }
+        Timer::after(ASK_AGAIN).await;
+    }
+}
+
+async fn ask(
+    socket: &mut Udp<'_>,
+    server: SocketAddr,
+    random: &mut ChaCha20Rng,
+) -> Option<NetworkTime> {
+    let random = || random.next_u64();
+    match sntp::ask(socket, &[server], EARLIEST_UNIX_S, random, ANSWER_LIMIT).await {
+        Ok(time) => {
+            log::info!("the time is {} s since 1970", time.unix_s());
+            Some(time)
+        }
+        Err(error) => {
+            log::warn!("no time: {error}");
+            None
         }
     }
 }

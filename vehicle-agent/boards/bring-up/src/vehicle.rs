@@ -3,8 +3,9 @@
 use core::future::Future;
 
 use embassy_time::{Duration, Instant, Timer};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 use vinbus_protocol::uplink_queue::DropPolicy;
-use vinbus_transport_embedded::tls::rand_core::RngCore;
 use vinbus_transport_embedded::{Credentials, Mqtt, Options, OptionsError, Will};
 use vinbus_vehicle_agent::agent::{self, World};
 use vinbus_vehicle_agent::apps::Apps;
@@ -37,12 +38,12 @@ pub struct Memory {
 ///
 /// # Errors
 /// When the block does not fit into the memory.
-pub async fn run<D: Dial, A: Apps, R: RngCore>(
+pub async fn run<D: Dial, A: Apps>(
     provisioned: &Provisioned<'_>,
     memory: Memory,
     dial: D,
     apps: &mut A,
-    random: R,
+    seed: [u8; 32],
     stop: impl Future<Output = ()>,
 ) -> Result<(), OptionsError> {
     let identity = Identity::new(
@@ -73,7 +74,7 @@ pub async fn run<D: Dial, A: Apps, R: RngCore>(
         link: &mut EmbeddedLink::new(mqtt, dial),
         apps,
         clock: &BoardClock,
-        random: &mut Jitter(random),
+        random: &mut Jitter(ChaCha20Rng::from_seed(seed)),
     };
     agent::run(&mut desk, world, stop).await;
     Ok(())
@@ -94,9 +95,9 @@ impl Clock for BoardClock {
 }
 
 /// Random words for the jitter of reconnections.
-struct Jitter<R>(R);
+struct Jitter(ChaCha20Rng);
 
-impl<R: RngCore> Random for Jitter<R> {
+impl Random for Jitter {
     fn next_u32(&mut self) -> u32 {
         self.0.next_u32()
     }

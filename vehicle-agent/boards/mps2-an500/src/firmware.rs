@@ -17,8 +17,8 @@ mod provisioning;
 mod sizes;
 
 mod broker;
-mod echo;
 mod network;
+mod portal;
 mod time_of_day;
 mod vehicle;
 

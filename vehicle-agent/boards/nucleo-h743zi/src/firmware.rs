@@ -12,13 +12,13 @@ mod sizes;
 mod watchdog;
 
 mod ethernet;
-mod tasks;
+mod portal;
+mod vehicle;
 
 use embassy_executor::{Executor, Spawner};
 use embassy_stm32::Peripherals;
 use static_cell::StaticCell;
 use vinbus_board_bring_up::{address, last_words, provisioning};
-use vinbus_transport_embedded::tls::rand_core::RngCore as _;
 use vinbus_vehicle_agent::provisioned::Provisioned;
 
 #[cortex_m_rt::entry]
@@ -48,15 +48,8 @@ fn bring_up(spawner: Spawner, p: Peripherals) {
         }
     };
     log::info!("vehicle {}", provisioned.vin);
-    let address = match address::config_of(&provisioned.network) {
-        Ok(address) => address,
-        Err(error) => {
-            log::error!("no network, as the provisioned block says nothing useful: {error}");
-            return;
-        }
-    };
     watchdog::start(spawner, p.IWDG1);
-    let mut random = random::start(p.RNG);
+    random::start(p.RNG);
     let parts = ethernet::Parts {
         controller: p.ETH,
         management: p.ETH_SMA,
@@ -71,7 +64,10 @@ fn bring_up(spawner: Spawner, p: Peripherals) {
         txd1: p.PB13,
     };
     let mac = address::mac_of(&provisioned.vin);
-    let stack = ethernet::start(spawner, parts, mac, address.config(), random.next_u64());
+    let config = address::config_of(&provisioned.network).config();
+    let seed = u64::from_le_bytes(random::bytes());
+    let stack = ethernet::start(spawner, parts, mac, config, seed);
+    spawner.spawn(address::report(stack).expect("started once"));
     static PROVISIONED: StaticCell<Provisioned<'static>> = StaticCell::new();
-    tasks::start(spawner, stack, PROVISIONED.init(provisioned), random);
+    vehicle::start(spawner, stack, PROVISIONED.init(provisioned));
 }

@@ -1,7 +1,9 @@
 //! The cases, by what they are about.
 
 mod messages;
+mod outages;
 mod provisioning;
+mod trust;
 
 use crate::Case;
 
@@ -18,6 +20,22 @@ pub(crate) const ALL: &[Case] = cases![
         messages_go_both_ways_in_the_sample_profile,
         messages_go_both_ways_over_plain_mqtt,
         the_largest_message_arrives_byte_for_byte_and_one_byte_more_is_refused;
+    trust:
+        broker_of_another_authority_is_refused,
+        broker_with_the_certificate_of_another_host_is_refused,
+        broker_with_an_expired_certificate_is_refused,
+        broker_with_a_certificate_that_is_not_valid_yet_is_refused,
+        broker_with_the_certificate_of_a_vehicle_is_refused,
+        broker_with_a_certificate_issued_by_a_vehicle_is_refused,
+        broker_that_refuses_the_vehicles_certificate_is_told_from_a_broken_link;
+    outages:
+        board_comes_back_when_its_broker_is_started_again,
+        board_comes_back_when_a_frozen_server_thaws,
+        board_comes_back_when_its_cable_is_plugged_in_again,
+        board_that_is_reset_connects_again,
+        message_waits_while_the_vehicle_has_no_power,
+        power_cut_in_the_middle_of_a_message_harms_nothing,
+        will_tells_a_foreign_broker_that_the_power_went;
     provisioning:
         board_without_a_block_says_so_and_ends,
         board_refuses_blocks_that_are_damaged_cut_off_newer_or_foreign;

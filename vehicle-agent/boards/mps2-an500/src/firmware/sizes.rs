@@ -7,6 +7,7 @@
 //! | messages that wait for the broker | [`UPLINKS_BYTES`] |
 //! | messages that wait for the apps | [`APPS_MAX`] times [`PENDING_BYTES`] |
 //! | popups that wait | [`POPUPS_BYTES`] |
+//! | programs that are connected to the portal | [`PLACES_MAX`] times [`PLACE_BYTES`] |
 //! | the sockets | [`SOCKETS_BYTES`] |
 //! | TLS | [`TLS_BYTES`] |
 //! | all of it | [`BUFFERS_BYTES`] |
@@ -14,6 +15,7 @@
 use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use vinbus_protocol::{record_ring, uplink_queue};
 use vinbus_transport_embedded::tls;
+use vinbus_vehicle_agent::board_portal::limits;
 use vinbus_vehicle_agent::provisioned;
 
 /// Apps of the vehicle.
@@ -44,8 +46,26 @@ pub(crate) const TCP_RECEIVE_BYTES: usize = 8 * 1024;
 /// Its send buffer.
 pub(crate) const TCP_SEND_BYTES: usize = 8 * 1024;
 
-/// Sockets: to the broker, of DHCP, of DNS, to the time server.
-pub(crate) const SOCKETS_MAX: usize = 4;
+/// Programs that may be connected to the portal at a time: apps, and the screen.
+pub(crate) const PLACES_MAX: usize = 4;
+
+/// The largest frame that a program sends.
+pub(crate) const PORTAL_RECEIVE_BYTES: usize = limits::RECEIVE_BYTES;
+
+/// The largest message for a program.
+pub(crate) const PORTAL_OUTBOX_BYTES: usize = limits::OUTBOX_BYTES_MIN;
+
+const PLACE_BYTES: usize = PORTAL_RECEIVE_BYTES + PORTAL_OUTBOX_BYTES;
+
+/// Buffers of a program's socket.
+pub(crate) const PORTAL_TCP_RECEIVE_BYTES: usize = 2 * 1024;
+pub(crate) const PORTAL_TCP_SEND_BYTES: usize = 4 * 1024;
+
+/// Tasks that serve programs: one for each place, and one that says that there are no more.
+pub(crate) const PORTAL_TASKS: usize = PLACES_MAX + 1;
+
+/// Sockets: to the broker, of DHCP, of DNS, to the time server, and of the portal.
+pub(crate) const SOCKETS_MAX: usize = 4 + PORTAL_TASKS;
 
 /// The largest record of TLS that may come.
 pub(crate) const READ_RECORD_BYTES: usize = tls::READ_RECORD_BYTES;
@@ -56,7 +76,9 @@ pub(crate) const WRITE_RECORD_BYTES: usize = tls::WRITE_RECORD_BYTES;
 /// Each of the two pipes between MQTT and TLS.
 pub(crate) const LINE_BYTES: usize = 4 * 1024;
 
-const SOCKETS_BYTES: usize = TCP_RECEIVE_BYTES + TCP_SEND_BYTES;
+const SOCKETS_BYTES: usize = TCP_RECEIVE_BYTES
+    + TCP_SEND_BYTES
+    + PORTAL_TASKS * (PORTAL_TCP_RECEIVE_BYTES + PORTAL_TCP_SEND_BYTES);
 
 const TLS_BYTES: usize = READ_RECORD_BYTES + WRITE_RECORD_BYTES + 2 * LINE_BYTES;
 
@@ -65,6 +87,7 @@ const BUFFERS_BYTES: usize = RECEIVE_BYTES
     + UPLINKS_BYTES
     + APPS_MAX * PENDING_BYTES
     + POPUPS_BYTES
+    + PLACES_MAX * PLACE_BYTES
     + SOCKETS_BYTES
     + TLS_BYTES;
 

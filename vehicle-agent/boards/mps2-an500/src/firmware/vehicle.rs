@@ -18,8 +18,8 @@ use vinbus_vehicle_agent::provisioned::Provisioned;
 
 use super::broker::BoardDial;
 use super::clock::BoardClock;
-use super::echo::EchoApps;
 use super::host;
+use super::portal::{self, BoardPortal, Reported};
 use super::sizes::{
     APPS_MAX, PENDING_BYTES, POPUPS_BYTES, RECEIVE_BYTES, SEND_BYTES, UPLINKS_BYTES, UPLINKS_MAX,
 };
@@ -47,11 +47,16 @@ pub(crate) fn start(
             host::exit(false);
         }
     };
-    spawner.spawn(run(dial, provisioned).expect("started once"));
+    let portal = portal::start(spawner, stack, provisioned);
+    spawner.spawn(run(dial, portal, provisioned).expect("started once"));
 }
 
 #[embassy_executor::task]
-async fn run(dial: BoardDial, provisioned: &'static Provisioned<'static>) {
+async fn run(
+    dial: BoardDial,
+    portal: &'static BoardPortal,
+    provisioned: &'static Provisioned<'static>,
+) {
     let mut desk = desk(provisioned);
     let will = presence::will(desk.identity());
     let mut options = Options::new(provisioned.vin.as_str());
@@ -67,12 +72,9 @@ async fn run(dial: BoardDial, provisioned: &'static Provisioned<'static>) {
         Ok(mqtt) => mqtt,
         Err(error) => panic!("the provisioned block does not fit: {error}"),
     };
-    let Some(first) = desk.portal().apps().next().map(|app| app.slot) else {
-        panic!("no apps");
-    };
     let world = World {
         link: &mut EmbeddedLink::new(mqtt, dial),
-        apps: &mut EchoApps::new(first),
+        apps: &mut Reported(portal.apps::<UPLINKS_MAX>()),
         clock: &BoardClock,
         random: &mut Jitter::new(),
     };

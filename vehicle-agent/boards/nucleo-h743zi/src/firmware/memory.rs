@@ -9,15 +9,34 @@ use core::ptr::write_volatile;
 use embassy_stm32::eth::PacketQueue;
 use embassy_stm32::pac;
 use static_cell::ConstStaticCell;
+use vinbus_transport_embedded::tls::{READ_RECORD_BYTES, RecordBuffers, WRITE_RECORD_BYTES};
 use vinbus_vehicle_agent::provisioned::APPS_MAX;
 
-use super::sizes::{PACKETS_IN, PACKETS_OUT, PENDING_BYTES, POPUPS_BYTES};
+use super::sizes::{
+    PACKETS_IN, PACKETS_OUT, PENDING_BYTES, POPUPS_BYTES, PORTAL_OUTBOX_BYTES, PORTAL_RECEIVE_BYTES,
+};
 
 type Packets = PacketQueue<PACKETS_OUT, PACKETS_IN>;
 type Pending = [[u8; PENDING_BYTES]; APPS_MAX];
 
+#[unsafe(link_section = ".dtcm")]
+static READ_RECORD: ConstStaticCell<[u8; READ_RECORD_BYTES]> =
+    ConstStaticCell::new([0; READ_RECORD_BYTES]);
+
+#[unsafe(link_section = ".dtcm")]
+static WRITE_RECORD: ConstStaticCell<[u8; WRITE_RECORD_BYTES]> =
+    ConstStaticCell::new([0; WRITE_RECORD_BYTES]);
+
 #[unsafe(link_section = ".sram_d2")]
 static PACKETS: ConstStaticCell<Packets> = ConstStaticCell::new(PacketQueue::new());
+
+#[unsafe(link_section = ".sram_d2")]
+static PORTAL_RECEIVE: ConstStaticCell<[u8; PORTAL_RECEIVE_BYTES]> =
+    ConstStaticCell::new([0; PORTAL_RECEIVE_BYTES]);
+
+#[unsafe(link_section = ".sram_d2")]
+static PORTAL_OUTBOX: ConstStaticCell<[u8; PORTAL_OUTBOX_BYTES]> =
+    ConstStaticCell::new([0; PORTAL_OUTBOX_BYTES]);
 
 #[unsafe(link_section = ".sram_d3")]
 static PENDING: ConstStaticCell<Pending> = ConstStaticCell::new([[0; PENDING_BYTES]; APPS_MAX]);
@@ -29,6 +48,8 @@ static POPUPS: ConstStaticCell<[u8; POPUPS_BYTES]> = ConstStaticCell::new([0; PO
 const AXI_TARGET_7_FUNCTION: *mut u32 = 0x5100_8108 as *mut u32;
 
 unsafe extern "C" {
+    static mut _dtcm_start: u64;
+    static mut _dtcm_end: u64;
     static mut _sram_d2_start: u64;
     static mut _sram_d2_end: u64;
     static mut _sram_d3_start: u64;
@@ -51,8 +72,17 @@ pub(crate) fn start() {
     // SAFETY: the linker script puts nothing there but statics that are all zeros, none of which has
     // been used yet, and aligns both ends to 8 bytes.
     unsafe {
+        clear(&raw mut _dtcm_start, &raw mut _dtcm_end);
         clear(&raw mut _sram_d2_start, &raw mut _sram_d2_end);
         clear(&raw mut _sram_d3_start, &raw mut _sram_d3_end);
+    }
+}
+
+/// The records of TLS, which the processor alone works on.
+pub(crate) fn records() -> RecordBuffers<'static> {
+    RecordBuffers {
+        read: READ_RECORD.take(),
+        write: WRITE_RECORD.take(),
     }
 }
 
@@ -61,13 +91,23 @@ pub(crate) fn packets() -> &'static mut Packets {
     PACKETS.take()
 }
 
+/// What the connected program sends.
+pub(crate) fn portal_receive() -> &'static mut [u8] {
+    PORTAL_RECEIVE.take()
+}
+
+/// What waits for the connected program.
+pub(crate) fn portal_outbox() -> &'static mut [u8] {
+    PORTAL_OUTBOX.take()
+}
+
 /// Messages that wait for the apps.
 pub(crate) fn pending() -> &'static mut Pending {
     PENDING.take()
 }
 
 /// Popups that wait for the screen.
-pub(crate) fn popups() -> &'static mut [u8; POPUPS_BYTES] {
+pub(crate) fn popups() -> &'static mut [u8] {
     POPUPS.take()
 }
 

@@ -5,21 +5,22 @@
 //! | AXI SRAM, 512 KB | a message that arrives | [`RECEIVE_BYTES`] |
 //! | | messages that are sent, until the broker has them | [`SEND_BYTES`] |
 //! | | messages that wait for the broker | [`UPLINKS_BYTES`] |
-//! | | TLS records, and the pipes of the line | [`LINE_BYTES`] |
 //! | | the TCP socket to the broker | [`SOCKET_BYTES`] |
-//! | | futures and all else | what is left: [`AXI_REST_BYTES`] |
+//! | | futures, the line's pipes and all else | what is left: [`AXI_REST_BYTES`] |
 //! | SRAM 1 to 3, 288 KB | Ethernet packets | [`PACKETS_BYTES`] |
+//! | | the program that is connected to the portal | [`PLACE_BYTES`] |
 //! | SRAM 4, 64 KB | messages that wait for each of the apps | [`APPS_MAX`] times [`PENDING_BYTES`] |
 //! | | popups that wait for the screen | [`POPUPS_BYTES`] |
-//! | DTCM, 128 KB | the stack | |
+//! | DTCM, 128 KB | the stack | 96 KB |
+//! | | TLS records | [`RECORDS_BYTES`] |
 
 use core::mem::size_of;
 
 use embassy_stm32::eth::PacketQueue;
-use vinbus_board_bring_up::broker::PIPE_BYTES;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use vinbus_protocol::uplink_queue;
 use vinbus_transport_embedded::tls::{READ_RECORD_BYTES, WRITE_RECORD_BYTES};
+use vinbus_vehicle_agent::board_portal::limits;
 use vinbus_vehicle_agent::provisioned::APPS_MAX;
 
 /// One packet of MQTT with the largest message.
@@ -35,8 +36,25 @@ pub(crate) const UPLINKS_BYTES: usize = uplink_queue::storage_bytes_for(1, PAYLO
 pub(crate) const TCP_RECEIVE_BYTES: usize = 8 * 1024;
 pub(crate) const TCP_SEND_BYTES: usize = 8 * 1024;
 
-/// Sockets of DHCP, DNS and SNTP, and the one to the broker.
-pub(crate) const SOCKETS_MAX: usize = 4;
+/// Programs that may be connected to the portal at a time. One that takes and sends messages of the
+/// largest size is all that there is memory for; a second one is refused, and told why.
+pub(crate) const PLACES_MAX: usize = 1;
+
+/// The largest frame that a program sends.
+pub(crate) const PORTAL_RECEIVE_BYTES: usize = limits::RECEIVE_BYTES;
+
+/// The largest message for a program.
+pub(crate) const PORTAL_OUTBOX_BYTES: usize = limits::OUTBOX_BYTES_MIN;
+
+/// Tasks that serve programs: one for each place, and one that says that there are no more.
+pub(crate) const PORTAL_TASKS: usize = PLACES_MAX + 1;
+
+/// Buffers of a program's socket.
+pub(crate) const PORTAL_TCP_RECEIVE_BYTES: usize = 2 * 1024;
+pub(crate) const PORTAL_TCP_SEND_BYTES: usize = 4 * 1024;
+
+/// Sockets: to the broker, of DHCP, of DNS, to the time server, and of the portal.
+pub(crate) const SOCKETS_MAX: usize = 4 + PORTAL_TASKS;
 
 /// Ethernet packets that wait for the processor, and for the wire.
 pub(crate) const PACKETS_IN: usize = 8;
@@ -49,14 +67,16 @@ pub(crate) const PENDING_BYTES: usize = 6 * 1024;
 /// Popups that wait, of all apps.
 pub(crate) const POPUPS_BYTES: usize = 8 * 1024;
 
-const LINE_BYTES: usize = READ_RECORD_BYTES + WRITE_RECORD_BYTES + 2 * PIPE_BYTES;
+const RECORDS_BYTES: usize = READ_RECORD_BYTES + WRITE_RECORD_BYTES;
 const SOCKET_BYTES: usize = TCP_RECEIVE_BYTES + TCP_SEND_BYTES;
+const PLACE_BYTES: usize = PORTAL_RECEIVE_BYTES + PORTAL_OUTBOX_BYTES;
 const PACKETS_BYTES: usize = size_of::<PacketQueue<PACKETS_OUT, PACKETS_IN>>();
 
 const AXI_REST_BYTES: usize =
-    (512 * 1024) - RECEIVE_BYTES - SEND_BYTES - UPLINKS_BYTES - LINE_BYTES - SOCKET_BYTES;
+    (512 * 1024) - RECEIVE_BYTES - SEND_BYTES - UPLINKS_BYTES - SOCKET_BYTES;
 
 // The linker has the last word; these say which of the sizes to look at.
-const _: () = assert!(AXI_REST_BYTES >= 48 * 1024);
-const _: () = assert!(PACKETS_BYTES <= 288 * 1024);
+const _: () = assert!(AXI_REST_BYTES >= 80 * 1024);
+const _: () = assert!(RECORDS_BYTES < 32 * 1024);
+const _: () = assert!(PACKETS_BYTES + PLACES_MAX * PLACE_BYTES <= 288 * 1024);
 const _: () = assert!(APPS_MAX * PENDING_BYTES + POPUPS_BYTES <= 64 * 1024);

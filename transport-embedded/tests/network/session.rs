@@ -1,0 +1,243 @@
+//! The MQTT session against peers that follow a script.
+
+use std::time::Duration;
+
+use embassy_time::Duration as BoardDuration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use vinbus_transport_embedded::{
+    ConnectError, Event, Fate, Lost, Mqtt, Options, OptionsError, TokioStream, Will,
+};
+use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto};
+
+use crate::support::{PATIENCE, options};
+
+/// No filters.
+const NONE: [&str; 0] = [];
+
+/// Packets of a broker.
+const WELCOME: [u8; 5] = [0x20, 3, 0, 0, 0];
+const REFUSED: u8 = 0x87;
+
+/// Limits that a test can wait for.
+const SOON: BoardDuration = BoardDuration::from_millis(50);
+
+/// A stream, and its far end.
+fn wire() -> (TokioStream<DuplexStream>, DuplexStream) {
+    let (near, far) = tokio::io::duplex(4096);
+    (TokioStream::new(near), far)
+}
+
+/// Reads one packet of the client, of less than 128 bytes.
+async fn packet(far: &mut DuplexStream) -> Vec<u8> {
+    let mut header = [0; 2];
+    far.read_exact(&mut header).await.unwrap();
+    let mut rest = vec![0; header[1].into()];
+    far.read_exact(&mut rest).await.unwrap();
+    [&header[..], &rest].concat()
+}
+
+async fn welcomed(far: &mut DuplexStream) {
+    packet(far).await;
+    far.write_all(&WELCOME).await.unwrap();
+}
+
+async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, future).await.expect("it happens in time")
+}
+
+#[tokio::test]
+async fn peer_that_says_nothing_is_given_up() {
+    let (stream, _far) = wire();
+    let (mut receive, mut send) = (vec![0; 1024], vec![0; 1024]);
+    let impatient = Options {
+        connect_timeout: SOON,
+        ..options("board")
+    };
+    let mut mqtt = Mqtt::new(&mut receive, &mut send, &impatient).unwrap();
+    let error = in_time(mqtt.connect(stream, NONE)).await.err();
+    assert_eq!(error, Some(ConnectError::Timeout));
+}
+
+#[tokio::test]
+async fn every_refusal_of_a_broker_is_told_apart() {
+    for (reason, expected) in [
+        (0x84, ConnectError::Refused),
+        (0x85, ConnectError::ClientId),
+        (0x86, ConnectError::BadCredentials),
+        (0x87, ConnectError::NotAuthorized),
+        (0x88, ConnectError::Unavailable),
+        (0x89, ConnectError::Unavailable),
+    ] {
+        let (stream, mut far) = wire();
+        let (mut receive, mut send) = (vec![0; 1024], vec![0; 1024]);
+        let mut mqtt = Mqtt::new(&mut receive, &mut send, &options("board")).unwrap();
+        let broker = async {
+            packet(&mut far).await;
+            far.write_all(&[0x20, 3, 0, reason, 0]).await.unwrap();
+        };
+        let (connected, ()) =
+            in_time(async { tokio::join!(mqtt.connect(stream, NONE), broker) }).await;
+        assert_eq!(connected.err(), Some(expected), "{reason:#x}");
+    }
+}
+
+#[tokio::test]
+async fn message_that_is_never_acknowledged_ends_the_connection() {
+    let (stream, mut far) = wire();
+    let (mut receive, mut send) = (vec![0; 1024], vec![0; 1024]);
+    let impatient = Options {
+        answer_timeout: SOON,
+        ..options("board")
+    };
+    let mut mqtt = Mqtt::new(&mut receive, &mut send, &impatient).unwrap();
+    let (link, ()) =
+        in_time(async { tokio::join!(mqtt.connect(stream, NONE), welcomed(&mut far)) }).await;
+    let mut link = link.unwrap();
+    link.publish("up", b"hello", false).await.unwrap();
+    assert_eq!(in_time(lost(&mut link)).await, Lost::Broken);
+}
+
+#[tokio::test]
+async fn peer_that_takes_nothing_ends_the_connection() {
+    let (near, mut far) = tokio::io::duplex(512);
+    let (mut receive, mut send) = (vec![0; 1024], vec![0; 4096]);
+    let impatient = Options {
+        answer_timeout: SOON,
+        ..options("board")
+    };
+    let mut mqtt = Mqtt::new(&mut receive, &mut send, &impatient).unwrap();
+    let connecting = mqtt.connect(TokioStream::new(near), NONE);
+    let (link, ()) = in_time(async { tokio::join!(connecting, welcomed(&mut far)) }).await;
+    let mut link = link.unwrap();
+    let stuck = in_time(link.publish("up", &[0; 2000], false)).await;
+    assert_eq!(stuck, Err(Lost::Broken));
+    assert_eq!(in_time(lost(&mut link)).await, Lost::Broken);
+}
+
+#[tokio::test]
+async fn publishing_that_is_cut_short_ends_the_connection() {
+    let (near, mut far) = tokio::io::duplex(512);
+    let (mut receive, mut send) = (vec![0; 1024], vec![0; 4096]);
+    let mut mqtt = Mqtt::new(&mut receive, &mut send, &options("board")).unwrap();
+    let connecting = mqtt.connect(TokioStream::new(near), NONE);
+    let (link, ()) = in_time(async { tokio::join!(connecting, welcomed(&mut far)) }).await;
+    let mut link = link.unwrap();
+    let cut = timeout(Duration::ZERO, link.publish("up", &[0; 2000], false)).await;
+    assert!(cut.is_err());
+    assert_eq!(link.next().await, Err(Lost::Broken));
+    assert_eq!(link.publish("up", b"", false).await, Err(Lost::Broken));
+}
+
+async fn lost<IO>(link: &mut vinbus_transport_embedded::Connection<'_, '_, IO>) -> Lost
+where
+    IO: embedded_io_async::Read + embedded_io_async::Write,
+{
+    loop {
+        match link.next().await {
+            Ok(Event::Progress) => {}
+            Ok(other) => panic!("{other:?}"),
+            Err(lost) => return lost,
+        }
+    }
+}
+
+/// The broker refuses what it is told to, by the packet id of the client's request.
+async fn refusal(refuse_filter: bool) -> Result<Fate, Lost> {
+    let (stream, mut far) = wire();
+    let (mut receive, mut send) = (vec![0; 1024], vec![0; 1024]);
+    let mut mqtt = Mqtt::new(&mut receive, &mut send, &options("board")).unwrap();
+    let broker = async {
+        welcomed(&mut far).await;
+        let subscribe = packet(&mut far).await;
+        let publish = packet(&mut far).await;
+        let topic_len = usize::from(publish[3]);
+        let id = [publish[4 + topic_len], publish[5 + topic_len]];
+        let suback = [
+            0x90,
+            4,
+            subscribe[2],
+            subscribe[3],
+            0,
+            if refuse_filter { REFUSED } else { 0 },
+        ];
+        let puback = [0x40, 3, id[0], id[1], REFUSED];
+        // The one that is not refused has no answer yet.
+        far.write_all(if refuse_filter { &suback } else { &puback })
+            .await
+            .unwrap();
+        far
+    };
+    let client = async {
+        let mut link = mqtt.connect(stream, ["down"]).await.unwrap();
+        link.publish("up", b"hello", false).await.unwrap();
+        loop {
+            match link.next().await? {
+                Event::Published(fate) => return Ok(fate),
+                Event::Received { .. } => panic!("a message from nowhere"),
+                Event::Progress => {}
+            }
+        }
+    };
+    let (outcome, _far) = in_time(async { tokio::join!(client, broker) }).await;
+    outcome
+}
+
+#[tokio::test]
+async fn refused_message_and_refused_filter_are_told_apart() {
+    assert_eq!(refusal(false).await, Ok(Fate::Refused));
+    assert_eq!(refusal(true).await, Err(Lost::SubscriptionRefused));
+}
+
+#[tokio::test]
+async fn many_filters_are_subscribed() {
+    let broker = Mosquitto::start().await;
+    let url = broker.url(Endpoint::Mqtt);
+    let (mut receive, mut send) = (vec![0; 1024], vec![0; 4096]);
+    let mut mqtt = Mqtt::new(&mut receive, &mut send, &options("board")).unwrap();
+    let stream = TcpStream::connect((url.host(), url.port())).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let filters: Vec<_> = (0..56).map(|number| format!("filter/{number}")).collect();
+    let mut link = mqtt
+        .connect(TokioStream::new(stream), &filters)
+        .await
+        .unwrap();
+    for filter in &filters {
+        link.publish(filter, b"", false).await.unwrap();
+        let (mut told, mut came) = (false, false);
+        while !(told && came) {
+            match in_time(link.next()).await.unwrap() {
+                Event::Received { topic, .. } => came = topic == filter,
+                Event::Published(fate) => {
+                    assert_eq!(fate, Fate::Delivered);
+                    told = true;
+                }
+                Event::Progress => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn settings_that_do_not_fit_are_refused() {
+    let check = |options: &Options<'_>, expected| {
+        assert_eq!(
+            Mqtt::new(&mut [0; 64], &mut [0; 64], options).err(),
+            Some(expected)
+        );
+    };
+    check(&Options::new(&"c".repeat(65)), OptionsError::ClientId);
+    let topic = "t".repeat(129);
+    let will = Some(Will {
+        topic: &topic,
+        payload: b"",
+    });
+    check(
+        &Options {
+            will,
+            ..Options::new("c")
+        },
+        OptionsError::WillTopic,
+    );
+}

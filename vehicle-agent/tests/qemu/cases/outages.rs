@@ -1,0 +1,112 @@
+//! What happens when the broker, the network or the power goes away, and comes back.
+
+use std::process::Command;
+
+use vinbus_transport_std::conformance::{BrokerUnderTest, Mosquitto};
+
+use crate::board::Board;
+use crate::server::{Listener, Server, done};
+
+const CONTENT: &str = r#"{"after":"the outage"}"#;
+
+pub(crate) async fn board_comes_back_when_its_broker_is_started_again() {
+    let mut broker = Mosquitto::start().await;
+    let server = Server::beside(&broker, &[]).await;
+    let mut board = Board::start(Some(&server.plain_block(&broker, &[]).await));
+    let mut listener = server.listen().await;
+    board.online().await;
+    broker.stop().await;
+    board.log.until("disconnected").await;
+    broker.start().await;
+    board.online().await;
+    echoed(&server, &mut listener).await;
+}
+
+pub(crate) async fn board_comes_back_when_a_frozen_server_thaws() {
+    let (server, mut board, mut listener) = online().await;
+    signal(&server, "-STOP");
+    // For the board to dial a server that takes connections and says nothing.
+    board.cable(false).await;
+    board.log.until("disconnected").await;
+    board.cable(true).await;
+    board
+        .log
+        .until("did not finish the TLS handshake in time")
+        .await;
+    signal(&server, "-CONT");
+    board.online().await;
+    echoed(&server, &mut listener).await;
+}
+
+pub(crate) async fn board_comes_back_when_its_cable_is_plugged_in_again() {
+    let (server, mut board, mut listener) = online().await;
+    board.cable(false).await;
+    board.log.until("disconnected").await;
+    board.cable(true).await;
+    board.online().await;
+    echoed(&server, &mut listener).await;
+}
+
+pub(crate) async fn board_that_is_reset_connects_again() {
+    let (server, mut board, mut listener) = online().await;
+    board.reset().await;
+    board.online().await;
+    echoed(&server, &mut listener).await;
+}
+
+pub(crate) async fn message_waits_while_the_vehicle_has_no_power() {
+    let (server, board, mut listener) = online().await;
+    board.cut_power().await;
+    server.vehicle_is("offline").await;
+    done(&server.send(CONTENT).await);
+    let mut board = Board::start(Some(&server.block(&[]).await));
+    board.online().await;
+    listener.hears(CONTENT).await;
+}
+
+pub(crate) async fn power_cut_in_the_middle_of_a_message_harms_nothing() {
+    let (server, board, mut listener) = online().await;
+    let large = format!("\"{}\"", "x".repeat(130_000));
+    // The answers of some may be lost with the power; none may come mangled.
+    for _ in 0..3 {
+        done(&server.send(&large).await);
+    }
+    board.cut_power().await;
+    server.vehicle_is("offline").await;
+    let mut board = Board::start(Some(&server.block(&[]).await));
+    board.online().await;
+    done(&server.send(CONTENT).await);
+    listener.hears(CONTENT).await;
+}
+
+pub(crate) async fn will_tells_a_foreign_broker_that_the_power_went() {
+    let broker = Mosquitto::start().await;
+    let server = Server::beside(&broker, &[]).await;
+    let mut board = Board::start(Some(&server.plain_block(&broker, &[]).await));
+    board.online().await;
+    server.vehicle_is("online").await;
+    board.cut_power().await;
+    server.vehicle_is("offline").await;
+}
+
+/// A server, a board that is connected to it, and somebody who listens.
+async fn online() -> (Server, Board, Listener) {
+    let server = Server::start(&[]).await;
+    let mut board = Board::start(Some(&server.block(&[]).await));
+    let listener = server.listen().await;
+    // What is cut before the server has heard of it, it never saw.
+    server.vehicle_is("online").await;
+    board.online().await;
+    (server, board, listener)
+}
+
+async fn echoed(server: &Server, listener: &mut Listener) {
+    done(&server.send(CONTENT).await);
+    listener.hears(CONTENT).await;
+}
+
+fn signal(server: &Server, signal: &str) {
+    let pid = server.process.id().expect("it runs").to_string();
+    let sent = Command::new("kill").args([signal, &pid]).status();
+    assert!(sent.unwrap().success());
+}
