@@ -229,7 +229,12 @@ async fn connections_of_one_partner_are_bounded() {
 
 #[tokio::test]
 async fn half_open_connections_of_one_address_keep_no_car_at_another_out() {
-    let it = Fixture::start().await;
+    // None of them gives its place back while the test opens the others.
+    let limits = Limits {
+        handshake_time_max: Duration::from_secs(600),
+        ..Limits::default()
+    };
+    let it = Fixture::with_limits(limits).await;
     let mut known = it.partner(UID, "known").await;
     let address = it.broker.mqtts_address().unwrap();
     let mut half_open = Vec::new();

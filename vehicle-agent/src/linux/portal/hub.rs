@@ -27,6 +27,7 @@ use crate::app_interface::client_frame::Lifecycle;
 use crate::app_interface::refusal::Ending;
 use crate::app_interface::server_frame::{AppIdValue, ScreenWelcome, ServerFrame, Welcome, kind};
 use crate::apps::Request;
+use crate::linux::saved::TakenUp;
 use crate::linux::status::Status;
 
 /// Time for the sockets to end when the agent stops.
@@ -34,7 +35,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The apps of one vehicle, over WebSockets.
 #[derive(Debug)]
-pub(crate) struct SocketApps {
+pub(crate) struct SocketApps<'s> {
     vin: Vin,
     news: mpsc::Receiver<FromSocket>,
     seats: Vec<Seat>,
@@ -45,6 +46,7 @@ pub(crate) struct SocketApps {
     link_up: bool,
     popup: Option<ShownPopup>,
     status: Arc<Status>,
+    taken_up: Option<TakenUp<'s>>,
 }
 
 /// The place of one app.
@@ -104,7 +106,7 @@ enum Step {
     Other(Request<'static>),
 }
 
-impl SocketApps {
+impl<'s> SocketApps<'s> {
     /// The apps in the order of their slots; `news` comes from their sockets.
     pub(crate) fn new(
         vin: Vin,
@@ -130,7 +132,13 @@ impl SocketApps {
             link_up: false,
             popup: None,
             status,
+            taken_up: None,
         }
+    }
+
+    /// Tells `taken_up` what becomes of the messages of an earlier life.
+    pub(crate) fn settle_with(&mut self, taken_up: TakenUp<'s>) {
+        self.taken_up = Some(taken_up);
     }
 
     /// Expects the fate of one message of the app that an earlier life left behind.

@@ -13,7 +13,7 @@ use crate::linux::portal::socket::refusal_frame;
 /// Frames kept of a socket that waits for its seat.
 const EARLY_FRAMES_MAX: usize = 64;
 
-impl SocketApps {
+impl SocketApps<'_> {
     pub(super) fn app_frame(&mut self, slot: AppSlot, id: u64, text: Utf8Bytes) {
         let Some(seat) = self.seats.get_mut(usize::from(slot.index())) else {
             return;
@@ -55,6 +55,7 @@ impl SocketApps {
             },
             ClientFrame::TakePending { confirm: keep } => Step::TakePending { slot, keep, id },
             ClientFrame::ConfirmPending { upto } => {
+                self.app_takes(slot, upto);
                 Step::Other(Request::ConfirmPending { slot, upto })
             }
             ClientFrame::Loaded => {

@@ -17,7 +17,7 @@ use crate::apps::{Apps, Notice, Request, SendRefusal};
 use crate::desk::{Counters, DownlinkRefusal};
 use crate::linux::portal::outbox::Item;
 
-impl Apps for SocketApps {
+impl Apps for SocketApps<'_> {
     async fn next(&mut self) -> Request<'_> {
         while self.steps.is_empty() {
             match self.news.recv().await {
@@ -85,6 +85,9 @@ impl Apps for SocketApps {
             Step::TakePending { id, .. } => id.take(),
             Step::Send { .. } | Step::Return { .. } | Step::Other(_) => None,
         };
+        if let Some(last) = last.filter(|_| !kept) {
+            self.app_takes(slot, last);
+        }
         let upto = last.filter(|_| kept);
         match self.socket(slot) {
             Some(socket) => socket.outbox.push(Item::Pending {
@@ -173,11 +176,22 @@ impl Apps for SocketApps {
     }
 }
 
-impl SocketApps {
+impl SocketApps<'_> {
     /// The frame id of the app's oldest message without a fate, which has met it now.
     fn fate(&mut self, slot: AppSlot) -> Option<String> {
+        if let Some(taken_up) = &mut self.taken_up {
+            taken_up.uplink_settled();
+        }
         let seat = self.seats.get_mut(usize::from(slot.index()))?;
         seat.waiting.pop_front().flatten()
+    }
+
+    /// The app takes its pending messages up to the number `upto`.
+    pub(super) fn app_takes(&mut self, slot: AppSlot, upto: u64) {
+        let seat = self.seats.get(usize::from(slot.index()));
+        if let (Some(taken_up), Some(seat)) = (&mut self.taken_up, seat) {
+            taken_up.app_takes(&seat.app, upto);
+        }
     }
 
     fn popup_shown(&mut self, slot: AppSlot, number: u64, popup: &Popup<'_>) {
