@@ -3,12 +3,14 @@
 mod broker_support;
 
 use broker_support::raw::{Client, Connect};
-use broker_support::{Fixture, OTHER_VIN, UID, VIN, downlink, uplink, vin, within};
+use broker_support::{Fixture, OTHER_UID, OTHER_VIN, UID, VIN, downlink, uplink, vin, within};
 use bytes::Bytes;
 use vinbus_host_server::broker::{Broker, Outcome, PublishError};
 use vinbus_host_server::model::Presence;
 use vinbus_host_server::store::StoreError;
+use vinbus_protocol::id::Uid;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+use vinbus_protocol::presence;
 
 const PUBACK: u8 = 4;
 const PUBREC: u8 = 5;
@@ -408,6 +410,44 @@ async fn presence_messages_are_retained_and_not_for_the_core() {
     let heard = partner.packet().await.unwrap();
     assert_eq!(text(heard.publish().1), down);
     assert!(it.events.recorded().arrivals.is_empty());
+}
+
+#[tokio::test]
+async fn power_cut_is_told_to_every_partner_that_the_vehicle_reported_to() {
+    let it = Fixture::start().await;
+    let mut car = it.tls(VIN).await.unwrap();
+    let topic = |uid: &str| format!("{}vinbus/presence", uplink(uid, VIN));
+    let down = presence::payload(false);
+    let mut partners = Vec::new();
+    for uid in [UID, OTHER_UID] {
+        let mut partner = it.partner(uid, uid).await;
+        let filter = format!("psa/OVIPPartners-Dev/from/uid/{uid}/opa/#");
+        assert_eq!(partner.subscribe(&filter, 0).await, 0);
+        partners.push(partner);
+    }
+    car.enter(&Connect::new(VIN).will(&topic(UID), down, true))
+        .await;
+    for uid in [UID, OTHER_UID] {
+        let up = presence::payload(true).as_bytes();
+        car.publish(&topic(uid), up, 1, true).await;
+        car.expect(PUBACK).await;
+    }
+    drop(car);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(&bytes[1..]).into_owned();
+    for partner in &mut partners {
+        for expected in [presence::payload(true), down] {
+            let heard = partner.packet().await.unwrap();
+            assert_eq!(text(heard.publish().1), expected);
+        }
+        partner.ping().await;
+    }
+    let mut late = it.partner(OTHER_UID, "late").await;
+    late.subscribe(&topic(OTHER_UID), 0).await;
+    let heard = late.packet().await.unwrap();
+    assert_eq!(heard.first, 0x31, "retained");
+    assert_eq!(text(heard.publish().1), down);
+    let introduced = it.events.recorded().introduced;
+    assert!(introduced.contains(&(vin(), Uid::parse(OTHER_UID).unwrap())));
 }
 
 #[tokio::test]

@@ -116,7 +116,7 @@ async fn presence_of_a_vehicle_follows_its_connection() {
     let presence = || {
         it.server
             .hub
-            .vehicle(&vin())
+            .vehicle(&vin(), None)
             .map(|vehicle| vehicle.presence)
     };
     assert_eq!(presence(), None);

@@ -297,7 +297,8 @@ async fn wrong_options_are_refused_with_what_to_do() {
         (&["listen", "--after", "-1"], "0 for everything"),
         (&["--mqtt", "0.0.0.0:1883"], "loopback"),
         (&["--mqtts", "here"], "an IP address with a port"),
-        (&["--broker", "http://b"], "http"),
+        (&["--broker", "http://b"], "unknown scheme \"http\""),
+        (&["--broker", "mqtt://b:x"], "\"x\" is not a port"),
         (
             &["--broker", "mqtt://b", "--mqtt", "off"],
             "--mqtt has no effect",
@@ -365,6 +366,31 @@ async fn help_names_every_option_with_its_variable_and_examples() {
         assert_eq!(done(&run(&["help", command]).await), help);
     }
     assert_eq!(done(&run(&["help"]).await), help);
+}
+
+#[tokio::test]
+async fn a_password_in_the_address_of_the_broker_is_refused_and_not_repeated() {
+    let shown = failed(
+        &run(&["--broker", "mqtts://acme:hunter2@broker.example"]).await,
+        2,
+    );
+    assert!(shown.contains("must not contain"), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_file_for_the_broker_that_cannot_be_read_is_told_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().to_str().unwrap();
+    let broker = [
+        "--broker",
+        "mqtts://b.example",
+        "--broker-ca",
+        "no/such.pem",
+    ];
+    let rest = ["--http", "127.0.0.1:0", "--data-dir", data];
+    let shown = failed(&run(&[broker, rest].concat()).await, 1);
+    assert!(shown.contains("no/such.pem: No such file"), "{shown}");
 }
 
 #[tokio::test]

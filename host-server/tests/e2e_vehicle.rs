@@ -260,7 +260,7 @@ async fn listen_goes_on_after_the_server_was_killed_and_prints_every_message_onc
     let http = server.address("http").to_string();
     server.signal("KILL");
     server.ended().await;
-    listener.says("Trying again").await;
+    listener.says("trying again").await;
     let args = ["--http", &http, "--mqtt", "off", "--mqtts", "127.0.0.1:0"];
     let server = Server::launch(cli_support::program().args(args), dir.path()).await;
     let vehicle = server.vehicle().await;

@@ -155,7 +155,12 @@ async fn presence_reports_are_believed_of_an_external_broker_and_never_stored() 
     let dir = tempfile::tempdir().unwrap();
     let server = Server::open_external(dir.path());
     let topic = format!("{}vinbus/presence", uplink_topic(1));
-    let presence = || server.hub.vehicle(&vin(1)).map(|known| known.presence);
+    let presence = || {
+        server
+            .hub
+            .vehicle(&vin(1), None)
+            .map(|known| known.presence)
+    };
     assert_eq!(presence(), None);
     for (online, expected) in [(true, Presence::Online), (false, Presence::Offline)] {
         let report = format!("{{\"content\":{{\"online\":{online}}}}}");
@@ -173,9 +178,9 @@ async fn presence_reports_are_ignored_where_connections_tell() {
     let topic = format!("{}vinbus/presence", uplink_topic(1));
     let report = &b"{\"content\":{\"online\":true}}"[..];
     assert_eq!(server.arrive_on(&topic, report).await, Outcome::Refused);
-    assert_eq!(server.hub.vehicle(&vin(1)), None);
+    assert_eq!(server.hub.vehicle(&vin(1), None), None);
     server.hub.presence_changed(vin(1), Presence::Online);
-    let known = server.hub.vehicles();
+    let known = server.hub.vehicles(None, None, 10).0;
     assert_eq!((known.len(), known[0].presence), (1, Presence::Online));
     assert_eq!(payloads(&server.hub).await, [""; 0]);
 }

@@ -192,6 +192,43 @@ async fn a_vehicle_with_too_many_unsent_messages_is_answered_429() {
     assert_eq!(document["max"], 2);
 }
 
+#[tokio::test]
+async fn a_partner_with_too_much_that_waits_is_answered_429_or_507_and_others_are_not() {
+    let few = hub::Settings {
+        partner_unsent_max: 2,
+        ..hub::Settings::default()
+    };
+    let small = hub::Settings {
+        partner_unsent_bytes_max: 1_500,
+        ..hub::Settings::default()
+    };
+    for (hub, status, kind, max) in [
+        (few, 429, "partner-queue-full", 2),
+        (small, 507, "store-full", 1_500),
+    ] {
+        let rest = Rest::with(Setup {
+            hub,
+            ..Setup::default()
+        })
+        .await;
+        let send = async |number: usize| {
+            let path = format!("/api/v1/vehicles/TESTV{number:012}/messages");
+            let request = rest.partner(Method::POST, &path).body(envelope("1"));
+            request.send().await.unwrap()
+        };
+        for number in 0..2 {
+            assert_eq!(send(number).await.status(), 202);
+        }
+        let answer = send(2).await;
+        assert!(answer.headers().contains_key("retry-after"));
+        let document = problem(answer, status, kind).await;
+        assert_eq!(document["uid"], PARTNER);
+        assert_eq!(document["max"], max);
+        let other = rest.other(Method::POST, PATH).body(envelope("1"));
+        assert_eq!(other.send().await.unwrap().status(), 202);
+    }
+}
+
 /// Asks until the message came so far.
 async fn traced_until(rest: &Rest, location: &str, status: &str) -> Value {
     let asking = async {

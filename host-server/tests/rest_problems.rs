@@ -3,7 +3,7 @@
 mod rest_support;
 
 use reqwest::Method;
-use rest_support::{Rest, VIN, envelope, problem};
+use rest_support::{OTHER_VIN, PARTNER, Rest, VIN, envelope, problem};
 use vinbus_host_server::store::sqlite::StoreSettings;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 
@@ -245,38 +245,36 @@ async fn a_full_store_is_answered_507_and_keeps_what_it_accepted() {
 }
 
 #[tokio::test]
-async fn a_partner_may_list_no_vehicles_but_ask_for_one() {
+async fn a_partner_is_told_of_those_vehicles_only_that_sent_it_something() {
     let rest = Rest::start().await;
-    rest.presence(VIN, vinbus_host_server::model::Presence::Online);
-    let list = rest
-        .partner(Method::GET, "/api/v1/vehicles")
-        .send()
-        .await
-        .unwrap();
-    problem(list, 403, "forbidden").await;
+    for vin in [VIN, OTHER_VIN] {
+        rest.presence(vin, vinbus_host_server::model::Presence::Online);
+    }
+    rest.arrive(PARTNER, VIN, "{\"content\":1}").await;
+    let get = async |request: reqwest::RequestBuilder| -> serde_json::Value {
+        request.send().await.unwrap().json().await.unwrap()
+    };
+    let list = get(rest.partner(Method::GET, "/api/v1/vehicles")).await;
     let path = format!("/api/v1/vehicles/{VIN}");
-    let one: serde_json::Value = rest
-        .partner(Method::GET, &path)
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let one = get(rest.partner(Method::GET, &path)).await;
     assert_eq!(one["presence"], "online");
-    let list: serde_json::Value = rest
-        .admin(Method::GET, "/api/v1/vehicles")
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
-    assert_eq!(list["vehicles"], serde_json::json!([one]));
-    let unseen = rest
-        .admin(Method::GET, "/api/v1/vehicles/ZZZ45678901234567")
-        .send()
-        .await
-        .unwrap();
-    problem(unseen, 404, "not-found").await;
+    assert_eq!(list, serde_json::json!({"vehicles": [one], "next": null}));
+
+    // To have sent a message to a vehicle opens nothing.
+    let send = rest.other(Method::POST, PATH).body(envelope("1"));
+    assert_eq!(send.send().await.unwrap().status(), 202);
+    let foreign = rest.other(Method::GET, &path).send().await.unwrap();
+    problem(foreign, 404, "not-found").await;
+    let list = get(rest.other(Method::GET, "/api/v1/vehicles")).await;
+    assert_eq!(list["vehicles"], serde_json::json!([]));
+
+    let first = get(rest.admin(Method::GET, "/api/v1/vehicles?limit=1")).await;
+    assert_eq!(
+        (&first["vehicles"][0]["vin"], &first["next"]),
+        (&VIN.into(), &VIN.into())
+    );
+    let path = format!("/api/v1/vehicles?after={VIN}");
+    let second = get(rest.admin(Method::GET, &path)).await;
+    assert_eq!(second["vehicles"][0]["vin"], OTHER_VIN);
+    assert_eq!(second["next"], serde_json::Value::Null);
 }

@@ -145,7 +145,7 @@ async fn a_partner_cannot_reach_the_servers_own_network_by_a_webhook() {
         let answer = rest.partner(Method::POST, PATH).body(body).send().await;
         let document = problem(answer.unwrap(), 400, "bad-body").await;
         let detail = document["detail"].as_str().unwrap();
-        assert!(detail.contains("not an address of the public internet"));
+        assert!(detail.contains("does not lead to an address of the public internet"));
         assert!(detail.contains("--webhook-networks any"), "{detail}");
     }
 }

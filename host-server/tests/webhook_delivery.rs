@@ -427,7 +427,7 @@ async fn delivery_to_an_address_that_became_private_is_blocked_counted_and_tried
         };
         let refused = server.hub.add_webhook(refused).await.unwrap_err();
         assert!(
-            refused.to_string().contains("not an address of"),
+            refused.to_string().contains("does not lead to"),
             "{refused}"
         );
     }

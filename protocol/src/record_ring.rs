@@ -321,6 +321,12 @@ pub struct Iter<'a, S> {
     left: usize,
 }
 
+impl<S> Clone for Iter<'_, S> {
+    fn clone(&self) -> Self {
+        Self { ..*self }
+    }
+}
+
 impl<'a, S: AsRef<[u8]> + AsMut<[u8]>> Iterator for Iter<'a, S> {
     type Item = Record<'a>;
 

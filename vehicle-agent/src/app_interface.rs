@@ -3,6 +3,11 @@
 //! [`client_frame`] is what an app says, [`server_frame`] what it is told, [`refusal`] why it is
 //! not served, [`rate`] how much it may say. Nothing here waits or needs a heap.
 
+#![cfg_attr(
+    not(all(feature = "linux", feature = "board-portal")),
+    allow(dead_code, reason = "each portal uses its part")
+)]
+
 pub(crate) mod client_frame;
 pub(crate) mod rate;
 pub(crate) mod refusal;

@@ -32,7 +32,7 @@ pub mod agent;
 #[cfg(feature = "embedded-link")]
 pub mod embedded_link;
 
-#[cfg(feature = "board-portal")]
+#[cfg(any(feature = "linux", feature = "board-portal"))]
 mod app_interface;
 #[cfg(feature = "board-portal")]
 pub mod board_portal;

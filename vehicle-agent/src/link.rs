@@ -21,7 +21,8 @@ pub trait Link {
     const PACES_ITSELF: bool;
 
     /// Connects, with [`crate::presence::will`] as the retained will, and subscribes to every
-    /// filter of [`Identity::filters`]. Completes when the broker has confirmed all of it.
+    /// filter of [`Identity::filters`]. A filter that the broker refuses, or does not confirm in
+    /// time, ends the attempt, or the session that it led to.
     ///
     /// # Errors
     /// [`NotConnected`] when the attempt failed. The link itself reports why; the agent tries again

@@ -50,17 +50,6 @@ impl Caller {
     pub(crate) fn is_admin(&self) -> bool {
         self.0 == Principal::Admin
     }
-
-    /// Passes the administrator only.
-    pub(crate) fn admin(&self, what: &str) -> Result<(), Problem> {
-        match self.0 {
-            Principal::Admin => Ok(()),
-            Principal::Partner(_) => Err(Problem::new(
-                Kind::Forbidden,
-                format!("only the administrator may {what}"),
-            )),
-        }
-    }
 }
 
 fn foreign(own: &Uid, asked: &Uid) -> Problem {

@@ -35,14 +35,15 @@ pub(crate) struct Shown {
     since: String,
 }
 
-/// Lists the vehicles that were seen, by VIN. A VIN is personal data and belongs to no partner
-/// alone, so that only the administrator sees them all.
+/// Lists the vehicles that were seen, by VIN; a partner those that sent it something. A VIN and where
+/// its car is are personal data, and anybody may address any VIN: only the vehicle's own word shows
+/// that it has to do with a partner.
 pub(crate) async fn list(
     caller: Caller,
     State(api): State<Api>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Listed>, Problem> {
-    caller.admin("list all vehicles; ask for one by its VIN, /api/v1/vehicles/{vin}")?;
+    let uid = caller.reader(None)?;
     let after = query.after.as_deref().map(parameters::vin).transpose()?;
     let limit = query.limit.unwrap_or(LIMIT_MAX);
     if !(1..=LIMIT_MAX).contains(&limit) {
@@ -51,28 +52,33 @@ pub(crate) async fn list(
             format!("the parameter limit is {limit}, expected 1 to {LIMIT_MAX}"),
         ));
     }
-    let known = api.hub().vehicles().into_iter();
-    let mut rest = known.filter(|vehicle| after.is_none_or(|after| vehicle.vin > after));
-    let vehicles: Vec<_> = rest.by_ref().take(limit).map(shown).collect();
-    let more = rest.next().is_some();
-    let next = vehicles
-        .last()
-        .filter(|_| more)
-        .map(|last| last.vin.clone());
-    Ok(Json(Listed { vehicles, next }))
+    let (vehicles, next) = api.hub().vehicles(after.as_ref(), uid.as_ref(), limit);
+    Ok(Json(Listed {
+        vehicles: vehicles.into_iter().map(shown).collect(),
+        next: next.map(|vin| vin.to_string()),
+    }))
 }
 
 /// Tells about one vehicle.
 pub(crate) async fn one(
-    _caller: Caller,
+    caller: Caller,
     State(api): State<Api>,
     PathPart(vin): PathPart,
 ) -> Result<Json<Shown>, Problem> {
     let vin: Vin = parameters::vin(&vin)?;
-    let vehicle = api.hub().vehicle(&vin).ok_or_else(|| {
+    let uid = caller.reader(None)?;
+    // To a partner, a vehicle that it may not know of looks like one that was not seen.
+    let vehicle = api.hub().vehicle(&vin, uid.as_ref()).ok_or_else(|| {
+        let what = match uid {
+            Some(_) => "sent you nothing",
+            None => "was not seen",
+        };
         Problem::new(
             Kind::NotFound,
-            format!("vehicle {vin} was not seen since the server started; messages for it are accepted all the same"),
+            format!(
+                "vehicle {vin} {what} since the server started; messages for it are accepted all \
+                 the same"
+            ),
         )
     })?;
     Ok(Json(shown(vehicle)))

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
-use vinbus_protocol::id::Vin;
+use vinbus_protocol::id::{Uid, Vin};
 
 use crate::model::Presence;
 use crate::store::StoreError;
@@ -49,6 +49,10 @@ pub trait BrokerEvents: Send + Sync + 'static {
     /// vehicle subscribes anew: messages that were [`PublishError::NotListening`] may be tried again.
     /// Must not block and must not call the broker.
     fn presence_changed(&self, vin: Vin, presence: Presence);
+
+    /// A vehicle reported its presence to a partner, as far as the broker itself knows what is true
+    /// of it: from now on they know each other.
+    fn introduced(&self, vin: Vin, uid: &Uid);
 
     /// The way to the broker opened, or closed with a reason worth logging.
     fn link_changed(&self, up: Result<(), String>);

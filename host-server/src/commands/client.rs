@@ -279,7 +279,10 @@ fn token_of_administrator(access: &Access) -> Result<Token, ClientError> {
             secret: Secret::new(text.trim().to_owned()),
             from: format!("in {}", path.display()),
         }),
-        Err(source) => Err(ClientError::NoToken { path, source }),
+        Err(source) => {
+            let path = std::path::absolute(&path).unwrap_or(path);
+            Err(ClientError::NoToken { path, source })
+        }
     }
 }
 

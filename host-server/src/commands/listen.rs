@@ -108,7 +108,7 @@ impl Listener {
                     pause = PAUSE_MAX.min(2 * pause);
                     let reason = error.to_string();
                     if reason != told {
-                        eprintln!("{reason} Trying again until it answers.");
+                        eprintln!("{reason}\ntrying again until it works");
                         told = reason;
                     }
                 }
@@ -124,7 +124,9 @@ impl Listener {
             let bytes = match answer.chunk().await {
                 Ok(Some(bytes)) => bytes,
                 Ok(None) => return "the server closed the connection, as when it stops".to_owned(),
-                Err(error) => return format!("the connection broke: {}", Server::broken(&error)),
+                Err(error) => {
+                    return format!("the connection broke off ({})", Server::broken(&error));
+                }
             };
             let mut found = Vec::new();
             if let Err(error) = events.push(&bytes, |event| found.push(event)) {

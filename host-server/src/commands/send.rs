@@ -18,7 +18,7 @@ use crate::place::Place;
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// The content cannot be read.
-    #[error("{} cannot be read: {source}", path.display())]
+    #[error("--content: {path:?} cannot be read: {source}")]
     Read {
         /// The file; `-` is standard input.
         path: PathBuf,
@@ -26,7 +26,10 @@ pub enum SendError {
         source: io::Error,
     },
     /// The content is not JSON.
-    #[error("--content is not JSON: {reason}, at byte {offset}, line {line}, column {column}")]
+    #[error(
+        "--content is not JSON: {reason}, at byte {offset}, line {line}, column {column} (a text is \
+         JSON in double quotes: '\"hello\"')"
+    )]
     Content {
         /// Why not.
         reason: EnvelopeReason,

@@ -53,20 +53,23 @@ pub struct ExternalBroker {
 /// Checks the options of the broker that is chosen, and that there are none of the other.
 pub(super) fn check(options: &ServeOptions, partner: &Uid) -> Result<BrokerChoice, ConfigError> {
     match &options.broker {
-        Some(address) => external(&address.0, options, partner).map(BrokerChoice::External),
+        Some(text) => {
+            let url = text.parse().map_err(ConfigError::BrokerUrl)?;
+            external(url, options, partner).map(BrokerChoice::External)
+        }
         None => embedded(options),
     }
 }
 
 fn external(
-    url: &BrokerUrl,
+    url: BrokerUrl,
     options: &ServeOptions,
     partner: &Uid,
 ) -> Result<ExternalBroker, ConfigError> {
     let beside = "beside --broker, which replaces the embedded broker";
     refuse(options, is_of_embedded, beside)?;
     Ok(ExternalBroker {
-        url: url.clone(),
+        url,
         version: options.broker_mqtt.unwrap_or_default(),
         uids: uids(options, partner)?,
         ca: options.broker_ca.clone(),
@@ -198,7 +201,7 @@ fn limits(options: &ServeOptions) -> Result<Limits, ConfigError> {
 
 /// Whether an option says something about the embedded broker alone.
 fn is_of_embedded(option: &str) -> bool {
-    option.starts_with("mqtt") || option == "server-names"
+    option.starts_with("mqtt") || matches!(option, "server-names" | "allow-origin")
 }
 
 /// Whether an option says something about an external broker alone.

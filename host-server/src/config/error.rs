@@ -2,6 +2,7 @@
 
 use vinbus_protocol::id::IdError;
 use vinbus_protocol::topic::LevelError;
+use vinbus_transport_std::UrlError;
 
 use super::file::FileError;
 
@@ -19,6 +20,9 @@ pub enum ConfigError {
         /// Why not.
         reason: LevelError,
     },
+    /// The address of the broker is none. It is not shown, because people write passwords into it.
+    #[error("--broker cannot be used: {0}")]
+    BrokerUrl(UrlError),
     /// What should be a UID is none.
     #[error("--{option} {text:?} is not a UID: {reason}")]
     Uid {

@@ -28,7 +28,8 @@ pub enum FileError {
         column: usize,
         /// What is wrong.
         message: String,
-        /// The line itself, with a mark below the place.
+        /// The line as far as it is wrong, with a mark below the place: what is behind an unknown key
+        /// may be a password.
         excerpt: String,
     },
 }
@@ -46,9 +47,12 @@ pub(super) fn read(path: &Path) -> Result<ServeOptions, FileError> {
 }
 
 fn wrong(path: &Path, text: &str, error: &toml::de::Error) -> FileError {
-    let offset = error.span().map_or(0, |span| span.start);
-    let Place { line, column } = Place::of(text.as_bytes(), offset);
-    let line_text = text.lines().nth(line - 1).unwrap_or_default();
+    let span = error.span().unwrap_or_default();
+    let Place { line, column } = Place::of(text.as_bytes(), span.start);
+    let before = text.get(..span.start).unwrap_or_default();
+    let line_begin = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let as_far = text.get(line_begin..span.end).unwrap_or_default();
+    let line_text = as_far.lines().next().unwrap_or_default();
     let margin = " ".repeat(line.to_string().len());
     FileError::Wrong {
         path: path.to_owned(),
@@ -90,12 +94,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_behind_an_unknown_key_is_not_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vinbus.toml");
+        std::fs::write(&path, "broker-password = \"secret\"\n").unwrap();
+        let shown = read(&path).unwrap_err().to_string();
+        assert!(shown.contains("1 | broker-password\n"), "{shown}");
+        assert!(!shown.contains("secret"), "{shown}");
+    }
+
+    #[test]
     fn wrong_value_is_refused_at_its_column() {
         check("# é\nhttp = \"here\"\n", 2, 8, "an IP address with a port");
         check("mqtt = \"0.0.0.0:1883\"", 1, 8, "loopback");
         check("request-time-max = \"soon\"", 1, 20, "such as 500ms, 30s");
         check("store-bytes-max = \"10 apples\"", 1, 19, "10GiB");
         check("streams-max = -1", 1, 15, "-1");
+        check("broker-mqtt = \"4\"", 1, 15, "expected \"5\" or \"3.1.1\"");
         check("profile = \"both\"", 1, 11, "`table` or `sample`");
     }
 

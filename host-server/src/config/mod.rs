@@ -20,7 +20,7 @@ pub use broker::{BrokerChoice, ExternalBroker};
 pub use error::ConfigError;
 pub use file::FileError;
 pub use listen::{Listen, LocalListen};
-pub use options::{BrokerAddress, LogFormat, MqttVersion, Networks, Profile, ServeOptions};
+pub use options::{LogFormat, MqttVersion, Networks, Profile, ServeOptions};
 pub use settings::{Config, HttpLimits};
 
 use std::path::{Path, PathBuf};

@@ -2,13 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use vinbus_protocol::topic::TopicProfile;
-use vinbus_transport_std::{BrokerUrl, UrlError};
 
 use super::listen::{self, Listen, LocalListen};
 use super::{bytes, count, time};
@@ -83,7 +81,7 @@ pub struct ServeOptions {
     /// Use this broker in place of the embedded one: mqtt://, mqtts://, ws:// or wss://, then host
     /// and port.
     #[arg(long, value_name = "URL", env = "VINBUS_BROKER", help_heading = "External broker")]
-    pub broker: Option<BrokerAddress>,
+    pub broker: Option<String>,
 
     /// The certificate authority that signed the broker's certificate, a PEM file.
     #[arg(long, value_name = "FILE", env = "VINBUS_BROKER_CA", help_heading = "External broker")]
@@ -279,39 +277,25 @@ pub struct ServeOptions {
 }
 }
 
-/// The address of an external broker.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct BrokerAddress(pub BrokerUrl);
-
-impl FromStr for BrokerAddress {
-    type Err = UrlError;
-
-    fn from_str(text: &str) -> Result<Self, UrlError> {
-        text.parse().map(Self)
-    }
-}
-
-impl TryFrom<String> for BrokerAddress {
-    type Error = UrlError;
-
-    fn try_from(text: String) -> Result<Self, UrlError> {
-        text.parse()
-    }
-}
-
 /// A version of MQTT.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(try_from = "String")]
 pub enum MqttVersion {
     /// Version 5.
     #[default]
     #[value(name = "5")]
-    #[serde(rename = "5")]
     V5,
     /// Version 3.1.1.
     #[value(name = "3.1.1")]
-    #[serde(rename = "3.1.1")]
     V311,
+}
+
+impl TryFrom<String> for MqttVersion {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        ValueEnum::from_str(&text, false).map_err(|_| "expected \"5\" or \"3.1.1\"")
+    }
 }
 
 /// Which of the two contradicting topic descriptions is followed.

@@ -12,7 +12,7 @@ use std::time::{Instant, SystemTime};
 use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use vinbus_protocol::envelope;
-use vinbus_protocol::id::Vin;
+use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use vinbus_protocol::presence;
 use vinbus_protocol::topic::{Direction, TopicError, TopicScheme};
@@ -52,7 +52,7 @@ pub(super) struct Ingest {
 /// What an arrival is.
 enum Checked {
     Message(NewUplink),
-    Presence(Vin, Presence),
+    Presence(Vin, Uid, Presence),
     Refused,
 }
 
@@ -95,7 +95,7 @@ impl Ingest {
     pub(super) async fn take_on(
         &self,
         arrival: Arrival,
-        on_sign: impl FnOnce(Vin, Sign),
+        on_sign: impl FnOnce(Vin, &Uid, Sign),
     ) -> oneshot::Receiver<Outcome> {
         let arrived = Instant::now();
         let cost = MESSAGE_COST + arrival.payload.len().min(PAYLOAD_BYTES_MAX);
@@ -114,13 +114,15 @@ impl Ingest {
         let queue = self.in_order.lock().unwrap_or_else(PoisonError::into_inner);
         let state = match checked {
             Checked::Message(message) => {
-                if is_live {
-                    on_sign(message.vin, Sign::Spoke);
-                }
+                let sign = match is_live {
+                    true => Sign::Spoke,
+                    false => Sign::WasHeard,
+                };
+                on_sign(message.vin, &message.uid, sign);
                 EntryState::Storing(self.store.append_uplink(message))
             }
-            Checked::Presence(vin, presence) => {
-                on_sign(vin, Sign::Reported(presence));
+            Checked::Presence(vin, uid, presence) => {
+                on_sign(vin, &uid, Sign::Reported(presence));
                 EntryState::Settled(Outcome::Refused)
             }
             Checked::Refused => EntryState::Settled(Outcome::Refused),
@@ -190,12 +192,16 @@ impl Ingest {
             }
             // Connections are the truth; the report is dropped.
             (Some(_), PresenceSource::Connections) => Ok(Checked::Refused),
-            (Some(true), PresenceSource::Subtopic) => {
-                Ok(Checked::Presence(message.vin, Presence::Online))
-            }
-            (Some(false), PresenceSource::Subtopic) => {
-                Ok(Checked::Presence(message.vin, Presence::Offline))
-            }
+            (Some(true), PresenceSource::Subtopic) => Ok(Checked::Presence(
+                message.vin,
+                message.uid,
+                Presence::Online,
+            )),
+            (Some(false), PresenceSource::Subtopic) => Ok(Checked::Presence(
+                message.vin,
+                message.uid,
+                Presence::Offline,
+            )),
         }
     }
 

@@ -216,8 +216,14 @@ struct Inner {
     uplink_changes: watch::Sender<Cursor>,
     /// One permit for each message for a vehicle that is being stored.
     submits: Arc<Semaphore>,
+    /// One permit for each read of the store that somebody asked for: a read that waits for another
+    /// must not wait on a thread, which the way down may need.
+    reads: Arc<Semaphore>,
     stopping: AtomicBool,
 }
+
+/// Reads of the store that run at the same time for those who ask; more wait.
+const READS_MAX: usize = 8;
 
 /// Messages for vehicles that may be on their way to the disk at once; more wait.
 const SUBMITS_MAX: u32 = 4096;
@@ -270,6 +276,7 @@ impl Hub {
                 message_ttl: settings.message_ttl,
                 deliveries,
                 uplink_changes,
+                reads: Arc::new(Semaphore::new(READS_MAX)),
                 submits: Arc::new(Semaphore::new(SUBMITS_MAX as usize)),
                 stopping: AtomicBool::new(false),
             }),
@@ -348,8 +355,9 @@ impl Hub {
         vin: Option<Vin>,
         limit: usize,
     ) -> Result<UplinkPage, StoreError> {
-        let store = Arc::clone(&self.inner.store);
-        read(move || store.uplink_after(cursor, uid.as_ref(), vin.as_ref(), limit)).await
+        let search =
+            move |store: &dyn Store| store.uplink_after(cursor, uid.as_ref(), vin.as_ref(), limit);
+        self.read(search).await
     }
 
     /// The last position of the uplink log.
@@ -357,8 +365,7 @@ impl Hub {
     /// # Errors
     /// A [`StoreError`] of the read.
     pub async fn uplink_end(&self) -> Result<Cursor, StoreError> {
-        let store = Arc::clone(&self.inner.store);
-        read(move || store.uplink_end()).await
+        self.read(Store::uplink_end).await
     }
 
     /// The last position of the uplink log, and every later one.
@@ -372,20 +379,26 @@ impl Hub {
     /// # Errors
     /// A [`StoreError`] of the read.
     pub async fn trace(&self, id: MessageId) -> Result<Option<Trace>, StoreError> {
-        let store = Arc::clone(&self.inner.store);
-        read(move || store.trace(&id)).await
+        self.read(move |store| store.trace(&id)).await
     }
 
-    /// All vehicles of which anything is known, by VIN.
+    /// Vehicles of which anything is known, by VIN: those that sent something to a partner, or all. At
+    /// most `limit` behind `after`, and behind which one the next page begins, if there is one.
     #[must_use]
-    pub fn vehicles(&self) -> Vec<Vehicle> {
-        self.inner.dispatch.presence().vehicles()
+    pub fn vehicles(
+        &self,
+        after: Option<&Vin>,
+        uid: Option<&Uid>,
+        limit: usize,
+    ) -> (Vec<Vehicle>, Option<Vin>) {
+        let presence = self.inner.dispatch.presence();
+        presence.vehicles(after, uid, limit)
     }
 
-    /// What is known about a vehicle; `None` when it was never seen.
+    /// What is known about a vehicle; `None` when it was never seen, or sent nothing to the partner.
     #[must_use]
-    pub fn vehicle(&self, vin: &Vin) -> Option<Vehicle> {
-        self.inner.dispatch.presence().vehicle(vin)
+    pub fn vehicle(&self, vin: &Vin, uid: Option<&Uid>) -> Option<Vehicle> {
+        self.inner.dispatch.presence().vehicle(vin, uid)
     }
 
     /// Whether the way to the broker is open.
@@ -407,8 +420,7 @@ impl Hub {
     /// # Errors
     /// A [`StoreError`] of the read.
     pub async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {
-        let store = Arc::clone(&self.inner.store);
-        read(move || store.webhooks()).await
+        self.read(Store::webhooks).await
     }
 
     /// Removes a webhook and ends its deliveries; says whether there was one.
@@ -436,6 +448,22 @@ impl Hub {
         }
     }
 
+    /// Reads the store when it is this read's turn.
+    async fn read<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        // Never closed.
+        let turn = Arc::clone(&self.inner.reads).acquire_owned().await;
+        let store = Arc::clone(&self.inner.store);
+        read(move || {
+            // Kept until the read has ended, also when nobody waits for it any more.
+            let _turn = turn;
+            ask(&*store)
+        })
+        .await
+    }
+
     /// Takes nothing more on, and returns when everything that was taken on is on disk. Messages
     /// that were not sent yet are sent after the next start.
     pub async fn shutdown(&self) {
@@ -459,9 +487,13 @@ impl BrokerEvents for Hub {
     fn arrived(&self, arrival: Arrival) -> BoxFuture<'_, oneshot::Receiver<Outcome>> {
         Box::pin(async {
             let dispatch = &self.inner.dispatch;
-            let on_sign = |vin, sign| match sign {
-                Sign::Reported(presence) => dispatch.set_presence(vin, presence),
-                Sign::Spoke => dispatch.spoke(vin),
+            let on_sign = |vin, uid: &Uid, sign| {
+                match sign {
+                    Sign::Reported(presence) => dispatch.set_presence(vin, presence),
+                    Sign::Spoke => dispatch.spoke(vin),
+                    Sign::WasHeard => {}
+                }
+                dispatch.introduce(vin, uid);
             };
             self.inner.ingest.take_on(arrival, on_sign).await
         })
@@ -469,6 +501,10 @@ impl BrokerEvents for Hub {
 
     fn presence_changed(&self, vin: Vin, presence: Presence) {
         self.inner.dispatch.set_presence(vin, presence);
+    }
+
+    fn introduced(&self, vin: Vin, uid: &Uid) {
+        self.inner.dispatch.introduce(vin, uid);
     }
 
     fn link_changed(&self, up: Result<(), String>) {

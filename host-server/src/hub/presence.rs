@@ -1,17 +1,25 @@
-//! Who can hear us.
+//! Who can hear us, and which partners may know of it: those that the vehicle has sent something to. To
+//! be sent something by a partner is not enough, or anybody could follow every vehicle.
 //!
-//! The map is bounded: when it holds [`VEHICLES_MAX`] vehicles, those that went offline longest ago
-//! make room. A vehicle that is not in the map has the presence that its source gives to strangers.
+//! The map is bounded: when it holds [`VEHICLES_MAX`] vehicles, those that are not online make room,
+//! since longest first. A vehicle that is not in the map has the presence that its source gives to strangers.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::time::{Duration, SystemTime};
 
-use vinbus_protocol::id::Vin;
+use vinbus_protocol::id::{Uid, Vin};
 
 use super::PresenceSource;
 use crate::model::{Presence, Vehicle};
 
-/// Vehicles of which the presence is kept: about 100 bytes each.
+/// Partners that are remembered of a vehicle; one more takes the place of the oldest.
+const PARTNERS_MAX: usize = 16;
+
+/// Vehicles that one page of a partner's is searched in, so that nobody waits long for it.
+const SEARCH_MAX: usize = 10_000;
+
+/// Vehicles of which the presence is kept: about 250 bytes each.
 const VEHICLES_MAX: usize = 500_000;
 
 /// A vehicle that counts as offline and sends messages over this time without a report counts as
@@ -26,6 +34,8 @@ pub(super) enum Sign {
     Reported(Presence),
     /// It sent a message just now.
     Spoke,
+    /// It sent a message, which says nothing about now.
+    WasHeard,
 }
 
 /// The presence of every vehicle that was heard of.
@@ -33,7 +43,7 @@ pub(super) struct PresenceMap {
     stranger: Presence,
     vehicles_max: usize,
     online: usize,
-    vehicles: HashMap<Vin, Known>,
+    vehicles: BTreeMap<Vin, Known>,
 }
 
 struct Known {
@@ -41,6 +51,22 @@ struct Known {
     since: SystemTime,
     /// When it spoke first while it counted as offline.
     spoke: Option<SystemTime>,
+    /// Whom it has sent something to, the oldest first.
+    partners: Vec<Uid>,
+}
+
+impl Known {
+    fn may_be_told(&self, uid: Option<&Uid>) -> bool {
+        uid.is_none_or(|uid| self.partners.contains(uid))
+    }
+
+    fn vehicle(&self, vin: &Vin) -> Vehicle {
+        Vehicle {
+            vin: *vin,
+            presence: self.presence,
+            since: self.since,
+        }
+    }
 }
 
 impl PresenceMap {
@@ -52,7 +78,7 @@ impl PresenceMap {
             },
             vehicles_max: VEHICLES_MAX,
             online: 0,
-            vehicles: HashMap::new(),
+            vehicles: BTreeMap::new(),
         }
     }
 
@@ -65,28 +91,52 @@ impl PresenceMap {
 
     /// Sets the presence of a vehicle; says whether that changed it.
     pub(super) fn set(&mut self, vin: Vin, presence: Presence, now: SystemTime) -> bool {
-        let before = self.vehicles.get_mut(&vin).map(|known| {
-            known.spoke = None;
-            known.presence
-        });
-        if before == Some(presence) {
+        let Some((known, is_new)) = self.known(vin, now) else {
+            return false;
+        };
+        let before = std::mem::replace(&mut known.presence, presence);
+        known.spoke = None;
+        if before == presence && !is_new {
             return false;
         }
-        if before.is_none() && self.vehicles.len() >= self.vehicles_max {
+        known.since = now;
+        self.online -= usize::from(before == Presence::Online);
+        self.online += usize::from(presence == Presence::Online);
+        true
+    }
+
+    /// Notes that a vehicle sent something to a partner.
+    pub(super) fn introduce(&mut self, vin: Vin, uid: &Uid, now: SystemTime) {
+        let Some((Known { partners, .. }, _)) = self.known(vin, now) else {
+            return;
+        };
+        if partners.contains(uid) {
+            return;
+        }
+        if partners.len() >= PARTNERS_MAX {
+            partners.remove(0);
+        }
+        partners.reserve_exact(1);
+        partners.push(uid.clone());
+    }
+
+    /// What is known of a vehicle, and whether that begins now; `None` when there is no place for it.
+    fn known(&mut self, vin: Vin, now: SystemTime) -> Option<(&mut Known, bool)> {
+        let is_new = !self.vehicles.contains_key(&vin);
+        if is_new && self.vehicles.len() >= self.vehicles_max {
             self.make_room();
             if self.vehicles.len() >= self.vehicles_max {
-                return false;
+                return None;
             }
         }
-        self.online -= usize::from(before == Some(Presence::Online));
-        self.online += usize::from(presence == Presence::Online);
-        let known = Known {
-            presence,
+        let stranger = self.stranger;
+        let known = self.vehicles.entry(vin).or_insert_with(|| Known {
+            presence: stranger,
             since: now,
             spoke: None,
-        };
-        self.vehicles.insert(vin, known);
-        true
+            partners: Vec::new(),
+        });
+        Some((known, is_new))
     }
 
     /// Notes that a vehicle sent a message; says whether it counts as online from now on.
@@ -102,23 +152,37 @@ impl PresenceMap {
         speaking >= SPEAKING_TIME && self.set(vin, Presence::Online, now)
     }
 
-    pub(super) fn vehicle(&self, vin: &Vin) -> Option<Vehicle> {
-        self.vehicles.get(vin).map(|known| Vehicle {
-            vin: *vin,
-            presence: known.presence,
-            since: known.since,
-        })
+    /// A vehicle, as far as a partner, or without one the administrator, may know of it.
+    pub(super) fn vehicle(&self, vin: &Vin, uid: Option<&Uid>) -> Option<Vehicle> {
+        let known = self.vehicles.get(vin)?;
+        known.may_be_told(uid).then(|| known.vehicle(vin))
     }
 
-    /// All vehicles, by VIN.
-    pub(super) fn vehicles(&self) -> Vec<Vehicle> {
-        let mut vehicles: Vec<_> = self
+    /// At most `limit` vehicles behind `after`, by VIN, and behind which the next page begins if there
+    /// is one. A page may be empty though there is a next one.
+    pub(super) fn vehicles(
+        &self,
+        after: Option<&Vin>,
+        uid: Option<&Uid>,
+        limit: usize,
+    ) -> (Vec<Vehicle>, Option<Vin>) {
+        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = self
             .vehicles
-            .keys()
-            .filter_map(|vin| self.vehicle(vin))
-            .collect();
-        vehicles.sort_unstable_by_key(|vehicle| vehicle.vin);
-        vehicles
+            .range::<Vin, _>((begin, Bound::Unbounded))
+            .peekable();
+        let (mut page, mut last) = (Vec::new(), None);
+        for (vin, known) in rest.by_ref().take(SEARCH_MAX) {
+            last = Some(*vin);
+            if known.may_be_told(uid) {
+                page.push(known.vehicle(vin));
+            }
+            if page.len() >= limit {
+                break;
+            }
+        }
+        let next = rest.peek().and(last);
+        (page, next)
     }
 
     /// How many vehicles are online.
@@ -126,13 +190,13 @@ impl PresenceMap {
         self.online
     }
 
-    /// Forgets the eighth of all places that went offline longest ago; so the cost of finding them is
+    /// Forgets the eighth of all places that are not online, since longest; so the cost of finding them is
     /// shared by many newcomers.
     fn make_room(&mut self) {
         let mut offline: Vec<SystemTime> = self
             .vehicles
             .values()
-            .filter(|known| known.presence == Presence::Offline)
+            .filter(|known| known.presence != Presence::Online)
             .map(|known| known.since)
             .collect();
         let count = (self.vehicles_max / 8).clamp(1, offline.len().max(1));
@@ -142,7 +206,7 @@ impl PresenceMap {
         let (_, newest_to_go, _) = offline.select_nth_unstable(count - 1);
         let newest_to_go = *newest_to_go;
         self.vehicles
-            .retain(|_, known| known.presence != Presence::Offline || known.since > newest_to_go);
+            .retain(|_, known| known.presence == Presence::Online || known.since > newest_to_go);
     }
 }
 
@@ -172,9 +236,9 @@ mod tests {
         let mut map = PresenceMap::new(PresenceSource::Connections);
         assert!(map.set(vin(1), Presence::Online, at(1)));
         assert!(!map.set(vin(1), Presence::Online, at(2)));
-        assert_eq!(map.vehicle(&vin(1)).unwrap().since, at(1));
+        assert_eq!(map.vehicle(&vin(1), None).unwrap().since, at(1));
         assert!(map.set(vin(1), Presence::Offline, at(3)));
-        assert_eq!(map.vehicle(&vin(1)).unwrap().since, at(3));
+        assert_eq!(map.vehicle(&vin(1), None).unwrap().since, at(3));
     }
 
     #[test]
@@ -188,7 +252,12 @@ mod tests {
             map.set(vin(n), Presence::Offline, at(n));
         }
         map.set(vin(16), Presence::Online, at(16));
-        let known: Vec<_> = map.vehicles().into_iter().map(|known| known.vin).collect();
+        let known: Vec<_> = map
+            .vehicles(None, None, 100)
+            .0
+            .into_iter()
+            .map(|known| known.vin)
+            .collect();
         let expected: Vec<_> = (0..17).filter(|n| ![8, 9].contains(n)).map(vin).collect();
         assert_eq!(known, expected);
         assert_eq!(map.online(), 9);
@@ -201,7 +270,7 @@ mod tests {
         for n in 0..3 {
             assert_eq!(map.set(vin(n), Presence::Online, at(n)), n < 2);
         }
-        assert_eq!(map.vehicles().len(), 2);
+        assert_eq!(map.vehicles(None, None, 100).0.len(), 2);
         assert_eq!(map.of(&vin(2)), Presence::Unknown);
     }
 
@@ -220,5 +289,58 @@ mod tests {
         assert_eq!(map.of(&vin(1)), Presence::Online);
         assert_eq!(map.online(), 1);
         assert!(!map.spoke(vin(1), at(40)));
+    }
+
+    #[test]
+    fn partner_is_told_of_those_vehicles_only_that_sent_it_something() {
+        let (mine, other) = (Uid::parse("mine").unwrap(), Uid::parse("other").unwrap());
+        let mut map = PresenceMap::new(PresenceSource::Connections);
+        for n in 0..3 {
+            map.set(vin(n), Presence::Online, at(n));
+        }
+        map.introduce(vin(1), &mine, at(9));
+        map.introduce(vin(2), &other, at(9));
+        map.introduce(vin(3), &mine, at(9));
+        let told = |uid| {
+            let (page, _) = map.vehicles(None, uid, 10);
+            page.into_iter().map(|it| it.vin).collect::<Vec<_>>()
+        };
+        assert_eq!(told(Some(&mine)), [vin(1), vin(3)]);
+        assert_eq!(told(None), [vin(0), vin(1), vin(2), vin(3)]);
+        assert_eq!(map.vehicle(&vin(0), Some(&mine)), None);
+        assert_eq!(map.vehicle(&vin(2), Some(&mine)), None);
+        let known = map.vehicle(&vin(1), Some(&mine)).unwrap();
+        assert_eq!((known.presence, known.since), (Presence::Online, at(1)));
+        let unheard = map.vehicle(&vin(3), Some(&mine)).unwrap();
+        assert_eq!(unheard.presence, Presence::Offline, "it does not listen");
+    }
+
+    #[test]
+    fn pages_of_vehicles_follow_each_other_and_search_a_bounded_part() {
+        let mine = Uid::parse("mine").unwrap();
+        let mut map = PresenceMap::new(PresenceSource::Connections);
+        for n in 0..SEARCH_MAX + 2 {
+            map.set(vin(n), Presence::Online, at(0));
+        }
+        let (page, next) = map.vehicles(None, None, 2);
+        assert_eq!((page.len(), next), (2, Some(vin(1))));
+        let last = vin(SEARCH_MAX + 1);
+        map.introduce(last, &mine, at(0));
+        let (page, next) = map.vehicles(None, Some(&mine), 2);
+        assert_eq!((page.len(), next), (0, Some(vin(SEARCH_MAX - 1))));
+        let (page, next) = map.vehicles(next.as_ref(), Some(&mine), 2);
+        assert_eq!((page[0].vin, next), (last, None));
+    }
+
+    #[test]
+    fn vehicle_that_names_partners_without_end_keeps_the_newest() {
+        let uid = |n: usize| Uid::parse(&format!("partner-{n}")).unwrap();
+        let mut map = PresenceMap::new(PresenceSource::Subtopic);
+        for n in 0..=PARTNERS_MAX {
+            map.introduce(vin(1), &uid(n), at(n));
+        }
+        assert_eq!(map.vehicle(&vin(1), Some(&uid(0))), None);
+        let known = map.vehicle(&vin(1), Some(&uid(PARTNERS_MAX))).unwrap();
+        assert_eq!(known.presence, Presence::Unknown);
     }
 }

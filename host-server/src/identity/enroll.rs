@@ -35,8 +35,8 @@ pub enum IdentityError {
     },
     /// The partner has credentials already; nothing was written.
     #[error(
-        "partner {uid} is enrolled already; enrolling it again makes its present password and token \
-         invalid and has to be asked for"
+        "partner {uid} is enrolled already; with --replace it is enrolled anew, and its present \
+         password and token become invalid"
     )]
     Enrolled {
         /// The partner.

@@ -63,7 +63,7 @@ pub enum ServeError {
     #[error(transparent)]
     Broker(StartError),
     /// The options for the external broker cannot be used.
-    #[error("the broker cannot be used: {0}")]
+    #[error("the broker cannot be used: {}", with_causes(.0))]
     ExternalBroker(#[from] OptionsError),
     /// The password for the external broker cannot be read.
     #[error("the file {} (--broker-password-file) cannot be read: {source}", path.display())]
@@ -79,6 +79,13 @@ pub enum ServeError {
     /// The system lets us hear no signals.
     #[error("signals cannot be heard: {0}")]
     Signals(io::Error),
+}
+
+/// An error and what caused it, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<_> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
 }
 
 fn advice(error: &io::Error) -> &'static str {

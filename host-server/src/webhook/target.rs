@@ -25,15 +25,15 @@ const LOOKUPS_MAX: usize = 32;
 /// is checked when it is connected to.
 const LOOKUP_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// A target that is not of the public internet, and is not allowed for that.
+/// A target that is not of the public internet, and is not allowed for that. Where it leads is not
+/// told: whoever makes webhooks must not learn the addresses of the server's own network.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{host} leads to {address}, which is not an address of the public internet; the server's \
-     operator can allow such webhooks with --webhook-networks any"
+    "{host} does not lead to an address of the public internet; the server's operator can allow such \
+     webhooks with --webhook-networks any"
 )]
 pub(super) struct NotPublic {
     host: String,
-    address: IpAddr,
 }
 
 /// Resolves names to addresses of the public internet only.
@@ -82,18 +82,14 @@ impl PublicResolver {
         host: &str,
         mut addresses: Vec<SocketAddr>,
     ) -> Result<Vec<SocketAddr>, NotPublic> {
-        let first = addresses.first().copied();
+        let leads_nowhere = addresses.is_empty();
         addresses.retain(|address| is_public(address.ip()));
-        match first {
-            Some(first) if addresses.is_empty() => {
-                self.blocked.increment();
-                Err(NotPublic {
-                    host: host.to_owned(),
-                    address: first.ip(),
-                })
-            }
-            Some(_) | None => Ok(addresses),
+        if addresses.is_empty() && !leads_nowhere {
+            self.blocked.increment();
+            let host = host.to_owned();
+            return Err(NotPublic { host });
         }
+        Ok(addresses)
     }
 
     async fn addresses(&self, host: String) -> std::io::Result<Vec<SocketAddr>> {

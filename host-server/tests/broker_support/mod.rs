@@ -65,6 +65,7 @@ pub struct Recorder {
 pub struct Recorded {
     pub arrivals: Vec<Arrival>,
     pub presence: Vec<(Vin, Presence)>,
+    pub introduced: Vec<(Vin, Uid)>,
     pub links: Vec<Result<(), String>>,
     /// Outcomes wait for the test instead of being `Stored` at once.
     manual: bool,
@@ -85,6 +86,11 @@ impl BrokerEvents for Recorder {
     fn presence_changed(&self, vin: Vin, presence: Presence) {
         self.state
             .send_modify(|state| state.presence.push((vin, presence)));
+    }
+
+    fn introduced(&self, vin: Vin, uid: &Uid) {
+        self.state
+            .send_modify(|state| state.introduced.push((vin, uid.clone())));
     }
 
     fn link_changed(&self, up: Result<(), String>) {

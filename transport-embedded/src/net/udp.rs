@@ -62,7 +62,8 @@ impl fmt::Display for UdpError {
 
 impl core::error::Error for UdpError {}
 
-/// A UDP socket of the network stack, at a local port that the stack chooses.
+/// A UDP socket of the network stack. Each datagram is sent from another port, and forgets what had
+/// not been sent or received before.
 pub struct Udp<'d>(UdpSocket<'d>);
 
 impl fmt::Debug for Udp<'_> {
@@ -97,6 +98,9 @@ impl Datagrams for Udp<'_> {
         let IpAddr::V4(address) = to.ip() else {
             return Err(UdpError::NoRoute);
         };
+        // A datagram to somebody who cannot be found would hold up this one.
+        self.0.close();
+        self.0.bind(0).map_err(|_| UdpError::NoPort)?;
         let sent = self
             .0
             .send_to(datagram, (IpAddress::Ipv4(address), to.port()));

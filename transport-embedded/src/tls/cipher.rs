@@ -70,6 +70,7 @@ impl AeadInPlace for CheckedCipher {
 }
 
 /// Content types and handshake messages (RFC 8446, sections 5.1 and 4).
+const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const APPLICATION_DATA: u8 = 23;
 const NEW_SESSION_TICKET: u8 = 4;
@@ -83,11 +84,14 @@ const KEY_UPDATE: u8 = 24;
 /// | handshake | passed on, its order is checked there | refused, except: |
 /// | new session ticket | passed on, an error there | emptied: tickets are of no use here |
 /// | key update | passed on, an error there | passed on, an error there: time to dial anew |
-/// | alert, application data, others | passed on | passed on |
+/// | alert, application data | passed on | passed on |
+/// | any other | refused | refused |
 fn check(phase: Phase, plaintext: &mut [u8]) -> Result<(), Error> {
     let end = plaintext.iter().rposition(|byte| *byte != 0).ok_or(Error)?;
-    if phase == Phase::Handshake || plaintext[end] != HANDSHAKE {
-        return Ok(());
+    match (plaintext[end], phase) {
+        (ALERT | APPLICATION_DATA, _) | (HANDSHAKE, Phase::Handshake) => return Ok(()),
+        (HANDSHAKE, Phase::Open) => {}
+        _ => return Err(Error),
     }
     match plaintext[..end].first() {
         Some(&NEW_SESSION_TICKET) => {
@@ -121,10 +125,12 @@ mod tests {
             assert_eq!(refused(Phase::Open, &plaintext), !allowed, "{message}");
         }
         assert!(refused(Phase::Open, &[HANDSHAKE, 0, 0, 0, 0, 0, 0, 0]));
-        assert!(!refused(
-            Phase::Open,
-            &[1, 2, 3, 4, 5, 6, 7, APPLICATION_DATA]
-        ));
+        for content_type in 0..=255 {
+            let plaintext = [1, 2, 3, 4, 5, 6, 7, content_type];
+            let allowed = [ALERT, APPLICATION_DATA].contains(&content_type);
+            // A zero at the end is padding after content of type 7.
+            assert_eq!(refused(Phase::Open, &plaintext), !allowed);
+        }
     }
 
     #[test]

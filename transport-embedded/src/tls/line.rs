@@ -208,10 +208,14 @@ impl<M: RawMutex, const UP: usize, const DOWN: usize> PumpSide<'_, M, UP, DOWN> 
 
     fn end(&self, reason: Option<LineError>) {
         self.line.with(|state| {
+            if state.stage == Stage::HungUp {
+                // Whatever happened to the goodbye, nobody waits for it.
+                state.go(Stage::Idle);
+                return;
+            }
             state.failure = reason;
             state.go(match (state.stage, reason) {
                 (Stage::Opening, Some(error)) => Stage::Failed(error),
-                (Stage::HungUp, _) => Stage::Idle,
                 _ => Stage::Ended,
             });
         });

@@ -4,16 +4,17 @@ use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_time::Duration;
 use embedded_io_async::{Error as _, ErrorType, Read, Write};
 use tokio::io::DuplexStream;
-use tokio::net::TcpStream;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use vinbus_transport_embedded::dial::{self, Broker, TimeLimits};
 use vinbus_transport_embedded::nal::{Modem, ModemStream};
+use vinbus_transport_embedded::net::{Tcp, TcpStream};
 use vinbus_transport_embedded::tls::LineStream;
 use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto};
 
 use crate::claims;
 use crate::support::chip::Chip;
 use crate::support::host::{Host, HostError, HostStream, Narrow};
+use crate::support::lan::{PORT, leaked, with_lan};
 use crate::support::{Provisioned, TestLine, client, with_pump};
 
 /// The largest message that passes in a moment, and where each byte takes a turn of all tasks.
@@ -28,6 +29,7 @@ pub(crate) struct Carrier<'c> {
 }
 
 enum Way<'c> {
+    Lan(&'c Tcp<'static>, Broker<'c>),
     Host(Broker<'c>),
     Narrow(Broker<'c>),
     Modem(&'c Modem<Chip>, Broker<'c>),
@@ -36,7 +38,8 @@ enum Way<'c> {
 
 /// A stream of some carrier.
 pub(crate) enum CarrierStream<'c> {
-    Host(HostStream<TcpStream>),
+    Lan(TcpStream<'c, 'static>),
+    Host(HostStream<tokio::net::TcpStream>),
     Narrow(HostStream<DuplexStream>),
     Modem(ModemStream<'c, Chip>),
     Line(LineStream<'c, NoopRawMutex, 4096, 4096>),
@@ -54,6 +57,10 @@ impl<'c> Carrier<'c> {
             Way::Narrow(broker) => {
                 let opened = dial::open(&Narrow(1), &Host, broker, limits).await;
                 CarrierStream::Narrow(opened.map_err(|error| error.to_string())?)
+            }
+            Way::Lan(tcp, broker) => {
+                let opened = dial::open(tcp, &Host, broker, limits).await;
+                CarrierStream::Lan(opened.map_err(|error| error.to_string())?)
             }
             Way::Modem(modem, broker) => {
                 let opened = dial::open(modem, modem, broker, limits).await;
@@ -76,6 +83,7 @@ impl Read for CarrierStream<'_> {
         match self {
             Self::Host(stream) => stream.read(buffer).await,
             Self::Narrow(stream) => stream.read(buffer).await,
+            Self::Lan(stream) => stream.read(buffer).await.map_err(|e| HostError(e.kind())),
             Self::Modem(stream) => stream.read(buffer).await.map_err(|e| HostError(e.kind())),
             Self::Line(stream) => stream.read(buffer).await.map_err(|e| HostError(e.kind())),
         }
@@ -87,6 +95,7 @@ impl Write for CarrierStream<'_> {
         match self {
             Self::Host(stream) => stream.write(bytes).await,
             Self::Narrow(stream) => stream.write(bytes).await,
+            Self::Lan(stream) => stream.write(bytes).await.map_err(|e| HostError(e.kind())),
             Self::Modem(stream) => stream.write(bytes).await.map_err(|e| HostError(e.kind())),
             Self::Line(stream) => stream.write(bytes).await.map_err(|e| HostError(e.kind())),
         }
@@ -96,6 +105,7 @@ impl Write for CarrierStream<'_> {
         match self {
             Self::Host(stream) => stream.flush().await,
             Self::Narrow(stream) => stream.flush().await,
+            Self::Lan(stream) => stream.flush().await.map_err(|e| HostError(e.kind())),
             Self::Modem(stream) => stream.flush().await.map_err(|e| HostError(e.kind())),
             Self::Line(stream) => stream.flush().await.map_err(|e| HostError(e.kind())),
         }
@@ -158,6 +168,46 @@ async fn modem(claim: impl AsyncFnOnce(&mut Mosquitto, &Carrier<'_>)) {
     assert_eq!(modem.into_inner().open, 0, "sockets are left open");
 }
 
+async fn lan(claim: impl AsyncFnOnce(&mut Mosquitto, &Carrier<'_>)) {
+    let mut mosquitto = Mosquitto::start().await;
+    let (_, port) = address(&mosquitto, Endpoint::Mqtt);
+    let broker = Broker {
+        host: "10.0.0.1",
+        port: PORT,
+    };
+    with_lan(([127, 0, 0, 1], port).into(), async |stack| {
+        let tcp = Tcp::new(stack, leaked::<8192>(), leaked::<8192>());
+        let carrier = Carrier {
+            way: Way::Lan(&tcp, broker),
+            largest: QUICK,
+        };
+        claim(&mut mosquitto, &carrier).await;
+    })
+    .await;
+}
+
+async fn tls_over_lan(claim: impl AsyncFnOnce(&mut Mosquitto, &Carrier<'_>)) {
+    let mut mosquitto = Mosquitto::start().await;
+    let (host, port) = address(&mosquitto, Endpoint::Mqtts);
+    let provisioned = Provisioned::new(&mosquitto.authority.certificate, &mosquitto.client);
+    // The gateway leads to the broker, whose certificate is for its own address.
+    let broker = Broker {
+        host: "10.0.0.1",
+        port: PORT,
+    };
+    with_lan(([127, 0, 0, 1], port).into(), async |stack| {
+        let tcp = Tcp::new(stack, leaked::<8192>(), leaked::<8192>());
+        let client = client(tcp, broker, provisioned.credentials(&host));
+        let line = TestLine::new();
+        let carrier = Carrier {
+            way: Way::Line(&line),
+            largest: QUICK,
+        };
+        with_pump(&line, client, claim(&mut mosquitto, &carrier)).await;
+    })
+    .await;
+}
+
 async fn tls(claim: impl AsyncFnOnce(&mut Mosquitto, &Carrier<'_>)) {
     over_tls(Host, QUICK, claim).await;
 }
@@ -207,6 +257,16 @@ macro_rules! over_every_carrier {
             #[tokio::test]
             async fn over_a_modem() {
                 modem(claims::$claim).await;
+            }
+
+            #[tokio::test]
+            async fn over_embassy_net() {
+                lan(claims::$claim).await;
+            }
+
+            #[tokio::test]
+            async fn over_tls_over_embassy_net() {
+                tls_over_lan(claims::$claim).await;
             }
 
             #[tokio::test]

@@ -147,7 +147,6 @@ pub(crate) async fn session_comes_back_after_a_restart_in_mid_traffic(
         let lost = async { while link.next().await.is_ok() {} };
         timeout(PATIENCE, lost).await.expect("the loss is noticed");
         drop(link);
-        assert!(carrier.open().await.is_err(), "the broker is down");
         broker.start().await;
     }
 }

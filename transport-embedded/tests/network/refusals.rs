@@ -23,7 +23,7 @@ const HOST: &str = "127.0.0.1";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A server that shakes hands and gives back what it gets.
-async fn echo_server(config: Arc<ServerConfig>) -> SocketAddr {
+pub(crate) async fn echo_server(config: Arc<ServerConfig>) -> SocketAddr {
     let listener = TcpListener::bind((HOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let acceptor = TlsAcceptor::from(config);

@@ -206,10 +206,15 @@ pub async fn subscriptions_survive_a_restart_in_mid_traffic(broker: &mut impl Br
             received(&mut inbox).await.ack();
         }
         broker.stop().await;
-        wait_for_link(client.link(), "the loss to be noticed", |state| {
+        let noticed = wait_for_link(client.link(), "the loss to be noticed", |state| {
             matches!(state, LinkState::Down(_))
-        })
-        .await;
+        });
+        // A client whose inbox is full reads nothing, not even the end of its connection.
+        let draining = async { while inbox.recv().await.map(Message::ack).is_some() {} };
+        tokio::select! {
+            _ = noticed => {}
+            () = draining => panic!("the inbox is closed"),
+        }
         let refused = client
             .publish("x", numbered(0), Qos::AtMostOnce, false)
             .await;

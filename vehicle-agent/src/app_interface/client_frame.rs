@@ -176,7 +176,7 @@ impl<'f> ClientFrame<'f> {
             let active = flag(active)?;
             return Ok(Self::Nac { active });
         }
-        Err(Refusal::UnknownType(shown(frame.kind)))
+        Err(Refusal::UnknownType(shown(frame.kind.chars())))
     }
 
     fn send(frame: &Parts<'f>) -> Result<Self, Refusal> {
@@ -257,9 +257,9 @@ fn flag(value: Value<'_>) -> Result<bool, Refusal> {
 }
 
 /// The first characters of a text, to be shown to the one who sent it.
-pub(crate) fn shown(text: JsonString<'_>) -> heapless::String<64> {
+pub(crate) fn shown(text: impl Iterator<Item = char>) -> heapless::String<64> {
     let mut shown = heapless::String::new();
-    for c in text.chars() {
+    for c in text {
         if shown.push(c).is_err() {
             break;
         }

@@ -5,6 +5,7 @@ use core::fmt;
 
 use vinbus_protocol::json::JsonError;
 
+use super::server_frame::kind;
 use crate::apps::SendRefusal;
 
 /// A frame that the portal does not take.
@@ -42,6 +43,8 @@ pub(crate) enum Refusal {
     NotRunning,
     /// No popup is on screen that the sender may answer.
     NoPopup,
+    /// More frames than can wait came before the welcome.
+    Early,
     /// Too many frames.
     Rate {
         /// Frames allowed in a second.
@@ -68,15 +71,15 @@ impl Refusal {
             Self::ScreenOnly(_) | Self::AppOnly => "not-allowed",
             Self::NotRunning => "not-running",
             Self::NoPopup => "no-popup",
-            Self::Rate { .. } => "rate",
+            Self::Early | Self::Rate { .. } => "rate",
         }
     }
 
     /// The `type` of the frame that tells it.
     pub(crate) fn frame_type(&self) -> &'static str {
         match self {
-            Self::DeepContent(_) => NOT_DELIVERED,
-            _ => "error",
+            Self::DeepContent(_) => kind::NOT_DELIVERED,
+            _ => kind::ERROR,
         }
     }
 }
@@ -94,7 +97,7 @@ impl fmt::Display for Refusal {
             Self::DeepContent(error) => write!(f, "the content cannot be sent: {error}"),
             Self::UnknownApp(app) => write!(
                 f,
-                "no app {app:?} is installed in this vehicle; start the agent with it"
+                "no app {app:?} is installed in this vehicle; on Linux, start the agent with --app {app}=UID"
             ),
             Self::NoHello(what) => write!(
                 f,
@@ -112,6 +115,7 @@ impl fmt::Display for Refusal {
             Self::NoPopup => {
                 f.write_str("no popup that you may answer is on screen; it may have closed")
             }
+            Self::Early => f.write_str("wait for the \"welcome\" before you send more"),
             Self::Rate { per_second } => write!(
                 f,
                 "more than {per_second} frames a second; this one was dropped, send it again later"
@@ -119,9 +123,6 @@ impl fmt::Display for Refusal {
         }
     }
 }
-
-/// The `type` of the frame about a message of an app that was refused or dropped.
-pub(crate) const NOT_DELIVERED: &str = "WebPortal.MQTT.evt.messageNotDelivered";
 
 /// Why the portal ends a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +145,8 @@ pub(crate) enum Ending {
     Utf8,
     /// Nothing came for long, not even an answer to a ping.
     Silent,
+    /// The agent stops.
+    Stopping,
 }
 
 impl Ending {
@@ -158,6 +161,7 @@ impl Ending {
             Self::FrameTooLarge(_) => "frame-too-large",
             Self::Protocol | Self::Utf8 => "bad-frame",
             Self::Silent => "silent",
+            Self::Stopping => "stopping",
         }
     }
 
@@ -165,6 +169,7 @@ impl Ending {
     pub(crate) fn code(self) -> u16 {
         match self {
             Self::Closed => 1000,
+            Self::Stopping => 1001,
             Self::Protocol => 1002,
             Self::Utf8 => 1007,
             Self::FrameTooLarge(_) => 1009,
@@ -191,6 +196,7 @@ impl fmt::Display for Ending {
             Self::Protocol => "the frame breaks the rules of WebSocket (RFC 6455)",
             Self::Utf8 => "the frame is not UTF-8",
             Self::Silent => "nothing came for a minute, not even an answer to a ping",
+            Self::Stopping => "the agent stops; connect again later",
         })
     }
 }

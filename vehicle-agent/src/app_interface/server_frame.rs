@@ -2,6 +2,20 @@
 
 use core::fmt::{self, Display, Write};
 
+/// The types of frames.
+pub(crate) mod kind {
+    pub(crate) const WELCOME: &str = "welcome";
+    pub(crate) const ERROR: &str = "error";
+    pub(crate) const MESSAGE: &str = "WebPortal.onCurrentNotificationReceived";
+    pub(crate) const PENDING: &str = "WebPortal.getPendingNotifications";
+    pub(crate) const POPUP_SHOW: &str = "WebPortal.onPopupShow";
+    pub(crate) const POPUP_CLOSE: &str = "WebPortal.onPopupClose";
+    pub(crate) const POPUP_OVERFLOW: &str = "WebPortal.OverflowPopup";
+    pub(crate) const STATUS: &str = "WebPortal.MQTT.evt.status";
+    pub(crate) const DELIVERED: &str = "WebPortal.MQTT.evt.messageDelivered";
+    pub(crate) const NOT_DELIVERED: &str = "WebPortal.MQTT.evt.messageNotDelivered";
+}
+
 /// A frame `{"type":…,"id"?:…,"value"?:…}`; `id` and `value` are JSON already.
 pub(crate) struct ServerFrame<'a> {
     kind: &'static str,
@@ -41,7 +55,33 @@ impl Display for ServerFrame<'_> {
     }
 }
 
-/// `{"reason":…,"message":…}`, the value of a refusal.
+/// [`kind::PENDING`] with encoded app messages, oldest first, and the number that the app confirms.
+pub(crate) struct PendingFrame<'a, I> {
+    pub(crate) id: Option<&'a str>,
+    pub(crate) messages: I,
+    pub(crate) upto: Option<u64>,
+}
+
+impl<'m, I: Iterator<Item = &'m str> + Clone> Display for PendingFrame<'_, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, r#"{{"type":"{}""#, kind::PENDING)?;
+        if let Some(id) = self.id {
+            write!(f, r#","id":{id}"#)?;
+        }
+        f.write_str(r#","value":["#)?;
+        for (index, message) in self.messages.clone().enumerate() {
+            f.write_str(if index == 0 { "" } else { "," })?;
+            f.write_str(message)?;
+        }
+        f.write_char(']')?;
+        if let Some(upto) = self.upto {
+            write!(f, r#","upto":{upto}"#)?;
+        }
+        f.write_char('}')
+    }
+}
+
+/// The value of a refusal: the reason, for programs, and the text, for people.
 pub(crate) struct Explained<D>(pub(crate) &'static str, pub(crate) D);
 
 impl<D: Display> Display for Explained<D> {
@@ -49,6 +89,77 @@ impl<D: Display> Display for Explained<D> {
         let Self(reason, message) = self;
         let message = Quoted(message);
         write!(f, r#"{{"reason":"{reason}","message":{message}}}"#)
+    }
+}
+
+/// The value of an app's welcome.
+pub(crate) struct Welcome<'a> {
+    pub(crate) app: &'a str,
+    pub(crate) vin: &'a str,
+    pub(crate) link_up: bool,
+}
+
+impl Display for Welcome<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (app, vin, link) = (Quoted(self.app), self.vin, link_name(self.link_up));
+        write!(f, r#"{{"appId":{app},"vin":"{vin}","link":"{link}"}}"#)
+    }
+}
+
+/// The value of the screen's welcome.
+pub(crate) struct ScreenWelcome<'a, I> {
+    pub(crate) vin: &'a str,
+    pub(crate) link_up: bool,
+    /// The installed apps: which are running, and which are shown.
+    pub(crate) apps: I,
+}
+
+impl<'a, I: Iterator<Item = (&'a str, bool, bool)> + Clone> Display for ScreenWelcome<'_, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (vin, link) = (self.vin, link_name(self.link_up));
+        write!(f, r#"{{"vin":"{vin}","link":"{link}","apps":["#)?;
+        for (index, (app, running, shown)) in self.apps.clone().enumerate() {
+            f.write_str(if index == 0 { "" } else { "," })?;
+            let app = Quoted(app);
+            write!(
+                f,
+                r#"{{"appId":{app},"running":{running},"shown":{shown}}}"#
+            )?;
+        }
+        f.write_str("]}")
+    }
+}
+
+/// The value of [`kind::POPUP_SHOW`]; text and content are JSON already.
+pub(crate) struct PopupShown<'a> {
+    pub(crate) app: &'a str,
+    pub(crate) button: bool,
+    pub(crate) text: &'a str,
+    pub(crate) content: Option<&'a str>,
+}
+
+impl Display for PopupShown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (app, button, text) = (Quoted(self.app), self.button, self.text);
+        write!(
+            f,
+            r#"{{"appId":{app},"popupBtn":{button},"popupText":{text}"#
+        )?;
+        if let Some(content) = self.content {
+            write!(f, r#","content":{content}"#)?;
+        }
+        f.write_char('}')
+    }
+}
+
+/// The value of [`kind::POPUP_CLOSE`]: the app and the action.
+pub(crate) struct PopupClosed<'a>(pub(crate) &'a str, pub(crate) &'static str);
+
+impl Display for PopupClosed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(app, action) = self;
+        let app = Quoted(app);
+        write!(f, r#"{{"appId":{app},"popupAction":"{action}"}}"#)
     }
 }
 
@@ -106,6 +217,22 @@ mod tests {
         let frame = ServerFrame::new("x").with_value(&1).with_id(Some("\"a\""));
         assert_eq!(frame.to_string(), r#"{"type":"x","id":"a","value":1}"#);
         assert_eq!(ServerFrame::new("x").to_string(), r#"{"type":"x"}"#);
+    }
+
+    #[test]
+    fn answer_is_a_list_with_the_number_to_confirm() {
+        let frame = |id, messages: &[&'static str], upto| {
+            let messages = messages.iter().copied();
+            PendingFrame { id, messages, upto }.to_string()
+        };
+        assert_eq!(
+            frame(Some("3"), &["{}", "[]"], Some(9)),
+            r#"{"type":"WebPortal.getPendingNotifications","id":3,"value":[{},[]],"upto":9}"#
+        );
+        assert_eq!(
+            frame(None, &[], None),
+            r#"{"type":"WebPortal.getPendingNotifications","value":[]}"#
+        );
     }
 
     #[test]

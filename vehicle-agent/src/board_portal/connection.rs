@@ -22,7 +22,7 @@ use super::place::{Mail, Peer, Phase, Place};
 use crate::app_interface::client_frame::{ClientFrame, Lifecycle, Role, WithId, shown};
 use crate::app_interface::rate::{Rate, Verdict};
 use crate::app_interface::refusal::{Ending, Refusal};
-use crate::app_interface::server_frame::{Explained, ServerFrame};
+use crate::app_interface::server_frame::{Explained, ServerFrame, kind};
 use crate::clock::Clock;
 
 /// The name of an app in the address of its socket.
@@ -169,7 +169,7 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
             return Ok(Peer::Screen);
         };
         let slot = self.portal.slot(|installed| app.is(installed));
-        let slot = slot.ok_or_else(|| Refusal::UnknownApp(shown(app)))?;
+        let slot = slot.ok_or_else(|| Refusal::UnknownApp(shown(app.chars())))?;
         Ok(Peer::App { slot, background })
     }
 
@@ -261,7 +261,7 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
     /// bad frames would fill the outbox of a program that reads well.
     async fn refuse(&self, id: Option<&str>, refusal: &Refusal) {
         let value = Explained(refusal.reason(), refusal);
-        let frame = ServerFrame::new("error").with_value(&value).with_id(id);
+        let frame = ServerFrame::new(kind::ERROR).with_value(&value).with_id(id);
         self.place.outbox.borrow_mut().push_notice(&frame);
         self.place.to_write.signal(());
         yield_now().await;
@@ -369,13 +369,13 @@ async fn say_goodbye<W: Write>(mut tx: SocketTx<W>, last_word: LastWord) -> Resu
         LastWord::Close => return tx.close(None).await,
         LastWord::Ending(ending) => {
             let value = Explained(ending.reason(), ending);
-            tx.send_display(ServerFrame::new("error").with_value(&value))
+            tx.send_display(ServerFrame::new(kind::ERROR).with_value(&value))
                 .await?;
             (ending.code(), ending.reason())
         }
         LastWord::Refusal(refusal) => {
             let value = Explained(refusal.reason(), refusal);
-            tx.send_display(ServerFrame::new("error").with_value(&value))
+            tx.send_display(ServerFrame::new(kind::ERROR).with_value(&value))
                 .await?;
             (1008, refusal.reason())
         }

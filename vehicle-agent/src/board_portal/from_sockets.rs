@@ -94,7 +94,7 @@ impl<'p, const APPS: usize, const PLACES: usize, const QUEUE: usize>
             ClientFrame::Lifecycle { event, app } => {
                 let app = app.ok_or(Refusal::WhichApp)?;
                 let slot = self.portal.slot(|installed| app.is(installed));
-                let slot = slot.ok_or_else(|| Refusal::UnknownApp(shown(app)))?;
+                let slot = slot.ok_or_else(|| Refusal::UnknownApp(shown(app.chars())))?;
                 self.handle_lifecycle(slot, event)?;
             }
             ClientFrame::PopupAnswer { ok } => self.handle_answer(None, ok)?,

@@ -18,6 +18,7 @@ use vinbus_protocol::record_ring::{Record, RecordRing};
 
 use super::limits::OUTBOX_FRAMES_MAX;
 use crate::app_interface::refusal::Ending;
+use crate::app_interface::server_frame::{PendingFrame, ServerFrame, kind};
 
 /// Room for the end of an answer: its tag, the flag, the number and the record's header.
 const LIST_END_BYTES: usize = 16;
@@ -241,51 +242,41 @@ impl Display for Front<'_, '_> {
         let mut records = outbox.ring.iter().map(|record| record.bytes);
         match records.next().and_then(<[u8]>::split_first) {
             Some((&tag::MESSAGE, message)) => {
-                f.write_str(r#"{"type":"WebPortal.onCurrentNotificationReceived","value":"#)?;
-                f.write_str(text(message)?)?;
-                f.write_char('}')
+                let value = text(message);
+                write!(f, "{}", ServerFrame::new(kind::MESSAGE).with_value(&value))
             }
-            Some((&tag::NOTICE, frame)) => f.write_str(text(frame)?),
-            Some((_, id)) => write_list(f, id, records),
+            Some((&tag::NOTICE, frame)) => f.write_str(text(frame)),
+            Some((_, id)) => list(text(id), records).fmt(f),
             None => Ok(()),
         }
     }
 }
 
-fn write_list<'r>(
-    f: &mut fmt::Formatter<'_>,
-    id: &[u8],
-    records: impl Iterator<Item = &'r [u8]>,
-) -> fmt::Result {
-    f.write_str(r#"{"type":"WebPortal.getPendingNotifications""#)?;
-    if !id.is_empty() {
-        write!(f, r#","id":{}"#, text(id)?)?;
+/// The answer that is made of these records.
+fn list<'r>(
+    id: &'r str,
+    records: impl Iterator<Item = &'r [u8]> + Clone,
+) -> PendingFrame<'r, impl Iterator<Item = &'r str> + Clone> {
+    let end = records.clone().find(|record| is(record, tag::LIST_END));
+    let upto = match end {
+        Some([_, 1, number @ ..]) => number.try_into().ok().map(u64::from_le_bytes),
+        _ => None,
+    };
+    let items = records.take_while(|record| is(record, tag::ITEM));
+    PendingFrame {
+        id: Some(id).filter(|id| !id.is_empty()),
+        messages: items.map(|item| text(item.get(1..).unwrap_or_default())),
+        upto,
     }
-    f.write_str(r#","value":["#)?;
-    let mut comma = "";
-    for record in records {
-        match record {
-            [tag::ITEM, message @ ..] => {
-                f.write_str(comma)?;
-                f.write_str(text(message)?)?;
-                comma = ",";
-            }
-            [tag::LIST_END, 1, number @ ..] => {
-                f.write_char(']')?;
-                if let Ok(number) = number.try_into() {
-                    write!(f, r#","upto":{}"#, u64::from_le_bytes(number))?;
-                }
-                return f.write_char('}');
-            }
-            _ => return f.write_str("]}"),
-        }
-    }
-    Ok(())
+}
+
+fn is(record: &[u8], tag: u8) -> bool {
+    record.first() == Some(&tag)
 }
 
 /// Bytes that were text when they were stored.
-fn text(bytes: &[u8]) -> Result<&str, fmt::Error> {
-    core::str::from_utf8(bytes).map_err(|_| fmt::Error)
+fn text(bytes: &[u8]) -> &str {
+    core::str::from_utf8(bytes).unwrap_or_default()
 }
 
 /// Counts what is written.

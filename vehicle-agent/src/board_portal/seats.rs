@@ -14,7 +14,9 @@ use super::Portal;
 use super::place::{Mail, Peer, Phase, Place};
 use crate::app_interface::client_frame::{FRAME_ID_BYTES_MAX, Lifecycle};
 use crate::app_interface::refusal::Ending;
-use crate::app_interface::server_frame::{AppIdValue, Quoted, ServerFrame, link_name};
+use crate::app_interface::server_frame::{
+    AppIdValue, PopupShown, ScreenWelcome, ServerFrame, Welcome, kind,
+};
 use crate::apps::Request;
 
 /// The `id` of a frame, as JSON; empty when it had none.
@@ -265,13 +267,12 @@ impl<'p, 'b, const APPS: usize, const PLACES: usize, const QUEUE: usize>
         place
             .phase
             .set(Phase::Seated(Peer::App { slot, background }));
-        let app = Quoted(self.app_id(slot));
-        let (vin, link) = (
-            self.portal.vin.as_str(),
-            link_name(self.portal.link_up.get()),
-        );
-        let value = format_args!(r#"{{"appId":{app},"vin":"{vin}","link":"{link}"}}"#);
-        tell(place, &ServerFrame::new("welcome").with_value(&value));
+        let value = Welcome {
+            app: self.app_id(slot),
+            vin: self.portal.vin.as_str(),
+            link_up: self.portal.link_up.get(),
+        };
+        tell(place, &ServerFrame::new(kind::WELCOME).with_value(&value));
         if self.popup.as_ref().is_some_and(|popup| popup.slot == slot) {
             self.show_popup_to(place);
         }
@@ -315,8 +316,16 @@ impl<'p, 'b, const APPS: usize, const PLACES: usize, const QUEUE: usize>
             return;
         };
         place.phase.set(Phase::Seated(Peer::Screen));
-        let value = ScreenWelcome(self);
-        tell(place, &ServerFrame::new("welcome").with_value(&value));
+        let apps = self.portal.apps.iter().zip(&self.seats);
+        let value = ScreenWelcome {
+            vin: self.portal.vin.as_str(),
+            link_up: self.portal.link_up.get(),
+            apps: apps.map(|(app, seat)| {
+                let running = seat.place.is_some();
+                (app.as_str(), running, running && seat.shown)
+            }),
+        };
+        tell(place, &ServerFrame::new(kind::WELCOME).with_value(&value));
         self.show_popup_to(place);
         let old = self.screen.replace(index);
         if let Some(old) = old.and_then(|old| self.place(old)) {
@@ -357,10 +366,13 @@ impl<'p, 'b, const APPS: usize, const PLACES: usize, const QUEUE: usize>
 
     fn show_popup_to(&self, place: &Place<'_>) {
         if let Some(popup) = &self.popup {
-            let app = Quoted(self.app_id(popup.slot));
-            let (button, text) = (popup.button, popup.text.as_str());
-            let value = format_args!(r#"{{"appId":{app},"popupBtn":{button},"popupText":{text}}}"#);
-            let frame = ServerFrame::new("WebPortal.onPopupShow").with_value(&value);
+            let value = PopupShown {
+                app: self.app_id(popup.slot),
+                button: popup.button,
+                text: &popup.text,
+                content: None,
+            };
+            let frame = ServerFrame::new(kind::POPUP_SHOW).with_value(&value);
             tell(place, &frame);
         }
     }
@@ -370,31 +382,6 @@ impl<'p, 'b, const APPS: usize, const PLACES: usize, const QUEUE: usize>
 pub(super) fn tell(place: &Place<'_>, frame: &ServerFrame<'_>) {
     place.outbox.borrow_mut().push_notice(frame);
     place.to_write.signal(());
-}
-
-/// The value of the screen's welcome.
-struct ScreenWelcome<'a, 'p, 'b, const APPS: usize, const PLACES: usize, const QUEUE: usize>(
-    &'a PortalApps<'p, 'b, APPS, PLACES, QUEUE>,
-);
-
-impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> core::fmt::Display
-    for ScreenWelcome<'_, '_, '_, APPS, PLACES, QUEUE>
-{
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let PortalApps { portal, seats, .. } = self.0;
-        let (vin, link) = (portal.vin.as_str(), link_name(portal.link_up.get()));
-        write!(f, r#"{{"vin":"{vin}","link":"{link}","apps":["#)?;
-        for (index, (app, seat)) in portal.apps.iter().zip(seats).enumerate() {
-            let comma = if index == 0 { "" } else { "," };
-            let (app, running) = (Quoted(app.as_str()), seat.place.is_some());
-            let shown = running && seat.shown;
-            write!(
-                f,
-                r#"{comma}{{"appId":{app},"running":{running},"shown":{shown}}}"#
-            )?;
-        }
-        f.write_str("]}")
-    }
 }
 
 impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> core::fmt::Debug

@@ -11,8 +11,10 @@ use super::from_sockets::frame_text;
 use super::place::{Mail, Place};
 use super::seats::{Asking, FrameId, Lent, PortalApps, ShownPopup, Waiting, tell};
 use crate::app_interface::client_frame::{ClientFrame, Lifecycle};
-use crate::app_interface::refusal::{DROPPED, Ending, NOT_DELIVERED, REFUSED, send_refusal_reason};
-use crate::app_interface::server_frame::{Explained, Quoted, ServerFrame, link_name};
+use crate::app_interface::refusal::{DROPPED, Ending, REFUSED, send_refusal_reason};
+use crate::app_interface::server_frame::{
+    Explained, PopupClosed, PopupShown, Quoted, ServerFrame, kind, link_name,
+};
 use crate::apps::{Apps, Notice, Request, SendRefusal};
 use crate::desk::{Counters, DownlinkRefusal};
 
@@ -103,7 +105,7 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
                 let id = self.fate(slot);
                 let id = Some(id.as_str()).filter(|id| !id.is_empty());
                 if let (Some(place), Some(_)) = (self.app_place(slot), id) {
-                    let frame = ServerFrame::new("WebPortal.MQTT.evt.messageDelivered");
+                    let frame = ServerFrame::new(kind::DELIVERED);
                     tell(place, &frame.with_id(id));
                 }
             }
@@ -125,7 +127,7 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
             Notice::PopupOverflow { refused } => {
                 if let Some(place) = self.app_place(slot) {
                     let value = format_args!(r#"{{"refused":{refused}}}"#);
-                    let frame = ServerFrame::new("WebPortal.OverflowPopup");
+                    let frame = ServerFrame::new(kind::POPUP_OVERFLOW);
                     tell(place, &frame.with_value(&value));
                 }
             }
@@ -187,36 +189,33 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize>
         if let Some(place) = self.app_place(slot) {
             let value = Explained(reason, message);
             let id = Some(id).filter(|id| !id.is_empty());
-            let frame = ServerFrame::new(NOT_DELIVERED);
+            let frame = ServerFrame::new(kind::NOT_DELIVERED);
             tell(place, &frame.with_value(&value).with_id(id));
         }
     }
 
     fn show_popup(&mut self, slot: AppSlot, number: u64, popup: &Popup<'_>) {
-        let (button, text) = (popup.button, popup.text.as_json());
-        let app = Quoted(self.app_id(slot));
-        let (member, content) = match popup.content {
-            Some(content) => (r#","content":"#, content.as_str()),
-            None => ("", ""),
+        let text = popup.text.as_json();
+        let value = PopupShown {
+            app: self.app_id(slot),
+            button: popup.button,
+            text,
+            content: popup.content.map(|content| content.as_str()),
         };
-        let value = format_args!(
-            r#"{{"appId":{app},"popupBtn":{button},"popupText":{text}{member}{content}}}"#
-        );
-        let frame = ServerFrame::new("WebPortal.onPopupShow").with_value(&value);
+        let frame = ServerFrame::new(kind::POPUP_SHOW).with_value(&value);
         self.tell_app_and_screen(slot, &frame);
         self.popup = Some(ShownPopup {
             number,
             slot,
-            button,
+            button: popup.button,
             text: String::try_from(text).unwrap_or_default(),
         });
     }
 
     fn close_popup(&mut self, slot: AppSlot, action: PopupAction) {
         self.popup = None;
-        let (app, action) = (Quoted(self.app_id(slot)), action.name());
-        let value = format_args!(r#"{{"appId":{app},"popupAction":"{action}"}}"#);
-        let frame = ServerFrame::new("WebPortal.onPopupClose").with_value(&value);
+        let value = PopupClosed(self.app_id(slot), action.name());
+        let frame = ServerFrame::new(kind::POPUP_CLOSE).with_value(&value);
         self.tell_app_and_screen(slot, &frame);
     }
 
@@ -227,8 +226,5 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize>
 }
 
 fn tell_status(place: &Place<'_>, value: &dyn Display) {
-    tell(
-        place,
-        &ServerFrame::new("WebPortal.MQTT.evt.status").with_value(&value),
-    );
+    tell(place, &ServerFrame::new(kind::STATUS).with_value(&value));
 }

@@ -4,11 +4,9 @@
 //! agent sees of all of them. Nothing an app does makes another one wait: each socket has its own
 //! task, rate and outbox, and the agent never waits for any.
 
-mod frame;
 mod hub;
 mod origin;
 mod outbox;
-mod rate;
 mod socket;
 
 use std::future::Future;
@@ -17,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
-use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::{Utf8Bytes, WebSocketUpgrade};
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -30,9 +28,10 @@ use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::id::AppId;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 
-use self::frame::{ClientFrame, Refusal, Role};
 use self::origin::Origins;
 use self::outbox::Outbox;
+use crate::app_interface::client_frame::{Role, shown};
+use crate::app_interface::refusal::Refusal;
 use crate::linux::status::Status;
 
 pub(crate) use self::hub::SocketApps;
@@ -59,8 +58,8 @@ pub(crate) struct FromSocket {
 enum News {
     /// It said hello.
     Opened(Arc<Outbox>),
-    /// It sent a frame.
-    Frame(ClientFrame),
+    /// It sent a frame that was parsed without a refusal.
+    Frame(Utf8Bytes),
     /// It has ended; its outbox holds what was not written.
     Gone,
 }
@@ -89,29 +88,19 @@ impl Shared {
         self.sockets.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn peer(&self, role: &Role) -> Result<Peer, Refusal> {
+    fn peer(&self, role: Role<'_>) -> Result<Peer, Refusal> {
         let Role::App { app, background } = role else {
             return Ok(Peer::Screen);
         };
-        let index = self
-            .apps
-            .iter()
-            .position(|installed| installed.as_str() == app);
-        let index = index.and_then(|index| u8::try_from(index).ok());
-        let slot = AppSlot::new(index.ok_or_else(|| unknown_app(app))?);
-        Ok(Peer::App {
-            slot,
-            background: *background,
-        })
+        let slot = self.slot(|installed| app.is(installed));
+        let slot = slot.ok_or_else(|| Refusal::UnknownApp(shown(app.chars())))?;
+        Ok(Peer::App { slot, background })
     }
-}
 
-fn unknown_app(app: &str) -> Refusal {
-    let shown: String = app.chars().take(64).collect();
-    let message = format!(
-        "no app {shown:?} is installed in this vehicle; start the agent with --app {shown}=UID"
-    );
-    Refusal::new("unknown-app", message)
+    fn slot(&self, is: impl Fn(&str) -> bool) -> Option<AppSlot> {
+        let index = self.apps.iter().position(|app| is(app.as_str()))?;
+        u8::try_from(index).ok().map(AppSlot::new)
+    }
 }
 
 /// The settings of a portal.

@@ -54,7 +54,8 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
         .transpose()?;
     let (portal, mut apps) = open_portal(&args, &desk, &status).await?;
     if let Some(saved) = &saved {
-        saved.restore(&mut desk, |slot| apps.expect_fate(slot))?;
+        let taken_up = saved.restore(&mut desk, |slot| apps.expect_fate(slot))?;
+        apps.settle_with(taken_up);
     }
     let mut link = open_link(options, args.broker.qos, &status)?;
     let (stop, stopping) = watch::channel(false);
@@ -135,7 +136,7 @@ async fn open_portal(
     args: &RunArgs,
     desk: &LinuxDesk,
     status: &Arc<Status>,
-) -> anyhow::Result<(Listening, SocketApps)> {
+) -> anyhow::Result<(Listening, SocketApps<'static>)> {
     let listener = TcpListener::bind(args.portal).await.with_context(|| {
         format!(
             "cannot open the portal at {}: another agent may have it; choose another with --portal",

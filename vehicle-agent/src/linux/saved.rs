@@ -1,13 +1,18 @@
 //! `--data-dir`: what waits when the agent is stopped, for its next start.
 //!
-//! The folder holds `lock`, so that no second agent uses it, and between two lives `waiting.jsonl`:
-//! a first line with the VIN, then one line for each pending message and each uplink message. It is
-//! written in one piece (a temporary file, synced, renamed) and removed when it is taken up, so that
-//! no message is handed out in two lives. A killed agent saves nothing: what was in memory is lost,
-//! as are popups that wait, in any case.
+//! The folder holds `lock`, so that no second agent uses it, and `waiting.jsonl`: a first line with
+//! the VIN, then one line for each pending message and each uplink message. It is written in one
+//! piece (a temporary file, synced, renamed), for the user alone to read.
+//!
+//! What is taken up stays in the file until it is needed there no longer: the pending messages of an
+//! app until the app takes them, so that it never gets one twice; the uplink messages until the last
+//! of them has met its fate, so that none is lost. An agent that is killed before takes the rest up
+//! again. Everything else that was in memory is lost with it, as are popups that wait, in any case.
 
-use std::fs::{self, File, TryLockError};
-use std::io::{BufRead, BufReader, BufWriter, Write as _};
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -25,6 +30,16 @@ pub(crate) struct Saved {
     folder: PathBuf,
     vin: Vin,
     _lock: File,
+}
+
+/// What was taken up and is still in the file.
+#[derive(Debug)]
+pub(crate) struct TakenUp<'s> {
+    saved: &'s Saved,
+    /// Pending messages of each app. They are the first in its ring, numbered from 0.
+    pending: BTreeMap<String, u64>,
+    /// Uplink messages without a fate. They are the first in the queue.
+    uplinks: u64,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -52,8 +67,14 @@ impl Saved {
     /// When it cannot be made, or another agent uses it.
     pub(crate) fn open(folder: &Path, vin: Vin) -> anyhow::Result<Self> {
         let shown = folder.display();
-        fs::create_dir_all(folder).with_context(|| format!("cannot make --data-dir {shown}"))?;
-        let lock = File::create(folder.join("lock"))
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .with_context(|| format!("cannot make --data-dir {shown}"))?;
+        let lock = private()
+            .truncate(false)
+            .open(folder.join("lock"))
             .with_context(|| format!("cannot write to --data-dir {shown}"))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -72,29 +93,60 @@ impl Saved {
         })
     }
 
-    /// Takes up what the last life left behind, and removes it; `uplink` is told whose each uplink
-    /// message is.
+    /// Takes up what the last life left behind; `uplink` is told whose each uplink message is.
     ///
     /// # Errors
-    /// When the file cannot be read, or belongs to another vehicle; it is not touched then.
+    /// When the file cannot be read, or belongs to another vehicle.
     pub(crate) fn restore(
         &self,
         desk: &mut LinuxDesk,
         mut uplink: impl FnMut(AppSlot),
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<TakenUp<'_>> {
+        let mut taken_up = TakenUp {
+            saved: self,
+            pending: BTreeMap::new(),
+            uplinks: 0,
+        };
+        let (mut taken, mut left) = (0, 0);
+        for line in self.lines()? {
+            let waiting = serde_json::from_str::<Waiting>(&line).ok();
+            match waiting.and_then(|waiting| Some((take_up(&waiting, desk)?, waiting))) {
+                Some((None, waiting)) => *taken_up.pending.entry(waiting.app).or_default() += 1,
+                Some((Some(sender), _)) => {
+                    uplink(sender);
+                    taken_up.uplinks += 1;
+                }
+                None => {
+                    left += 1;
+                    continue;
+                }
+            }
+            taken += 1;
+        }
+        if taken + left > 0 {
+            tracing::info!(
+                taken,
+                left,
+                "took up what waited when the agent was stopped"
+            );
+        }
+        Ok(taken_up)
+    }
+
+    /// The lines behind the first, which is checked; none without a file.
+    fn lines(&self) -> anyhow::Result<Vec<String>> {
         let path = self.path();
         let file = match File::open(&path) {
             Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
         };
+        let damaged = || format!("{} is damaged; remove it to start without", path.display());
         let mut lines = BufReader::new(file).lines();
-        let head = lines.next().transpose()?.unwrap_or_default();
-        let head: Head = serde_json::from_str(&head).with_context(|| {
-            format!("{} is damaged; remove it to start without", path.display())
-        })?;
+        let head = lines.next().transpose().with_context(damaged)?;
+        let head: Head = serde_json::from_str(&head.unwrap_or_default()).with_context(damaged)?;
         if head.vin != self.vin.as_str() {
             bail!(
                 "{} belongs to vehicle {}, this is {}",
@@ -103,23 +155,7 @@ impl Saved {
                 self.vin.as_str()
             );
         }
-        let (mut taken, mut left) = (0, 0);
-        for line in lines {
-            match take_up(&line?, desk) {
-                Some(sender) => {
-                    sender.into_iter().for_each(&mut uplink);
-                    taken += 1;
-                }
-                None => left += 1,
-            }
-        }
-        fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
-        tracing::info!(
-            taken,
-            left,
-            "took up what waited when the agent was stopped"
-        );
-        Ok(())
+        lines.collect::<Result<_, _>>().with_context(damaged)
     }
 
     /// Writes down what waits, and takes the uplink messages out.
@@ -128,19 +164,32 @@ impl Saved {
     /// When the folder cannot be written.
     pub(crate) fn save(&self, desk: &mut LinuxDesk) -> anyhow::Result<()> {
         let lines = waiting(desk)?;
-        if lines.is_empty() {
-            return Ok(());
+        self.write(&lines)?;
+        if !lines.is_empty() {
+            tracing::info!(
+                messages = lines.len(),
+                "saved what waits for the next start"
+            );
         }
+        Ok(())
+    }
+
+    /// Replaces the file, in one piece; without lines there is none.
+    fn write(&self, lines: &[String]) -> anyhow::Result<()> {
         let (path, new) = (self.path(), self.folder.join("waiting.new"));
         let write = || -> std::io::Result<()> {
-            let mut out = BufWriter::new(File::create(&new)?);
-            serde_json::to_writer(
-                &mut out,
-                &Head {
-                    vin: self.vin.as_str().to_owned(),
-                },
-            )?;
-            for line in &lines {
+            if lines.is_empty() {
+                absent_is_well(fs::remove_file(&path))?;
+                return File::open(&self.folder)?.sync_all();
+            }
+            // One that was left half written may be readable for others.
+            absent_is_well(fs::remove_file(&new))?;
+            let mut out = BufWriter::new(private().open(&new)?);
+            let head = Head {
+                vin: self.vin.as_str().to_owned(),
+            };
+            serde_json::to_writer(&mut out, &head)?;
+            for line in lines {
                 out.write_all(b"\n")?;
                 out.write_all(line.as_bytes())?;
             }
@@ -148,14 +197,8 @@ impl Saved {
             fs::rename(&new, &path)?;
             File::open(&self.folder)?.sync_all()
         };
-        write().with_context(|| {
-            format!("cannot save {} messages to {}", lines.len(), path.display())
-        })?;
-        tracing::info!(
-            messages = lines.len(),
-            "saved what waits for the next start"
-        );
-        Ok(())
+        write()
+            .with_context(|| format!("cannot save {} messages to {}", lines.len(), path.display()))
     }
 
     fn path(&self) -> PathBuf {
@@ -163,15 +206,70 @@ impl Saved {
     }
 }
 
-/// Takes up one line: the app if it is an uplink message; `None` if it cannot be taken.
-fn take_up(line: &str, desk: &mut LinuxDesk) -> Option<Option<AppSlot>> {
-    let waiting: Waiting = serde_json::from_str(line).ok()?;
+impl TakenUp<'_> {
+    /// The app takes its pending messages up to the number `upto`, now or with a confirmation.
+    pub(crate) fn app_takes(&mut self, app: &AppId, upto: u64) {
+        let all = self.pending.get(app.as_str());
+        if all.is_some_and(|all| upto.saturating_add(1) >= *all) {
+            self.pending.remove(app.as_str());
+            self.rewrite();
+        }
+    }
+
+    /// The oldest uplink message has met its fate.
+    pub(crate) fn uplink_settled(&mut self) {
+        if self.uplinks > 0 {
+            self.uplinks -= 1;
+            if self.uplinks == 0 {
+                self.rewrite();
+            }
+        }
+    }
+
+    /// Leaves in the file what is still needed there. Waits for the disk: seldom, and not for long.
+    fn rewrite(&self) {
+        let rewritten = self.saved.lines().and_then(|mut lines| {
+            lines.retain(|line| self.needs(line));
+            self.saved.write(&lines)
+        });
+        if let Err(error) = rewritten {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "an agent that is killed now hands out messages again"
+            );
+        }
+    }
+
+    fn needs(&self, line: &str) -> bool {
+        serde_json::from_str::<Waiting>(line).is_ok_and(|waiting| match waiting.message {
+            Some(_) => self.pending.contains_key(&waiting.app),
+            None => self.uplinks > 0,
+        })
+    }
+}
+
+/// To write files that are for the user alone.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).mode(0o600);
+    options
+}
+
+fn absent_is_well(removed: std::io::Result<()>) -> std::io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Takes up one message: the app if it is an uplink message; `None` if it cannot be taken.
+fn take_up(waiting: &Waiting, desk: &mut LinuxDesk) -> Option<Option<AppSlot>> {
     let slot = desk.portal().slot(&AppId::parse(&waiting.app).ok()?)?;
-    if let Some(message) = waiting.message {
+    if let Some(message) = &waiting.message {
         desk.restore_pending(slot, message.as_bytes());
         return Some(None);
     }
-    let content = waiting.content?;
+    let content = waiting.content.as_ref()?;
     desk.restore_uplink(slot, waiting.subtopic.as_deref(), content.as_bytes())
         .ok()?;
     Some(Some(slot))

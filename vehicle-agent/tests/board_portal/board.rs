@@ -108,7 +108,9 @@ impl Board {
         };
         let vin = Vin::parse(VIN).unwrap();
         let apps = APPS.map(|app| AppId::parse(app).unwrap());
-        let portal: &'static _ = Box::leak(Box::new(Portal::new(vin, apps, places, settings)));
+        let portal: &'static _ = Box::leak(Box::new(Portal::<{ APPS.len() }, PLACES>::new(
+            vin, apps, places, settings,
+        )));
         let clock = Rc::new(TestClock::default());
         let (to_vehicle, wire_in) = mpsc::unbounded_channel();
         let (wire_out, from_vehicle) = mpsc::unbounded_channel();

@@ -32,6 +32,8 @@ impl Clock for VirtualClock {
 #[derive(Debug)]
 pub(crate) struct Air {
     dice: Dice,
+    /// The broker takes and answers every message.
+    pub(crate) kind: bool,
     /// How often the link is broken; a session lives while it stays the same.
     breaks: u64,
     pub(crate) connected: bool,
@@ -50,6 +52,7 @@ impl Air {
     pub(crate) fn new(seed: u64) -> SharedAir {
         Rc::new(RefCell::new(Self {
             dice: Dice(seed),
+            kind: false,
             breaks: 0,
             connected: false,
             attempts: Vec::new(),
@@ -141,13 +144,16 @@ impl Session for FakeSession {
                 changed.await;
                 continue;
             };
+            // Not left to tokio, whose choice no seed repeats.
+            let fate_first = self.air.borrow_mut().dice.once_in(2);
             tokio::select! {
-                () = changed => {}
-                () = sleep_until(at) => {
-                    self.open = None;
-                    return Ok(Event::Published(fate));
-                }
+                biased;
+                () = sleep_until(at), if fate_first => {}
+                () = changed => continue,
+                () = sleep_until(at) => {}
             }
+            self.open = None;
+            return Ok(Event::Published(fate));
         }
     }
 
@@ -158,6 +164,7 @@ impl Session for FakeSession {
             return Err(Lost);
         }
         let fate = match air.dice.roll(20) {
+            _ if air.kind => Fate::Delivered,
             0 => Fate::Refused,
             1 => Fate::Unknown,
             _ => Fate::Delivered,

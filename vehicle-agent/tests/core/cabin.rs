@@ -80,8 +80,13 @@ impl Cabin {
         app.read.extend(read);
     }
 
-    /// The app confirms what was handed out, which it has read then.
+    /// The app confirms what was handed out, which it has read then. One that has asked again waits
+    /// for that answer first, as the same messages are in it.
     pub(crate) fn confirm(&mut self, slot: AppSlot) {
+        let asks = |wish: &Wish| matches!(wish, Wish::Other(Request::TakePending { slot: of, .. }) if *of == slot);
+        if self.wishes.iter().any(asks) {
+            return;
+        }
         if let Some((upto, messages)) = self.app(slot).handed_out.take() {
             self.app(slot).read.extend(messages);
             self.wish(Wish::Other(Request::ConfirmPending { slot, upto }));

@@ -186,7 +186,8 @@ fn check_uplinks(air: &SharedAir, cabin: &SharedCabin, reboots: u64) {
     assert!(reboots > 0 || lost == 0, "{lost} messages met no fate");
 }
 
-async fn journey(seed: u64) {
+/// Drives a journey; returns how many messages apps have read.
+async fn journey(seed: u64) -> usize {
     let mut dice = Dice(seed);
     let (air, cabin) = (Air::new(dice.roll(u64::MAX)), Cabin::new(APPS));
     let mut ledger = Ledger::default();
@@ -228,11 +229,8 @@ async fn journey(seed: u64) {
     }
     check_downlinks(&cabin);
     check_uplinks(&air, &cabin, reboots);
-    let read: usize = cabin.borrow().apps.iter().map(|app| app.read.len()).sum();
-    assert!(
-        read > 0,
-        "a journey on which nothing arrives proves nothing"
-    );
+    let cabin = cabin.borrow();
+    cabin.apps.iter().map(|app| app.read.len()).sum()
 }
 
 #[test]
@@ -241,6 +239,7 @@ fn nothing_is_read_twice_or_by_another_app_whatever_breaks() {
         Ok(seed) => seed.parse().map(|seed| seed..=seed).unwrap(),
         Err(_) => 1..=60,
     };
+    let mut read = 0;
     for seed in seeds {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -248,15 +247,17 @@ fn nothing_is_read_twice_or_by_another_app_whatever_breaks() {
             .build()
             .unwrap();
         let driven = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            runtime.block_on(journey(seed));
+            runtime.block_on(journey(seed))
         }));
-        assert!(driven.is_ok(), "the journey with VINBUS_SEED={seed} failed");
+        read += driven.unwrap_or_else(|_| panic!("the journey with VINBUS_SEED={seed} failed"));
     }
+    assert!(read > 0, "journeys on which nothing arrives prove nothing");
 }
 
 #[tokio::test(start_paused = true)]
 async fn agent_says_that_it_is_online_first_and_that_it_is_not_last() {
     let (air, cabin) = (Air::new(7), Cabin::new(APPS));
+    air.borrow_mut().kind = true;
     let drive = async {
         cabin
             .borrow_mut()
@@ -281,10 +282,8 @@ async fn agent_says_that_it_is_online_first_and_that_it_is_not_last() {
             )
         })
     });
-    let mut unique = presence.clone();
-    unique.dedup();
     assert_eq!(
-        unique,
+        presence,
         expected.collect::<Vec<_>>().iter().collect::<Vec<_>>()
     );
     assert!(air.published.first().is_some_and(|(_, _, retain)| *retain));
@@ -295,7 +294,7 @@ async fn agent_says_that_it_is_online_first_and_that_it_is_not_last() {
 async fn lost_link_is_not_hammered() {
     let (air, cabin) = (Air::new(3), Cabin::new(APPS));
     let drive = async {
-        for _ in 0..50 {
+        for _ in 0..500 {
             sleep(Duration::from_secs(5)).await;
             air.borrow_mut().break_link();
         }

@@ -1,5 +1,7 @@
 //! The link to the broker: lost, found, refused.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use serde_json::json;
 
 use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Proxy};
@@ -207,6 +209,43 @@ async fn what_waits_when_the_agent_is_stopped_is_there_at_its_next_start() {
         "{reply}"
     );
     assert!(vehicle.terminate());
+    let left = std::fs::read_dir(&data).unwrap().count();
+    assert_eq!(left, 1, "only the lock is left");
+}
+
+#[tokio::test]
+async fn what_was_taken_up_survives_a_kill_until_it_is_taken_and_is_read_by_its_owner_alone() {
+    let mut world = World::new().await;
+    let data = world.folder.path().join("data");
+    let args = ["--data-dir", data.to_str().unwrap()];
+    let apps = ["demo=demo-partner", "other=demo-partner"];
+    let mut vehicle = world.vehicle(&apps, &args).await;
+    world.send("demo", &json!("for demo")).await;
+    world.send("other", &json!("for other")).await;
+    vehicle.status_reaches("/downlinks/pending", 2).await;
+    world.broker.stop().await;
+    let mut app = vehicle.app("demo").await;
+    app.notify(&json!("from demo")).await;
+    vehicle.status_reaches("/uplinks/accepted", 1).await;
+    assert!(vehicle.terminate());
+    let file = std::fs::metadata(data.join("waiting.jsonl")).unwrap();
+    assert_eq!(file.permissions().mode() & 0o777, 0o600);
+
+    let mut vehicle = world.vehicle_offline(&world.url(), &apps, &args);
+    vehicle.kill();
+    let mut vehicle = world.vehicle_offline(&world.url(), &apps, &args);
+    let mut app = vehicle.app("demo").await;
+    assert_eq!(app.pending().await, [json!({ "content": "for demo" })]);
+    vehicle.kill();
+
+    world.broker_is_back().await;
+    let mut vehicle = world.vehicle(&apps, &args).await;
+    assert_eq!(world.uplink().await.1, r#"{"content":"from demo"}"#);
+    vehicle.status_reaches("/uplinks/delivered", 1).await;
+    assert!(vehicle.app("demo").await.pending().await.is_empty());
+    let mut other = vehicle.app("other").await;
+    assert_eq!(other.pending().await, [json!({ "content": "for other" })]);
+    vehicle.kill();
     let left = std::fs::read_dir(&data).unwrap().count();
     assert_eq!(left, 1, "only the lock is left");
 }

@@ -1,5 +1,6 @@
 //! A board: one QEMU with the image and a provisioned block.
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -30,6 +31,8 @@ pub(crate) struct Board {
     process: Child,
     folder: TempDir,
     pub(crate) log: Log,
+    /// Where its portal can be reached from here.
+    pub(crate) portal: SocketAddr,
 }
 
 impl Board {
@@ -40,7 +43,9 @@ impl Board {
         let mut command = Command::new("qemu-system-arm");
         command.args(["-M", "mps2-an500", "-nographic", "-serial", "none"]);
         command.args(["-semihosting-config", "enable=on,target=native"]);
-        command.args(["-nic", "user,id=net", "-kernel", &image]);
+        let portal = free_address();
+        let network = format!("user,id=net,hostfwd=tcp:{portal}-:8090");
+        command.args(["-nic", &network, "-kernel", &image]);
         let monitor = folder.path().join("monitor");
         let monitor = format!("unix:{},server=on,wait=off", monitor.display());
         command.args(["-monitor", &monitor]);
@@ -60,6 +65,7 @@ impl Board {
             process,
             folder,
             log,
+            portal,
         }
     }
 
@@ -99,6 +105,12 @@ impl Board {
         monitor.write_all(line.as_bytes()).await.unwrap();
         until_prompt(&mut monitor).await;
     }
+}
+
+/// An address that nobody listens at. QEMU cannot say which one it has chosen.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
 }
 
 async fn until_prompt(monitor: &mut UnixStream) {

@@ -3,6 +3,7 @@
 //! `cargo xtask qemu-test` builds all of it and runs this. Each case boots a board of its own and
 //! is one line of output; the last line counts. An argument chooses the cases whose names contain it.
 
+mod app;
 mod board;
 mod cases;
 mod gate;

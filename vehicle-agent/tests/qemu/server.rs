@@ -100,22 +100,33 @@ impl Server {
 
     /// Sends content to the app of the vehicle.
     pub(crate) async fn send(&self, content: &str) -> Output {
+        self.send_to(APP, content).await
+    }
+
+    /// Sends content to an app of the vehicle.
+    pub(crate) async fn send_to(&self, app: &str, content: &str) -> Output {
         let file = self.folder.path().join("content");
         std::fs::write(&file, content).unwrap();
         let content = format!("@{}", file.display());
-        let url = self.url();
-        let to = [
+        self.run(&[
             "send",
             "--url",
-            &url,
+            &self.url(),
             "--vin",
             VIN,
             "--app",
-            APP,
+            app,
             "--content",
             &content,
-        ];
-        self.run(&to).await
+        ])
+        .await
+    }
+
+    /// Sends a popup with content to the app of the vehicle.
+    pub(crate) async fn popup(&self, text: &str, content: &str) -> Output {
+        let popup = ["--popup", text, "--popup-btn", "--content", content];
+        let to = ["send", "--url", &self.url(), "--vin", VIN, "--app", APP];
+        self.run(&[&to[..], &popup].concat()).await
     }
 
     /// Listens to the vehicle: every uplink message is a line.

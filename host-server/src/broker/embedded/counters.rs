@@ -89,6 +89,9 @@ counters! {
     unacknowledged,
     /// Messages dropped for an MQTT consumer that reads too slowly, for each such consumer.
     consumer_drops,
+    /// Messages dropped for an MQTT consumer that reads too slowly, because as much waited for all
+    /// consumers together as may.
+    consumer_drops_shared,
     /// Stored messages offered to no MQTT consumer because more came than can be sent.
     fan_out_dropped,
     /// Messages sent without waiting for consumers' queues to empty; some may have missed them.

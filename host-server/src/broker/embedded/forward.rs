@@ -223,6 +223,42 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_the_fan_out_cannot_take_is_dropped_and_counted_unless_it_is_to_be_retained() {
+        let (offers, mut inbox) = mpsc::channel(2);
+        let fan_out = FanOut {
+            offers,
+            room: Arc::new(Semaphore::new(FAN_OUT_QUEUE_BYTES_MAX)),
+            router: Arc::new(MessageRouter::new()),
+            counters: Arc::default(),
+        };
+        let offer = |payload: &'static [u8], retain| Offer {
+            topic: "a".to_owned(),
+            payload: Bytes::from_static(payload),
+            retain,
+            client_id: String::new(),
+            outcome: None,
+            ack: None,
+        };
+        for payload in [b"1", b"2", b"3"] {
+            fan_out.offer(offer(payload, false)).await;
+        }
+        fan_out.offer(offer(b"4", true)).await;
+        let counts = fan_out.counters.snapshot();
+        assert_eq!((counts.fan_out_dropped, counts.messages_out), (1, 1));
+        assert!(fan_out.router.has_retained_message("a").await);
+        for payload in ["1", "2"] {
+            assert_eq!(inbox.recv().await.unwrap().0.payload, payload);
+        }
+        // Bytes are bounded as messages are.
+        let all = fan_out
+            .room
+            .try_acquire_many(permits(FAN_OUT_QUEUE_BYTES_MAX));
+        assert!(all.is_ok());
+        fan_out.offer(offer(b"5", false)).await;
+        assert_eq!(fan_out.counters.snapshot().fan_out_dropped, 2);
+    }
+
+    #[tokio::test]
     async fn window_gets_its_bytes_back_when_the_last_copy_is_gone() {
         let mut pace = pace();
         let payload = pace.enter(Bytes::from_static(b"payload")).await;

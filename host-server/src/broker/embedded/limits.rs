@@ -17,7 +17,7 @@ pub struct Limits {
     /// Such connections at once from one IP address.
     pub unknown_per_address_max: usize,
     /// Client identifiers of one partner, or the administrator, connected at once; one more is
-    /// refused. Up to 4 MiB may wait for each that reads too slowly.
+    /// refused. Up to 4 MiB may wait for each that reads too slowly, and 256 MiB for all of them.
     pub connections_per_partner_max: usize,
     /// Time for the TLS handshake; whoever is slower is disconnected. (CONNECT has 10 s more.)
     pub handshake_time_max: Duration,
@@ -98,6 +98,10 @@ pub(super) const CONSUMER_MESSAGES_MAX: usize = 8192;
 /// Bytes of them.
 pub(super) const CONSUMER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Bytes of the messages that wait for all MQTT consumers together; further ones are dropped and
+/// counted. Every one of 64 consumers may be as slow as it may be.
+pub(super) const CONSUMERS_BYTES_MAX: usize = 64 * CONSUMER_BYTES_MAX;
+
 /// Stored uplink messages that wait to be sent to MQTT consumers; further ones are dropped and
 /// counted.
 pub(super) const FAN_OUT_QUEUE_MAX: usize = 8192;
@@ -113,6 +117,10 @@ pub(super) const IN_FORWARD_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Longest retained presence message, in bytes; a longer one is delivered without being retained.
 pub(super) const RETAINED_BYTES_MAX: usize = 1024;
+
+/// Partners whom a vehicle may tell that it is online so that its broker takes it back when the
+/// connection is gone; others are told by the vehicle itself or not at all.
+pub(super) const REPORTS_MAX: usize = 64;
 
 /// Different shared subscriptions of one identity, by name and filter, until the broker restarts: the
 /// router never forgets one.

@@ -44,7 +44,7 @@ use mqtt5::broker::client_handler::ClientHandler;
 use mqtt5::broker::router::MessageRouter;
 use mqtt5::broker::transport::BrokerTransport;
 use mqtt5::packet::publish::PublishPacket;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 use vinbus_protocol::id::Vin;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use vinbus_protocol::topic::{Direction, TopicScheme};
@@ -54,7 +54,7 @@ use self::connection::Connection;
 use self::counters::add;
 use self::forward::{Forwarder, permits, tracked};
 use self::library::Library;
-use self::limits::{SWEEP_INTERVAL, VEHICLE_MESSAGE_BYTES_MIN};
+use self::limits::{CONSUMERS_BYTES_MAX, SWEEP_INTERVAL, VEHICLE_MESSAGE_BYTES_MIN};
 use self::quiet::Quiet;
 use self::registry::{Place, Registry};
 use self::stream::{Io, PeerStream, WriteRules};
@@ -126,6 +126,8 @@ struct Shared {
     router: Arc<MessageRouter>,
     forwarder: Forwarder,
     quiet: Quiet,
+    /// Bytes that may wait for all MQTT consumers.
+    consumers: Arc<Semaphore>,
     library: Library,
     next_id: AtomicU64,
     /// Says goodbye to every client.
@@ -279,6 +281,7 @@ impl Shared {
             router,
             counters,
             quiet: Quiet::default(),
+            consumers: Arc::new(Semaphore::new(CONSUMERS_BYTES_MAX)),
             library: Library::new(),
             next_id: AtomicU64::new(0),
             goodbye: broadcast::channel(1).0,
@@ -311,6 +314,7 @@ impl Shared {
             io,
             peer,
             Arc::clone(&rules),
+            Arc::clone(&self.consumers),
             self.limits.write_stall_max,
             Arc::clone(&self.counters),
         );

@@ -8,8 +8,8 @@
 //! kept. If the gate fails, the connection breaks without the acknowledgement.
 //!
 //! A consumer of uplink messages that reads more slowly than they come must not slow anybody down: up
-//! to [`CONSUMER_BYTES_MAX`] wait here for it, and further messages are dropped, as QoS 0 permits,
-//! and counted.
+//! to [`CONSUMER_BYTES_MAX`] wait here for it, and a bounded part for all consumers together; further
+//! messages are dropped, as QoS 0 permits, and counted.
 //!
 //! A peer that takes nothing for [`Limits::write_stall_max`](super::Limits::write_stall_max) gets its
 //! connection broken.
@@ -27,10 +27,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use mqtt5::broker::transport::WebSocketTransport;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, Sleep};
 
 use super::counters::{BrokerCounters, add};
+use super::forward::permits;
 use super::limits::{CONSUMER_BYTES_MAX, CONSUMER_MESSAGES_MAX, HELD_BYTES_MAX, RECEIVE_MAX};
 
 /// Time that a closed connection's last bytes get to leave.
@@ -81,6 +82,8 @@ pub(super) struct PeerStream {
     wire: Wire,
     peer: SocketAddr,
     rules: Arc<WriteRules>,
+    /// Bytes that may wait for all consumers together.
+    consumers: Arc<Semaphore>,
     /// Packets that wait for a gate, or behind one, or for a slow consumer.
     held: VecDeque<Held>,
     held_bytes: usize,
@@ -90,6 +93,8 @@ pub(super) struct PeerStream {
 
 struct Held {
     gate: Option<oneshot::Receiver<()>>,
+    /// The part of what may wait for consumers.
+    _room: Option<OwnedSemaphorePermit>,
     bytes: Bytes,
     written: usize,
 }
@@ -108,6 +113,7 @@ impl PeerStream {
         io: Box<dyn Io>,
         peer: SocketAddr,
         rules: Arc<WriteRules>,
+        consumers: Arc<Semaphore>,
         stall_max: Duration,
         counters: Arc<BrokerCounters>,
     ) -> Self {
@@ -120,6 +126,7 @@ impl PeerStream {
             },
             peer,
             rules,
+            consumers,
             held: VecDeque::new(),
             held_bytes: 0,
             publish_bytes: 0,
@@ -162,13 +169,20 @@ impl PeerStream {
                 && self.held.len() < usize::from(RECEIVE_MAX))
     }
 
-    fn hold(&mut self, gate: Option<oneshot::Receiver<()>>, packet: &[u8], written: usize) {
+    fn hold(
+        &mut self,
+        gate: Option<oneshot::Receiver<()>>,
+        room: Option<OwnedSemaphorePermit>,
+        packet: &[u8],
+        written: usize,
+    ) {
         self.held_bytes += packet.len();
         if is_publish(packet) {
             self.publish_bytes += packet.len();
         }
         self.held.push_back(Held {
             gate,
+            _room: room,
             bytes: Bytes::copy_from_slice(packet),
             written,
         });
@@ -183,15 +197,21 @@ impl PeerStream {
                 Poll::Pending => 0,
             };
             if written < packet.len() {
-                self.hold(None, packet, written);
+                // What is partly written cannot be dropped, room or not.
+                self.hold(None, self.room_for(packet), packet, written);
             }
             return Ok(());
         }
+        let room = self.room_for(packet);
         if is_publish(packet) {
             if self.publish_bytes + packet.len() > CONSUMER_BYTES_MAX
                 || self.held.len() >= CONSUMER_MESSAGES_MAX
             {
                 add(&self.wire.counters.consumer_drops);
+                return Ok(());
+            }
+            if room.is_none() {
+                add(&self.wire.counters.consumer_drops_shared);
                 return Ok(());
             }
         } else if self.held_bytes - self.publish_bytes + packet.len() > HELD_BYTES_MAX {
@@ -201,8 +221,14 @@ impl PeerStream {
                 "the peer asks much and reads no answer",
             ));
         }
-        self.hold(gate, packet, 0);
+        self.hold(gate, room, packet, 0);
         Ok(())
+    }
+
+    /// A part of what may wait for all consumers, for a message.
+    fn room_for(&self, packet: &[u8]) -> Option<OwnedSemaphorePermit> {
+        let consumers = is_publish(packet).then(|| Arc::clone(&self.consumers))?;
+        consumers.try_acquire_many_owned(permits(packet.len())).ok()
     }
 }
 
@@ -285,7 +311,7 @@ impl AsyncWrite for PeerStream {
         if gate.is_none() && this.held.is_empty() {
             return this.wire.poll_write(cx, buf);
         }
-        this.hold(gate, buf, 0);
+        this.hold(gate, None, buf, 0);
         let _ = this.poll_drain(cx)?;
         Poll::Ready(Ok(buf.len()))
     }
@@ -379,6 +405,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::*;
+    use crate::broker::embedded::limits::CONSUMERS_BYTES_MAX;
 
     fn pair(stall_max: Duration) -> (PeerStream, Arc<WriteRules>, DuplexStream) {
         let (near, far) = tokio::io::duplex(64);
@@ -387,6 +414,7 @@ mod tests {
             Box::new(near),
             ([127, 0, 0, 1], 1).into(),
             Arc::clone(&rules),
+            Arc::new(Semaphore::new(CONSUMERS_BYTES_MAX)),
             stall_max,
             Arc::default(),
         );
@@ -486,6 +514,35 @@ mod tests {
         far.read_exact(&mut got[..6]).await.unwrap();
         assert_eq!(got[..6], *b"answer");
         reading.abort();
+    }
+
+    #[tokio::test]
+    async fn consumers_share_what_may_wait_and_give_it_back() {
+        let consumers = Arc::new(Semaphore::new(10_000));
+        let slow = || {
+            let (mut stream, rules, far) = pair(Duration::from_secs(60));
+            rules.drop_publishes_when_full();
+            stream.consumers = Arc::clone(&consumers);
+            (stream, far)
+        };
+        let packet = [0x30; 4_000];
+        let (mut one, one_far) = slow();
+        let (mut other, _other_far) = slow();
+        for _ in 0..2 {
+            one.write_all(&packet).await.unwrap();
+        }
+        assert_eq!(consumers.available_permits(), 2_000);
+        for _ in 0..3 {
+            other.write_all(&packet).await.unwrap();
+        }
+        let counts = other.wire.counters.snapshot();
+        assert_eq!(
+            (counts.consumer_drops, counts.consumer_drops_shared),
+            (0, 2)
+        );
+        // The peer of the first is gone, and with it what waited.
+        drop((one, one_far));
+        consumers.acquire_many(10_000).await.unwrap().forget();
     }
 
     #[tokio::test]

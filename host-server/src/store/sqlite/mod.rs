@@ -70,6 +70,7 @@ pub struct SqliteStore {
     // In the order in which they close: the writer last, so that it can empty the log into the
     // database, then the lock of the folder, and then those are told who wait for it.
     readers: Readers,
+    way_down: Readers,
     writer: Writer,
     _dir: DataDir,
     open: watch::Sender<()>,
@@ -89,11 +90,13 @@ impl SqliteStore {
         let path = dir.path().join(FILE);
         let connection = schema::open_writer(&path)?;
         let tables = Tables::load(connection).map_err(error::of_file(&path))?;
-        let readers = Readers::open(&path)?;
+        let readers = Readers::open(&path, READERS)?;
+        let way_down = Readers::open(&path, READERS_DOWN)?;
         let retention = Retention::new(settings, metrics);
         let writer = Writer::start(tables, &path, settings.quota_bytes, retention, metrics)?;
         Ok(Self {
             readers,
+            way_down,
             writer,
             _dir: dir,
             open: watch::Sender::new(()),
@@ -107,6 +110,12 @@ impl SqliteStore {
         async move { while open.changed().await.is_ok() {} }
     }
 }
+
+/// Connections for what somebody asks, searches among it.
+const READERS: usize = 4;
+
+/// Connections for what is to be sent to vehicles.
+const READERS_DOWN: usize = 2;
 
 /// Name of the database in the data folder.
 const FILE: &str = "vinbus.db";
@@ -144,11 +153,11 @@ impl Store for SqliteStore {
         after: u64,
         limit: usize,
     ) -> Result<Vec<Downlink>, StoreError> {
-        self.readers.unsent(vin, uid, after, limit)
+        self.way_down.unsent(vin, uid, after, limit)
     }
 
     fn with_expired(&self, now: SystemTime, limit: usize) -> Result<Vec<(Vin, Uid)>, StoreError> {
-        self.readers.with_expired(now, limit)
+        self.way_down.with_expired(now, limit)
     }
 
     fn expired(
@@ -158,11 +167,11 @@ impl Store for SqliteStore {
         now: SystemTime,
         limit: usize,
     ) -> Result<Vec<Downlink>, StoreError> {
-        self.readers.expired(vin, uid, now, limit)
+        self.way_down.expired(vin, uid, now, limit)
     }
 
     fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
-        self.readers.backlog()
+        self.way_down.backlog()
     }
 
     fn uplink_after(
@@ -218,4 +227,36 @@ fn refused<T>(error: StoreError) -> Pending<T> {
     // The receiver is right here.
     let _ = reply.send(Err(error));
     pending
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn reads_that_take_long_do_not_keep_the_way_down_from_reading() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = DataDir::lock(dir.path()).unwrap();
+        let store = SqliteStore::open(lock, StoreSettings::default(), &Metrics::new()).unwrap();
+        let store = &store;
+        let (begun, end) = (Barrier::new(READERS + 1), Barrier::new(READERS + 1));
+        std::thread::scope(|scope| {
+            for _ in 0..READERS {
+                scope.spawn(|| {
+                    let reading = store.readers.read(|_| {
+                        begun.wait();
+                        end.wait();
+                        Ok(())
+                    });
+                    assert_eq!(reading, Ok(()));
+                });
+            }
+            begun.wait();
+            assert_eq!(store.backlog(), Ok(Vec::new()));
+            assert_eq!(store.with_expired(SystemTime::now(), 1), Ok(Vec::new()));
+            end.wait();
+        });
+    }
 }

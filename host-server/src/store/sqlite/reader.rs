@@ -1,4 +1,5 @@
-//! What is read, on a few connections of their own: a reader never waits for the writer.
+//! What is read, on a few connections of their own: a reader never waits for the writer. The way down
+//! has a pool to itself, so that no search keeps a message from its vehicle.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -18,9 +19,6 @@ use crate::model::{
 };
 use crate::store::StoreError;
 
-/// Connections for reading, and so reads at the same time.
-const CONNECTIONS: usize = 4;
-
 /// A page of messages ends when it holds this many bytes.
 const PAGE_BYTES_MAX: usize = 4 << 20;
 
@@ -36,8 +34,9 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let idle: Result<Vec<_>, _> = (0..CONNECTIONS)
+    /// A pool of so many connections, and so reads at the same time.
+    pub(super) fn open(path: &Path, connections: usize) -> Result<Self, StoreError> {
+        let idle: Result<Vec<_>, _> = (0..connections)
             .map(|_| schema::open_reader(path))
             .collect();
         Ok(Self {
@@ -241,7 +240,7 @@ impl Readers {
         })
     }
 
-    fn read<T>(
+    pub(super) fn read<T>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {

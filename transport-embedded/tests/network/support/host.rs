@@ -13,7 +13,7 @@ use vinbus_transport_embedded::TokioStream;
 pub(crate) struct Host;
 
 /// A stream of tokio.
-pub(crate) struct HostStream<S>(TokioStream<S>);
+pub(crate) struct HostStream<S>(pub(crate) TokioStream<S>);
 
 /// Why there is no stream, or none any more.
 #[derive(Debug)]

@@ -2,8 +2,10 @@
 
 pub(crate) mod chip;
 pub(crate) mod host;
+pub(crate) mod lan;
 pub(crate) mod pki;
 pub(crate) mod rogue;
+pub(crate) mod weather;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

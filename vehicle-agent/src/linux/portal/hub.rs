@@ -10,20 +10,24 @@ mod from_sockets;
 mod to_sockets;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use axum::extract::ws::Utf8Bytes;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::id::{AppId, Vin};
 
-use super::frame::{self, ClientFrame, Lifecycle, server_frame};
-use super::outbox::{Ending, Item, Outbox};
+use super::outbox::{Item, Outbox};
 use super::{FromSocket, News, Peer};
+use crate::app_interface::client_frame::Lifecycle;
+use crate::app_interface::refusal::Ending;
+use crate::app_interface::server_frame::{AppIdValue, ScreenWelcome, ServerFrame, Welcome, kind};
 use crate::apps::Request;
+use crate::linux::saved::TakenUp;
 use crate::linux::status::Status;
 
 /// Time for the sockets to end when the agent stops.
@@ -31,7 +35,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The apps of one vehicle, over WebSockets.
 #[derive(Debug)]
-pub(crate) struct SocketApps {
+pub(crate) struct SocketApps<'s> {
     vin: Vin,
     news: mpsc::Receiver<FromSocket>,
     seats: Vec<Seat>,
@@ -42,6 +46,7 @@ pub(crate) struct SocketApps {
     link_up: bool,
     popup: Option<ShownPopup>,
     status: Arc<Status>,
+    taken_up: Option<TakenUp<'s>>,
 }
 
 /// The place of one app.
@@ -50,7 +55,7 @@ struct Seat {
     app: AppId,
     socket: Option<Socket>,
     /// The socket that takes over once the other has ended, and what it sent meanwhile.
-    next: Option<(Socket, Vec<ClientFrame>)>,
+    next: Option<(Socket, Vec<Utf8Bytes>)>,
     /// Whether the app has the screen, or will once it has loaded.
     shown: bool,
     loaded: bool,
@@ -66,8 +71,8 @@ struct Socket {
 }
 
 impl Socket {
-    fn tell(&self, frame: String) {
-        self.outbox.push(Item::Notice(frame));
+    fn tell(&self, frame: &impl ToString) {
+        self.outbox.push(Item::Notice(frame.to_string()));
     }
 }
 
@@ -84,7 +89,9 @@ enum Step {
     Send {
         slot: AppSlot,
         subtopic: Option<String>,
-        content: String,
+        /// The content is these bytes of the frame.
+        frame: Utf8Bytes,
+        content: Range<usize>,
         id: Option<String>,
     },
     TakePending {
@@ -99,7 +106,7 @@ enum Step {
     Other(Request<'static>),
 }
 
-impl SocketApps {
+impl<'s> SocketApps<'s> {
     /// The apps in the order of their slots; `news` comes from their sockets.
     pub(crate) fn new(
         vin: Vin,
@@ -125,7 +132,13 @@ impl SocketApps {
             link_up: false,
             popup: None,
             status,
+            taken_up: None,
         }
+    }
+
+    /// Tells `taken_up` what becomes of the messages of an earlier life.
+    pub(crate) fn settle_with(&mut self, taken_up: TakenUp<'s>) {
+        self.taken_up = Some(taken_up);
     }
 
     /// Expects the fate of one message of the app that an earlier life left behind.
@@ -193,11 +206,7 @@ impl SocketApps {
                 self.open_screen(socket);
             }
             (Peer::Screen, News::Frame(frame)) => {
-                if let Some(screen) = self.screen.clone().filter(|screen| screen.id == id)
-                    && let Err(refusal) = self.screen_frame(frame)
-                {
-                    screen.tell(frame::error_frame(&refusal));
-                }
+                self.screen_frame(id, &frame);
             }
             (Peer::Screen, News::Gone) => {
                 self.screen.take_if(|screen| screen.id == id);
@@ -220,15 +229,18 @@ impl SocketApps {
     }
 
     /// Gives an empty seat to a socket: its app is launched, and shown as the driver would see it.
-    fn seat(&mut self, slot: AppSlot, socket: Socket, early: Vec<ClientFrame>) {
+    fn seat(&mut self, slot: AppSlot, socket: Socket, early: Vec<Utf8Bytes>) {
         let Some(seat) = self.seats.get_mut(usize::from(slot.index())) else {
             return;
         };
-        let link = link_name(self.link_up);
-        let value = json!({ "appId": seat.app.as_str(), "vin": self.vin.as_str(), "link": link });
-        socket.tell(server_frame("welcome", None, Some(&value.to_string())));
+        let value = Welcome {
+            app: seat.app.as_str(),
+            vin: self.vin.as_str(),
+            link_up: self.link_up,
+        };
+        socket.tell(&ServerFrame::new(kind::WELCOME).with_value(&value));
         if let Some(popup) = self.popup.as_ref().filter(|popup| popup.slot == slot) {
-            socket.tell(popup.frame.clone());
+            socket.tell(&popup.frame);
         }
         let id = socket.id;
         seat.loaded = false;
@@ -266,15 +278,17 @@ impl SocketApps {
     }
 
     fn open_screen(&mut self, socket: Socket) {
-        let apps: Vec<_> = self.seats.iter().map(|seat| {
-            let running = seat.socket.is_some();
-            json!({ "appId": seat.app.as_str(), "running": running, "shown": running && seat.shown })
-        }).collect();
-        let value =
-            json!({ "vin": self.vin.as_str(), "link": link_name(self.link_up), "apps": apps });
-        socket.tell(server_frame("welcome", None, Some(&value.to_string())));
+        let value = ScreenWelcome {
+            vin: self.vin.as_str(),
+            link_up: self.link_up,
+            apps: self.seats.iter().map(|seat| {
+                let running = seat.socket.is_some();
+                (seat.app.as_str(), running, running && seat.shown)
+            }),
+        };
+        socket.tell(&ServerFrame::new(kind::WELCOME).with_value(&value));
         if let Some(popup) = &self.popup {
-            socket.tell(popup.frame.clone());
+            socket.tell(&popup.frame);
         }
         if let Some(old) = self.screen.replace(socket) {
             old.outbox.end(Ending::TakenOver);
@@ -283,7 +297,7 @@ impl SocketApps {
 
     fn tell_lifecycle(&self, event: Lifecycle, slot: AppSlot) {
         if let Some(socket) = self.socket(slot) {
-            socket.tell(server_frame(event.name(), None, None));
+            socket.tell(&ServerFrame::new(event.name()));
         }
         self.tell_screen(event, slot);
     }
@@ -291,8 +305,8 @@ impl SocketApps {
     fn tell_screen(&self, event: Lifecycle, slot: AppSlot) {
         let seat = self.seats.get(usize::from(slot.index()));
         if let (Some(screen), Some(seat)) = (&self.screen, seat) {
-            let value = json!({ "appId": seat.app.as_str() });
-            screen.tell(server_frame(event.name(), None, Some(&value.to_string())));
+            let value = AppIdValue(seat.app.as_str());
+            screen.tell(&ServerFrame::new(event.name()).with_value(&value));
         }
     }
 
@@ -300,13 +314,9 @@ impl SocketApps {
         self.seats.get(usize::from(slot.index()))?.socket.as_ref()
     }
 
-    fn write(&self, slot: AppSlot, frame: String) {
+    fn write(&self, slot: AppSlot, frame: &impl ToString) {
         if let Some(socket) = self.socket(slot) {
             socket.tell(frame);
         }
     }
-}
-
-fn link_name(up: bool) -> &'static str {
-    if up { "connected" } else { "disconnected" }
 }

@@ -16,7 +16,8 @@ use tokio::sync::Notify;
 
 use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PENDING_MESSAGES_MAX};
 
-use super::frame;
+use crate::app_interface::refusal::Ending;
+use crate::app_interface::server_frame::{PendingFrame, ServerFrame, kind};
 
 /// Frames that may wait for one socket.
 pub(crate) const OUTBOX_FRAMES_MAX: usize = 64;
@@ -48,10 +49,20 @@ impl Item {
     /// The text frame.
     pub(crate) fn render(&self) -> String {
         match self {
-            Self::Message(message) => frame::message_frame(message),
+            Self::Message(message) => {
+                let frame = ServerFrame::new(kind::MESSAGE);
+                frame.with_value(message).to_string()
+            }
             Self::Pending {
                 id, messages, upto, ..
-            } => frame::pending_frame(id.as_deref(), messages, *upto),
+            } => {
+                let frame = PendingFrame {
+                    id: id.as_deref(),
+                    messages: messages.iter().map(AsRef::as_ref),
+                    upto: *upto,
+                };
+                frame.to_string()
+            }
             Self::Notice(text) => text.clone(),
         }
     }
@@ -76,25 +87,6 @@ impl Item {
             Self::Pending { kept: true, .. } | Self::Notice(_) => Vec::new(),
         }
     }
-}
-
-/// Why the portal ends a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// It reads too slowly.
-    SlowReader,
-    /// Another socket said hello with the same identity.
-    TakenOver,
-    /// The driver or the app itself closed it.
-    Closed,
-    /// The app did not report in time that it has loaded.
-    NotLoaded,
-    /// It kept sending although its frames were refused.
-    Flood,
-    /// It sent a frame over the limit.
-    FrameTooLarge,
-    /// The agent stops.
-    Stopping,
 }
 
 #[derive(Debug, Default)]
@@ -224,10 +216,10 @@ mod tests {
     async fn frame_that_was_not_written_is_taken_back() {
         let outbox = Outbox::default();
         (0..3).for_each(|n| outbox.push(message(n)));
-        assert_eq!(outbox.front().await.unwrap(), frame::message_frame("0"));
+        assert_eq!(outbox.front().await.unwrap(), message(0).render());
         outbox.written();
         // The second is being written when the socket ends.
-        assert_eq!(outbox.front().await.unwrap(), frame::message_frame("1"));
+        assert_eq!(outbox.front().await.unwrap(), message(1).render());
         assert_eq!(numbers(&outbox.take_back().0), [1, 2]);
     }
 

@@ -4,6 +4,7 @@
 //! from being judged, and one that floods cannot keep its messages from being written. Only the
 //! writer ends the socket: whoever wants that says so in the [`Outbox`].
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +14,12 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::frame::{self, ClientFrame, Lifecycle, Refusal, Role};
-use super::outbox::{Ending, Item, Outbox};
-use super::rate::{Rate, Verdict};
-use super::{FRAME_BYTES_MAX, FromSocket, News, Shared};
+use super::outbox::{Item, Outbox};
+use super::{FRAME_BYTES_MAX, FromSocket, News, Peer, Shared};
+use crate::app_interface::client_frame::{ClientFrame, Lifecycle, WithId, shown};
+use crate::app_interface::rate::{Rate, Verdict};
+use crate::app_interface::refusal::{Ending, Refusal};
+use crate::app_interface::server_frame::{Explained, ServerFrame, kind};
 
 /// A program has this long to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,36 +39,38 @@ type Stream = SplitStream<WebSocket>;
 /// Serves a socket until it ends. `app` is the app that the address named, if it did.
 pub(super) async fn serve(socket: WebSocket, shared: Arc<Shared>, app: Option<String>) {
     let (mut sink, mut stream) = socket.split();
-    let hello = match app {
-        Some(app) => Ok(Role::App {
-            app,
-            background: false,
-        }),
-        None => timeout(HELLO_TIMEOUT, hello(&mut stream))
+    let peer = match app {
+        Some(app) => named(&shared, &app),
+        None => timeout(HELLO_TIMEOUT, hello(&mut stream, &shared))
             .await
-            .unwrap_or_else(|_| Err(refuse_hello("no \"hello\" came within 10 seconds"))),
+            .unwrap_or(Err(Refusal::NoHello("no \"hello\" came within 10 seconds"))),
     };
-    let peer = match hello.and_then(|role| shared.peer(&role)) {
+    let peer = match peer {
         Ok(peer) => peer,
-        Err(refusal) => return close(sink, stream, &refusal).await,
+        Err(refusal) => {
+            let code = 1008;
+            return close(sink, stream, code, refusal.reason(), &refusal).await;
+        }
     };
     let socket = Opened {
         id: shared.next_socket(),
         peer,
         outbox: Arc::new(Outbox::default()),
-        rate: Rate::new(shared.frames_per_second, Instant::now()),
+        rate: Rate::new(shared.frames_per_second),
+        opened: Instant::now(),
     };
     if let Some(ending) = socket.run(&shared.news, &mut sink, &mut stream).await {
-        close(sink, stream, &farewell(ending)).await;
+        close(sink, stream, ending.code(), ending.reason(), &ending).await;
     }
 }
 
 /// A socket that said who it is.
 struct Opened {
     id: u64,
-    peer: super::Peer,
+    peer: Peer,
     outbox: Arc<Outbox>,
     rate: Rate,
+    opened: Instant,
 }
 
 impl Opened {
@@ -104,57 +109,39 @@ impl Opened {
             let text = match stream.next().await {
                 Some(Ok(Message::Text(text))) => text,
                 Some(Ok(Message::Binary(_))) => {
-                    self.refuse(&Refusal::new(
-                        "bad-frame",
-                        "frames are JSON text, this was binary",
-                    ))
-                    .await;
+                    self.refuse(None, &Refusal::Binary).await;
                     continue;
                 }
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
                 Some(Err(error)) if is_too_long(&error) => {
-                    return self.end(Ending::FrameTooLarge).await;
+                    return self.end(Ending::FrameTooLarge(FRAME_BYTES_MAX)).await;
                 }
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
             };
-            match self.rate.take(Instant::now()) {
-                Verdict::Pass => {}
-                Verdict::Refuse => {
-                    self.refuse_flood(&text).await;
-                    continue;
-                }
-                Verdict::End => return self.end(Ending::Flood).await,
-            }
-            match ClientFrame::parse(&text) {
-                Ok(frame) => {
-                    if agent.send(self.news(News::Frame(frame))).await.is_err() {
+            let now_ms = self.opened.elapsed().as_millis() as u64;
+            let WithId { item, id } = ClientFrame::parse(&text);
+            let refusal = match (self.rate.take(now_ms), item) {
+                (Verdict::End, _) => return self.end(Ending::Flood).await,
+                (Verdict::Pass, Ok(_)) => {
+                    if agent.send(self.news(News::Frame(text))).await.is_err() {
                         return self.end(Ending::Stopping).await;
                     }
+                    continue;
                 }
-                Err(refusal) => self.refuse(&refusal).await,
-            }
+                (Verdict::Pass, Err(refusal)) => refusal,
+                (Verdict::Refuse, _) => Refusal::Rate {
+                    per_second: self.rate.per_second(),
+                },
+            };
+            self.refuse(id, &refusal).await;
         }
     }
 
     /// Tells the program, and lets the writer do so before the next frame is read: else a burst of
     /// bad frames would fill the outbox of a program that reads well.
-    async fn refuse(&self, refusal: &Refusal) {
-        self.outbox.push(Item::Notice(frame::error_frame(refusal)));
+    async fn refuse(&self, id: Option<&str>, refusal: &Refusal) {
+        self.outbox.push(Item::Notice(refusal_frame(id, refusal)));
         tokio::task::yield_now().await;
-    }
-
-    async fn refuse_flood(&self, text: &str) {
-        let per_second = self.rate.per_second();
-        let message = format!(
-            "more than {per_second} frames a second; this one was dropped, send it again later"
-        );
-        let id = match ClientFrame::parse(text) {
-            Ok(ClientFrame::Send { id, .. } | ClientFrame::TakePending { id, .. }) => id,
-            Ok(_) => None,
-            Err(refusal) => refusal.id,
-        };
-        self.refuse(&Refusal::new("rate", message).with_id(id))
-            .await;
     }
 
     /// Has the writer end the socket, and waits for it to do so.
@@ -164,28 +151,37 @@ impl Opened {
     }
 }
 
-async fn hello(stream: &mut Stream) -> Result<Role, Refusal> {
+fn named(shared: &Shared, app: &str) -> Result<Peer, Refusal> {
+    let slot = shared.slot(|installed| installed == app);
+    Ok(Peer::App {
+        slot: slot.ok_or_else(|| Refusal::UnknownApp(shown(app.chars())))?,
+        background: false,
+    })
+}
+
+async fn hello(stream: &mut Stream, shared: &Shared) -> Result<Peer, Refusal> {
     loop {
         match stream.next().await {
             Some(Ok(Message::Text(text))) => {
-                return match ClientFrame::parse(&text)? {
-                    ClientFrame::Hello(role) => Ok(role),
-                    _ => Err(refuse_hello("the first frame was another")),
+                return match ClientFrame::parse(&text).item? {
+                    ClientFrame::Hello(role) => shared.peer(role),
+                    _ => Err(Refusal::NoHello("the first frame was another")),
                 };
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
             Some(Ok(Message::Binary(_) | Message::Close(_)) | Err(_)) | None => {
-                return Err(refuse_hello(
-                    "the socket ended, or sent something else than text",
-                ));
+                let what = "the socket ended, or sent something else than text";
+                return Err(Refusal::NoHello(what));
             }
         }
     }
 }
 
-fn refuse_hello(what: &str) -> Refusal {
-    let how = r#"say {"type":"hello","value":{"appId":"…"}} first, or open /portal?app=…"#;
-    Refusal::new("no-hello", format!("{what}: {how}"))
+/// The frame that tells of a refusal.
+pub(super) fn refusal_frame(id: Option<&str>, refusal: &Refusal) -> String {
+    let value = Explained(refusal.reason(), refusal);
+    let frame = ServerFrame::new(refusal.frame_type());
+    frame.with_value(&value).with_id(id).to_string()
 }
 
 /// Writes until the socket is to end; `None` when its program can no longer be told why, because
@@ -196,7 +192,7 @@ async fn write(outbox: &Outbox, sink: &mut Sink) -> Option<Ending> {
             Ok(text) => text,
             Err(ending) => {
                 if matches!(ending, Ending::Closed | Ending::NotLoaded) {
-                    let unloaded = frame::server_frame(Lifecycle::Unload.name(), None, None);
+                    let unloaded = ServerFrame::new(Lifecycle::Unload.name()).to_string();
                     sink.send(Message::text(unloaded)).await.ok()?;
                     // What the app sends meanwhile is still taken.
                     sleep(SAVE_TIME).await;
@@ -226,49 +222,19 @@ fn is_too_long(error: &axum::Error) -> bool {
     false
 }
 
-fn farewell(ending: Ending) -> Refusal {
-    let (reason, message) = match ending {
-        Ending::SlowReader => (
-            "slow-reader",
-            "the app did not read its messages; they are kept as pending".to_owned(),
-        ),
-        Ending::TakenOver => (
-            "taken-over",
-            "another socket said hello with this identity".to_owned(),
-        ),
-        Ending::Closed => ("closed", "the app was closed".to_owned()),
-        Ending::NotLoaded => (
-            "not-loaded",
-            "the app did not send WebPortal.onApplicationLoaded within 10 seconds".to_owned(),
-        ),
-        Ending::Flood => (
-            "flood",
-            "the app kept sending although its frames were refused; slow down".to_owned(),
-        ),
-        Ending::FrameTooLarge => (
-            "frame-too-large",
-            format!("a frame has at most {FRAME_BYTES_MAX} bytes; send less, or in parts"),
-        ),
-        Ending::Stopping => (
-            "stopping",
-            "the agent stops; connect again later".to_owned(),
-        ),
-    };
-    Refusal::new(reason, message)
-}
-
 /// Says why, closes, and waits a little for the other side to do the same, so that it can read it.
-async fn close(mut sink: Sink, mut stream: Stream, refusal: &Refusal) {
-    let code = match refusal.reason {
-        "closed" => 1000,
-        "stopping" => 1001,
-        "frame-too-large" => 1009,
-        _ => 1008,
-    };
+async fn close(
+    mut sink: Sink,
+    mut stream: Stream,
+    code: u16,
+    reason: &'static str,
+    message: &impl Display,
+) {
+    let value = Explained(reason, message);
+    let frame = ServerFrame::new(kind::ERROR).with_value(&value).to_string();
     let closing = async {
-        let text = frame::error_frame(refusal);
-        sink.send(Message::text(text)).await?;
-        let reason = refusal.reason.into();
+        sink.send(Message::text(frame)).await?;
+        let reason = reason.into();
         sink.send(Message::Close(Some(CloseFrame { code, reason })))
             .await?;
         while let Some(Ok(_)) = stream.next().await {}

@@ -1,7 +1,8 @@
-//! Messages on their way down and up: the app of the board sends back what it gets.
+//! Messages on their way down and up.
 
 use vinbus_transport_std::conformance::Mosquitto;
 
+use crate::app::App;
 use crate::board::{APP, Board};
 use crate::server::{Server, done};
 
@@ -21,22 +22,28 @@ pub(crate) async fn messages_go_both_ways_in_the_sample_profile() {
     both_ways(&server, &mut board).await;
 }
 
-pub(crate) async fn messages_go_both_ways_over_plain_mqtt() {
+pub(crate) async fn messages_go_both_ways_over_plain_mqtt_with_a_static_address() {
     let broker = Mosquitto::start().await;
     let server = Server::beside(&broker, &[]).await;
-    let mut board = Board::start(Some(&server.plain_block(&broker, &[]).await));
+    let fixed = ["--address", "10.0.2.15/16", "--gateway", "10.0.2.2"];
+    let mut board = Board::start(Some(&server.plain_block(&broker, &fixed).await));
+    // DHCP would have told another prefix.
+    board.log.until("address 10.0.2.15/16").await;
     both_ways(&server, &mut board).await;
 }
 
 async fn both_ways(server: &Server, board: &mut Board) {
     let mut listener = server.listen().await;
     board.online().await;
+    let mut app = App::in_front(board).await;
     for content in [
         r#"{ "spelled" : "as it is", "n": 1.50e1 }"#,
         "[]",
         "\"text\"",
     ] {
         done(&server.send(content).await);
+        app.hears(content).await;
+        app.says(content).await;
         listener.hears(content).await;
     }
 }
@@ -46,28 +53,36 @@ pub(crate) async fn the_largest_message_arrives_byte_for_byte_and_one_byte_more_
     let mut board = Board::start(Some(&server.block(&[]).await));
     let mut listener = server.listen().await;
     board.online().await;
+    let mut app = App::in_front(&board).await;
+
     let envelope = format!(r#"{{"idApp":"{APP}","popup":false,"content":}}"#);
     let len = PAYLOAD_BYTES_MAX - envelope.len();
     let content = text_of(len);
     done(&server.send(&content).await);
-    listener.hears(&content).await;
+    app.hears(&content).await;
     let refused = server.send(&text_of(len + 1)).await;
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(!refused.status.success(), "one byte more was sent");
+    assert!(said.contains("131073") && said.contains("131072"), "{said}");
+
+    let len = PAYLOAD_BYTES_MAX - r#"{"content":}"#.len();
+    let content = text_of(len);
+    app.says(&content).await;
+    listener.hears(&content).await;
+    app.says(&text_of(len + 1)).await;
+    let said = app.log.until("not delivered").await;
     assert!(said.contains("131073") && said.contains("131072"), "{said}");
 }
 
 /// A JSON string of so many bytes, in which no two stretches are alike.
 fn text_of(len: usize) -> String {
-    let mut text = String::with_capacity(len + 16);
-    text.push('"');
+    let mut text = String::from("\"");
     for n in 0.. {
-        text.push_str(&format!("{n}."));
+        text += &format!("{n}.");
         if text.len() >= len {
             break;
         }
     }
     text.truncate(len - 1);
-    text.push('"');
-    text
+    text + "\""
 }

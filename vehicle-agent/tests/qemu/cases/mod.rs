@@ -2,6 +2,7 @@
 
 mod messages;
 mod outages;
+mod portal;
 mod provisioning;
 mod trust;
 
@@ -18,8 +19,12 @@ pub(crate) const ALL: &[Case] = cases![
     messages:
         messages_go_both_ways_over_mutual_tls,
         messages_go_both_ways_in_the_sample_profile,
-        messages_go_both_ways_over_plain_mqtt,
+        messages_go_both_ways_over_plain_mqtt_with_a_static_address,
         the_largest_message_arrives_byte_for_byte_and_one_byte_more_is_refused;
+    portal:
+        app_in_the_background_is_handed_the_last_ten_messages_when_it_is_shown,
+        messages_wait_for_an_app_that_is_not_there,
+        popup_is_answered_by_the_app;
     trust:
         broker_of_another_authority_is_refused,
         broker_with_the_certificate_of_another_host_is_refused,
@@ -33,6 +38,7 @@ pub(crate) const ALL: &[Case] = cases![
         board_comes_back_when_a_frozen_server_thaws,
         board_comes_back_when_its_cable_is_plugged_in_again,
         board_that_is_reset_connects_again,
+        uplink_waits_while_the_broker_is_away,
         message_waits_while_the_vehicle_has_no_power,
         power_cut_in_the_middle_of_a_message_harms_nothing,
         will_tells_a_foreign_broker_that_the_power_went;

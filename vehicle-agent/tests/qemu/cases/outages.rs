@@ -4,6 +4,7 @@ use std::process::Command;
 
 use vinbus_transport_std::conformance::{BrokerUnderTest, Mosquitto};
 
+use crate::app::App;
 use crate::board::Board;
 use crate::server::{Listener, Server, done};
 
@@ -19,7 +20,7 @@ pub(crate) async fn board_comes_back_when_its_broker_is_started_again() {
     board.log.until("disconnected").await;
     broker.start().await;
     board.online().await;
-    echoed(&server, &mut listener).await;
+    both_ways(&server, &board, &mut listener).await;
 }
 
 pub(crate) async fn board_comes_back_when_a_frozen_server_thaws() {
@@ -35,7 +36,7 @@ pub(crate) async fn board_comes_back_when_a_frozen_server_thaws() {
         .await;
     signal(&server, "-CONT");
     board.online().await;
-    echoed(&server, &mut listener).await;
+    both_ways(&server, &board, &mut listener).await;
 }
 
 pub(crate) async fn board_comes_back_when_its_cable_is_plugged_in_again() {
@@ -44,39 +45,58 @@ pub(crate) async fn board_comes_back_when_its_cable_is_plugged_in_again() {
     board.log.until("disconnected").await;
     board.cable(true).await;
     board.online().await;
-    echoed(&server, &mut listener).await;
+    both_ways(&server, &board, &mut listener).await;
 }
 
 pub(crate) async fn board_that_is_reset_connects_again() {
     let (server, mut board, mut listener) = online().await;
     board.reset().await;
     board.online().await;
-    echoed(&server, &mut listener).await;
+    both_ways(&server, &board, &mut listener).await;
 }
 
 pub(crate) async fn message_waits_while_the_vehicle_has_no_power() {
-    let (server, board, mut listener) = online().await;
+    let (server, board, _listener) = online().await;
     board.cut_power().await;
     server.vehicle_is("offline").await;
     done(&server.send(CONTENT).await);
     let mut board = Board::start(Some(&server.block(&[]).await));
     board.online().await;
-    listener.hears(CONTENT).await;
+    App::in_front(&board).await.hears(CONTENT).await;
+}
+
+pub(crate) async fn uplink_waits_while_the_broker_is_away() {
+    let mut broker = Mosquitto::start().await;
+    let server = Server::beside(&broker, &[]).await;
+    let mut board = Board::start(Some(&server.plain_block(&broker, &[]).await));
+    let mut listener = server.listen().await;
+    board.online().await;
+    let mut app = App::in_front(&board).await;
+    broker.stop().await;
+    board.log.until("disconnected").await;
+    for n in 1..=5 {
+        app.says(&n.to_string()).await;
+    }
+    broker.start().await;
+    for n in 1..=5 {
+        listener.hears(&n.to_string()).await;
+    }
 }
 
 pub(crate) async fn power_cut_in_the_middle_of_a_message_harms_nothing() {
     let (server, board, mut listener) = online().await;
+    let mut app = App::in_front(&board).await;
     let large = format!("\"{}\"", "x".repeat(130_000));
-    // The answers of some may be lost with the power; none may come mangled.
+    // On their way in both directions.
     for _ in 0..3 {
         done(&server.send(&large).await);
+        app.says(&large).await;
     }
     board.cut_power().await;
     server.vehicle_is("offline").await;
     let mut board = Board::start(Some(&server.block(&[]).await));
     board.online().await;
-    done(&server.send(CONTENT).await);
-    listener.hears(CONTENT).await;
+    both_ways(&server, &board, &mut listener).await;
 }
 
 pub(crate) async fn will_tells_a_foreign_broker_that_the_power_went() {
@@ -100,8 +120,11 @@ async fn online() -> (Server, Board, Listener) {
     (server, board, listener)
 }
 
-async fn echoed(server: &Server, listener: &mut Listener) {
+async fn both_ways(server: &Server, board: &Board, listener: &mut Listener) {
+    let mut app = App::in_front(board).await;
     done(&server.send(CONTENT).await);
+    app.hears(CONTENT).await;
+    app.says(CONTENT).await;
     listener.hears(CONTENT).await;
 }
 

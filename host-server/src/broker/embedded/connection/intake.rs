@@ -3,6 +3,8 @@
 //! Uplink goes to the core first and is offered to MQTT consumers when it is on disk, as a packet of
 //! our own, at QoS 0 and without the properties that the library would add.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,13 +14,14 @@ use tracing::warn;
 use vinbus_protocol::envelope::Downlink;
 use vinbus_protocol::id::Vin;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+use vinbus_protocol::presence;
 use vinbus_protocol::topic::{Direction, ParsedTopic};
 
 use super::{Client, Connection};
 use crate::broker::embedded::Delivery;
 use crate::broker::embedded::counters::add;
 use crate::broker::embedded::forward::Offer;
-use crate::broker::embedded::limits::RETAINED_BYTES_MAX;
+use crate::broker::embedded::limits::{REPORTS_MAX, RETAINED_BYTES_MAX};
 use crate::broker::embedded::quiet::Shown;
 use crate::broker::{Arrival, Outcome};
 use crate::identity::Identity;
@@ -83,6 +86,10 @@ impl Connection {
             }
             Direction::Uplink if parsed.is_presence() => {
                 let retain = retain && self.may_retain(topic, &payload).await;
+                if let Identity::Vehicle(vin) = client.who {
+                    shared.events.introduced(vin, &parsed.uid);
+                    self.note_report(topic, &payload, retain);
+                }
                 self.offer(client, topic, payload, retain, None).await
             }
             Direction::Uplink => {
@@ -171,6 +178,30 @@ impl Connection {
         let _ = self
             .accept(&client, &will.topic, Bytes::from(will.payload), will.retain)
             .await;
+    }
+
+    /// Remembers where this connection has said that its vehicle is online, to take it back.
+    fn note_report(&self, topic: &str, payload: &[u8], retain: bool) {
+        let mut state = self.state();
+        if payload == presence::payload(false).as_bytes() {
+            state.said_online.remove(topic);
+        } else if state.said_online.len() < REPORTS_MAX || state.said_online.contains_key(topic) {
+            state.said_online.insert(topic.to_owned(), retain);
+        }
+    }
+
+    /// Says on these topics, for a vehicle whose connection is gone, that it is offline: a power cut
+    /// leaves one will, for one partner. Not if the vehicle is back already.
+    pub(super) async fn take_back(self: Arc<Self>, client: Client, topics: HashMap<String, bool>) {
+        if let Identity::Vehicle(vin) = &client.who
+            && self.shared.registry.vehicle_has_another(vin, self.id)
+        {
+            return;
+        }
+        for (topic, retain) in topics {
+            let payload = Bytes::from_static(presence::payload(false).as_bytes());
+            let _ = self.offer(&client, &topic, payload, retain, None).await;
+        }
     }
 
     /// Whether a will says that a vehicle is gone which has already come back.

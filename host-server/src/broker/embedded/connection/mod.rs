@@ -60,6 +60,8 @@ struct State {
     ended: bool,
     /// Subscribed filters, and whether each has a wildcard.
     filters: HashMap<String, bool>,
+    /// Topics on which it has said that its vehicle is online, and whether that is retained.
+    said_online: HashMap<String, bool>,
     /// When the publishes so far would have been due at the permitted rate.
     publishes_due: Option<Instant>,
 }
@@ -100,11 +102,12 @@ impl Connection {
     }
 
     /// The connection is over, however it ended.
-    pub(super) fn closed(&self) {
+    pub(super) fn closed(self: &Arc<Self>) {
         let mut state = self.state();
         let wildcards = state.filters.values().filter(|wildcard| **wildcard).count();
         state.filters.clear();
         let client = state.client.take();
+        let said_online = std::mem::take(&mut state.said_online);
         drop(state);
         let registry = &self.shared.registry;
         if let Some(client) = client {
@@ -112,6 +115,11 @@ impl Connection {
             registry.unclaim(&client.client_id);
             if let Identity::Vehicle(vin) = client.who {
                 registry.vehicle_down(vin, self.id);
+            }
+            if !said_online.is_empty()
+                && let Ok(runtime) = tokio::runtime::Handle::try_current()
+            {
+                runtime.spawn(Arc::clone(self).take_back(client, said_online));
             }
         }
     }

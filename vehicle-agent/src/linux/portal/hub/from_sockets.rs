@@ -1,26 +1,29 @@
 //! What the sockets say, turned into steps for the agent.
 
+use axum::extract::ws::Utf8Bytes;
+
 use vinbus_protocol::app_slot::AppSlot;
 
 use super::{ShownPopup, SocketApps, Step};
+use crate::app_interface::client_frame::{ClientFrame, Lifecycle, WithId, shown};
+use crate::app_interface::refusal::{Ending, Refusal};
 use crate::apps::Request;
-use crate::linux::portal::frame::{self, ClientFrame, Lifecycle, Refusal};
-use crate::linux::portal::{outbox::Ending, unknown_app};
+use crate::linux::portal::socket::refusal_frame;
 
 /// Frames kept of a socket that waits for its seat.
 const EARLY_FRAMES_MAX: usize = 64;
 
-impl SocketApps {
-    pub(super) fn app_frame(&mut self, slot: AppSlot, id: u64, frame: ClientFrame) {
+impl SocketApps<'_> {
+    pub(super) fn app_frame(&mut self, slot: AppSlot, id: u64, text: Utf8Bytes) {
         let Some(seat) = self.seats.get_mut(usize::from(slot.index())) else {
             return;
         };
         if let Some((next, early)) = seat.next.as_mut().filter(|(next, _)| next.id == id) {
             if early.len() < EARLY_FRAMES_MAX {
-                early.push(frame);
+                early.push(text);
             } else {
-                let refusal = Refusal::new("rate", "wait for the \"welcome\" before you send more");
-                next.tell(frame::error_frame(&refusal));
+                let id = ClientFrame::parse(&text).id;
+                next.tell(&refusal_frame(id, &Refusal::Early));
             }
             return;
         }
@@ -28,25 +31,31 @@ impl SocketApps {
         let Some(socket) = seat.socket.clone().filter(|socket| socket.id == id) else {
             return;
         };
-        if let Err(refusal) = self.seated_frame(slot, frame) {
-            socket.tell(frame::error_frame(&refusal));
+        let WithId { item, id } = ClientFrame::parse(&text);
+        if let Err(refusal) = item.and_then(|frame| self.seated_frame(slot, frame, id, &text)) {
+            socket.tell(&refusal_frame(id, &refusal));
         }
     }
 
-    fn seated_frame(&mut self, slot: AppSlot, frame: ClientFrame) -> Result<(), Refusal> {
+    fn seated_frame(
+        &mut self,
+        slot: AppSlot,
+        frame: ClientFrame<'_>,
+        id: Option<&str>,
+        text: &Utf8Bytes,
+    ) -> Result<(), Refusal> {
+        let id = id.map(str::to_owned);
         let step = match frame {
-            ClientFrame::Send {
-                content,
-                subtopic,
-                id,
-            } => Step::Send {
+            ClientFrame::Send { content, subtopic } => Step::Send {
                 slot,
-                subtopic,
-                content,
+                subtopic: subtopic.map(|subtopic| subtopic.to_string()),
+                frame: text.clone(),
+                content: content.offset..content.offset + content.text.len(),
                 id,
             },
-            ClientFrame::TakePending { confirm: keep, id } => Step::TakePending { slot, keep, id },
+            ClientFrame::TakePending { confirm: keep } => Step::TakePending { slot, keep, id },
             ClientFrame::ConfirmPending { upto } => {
+                self.app_takes(slot, upto);
                 Step::Other(Request::ConfirmPending { slot, upto })
             }
             ClientFrame::Loaded => {
@@ -55,8 +64,8 @@ impl SocketApps {
             }
             ClientFrame::Lifecycle { event, app } => {
                 let own = self.seats.get(usize::from(slot.index()));
-                if app.is_some_and(|app| own.is_none_or(|seat| seat.app.as_str() != app)) {
-                    return Err(screen_only("show, hide or close another app"));
+                if app.is_some_and(|app| own.is_none_or(|seat| !app.is(seat.app.as_str()))) {
+                    return Err(Refusal::ScreenOnly("show, hide or close another app"));
                 }
                 return self.lifecycle(slot, event);
             }
@@ -64,25 +73,33 @@ impl SocketApps {
                 let popup = self.popup.as_ref().filter(|popup| popup.slot == slot);
                 Step::Other(answer(popup, ok)?)
             }
-            ClientFrame::Nac { .. } => return Err(screen_only("say that the head unit is active")),
-            ClientFrame::Hello(_) => return Err(second_hello()),
+            ClientFrame::Nac { .. } => {
+                return Err(Refusal::ScreenOnly("say that the head unit is active"));
+            }
+            ClientFrame::Hello(_) => return Err(Refusal::SecondHello),
         };
         self.steps.push_back(step);
         Ok(())
     }
 
-    pub(super) fn screen_frame(&mut self, frame: ClientFrame) -> Result<(), Refusal> {
+    pub(super) fn screen_frame(&mut self, id: u64, text: &str) {
+        let Some(screen) = self.screen.clone().filter(|screen| screen.id == id) else {
+            return;
+        };
+        let WithId { item, id } = ClientFrame::parse(text);
+        if let Err(refusal) = item.and_then(|frame| self.seated_screen_frame(frame)) {
+            screen.tell(&refusal_frame(id, &refusal));
+        }
+    }
+
+    fn seated_screen_frame(&mut self, frame: ClientFrame<'_>) -> Result<(), Refusal> {
         match frame {
             ClientFrame::Lifecycle { event, app } => {
-                let app = app.ok_or_else(|| {
-                    Refusal::new(
-                        "bad-frame",
-                        r#"the screen names the app: "value":{"appId":"…"}"#,
-                    )
-                })?;
-                let index = self.seats.iter().position(|seat| seat.app.as_str() == app);
+                let app = app.ok_or(Refusal::WhichApp)?;
+                let mut seats = self.seats.iter();
+                let index = seats.position(|seat| app.is(seat.app.as_str()));
                 let index = index.and_then(|index| u8::try_from(index).ok());
-                let index = index.ok_or_else(|| unknown_app(&app))?;
+                let index = index.ok_or_else(|| Refusal::UnknownApp(shown(app.chars())))?;
                 self.lifecycle(AppSlot::new(index), event)
             }
             ClientFrame::PopupAnswer { ok } => {
@@ -94,14 +111,11 @@ impl SocketApps {
                 self.steps.push_back(Step::Other(Request::Nac { active }));
                 Ok(())
             }
-            ClientFrame::Hello(_) => Err(second_hello()),
+            ClientFrame::Hello(_) => Err(Refusal::SecondHello),
             ClientFrame::Loaded
             | ClientFrame::Send { .. }
             | ClientFrame::TakePending { .. }
-            | ClientFrame::ConfirmPending { .. } => Err(Refusal::new(
-                "not-allowed",
-                "the screen is no app; say hello with an appId on another socket",
-            )),
+            | ClientFrame::ConfirmPending { .. } => Err(Refusal::AppOnly),
         }
     }
 
@@ -119,10 +133,7 @@ impl SocketApps {
         let seat = self.seats.get_mut(usize::from(slot.index()));
         let Some((seat, socket)) = seat.and_then(|seat| seat.socket.clone().map(|s| (seat, s)))
         else {
-            return Err(Refusal::new(
-                "not-running",
-                "the app has no socket; start it first",
-            ));
+            return Err(Refusal::NotRunning);
         };
         let request = match event {
             Lifecycle::Show => Request::Shown(slot),
@@ -141,23 +152,6 @@ impl SocketApps {
 }
 
 fn answer(popup: Option<&ShownPopup>, ok: bool) -> Result<Request<'static>, Refusal> {
-    let popup = popup.ok_or_else(|| {
-        Refusal::new(
-            "no-popup",
-            "no popup that you may answer is on screen; it may have closed",
-        )
-    })?;
-    let number = popup.number;
+    let number = popup.ok_or(Refusal::NoPopup)?.number;
     Ok(Request::PopupAnswered { number, ok })
-}
-
-fn screen_only(what: &str) -> Refusal {
-    Refusal::new("not-allowed", format!("only the screen may {what}"))
-}
-
-fn second_hello() -> Refusal {
-    Refusal::new(
-        "bad-frame",
-        "this socket has said hello already; open another one for another app",
-    )
 }

@@ -1,19 +1,23 @@
 //! What the agent says, turned into frames for the sockets.
 
-use serde_json::json;
+use std::fmt::Display;
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::envelope::{AppMessage, Popup, PopupAction};
 use vinbus_protocol::limits::PENDING_MESSAGES_MAX;
 use vinbus_protocol::record_ring::Record;
 
-use super::{ShownPopup, SocketApps, Step, link_name};
+use super::{ShownPopup, SocketApps, Step};
+use crate::app_interface::client_frame::Lifecycle;
+use crate::app_interface::refusal::{DROPPED, Ending, REFUSED, send_refusal_reason};
+use crate::app_interface::server_frame::{
+    Explained, PopupClosed, PopupShown, Quoted, ServerFrame, kind, link_name,
+};
 use crate::apps::{Apps, Notice, Request, SendRefusal};
 use crate::desk::{Counters, DownlinkRefusal};
-use crate::linux::portal::frame::{self, Lifecycle, Refusal, server_frame};
-use crate::linux::portal::outbox::{Ending, Item};
+use crate::linux::portal::outbox::Item;
 
-impl Apps for SocketApps {
+impl Apps for SocketApps<'_> {
     async fn next(&mut self) -> Request<'_> {
         while self.steps.is_empty() {
             match self.news.recv().await {
@@ -29,12 +33,13 @@ impl Apps for SocketApps {
             Step::Send {
                 slot,
                 subtopic,
+                frame,
                 content,
                 ..
             } => Request::Send {
                 slot: *slot,
                 subtopic: subtopic.as_deref(),
-                content: content.as_bytes(),
+                content: frame.get(content.clone()).unwrap_or_default().as_bytes(),
             },
             Step::TakePending { slot, keep, .. } => Request::TakePending {
                 slot: *slot,
@@ -80,6 +85,9 @@ impl Apps for SocketApps {
             Step::TakePending { id, .. } => id.take(),
             Step::Send { .. } | Step::Return { .. } | Step::Other(_) => None,
         };
+        if let Some(last) = last.filter(|_| !kept) {
+            self.app_takes(slot, last);
+        }
         let upto = last.filter(|_| kept);
         match self.socket(slot) {
             Some(socket) => socket.outbox.push(Item::Pending {
@@ -110,8 +118,8 @@ impl Apps for SocketApps {
                 }
             }
             Err(refusal) => {
-                let refusal = Refusal::new(send_refusal_reason(refusal), refusal.to_string());
-                self.write(slot, frame::not_delivered_frame(&refusal.with_id(id)));
+                let value = Explained(send_refusal_reason(refusal), refusal);
+                self.write_not_delivered(slot, id.as_deref(), &value);
             }
         }
     }
@@ -120,8 +128,8 @@ impl Apps for SocketApps {
         match notice {
             Notice::Delivered => {
                 if let Some(id) = self.fate(slot) {
-                    let kind = "WebPortal.MQTT.evt.messageDelivered";
-                    self.write(slot, server_frame(kind, Some(&id), None));
+                    let frame = ServerFrame::new(kind::DELIVERED);
+                    self.write(slot, &frame.with_id(Some(&id)));
                 }
             }
             Notice::Dropped => self.not_delivered(slot, DROPPED),
@@ -140,20 +148,22 @@ impl Apps for SocketApps {
             Notice::PopupShown { number, popup } => self.popup_shown(slot, number, &popup),
             Notice::PopupClosed { action, .. } => self.popup_closed(slot, action),
             Notice::PopupOverflow { refused } => {
-                let value = json!({ "refused": refused }).to_string();
-                let frame = server_frame("WebPortal.OverflowPopup", None, Some(&value));
-                self.write(slot, frame);
+                let value = format!(r#"{{"refused":{refused}}}"#);
+                let frame = ServerFrame::new(kind::POPUP_OVERFLOW);
+                self.write(slot, &frame.with_value(&value));
             }
         }
     }
 
     fn link_changed(&mut self, up: bool) {
         self.link_up = up;
-        let value = format!("\"{}\"", link_name(up));
-        let frame = server_frame("WebPortal.MQTT.evt.status", None, Some(&value));
+        let value = Quoted(link_name(up));
+        let frame = ServerFrame::new(kind::STATUS)
+            .with_value(&value)
+            .to_string();
         let seated = self.seats.iter().filter_map(|seat| seat.socket.as_ref());
         for socket in seated.chain(&self.screen) {
-            socket.tell(frame.clone());
+            socket.tell(&frame);
         }
     }
 
@@ -166,26 +176,40 @@ impl Apps for SocketApps {
     }
 }
 
-impl SocketApps {
+impl SocketApps<'_> {
     /// The frame id of the app's oldest message without a fate, which has met it now.
     fn fate(&mut self, slot: AppSlot) -> Option<String> {
+        if let Some(taken_up) = &mut self.taken_up {
+            taken_up.uplink_settled();
+        }
         let seat = self.seats.get_mut(usize::from(slot.index()))?;
         seat.waiting.pop_front().flatten()
+    }
+
+    /// The app takes its pending messages up to the number `upto`.
+    pub(super) fn app_takes(&mut self, slot: AppSlot, upto: u64) {
+        let seat = self.seats.get(usize::from(slot.index()));
+        if let (Some(taken_up), Some(seat)) = (&mut self.taken_up, seat) {
+            taken_up.app_takes(&seat.app, upto);
+        }
     }
 
     fn popup_shown(&mut self, slot: AppSlot, number: u64, popup: &Popup<'_>) {
         let Some(seat) = self.seats.get(usize::from(slot.index())) else {
             return;
         };
-        let app = serde_json::Value::from(seat.app.as_str());
-        let (button, text) = (popup.button, popup.text.as_json());
-        let content = popup.content.map(|content| content.as_str());
-        let content = content.map_or_else(String::new, |json| format!(r#","content":{json}"#));
-        let value = format!(r#"{{"appId":{app},"popupBtn":{button},"popupText":{text}{content}}}"#);
-        let frame = server_frame("WebPortal.onPopupShow", None, Some(&value));
-        self.write(slot, frame.clone());
+        let value = PopupShown {
+            app: seat.app.as_str(),
+            button: popup.button,
+            text: popup.text.as_json(),
+            content: popup.content.map(|content| content.as_str()),
+        };
+        let frame = ServerFrame::new(kind::POPUP_SHOW)
+            .with_value(&value)
+            .to_string();
+        self.write(slot, &frame);
         if let Some(screen) = &self.screen {
-            screen.tell(frame.clone());
+            screen.tell(&frame);
         }
         self.popup = Some(ShownPopup {
             number,
@@ -199,38 +223,23 @@ impl SocketApps {
         let Some(seat) = self.seats.get(usize::from(slot.index())) else {
             return;
         };
-        let value = json!({ "appId": seat.app.as_str(), "popupAction": action.name() });
-        let frame = server_frame("WebPortal.onPopupClose", None, Some(&value.to_string()));
-        self.write(slot, frame.clone());
+        let value = PopupClosed(seat.app.as_str(), action.name());
+        let frame = ServerFrame::new(kind::POPUP_CLOSE)
+            .with_value(&value)
+            .to_string();
+        self.write(slot, &frame);
         if let Some(screen) = &self.screen {
-            screen.tell(frame);
+            screen.tell(&frame);
         }
     }
 
     fn not_delivered(&mut self, slot: AppSlot, (reason, message): (&'static str, &str)) {
         let id = self.fate(slot);
-        let refusal = Refusal::new(reason, message).with_id(id);
-        self.write(slot, frame::not_delivered_frame(&refusal));
+        self.write_not_delivered(slot, id.as_deref(), &Explained(reason, message));
     }
-}
 
-const DROPPED: (&str, &str) = (
-    "dropped",
-    "the link was down or slow for so long that newer messages took the place of this one",
-);
-
-const REFUSED: (&str, &str) = (
-    "refused-by-broker",
-    "the broker refused the message; is the vehicle allowed to publish for this partner?",
-);
-
-fn send_refusal_reason(refusal: SendRefusal) -> &'static str {
-    match refusal {
-        SendRefusal::TooLarge { .. } => "too-large",
-        SendRefusal::UnknownApp => "unknown-app",
-        SendRefusal::Content(_) => "bad-content",
-        SendRefusal::Subtopic => "bad-subtopic",
-        SendRefusal::ReservedSubtopic => "reserved-subtopic",
-        SendRefusal::QueueFull { .. } => "queue-full",
+    fn write_not_delivered(&self, slot: AppSlot, id: Option<&str>, value: &dyn Display) {
+        let frame = ServerFrame::new(kind::NOT_DELIVERED);
+        self.write(slot, &frame.with_value(value).with_id(id));
     }
 }

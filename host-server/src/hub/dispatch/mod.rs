@@ -8,14 +8,16 @@
 //! long as [`Broker::patience`] says; then the lane rests, and the worker takes another.
 //!
 //! A message whose time is over is not sent any more: a worker that comes to it notes it as expired,
-//! and one more task looks for those that wait in lanes which nobody runs.
+//! and one more task looks for those that wait in lanes which nobody runs (see `expiry`).
+
+mod expiry;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, watch};
 use tokio::time;
-use vinbus_protocol::id::Vin;
+use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::topic::{Direction, TopicScheme};
 
 use super::lanes::{LaneId, Lanes, Run};
@@ -32,12 +34,6 @@ const WORKERS: usize = 32;
 
 /// Messages read at once for one lane.
 const PAGE_MESSAGES: usize = 32;
-
-/// Time between two looks for messages that have expired.
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Lanes with expired messages that one look finds.
-const EXPIRED_LANES: usize = 256;
 
 /// A note that the store did not take is tried again after this time.
 const NOTE_AGAIN: Duration = Duration::from_secs(1);
@@ -173,6 +169,11 @@ impl Dispatch {
         }
     }
 
+    /// A vehicle sent something to a partner.
+    pub(super) fn introduce(&self, vin: Vin, uid: &Uid) {
+        self.presence().introduce(vin, uid, SystemTime::now());
+    }
+
     pub(super) fn set_link(&self, up: Result<(), String>) {
         self.figures.link.set(i64::from(up.is_ok()));
         let before = self.link.send_replace(up.clone());
@@ -295,58 +296,6 @@ impl Dispatch {
             .collect();
         self.settle(notes).await;
         self.figures.held.add(page.len() as u64);
-    }
-
-    /// Takes out of waiting lanes what has expired, until the server stops.
-    async fn expire(&self) {
-        let mut stopping = self.stopping.subscribe();
-        loop {
-            let stop = stopping.wait_for(|stop| *stop);
-            if time::timeout(EXPIRY_INTERVAL, stop).await.is_ok() {
-                return;
-            }
-            if self.lanes().unsent() == 0 {
-                continue;
-            }
-            let store = Arc::clone(&self.store);
-            let found = read(move || store.with_expired(SystemTime::now(), EXPIRED_LANES)).await;
-            match found {
-                Ok(lanes) => {
-                    for (vin, uid) in lanes {
-                        self.expire_lane(&LaneId { vin, uid }).await;
-                    }
-                }
-                Err(error) => self.log_error(&error, "expired messages could not be found"),
-            }
-        }
-    }
-
-    /// Takes out of a lane what has expired. A lane that is run meanwhile has its turn another time.
-    async fn expire_lane(&self, lane: &LaneId) {
-        let Some(claim) = self.change_lanes(|lanes| lanes.claim(lane)) else {
-            return;
-        };
-        while !self.is_stopping() {
-            let store = Arc::clone(&self.store);
-            let LaneId { vin, uid } = lane.clone();
-            let now = SystemTime::now();
-            let expired = read(move || store.expired(&vin, &uid, now, PAGE_MESSAGES)).await;
-            let page = match expired {
-                Ok(page) => page,
-                Err(error) => {
-                    self.log_error(&error, "expired messages could not be read");
-                    break;
-                }
-            };
-            if page.is_empty() {
-                break;
-            }
-            let notes = page
-                .iter()
-                .map(|downlink| self.note(downlink, Step::Expired));
-            self.note_finished(lane, notes.collect()).await;
-        }
-        self.change_lanes(|lanes| lanes.release(lane, &claim));
     }
 
     /// Hands messages to the broker until one cannot be, the vehicle goes, or the server stops.

@@ -1,0 +1,66 @@
+//! An app: the real `vehicle-agent app`, connected to the board's portal.
+
+use std::process::Stdio;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, ChildStdin, Command};
+
+use crate::board::{APP, Board};
+use crate::log::Log;
+
+/// A running app; it is killed when this is dropped.
+pub(crate) struct App {
+    _process: Child,
+    input: ChildStdin,
+    messages: Log,
+    pub(crate) log: Log,
+}
+
+impl App {
+    /// Starts the app and waits until it is in the foreground.
+    pub(crate) async fn in_front(board: &Board) -> Self {
+        let mut app = Self::start(board, &[]);
+        app.log.until("in the foreground").await;
+        app
+    }
+
+    /// Starts the app with these options.
+    pub(crate) fn start(board: &Board, options: &[&str]) -> Self {
+        let portal = board.portal.to_string();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_vehicle-agent"))
+            .args(["app", "--app", APP, "--portal", &portal])
+            .args(options)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Self {
+            input: process.stdin.take().unwrap(),
+            messages: Log::of("app", process.stdout.take().unwrap()),
+            log: Log::of("app", process.stderr.take().unwrap()),
+            _process: process,
+        }
+    }
+
+    /// The next message that it is handed must have this content, byte for byte.
+    pub(crate) async fn hears(&mut self, content: &str) {
+        self.is_handed(&format!("{{\"content\":{content}}}")).await;
+    }
+
+    /// The next message that it is handed must be this one.
+    pub(crate) async fn is_handed(&mut self, message: &str) {
+        let line = self.messages.until("").await;
+        assert!(
+            line == message,
+            "the app was handed something else: {line:.300}"
+        );
+    }
+
+    /// Sends content to the partner, or is given a command.
+    pub(crate) async fn says(&mut self, line: &str) {
+        let line = format!("{line}\n");
+        self.input.write_all(line.as_bytes()).await.unwrap();
+    }
+}
