@@ -16,7 +16,22 @@ use elf::Image;
 /// Statics that only hold messages, records of TLS and what is in sockets, by the end of their
 /// names. `sizes.rs` of a board names their sizes.
 const BUFFERS: &[&str] = &[
-    "LINE", "OUTBOXES", "PENDING", "POPUPS", "READ", "RECEIVE", "SEND", "UPLINKS", "WRITE",
+    "LINE",
+    "OUTBOXES",
+    "PACKETS",
+    "PENDING",
+    "POPUPS",
+    "PORTAL_OUTBOX",
+    "PORTAL_RECEIVE",
+    "READ",
+    "READ_RECORD",
+    "RECEIVE",
+    "SEND",
+    "TCP_RECEIVE",
+    "TCP_SEND",
+    "UPLINKS",
+    "WRITE",
+    "WRITE_RECORD",
 ];
 
 /// Prints what the images of the boards take, and fails if one takes more than its budget.
