@@ -317,7 +317,7 @@ fn write_mac(register: u32, value: u32) -> Result<(), NoController> {
 }
 
 fn wait_until(ready: impl Fn() -> bool) -> Result<(), NoController> {
-    let mut turns = (0..TURNS_MAX).into_iter();
+    let mut turns = 0..TURNS_MAX;
     if turns.any(|_| ready()) {
         Ok(())
     } else {
