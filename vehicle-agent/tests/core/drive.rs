@@ -291,6 +291,24 @@ async fn agent_says_that_it_is_online_first_and_that_it_is_not_last() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn agent_that_stops_before_its_greeting_is_answered_tells_every_partner_that_it_is_offline() {
+    let (air, cabin) = (Air::new(7), Cabin::new(APPS));
+    air.borrow_mut().kind = true;
+    let greeted = async {
+        while air.borrow().published.is_empty() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    life(&air, &cabin, 7, greeted).await;
+    let air = air.borrow();
+    let offline = air
+        .published
+        .iter()
+        .filter(|(_, payload, _)| payload == r#"{"content":{"online":false}}"#);
+    assert_eq!(offline.count(), 2, "{:?}", air.published);
+}
+
+#[tokio::test(start_paused = true)]
 async fn lost_link_is_not_hammered() {
     let (air, cabin) = (Air::new(3), Cabin::new(APPS));
     let drive = async {
