@@ -146,7 +146,12 @@ async fn app_that_never_reads_is_ended_and_its_messages_wait_for_the_next() {
         .map(|m| m["content"]["n"].as_u64().unwrap())
         .collect();
     let expected: Vec<_> = (sent - numbers.len() as u64..sent).collect();
-    assert_eq!(numbers, expected, "the newest, in order, none missing");
+    assert_eq!(
+        numbers,
+        expected,
+        "the newest, in order, none missing: {}",
+        vehicle.status().await
+    );
     assert!(!numbers.is_empty() && numbers.len() <= 10);
     drop(deaf);
 }
