@@ -54,7 +54,7 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
         .transpose()?;
     let (portal, mut apps) = open_portal(&args, &desk, &status).await?;
     if let Some(saved) = &saved {
-        let taken_up = saved.restore(&mut desk, |slot| apps.expect_fate(slot))?;
+        let taken_up = saved.restore(&mut desk, &mut apps)?;
         apps.settle_with(taken_up);
     }
     let mut link = open_link(options, args.broker.qos, &status)?;

@@ -251,6 +251,40 @@ async fn what_was_taken_up_survives_a_kill_until_it_is_taken_and_is_read_by_its_
 }
 
 #[tokio::test]
+async fn each_app_is_told_of_its_own_messages_where_the_queue_became_smaller() {
+    let mut world = World::new().await;
+    let data = world.folder.path().join("data").display().to_string();
+    let nowhere = "mqtt://127.0.0.1:1";
+    let apps = ["first=demo-partner", "second=demo-partner"];
+    let mut vehicle = world.vehicle_offline(nowhere, &apps, &["--data-dir", &data]);
+    let large = json!("x".repeat(700));
+    let mut first = vehicle.app("first").await;
+    for _ in 0..2 {
+        first.notify(&large).await;
+    }
+    vehicle.status_reaches("/uplinks/accepted", 2).await;
+    vehicle.app("second").await.notify(&large).await;
+    vehicle.status_reaches("/uplinks/accepted", 3).await;
+    assert!(vehicle.terminate());
+
+    let small = ["--data-dir", &data, "--uplink-queue", "1024"];
+    let vehicle = world.vehicle(&apps, &small).await;
+    vehicle.status_reaches("/uplinks/delivered", 1).await;
+    let uplinks = &vehicle.status().await["uplinks"];
+    assert_eq!(
+        (&uplinks["dropped"], &uplinks["delivered"]),
+        (&json!(2), &json!(1))
+    );
+    let mut second = vehicle.app("second").await;
+    let kind = "WebPortal.onSendNotificationRequest";
+    second
+        .send(json!({ "type": kind, "id": 7, "value": 1 }))
+        .await;
+    let told = second.until("WebPortal.MQTT.evt.messageDelivered").await;
+    assert_eq!(told["id"], json!(7));
+}
+
+#[tokio::test]
 async fn second_agent_on_the_same_folder_is_refused() {
     let mut world = World::new().await;
     let data = world.folder.path().join("data").display().to_string();
