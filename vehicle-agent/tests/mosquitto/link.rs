@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
 
 use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Proxy};
 
@@ -17,6 +18,21 @@ async fn presence_tells_start_stop_and_a_pulled_plug() {
     let mut vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
     vehicle.kill();
     world.online(VIN, false).await;
+}
+
+#[tokio::test]
+async fn half_a_request_does_not_keep_the_agent_from_stopping() {
+    let mut world = World::new().await;
+    let mut vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
+    let mut half = tokio::net::TcpStream::connect(vehicle.portal)
+        .await
+        .unwrap();
+    half.write_all(b"GET /sta").await.unwrap();
+    // Connections are taken in turn: when a later one is answered, this one is there.
+    vehicle.status().await;
+    let stopped = tokio::task::spawn_blocking(move || vehicle.terminate());
+    let stopped = tokio::time::timeout(crate::world::PATIENCE, stopped).await;
+    assert!(stopped.expect("the end of the agent").unwrap());
 }
 
 #[tokio::test]
