@@ -120,10 +120,11 @@ impl Outbound {
         };
         match (in_flight, fate) {
             (_, Fate::Unknown) => self.retry_at_ms = Some(now_ms + RETRY_MS),
-            // The answer to a greeting that the farewell has overtaken.
-            (InFlight::Presence { online }, _) if online == self.stopping => {}
             // A broker that refuses presence messages does without them.
-            (InFlight::Presence { .. }, Fate::Delivered | Fate::Refused) => self.told += 1,
+            (InFlight::Presence { online }, Fate::Delivered | Fate::Refused) => {
+                // One that was on its way when the agent was stopped is no farewell.
+                self.told += usize::from(online != self.stopping);
+            }
             (InFlight::Uplink { number }, Fate::Delivered) => desk.confirm(number, true, apps),
             (InFlight::Uplink { number }, Fate::Refused) => desk.confirm(number, false, apps),
         }
