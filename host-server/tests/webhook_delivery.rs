@@ -15,6 +15,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::FutureExt as _;
 use hub_support::{Server, polled, reached};
 use ring::digest;
 use tokio::sync::watch;
@@ -212,6 +213,34 @@ async fn delivery_is_signed_as_an_independent_receiver_checks_it() {
              \"receivedAt\":\"{at}\",\"content\":{content}}}}}"
         )
     );
+}
+
+#[tokio::test]
+async fn webhook_whose_maker_goes_away_is_served_and_removed_likewise() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        webhooks_max: 1,
+        ..Settings::default()
+    };
+    let server = Server::open_with(dir.path(), settings, StoreSettings::default());
+    let endpoint = Endpoint::start(|_| OK).await;
+    let listed = async || server.hub.webhooks().await.unwrap();
+    assert!(
+        server
+            .hub
+            .add_webhook(hook(&endpoint))
+            .now_or_never()
+            .is_none()
+    );
+    polled("a webhook", async || listed().await.len() == 1).await;
+    arrive(&server, 0..1).await;
+    endpoint.got(1).await;
+
+    let id = listed().await.remove(0).id;
+    assert!(server.hub.remove_webhook(&id).now_or_never().is_none());
+    polled("no webhook", async || listed().await.is_empty()).await;
+    // It does not hold the place of another.
+    add(&server, &endpoint).await;
 }
 
 #[tokio::test]

@@ -15,8 +15,8 @@
 //!
 //! # Memory
 //! A place has [`limits::RECEIVE_BYTES`] (135,293) for the largest frame that an app sends, and an
-//! outbox of at least [`limits::OUTBOX_BYTES_MIN`] (131,092) for the largest message that it gets:
-//! 266,385 bytes for messages of every size, and no more is needed to send them, as WebSocket
+//! outbox of at least [`limits::OUTBOX_BYTES_MIN`] (131,245) for the largest message that it gets:
+//! 266,538 bytes for messages of every size, and no more is needed to send them, as WebSocket
 //! fragments are written from the outbox into the socket. Shorter buffers bound the messages of
 //! their socket and nothing else. On a Cortex-M a place takes 264 bytes besides them, the future of
 //! [`Portal::serve`] 5.9 KB, of which 2 KiB hold the head of a request, and [`PortalApps`] 4.7 KB (a
@@ -24,7 +24,8 @@
 //!
 //! # On embassy-net
 //! With the feature `embassy` of picoserve, its sockets are what [`Portal::serve`] takes. As many
-//! tasks serve as there are places, and one more that tells the next one that there are no more:
+//! tasks serve as there are places, and one more that tells the next one that there are no more. The
+//! crate needs `#![recursion_limit = "256"]`, as the futures are deep.
 //!
 //! ```text
 //! #[embassy_executor::task(pool_size = PLACES + 1)]
@@ -32,6 +33,7 @@
 //!     let (mut rx, mut tx) = ([0; 2048], [0; 4096]);
 //!     loop {
 //!         let mut socket = TcpSocket::new(stack, &mut rx, &mut tx);
+//!         socket.set_nagle_enabled(false);
 //!         if socket.accept(8090).await.is_ok() {
 //!             portal.serve(socket, &BoardClock).await;
 //!         }
@@ -99,7 +101,8 @@ pub struct SocketCounters {
     pub refused_origin: u64,
     /// Sockets ended because they did not read.
     pub slow_readers: u64,
-    /// Messages that an ending socket could not hold: lost.
+    /// Messages that found no room in an outbox, as it was shorter or the socket was being ended:
+    /// lost.
     pub evicted: u64,
 }
 
@@ -172,7 +175,11 @@ impl<'b, const APPS: usize, const PLACES: usize> Portal<'b, APPS, PLACES> {
 
     /// What has been refused and ended so far.
     pub fn counters(&self) -> SocketCounters {
-        self.counters.0.get()
+        let mut counters = self.counters.0.get();
+        // Those of the sockets that are open are still where they were counted.
+        let outboxes = self.places.iter().map(|place| place.outbox.borrow());
+        counters.evicted += outboxes.map(|outbox| outbox.evicted()).sum::<u64>();
+        counters
     }
 
     fn slot(&self, is: impl Fn(&str) -> bool) -> Option<AppSlot> {

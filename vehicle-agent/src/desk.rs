@@ -143,7 +143,8 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         self.take_back(0, slot, message);
     }
 
-    /// Takes up an uplink message of an earlier life.
+    /// Takes up an uplink message of an earlier life. Where the queue is smaller than it was then,
+    /// older ones may be dropped for it, as for a message that an app sends.
     ///
     /// # Errors
     /// As for a message that an app sends.
@@ -152,8 +153,10 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         slot: AppSlot,
         subtopic: Option<&str>,
         content: &[u8],
+        apps: &mut impl Apps,
     ) -> Result<(), SendRefusal> {
-        self.enqueue(slot, subtopic, content)?;
+        let dropped = self.enqueue(slot, subtopic, content)?;
+        self.tell_dropped(dropped, apps);
         self.push_sender(slot);
         Ok(())
     }

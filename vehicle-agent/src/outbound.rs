@@ -27,7 +27,7 @@ pub(crate) struct Outbound {
 
 #[derive(Clone, Copy, Debug)]
 enum InFlight {
-    Presence,
+    Presence { online: bool },
     Uplink { number: u64 },
 }
 
@@ -73,14 +73,15 @@ impl Outbound {
         let uplink = desk.front();
         let presence_first = !self.stopping || uplink.is_none();
         if presence_first && let Some(topic) = self.presence_topic(desk) {
-            let payload = vinbus_protocol::presence::payload(!self.stopping).as_bytes();
+            let online = !self.stopping;
+            let payload = vinbus_protocol::presence::payload(online).as_bytes();
             let message = Outgoing {
                 topic: &topic,
                 payload,
                 retain: true,
             };
             session.publish(message).await?;
-            self.in_flight = Some(InFlight::Presence);
+            self.in_flight = Some(InFlight::Presence { online });
             return Ok(true);
         }
         let Some((waiting, uid)) = uplink else {
@@ -120,7 +121,10 @@ impl Outbound {
         match (in_flight, fate) {
             (_, Fate::Unknown) => self.retry_at_ms = Some(now_ms + RETRY_MS),
             // A broker that refuses presence messages does without them.
-            (InFlight::Presence, Fate::Delivered | Fate::Refused) => self.told += 1,
+            (InFlight::Presence { online }, Fate::Delivered | Fate::Refused) => {
+                // One that was on its way when the agent was stopped is no farewell.
+                self.told += usize::from(online != self.stopping);
+            }
             (InFlight::Uplink { number }, Fate::Delivered) => desk.confirm(number, true, apps),
             (InFlight::Uplink { number }, Fate::Refused) => desk.confirm(number, false, apps),
         }

@@ -21,6 +21,7 @@ mod firmware;
 mod flash;
 mod provision;
 mod qemu_test;
+mod size;
 
 mod bench;
 
@@ -103,6 +104,11 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Tell what the images of boards take, and fail if one takes more than its budget.
+    Size {
+        /// The boards; all of them by default.
+        boards: Vec<firmware::Board>,
+    },
     /// Write firmware, and the block that makes the board one vehicle, through a debugger; needs
     /// `probe-rs`.
     Flash(flash::Flash),
@@ -126,6 +132,7 @@ fn main() -> ExitCode {
         Chore::Dist { target, test } => dist::agent(&target, test),
         Chore::Firmware { boards } => firmware::build_all(&boards),
         Chore::Provision { options } => provision::provision(&options),
+        Chore::Size { boards } => size::check(&boards),
         Chore::Flash(flash) => flash.run(),
         Chore::QemuTest { filter } => qemu_test::run_cases(filter.as_deref()),
     };

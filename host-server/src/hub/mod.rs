@@ -407,12 +407,17 @@ impl Hub {
         self.inner.dispatch.is_link_up()
     }
 
-    /// Makes a webhook that gets every uplink message from now on.
+    /// Makes a webhook that gets every uplink message from now on. Dropping the future does not take
+    /// that back.
     ///
     /// # Errors
     /// A [`WebhookError`].
     pub async fn add_webhook(&self, webhook: NewWebhook) -> Result<Webhook, WebhookError> {
-        self.inner.deliveries.add(webhook).await
+        let inner = Arc::clone(&self.inner);
+        // On a task of its own: one that is in the store must be served, also when the caller goes
+        // away.
+        let added = tokio::spawn(async move { inner.deliveries.add(webhook).await });
+        added.await.unwrap_or_else(|_| Err(writer_gone().into()))
     }
 
     /// All webhooks.
@@ -423,12 +428,15 @@ impl Hub {
         self.read(Store::webhooks).await
     }
 
-    /// Removes a webhook and ends its deliveries; says whether there was one.
+    /// Removes a webhook and ends its deliveries; says whether there was one. Dropping the future
+    /// does not take that back.
     ///
     /// # Errors
     /// A [`StoreError`] of the write.
     pub async fn remove_webhook(&self, id: &str) -> Result<bool, StoreError> {
-        self.inner.deliveries.remove(id).await
+        let (inner, id) = (Arc::clone(&self.inner), id.to_owned());
+        let removed = tokio::spawn(async move { inner.deliveries.remove(&id).await });
+        removed.await.unwrap_or_else(|_| Err(writer_gone()))
     }
 
     /// What was done since the start.

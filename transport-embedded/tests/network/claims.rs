@@ -93,13 +93,14 @@ pub(crate) async fn message_larger_than_a_buffer_is_refused_and_the_connection_l
 }
 
 pub(crate) async fn messages_keep_their_order(_: &mut Mosquitto, carrier: &Carrier<'_>) {
+    const COUNT: u8 = 20;
     let (mut receive, mut send) = (vec![0; 1024], vec![0; 4096]);
     let mut mqtt = Mqtt::new(&mut receive, &mut send, &options("board")).unwrap();
     let stream = carrier.open().await.unwrap();
     let mut link = mqtt.connect(stream, ["order"]).await.unwrap();
     let (mut next_out, mut next_in) = (0u8, 0u8);
-    while next_in < 200 {
-        if next_out < 200 {
+    while next_in < COUNT {
+        if next_out < COUNT {
             link.publish("order", &[next_out], false).await.unwrap();
             next_out += 1;
         }
@@ -108,7 +109,7 @@ pub(crate) async fn messages_keep_their_order(_: &mut Mosquitto, carrier: &Carri
             Event::Received { payload, .. } => {
                 assert_eq!(payload, [next_in]);
                 next_in += 1;
-                told == 200
+                told == COUNT
             }
             Event::Published(fate) => {
                 assert_eq!(fate, Fate::Delivered);
@@ -130,7 +131,7 @@ pub(crate) async fn session_comes_back_after_a_restart_in_mid_traffic(
         let stream = carrier.open().await.unwrap();
         let mut link = mqtt.connect(stream, ["echo"]).await.unwrap();
         let mut came = 0;
-        while came < 20 {
+        while came < 8 {
             link.publish("echo", &payload(500), false).await.unwrap();
             until(&mut link, |event| {
                 came += usize::from(matches!(event, Event::Received { .. }));

@@ -15,9 +15,14 @@ use tokio_rustls::TlsAcceptor;
 use vinbus_transport_embedded::dial::{Broker, DialError};
 use vinbus_transport_embedded::tls::rand_core::CryptoRngCore;
 use vinbus_transport_embedded::tls::{Client, Credentials, CredentialsError, LineError};
+use vinbus_transport_embedded::{ConnectError, Mqtt};
+use vinbus_transport_std::conformance::{
+    Authority, BrokerUnderTest, Endpoint, Mosquitto, Validity,
+};
 
+use crate::support::host::Host;
 use crate::support::pki::{Party, Request, authority, server, server_config, vehicle};
-use crate::support::{Provisioned, TestLine, client, unix_time, with_pump};
+use crate::support::{Provisioned, TestLine, client, options, unix_time, with_pump};
 
 const HOST: &str = "127.0.0.1";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -74,7 +79,7 @@ async fn outcome_for(
 ) -> Result<(), LineError> {
     let port = address.port();
     let client = client(
-        crate::support::host::Host,
+        Host,
         Broker { host: HOST, port },
         provisioned.credentials(host),
     );
@@ -252,6 +257,34 @@ async fn certificate_that_the_broker_refuses_is_an_error_of_its_own() {
 }
 
 #[tokio::test]
+async fn certificate_that_mosquitto_refuses_is_an_error_of_its_own() {
+    let mosquitto = Mosquitto::start().await;
+    let url = mosquitto.url(Endpoint::Mqtts);
+    let foreign = Authority::new("foreign CA").client(Mosquitto::USER, Validity::Now);
+    let board = Provisioned::new(&mosquitto.authority.certificate, &foreign);
+    let broker = Broker {
+        host: url.host(),
+        port: url.port(),
+    };
+    let client = client(Host, broker, board.credentials(url.host()));
+    let line = TestLine::new();
+    let test = async {
+        let (mut receive, mut send) = (vec![0; 1024], vec![0; 1024]);
+        let mut mqtt = Mqtt::new(&mut receive, &mut send, &options("board")).unwrap();
+        let stream = line.dial().await.unwrap();
+        let error = mqtt.connect(stream, ["down"]).await.err();
+        assert_eq!(error, Some(ConnectError::Stream));
+        let error = line.failure();
+        // The system may drop the alert when we write to a connection that is gone.
+        assert!(
+            matches!(error, Some(LineError::Refused | LineError::Dropped)),
+            "{error:?}"
+        );
+    };
+    with_pump(&line, client, test).await;
+}
+
+#[tokio::test]
 async fn clock_decides_and_without_one_nothing_is_dialled() {
     let root = Party::new(&authority(), None);
     let board = Party::new(&vehicle(), Some(&root)).provisioned(&root);
@@ -262,7 +295,7 @@ async fn clock_decides_and_without_one_nothing_is_dialled() {
             host: HOST,
             port: address.port(),
         };
-        let host = crate::support::host::Host;
+        let host = Host;
         twice(Client {
             unix_time,
             ..client(host, broker, board.credentials(HOST))
@@ -333,7 +366,7 @@ async fn peer_that_does_not_shake_hands_is_given_up() {
             host: HOST,
             port: address.port(),
         };
-        let host = crate::support::host::Host;
+        let host = Host;
         let mut impatient = client(host, broker, board.credentials(HOST));
         impatient.limits.handshake = embassy_time::Duration::from_millis(50);
         assert_eq!(twice(impatient).await, Err(LineError::HandshakeTimeout));
@@ -364,7 +397,6 @@ impl Dns for Names {
 async fn network_errors_are_told_apart() {
     let root = Party::new(&authority(), None);
     let board = Party::new(&vehicle(), Some(&root)).provisioned(&root);
-    let host = crate::support::host::Host;
     let named = |host: &'static str, port, silent| {
         let Client {
             tcp,
@@ -374,11 +406,7 @@ async fn network_errors_are_told_apart() {
             random,
             mut limits,
             ..
-        } = client(
-            crate::support::host::Host,
-            Broker { host, port },
-            board.credentials(HOST),
-        );
+        } = client(Host, Broker { host, port }, board.credentials(HOST));
         limits.resolve = embassy_time::Duration::from_millis(50);
         Client {
             tcp,
@@ -405,14 +433,14 @@ async fn network_errors_are_told_apart() {
         host: HOST,
         port: closed.port(),
     };
-    let refused = twice(client(host, broker, board.credentials(HOST))).await;
+    let refused = twice(client(Host, broker, board.credentials(HOST))).await;
     assert_eq!(refused, dial(DialError::Refused));
 
     let unreachable = Broker {
         host: "255.255.255.255",
         port: 1,
     };
-    let error = twice(client(host, unreachable, board.credentials(HOST))).await;
+    let error = twice(client(Host, unreachable, board.credentials(HOST))).await;
     assert_eq!(error, dial(DialError::Unreachable(ErrorKind::Other)));
 }
 

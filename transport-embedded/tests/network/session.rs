@@ -100,6 +100,25 @@ async fn message_that_is_never_acknowledged_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn peer_that_answers_no_ping_ends_the_connection() {
+    let (stream, mut far) = wire();
+    let (mut receive, mut send) = (vec![0; 1024], vec![0; 1024]);
+    let restless = Options {
+        keep_alive_s: 1,
+        ..options("board")
+    };
+    let mut mqtt = Mqtt::new(&mut receive, &mut send, &restless).unwrap();
+    let connecting = mqtt.connect(stream, NONE);
+    let (link, ()) = in_time(async { tokio::join!(connecting, welcomed(&mut far)) }).await;
+    let mut link = link.unwrap();
+    let silent = async {
+        assert_eq!(packet(&mut far).await, [0xc0, 0], "a ping");
+    };
+    let (end, ()) = in_time(async { tokio::join!(lost(&mut link), silent) }).await;
+    assert_eq!(end, Lost::Broken);
+}
+
+#[tokio::test]
 async fn peer_that_takes_nothing_ends_the_connection() {
     let (near, mut far) = tokio::io::duplex(512);
     let (mut receive, mut send) = (vec![0; 1024], vec![0; 4096]);

@@ -122,8 +122,7 @@ impl Mosquitto {
         let mut config = format!(
             "per_listener_settings false\nallow_anonymous false\npassword_file {}\nacl_file {}\n\
              persistence false\nlog_dest stderr\nlog_type error\nlog_type notice\n\
-             log_type information\nlog_type warning\nmax_queued_messages 10000\n\
-             set_tcp_nodelay true\n",
+             log_type information\nlog_type warning\nmax_queued_messages 10000\n",
             self.path("passwords"),
             self.path("acl"),
         );

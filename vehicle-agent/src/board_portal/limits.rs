@@ -1,7 +1,9 @@
 //! Every bound of the portal on a board, in bytes, milliseconds or as it says.
 
 use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
-use vinbus_protocol::record_ring::storage_bytes_for;
+use vinbus_protocol::record_ring::{RECORD_HEADER_BYTES, storage_bytes_for};
+
+use crate::app_interface::client_frame::FRAME_ID_BYTES_MAX;
 
 /// Longest frame that a socket with a full-size buffer reads: a message with its envelope, the
 /// names around it, and the escapes of a subtopic.
@@ -14,9 +16,20 @@ pub(super) const CONTROL_BYTES_MAX: usize = 125;
 /// makes the longest frame shorter by as much.
 pub const RECEIVE_BYTES: usize = FRAME_BYTES_MAX + CONTROL_BYTES_MAX;
 
-/// An outbox of this length takes the largest message; of less than this there is none. To hand out
-/// all pending messages of an app in one answer it needs as many bytes as they have, and 1 KiB.
-pub const OUTBOX_BYTES_MIN: usize = storage_bytes_for(1, APP_MESSAGE_BYTES_MAX + 1);
+/// Room for the end of an answer to `getPendingNotifications`: its tag, the flag, the number and the
+/// record's header.
+pub(super) const LIST_END_BYTES: usize = 16;
+
+/// What an answer with one message takes besides it at most: its beginning with an `id`, its end, and
+/// the header of the message.
+pub(super) const LIST_BYTES_MAX: usize =
+    RECORD_HEADER_BYTES + 1 + FRAME_ID_BYTES_MAX + LIST_END_BYTES + RECORD_HEADER_BYTES;
+
+/// An outbox of this length takes the largest message. A message that is too large for a shorter one
+/// is lost and counted. To hand out all pending messages of an app in one answer, an outbox needs as
+/// many bytes as they have, and 1 KiB.
+pub const OUTBOX_BYTES_MIN: usize =
+    storage_bytes_for(1, 1 + APP_MESSAGE_BYTES_MAX + LIST_BYTES_MAX);
 
 /// Frames that may wait for one socket.
 pub const OUTBOX_FRAMES_MAX: usize = 64;

@@ -16,12 +16,9 @@ use core::fmt::{self, Display, Write};
 use vinbus_protocol::envelope::AppMessage;
 use vinbus_protocol::record_ring::{Record, RecordRing};
 
-use super::limits::OUTBOX_FRAMES_MAX;
+use super::limits::{LIST_BYTES_MAX, LIST_END_BYTES, OUTBOX_FRAMES_MAX};
 use crate::app_interface::refusal::Ending;
 use crate::app_interface::server_frame::{PendingFrame, ServerFrame, kind};
-
-/// Room for the end of an answer: its tag, the flag, the number and the record's header.
-const LIST_END_BYTES: usize = 16;
 
 /// What a record is, in its first byte.
 mod tag {
@@ -43,7 +40,8 @@ mod tag {
 pub(super) struct Outbox<'b> {
     ring: RecordRing<&'b mut [u8]>,
     ending: Option<Ending>,
-    /// Messages dropped for newer ones when the socket had ended.
+    /// Messages that found no room: too large for any, or dropped for newer ones when the socket had
+    /// ended.
     evicted: u64,
 }
 
@@ -83,7 +81,7 @@ impl<'b> Outbox<'b> {
         self.ending.get_or_insert(ending);
     }
 
-    /// Messages that were pushed out.
+    /// Messages that found no room, and are lost.
     pub(super) fn evicted(&self) -> u64 {
         self.evicted
     }
@@ -91,6 +89,10 @@ impl<'b> Outbox<'b> {
     /// Takes a message, which ends the socket as a slow reader's when there is no room.
     pub(super) fn push_message(&mut self, message: &AppMessage<'_>) {
         let len = 1 + message.encoded_len();
+        if len > self.ring.record_bytes_max() {
+            self.evicted += 1;
+            return;
+        }
         if !self.has_room(len) {
             self.end(Ending::SlowReader);
         }
@@ -148,12 +150,16 @@ impl<'b> Outbox<'b> {
         }
         self.push(tag::LIST, id.as_bytes());
         let mut last = None;
+        let longest = self.ring.record_bytes_max().saturating_sub(LIST_BYTES_MAX);
         for Record { number, bytes } in messages {
-            // The end finds room behind it: a longer record fits in one piece.
-            if !self.ring.fits(1 + bytes.len() + LIST_END_BYTES) {
+            if 1 + bytes.len() > longest {
+                self.evicted += 1;
+            } else if self.ring.fits(1 + bytes.len() + LIST_END_BYTES) {
+                // The end finds room behind it: a longer record fits in one piece.
+                self.push(tag::ITEM, bytes);
+            } else {
                 break;
             }
-            self.push(tag::ITEM, bytes);
             last = Some(number);
         }
         let mut end = [0; 9];
@@ -311,6 +317,10 @@ mod tests {
     use std::vec::Vec;
 
     use vinbus_protocol::envelope::Content;
+    use vinbus_protocol::limits::APP_MESSAGE_BYTES_MAX;
+
+    use crate::app_interface::client_frame::FRAME_ID_BYTES_MAX;
+    use crate::board_portal::limits::OUTBOX_BYTES_MIN;
 
     fn outbox(bytes: usize) -> RefCell<Outbox<'static>> {
         RefCell::new(Outbox::new(vec![0; bytes].leak()))
@@ -418,12 +428,47 @@ mod tests {
 
     #[test]
     fn answer_has_as_many_messages_as_fit_and_says_which() {
-        let outbox = outbox(56);
-        list(&outbox, 3, false);
-        let frame = format!(r#"{ANSWER}{}]}}"#, message(0));
-        assert_eq!(Front(&outbox).to_string(), frame);
-        let taken = Some(5);
+        let outbox = outbox(256);
+        list(&outbox, 20, false);
+        let frame = Front(&outbox).to_string();
+        let handed = frame.matches("content").count();
+        assert!((2..20).contains(&handed), "{handed}");
+        assert!(frame.ends_with(&format!("{}]}}", message(handed - 1))));
+        let taken = Some(5 + handed as u64 - 1);
         assert_eq!(outbox.borrow_mut().written(), Some(Listed { taken }));
+    }
+
+    #[test]
+    fn message_that_never_fits_is_counted_and_stands_in_no_way() {
+        let outbox = outbox(256);
+        let json = format!("\"{}\"", "x".repeat(250));
+        let content = Content::parse(json.as_bytes()).unwrap();
+        outbox.borrow_mut().push_message(&AppMessage::Data(content));
+        let records = [json.as_str(), "{}"].into_iter().zip(0..);
+        let records = records.map(|(text, number)| Record {
+            number,
+            bytes: text.as_bytes(),
+        });
+        outbox.borrow_mut().push_list("\"i\"", records, false);
+        assert_eq!(outbox.borrow().ending(), None);
+        assert_eq!(outbox.borrow().evicted(), 2);
+        assert_eq!(Front(&outbox).to_string(), format!("{ANSWER}{{}}]}}"));
+    }
+
+    #[test]
+    fn outbox_of_the_least_size_hands_out_the_largest_message() {
+        let outbox = outbox(OUTBOX_BYTES_MIN);
+        let largest = "x".repeat(APP_MESSAGE_BYTES_MAX);
+        let record = Record {
+            number: 0,
+            bytes: largest.as_bytes(),
+        };
+        let id = "i".repeat(FRAME_ID_BYTES_MAX);
+        outbox
+            .borrow_mut()
+            .push_list(&id, core::iter::once(record), true);
+        assert_eq!(outbox.borrow().evicted(), 0);
+        assert!(Front(&outbox).to_string().contains(&largest));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::io::Write as _;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
@@ -24,7 +24,8 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 /// Runs until the portal closes the socket, or `--exit-after` is fulfilled.
 ///
 /// # Errors
-/// When the portal cannot be reached, or refuses the app.
+/// When the portal cannot be reached, refuses the app, or has refused a message by the time that
+/// `--exit-after` is fulfilled.
 pub async fn run(args: &AppArgs) -> anyhow::Result<()> {
     let url = format!("ws://{}/portal", args.portal);
     let (socket, _) = connect_async(&url)
@@ -37,6 +38,7 @@ pub async fn run(args: &AppArgs) -> anyhow::Result<()> {
         received: 0,
         sent: 0,
         settled: 0,
+        refused: 0,
     };
     let hello = json!({ "appId": args.app.as_str(), "background": args.background });
     app.send("hello", Some(&hello.to_string())).await?;
@@ -71,6 +73,8 @@ struct App {
     /// Messages sent, and those of them whose fate is known.
     sent: u64,
     settled: u64,
+    /// Those that will not get to the partner.
+    refused: u64,
 }
 
 #[derive(Deserialize)]
@@ -80,6 +84,8 @@ struct Frame<'f> {
     #[serde(borrow)]
     value: Option<&'f RawValue>,
     upto: Option<u64>,
+    /// Only messages have one.
+    id: Option<u64>,
 }
 
 impl App {
@@ -88,7 +94,7 @@ impl App {
         let mut line = Vec::new();
         loop {
             if self.is_done(input.is_none()) {
-                return Ok(());
+                return self.end();
             }
             tokio::select! {
                 frame = stream.next() => match frame {
@@ -116,6 +122,15 @@ impl App {
         }
     }
 
+    fn end(&self) -> anyhow::Result<()> {
+        let App { refused, sent, .. } = self;
+        ensure!(
+            *refused == 0,
+            "{refused} of {sent} messages were not delivered"
+        );
+        Ok(())
+    }
+
     async fn handle_frame(&mut self, text: &str) -> anyhow::Result<()> {
         let frame: Frame<'_> = serde_json::from_str(text).context("the portal sent no JSON")?;
         let value = frame.value.map_or("null", RawValue::get);
@@ -139,9 +154,16 @@ impl App {
             "WebPortal.MQTT.evt.messageDelivered" => self.settled += 1,
             "WebPortal.MQTT.evt.messageNotDelivered" => {
                 self.settled += 1;
+                self.refused += 1;
                 eprintln!("not delivered: {}", explained(value));
             }
-            "error" => eprintln!("the portal says: {}", explained(value)),
+            "error" => {
+                if frame.id.is_some() {
+                    self.settled += 1;
+                    self.refused += 1;
+                }
+                eprintln!("the portal says: {}", explained(value));
+            }
             "WebPortal.onPopupShow" => eprintln!("popup, answer with /ok or /cancel: {value}"),
             other => eprintln!("{}: {value}", other.trim_start_matches("WebPortal.")),
         }

@@ -220,7 +220,7 @@ pub struct AppArgs {
     pub background: bool,
 
     /// Exit after so many messages were received; 0: when the input has ended and all of it is with
-    /// the broker [default: never].
+    /// the broker, or was refused [default: never]. It is a failure if a message was refused.
     #[arg(long, value_name = "N")]
     pub exit_after: Option<u64>,
 }

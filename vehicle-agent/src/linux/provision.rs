@@ -262,3 +262,99 @@ impl Files {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::linux::args::{Cli, Command};
+
+    /// The block for these options, or what is wrong with them.
+    fn block_of(options: &[&str]) -> Result<Vec<u8>, String> {
+        let command = [
+            "vehicle-agent",
+            "provision",
+            "--vin",
+            "0123456789ABCDEFG",
+            "--out",
+            "x",
+        ];
+        let cli = Cli::try_parse_from([&command[..], options].concat());
+        let Command::Provision(args) = cli.map_err(|error| error.to_string())?.command else {
+            return Err("another command".into());
+        };
+        block(&args).map_err(|error| format!("{error:#}"))
+    }
+
+    fn refused(options: &[&str]) -> String {
+        block_of(options).unwrap_err()
+    }
+
+    const PLAIN: [&str; 4] = [
+        "--broker",
+        "mqtt://10.0.2.2:1884",
+        "--app",
+        "demo=demo-partner",
+    ];
+
+    #[test]
+    fn board_reads_what_was_asked_for() {
+        let more = [
+            "--profile",
+            "sample",
+            "--address",
+            "10.0.2.15/24",
+            "--time-server",
+            "time.example",
+        ];
+        let block = block_of(&[&PLAIN[..], &more].concat()).unwrap();
+        let read = Provisioned::decode(&block).unwrap();
+        assert_eq!(
+            read.broker,
+            Broker {
+                host: "10.0.2.2",
+                port: 1884
+            }
+        );
+        assert_eq!(read.scheme.profile(), TopicProfile::Sample);
+        assert_eq!(read.time_server, Some("time.example"));
+        assert!(read.tls.is_none() && read.login.is_none());
+        let Network::Static {
+            address,
+            prefix_bits,
+            ..
+        } = read.network
+        else {
+            panic!("the address is not there: {:?}", read.network);
+        };
+        assert_eq!(
+            (address.to_string().as_str(), prefix_bits),
+            ("10.0.2.15", 24)
+        );
+    }
+
+    #[test]
+    fn options_that_no_board_could_use_say_what_is_right() {
+        let app = ["--app", "demo=demo-partner"];
+        let with = |broker| refused(&[&["--broker", broker], &app[..]].concat());
+        assert!(with("mqtts://h").contains("--dir"));
+        assert!(with("ws://h/mqtt").contains("mqtts://"));
+        assert!(refused(&[&PLAIN[..], &["--dir", "car"]].concat()).contains("mqtts://"));
+        assert!(refused(&[&PLAIN[..], &["--address", "10.0.2.15"]].concat()).contains("/24"));
+        assert!(refused(&[&PLAIN[..], &["--gateway", "10.0.2.2"]].concat()).contains("--address"));
+        let apps: Vec<_> = (0..9).map(|n| format!("--app=app{n}=p")).collect();
+        let mut options = vec!["--broker", "mqtt://h"];
+        options.extend(apps.iter().map(String::as_str));
+        assert!(refused(&options).contains("at most 8 apps"));
+    }
+
+    #[test]
+    fn missing_credentials_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().display().to_string();
+        let options = ["--broker", "mqtts://h", "--app", "demo=p", "--dir", &dir];
+        let error = refused(&options);
+        assert!(error.contains("key.pem"), "{error}");
+    }
+}

@@ -1,11 +1,13 @@
 //! `vehicle-agent run`: one vehicle, its broker and its apps.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use vinbus_protocol::portal::InstallError;
@@ -37,6 +39,9 @@ const QUEUE_BYTES: u32 = 4 * 1024 * 1024;
 /// Messages that may wait between the client and the agent.
 const INBOUND_MAX: usize = 64;
 
+/// Time for open HTTP requests to end when the agent stops, after its apps.
+const PORTAL_STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// The desk of `run`.
 pub(crate) type LinuxDesk = Desk<Vec<u8>, Vec<u8>, APPS_MAX, QUEUE_MAX>;
 
@@ -54,7 +59,7 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
         .transpose()?;
     let (portal, mut apps) = open_portal(&args, &desk, &status).await?;
     if let Some(saved) = &saved {
-        let taken_up = saved.restore(&mut desk, |slot| apps.expect_fate(slot))?;
+        let taken_up = saved.restore(&mut desk, &mut apps)?;
         apps.settle_with(taken_up);
     }
     let mut link = open_link(options, args.broker.qos, &status)?;
@@ -78,10 +83,12 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
     if let Some(saved) = &saved {
         saved.save(&mut desk)?;
     }
-    portal
-        .await
-        .context("the portal has failed")?
-        .context("the portal has failed")?;
+    // Half a request may keep the server waiting for its other half.
+    if let Ok(served) = timeout(PORTAL_STOP_TIMEOUT, portal).await {
+        served
+            .context("the portal has failed")?
+            .context("the portal has failed")?;
+    }
     tracing::info!("stopped");
     tracing::debug!(counters = ?desk.counters(), "counted");
     Ok(())

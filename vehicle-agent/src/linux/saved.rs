@@ -22,6 +22,7 @@ use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::envelope::Uplink;
 use vinbus_protocol::id::{AppId, Vin};
 
+use crate::linux::portal::SocketApps;
 use crate::linux::run::LinuxDesk;
 
 /// The folder, locked.
@@ -93,14 +94,15 @@ impl Saved {
         })
     }
 
-    /// Takes up what the last life left behind; `uplink` is told whose each uplink message is.
+    /// Takes up what the last life left behind; `apps` is told whose each uplink message is, and of
+    /// those that a queue smaller than before had to drop.
     ///
     /// # Errors
     /// When the file cannot be read, or belongs to another vehicle.
     pub(crate) fn restore(
         &self,
         desk: &mut LinuxDesk,
-        mut uplink: impl FnMut(AppSlot),
+        apps: &mut SocketApps<'_>,
     ) -> anyhow::Result<TakenUp<'_>> {
         let mut taken_up = TakenUp {
             saved: self,
@@ -110,12 +112,9 @@ impl Saved {
         let (mut taken, mut left) = (0, 0);
         for line in self.lines()? {
             let waiting = serde_json::from_str::<Waiting>(&line).ok();
-            match waiting.and_then(|waiting| Some((take_up(&waiting, desk)?, waiting))) {
+            match waiting.and_then(|waiting| Some((take_up(&waiting, desk, apps)?, waiting))) {
                 Some((None, waiting)) => *taken_up.pending.entry(waiting.app).or_default() += 1,
-                Some((Some(sender), _)) => {
-                    uplink(sender);
-                    taken_up.uplinks += 1;
-                }
+                Some((Some(sender), _)) => apps.expect_fate(sender),
                 None => {
                     left += 1;
                     continue;
@@ -123,9 +122,12 @@ impl Saved {
             }
             taken += 1;
         }
+        taken_up.uplinks = desk.waiting() as u64;
         if taken + left > 0 {
+            let dropped = desk.counters().uplinks_dropped;
             tracing::info!(
                 taken,
+                dropped,
                 left,
                 "took up what waited when the agent was stopped"
             );
@@ -263,14 +265,19 @@ fn absent_is_well(removed: std::io::Result<()>) -> std::io::Result<()> {
 }
 
 /// Takes up one message: the app if it is an uplink message; `None` if it cannot be taken.
-fn take_up(waiting: &Waiting, desk: &mut LinuxDesk) -> Option<Option<AppSlot>> {
+fn take_up(
+    waiting: &Waiting,
+    desk: &mut LinuxDesk,
+    apps: &mut SocketApps<'_>,
+) -> Option<Option<AppSlot>> {
     let slot = desk.portal().slot(&AppId::parse(&waiting.app).ok()?)?;
     if let Some(message) = &waiting.message {
         desk.restore_pending(slot, message.as_bytes());
         return Some(None);
     }
     let content = waiting.content.as_ref()?;
-    desk.restore_uplink(slot, waiting.subtopic.as_deref(), content.as_bytes())
+    let subtopic = waiting.subtopic.as_deref();
+    desk.restore_uplink(slot, subtopic, content.as_bytes(), apps)
         .ok()?;
     Some(Some(slot))
 }

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 
 use crate::board::PATIENCE;
 
@@ -23,6 +23,16 @@ impl App {
 
     pub(crate) async fn at(url: &str) -> Self {
         let (socket, _) = connect_async(url).await.unwrap();
+        Self { socket }
+    }
+
+    /// Connects with little room for what it does not read.
+    pub(crate) async fn with_little_room(portal: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let stream = MaybeTlsStream::Plain(socket.connect(portal).await.unwrap());
+        let url = format!("ws://{portal}/portal?app=demo");
+        let (socket, _) = client_async(url, stream).await.unwrap();
         Self { socket }
     }
 

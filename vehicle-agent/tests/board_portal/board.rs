@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
@@ -108,9 +108,8 @@ impl Board {
         };
         let vin = Vin::parse(VIN).unwrap();
         let apps = APPS.map(|app| AppId::parse(app).unwrap());
-        let portal: &'static _ = Box::leak(Box::new(Portal::<{ APPS.len() }, PLACES>::new(
-            vin, apps, places, settings,
-        )));
+        let portal = Portal::<'static, { APPS.len() }, PLACES>::new(vin, apps, places, settings);
+        let portal: &'static _ = Box::leak(Box::new(portal));
         let clock = Rc::new(TestClock::default());
         let (to_vehicle, wire_in) = mpsc::unbounded_channel();
         let (wire_out, from_vehicle) = mpsc::unbounded_channel();
@@ -131,7 +130,7 @@ impl Board {
             };
             agent::run(&mut desk, world, std::future::pending()).await;
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = listen();
         let address = listener.local_addr().unwrap();
         let socket_clock = Rc::clone(&clock);
         spawn_local(async move {
@@ -228,6 +227,14 @@ impl Board {
     pub(crate) async fn screen(&self) -> App {
         App::open(self.address, json!({ "role": "screen" })).await
     }
+}
+
+/// Listens with buffers as small as those of a board.
+fn listen() -> TcpListener {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_send_buffer_size(4096).unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    socket.listen(16).unwrap()
 }
 
 fn desk(memory: Memory) -> Desk<Vec<u8>, Vec<u8>, 2, QUEUE> {

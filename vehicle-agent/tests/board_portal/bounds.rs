@@ -94,3 +94,25 @@ fn frame_over_the_limit_ends_its_socket_only() {
         assert_eq!(app.message().await, json!({ "content": 1 }));
     });
 }
+
+#[test]
+fn message_too_large_for_a_small_board_is_counted_and_the_next_one_arrives() {
+    run(async {
+        let memory = Memory {
+            outbox: 4096,
+            ..Memory::default()
+        };
+        let board = Board::with_memory(memory).await;
+        let content = "x".repeat(5000);
+        board.send("demo", &json!(content));
+        board.send("demo", &json!("pending"));
+        board.status_reaches("/downlinks/pending", 2).await;
+        let mut app = board.app("demo").await;
+        assert_eq!(app.pending().await, [json!({ "content": "pending" })]);
+        board.send("demo", &json!(content));
+        board.send("demo", &json!("next"));
+        assert_eq!(app.message().await, json!({ "content": "next" }));
+        let status = board.status().await;
+        assert_eq!(status["downlinks"]["evictedFromSockets"], json!(2));
+    });
+}

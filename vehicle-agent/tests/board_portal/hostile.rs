@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use vinbus_vehicle_agent::board_portal::limits::{
-    HELLO_TIMEOUT_MS, PING_INTERVAL_MS, REQUEST_TIMEOUT_MS,
+    HELLO_TIMEOUT_MS, PING_INTERVAL_MS, REQUEST_TIMEOUT_MS, WRITE_TIMEOUT_MS,
 };
 
 use crate::app::App;
@@ -211,6 +211,53 @@ fn app_that_never_reads_is_ended_and_its_messages_wait_for_the_next() {
         let expected: Vec<_> = (sent - numbers.len() as u64..sent).collect();
         assert_eq!(numbers, expected, "the newest, in order, none missing");
         assert!((2..=10).contains(&numbers.len()), "{numbers:?}");
+        drop(deaf);
+    });
+}
+
+/// An app that has stopped reading, with ten messages for it under way: 200 KB, of which the kernel
+/// takes the smaller part.
+async fn deaf_with_ten_messages(board: &Board) -> App {
+    let mut deaf = App::with_little_room(board.address).await;
+    deaf.load().await;
+    let content = "x".repeat(20_000);
+    for n in 0..10 {
+        board.send("demo", &json!({ "n": n, "x": content }));
+    }
+    board.status_reaches("/downlinks/delivered", 10).await;
+    deaf
+}
+
+/// The numbers of the pending messages, which are the last ones and in order.
+async fn last_numbers(app: &mut App) -> Vec<u64> {
+    let pending = app.pending().await;
+    let numbers = pending.iter().map(|m| m["content"]["n"].as_u64().unwrap());
+    let numbers: Vec<_> = numbers.collect();
+    let expected: Vec<_> = (10 - numbers.len() as u64..10).collect();
+    assert_eq!(numbers, expected);
+    numbers
+}
+
+#[test]
+fn frame_that_is_not_read_in_time_ends_its_socket_and_is_pending_again() {
+    run(async {
+        let board = Board::new().await;
+        let deaf = deaf_with_ten_messages(&board).await;
+        board.clock.advance(WRITE_TIMEOUT_MS);
+        board.status_reaches("/sockets/slowReaders", 1).await;
+        let mut app = board.app("demo").await;
+        assert!(last_numbers(&mut app).await.len() >= 5);
+        drop(deaf);
+    });
+}
+
+#[test]
+fn what_was_not_written_to_a_socket_goes_to_the_one_that_takes_over() {
+    run(async {
+        let board = Board::new().await;
+        let deaf = deaf_with_ten_messages(&board).await;
+        let mut app = board.app("demo").await;
+        assert!(last_numbers(&mut app).await.len() >= 5);
         drop(deaf);
     });
 }

@@ -291,6 +291,30 @@ async fn agent_says_that_it_is_online_first_and_that_it_is_not_last() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn agent_that_is_stopped_while_it_says_that_it_is_online_tells_every_partner_that_it_is_not()
+{
+    for seed in 1..=20 {
+        let (air, cabin) = (Air::new(seed), Cabin::new(APPS));
+        air.borrow_mut().kind = true;
+        let drive = async {
+            while air.borrow().published.is_empty() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        life(&air, &cabin, seed, drive).await;
+        let air = air.borrow();
+        for uid in ["first", "second"] {
+            let of_uid = format!("/uid/{uid}/");
+            let mut reports = air.published.iter().rev();
+            let last = reports.find(|(topic, _, _)| topic.contains(&of_uid));
+            let payload = last.map(|(_, payload, _)| payload.as_str());
+            let offline = r#"{"content":{"online":false}}"#;
+            assert_eq!(payload, Some(offline), "{uid}, seed {seed}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn lost_link_is_not_hammered() {
     let (air, cabin) = (Air::new(3), Cabin::new(APPS));
     let drive = async {

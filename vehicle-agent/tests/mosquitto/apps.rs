@@ -89,6 +89,34 @@ async fn command_line_app_ends_when_its_input_is_with_the_broker() {
 }
 
 #[tokio::test]
+async fn command_line_app_fails_when_messages_of_its_input_were_refused() {
+    let mut world = World::new().await;
+    let vehicle = world
+        .vehicle(&["demo=demo-partner"], &["--app-rate", "1"])
+        .await;
+    let mut app = Command::new(env!("CARGO_BIN_EXE_vehicle-agent"))
+        .args(["app", "--app", "demo", "--exit-after", "0"])
+        .args(["--portal", &vehicle.portal.to_string()])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut input = app.stdin.take().unwrap();
+    input.write_all("1\n".repeat(200).as_bytes()).await.unwrap();
+    drop(input);
+    let output = timeout(PATIENCE, app.wait_with_output())
+        .await
+        .expect("its end")
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success() && error.contains("of 200 messages were not delivered"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn command_line_app_without_an_agent_says_what_to_start() {
     let output = Command::new(env!("CARGO_BIN_EXE_vehicle-agent"))
         .args(["app", "--app", "demo", "--portal", "127.0.0.1:1"])

@@ -96,16 +96,23 @@ async fn huge_frame_ends_its_socket_only() {
 
 #[tokio::test]
 async fn flood_is_told_and_then_ended_and_others_are_served_meanwhile() {
+    let text = r#"{"type":"WebPortal.onSendNotificationRequest","id":1,"value":1}"#;
+    flood(Message::text(text)).await;
+}
+
+#[tokio::test]
+async fn flood_of_frames_that_are_no_text_is_ended_as_well() {
+    flood(Message::binary(noise(10))).await;
+}
+
+async fn flood(frame: Message) {
     let mut world = World::new().await;
     let apps = ["demo=demo-partner", "other=demo-partner"];
     let vehicle = world.vehicle(&apps, &["--app-rate", "1"]).await;
     let flood = vehicle.app("other").await;
     let mut app = vehicle.app("demo").await;
     let (mut sink, stream) = flood.socket.split();
-    let sending = tokio::spawn(async move {
-        let frame = r#"{"type":"WebPortal.onSendNotificationRequest","id":1,"value":1}"#;
-        while sink.send(Message::text(frame)).await.is_ok() {}
-    });
+    let sending = tokio::spawn(async move { while sink.send(frame.clone()).await.is_ok() {} });
     let frames: Vec<_> = stream
         .filter_map(|frame| async { frame.ok()?.into_text().ok() })
         .collect()
@@ -146,7 +153,12 @@ async fn app_that_never_reads_is_ended_and_its_messages_wait_for_the_next() {
         .map(|m| m["content"]["n"].as_u64().unwrap())
         .collect();
     let expected: Vec<_> = (sent - numbers.len() as u64..sent).collect();
-    assert_eq!(numbers, expected, "the newest, in order, none missing");
+    assert_eq!(
+        numbers,
+        expected,
+        "the newest, in order, none missing: {}",
+        vehicle.status().await
+    );
     assert!(!numbers.is_empty() && numbers.len() <= 10);
     drop(deaf);
 }

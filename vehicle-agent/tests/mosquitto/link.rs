@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
 
 use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Proxy};
 
@@ -17,6 +18,21 @@ async fn presence_tells_start_stop_and_a_pulled_plug() {
     let mut vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
     vehicle.kill();
     world.online(VIN, false).await;
+}
+
+#[tokio::test]
+async fn half_a_request_does_not_keep_the_agent_from_stopping() {
+    let mut world = World::new().await;
+    let mut vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
+    let mut half = tokio::net::TcpStream::connect(vehicle.portal)
+        .await
+        .unwrap();
+    half.write_all(b"GET /sta").await.unwrap();
+    // Connections are taken in turn: when a later one is answered, this one is there.
+    vehicle.status().await;
+    let stopped = tokio::task::spawn_blocking(move || vehicle.terminate());
+    let stopped = tokio::time::timeout(crate::world::PATIENCE, stopped).await;
+    assert!(stopped.expect("the end of the agent").unwrap());
 }
 
 #[tokio::test]
@@ -248,6 +264,40 @@ async fn what_was_taken_up_survives_a_kill_until_it_is_taken_and_is_read_by_its_
     vehicle.kill();
     let left = std::fs::read_dir(&data).unwrap().count();
     assert_eq!(left, 1, "only the lock is left");
+}
+
+#[tokio::test]
+async fn each_app_is_told_of_its_own_messages_where_the_queue_became_smaller() {
+    let mut world = World::new().await;
+    let data = world.folder.path().join("data").display().to_string();
+    let nowhere = "mqtt://127.0.0.1:1";
+    let apps = ["first=demo-partner", "second=demo-partner"];
+    let mut vehicle = world.vehicle_offline(nowhere, &apps, &["--data-dir", &data]);
+    let large = json!("x".repeat(700));
+    let mut first = vehicle.app("first").await;
+    for _ in 0..2 {
+        first.notify(&large).await;
+    }
+    vehicle.status_reaches("/uplinks/accepted", 2).await;
+    vehicle.app("second").await.notify(&large).await;
+    vehicle.status_reaches("/uplinks/accepted", 3).await;
+    assert!(vehicle.terminate());
+
+    let small = ["--data-dir", &data, "--uplink-queue", "1024"];
+    let vehicle = world.vehicle(&apps, &small).await;
+    vehicle.status_reaches("/uplinks/delivered", 1).await;
+    let uplinks = &vehicle.status().await["uplinks"];
+    assert_eq!(
+        (&uplinks["dropped"], &uplinks["delivered"]),
+        (&json!(2), &json!(1))
+    );
+    let mut second = vehicle.app("second").await;
+    let kind = "WebPortal.onSendNotificationRequest";
+    second
+        .send(json!({ "type": kind, "id": 7, "value": 1 }))
+        .await;
+    let told = second.until("WebPortal.MQTT.evt.messageDelivered").await;
+    assert_eq!(told["id"], json!(7));
 }
 
 #[tokio::test]

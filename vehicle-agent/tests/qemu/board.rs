@@ -26,6 +26,11 @@ pub(crate) const HOST: &str = "10.0.2.2";
 /// Where the image looks for its block; see `memory.x` of the board.
 const BLOCK_ADDRESS: u32 = 0x003F_0000;
 
+/// The end of the board's memory, from where its stack grows down, and an address far below it that
+/// is above all statics; see `cargo xtask size`.
+const STACK_TOP: usize = 0x2040_0000;
+const STACK_BOTTOM: usize = 0x203C_0000;
+
 /// A running board; it loses its power when this is dropped.
 pub(crate) struct Board {
     process: Child,
@@ -49,6 +54,9 @@ impl Board {
         let monitor = folder.path().join("monitor");
         let monitor = format!("unix:{},server=on,wait=off", monitor.display());
         command.args(["-monitor", &monitor]);
+        let debugger = folder.path().join("debugger");
+        let debugger = format!("unix:{},server=on,wait=off", debugger.display());
+        command.args(["-gdb", &debugger]);
         if let Some(block) = block {
             let file = block.display();
             let loaded = format!("loader,file={file},addr={BLOCK_ADDRESS:#x},force-raw=on");
@@ -96,6 +104,33 @@ impl Board {
         self.command("system_reset").await;
     }
 
+    /// Writes a word of memory, as a debugger does, until the next reset.
+    pub(crate) async fn poke(&self, address: u32, word: u32) {
+        let path = self.folder.path().join("debugger");
+        let mut debugger = UnixStream::connect(path).await.unwrap();
+        let bytes = word.swap_bytes();
+        for packet in [format!("M{address:x},4:{bytes:08x}"), "D".to_owned()] {
+            let sum = packet.bytes().fold(0_u8, u8::wrapping_add);
+            let packet = format!("${packet}#{sum:02x}");
+            debugger.write_all(packet.as_bytes()).await.unwrap();
+            until(&mut debugger, b"$OK#9a").await;
+            debugger.write_all(b"+").await.unwrap();
+        }
+    }
+
+    /// The bytes of the stack that were ever used: memory that no one has written is zero in QEMU.
+    pub(crate) async fn stack_used(&self) -> usize {
+        let file = self.folder.path().join("stack");
+        let size = STACK_TOP - STACK_BOTTOM;
+        let save = format!(
+            "pmemsave {STACK_BOTTOM:#x} {size:#x} \"{}\"",
+            file.display()
+        );
+        self.command(&save).await;
+        let stack = std::fs::read(file).unwrap();
+        stack.iter().skip_while(|byte| **byte == 0).count()
+    }
+
     /// Gives a command to QEMU's monitor.
     async fn command(&self, command: &str) {
         let path = self.folder.path().join("monitor");
@@ -114,9 +149,13 @@ fn free_address() -> SocketAddr {
 }
 
 async fn until_prompt(monitor: &mut UnixStream) {
+    until(monitor, b"(qemu) ").await;
+}
+
+async fn until(stream: &mut UnixStream, end: &[u8]) {
     let mut text = Vec::new();
-    while !text.ends_with(b"(qemu) ") {
-        let byte = timeout(PATIENCE, monitor.read_u8()).await;
+    while !text.ends_with(end) {
+        let byte = timeout(PATIENCE, stream.read_u8()).await;
         text.push(byte.expect("QEMU answers").expect("QEMU answers"));
     }
 }

@@ -103,6 +103,8 @@ const HOMES: &[(&str, &[&str])] = &[
             "vehicle-agent/src/linux",
         ],
     ),
+    ("embedded_nal", &["transport-embedded/src/nal"]),
+    ("embedded_tls", &["transport-embedded/src/tls"]),
     ("indicatif", &["vehicle-agent/src/linux"]),
     ("minimq", &["transport-embedded/src"]),
     ("mqtt5", &["host-server/src/broker/embedded"]),
@@ -114,6 +116,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rumqttc_v4", &["transport-std/src"]),
     ("rumqttc_v5", &["transport-std/src"]),
     ("rusqlite", &["host-server/src/store"]),
+    ("webpki", &["transport-embedded/src/tls"]),
     (
         "x509_parser",
         &[

@@ -17,5 +17,5 @@ unsafe extern "C" {
 pub fn memory() -> &'static [u8] {
     // SAFETY: the linker script keeps at least as much flash there free of anything else, and the
     // firmware writes none.
-    unsafe { &*(&raw const _provisioned) }
+    unsafe { &_provisioned }
 }

@@ -1,53 +1,74 @@
 //! The firmware, from the reset to the agent.
 //!
-//! [`start`] looks for the block that says who the vehicle is, and starts three tasks: the network,
-//! the line to the broker and the agent. What the board itself brings is in files of their own; all
-//! `unsafe` of the firmware is in `mmio`, `interrupts`, `executor`, `provisioning` and `last_words`.
+//! [`start`] looks for the block that says who the vehicle is, and starts the network and the agent.
+//! What is the same on every board is in the crate `vinbus-board-bring-up`; here is what this board
+//! alone has: its registers and interrupts, its clock, its Ethernet controller, and the host that
+//! stands in for a log, random numbers and a clock with a battery.
 
 mod mmio;
 
 mod clock;
 mod executor;
+mod host;
 mod interrupts;
 mod lan9118;
 
-mod host;
-mod last_words;
-mod provisioning;
 mod sizes;
 
-mod broker;
-mod network;
 mod portal;
-mod time_of_day;
 mod vehicle;
 
+use embassy_executor::Spawner;
+use embassy_net::{Runner, Stack, StackResources};
 use static_cell::StaticCell;
-
+use vinbus_board_bring_up::{address, last_words, provisioning};
 use vinbus_vehicle_agent::provisioned::Provisioned;
 
-use host::log;
+use lan9118::Lan9118;
+use sizes::SOCKETS_MAX;
 
 #[cortex_m_rt::entry]
 fn start() -> ! {
     clock::start();
-    log!("vinbus {} on mps2-an500", env!("CARGO_PKG_VERSION"));
+    host::start_log();
+    log::info!("vinbus {} on mps2-an500", env!("CARGO_PKG_VERSION"));
     if let Some(words) = last_words::take() {
-        log!("the last run ended in a panic: {}", words.as_str());
+        log::error!("the last run ended in a panic: {words}");
     }
     let provisioned = match Provisioned::decode(provisioning::memory()) {
         Ok(provisioned) => provisioned,
         Err(error) => {
-            log!("no vehicle without a provisioned block: {error}");
+            log::error!("no vehicle without a provisioned block: {error}");
             host::exit(false);
         }
     };
-    log!("vehicle {}", provisioned.vin);
+    log::info!("vehicle {}", provisioned.vin);
     static PROVISIONED: StaticCell<Provisioned<'static>> = StaticCell::new();
     let provisioned = PROVISIONED.init(provisioned);
     executor::run(|spawner| {
-        let stack = network::start(spawner, provisioned);
-        time_of_day::start(spawner, stack, provisioned.time_server);
+        let stack = start_network(spawner, provisioned);
         vehicle::start(spawner, stack, provisioned);
     })
+}
+
+/// Starts the network; addresses come later.
+fn start_network(spawner: Spawner, provisioned: &Provisioned<'_>) -> Stack<'static> {
+    static CONTROLLER: StaticCell<Lan9118> = StaticCell::new();
+    static RESOURCES: StaticCell<StackResources<SOCKETS_MAX>> = StaticCell::new();
+    let controller = match Lan9118::new(address::mac_of(&provisioned.vin)) {
+        Ok(controller) => CONTROLLER.init(controller),
+        Err(error) => panic!("the Ethernet controller does not answer: {error:?}"),
+    };
+    let seed = u64::from_le_bytes(host::random());
+    let resources = RESOURCES.init(StackResources::new());
+    let config = address::config_of(&provisioned.network).config();
+    let (stack, runner) = embassy_net::new(controller, config, resources, seed);
+    spawner.spawn(run_network(runner).expect("started once"));
+    spawner.spawn(address::report(stack).expect("started once"));
+    stack
+}
+
+#[embassy_executor::task]
+async fn run_network(mut runner: Runner<'static, &'static mut Lan9118>) -> ! {
+    runner.run().await
 }

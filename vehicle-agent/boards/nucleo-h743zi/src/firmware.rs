@@ -1,8 +1,8 @@
 //! The firmware, from the reset to the agent.
 //!
 //! [`start`] makes memory and chip ready and tells how the last run ended. [`bring_up`] looks for the
-//! block that says who the vehicle is, lets the watchdog loose, and starts the tasks. What is the same on every board is in the crate
-//! `vinbus-board-bring-up`.
+//! block that says who the vehicle is, lets the watchdog loose, and starts the tasks. What is the
+//! same on every board is in the crate `vinbus-board-bring-up`. All `unsafe` is in `memory`.
 
 mod chip;
 mod log_sink;

@@ -109,7 +109,12 @@ impl Opened {
             let text = match stream.next().await {
                 Some(Ok(Message::Text(text))) => text,
                 Some(Ok(Message::Binary(_))) => {
-                    self.refuse(None, &Refusal::Binary).await;
+                    let refusal = match self.judge() {
+                        Verdict::Pass => Refusal::Binary,
+                        Verdict::Refuse => self.too_fast(),
+                        Verdict::End => return self.end(Ending::Flood).await,
+                    };
+                    self.refuse(None, &refusal).await;
                     continue;
                 }
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
@@ -118,9 +123,8 @@ impl Opened {
                 }
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
             };
-            let now_ms = self.opened.elapsed().as_millis() as u64;
             let WithId { item, id } = ClientFrame::parse(&text);
-            let refusal = match (self.rate.take(now_ms), item) {
+            let refusal = match (self.judge(), item) {
                 (Verdict::End, _) => return self.end(Ending::Flood).await,
                 (Verdict::Pass, Ok(_)) => {
                     if agent.send(self.news(News::Frame(text))).await.is_err() {
@@ -129,11 +133,21 @@ impl Opened {
                     continue;
                 }
                 (Verdict::Pass, Err(refusal)) => refusal,
-                (Verdict::Refuse, _) => Refusal::Rate {
-                    per_second: self.rate.per_second(),
-                },
+                (Verdict::Refuse, _) => self.too_fast(),
             };
             self.refuse(id, &refusal).await;
+        }
+    }
+
+    /// Whether a frame that comes now is within the rate.
+    fn judge(&mut self) -> Verdict {
+        let now_ms = self.opened.elapsed().as_millis() as u64;
+        self.rate.take(now_ms)
+    }
+
+    fn too_fast(&self) -> Refusal {
+        Refusal::Rate {
+            per_second: self.rate.per_second(),
         }
     }
 

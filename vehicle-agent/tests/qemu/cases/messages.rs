@@ -74,6 +74,22 @@ pub(crate) async fn the_largest_message_arrives_byte_for_byte_and_one_byte_more_
     assert!(said.contains("131073") && said.contains("131072"), "{said}");
 }
 
+/// The most that the stack may take, in bytes: its peak is the TLS handshake, at about 30,000.
+const STACK_BYTES_MAX: usize = 32 * 1024;
+
+pub(crate) async fn stack_stays_small_over_handshake_and_largest_messages() {
+    let server = Server::start(&[]).await;
+    let mut board = Board::start(Some(&server.block(&[]).await));
+    both_ways(&server, &mut board).await;
+    let mut app = App::in_front(&board).await;
+    let content = text_of(130_000);
+    done(&server.send(&content).await);
+    app.hears(&content).await;
+    let used = board.stack_used().await;
+    assert!(used > 0, "nobody has looked where the stack is");
+    assert!(used <= STACK_BYTES_MAX, "the stack has taken {used} bytes");
+}
+
 /// A JSON string of so many bytes, in which no two stretches are alike.
 fn text_of(len: usize) -> String {
     let mut text = String::from("\"");

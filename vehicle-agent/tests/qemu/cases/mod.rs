@@ -20,7 +20,8 @@ pub(crate) const ALL: &[Case] = cases![
         messages_go_both_ways_over_mutual_tls,
         messages_go_both_ways_in_the_sample_profile,
         messages_go_both_ways_over_plain_mqtt_with_a_static_address,
-        the_largest_message_arrives_byte_for_byte_and_one_byte_more_is_refused;
+        the_largest_message_arrives_byte_for_byte_and_one_byte_more_is_refused,
+        stack_stays_small_over_handshake_and_largest_messages;
     portal:
         app_in_the_background_is_handed_the_last_ten_messages_when_it_is_shown,
         messages_wait_for_an_app_that_is_not_there,
@@ -32,12 +33,14 @@ pub(crate) const ALL: &[Case] = cases![
         broker_with_a_certificate_that_is_not_valid_yet_is_refused,
         broker_with_the_certificate_of_a_vehicle_is_refused,
         broker_with_a_certificate_issued_by_a_vehicle_is_refused,
+        board_that_does_not_know_the_time_trusts_nobody,
         broker_that_refuses_the_vehicles_certificate_is_told_from_a_broken_link;
     outages:
         board_comes_back_when_its_broker_is_started_again,
         board_comes_back_when_a_frozen_server_thaws,
         board_comes_back_when_its_cable_is_plugged_in_again,
         board_that_is_reset_connects_again,
+        fault_of_the_processor_is_told_after_the_reset_that_follows_it,
         uplink_waits_while_the_broker_is_away,
         message_waits_while_the_vehicle_has_no_power,
         power_cut_in_the_middle_of_a_message_harms_nothing,

@@ -55,6 +55,18 @@ pub(crate) async fn board_that_is_reset_connects_again() {
     both_ways(&server, &board, &mut listener).await;
 }
 
+pub(crate) async fn fault_of_the_processor_is_told_after_the_reset_that_follows_it() {
+    /// The entry of the Ethernet controller in the vector table, which a reset puts right again.
+    const ETHERNET_VECTOR: u32 = (16 + 13) * 4;
+    let (server, mut board, mut listener) = online().await;
+    board.poke(ETHERNET_VECTOR, 0).await;
+    done(&server.send(CONTENT).await);
+    let said = board.log.until("the last run ended in a panic").await;
+    assert!(said.contains("hard fault at"), "{said}");
+    board.online().await;
+    both_ways(&server, &board, &mut listener).await;
+}
+
 pub(crate) async fn message_waits_while_the_vehicle_has_no_power() {
     let (server, board, _listener) = online().await;
     board.cut_power().await;

@@ -7,10 +7,8 @@ use core::cell::RefCell;
 use core::task::Waker;
 
 use critical_section::{CriticalSection, Mutex};
-use embassy_time::{Duration, Instant, Timer};
 use embassy_time_driver::{Driver, TICK_HZ, time_driver_impl};
 use embassy_time_queue_utils::Queue;
-use vinbus_vehicle_agent::clock::Clock;
 
 use super::interrupts::{Line, unmask};
 use super::mmio::{Device, TIMER0, TIMER1};
@@ -117,17 +115,4 @@ fn count_down(timer: &Device, cycles: u32) {
     timer.write(RELOAD, cycles);
     timer.write(VALUE, cycles);
     timer.write(CTRL, ENABLE | ENABLE_INTERRUPT);
-}
-
-/// The agent's view of the time.
-pub(crate) struct BoardClock;
-
-impl Clock for BoardClock {
-    fn now_ms(&self) -> u64 {
-        Instant::now().as_millis()
-    }
-
-    async fn sleep_until(&self, deadline_ms: u64) {
-        Timer::at(Instant::MIN + Duration::from_millis(deadline_ms)).await;
-    }
 }

@@ -4,20 +4,32 @@
 //! A board without a debugger has a serial line, a generator of random numbers and a clock that
 //! runs on a battery in their place.
 
+use embassy_time::Instant;
+use log::{LevelFilter, Log, Metadata, Record};
 use semihosting::experimental::random;
 use semihosting::experimental::time::SystemTime;
 
-/// Writes a line of the log, with the time since the start in milliseconds.
-macro_rules! log {
-    ($($text:tt)*) => {
-        semihosting::println!(
-            "[{:>7}] {}",
-            embassy_time::Instant::now().as_millis(),
-            format_args!($($text)*)
-        )
-    };
+/// Sends the log to the host, a line for each record, with the milliseconds since the start.
+pub(crate) fn start_log() {
+    struct HostLog;
+
+    impl Log for HostLog {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn log(&self, record: &Record<'_>) {
+            let now_ms = Instant::now().as_millis();
+            semihosting::println!("[{now_ms:>7}] {}", record.args());
+        }
+
+        fn flush(&self) {}
+    }
+
+    // It is set nowhere else.
+    let _ = log::set_logger(&HostLog);
+    log::set_max_level(LevelFilter::Info);
 }
-pub(crate) use log;
 
 /// Random bytes, good enough for keys.
 ///

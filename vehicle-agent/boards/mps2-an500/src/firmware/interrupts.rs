@@ -6,7 +6,7 @@
 
 use cortex_m::interrupt::InterruptNumber;
 use cortex_m::peripheral::NVIC;
-use cortex_m_rt::{ExceptionFrame, exception};
+use cortex_m_rt::exception;
 
 use super::{clock, lan9118};
 
@@ -44,14 +44,4 @@ unsafe fn DefaultHandler(number: i16) {
         ETHERNET => lan9118::handle_interrupt(),
         _ => panic!("exception {number} has no handler"),
     }
-}
-
-/// The processor's last resort: a wrong address, an unknown instruction, a full stack.
-#[exception]
-unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
-    panic!(
-        "hard fault at {:#010x}, called from {:#010x}",
-        frame.pc(),
-        frame.lr()
-    );
 }

@@ -7,7 +7,7 @@
 //! The interrupt handler only masks the controller and wakes the stack; [`Lan9118::receive`] opens
 //! the mask again once the queue is empty. Register names are those of the data sheet.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Context;
 
 use embassy_net::driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
@@ -97,12 +97,6 @@ const BURST_FRAMES: usize = 4;
 
 static STACK: AtomicWaker = AtomicWaker::new();
 static PHY_HAS_NEWS: AtomicBool = AtomicBool::new(true);
-static BROKEN: AtomicU32 = AtomicU32::new(0);
-
-/// Frames that were dropped because they were broken or too long.
-pub(crate) fn broken_frames() -> u32 {
-    BROKEN.load(Ordering::Relaxed)
-}
 
 /// The controller has something to tell.
 pub(crate) fn handle_interrupt() {
@@ -121,6 +115,7 @@ pub(crate) struct NoController;
 pub(crate) struct Lan9118 {
     mac: [u8; 6],
     link: LinkState,
+    broken_frames: u32,
     frame: [u8; FRAME_WORDS_MAX * 4],
 }
 
@@ -154,6 +149,7 @@ impl Lan9118 {
         Ok(Self {
             mac,
             link: LinkState::Down,
+            broken_frames: 0,
             frame: [0; FRAME_WORDS_MAX * 4],
         })
     }
@@ -171,7 +167,18 @@ impl Lan9118 {
             if status & RX_ERROR == 0 && (1..=FRAME_BYTES_MAX).contains(&len) {
                 return Some(len);
             }
-            BROKEN.fetch_add(1, Ordering::Relaxed);
+            self.count_broken_frame();
+        }
+    }
+
+    /// Counts a frame that was dropped, and tells of it less often the more there are.
+    fn count_broken_frame(&mut self) {
+        self.broken_frames = self.broken_frames.saturating_add(1);
+        if self.broken_frames.is_power_of_two() {
+            log::warn!(
+                "{} frames were broken or too long: dropped",
+                self.broken_frames
+            );
         }
     }
 
@@ -310,7 +317,7 @@ fn write_mac(register: u32, value: u32) -> Result<(), NoController> {
 }
 
 fn wait_until(ready: impl Fn() -> bool) -> Result<(), NoController> {
-    let mut turns = (0..TURNS_MAX).into_iter();
+    let mut turns = 0..TURNS_MAX;
     if turns.any(|_| ready()) {
         Ok(())
     } else {

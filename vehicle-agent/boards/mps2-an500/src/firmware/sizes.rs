@@ -12,17 +12,12 @@
 //! | TLS | [`TLS_BYTES`] |
 //! | all of it | [`BUFFERS_BYTES`] |
 
+use vinbus_board_bring_up::broker::PIPE_BYTES;
 use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use vinbus_protocol::{record_ring, uplink_queue};
 use vinbus_transport_embedded::tls;
 use vinbus_vehicle_agent::board_portal::limits;
-use vinbus_vehicle_agent::provisioned;
-
-/// Apps of the vehicle.
-pub(crate) const APPS_MAX: usize = provisioned::APPS_MAX;
-
-/// Messages that may wait for the broker, if they are small.
-pub(crate) const UPLINKS_MAX: usize = 64;
+use vinbus_vehicle_agent::provisioned::APPS_MAX;
 
 /// One packet of MQTT with the largest message.
 pub(crate) const RECEIVE_BYTES: usize = 133_000;
@@ -73,14 +68,11 @@ pub(crate) const READ_RECORD_BYTES: usize = tls::READ_RECORD_BYTES;
 /// The largest that is sent.
 pub(crate) const WRITE_RECORD_BYTES: usize = tls::WRITE_RECORD_BYTES;
 
-/// Each of the two pipes between MQTT and TLS.
-pub(crate) const LINE_BYTES: usize = 4 * 1024;
-
 const SOCKETS_BYTES: usize = TCP_RECEIVE_BYTES
     + TCP_SEND_BYTES
     + PORTAL_TASKS * (PORTAL_TCP_RECEIVE_BYTES + PORTAL_TCP_SEND_BYTES);
 
-const TLS_BYTES: usize = READ_RECORD_BYTES + WRITE_RECORD_BYTES + 2 * LINE_BYTES;
+const TLS_BYTES: usize = READ_RECORD_BYTES + WRITE_RECORD_BYTES + 2 * PIPE_BYTES;
 
 const BUFFERS_BYTES: usize = RECEIVE_BYTES
     + SEND_BYTES

@@ -1,29 +1,30 @@
-//! The vehicle: the agent over the board's link, apps, clock and random numbers.
+//! The vehicle: the way to the broker, the apps, and the agent between them.
 
 use core::future::pending;
 
 use embassy_executor::Spawner;
 use embassy_net::Stack;
 use static_cell::ConstStaticCell;
+use vinbus_board_bring_up::broker::{self, BrokerDial};
+use vinbus_board_bring_up::reported::Reported;
+use vinbus_board_bring_up::{time_of_day, vehicle};
+use vinbus_transport_embedded::tls::RecordBuffers;
+use vinbus_vehicle_agent::provisioned::{APPS_MAX, Provisioned};
 
-use vinbus_protocol::uplink_queue::DropPolicy;
-use vinbus_transport_embedded::{Credentials, Mqtt, Options, Will};
-use vinbus_vehicle_agent::agent::{self, World};
-use vinbus_vehicle_agent::clock::Random;
-use vinbus_vehicle_agent::desk::Desk;
-use vinbus_vehicle_agent::embedded_link::EmbeddedLink;
-use vinbus_vehicle_agent::identity::Identity;
-use vinbus_vehicle_agent::presence;
-use vinbus_vehicle_agent::provisioned::Provisioned;
-
-use super::broker::BoardDial;
-use super::clock::BoardClock;
 use super::host;
-use super::portal::{self, BoardPortal, Reported};
+use super::portal::{self, BoardPortal};
 use super::sizes::{
-    APPS_MAX, PENDING_BYTES, POPUPS_BYTES, RECEIVE_BYTES, SEND_BYTES, UPLINKS_BYTES, UPLINKS_MAX,
+    PENDING_BYTES, POPUPS_BYTES, READ_RECORD_BYTES, RECEIVE_BYTES, SEND_BYTES, TCP_RECEIVE_BYTES,
+    TCP_SEND_BYTES, UPLINKS_BYTES, WRITE_RECORD_BYTES,
 };
 
+static TCP_RECEIVE: ConstStaticCell<[u8; TCP_RECEIVE_BYTES]> =
+    ConstStaticCell::new([0; TCP_RECEIVE_BYTES]);
+static TCP_SEND: ConstStaticCell<[u8; TCP_SEND_BYTES]> = ConstStaticCell::new([0; TCP_SEND_BYTES]);
+static READ: ConstStaticCell<[u8; READ_RECORD_BYTES]> =
+    ConstStaticCell::new([0; READ_RECORD_BYTES]);
+static WRITE: ConstStaticCell<[u8; WRITE_RECORD_BYTES]> =
+    ConstStaticCell::new([0; WRITE_RECORD_BYTES]);
 static RECEIVE: ConstStaticCell<[u8; RECEIVE_BYTES]> = ConstStaticCell::new([0; RECEIVE_BYTES]);
 static SEND: ConstStaticCell<[u8; SEND_BYTES]> = ConstStaticCell::new([0; SEND_BYTES]);
 static UPLINKS: ConstStaticCell<[u8; UPLINKS_BYTES]> = ConstStaticCell::new([0; UPLINKS_BYTES]);
@@ -31,91 +32,55 @@ static POPUPS: ConstStaticCell<[u8; POPUPS_BYTES]> = ConstStaticCell::new([0; PO
 static PENDING: ConstStaticCell<[[u8; PENDING_BYTES]; APPS_MAX]> =
     ConstStaticCell::new([[0; PENDING_BYTES]; APPS_MAX]);
 
-/// The desk of this board.
-type BoardDesk = Desk<&'static mut [u8], &'static mut [u8], APPS_MAX, UPLINKS_MAX>;
-
-/// Starts the agent; it gives up when the block does not fit the image.
+/// Starts the agent and what it needs; ends the program when the block does not fit the image.
 pub(crate) fn start(
     spawner: Spawner,
     stack: Stack<'static>,
     provisioned: &'static Provisioned<'static>,
 ) {
-    let dial = match BoardDial::new(spawner, stack, provisioned) {
-        Ok(dial) => dial,
+    let memory = broker::Memory {
+        tcp_receive: TCP_RECEIVE.take(),
+        tcp_send: TCP_SEND.take(),
+        records: RecordBuffers {
+            read: READ.take(),
+            write: WRITE.take(),
+        },
+    };
+    let (server, clock) = (
+        provisioned.time_server,
+        Some(host::unix_time as fn() -> u64),
+    );
+    let time = time_of_day::start(spawner, stack, server, clock, host::random());
+    match BrokerDial::start(spawner, stack, provisioned, memory, time, host::random()) {
+        Ok(dial) => {
+            let portal = portal::start(spawner, stack, provisioned);
+            spawner.spawn(serve(provisioned, dial, portal).expect("started once"));
+        }
         Err(error) => {
-            host::log!("the provisioned credentials cannot be used: {error}");
+            log::error!("the provisioned credentials cannot be used: {error}");
             host::exit(false);
         }
-    };
-    let portal = portal::start(spawner, stack, provisioned);
-    spawner.spawn(run(dial, portal, provisioned).expect("started once"));
+    }
 }
 
 #[embassy_executor::task]
-async fn run(
-    dial: BoardDial,
-    portal: &'static BoardPortal,
+async fn serve(
     provisioned: &'static Provisioned<'static>,
+    dial: BrokerDial,
+    portal: &'static BoardPortal,
 ) {
-    let mut desk = desk(provisioned);
-    let will = presence::will(desk.identity());
-    let mut options = Options::new(provisioned.vin.as_str());
-    options.will = will.as_ref().map(|(topic, payload)| Will {
-        topic,
-        payload: payload.as_bytes(),
-    });
-    options.credentials = provisioned.login.map(|login| Credentials {
-        user_name: login.user_name,
-        password: login.password,
-    });
-    let mqtt = match Mqtt::new(RECEIVE.take(), SEND.take(), &options) {
-        Ok(mqtt) => mqtt,
-        Err(error) => panic!("the provisioned block does not fit: {error}"),
+    let memory = vehicle::Memory {
+        receive: RECEIVE.take(),
+        send: SEND.take(),
+        uplinks: UPLINKS.take(),
+        popups: POPUPS.take(),
+        pending: PENDING.take().each_mut().map(|app| &mut app[..]),
     };
-    let world = World {
-        link: &mut EmbeddedLink::new(mqtt, dial),
-        apps: &mut Reported(portal.apps::<UPLINKS_MAX>()),
-        clock: &BoardClock,
-        random: &mut Jitter::new(),
-    };
-    agent::run(&mut desk, world, pending()).await;
-}
-
-fn desk(provisioned: &Provisioned<'_>) -> BoardDesk {
-    let identity = Identity::new(
-        provisioned.vin,
-        provisioned.scheme.clone(),
-        provisioned.subtree,
-    );
-    let mut desk = Desk::new(
-        identity,
-        &mut POPUPS.take()[..],
-        &mut UPLINKS.take()[..],
-        DropPolicy::Oldest,
-    );
-    for ((app, uid), pending) in provisioned.apps.iter().zip(PENDING.take()) {
-        if let Err(error) = desk.install(app.clone(), uid, pending) {
-            // The other apps need not suffer for it.
-            host::log!("app {app} is not installed: {error:?}");
-        }
-    }
-    desk
-}
-
-/// Random words for the jitter of reconnections (xorshift); no secrets.
-struct Jitter(u32);
-
-impl Jitter {
-    fn new() -> Self {
-        Self(u32::from_le_bytes(host::random()) | 1)
-    }
-}
-
-impl Random for Jitter {
-    fn next_u32(&mut self) -> u32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 17;
-        self.0 ^= self.0 << 5;
-        self.0
+    let mut apps = Reported(portal.apps::<{ vehicle::UPLINKS_MAX }>());
+    let (seed, never) = (host::random(), pending());
+    let served = vehicle::run(provisioned, memory, dial, &mut apps, seed, never);
+    if let Err(error) = served.await {
+        log::error!("the provisioned block does not fit: {error}");
+        host::exit(false);
     }
 }

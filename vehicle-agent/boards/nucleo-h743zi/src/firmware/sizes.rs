@@ -64,7 +64,7 @@ pub(crate) const PACKETS_OUT: usize = 4;
 /// one drops those before it; one that does not fit at all is refused and counted.
 pub(crate) const PENDING_BYTES: usize = 6 * 1024;
 
-/// Popups that wait, of all apps.
+/// Popups that wait, of all apps; one that does not fit is refused and counted.
 pub(crate) const POPUPS_BYTES: usize = 8 * 1024;
 
 const RECORDS_BYTES: usize = READ_RECORD_BYTES + WRITE_RECORD_BYTES;

@@ -6,7 +6,7 @@
 
 use embassy_executor::Spawner;
 use embassy_stm32::wdg::IndependentWatchdog;
-use embassy_stm32::{Peri, peripherals};
+use embassy_stm32::{Peri, pac, peripherals};
 use embassy_time::{Duration, Timer};
 use vinbus_board_bring_up::heartbeat::Heartbeat;
 
@@ -21,6 +21,8 @@ pub(crate) static HEARTBEAT: Heartbeat = Heartbeat::new();
 
 /// Starts the watchdog, which nothing can stop from here on, and the task that feeds it.
 pub(crate) fn start(spawner: Spawner, peripheral: Peri<'static, peripherals::IWDG1>) {
+    // It waits while a debugger holds the processor.
+    pac::DBGMCU.apb4fzr1().modify(|w| w.set_iwdg1(true));
     let mut watchdog = Watchdog::new(peripheral, PERIOD.as_micros() as u32);
     watchdog.unleash();
     spawner.spawn(feed(watchdog).expect("started once"));
