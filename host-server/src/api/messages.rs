@@ -32,7 +32,7 @@ use crate::uplink_json::timestamp;
 #[serde(deny_unknown_fields)]
 pub(crate) struct SubmitQuery {
     uid: Option<String>,
-    ttl: Option<u64>,
+    ttl: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -58,7 +58,7 @@ pub(crate) async fn submit(
     if !caller.is(&uid) && !api.credentials().has_partner(&uid)? {
         return Err(unknown_partner(&uid));
     }
-    let ttl = ttl(query.ttl, api.hub())?;
+    let ttl = ttl(query.ttl.as_deref(), api.hub())?;
     let time = api.limits().body_time_max();
     let body = body::read(&headers, body, limits::PAYLOAD_BYTES_MAX, time).await?;
     // A body that comes slowly takes nothing of the message's time.
@@ -86,14 +86,16 @@ fn unknown_partner(uid: &Uid) -> Problem {
 }
 
 /// How long the message is worth sending, asked for in seconds.
-fn ttl(asked: Option<u64>, hub: &Hub) -> Result<Duration, Problem> {
+fn ttl(asked: Option<&str>, hub: &Hub) -> Result<Duration, Problem> {
     let max = TTL_MAX.as_secs();
-    match asked {
-        None => Ok(hub.message_ttl()),
-        Some(seconds) if (1..=max).contains(&seconds) => Ok(Duration::from_secs(seconds)),
-        Some(other) => Err(Problem::new(
+    let Some(text) = asked else {
+        return Ok(hub.message_ttl());
+    };
+    match text.parse() {
+        Ok(seconds) if (1..=max).contains(&seconds) => Ok(Duration::from_secs(seconds)),
+        Ok(_) | Err(_) => Err(Problem::new(
             Kind::BadQuery,
-            format!("the parameter ttl is {other}, expected 1 to {max} seconds"),
+            format!("the parameter ttl is {text:?}; write seconds, 1 to {max}, as in ttl=3600"),
         )),
     }
 }

@@ -73,7 +73,7 @@ pub struct ServeOptions {
     pub server_names: Option<String>,
 
     /// Web origins, separated by commas, whose pages may speak MQTT over WebSocket besides those of the
-    /// server itself, such as https://console.example. Other pages are answered 403; programs send no
+    /// server itself, such as `https://console.example`. Other pages are answered 403; programs send no
     /// origin. [default: none]
     #[arg(long, value_name = "ORIGINS", env = "VINBUS_ALLOW_ORIGIN", help_heading = "Listeners")]
     pub allow_origin: Option<String>,
@@ -201,7 +201,8 @@ pub struct ServeOptions {
     #[arg(long, value_name = "COUNT", env = "VINBUS_MQTT_UNKNOWN_MAX", value_parser = count::parse, help_heading = BROKER_LIMITS)]
     pub mqtt_unknown_max: Option<u32>,
 
-    /// Such connections from one IP address; one more is closed at once. At least 1. [default: 32]
+    /// Such connections from one IP address, which vehicles behind an address translator share; one more
+    /// is closed at once. At least 1. [default: 128]
     #[arg(long, value_name = "COUNT", env = "VINBUS_MQTT_UNKNOWN_PER_ADDRESS_MAX", value_parser = count::parse, help_heading = BROKER_LIMITS)]
     pub mqtt_unknown_per_address_max: Option<u32>,
 

@@ -45,7 +45,7 @@ impl Default for Limits {
             connections_max: 10_000,
             connections_per_address_max: 5_000,
             unknown_max: 512,
-            unknown_per_address_max: 32,
+            unknown_per_address_max: 128,
             connections_per_partner_max: 256,
             handshake_time_max: Duration::from_secs(10),
             write_stall_max: Duration::from_secs(20),
