@@ -81,7 +81,7 @@ impl Iterator for Unescaped<'_> {
 }
 
 impl Unescaped<'_> {
-    /// Decodes `\uXXXX`, or a pair of them that make one character, at the start of the rest.
+    /// Decodes the `\u` escape at the start of the rest, or a pair of them that make one character.
     fn unicode_escape(&mut self) -> Result<char, LoneSurrogate> {
         let Some((first, rest)) = code_unit(self.rest) else {
             self.rest = "";
@@ -102,7 +102,7 @@ impl Unescaped<'_> {
     }
 }
 
-/// The code unit of the `\uXXXX` that `text` begins with, and what follows it.
+/// The code unit of the `\u` escape that `text` begins with, and what follows it.
 fn code_unit(text: &str) -> Option<(u32, &str)> {
     let (hex, rest) = text.strip_prefix("\\u")?.split_at_checked(4)?;
     Some((u32::from_str_radix(hex, 16).ok()?, rest))
