@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::programs::{HostServer, Process, folder, wait_until};
+use crate::programs::{HostServer, Mosquitto, Process, folder, wait_until};
 use crate::table::Table;
 
 /// Vehicles that connect in a second.
@@ -18,9 +18,9 @@ const REST: Duration = Duration::from_secs(3);
 /// How the vehicles reach the broker.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Link {
-    /// Plain TCP, user name and password.
+    /// Plain TCP to a mosquitto, which the server uses as well.
     Plain,
-    /// Mutual TLS.
+    /// Mutual TLS to the server's own broker.
     Tls,
 }
 
@@ -42,7 +42,10 @@ pub(crate) fn measure(vehicle_agent: &Path, vehicles: u32) -> Result<()> {
         "simulator MiB",
         "per vehicle KiB",
     ]);
-    for (name, link) in [("plain", Link::Plain), ("mutual TLS", Link::Tls)] {
+    for (name, link) in [
+        ("plain, mosquitto", Link::Plain),
+        ("mutual TLS, embedded", Link::Tls),
+    ] {
         let one = sizes(vehicle_agent, link, 1).context(name)?;
         let many = sizes(vehicle_agent, link, vehicles).context(name)?;
         let mib = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
@@ -66,20 +69,19 @@ pub(crate) fn measure(vehicle_agent: &Path, vehicles: u32) -> Result<()> {
 
 fn sizes(vehicle_agent: &Path, link: Link, vehicles: u32) -> Result<Sizes> {
     let certs = folder()?;
-    let server = HostServer::embedded()?;
     let mut command = Command::new(vehicle_agent);
     command
         .args(["simulate", "--ramp", RAMP, "--count"])
         .arg(vehicles.to_string());
-    match link {
+    let (server, _mosquitto) = match link {
         Link::Plain => {
-            let address = server.mqtt.context("no plain listener")?;
-            command
-                .args(["--broker", &format!("mqtt://{address}")])
-                .args(["--username", "admin", "--password-file"])
-                .arg(server.data().join("admin/token"));
+            let mosquitto = Mosquitto::start(None)?;
+            let server = HostServer::external(mosquitto.mqtt)?;
+            command.args(["--broker", &format!("mqtt://{}", mosquitto.mqtt)]);
+            (server, Some(mosquitto))
         }
         Link::Tls => {
+            let server = HostServer::embedded()?;
             let address = server.mqtts.context("no listener for TLS")?;
             for number in 0..vehicles {
                 let vin = format!("SIM{number:014}");
@@ -88,14 +90,15 @@ fn sizes(vehicle_agent: &Path, link: Link, vehicles: u32) -> Result<Sizes> {
             command
                 .args(["--broker", &format!("mqtts://{address}"), "--certs"])
                 .arg(certs.path());
+            (server, None)
         }
-    }
+    };
     let log: PathBuf = certs.path().join("simulator.log");
     let simulator = Process::start(&mut command, &log)?;
-    let connected = || Ok(server.connections()? == u64::from(vehicles));
-    wait_until(connected).with_context(|| {
+    let online = || Ok(server.vehicles_online()? == u64::from(vehicles));
+    wait_until(online).with_context(|| {
         let log = std::fs::read_to_string(&log).unwrap_or_default();
-        format!("not all vehicles are connected: {log}")
+        format!("not all vehicles are online: {log}")
     })?;
     std::thread::sleep(REST);
     Ok(Sizes {

@@ -109,11 +109,6 @@ impl HostServer {
         Ok(server)
     }
 
-    /// The folder that it serves from.
-    pub(crate) fn data(&self) -> &Path {
-        self.data.path()
-    }
-
     /// Ends it and gives its data back.
     pub(crate) fn stop(self) -> TempDir {
         drop(self.process);
@@ -134,18 +129,14 @@ impl HostServer {
         Ok(())
     }
 
-    /// The connections that the embedded broker has.
-    pub(crate) fn connections(&self) -> Result<u64> {
+    /// The vehicles that it can reach.
+    pub(crate) fn vehicles_online(&self) -> Result<u64> {
         let metrics = http::get(self.http, "/metrics", &self.token)?;
-        let value = |line: &str| {
-            line.strip_prefix("vinbus_broker_connections ")?
-                .parse()
-                .ok()
-        };
+        let value = |line: &str| line.strip_prefix("vinbus_vehicles_online ")?.parse().ok();
         metrics
             .lines()
             .find_map(value)
-            .context("no metric vinbus_broker_connections")
+            .context("no metric vinbus_vehicles_online")
     }
 }
 
