@@ -35,4 +35,6 @@ pub use error::{EnvelopeError, EnvelopeReason, Member};
 pub use popup::{Popup, PopupText};
 pub use uplink::Uplink;
 
+pub(crate) use members::{only_value, text};
+
 pub use crate::json::JsonReason;

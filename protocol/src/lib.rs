@@ -17,6 +17,8 @@ pub mod envelope;
 
 pub mod presence;
 
+pub mod bus;
+
 pub mod record_ring;
 
 pub mod app_slot;

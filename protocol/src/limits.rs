@@ -66,6 +66,16 @@ pub const POPUP_QUEUE_MAX: usize = 5;
 /// An app has this long, in milliseconds, to report `WebPortal.onApplicationLoaded` or is closed.
 pub const APP_LOADED_TIMEOUT_MS: u64 = 10_000;
 
+/// Longest level of a topic of the bus, in bytes: an application, a resource, an identifier.
+pub const BUS_LEVEL_BYTES_MAX: usize = 96;
+
+/// Longest topic or topic filter of the bus, in bytes. The longest of the topic map is
+/// `app/:appId/dialogue/speech/:sessionId/:messageId/:chunkId`, with all variables at their longest.
+pub const BUS_TOPIC_BYTES_MAX: usize = 512;
+
+/// Most levels of a topic or topic filter of the bus; the topic map has up to 7.
+pub const BUS_TOPIC_LEVELS_MAX: usize = 16;
+
 /// First delay before a reconnection, in milliseconds.
 pub const RECONNECT_DELAY_MS_MIN: u32 = 500;
 
@@ -76,6 +86,9 @@ const _: () = assert!(PAYLOAD_BYTES_MAX == 131_072);
 const _: () = assert!(APP_MESSAGE_BYTES_MAX == PAYLOAD_BYTES_MAX + 15);
 const _: () = assert!(PACKET_BYTES_MAX - PAYLOAD_BYTES_MAX >= TOPIC_BYTES_MAX + 512);
 const _: () = assert!(TOPIC_BYTES_MAX <= 256);
+const _: () =
+    assert!(BUS_TOPIC_BYTES_MAX >= "app//dialogue/speech///".len() + 4 * BUS_LEVEL_BYTES_MAX);
+const _: () = assert!(PACKET_BYTES_MAX - PAYLOAD_BYTES_MAX >= BUS_TOPIC_BYTES_MAX + 512);
 const _: () = assert!(POPUP_TEXT_BYTES_MAX < PAYLOAD_BYTES_MAX);
 const _: () = assert!(POPUP_SHOWN_MS < POPUP_INTERVAL_MS);
 const _: () = assert!(RECONNECT_DELAY_MS_MIN < RECONNECT_DELAY_MS_MAX);

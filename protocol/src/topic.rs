@@ -258,7 +258,7 @@ impl Default for TopicScheme {
 }
 
 /// A pattern that, unlike the character itself, is searched without an index that could panic.
-fn is_slash(c: char) -> bool {
+pub(crate) fn is_slash(c: char) -> bool {
     c == '/'
 }
 

@@ -29,6 +29,9 @@ fn every_limit_stands_in_the_specification_with_its_value() {
         POPUP_INTERVAL_MS,
         POPUP_QUEUE_MAX,
         APP_LOADED_TIMEOUT_MS,
+        BUS_LEVEL_BYTES_MAX,
+        BUS_TOPIC_BYTES_MAX,
+        BUS_TOPIC_LEVELS_MAX,
         RECONNECT_DELAY_MS_MIN,
         RECONNECT_DELAY_MS_MAX,
     ]);

@@ -16,6 +16,8 @@
 
 #[cfg(feature = "backoff")]
 mod backoff;
+#[cfg(feature = "bus")]
+mod bus;
 #[cfg(feature = "envelope")]
 mod envelope;
 #[cfg(feature = "id")]
@@ -61,6 +63,8 @@ pub extern "C" fn _start() -> ! {
     envelope::prove();
     #[cfg(feature = "presence")]
     presence::prove();
+    #[cfg(feature = "bus")]
+    bus::prove();
     #[cfg(feature = "queues")]
     queues::prove();
     #[cfg(feature = "portal")]

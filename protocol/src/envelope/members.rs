@@ -21,7 +21,7 @@ pub(super) struct Members<'a> {
 }
 
 /// A payload of at most `max` bytes as text, if its size and encoding allow.
-pub(super) fn text(payload: &[u8], max: usize) -> Result<&str, EnvelopeError> {
+pub(crate) fn text(payload: &[u8], max: usize) -> Result<&str, EnvelopeError> {
     let len = payload.len();
     if len > max {
         return Err(EnvelopeReason::TooLarge { len, max }.at(max));
@@ -30,7 +30,7 @@ pub(super) fn text(payload: &[u8], max: usize) -> Result<&str, EnvelopeError> {
 }
 
 /// The one value that a text consists of.
-pub(super) fn only_value(text: &str, depth_max: usize) -> Result<Value<'_>, EnvelopeError> {
+pub(crate) fn only_value(text: &str, depth_max: usize) -> Result<Value<'_>, EnvelopeError> {
     let mut scanner = Scanner::new(text);
     if scanner.peek().is_none() {
         return Err(EnvelopeReason::Empty.at(scanner.offset()));

@@ -2,6 +2,7 @@
 //!
 //! Shared by the test that holds the crate against the files and by the example that writes them.
 
+mod bus;
 mod bytes;
 mod messages;
 mod presence;
@@ -27,6 +28,7 @@ pub(crate) fn compare_all() -> Vec<Comparison> {
         .into();
     all.push(compare(&folder, "presence", presence::derive));
     all.push(compare(&folder, "topics", topics::derive));
+    all.push(compare(&folder, "bus", bus::derive));
     all
 }
 
