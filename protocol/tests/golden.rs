@@ -1,10 +1,12 @@
 //! Holds the crate against the golden vectors in `protocol/vectors/`.
 
+extern crate alloc;
+
 mod vectors;
 
 #[test]
 fn golden_vectors_are_what_the_crate_says() {
-    for file in vectors::compare_all() {
+    for file in vectors::files::compare_all() {
         assert!(
             file.current == file.derived,
             "{} differs from what the crate does; if the change is wanted, run `cargo xtask golden` \

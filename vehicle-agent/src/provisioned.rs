@@ -61,7 +61,7 @@ pub struct Provisioned<'b> {
     /// How the board gets its address.
     pub network: Network,
     /// A server of SNTP to ask for the time; `None`: the board has a clock of its own.
-    pub time_server: Option<&'b str>,
+    pub time_server: Option<TimeServer<'b>>,
 }
 
 /// Where the broker is.
@@ -91,6 +91,30 @@ pub struct Login<'b> {
     pub user_name: &'b str,
     /// The password.
     pub password: &'b [u8],
+}
+
+/// A server of SNTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeServer<'b> {
+    /// A DNS name or an IPv4 address.
+    pub host: &'b str,
+    /// The UDP port.
+    pub port: u16,
+}
+
+impl<'b> TimeServer<'b> {
+    /// The port of time servers, where none is named.
+    pub const PORT: u16 = 123;
+
+    /// Reads `HOST` or `HOST:PORT`; `None` if it is neither.
+    #[must_use]
+    pub fn parse(text: &'b str) -> Option<Self> {
+        let (host, port) = match text.split_once(':') {
+            Some((host, port)) => (host, port.parse().ok().filter(|port| *port != 0)?),
+            None => (text, Self::PORT),
+        };
+        (!host.is_empty()).then_some(Self { host, port })
+    }
 }
 
 /// How the board gets its address.

@@ -74,6 +74,9 @@ const ARMV7: Architecture = Architecture {
     }],
 };
 
+/// What is built for if nobody says otherwise.
+pub(crate) const DEFAULT: &str = AARCH64.target;
+
 const ARCHITECTURES: &[&Architecture] = &[&AARCH64, &ARMV7];
 
 /// Every target that the agent can be built for.
@@ -81,12 +84,17 @@ pub(crate) fn targets() -> Vec<&'static str> {
     ARCHITECTURES.iter().map(|known| known.target).collect()
 }
 
+/// Makes what it takes to build the agent for `target` and to try it available, or fails with what to
+/// install.
+pub(crate) fn ensure(target: &str) -> Result<()> {
+    let architecture = architecture(target)?;
+    setup::ensure_all(architecture.to_build)?;
+    setup::ensure_all(architecture.to_try)
+}
+
 /// Builds the agent for `target`; with `test`, runs it in an emulator against the host server.
 pub(crate) fn agent(target: &str, test: bool) -> Result<()> {
-    let architecture = ARCHITECTURES
-        .iter()
-        .find(|known| known.target == target)
-        .with_context(|| format!("`{target}` is none of {:?}", targets()))?;
+    let architecture = architecture(target)?;
     setup::ensure_all(architecture.to_build)?;
     let agent = architecture.build()?;
     if test {
@@ -94,6 +102,14 @@ pub(crate) fn agent(target: &str, test: bool) -> Result<()> {
         trial::try_out(&architecture.emulated(&agent))?;
     }
     Ok(())
+}
+
+fn architecture(target: &str) -> Result<&'static Architecture> {
+    ARCHITECTURES
+        .iter()
+        .find(|known| known.target == target)
+        .copied()
+        .with_context(|| format!("`{target}` is none of {:?}", targets()))
 }
 
 impl Architecture {

@@ -57,12 +57,28 @@ impl Board {
 
 /// Where the image of a board is, once it is built.
 pub(crate) fn image(board: Board) -> Result<PathBuf> {
-    let folder = target_folder()?.join(board.target()).join("firmware");
-    Ok(folder.join(board.name()))
+    program(board, board.name())
 }
 
 /// Builds the image of a board; where it is.
 pub(crate) fn build(board: Board) -> Result<PathBuf> {
+    build_program(board, board.name(), &[])?;
+    image(board)
+}
+
+/// Builds the image that holds the protocol against its golden vectors; where it is.
+pub(crate) fn build_golden() -> Result<PathBuf> {
+    const NAME: &str = "mps2-an500-golden";
+    build_program(Board::Mps2An500, NAME, &["--features", "golden"])?;
+    program(Board::Mps2An500, NAME)
+}
+
+fn program(board: Board, name: &str) -> Result<PathBuf> {
+    let folder = target_folder()?.join(board.target()).join("firmware");
+    Ok(folder.join(name))
+}
+
+fn build_program(board: Board, name: &str, features: &[&str]) -> Result<()> {
     let target = board.target();
     let toolchain = Toolchain::of(target).with_context(|| toolchain::advice(target))?;
     let package = format!("vinbus-board-{}", board.name());
@@ -72,11 +88,11 @@ pub(crate) fn build(board: Board) -> Result<PathBuf> {
     ]);
     let flags: Vec<String> = flags.map(|flag| format!("\"{flag}\"")).collect();
     let config = format!("target.{target}.rustflags=[{}]", flags.join(","));
-    let arguments = ["build", "--package", &package, "--profile", "firmware"];
+    let arguments = ["build", "--package", &package, "--bin", name];
     run(toolchain
         .cargo(target, &arguments)
-        .args(["--config", &config]))?;
-    image(board)
+        .args(["--profile", "firmware", "--config", &config])
+        .args(features))
 }
 
 /// Builds the images of the boards and says where they are.

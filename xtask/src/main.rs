@@ -42,8 +42,9 @@ enum Chore {
     /// Run all tests; installs what they need through apt when it may, else says what to install.
     ///
     /// In this order: bare-metal and WebAssembly checks, the proof that the protocol cannot panic,
-    /// golden files, documentation tests, then every other test of the workspace. The last lines
-    /// are the test runner's own summary.
+    /// golden files, documentation tests, the firmware (`size`, `qemu-test`), the agent for ARM Linux
+    /// (`dist --test`), then every other test of the workspace. The last lines are the test runner's
+    /// own summary.
     Test {
         /// Leave out what needs more than this machine's own compile target, and install nothing
         /// for it.
@@ -56,8 +57,11 @@ enum Chore {
     Ci,
     /// Measure, and print tables with ratios.
     Bench {
-        /// What to measure; everything by default.
+        /// What to measure; everything but the firmware by default.
         what: Vec<bench::Bench>,
+        /// Measure the firmware in QEMU, beside the agent for Linux.
+        #[arg(long, conflicts_with = "what")]
+        qemu: bool,
     },
     /// Feed generated input to the fuzz targets and stop at the first failure.
     Fuzz {
@@ -86,7 +90,7 @@ enum Chore {
     /// Installs Debian's cross compiler through apt when it may, else says what to install.
     Dist {
         /// What to build for.
-        #[arg(long, default_value = "aarch64-unknown-linux-gnu",
+        #[arg(long, default_value = dist::DEFAULT,
             value_parser = clap::builder::PossibleValuesParser::new(dist::targets()))]
         target: String,
         /// Run it in an emulator: one message down and one up, against the host server.
@@ -124,7 +128,8 @@ fn main() -> ExitCode {
         Chore::Test { host_only } => test::all(host_only),
         Chore::Lint => lint::all(),
         Chore::Ci => lint::all().and_then(|()| test::all(false)),
-        Chore::Bench { what } => bench::run(&what),
+        Chore::Bench { qemu: true, .. } => qemu_test::bench(),
+        Chore::Bench { what, .. } => bench::run(&what),
         Chore::Fuzz { target, seconds } => fuzz::run_targets(target.as_deref(), seconds),
         Chore::Golden { check } => golden::all(check),
         Chore::NoPanic { host_only } => no_panic::prove(host_only),

@@ -1,4 +1,5 @@
-//! The tests of the firmware: in QEMU, against the real host server and a real mosquitto.
+//! The tests of the firmware: in QEMU, against the real host server and a real mosquitto. The same
+//! program measures.
 
 use anyhow::Result;
 
@@ -6,10 +7,14 @@ use crate::command::{cargo, run};
 use crate::firmware::{self, Board};
 use crate::setup;
 
+/// The program: `vehicle-agent/tests/qemu/`.
+const PROGRAM: &[&str] = &["--package", "vinbus-vehicle-agent", "--test", "qemu"];
+
 /// Runs the cases whose names contain `filter`; all of them by default.
 pub(crate) fn run_cases(filter: Option<&str>) -> Result<()> {
     setup::ensure_for_qemu()?;
     let image = firmware::build(Board::Mps2An500)?;
+    let golden_image = firmware::build_golden()?;
     run(&mut cargo(&[
         "build",
         "--package",
@@ -17,17 +22,21 @@ pub(crate) fn run_cases(filter: Option<&str>) -> Result<()> {
         "--bins",
     ]))?;
     let server = firmware::target_folder()?.join("debug/host-server");
-    let mut cases = cargo(&[
-        "test",
-        "--package",
-        "vinbus-vehicle-agent",
-        "--test",
-        "qemu",
-    ]);
+    let mut cases = cargo(&["test"]);
     cases
+        .args(PROGRAM)
         .arg("--")
         .args(filter)
         .env("QEMU_TEST_IMAGE", image)
+        .env("QEMU_TEST_GOLDEN_IMAGE", golden_image)
         .env("QEMU_TEST_HOST_SERVER", server);
     run(&mut cases)
+}
+
+/// Measures the firmware beside the agent for Linux.
+pub(crate) fn bench() -> Result<()> {
+    setup::ensure_for_qemu()?;
+    let image = firmware::build(Board::Mps2An500)?;
+    let mut bench = cargo(&["bench"]);
+    run(bench.args(PROGRAM).env("QEMU_TEST_IMAGE", image))
 }

@@ -58,7 +58,7 @@ pub(crate) fn ensure(host_only: bool) -> Result<()> {
     if host_only {
         ensure_all(&[BROKER, HTTP_CLIENT])
     } else {
-        ensure_all(&[BROKER, HTTP_CLIENT, BARE_METAL])
+        ensure_all(&[BROKER, HTTP_CLIENT, BARE_METAL, QEMU])
     }
 }
 

@@ -3,18 +3,24 @@
 use anyhow::Result;
 
 use crate::command::{cargo, program, run, succeeds};
-use crate::{bare_metal, golden, no_panic, setup};
+use crate::{bare_metal, dist, golden, no_panic, qemu_test, setup, size};
 
 /// Runs every test there is.
 pub(crate) fn all(host_only: bool) -> Result<()> {
     setup::ensure(host_only)?;
     if !host_only {
+        dist::ensure(dist::DEFAULT)?;
         bare_metal::check()?;
     }
     no_panic::prove(host_only)?;
     golden::all(true)?;
     run(&mut cargo(&["test", "--workspace", "--doc", "--quiet"]))?;
     run_tests_of_the_scanner_alone()?;
+    if !host_only {
+        size::check(&[])?;
+        qemu_test::run_cases(None)?;
+        dist::agent(dist::DEFAULT, true)?;
+    }
     run_tests()
 }
 

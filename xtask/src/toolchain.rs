@@ -46,7 +46,7 @@ impl Toolchain {
                 let library = if target.contains("-linux-") {
                     "-Zbuild-std=std,panic_abort"
                 } else {
-                    "-Zbuild-std=core"
+                    "-Zbuild-std=core,alloc"
                 };
                 command
                     .env("RUSTC_BOOTSTRAP", "1")

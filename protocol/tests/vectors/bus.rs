@@ -1,6 +1,8 @@
 //! Bus vectors: the topic map, topics taken apart, base fields of payloads, and access decisions.
 
-use std::collections::BTreeMap;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 use vinbus_protocol::bus::access::{AccessRules, Action, Permission, Subject};

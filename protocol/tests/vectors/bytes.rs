@@ -1,6 +1,9 @@
 //! Byte strings in a vector file: text where they are UTF-8, hexadecimal where not, long runs of
 //! one character described instead of stored.
 
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
 use serde::{Deserialize, Serialize};
 
 /// Runs of one character from this length on are described.
@@ -43,7 +46,7 @@ impl Bytes {
                 plain += run;
             } else {
                 if !plain.is_empty() {
-                    parts.push(Part::Text(std::mem::take(&mut plain)));
+                    parts.push(Part::Text(core::mem::take(&mut plain)));
                 }
                 let repeat = c.to_string();
                 parts.push(Part::Repeat { repeat, times });

@@ -1,5 +1,9 @@
 //! Message vectors: a payload, and what decoding it gives.
 
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
 use serde::{Deserialize, Serialize};
 use vinbus_protocol::envelope::{
     AppMessage, Downlink, DownlinkBody, EncodeError, EnvelopeError, Uplink,
@@ -100,7 +104,7 @@ impl Case {
                 self.decoded = Some(decoded);
                 match encoded {
                     Ok(bytes) => {
-                        let text = std::str::from_utf8(bytes).expect("envelopes are text");
+                        let text = core::str::from_utf8(bytes).expect("envelopes are text");
                         self.encoded = Some(Bytes::describe(text));
                     }
                     Err(EncodeError::TooLarge { len, max }) => {

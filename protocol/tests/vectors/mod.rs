@@ -1,6 +1,7 @@
 //! The golden vectors: their file format, and how this crate fills in what it derives.
 //!
-//! Shared by the test that holds the crate against the files and by the example that writes them.
+//! Shared by the test that holds the crate against the files, by the example that writes them, and by
+//! the image that runs the same comparison on a board, where there is a heap and no file system.
 
 mod bus;
 mod bytes;
@@ -8,45 +9,41 @@ mod messages;
 mod presence;
 mod topics;
 
-use std::path::{Path, PathBuf};
+#[cfg(not(target_os = "none"))]
+pub(crate) mod files;
+
+use alloc::string::String;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A file's text as it is, and as it should be after deriving everything anew from its inputs.
-pub(crate) struct Comparison {
-    pub(crate) path: PathBuf,
-    pub(crate) current: String,
-    pub(crate) derived: String,
+/// Hands the names of all files, without their endings, to a macro.
+macro_rules! every_file {
+    ($take:ident) => {
+        $take!(
+            "downlink", "uplink", "app", "json", "sizes", "presence", "topics", "bus"
+        )
+    };
 }
+pub(crate) use every_file;
 
-/// All vector files, each compared with what this crate says today.
-pub(crate) fn compare_all() -> Vec<Comparison> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");
-    let mut all: Vec<Comparison> = ["downlink", "uplink", "app", "json", "sizes"]
-        .map(|name| compare(&folder, name, messages::derive))
-        .into();
-    all.push(compare(&folder, "presence", presence::derive));
-    all.push(compare(&folder, "topics", topics::derive));
-    all.push(compare(&folder, "bus", bus::derive));
-    all
-}
-
-fn compare<F: Serialize + DeserializeOwned>(
-    folder: &Path,
-    name: &str,
-    derive: fn(&mut F),
-) -> Comparison {
-    let path = folder.join(name).with_extension("json");
-    let current = std::fs::read_to_string(&path)
-        .unwrap_or_else(|error| panic!("{} cannot be read: {error}", path.display()));
-    let mut file: F = serde_json::from_str(&current)
-        .unwrap_or_else(|error| panic!("{} is not a vector file: {error}", path.display()));
-    derive(&mut file);
-    let derived = serde_json::to_string_pretty(&file).expect("vectors are plain data") + "\n";
-    Comparison {
-        path,
-        current,
-        derived,
+/// What the text of a file should be: everything derived anew from the inputs that `current` has.
+pub(crate) fn derived(name: &str, current: &str) -> String {
+    match name {
+        "bus" => fill_in(name, current, bus::derive),
+        "presence" => fill_in(name, current, presence::derive),
+        "topics" => fill_in(name, current, topics::derive),
+        _ => fill_in(name, current, messages::derive),
     }
+}
+
+fn fill_in<F: Serialize + DeserializeOwned>(
+    name: &str,
+    current: &str,
+    derive: fn(&mut F),
+) -> String {
+    let mut file: F = serde_json::from_str(current)
+        .unwrap_or_else(|error| panic!("{name}.json is no vector file: {error}"));
+    derive(&mut file);
+    serde_json::to_string_pretty(&file).expect("vectors are plain data") + "\n"
 }

@@ -1,5 +1,8 @@
 //! Presence vectors: what an agent publishes, and what the host server makes of it.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use serde::{Deserialize, Serialize};
 use vinbus_protocol::envelope::Uplink;
 use vinbus_protocol::presence;

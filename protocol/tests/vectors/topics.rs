@@ -1,5 +1,8 @@
 //! Topic vectors: topics and filters built from identifiers, and both taken apart.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use serde::{Deserialize, Serialize};
 use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::topic::{Direction, TopicError, TopicProfile, TopicScheme};

@@ -13,11 +13,18 @@ use crate::BrokerUrl;
 /// Forwards TCP connections to a broker until it is cut.
 pub struct Proxy {
     address: SocketAddr,
-    /// Counts the cuts; each ends the connections made before it.
-    cuts: watch::Sender<u64>,
+    cable: watch::Sender<State>,
     /// Bytes carried from clients to the broker.
     sent: watch::Sender<u64>,
     accepting: AbortHandle,
+}
+
+#[derive(Clone, Copy, Default)]
+struct State {
+    /// Counts the cuts; each ends the connections made before it.
+    cuts: u64,
+    /// New connections end at once.
+    is_unplugged: bool,
 }
 
 impl Proxy {
@@ -31,17 +38,17 @@ impl Proxy {
             .await
             .expect("a loopback port");
         let address = listener.local_addr().expect("a bound socket");
-        let cuts = watch::Sender::new(0);
+        let state = watch::Sender::new(State::default());
         let sent = watch::Sender::new(0);
         let cable = Cable {
             broker: (target.host().to_owned(), target.port()),
-            cut: cuts.subscribe(),
+            cut: state.subscribe(),
             sent: sent.clone(),
         };
         let accepting = tokio::spawn(cable.carry_all(listener)).abort_handle();
         Self {
             address,
-            cuts,
+            cable: state,
             sent,
             accepting,
         }
@@ -63,7 +70,24 @@ impl Proxy {
 
     /// Breaks every connection; new ones are forwarded again.
     pub fn cut(&self) {
-        self.cuts.send_modify(|cuts| *cuts += 1);
+        self.cable.send_modify(|state| state.cuts += 1);
+    }
+
+    /// Breaks every connection, and every new one until [`Self::plug`].
+    pub fn unplug(&self) {
+        self.cable.send_modify(|state| {
+            state.cuts += 1;
+            state.is_unplugged = true;
+        });
+    }
+
+    /// Forwards new connections again.
+    pub fn plug(&self) {
+        self.cable.send_if_modified(|state| {
+            state.is_unplugged = false;
+            // Nobody has to be woken: there is no connection.
+            false
+        });
     }
 
     /// How many bytes clients have sent to the broker.
@@ -81,7 +105,7 @@ impl Drop for Proxy {
 #[derive(Clone)]
 struct Cable {
     broker: (String, u16),
-    cut: watch::Receiver<u64>,
+    cut: watch::Receiver<State>,
     sent: watch::Sender<u64>,
 }
 
@@ -89,8 +113,9 @@ impl Cable {
     async fn carry_all(self, listener: TcpListener) {
         while let Ok((near, _)) = listener.accept().await {
             let mut cable = self.clone();
-            cable.cut.mark_unchanged();
-            tokio::spawn(cable.carry(near));
+            if !cable.cut.borrow_and_update().is_unplugged {
+                tokio::spawn(cable.carry(near));
+            }
         }
     }
 

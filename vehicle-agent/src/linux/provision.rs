@@ -18,7 +18,9 @@ use vinbus_transport_std::BrokerUrl;
 
 use crate::linux::args::{InstalledApp, Profile};
 use crate::linux::connection;
-use crate::provisioned::{APPS_MAX, BLOCK_BYTES_MAX, Broker, Login, Network, Provisioned, Tls};
+use crate::provisioned::{
+    APPS_MAX, BLOCK_BYTES_MAX, Broker, Login, Network, Provisioned, TimeServer, Tls,
+};
 
 /// Options of `provision`.
 #[derive(Debug, Args)]
@@ -88,8 +90,9 @@ pub struct ProvisionArgs {
     #[arg(long, value_name = "IPV4", requires = "address")]
     pub name_server: Option<Ipv4Addr>,
 
-    /// A server of SNTP that tells the time, which TLS needs [default: the board's own clock].
-    #[arg(long, value_name = "HOST")]
+    /// A server of SNTP that tells the time, which TLS needs [default: the board's own clock]. Its
+    /// port is 123 if none is named.
+    #[arg(long, value_name = "HOST[:PORT]")]
     pub time_server: Option<String>,
 
     /// The file to write. It holds the private key.
@@ -208,6 +211,14 @@ fn provisioned(args: &ProvisionArgs) -> anyhow::Result<Provisioned<'_>> {
         gateway: args.gateway,
         name_server: args.name_server,
     });
+    let time_server = args
+        .time_server
+        .as_deref()
+        .map(|text| {
+            TimeServer::parse(text)
+                .with_context(|| format!("--time-server {text:?}: write it as HOST or HOST:PORT"))
+        })
+        .transpose()?;
     Ok(Provisioned {
         vin: args.vin,
         apps,
@@ -220,7 +231,7 @@ fn provisioned(args: &ProvisionArgs) -> anyhow::Result<Provisioned<'_>> {
         tls: None,
         login: None,
         network,
-        time_server: args.time_server.as_deref(),
+        time_server,
     })
 }
 
@@ -306,7 +317,7 @@ mod tests {
             "--address",
             "10.0.2.15/24",
             "--time-server",
-            "time.example",
+            "time.example:1123",
         ];
         let block = block_of(&[&PLAIN[..], &more].concat()).unwrap();
         let read = Provisioned::decode(&block).unwrap();
@@ -318,7 +329,8 @@ mod tests {
             }
         );
         assert_eq!(read.scheme.profile(), TopicProfile::Sample);
-        assert_eq!(read.time_server, Some("time.example"));
+        let (host, port) = ("time.example", 1123);
+        assert_eq!(read.time_server, Some(TimeServer { host, port }));
         assert!(read.tls.is_none() && read.login.is_none());
         let Network::Static {
             address,
@@ -342,6 +354,8 @@ mod tests {
         assert!(with("ws://h/mqtt").contains("mqtts://"));
         assert!(refused(&[&PLAIN[..], &["--dir", "car"]].concat()).contains("mqtts://"));
         assert!(refused(&[&PLAIN[..], &["--address", "10.0.2.15"]].concat()).contains("/24"));
+        let server = ["--time-server", "time.example:"];
+        assert!(refused(&[&PLAIN[..], &server].concat()).contains("HOST:PORT"));
         assert!(refused(&[&PLAIN[..], &["--gateway", "10.0.2.2"]].concat()).contains("--address"));
         let apps: Vec<_> = (0..9).map(|n| format!("--app=app{n}=p")).collect();
         let mut options = vec!["--broker", "mqtt://h"];

@@ -29,7 +29,7 @@ pub enum Field {
     /// Address, bits of the prefix, gateway and name server, where 0.0.0.0 stands for none. Without
     /// this field: DHCP.
     StaticAddress = 11,
-    /// The host.
+    /// The host; and a colon and the port, if it is not 123.
     TimeServer = 12,
 }
 

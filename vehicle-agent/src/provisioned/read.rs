@@ -9,7 +9,7 @@ use vinbus_protocol::topic::{TopicProfile, TopicScheme};
 
 use super::{
     APPS_MAX, Broker, Field, HEADER_BYTES, Login, MAGIC, Network, Provisioned, ProvisionedError,
-    Tls, VERSION, crc32,
+    TimeServer, Tls, VERSION, crc32,
 };
 
 impl<'b> Provisioned<'b> {
@@ -90,7 +90,7 @@ struct Values<'b> {
     user_name: Option<&'b str>,
     password: Option<&'b [u8]>,
     network: Option<Network>,
-    time_server: Option<&'b str>,
+    time_server: Option<TimeServer<'b>>,
 }
 
 impl<'b> Values<'b> {
@@ -109,7 +109,9 @@ impl<'b> Values<'b> {
             Field::StaticAddress => {
                 static_address(value).and_then(|network| once(&mut self.network, network))
             }
-            Field::TimeServer => text(value).and_then(|host| once(&mut self.time_server, host)),
+            Field::TimeServer => text(value)
+                .and_then(TimeServer::parse)
+                .and_then(|server| once(&mut self.time_server, server)),
         };
         taken.ok_or(ProvisionedError::Field(field))
     }

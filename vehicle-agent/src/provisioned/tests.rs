@@ -31,7 +31,10 @@ fn full() -> Provisioned<'static> {
             gateway: Some(Ipv4Addr::new(10, 0, 2, 2)),
             name_server: None,
         },
-        time_server: Some("time.example"),
+        time_server: Some(TimeServer {
+            host: "time.example",
+            port: 1123,
+        }),
     }
 }
 
@@ -80,6 +83,24 @@ fn least_block_has_neither_tls_nor_login_nor_address() {
     let read = Provisioned::decode(&memory).unwrap();
     assert!(!read.subtree && read.tls.is_none() && read.login.is_none());
     assert_eq!((read.network, read.time_server), (Network::Dhcp, None));
+}
+
+#[test]
+fn time_server_has_the_usual_port_where_none_is_named() {
+    let server = |host, port| Some(TimeServer { host, port });
+    assert_eq!(TimeServer::parse("10.0.2.2"), server("10.0.2.2", 123));
+    assert_eq!(TimeServer::parse("t.example:99"), server("t.example", 99));
+    for wrong in ["", ":123", "h:", "h:0", "h:65536", "h:1:2", "fe80::1"] {
+        assert_eq!(TimeServer::parse(wrong), None, "{wrong}");
+    }
+    let usual = Provisioned {
+        time_server: server("time.example", 123),
+        ..full()
+    };
+    let memory = encoded(&usual);
+    assert!(memory.ends_with(b"time.example"));
+    let read = Provisioned::decode(&memory).unwrap();
+    assert_eq!(read.time_server, usual.time_server);
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Writing a block.
 
+use core::fmt::Write as _;
+
 use vinbus_protocol::topic::TopicProfile;
 
-use super::{Field, HEADER_BYTES, MAGIC, Network, NoRoom, Provisioned, VERSION, crc32};
+use super::{Field, HEADER_BYTES, MAGIC, Network, NoRoom, Provisioned, TimeServer, VERSION, crc32};
 
 impl Provisioned<'_> {
     /// Writes the block to the start of `block`; its length. Reading it gives the same again if there is an app.
@@ -80,8 +82,12 @@ impl Provisioned<'_> {
             ];
             out.field(Field::StaticAddress, &parts)?;
         }
-        if let Some(host) = self.time_server {
-            out.field(Field::TimeServer, &[host.as_bytes()])?;
+        if let Some(TimeServer { host, port }) = self.time_server {
+            let mut suffix = heapless::String::<6>::new();
+            if port != TimeServer::PORT {
+                write!(suffix, ":{port}").map_err(|_| NoRoom)?;
+            }
+            out.field(Field::TimeServer, &[host.as_bytes(), suffix.as_bytes()])?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! An app: the real `vehicle-agent app`, connected to the board's portal.
 
+use std::net::SocketAddr;
 use std::process::Stdio;
 
 use tokio::io::AsyncWriteExt;
@@ -19,16 +20,21 @@ pub(crate) struct App {
 impl App {
     /// Starts the app and waits until it is in the foreground.
     pub(crate) async fn in_front(board: &Board) -> Self {
-        let mut app = Self::start(board, &[]);
+        let mut app = Self::start(board, APP, &[]);
         app.log.until("in the foreground").await;
         app
     }
 
-    /// Starts the app with these options.
-    pub(crate) fn start(board: &Board, options: &[&str]) -> Self {
-        let portal = board.portal.to_string();
+    /// Starts an app with these options.
+    pub(crate) fn start(board: &Board, app: &str, options: &[&str]) -> Self {
+        Self::at(board.portal, app, options)
+    }
+
+    /// Starts an app of the portal at this address.
+    pub(crate) fn at(portal: SocketAddr, app: &str, options: &[&str]) -> Self {
+        let portal = portal.to_string();
         let mut process = Command::new(env!("CARGO_BIN_EXE_vehicle-agent"))
-            .args(["app", "--app", APP, "--portal", &portal])
+            .args(["app", "--app", app, "--portal", &portal])
             .args(options)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -56,6 +62,13 @@ impl App {
             line == message,
             "the app was handed something else: {line:.300}"
         );
+    }
+
+    /// Counts the messages that it is handed until there is one with this content, which counts as
+    /// well.
+    pub(crate) async fn counts_until(&mut self, content: &str) -> usize {
+        let last = format!("{{\"content\":{content}}}");
+        self.messages.lines_until(&last).await
     }
 
     /// Sends content to the partner, or is given a command.

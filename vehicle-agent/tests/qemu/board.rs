@@ -3,12 +3,13 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 
 use crate::PATIENCE;
 use crate::log::Log;
@@ -25,6 +26,16 @@ pub(crate) const HOST: &str = "10.0.2.2";
 
 /// Where the image looks for its block; see `memory.x` of the board.
 const BLOCK_ADDRESS: u32 = 0x003F_0000;
+
+/// Where its clock looks for how fast it is to go; see `clock.rs` of the board.
+const SPEED_ADDRESS: u32 = 0x6000_0000;
+
+/// The register that counts the board's time down from its start, and how often in a second.
+const TIMER: u32 = 0x4000_0004;
+const TIMER_HZ: u64 = 25_000_000;
+
+/// How often the board's time is looked at.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// The end of the board's memory, from where its stack grows down, and an address far below it that
 /// is above all statics; see `cargo xtask size`.
@@ -43,8 +54,22 @@ pub(crate) struct Board {
 impl Board {
     /// Switches a board on, with this block in its flash or with none.
     pub(crate) fn start(block: Option<&Path>) -> Self {
+        Self::launch("QEMU_TEST_IMAGE", block, 1)
+    }
+
+    /// Switches a board on whose clock goes `speed` times as fast as ours.
+    pub(crate) fn start_fast(block: Option<&Path>, speed: u32) -> Self {
+        Self::launch("QEMU_TEST_IMAGE", block, speed)
+    }
+
+    /// Switches a board on that has another program in its flash: the image that a variable names.
+    pub(crate) fn start_image(variable: &str) -> Self {
+        Self::launch(variable, None, 1)
+    }
+
+    fn launch(variable: &str, block: Option<&Path>, speed: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let image = std::env::var("QEMU_TEST_IMAGE").expect(crate::HOW_TO_RUN);
+        let image = std::env::var(variable).expect(crate::HOW_TO_RUN);
         let mut command = Command::new("qemu-system-arm");
         command.args(["-M", "mps2-an500", "-nographic", "-serial", "none"]);
         command.args(["-semihosting-config", "enable=on,target=native"]);
@@ -62,6 +87,8 @@ impl Board {
             let loaded = format!("loader,file={file},addr={BLOCK_ADDRESS:#x},force-raw=on");
             command.args(["-device", &loaded]);
         }
+        let speed = format!("loader,addr={SPEED_ADDRESS:#x},data={speed},data-len=4");
+        command.args(["-device", &speed]);
         let mut process = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -77,6 +104,11 @@ impl Board {
         }
     }
 
+    /// The emulator's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id().expect("it runs")
+    }
+
     /// Waits until it is connected to its broker.
     pub(crate) async fn online(&mut self) {
         self.log.until("connected to the broker").await;
@@ -86,6 +118,22 @@ impl Board {
     pub(crate) async fn ended(&mut self) -> bool {
         let ended = timeout(PATIENCE, self.process.wait()).await;
         ended.expect("the firmware ends").unwrap().success()
+    }
+
+    /// Waits until the board has run for so long by its own clock, which goes `speed` times as fast
+    /// as ours. It can tell the first 171 s of ours.
+    pub(crate) async fn lives_until(&self, seconds: u32, speed: u32) {
+        let mut looks = interval(LOOK);
+        loop {
+            looks.tick().await;
+            let shown = self.command(&format!("xp /1wx {TIMER:#x}")).await;
+            let (_, value) = shown.split_once(": 0x").expect("QEMU shows the register");
+            let value = u32::from_str_radix(value.get(..8).expect("8 digits"), 16).unwrap();
+            let lived = u64::from(u32::MAX - value) * u64::from(speed) / TIMER_HZ;
+            if lived >= u64::from(seconds) {
+                return;
+            }
+        }
     }
 
     /// Pulls the plug.
@@ -131,14 +179,14 @@ impl Board {
         stack.iter().skip_while(|byte| **byte == 0).count()
     }
 
-    /// Gives a command to QEMU's monitor.
-    async fn command(&self, command: &str) {
+    /// Gives a command to QEMU's monitor; what it answers.
+    async fn command(&self, command: &str) -> String {
         let path = self.folder.path().join("monitor");
         let mut monitor = UnixStream::connect(path).await.unwrap();
         until_prompt(&mut monitor).await;
         let line = format!("{command}\n");
         monitor.write_all(line.as_bytes()).await.unwrap();
-        until_prompt(&mut monitor).await;
+        until_prompt(&mut monitor).await
     }
 }
 
@@ -148,16 +196,17 @@ fn free_address() -> SocketAddr {
     listener.local_addr().unwrap()
 }
 
-async fn until_prompt(monitor: &mut UnixStream) {
-    until(monitor, b"(qemu) ").await;
+async fn until_prompt(monitor: &mut UnixStream) -> String {
+    until(monitor, b"(qemu) ").await
 }
 
-async fn until(stream: &mut UnixStream, end: &[u8]) {
+async fn until(stream: &mut UnixStream, end: &[u8]) -> String {
     let mut text = Vec::new();
     while !text.ends_with(end) {
         let byte = timeout(PATIENCE, stream.read_u8()).await;
         text.push(byte.expect("QEMU answers").expect("QEMU answers"));
     }
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// A block that `vehicle-agent provision` writes for the vehicle and its app.

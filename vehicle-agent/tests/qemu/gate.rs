@@ -24,22 +24,7 @@ pub(crate) struct Gate {
 impl Gate {
     /// Shows `chain` and asks for a client certificate of `clients`.
     pub(crate) async fn open(server: &Issued, more: &[&str], clients: &Authority) -> Self {
-        let provider = Arc::new(ring::default_provider());
-        let mut roots = RootCertStore::empty();
-        roots.add(certificate(&clients.certificate)).unwrap();
-        let clients =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-        let chain = [&server.certificate[..]]
-            .into_iter()
-            .chain(more.iter().copied());
-        let key = PrivateKeyDer::from_pem_slice(server.key.as_bytes()).unwrap();
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_client_cert_verifier(clients.build().unwrap())
-            .with_single_cert(chain.map(certificate).collect(), key)
-            .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = acceptor(server, more, clients);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let accepting = tokio::spawn(async move {
@@ -53,14 +38,7 @@ impl Gate {
 
     /// The block of a vehicle that trusts `authority` and has a certificate of it.
     pub(crate) async fn block(&self, folder: &Path, authority: &Authority) -> PathBuf {
-        let car = authority.client(VIN, Validity::Now);
-        for (name, text) in [
-            ("ca.pem", &authority.certificate),
-            ("cert.pem", &car.certificate),
-            ("key.pem", &car.key),
-        ] {
-            std::fs::write(folder.join(name), text).unwrap();
-        }
+        write_credentials(folder, authority);
         let dir = folder.display().to_string();
         let url = format!("mqtts://{HOST}:{}", self.port);
         provision(folder, &url, &["--dir", &dir]).await
@@ -70,6 +48,38 @@ impl Gate {
 impl Drop for Gate {
     fn drop(&mut self) {
         self.accepting.abort();
+    }
+}
+
+/// Shows `chain` and asks for a client certificate of `clients`.
+pub(crate) fn acceptor(server: &Issued, more: &[&str], clients: &Authority) -> TlsAcceptor {
+    let provider = Arc::new(ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate(&clients.certificate)).unwrap();
+    let clients =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+    let chain = [&server.certificate[..]]
+        .into_iter()
+        .chain(more.iter().copied());
+    let key = PrivateKeyDer::from_pem_slice(server.key.as_bytes()).unwrap();
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(clients.build().unwrap())
+        .with_single_cert(chain.map(certificate).collect(), key)
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// Issues the vehicle's credentials, as `host-server enroll` does.
+pub(crate) fn write_credentials(folder: &Path, authority: &Authority) {
+    let car = authority.client(VIN, Validity::Now);
+    for (name, text) in [
+        ("ca.pem", &authority.certificate),
+        ("cert.pem", &car.certificate),
+        ("key.pem", &car.key),
+    ] {
+        std::fs::write(folder.join(name), text).unwrap();
     }
 }
 

@@ -11,6 +11,14 @@ use crate::PATIENCE;
 tokio::task_local! {
     /// All that the programs of a case print, to be shown if it fails.
     pub(crate) static TRANSCRIPT: Arc<Mutex<String>>;
+
+    /// What a case has measured, to be shown on its line.
+    pub(crate) static REPORT: Arc<Mutex<String>>;
+}
+
+/// Shows what a case has measured on its line.
+pub(crate) fn report(figures: &str) {
+    REPORT.with(|report| *report.lock().unwrap() = format!(": {figures}"));
 }
 
 /// Longest part of a line that is shown, in characters.
@@ -52,6 +60,15 @@ impl Log {
                 Err(_) => panic!("the {} does not print {shown:?}", self.name),
             }
         }
+    }
+
+    /// Counts the lines until there is one that contains `text`, which counts as well.
+    pub(crate) async fn lines_until(&mut self, text: &str) -> usize {
+        let mut lines = 1;
+        while !self.until("").await.contains(text) {
+            lines += 1;
+        }
+        lines
     }
 
     /// Waits until the program has ended; what it printed meanwhile.

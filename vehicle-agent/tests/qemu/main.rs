@@ -2,13 +2,17 @@
 //!
 //! `cargo xtask qemu-test` builds all of it and runs this. Each case boots a board of its own and
 //! is one line of output; the last line counts. An argument chooses the cases whose names contain it.
+//!
+//! `cargo xtask bench --qemu` runs it with `--bench`, as cargo calls benchmarks: then it measures.
 
 mod app;
+mod bench;
 mod board;
 mod cases;
 mod gate;
 mod log;
 mod server;
+mod time_server;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -17,7 +21,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 
-use log::TRANSCRIPT;
+use log::{REPORT, TRANSCRIPT};
 
 /// Longest time for anything to happen. Only a broken board takes it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,6 +37,11 @@ const AT_ONCE: usize = 3;
 #[tokio::main]
 async fn main() -> ExitCode {
     let filter = std::env::args().nth(1).unwrap_or_default();
+    if filter == "--bench" {
+        let transcript = Arc::default();
+        TRANSCRIPT.scope(transcript, bench::run()).await;
+        return ExitCode::SUCCESS;
+    }
     // A failure is told with its case's line.
     std::panic::set_hook(Box::new(|_| {}));
     let cases = cases::ALL.iter().filter(|(name, _)| name.contains(&filter));
@@ -54,10 +63,15 @@ async fn main() -> ExitCode {
 async fn run((name, case): &Case) -> bool {
     let start = Instant::now();
     let transcript = Arc::new(Mutex::new(String::new()));
-    let outcome = tokio::spawn(TRANSCRIPT.scope(Arc::clone(&transcript), case())).await;
+    let report = Arc::new(Mutex::new(String::new()));
+    let case = TRANSCRIPT.scope(Arc::clone(&transcript), case());
+    let outcome = tokio::spawn(REPORT.scope(Arc::clone(&report), case)).await;
     let seconds = start.elapsed().as_secs_f32();
     match outcome {
-        Ok(()) => println!("ok     {name} ({seconds:.1} s)"),
+        Ok(()) => {
+            let report = report.lock().unwrap();
+            println!("ok     {name} ({seconds:.1} s){report}");
+        }
         Err(error) => {
             let panic = error.into_panic();
             let text = panic.downcast_ref::<String>().map(String::as_str);

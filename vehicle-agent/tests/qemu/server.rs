@@ -90,12 +90,17 @@ impl Server {
 
     /// The block of a vehicle that is enrolled and speaks MQTT over TLS.
     pub(crate) async fn block(&self, more: &[&str]) -> PathBuf {
+        let url = format!("mqtts://{HOST}:{}", self.port("mqtts"));
+        self.block_for(&url, more).await
+    }
+
+    /// The same, if it is to be told that the broker is at `url`.
+    pub(crate) async fn block_for(&self, url: &str, more: &[&str]) -> PathBuf {
         let car = self.folder.path().join("car").display().to_string();
         if !self.folder.path().join("car").exists() {
             done(&self.run(&["enroll", "vehicle", VIN, "--out", &car]).await);
         }
-        let url = format!("mqtts://{HOST}:{}", self.port("mqtts"));
-        provision(self.folder.path(), &url, &[&["--dir", &car], more].concat()).await
+        provision(self.folder.path(), url, &[&["--dir", &car], more].concat()).await
     }
 
     /// Sends content to the app of the vehicle.
@@ -178,7 +183,7 @@ impl Server {
     }
 
     /// Where a program listens: `http`, `mqtt` or `mqtts`.
-    fn port(&self, name: &str) -> &str {
+    pub(crate) fn port(&self, name: &str) -> &str {
         let address = &self.addresses[name];
         address.rsplit(':').next().unwrap()
     }
@@ -210,6 +215,12 @@ impl Listener {
         let content = format!("\"content\":{content}}}");
         let line = self.messages.until(&content).await;
         assert!(line.ends_with(&content), "the content is not all: {line}");
+    }
+
+    /// Counts the messages until there is one with this content, which counts as well.
+    pub(crate) async fn counts_until(&mut self, content: &str) -> usize {
+        let last = format!("\"content\":{content}}}");
+        self.messages.lines_until(&last).await
     }
 }
 

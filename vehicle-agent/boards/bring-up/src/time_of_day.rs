@@ -14,6 +14,7 @@ use static_cell::{ConstStaticCell, StaticCell};
 use vinbus_transport_embedded::dial;
 use vinbus_transport_embedded::net::{Resolver, Udp, UdpBuffers};
 use vinbus_transport_embedded::sntp::{self, NetworkTime};
+use vinbus_vehicle_agent::provisioned::TimeServer;
 
 /// 1 November 2026: no certificate is checked against an earlier time.
 const EARLIEST_UNIX_S: u64 = 1_793_491_200;
@@ -47,7 +48,7 @@ impl TimeOfDay {
     }
 }
 
-/// Starts the task that asks `server`, a name or an address, now and then. Without one the time is
+/// Starts the task that asks `server` now and then. Without one the time is
 /// that of `board`, a clock of the board's own that tells seconds since 1970. `seed` has to be
 /// random.
 ///
@@ -56,7 +57,7 @@ impl TimeOfDay {
 pub fn start(
     spawner: Spawner,
     stack: Stack<'static>,
-    server: Option<&'static str>,
+    server: Option<TimeServer<'static>>,
     board: Option<fn() -> u64>,
     seed: [u8; 32],
 ) -> &'static TimeOfDay {
@@ -81,7 +82,7 @@ pub fn start(
 async fn keep(
     time: &'static TimeOfDay,
     stack: Stack<'static>,
-    server: &'static str,
+    server: TimeServer<'static>,
     mut random: ChaCha20Rng,
 ) {
     static BUFFERS: ConstStaticCell<UdpBuffers> = ConstStaticCell::new(UdpBuffers::new());
@@ -92,16 +93,18 @@ async fn keep(
     };
     loop {
         stack.wait_config_up().await;
-        match dial::resolve(&dns, server, ANSWER_LIMIT).await {
+        match dial::resolve(&dns, server.host, ANSWER_LIMIT).await {
             Ok(address) => {
-                let server = SocketAddr::new(address, sntp::PORT);
+                let server = SocketAddr::new(address, server.port);
                 if let Some(told) = ask(&mut socket, server, &mut random).await {
                     time.0.set(Source::Network(Some(told)));
                     Timer::after(REFRESH).await;
                     continue;
                 }
             }
-            Err(error) => log::warn!("no time of {server}: {error}; {}", error.advice()),
+            Err(error) => {
+                log::warn!("no time of {}: {error}; {}", server.host, error.advice());
+            }
         }
         Timer::after(ASK_AGAIN).await;
     }

@@ -4,6 +4,7 @@ use vinbus_transport_std::conformance::Mosquitto;
 
 use crate::app::App;
 use crate::board::{APP, Board};
+use crate::log::report;
 use crate::server::{Server, done};
 
 /// The largest payload of a message.
@@ -88,6 +89,7 @@ pub(crate) async fn stack_stays_small_over_handshake_and_largest_messages() {
     let used = board.stack_used().await;
     assert!(used > 0, "nobody has looked where the stack is");
     assert!(used <= STACK_BYTES_MAX, "the stack has taken {used} bytes");
+    report(&format!("{used} bytes"));
 }
 
 /// A JSON string of so many bytes, in which no two stretches are alike.

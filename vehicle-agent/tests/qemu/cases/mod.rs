@@ -1,10 +1,13 @@
 //! The cases, by what they are about.
 
+mod endurance;
 mod messages;
 mod outages;
 mod portal;
 mod provisioning;
+mod time;
 mod trust;
+mod vectors;
 
 use crate::Case;
 
@@ -16,6 +19,8 @@ macro_rules! cases {
 
 /// Every case.
 pub(crate) const ALL: &[Case] = cases![
+    endurance:
+        ten_minutes_of_traffic_leave_as_much_room_as_before;
     messages:
         messages_go_both_ways_over_mutual_tls,
         messages_go_both_ways_in_the_sample_profile,
@@ -33,8 +38,12 @@ pub(crate) const ALL: &[Case] = cases![
         broker_with_a_certificate_that_is_not_valid_yet_is_refused,
         broker_with_the_certificate_of_a_vehicle_is_refused,
         broker_with_a_certificate_issued_by_a_vehicle_is_refused,
-        board_that_does_not_know_the_time_trusts_nobody,
         broker_that_refuses_the_vehicles_certificate_is_told_from_a_broken_link;
+    time:
+        board_without_a_clock_asks_a_time_server_and_connects,
+        board_that_is_told_a_time_long_past_trusts_nobody,
+        board_that_is_told_a_time_far_ahead_finds_certificates_expired,
+        board_that_is_told_no_time_trusts_nobody;
     outages:
         board_comes_back_when_its_broker_is_started_again,
         board_comes_back_when_a_frozen_server_thaws,
@@ -48,4 +57,6 @@ pub(crate) const ALL: &[Case] = cases![
     provisioning:
         board_without_a_block_says_so_and_ends,
         board_refuses_blocks_that_are_damaged_cut_off_newer_or_foreign;
+    vectors:
+        golden_vectors_of_the_protocol_are_the_same_bytes_on_the_target;
 ];

@@ -4,7 +4,6 @@ use vinbus_transport_std::conformance::{Authority, Issued, Validity};
 
 use crate::board::{Board, HOST};
 use crate::gate::Gate;
-use crate::server::Server;
 
 pub(crate) async fn broker_of_another_authority_is_refused() {
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
@@ -42,16 +41,6 @@ pub(crate) async fn broker_with_a_certificate_issued_by_a_vehicle_is_refused() {
     let server = Authority::impostor(&vehicle).server(HOST, Validity::Now);
     let chain = [&vehicle.certificate[..]];
     refused(&ours, &server, &chain, "a certificate that is no authority").await;
-}
-
-pub(crate) async fn board_that_does_not_know_the_time_trusts_nobody() {
-    let server = Server::start(&[]).await;
-    // Nobody tells the time there.
-    let block = server.block(&["--time-server", HOST]).await;
-    let mut board = Board::start(Some(&block));
-    let line = board.log.until("no connection").await;
-    assert!(line.contains("does not know the time"), "{line}");
-    board.log.until("no time").await;
 }
 
 /// The board must not connect to a broker that shows this certificate, and has to say why.

@@ -1,0 +1,122 @@
+//! The two agents, each in its own process.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::{Child, Command};
+
+use crate::app::App;
+use crate::board::{Board, HOST, UID, VIN, provision};
+use crate::gate;
+use crate::log::Log;
+
+use super::source::Source;
+
+pub(crate) use crate::app::App as Listening;
+pub(crate) use crate::board::APP;
+
+/// An app that is installed and that nobody plays.
+pub(crate) const ABSENT_APP: &str = "absent";
+
+/// Which agent.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Board,
+    Linux,
+}
+
+impl Kind {
+    /// This machine, as the agent sees it.
+    pub(crate) const fn host(self) -> &'static str {
+        match self {
+            Self::Board => HOST,
+            Self::Linux => "127.0.0.1",
+        }
+    }
+}
+
+/// A running agent; it is killed when this is dropped.
+pub(crate) enum Contender {
+    Board(Board),
+    Linux {
+        process: Child,
+        _log: Log,
+        portal: SocketAddr,
+    },
+}
+
+impl Contender {
+    /// Starts an agent that connects to `source`.
+    pub(crate) async fn start(kind: Kind, source: &Source, folder: &Path) -> Self {
+        gate::write_credentials(folder, &source.authority);
+        let scheme = if source.is_tls() { "mqtts" } else { "mqtt" };
+        let url = format!("{scheme}://{}:{}", kind.host(), source.port());
+        let absent = format!("--app={ABSENT_APP}={UID}");
+        match kind {
+            Kind::Board => {
+                let dir = format!("--dir={}", folder.display());
+                let mut more = vec![&absent[..]];
+                more.extend(source.is_tls().then_some(&dir[..]));
+                let block = provision(folder, &url, &more).await;
+                Self::Board(Board::start(Some(&block)))
+            }
+            Kind::Linux => start_linux(&url, &absent, source.is_tls(), folder).await,
+        }
+    }
+
+    pub(crate) async fn app_in_front(&mut self) -> App {
+        let portal = match self {
+            Self::Board(board) => board.portal,
+            Self::Linux { portal, .. } => *portal,
+        };
+        let mut app = App::at(portal, APP, &[]);
+        app.log.until("in the foreground").await;
+        app
+    }
+
+    /// What it has taken of a processor so far, as the kernel counts it, in ticks of 10 ms.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let pid = match self {
+            Self::Board(board) => board.pid(),
+            Self::Linux { process, .. } => process.id().expect("it runs"),
+        };
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        // The name before the parenthesis may contain anything; user and system time are the 12th
+        // and 13th words behind it.
+        let (_, words) = stat.rsplit_once(')').unwrap();
+        let words: Vec<&str> = words.split_whitespace().collect();
+        let ticks: u64 = words[11..13]
+            .iter()
+            .map(|word| word.parse::<u64>().unwrap())
+            .sum();
+        Duration::from_millis(ticks * 10)
+    }
+}
+
+async fn start_linux(url: &str, absent: &str, tls: bool, folder: &Path) -> Contender {
+    let file = |name: &str| folder.join(name).display().to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vehicle-agent"));
+    command.args(["run", "--vin", VIN, "--broker", url, absent]);
+    command.args(["--app", &format!("{APP}={UID}"), "--portal", "127.0.0.1:0"]);
+    if tls {
+        command.args(["--ca", &file("ca.pem"), "--cert", &file("cert.pem")]);
+        command.args(["--key", &file("key.pem")]);
+    }
+    let mut process = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut log = Log::of("agent", process.stderr.take().unwrap());
+    let line = log.until("the portal is at ws://").await;
+    let (_, address) = line.split_once("ws://").unwrap();
+    let (address, _) = address.split_once('/').unwrap();
+    Contender::Linux {
+        process,
+        _log: log,
+        portal: address.parse().unwrap(),
+    }
+}

@@ -1,0 +1,50 @@
+//! The time of day, without which no certificate can be judged. A board whose block names a time
+//! server has no other clock.
+
+use std::time::SystemTime;
+
+use crate::board::{Board, HOST};
+use crate::server::Server;
+use crate::time_server::TimeServer;
+
+pub(crate) async fn board_without_a_clock_asks_a_time_server_and_connects() {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.unwrap().as_secs();
+    let (_server, mut board, _time) = told(now).await;
+    board.log.until("the time is").await;
+    board.online().await;
+}
+
+pub(crate) async fn board_that_is_told_a_time_long_past_trusts_nobody() {
+    let (_server, mut board, _time) = told(1_000_000_000).await;
+    let line = board.log.until("no time").await;
+    assert!(line.contains("1000000000 s since 1970"), "{line}");
+    let line = board.log.until("no connection").await;
+    assert!(line.contains("does not know the time"), "{line}");
+}
+
+pub(crate) async fn board_that_is_told_a_time_far_ahead_finds_certificates_expired() {
+    // The year 2100.
+    let (_server, mut board, _time) = told(4_102_444_800).await;
+    board.log.until("the time is 41024").await;
+    let line = board.log.until("has expired").await;
+    assert!(line.contains("no connection"), "{line}");
+}
+
+pub(crate) async fn board_that_is_told_no_time_trusts_nobody() {
+    let server = Server::start(&[]).await;
+    // Nobody tells the time there.
+    let block = server.block(&["--time-server", HOST]).await;
+    let mut board = Board::start(Some(&block));
+    let line = board.log.until("no connection").await;
+    assert!(line.contains("does not know the time"), "{line}");
+    board.log.until("no time").await;
+}
+
+/// A board that is told this time, and the server that it is to connect to.
+async fn told(unix_s: u64) -> (Server, Board, TimeServer) {
+    let server = Server::start(&[]).await;
+    let time = TimeServer::open(unix_s).await;
+    let block = server.block(&["--time-server", &time.address]).await;
+    (server, Board::start(Some(&block)), time)
+}
