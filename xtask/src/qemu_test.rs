@@ -8,7 +8,7 @@ use crate::firmware::{self, Board};
 use crate::setup;
 
 /// The program: `vehicle-agent/tests/qemu/`.
-const PROGRAM: &[&str] = &["--package", "vinbus-vehicle-agent", "--test", "qemu"];
+pub(crate) const PROGRAM: &[&str] = &["--package", "vinbus-vehicle-agent", "--test", "qemu"];
 
 /// Runs the cases whose names contain `filter`; all of them by default.
 pub(crate) fn run_cases(filter: Option<&str>) -> Result<()> {

@@ -1,7 +1,8 @@
 //! Bus vectors: the topic map, topics taken apart, base fields of payloads, and access decisions.
 
 use alloc::collections::BTreeMap;
-use alloc::string::String;
+use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};

@@ -46,7 +46,7 @@ async fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let cases = cases::ALL.iter().filter(|(name, _)| name.contains(&filter));
     let mut outcomes = futures_util::stream::iter(cases)
-        .map(|case| run(case))
+        .map(run)
         .buffer_unordered(AT_ONCE);
     let (mut passed, mut failed) = (0, 0);
     while let Some(ok) = outcomes.next().await {

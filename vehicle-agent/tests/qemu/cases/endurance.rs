@@ -9,7 +9,7 @@ use vinbus_transport_std::BrokerUrl;
 use vinbus_transport_std::conformance::Proxy;
 
 use crate::app::App;
-use crate::board::{APP, Board, HOST, UID};
+use crate::board::{Board, HOST, UID};
 use crate::log::report;
 use crate::server::{Listener, Server, done};
 
