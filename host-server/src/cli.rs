@@ -1,5 +1,7 @@
 //! The command line: what `host-server` understands, and its help.
 
+mod token;
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -7,6 +9,8 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use vinbus_protocol::id::{AppId, Uid, Vin};
+
+pub use token::{Of, TokenArgs, TokenCommand};
 
 use crate::config::ServeOptions;
 use crate::identity::Secret;
@@ -20,6 +24,7 @@ Examples:
   host-server enroll vehicle 0123456789ABCDEFG --out car
   host-server send --vin 0123456789ABCDEFG --app demo --content '{\"hello\":\"car\"}'
   host-server listen --vin 0123456789ABCDEFG
+  host-server token create-client --app myapp --client dashboard --permission ui.content
 
 `host-server serve --help` lists the options of serve; they work without the word serve, too.
 Exit status: 0 done, 1 it failed, 2 the command line or the configuration is wrong.";
@@ -52,6 +57,8 @@ pub enum Command {
     Enroll(EnrollArgs),
     /// Send a message to an app in a vehicle, and print its id
     Send(SendArgs),
+    /// Manage the clients of the bus and their tokens
+    Token(TokenArgs),
     /// Print the messages of vehicles as they arrive, one JSON object a line
     ///
     /// Connects again whenever the connection is lost, for as long as it takes, and goes on after the

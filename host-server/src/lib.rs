@@ -10,6 +10,8 @@ pub mod identity;
 
 pub mod store;
 
+pub mod bus;
+
 pub mod broker;
 
 pub mod hub;

@@ -3,7 +3,8 @@
 //! [`router`] makes the whole of it out of the table in `routes`; [`connections::serve`] puts it on
 //! a socket. Handlers turn requests into calls of the [`Hub`] and its answers into JSON; they know
 //! neither the store nor the broker. Everything a client gets told of an error is a problem
-//! document (`problem`). `openapi.json` describes it all, and a test holds it to the routes.
+//! document (`problem`), on the paths of
+//! the bus an error as a SERMAS platform has it (`platform`). `openapi.json` describes it all, and a test holds it to the routes.
 //!
 //! Nothing a client does costs more than its bound: heads, bodies, pages, times, connections,
 //! streams and requests a second all have one.
@@ -32,6 +33,8 @@ mod vehicles;
 
 mod webhooks;
 
+mod platform;
+
 mod health;
 mod mqtt;
 mod openapi;
@@ -45,6 +48,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vinbus_protocol::id::Uid;
 
+use crate::bus::Bus;
 use crate::config::HttpLimits;
 use crate::hub::Hub;
 use crate::identity::Credentials;
@@ -58,6 +62,8 @@ pub struct Foundation {
     pub hub: Hub,
     /// Whose token is whose.
     pub credentials: Arc<Credentials>,
+    /// Clients of the bus and their tokens.
+    pub bus: Arc<Bus>,
     /// The figures to show.
     pub metrics: Metrics,
     /// More figures, as Prometheus text: the broker's.
@@ -111,6 +117,10 @@ impl Api {
 
     fn credentials(&self) -> &Credentials {
         &self.0.foundation.credentials
+    }
+
+    fn bus(&self) -> &Bus {
+        &self.0.foundation.bus
     }
 
     fn broker_figures(&self) -> String {

@@ -236,6 +236,21 @@ impl Problem {
             .header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
     }
 
+    /// The status of the answer.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.kind.entry().0
+    }
+
+    /// The sentence for the client.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// Seconds after which the same request may work.
+    pub(crate) fn seconds_to_wait(&self) -> Option<u64> {
+        self.members.get("retryAfter").and_then(Value::as_u64)
+    }
+
     fn write(&self, instance: &str) -> Vec<u8> {
         let (status, _, title) = self.kind.entry();
         let document = Document {
@@ -266,7 +281,7 @@ struct Document<'a> {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = self.kind.entry().0.into_response();
+        let mut response = self.status().into_response();
         response.headers_mut().extend(self.headers.iter().cloned());
         response.extensions_mut().insert(self);
         response

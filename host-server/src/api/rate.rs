@@ -7,13 +7,22 @@ use tokio::time::Instant;
 use vinbus_protocol::id::Uid;
 
 use super::problem::{Kind, Problem};
+use crate::bus::ClientKey;
 use crate::model::Principal;
 
-/// The buckets of all principals; there are no more of them than principals were enrolled.
+/// The buckets of all principals; there are no more of them than principals were enrolled and
+/// clients made.
 #[derive(Debug)]
 pub(crate) struct Rates {
     per_second: f64,
-    buckets: Mutex<HashMap<Option<Uid>, Bucket>>,
+    buckets: Mutex<HashMap<Owner, Bucket>>,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Owner {
+    Admin,
+    Partner(Uid),
+    BusClient(ClientKey),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,14 +45,28 @@ impl Rates {
     /// # Errors
     /// A [`Problem`] that says when there will be one.
     pub(crate) fn take(&self, principal: &Principal) -> Result<(), Problem> {
-        let key = match principal {
-            Principal::Admin => None,
-            Principal::Partner(uid) => Some(uid.clone()),
-        };
+        self.take_of(match principal {
+            Principal::Admin => Owner::Admin,
+            Principal::Partner(uid) => Owner::Partner(uid.clone()),
+        })
+    }
+
+    /// Takes one request out of the bucket of a client of the bus, or of the administrator.
+    ///
+    /// # Errors
+    /// As [`Rates::take`].
+    pub(crate) fn take_platform(&self, client: Option<&ClientKey>) -> Result<(), Problem> {
+        self.take_of(match client {
+            None => Owner::Admin,
+            Some(key) => Owner::BusClient(key.clone()),
+        })
+    }
+
+    fn take_of(&self, owner: Owner) -> Result<(), Problem> {
         let now = Instant::now();
         let room = 2.0 * self.per_second;
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket = buckets.entry(key).or_insert(Bucket {
+        let bucket = buckets.entry(owner).or_insert(Bucket {
             requests: room,
             filled_at: now,
         });

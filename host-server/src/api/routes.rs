@@ -9,6 +9,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 
+use super::platform::{clients, token, well_known};
 use super::problem::{self, Kind, Problem};
 use super::{Api, Foundation, health, messages, mqtt, openapi, stream, uplink, vehicles, webhooks};
 
@@ -36,6 +37,7 @@ const fn route(
 const GET: Method = Method::GET;
 const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
+const PATCH: Method = Method::PATCH;
 
 /// Every route there is.
 pub(super) const ROUTES: &[Route] = &[
@@ -62,6 +64,49 @@ pub(super) const ROUTES: &[Route] = &[
     }),
     route(DELETE, "/api/v1/webhooks/{id}", |method| {
         on(method, webhooks::remove)
+    }),
+    route(POST, "/api/platform/token/access_token", |method| {
+        on(method, token::access)
+    }),
+    route(POST, "/api/platform/token", |method| {
+        on(method, token::access)
+    }),
+    route(POST, "/api/platform/token/refresh_token", |method| {
+        on(method, token::refresh)
+    }),
+    route(POST, "/api/platform/token/refresh", |method| {
+        on(method, token::refresh)
+    }),
+    route(GET, "/api/auth/whoami", |method| on(method, token::whoami)),
+    route(GET, "/api/platform/client", |method| {
+        on(method, clients::list_all)
+    }),
+    route(POST, "/api/platform/app/{appId}/client", |method| {
+        on(method, clients::create)
+    }),
+    route(GET, "/api/platform/app/{appId}/client", |method| {
+        on(method, clients::list)
+    }),
+    route(
+        GET,
+        "/api/platform/app/{appId}/client/{clientId}",
+        |method| on(method, clients::one),
+    ),
+    route(
+        PATCH,
+        "/api/platform/app/{appId}/client/{clientId}",
+        |method| on(method, clients::change),
+    ),
+    route(
+        DELETE,
+        "/api/platform/app/{appId}/client/{clientId}",
+        |method| on(method, clients::remove),
+    ),
+    route(GET, "/.well-known/jwks.json", |method| {
+        on(method, well_known::keys)
+    }),
+    route(GET, "/.well-known/sermas.json", |method| {
+        on(method, well_known::sermas)
     }),
     route(GET, "/api/openapi.json", |method| {
         on(method, openapi::document)

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use crate::cli::Access;
@@ -125,11 +125,12 @@ struct Token {
     from: String,
 }
 
-/// The part of a problem document that people read.
+/// The part of an error that people read: of a problem document, or as the paths of the bus have it.
 #[derive(Deserialize)]
-struct Problem {
-    title: String,
-    detail: String,
+#[serde(untagged)]
+enum Said {
+    Problem { title: String, detail: String },
+    Platform { message: String },
 }
 
 impl Server {
@@ -157,11 +158,21 @@ impl Server {
 
     /// The URL below `/api/v1/`, of path segments that are written as they must be.
     pub(super) fn at(&self, segments: &[&str]) -> Url {
+        self.at_root(&[&["api", "v1"], segments].concat())
+    }
+
+    /// The URL below the server's own, of path segments that are written as they must be.
+    pub(super) fn at_root(&self, segments: &[&str]) -> Url {
         let mut url = self.base.clone();
         if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(["api", "v1"]).extend(segments);
+            path.pop_if_empty().extend(segments);
         }
         url
+    }
+
+    /// A request.
+    pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        self.http.request(method, url)
     }
 
     /// A request to read something.
@@ -185,10 +196,12 @@ impl Server {
             return Ok(answer);
         }
         let status = answer.status();
-        let said = answer.json::<Problem>().await;
-        let said = said.map(|Problem { title, detail }| (title, detail));
+        let said = answer.json::<Said>().await;
         Err(match (status, said) {
-            (StatusCode::UNAUTHORIZED, Ok((_, detail))) => ClientError::Unauthorized {
+            (
+                StatusCode::UNAUTHORIZED,
+                Ok(Said::Problem { detail, .. } | Said::Platform { message: detail }),
+            ) => ClientError::Unauthorized {
                 url: self.url().to_owned(),
                 from: self.token.from.clone(),
                 detail,
@@ -196,7 +209,8 @@ impl Server {
             (status, said) => ClientError::Refused {
                 status: status.as_u16(),
                 detail: match said {
-                    Ok((title, detail)) => format!("{title}: {detail}"),
+                    Ok(Said::Problem { title, detail }) => format!("{title}: {detail}"),
+                    Ok(Said::Platform { message }) => message,
                     Err(_) => status
                         .canonical_reason()
                         .unwrap_or("no reason given")

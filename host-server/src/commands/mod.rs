@@ -7,6 +7,8 @@ pub mod send;
 
 pub mod listen;
 
+pub mod token;
+
 mod client;
 mod event_stream;
 

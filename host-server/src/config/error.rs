@@ -59,6 +59,15 @@ pub enum ConfigError {
         /// Bytes of everything.
         quota_bytes: u64,
     },
+    /// The other issuer of tokens has the name of this one.
+    #[error("--trusted-issuer {issuer:?} is the issuer of this server itself (--token-issuer)")]
+    OwnIssuer {
+        /// The name.
+        issuer: String,
+    },
+    /// The address of a key set is none.
+    #[error("--trusted-jwks is neither a file nor a URL that begins with http:// or https://")]
+    KeySet,
     /// A value below its range.
     #[error("--{option} {given} is too little: at least {least}")]
     TooLittle {

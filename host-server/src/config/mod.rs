@@ -15,12 +15,13 @@ mod options;
 mod range;
 mod settings;
 mod time;
+mod tokens;
 
 pub use broker::{BrokerChoice, ExternalBroker};
 pub use error::ConfigError;
 pub use file::FileError;
 pub use listen::{Listen, LocalListen};
-pub use options::{LogFormat, MqttVersion, Networks, Profile, ServeOptions};
+pub use options::{LogFormat, MqttVersion, Networks, Profile, ServeOptions, TokenAlgorithm};
 pub use settings::{Config, HttpLimits};
 
 use std::path::{Path, PathBuf};

@@ -11,6 +11,9 @@ use vinbus_protocol::topic::TopicProfile;
 use super::listen::{self, Listen, LocalListen};
 use super::{bytes, count, time};
 
+/// The heading of what concerns the bus and its clients.
+const BUS: &str = "Bus";
+
 /// The heading of the bounds of the embedded broker.
 const BROKER_LIMITS: &str = "Limits of the embedded broker (MQTT)";
 
@@ -125,6 +128,43 @@ pub struct ServeOptions {
     /// way round, without the trailing slash). Both ends need the same. [default: table]
     #[arg(long, env = "VINBUS_PROFILE", help_heading = "Topics")]
     pub profile: Option<Profile>,
+
+    /// The issuer (`iss`) of the tokens that bus clients get. [default: vinbus]
+    #[arg(long, value_name = "NAME", env = "VINBUS_TOKEN_ISSUER", help_heading = BUS)]
+    pub token_issuer: Option<String>,
+
+    /// How long the token of a bus client lives. 1s to 7days. [default: 12h]
+    #[arg(long, value_name = "TIME", env = "VINBUS_TOKEN_LIFETIME", value_parser = time::parse, help_heading = BUS)]
+    #[serde(default, deserialize_with = "time::deserialize")]
+    pub token_lifetime: Option<Duration>,
+
+    /// How long a refresh token lives. 1s to 7days. [default: 1day]
+    #[arg(long, value_name = "TIME", env = "VINBUS_REFRESH_TOKEN_LIFETIME", value_parser = time::parse, help_heading = BUS)]
+    #[serde(default, deserialize_with = "time::deserialize")]
+    pub refresh_token_lifetime: Option<Duration>,
+
+    /// How long a key signs tokens; then a new one does, and the old one is kept until the tokens that
+    /// it signed are over. At least 1h. [default: 30days]
+    #[arg(long, value_name = "TIME", env = "VINBUS_TOKEN_KEY_ROTATION", value_parser = time::parse, help_heading = BUS)]
+    #[serde(default, deserialize_with = "time::deserialize")]
+    pub token_key_rotation: Option<Duration>,
+
+    /// Accept the tokens of this issuer as well: the `iss` in them, such as
+    /// `https://keycloak.example/realms/sermas`. Their clients are known here by `token create-client`.
+    #[arg(long, value_name = "ISS", env = "VINBUS_TRUSTED_ISSUER", help_heading = BUS)]
+    pub trusted_issuer: Option<String>,
+
+    /// The keys of that issuer as a JSON Web Key Set: a URL, or a file.
+    #[arg(long, value_name = "URL|FILE", env = "VINBUS_TRUSTED_JWKS", help_heading = BUS)]
+    pub trusted_jwks: Option<String>,
+
+    /// The audience (`aud`) that its tokens must name. [default: account]
+    #[arg(long, value_name = "NAME", env = "VINBUS_TRUSTED_AUDIENCE", help_heading = BUS)]
+    pub trusted_audience: Option<String>,
+
+    /// How its tokens are signed; others are refused, whatever they say. [default: RS256]
+    #[arg(long, env = "VINBUS_TRUSTED_ALGORITHM", help_heading = BUS)]
+    pub trusted_algorithm: Option<TokenAlgorithm>,
 
     /// HTTP connections open at once; one more is answered 503. At least 1. [default: 1024]
     #[arg(long, value_name = "COUNT", env = "VINBUS_HTTP_CONNECTIONS_MAX", value_parser = count::parse, help_heading = "Limits")]
@@ -316,6 +356,20 @@ impl From<Profile> for TopicProfile {
             Profile::Sample => Self::Sample,
         }
     }
+}
+
+/// How the tokens of another issuer are signed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+pub enum TokenAlgorithm {
+    /// RSA.
+    #[default]
+    #[value(name = "RS256")]
+    #[serde(rename = "RS256")]
+    Rs256,
+    /// ECDSA on P-256.
+    #[value(name = "ES256")]
+    #[serde(rename = "ES256")]
+    Es256,
 }
 
 /// Networks that a webhook may lead to.

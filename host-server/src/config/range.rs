@@ -11,6 +11,15 @@ const WAIT_MIN: Duration = Duration::from_millis(1);
 /// Longest time that something may take: longer than anybody waits, and short enough for all clocks.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Longest time that a token lives: what it says is asked anew after it.
+const TOKEN_LIFETIME_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Least time that a key signs: with the longest tokens, some 170 keys are kept at once.
+const KEY_ROTATION_MIN: Duration = Duration::from_secs(60 * 60);
+
+/// Longest time that a key signs.
+const KEY_ROTATION_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 /// Least time that something may be kept.
 const RETENTION_MIN: Duration = Duration::from_secs(1);
 
@@ -70,6 +79,27 @@ pub(super) fn retention(
     option: &'static str,
 ) -> Result<Duration, ConfigError> {
     at_least(given.unwrap_or(default), RETENTION_MIN, option)
+}
+
+/// How long a token lives.
+pub(super) fn token_lifetime(
+    given: Duration,
+    option: &'static str,
+) -> Result<Duration, ConfigError> {
+    at_least(
+        at_most(given, TOKEN_LIFETIME_MAX, option)?,
+        RETENTION_MIN,
+        option,
+    )
+}
+
+/// How long a key signs tokens.
+pub(super) fn key_rotation(given: Duration, option: &'static str) -> Result<Duration, ConfigError> {
+    at_least(
+        at_most(given, KEY_ROTATION_MAX, option)?,
+        KEY_ROTATION_MIN,
+        option,
+    )
 }
 
 fn at_most(given: Duration, most: Duration, option: &'static str) -> Result<Duration, ConfigError> {

@@ -12,6 +12,8 @@ use super::data_dir;
 use super::error::ConfigError;
 use super::options::{LogFormat, Networks, Profile, ServeOptions};
 use super::range::{bytes, count, message_ttl, retention, wait};
+use super::tokens;
+use crate::bus::TokenSettings;
 use crate::hub;
 use crate::store::sqlite::StoreSettings;
 
@@ -37,6 +39,8 @@ pub struct Config {
     pub scheme: TopicScheme,
     /// The UID that the administrator sends as by default.
     pub partner: Uid,
+    /// How tokens of bus clients are made, and which are accepted.
+    pub tokens: TokenSettings,
     /// Web origins whose pages may speak MQTT over WebSocket.
     pub allow_origin: Vec<String>,
     /// The bounds of the HTTP side.
@@ -110,6 +114,7 @@ pub(super) fn check(options: &ServeOptions) -> Result<Config, ConfigError> {
         scheme: scheme(options)?,
         broker: broker::check(options, &partner)?,
         partner,
+        tokens: tokens::check(options)?,
         limits: limits(options)?,
         store: store(options)?,
         vehicle_unsent_max: count(

@@ -1,33 +1,24 @@
 //! Passwords and tokens: kept as hashes, looked up at each use.
 //!
 //! A partner's record is one small file below `credentials/partners/`, replaced as a whole, so that
-//! enrolling works beside a running server. MQTT passwords are hashed with Argon2id; a check costs
-//! tens of milliseconds and 19 MiB, so few run at once and a success is remembered under a key
-//! that lives as long as the process. Floods of wrong passwords are held off by the
-//! [`login_queue`](super::login_queue); a remembered success passes it by. REST tokens carry 256 random bits and need no slow hash:
+//! enrolling works beside a running server. MQTT passwords are checked by
+//! [`secret_checks`](super::secret_checks). REST tokens carry 256 random bits and need no slow hash:
 //! their SHA-256 is compared in constant time. A token names its partner, so finding the record
 //! needs no index.
 
-use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use argon2::Argon2;
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use ring::rand::{SecureRandom, SystemRandom};
-use ring::{digest, hmac};
+use ring::digest;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OnceCell, Semaphore};
 use vinbus_protocol::id::Uid;
 
 use super::Identity;
 use super::enroll::IdentityError;
 use super::files::{self, Existing};
-use super::login_queue::{LoginQueue, NotNow};
 use super::secret::{Secret, from_hex, hex};
+use super::secret_checks::{self, SECRET_BYTES_MAX, SecretChecks};
 use crate::model::Principal;
 
 /// The administrator's user name on MQTT; the password is the administrator's token.
@@ -35,15 +26,6 @@ pub const ADMIN_USER_NAME: &str = "admin";
 
 const ADMIN_TOKEN_PREFIX: &str = "vba.";
 const PARTNER_TOKEN_PREFIX: &str = "vbp.";
-
-/// Longest password or token worth looking at, in bytes; ours have less than 300.
-const SECRET_BYTES_MAX: usize = 1024;
-
-/// Password checks that run at once: each holds 19 MiB and a core.
-const CHECKS_AT_ONCE_MAX: usize = 2;
-
-/// Successful checks remembered; 32 bytes each.
-const REMEMBERED_MAX: usize = 10_000;
 
 /// Why a login was refused. The peer is told no more than that it was.
 #[derive(Debug, thiserror::Error)]
@@ -71,13 +53,7 @@ pub enum LoginError {
 /// Checks who somebody is by what they know.
 pub struct Credentials {
     data_dir: PathBuf,
-    /// Key of the remembered checks and of constant-time comparison; made anew for each process.
-    process_key: hmac::Key,
-    remembered: Mutex<HashSet<[u8; 32]>>,
-    checks: Arc<Semaphore>,
-    queue: Arc<LoginQueue>,
-    /// Checks under way, so that equal ones are made once.
-    under_way: Mutex<HashMap<[u8; 32], Weak<OnceCell<bool>>>>,
+    checks: SecretChecks,
 }
 
 /// What a partner is given, once.
@@ -108,15 +84,9 @@ impl std::fmt::Debug for Credentials {
 
 impl Credentials {
     pub(super) fn open(data_dir: &Path) -> Result<Self, IdentityError> {
-        let process_key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
-            .map_err(|_| IdentityError::NoRandomness)?;
         Ok(Self {
             data_dir: data_dir.into(),
-            process_key,
-            remembered: Mutex::default(),
-            checks: Arc::new(Semaphore::new(CHECKS_AT_ONCE_MAX)),
-            queue: Arc::default(),
-            under_way: Mutex::default(),
+            checks: SecretChecks::new()?,
         })
     }
 
@@ -172,34 +142,24 @@ impl Credentials {
         let uid = Uid::parse(user_name).map_err(|_| LoginError::UnknownUser)?;
         let record = self.partner(&uid)?.ok_or(LoginError::UnknownUser)?;
         let stored = record.password_argon2id;
-        let memory = self.memory_of(&stored, password);
-        if self.lock_remembered().contains(&memory) {
-            return Ok(Identity::Partner(uid));
-        }
-        let result = self.check_under_way(memory);
-        let right = result.get_or_try_init(async || {
-            let turn = self.queue.enter(address, &uid, Instant::now());
-            let turn = turn.map_err(|not_now| match not_now {
-                NotNow::Busy => LoginError::Busy,
-                NotNow::Paused { left } => LoginError::Paused { left },
-            })?;
-            let right = self.check(stored.clone(), password.to_vec()).await;
-            if right {
-                turn.succeeded();
-            } else {
-                turn.failed(Instant::now());
-            }
-            Ok::<_, LoginError>(right)
-        });
-        if !*right.await? {
-            return Err(LoginError::WrongPassword);
-        }
-        let mut remembered = self.lock_remembered();
-        if remembered.len() >= REMEMBERED_MAX {
-            remembered.clear();
-        }
-        remembered.insert(memory);
+        self.check_secret(user_name, &stored, password, address)
+            .await?;
         Ok(Identity::Partner(uid))
+    }
+
+    /// Whether `secret`, given by `user` from `address`, is that of the hash `stored`, which
+    /// [`Secret::hash`] made. Waits its turn behind others; a success is remembered.
+    ///
+    /// # Errors
+    /// A [`LoginError`] that says why not, or why it was not checked.
+    pub async fn check_secret(
+        &self,
+        user: &str,
+        stored: &str,
+        secret: &[u8],
+        address: IpAddr,
+    ) -> Result<(), LoginError> {
+        self.checks.check(user, stored, secret, address).await
     }
 
     /// Makes a password and a token for a partner.
@@ -214,18 +174,9 @@ impl Credentials {
 
     /// Keeps the hashes of what a partner was given.
     pub(super) fn store(&self, uid: &Uid, fresh: &Fresh) -> Result<(), IdentityError> {
-        let mut salt = [0; 16];
-        SystemRandom::new()
-            .fill(&mut salt)
-            .map_err(|_| IdentityError::NoRandomness)?;
-        let hash: PasswordHash = Argon2::default()
-            .hash_password_with_salt(fresh.password.expose().as_bytes(), &salt)
-            .map_err(|error| IdentityError::Issue {
-                detail: error.to_string(),
-            })?;
         let record = PartnerRecord {
             uid: uid.as_str().to_owned(),
-            password_argon2id: hash.to_string(),
+            password_argon2id: secret_checks::hash(&fresh.password)?,
             token_sha256: sha256_hex(fresh.token.expose()),
         };
         self.write(&self.partner_record_path(uid), &record)
@@ -315,62 +266,10 @@ impl Credentials {
         files::write(path, &text, Existing::Replace)
     }
 
-    /// The result of a check that may be under way already: many workers of a partner may log in at
-    /// once.
-    fn check_under_way(&self, memory: [u8; 32]) -> Arc<OnceCell<bool>> {
-        let mut under_way = self
-            .under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(result) = under_way.get(&memory).and_then(Weak::upgrade) {
-            return result;
-        }
-        // What is left are as many as there are logins now.
-        under_way.retain(|_, result| result.strong_count() > 0);
-        let result = Arc::new(OnceCell::new());
-        under_way.insert(memory, Arc::downgrade(&result));
-        result
-    }
-
-    /// Runs Argon2id off the async threads, a few at a time.
-    async fn check(&self, stored: String, password: Vec<u8>) -> bool {
-        let Ok(permit) = Arc::clone(&self.checks).acquire_owned().await else {
-            return false;
-        };
-        let checked = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            PasswordHash::new(&stored)
-                .is_ok_and(|hash| Argon2::default().verify_password(&password, &hash).is_ok())
-        });
-        checked.await.unwrap_or(false)
-    }
-
-    /// What is remembered of a successful check; nothing can be learnt from it without the key, and
-    /// it dies with the stored hash.
-    fn memory_of(&self, stored: &str, password: &[u8]) -> [u8; 32] {
-        let mut context = hmac::Context::with_key(&self.process_key);
-        context.update(stored.as_bytes());
-        context.update(&[0]);
-        context.update(password);
-        let mut memory = [0; 32];
-        memory.copy_from_slice(context.sign().as_ref());
-        memory
-    }
-
-    /// Compares in constant time: HMAC tags of both sides, by a verifier made for that.
+    /// Whether `stored` is the hash of a token.
     fn is_hash_of(&self, stored: &str, token: &str) -> bool {
-        let Some(stored) = from_hex(stored) else {
-            return false;
-        };
         let presented = digest::digest(&digest::SHA256, token.as_bytes());
-        let tag = hmac::sign(&self.process_key, presented.as_ref());
-        hmac::verify(&self.process_key, &stored, tag.as_ref()).is_ok()
-    }
-
-    fn lock_remembered(&self) -> std::sync::MutexGuard<'_, HashSet<[u8; 32]>> {
-        self.remembered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        from_hex(stored).is_some_and(|stored| self.checks.are_equal(presented.as_ref(), &stored))
     }
 }
 

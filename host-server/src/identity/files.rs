@@ -79,7 +79,7 @@ pub(super) fn append(path: &Path, line: &str) -> Result<(), IdentityError> {
 }
 
 /// Writes one file, whole or not at all as far as readers can see.
-pub(super) fn write(path: &Path, text: &str, existing: Existing) -> Result<(), IdentityError> {
+pub(crate) fn write(path: &Path, text: &str, existing: Existing) -> Result<(), IdentityError> {
     let temporary = temporary_beside(path)?;
     let written = fill(&temporary, text).and_then(|()| match existing {
         Existing::Replace => fs::rename(&temporary, path),
@@ -103,7 +103,7 @@ pub(super) fn write(path: &Path, text: &str, existing: Existing) -> Result<(), I
 }
 
 /// Reads a file as text; `None` when it is not there.
-pub(super) fn read(path: &Path) -> Result<Option<String>, IdentityError> {
+pub(crate) fn read(path: &Path) -> Result<Option<String>, IdentityError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -12,8 +12,6 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use vinbus_protocol::id::Uid;
-
 /// Checks that run or wait, of all.
 const TURNS_MAX: usize = 64;
 
@@ -58,8 +56,8 @@ pub(super) struct LoginQueue(Mutex<State>);
 struct State {
     turns: usize,
     of_address: HashMap<IpAddr, usize>,
-    of_user: HashMap<Uid, usize>,
-    failures: HashMap<(IpAddr, Uid), Failures>,
+    of_user: HashMap<String, usize>,
+    failures: HashMap<(IpAddr, String), Failures>,
 }
 
 struct Failures {
@@ -82,7 +80,7 @@ impl Failures {
 pub(super) struct Turn {
     queue: Arc<LoginQueue>,
     address: IpAddr,
-    user: Uid,
+    user: String,
 }
 
 impl LoginQueue {
@@ -90,11 +88,11 @@ impl LoginQueue {
     pub(super) fn enter(
         self: &Arc<Self>,
         address: IpAddr,
-        user: &Uid,
+        user: &str,
         now: Instant,
     ) -> Result<Turn, NotNow> {
         let mut state = self.lock();
-        if let Some(failures) = state.failures.get(&(address, user.clone())) {
+        if let Some(failures) = state.failures.get(&(address, user.to_owned())) {
             let left = failures
                 .pause()
                 .saturating_sub(now.saturating_duration_since(failures.last));
@@ -112,11 +110,11 @@ impl LoginQueue {
         }
         state.turns += 1;
         state.of_address.insert(address, of_address + 1);
-        state.of_user.insert(user.clone(), of_user + 1);
+        state.of_user.insert(user.to_owned(), of_user + 1);
         Ok(Turn {
             queue: Arc::clone(self),
             address,
-            user: user.clone(),
+            user: user.to_owned(),
         })
     }
 
@@ -181,28 +179,24 @@ mod tests {
         [127, 0, 0, last].into()
     }
 
-    fn user(name: &str) -> Uid {
-        Uid::parse(name).unwrap()
-    }
-
     #[test]
     fn flood_of_one_address_or_user_leaves_room_for_others() {
         let queue = Arc::<LoginQueue>::default();
         let now = Instant::now();
-        let enter = |address, user: &Uid| queue.enter(address, user, now);
+        let enter = |address, user: &str| queue.enter(address, user, now);
         let mut turns = Vec::new();
-        while let Ok(turn) = enter(address(1), &user(&format!("user-{}", turns.len()))) {
+        while let Ok(turn) = enter(address(1), &format!("user-{}", turns.len())) {
             turns.push(turn);
         }
         assert_eq!(turns.len(), TURNS_OF_ADDRESS_MAX);
         let mut of_user = Vec::new();
-        while let Ok(turn) = enter(address(2 + of_user.len() as u8), &user("acme")) {
+        while let Ok(turn) = enter(address(2 + of_user.len() as u8), "acme") {
             of_user.push(turn);
         }
         assert_eq!(of_user.len(), TURNS_OF_USER_MAX);
-        assert!(enter(address(100), &user("other")).is_ok());
+        assert!(enter(address(100), "other").is_ok());
         turns.clear();
-        assert!(enter(address(1), &user("other")).is_ok());
+        assert!(enter(address(1), "other").is_ok());
     }
 
     #[test]
@@ -213,7 +207,7 @@ mod tests {
             let number = turns.len();
             let entered = queue.enter(
                 address(number as u8),
-                &user(&format!("user-{number}")),
+                &format!("user-{number}"),
                 Instant::now(),
             );
             match entered {
@@ -227,23 +221,23 @@ mod tests {
     #[test]
     fn wrong_passwords_bring_growing_pauses_for_that_address_and_user_only() {
         let queue = Arc::<LoginQueue>::default();
-        let (acme, other) = (user("acme"), user("other"));
+        let (acme, other) = ("acme", "other");
         let mut now = Instant::now();
-        let fail = |now| queue.enter(address(1), &acme, now).unwrap().failed(now);
+        let fail = |now| queue.enter(address(1), acme, now).unwrap().failed(now);
         for _ in 0..FREE_FAILURES {
             fail(now);
         }
         for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
             let left = Duration::from_secs(seconds);
-            let entered = queue.enter(address(1), &acme, now);
+            let entered = queue.enter(address(1), acme, now);
             assert_eq!(entered.err(), Some(NotNow::Paused { left }));
-            assert!(queue.enter(address(1), &other, now).is_ok());
-            assert!(queue.enter(address(2), &acme, now).is_ok());
+            assert!(queue.enter(address(1), other, now).is_ok());
+            assert!(queue.enter(address(2), acme, now).is_ok());
             now += left;
             fail(now);
         }
         now += PAUSE_MAX;
-        queue.enter(address(1), &acme, now).unwrap().succeeded();
-        assert!(queue.enter(address(1), &acme, now).is_ok());
+        queue.enter(address(1), acme, now).unwrap().succeeded();
+        assert!(queue.enter(address(1), acme, now).is_ok());
     }
 }

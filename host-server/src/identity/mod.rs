@@ -8,15 +8,17 @@
 mod ca;
 mod credentials;
 mod enroll;
-mod files;
+pub(crate) mod files;
 mod login_queue;
 mod secret;
+mod secret_checks;
 
 pub use ca::{Authority, IssuedCertificate};
 pub use credentials::{ADMIN_USER_NAME, Credentials, LoginError};
 pub use enroll::{Identities, IdentityError};
 pub use files::Existing;
 pub use secret::Secret;
+pub(crate) use secret::hex;
 
 use std::fmt;
 

@@ -4,6 +4,9 @@ use std::fmt;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
+use super::enroll::IdentityError;
+use super::secret_checks;
+
 /// Bytes of randomness in a generated secret.
 const SECRET_RANDOM_BYTES: usize = 32;
 
@@ -25,6 +28,15 @@ impl Secret {
         let mut bytes = [0; SECRET_RANDOM_BYTES];
         SystemRandom::new().fill(&mut bytes).ok()?;
         Some(Self(format!("{prefix}{}", hex(&bytes))))
+    }
+
+    /// Its slow hash with a salt of its own, as a login's secret is kept. Takes tens of milliseconds:
+    /// call it off the async threads.
+    ///
+    /// # Errors
+    /// [`IdentityError::NoRandomness`], or [`IdentityError::Issue`] of the hash function.
+    pub fn hash(&self) -> Result<String, IdentityError> {
+        secret_checks::hash(self)
     }
 
     /// The text itself, for the one place that needs it.

@@ -24,6 +24,7 @@ use self::addresses::AddressesFile;
 use self::broker::RunningBroker;
 use crate::api::{self, Foundation, connections};
 use crate::broker::embedded::StartError;
+use crate::bus::{Bus, BusError};
 use crate::config::{BrokerChoice, Config, Networks};
 use crate::hub::{self, DeliverySettings, Hub, PresenceSource};
 use crate::identity::{Identities, IdentityError};
@@ -59,6 +60,9 @@ pub enum ServeError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The bus cannot be set up.
+    #[error(transparent)]
+    Bus(#[from] BusError),
     /// The embedded broker cannot start.
     #[error(transparent)]
     Broker(StartError),
@@ -120,7 +124,15 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         );
     }
     let metrics = Metrics::new();
-    let (hub, store_closed) = hub(data_dir, &config, &metrics)?;
+    let store = Arc::new(SqliteStore::open(data_dir, config.store, &metrics)?);
+    let store_closed = store.closed();
+    let hub = hub(Arc::clone(&store), &config, &metrics)?;
+    let bus = Arc::new(Bus::open(
+        &config.data_dir,
+        store,
+        identities.credentials(),
+        config.tokens.clone(),
+    )?);
     let broker = RunningBroker::start(&config, &identities, &hub).await?;
 
     let addresses = Addresses {
@@ -132,6 +144,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let router = api::router(Foundation {
         hub: hub.clone(),
         credentials: identities.credentials(),
+        bus: Arc::clone(&bus),
         metrics: metrics.clone(),
         partner: config.partner.clone(),
         limits: config.limits,
@@ -157,7 +170,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     }
     broker.shutdown().await;
     hub.shutdown().await;
-    drop((broker, hub));
+    drop((broker, hub, bus));
     if tokio::time::timeout(CLOSE_TIME_MAX, store_closed)
         .await
         .is_err()
@@ -178,14 +191,8 @@ async fn bind(option: &'static str, address: SocketAddr) -> Result<TcpListener, 
         })
 }
 
-/// The hub over its store, and what resolves when that store is closed.
-fn hub(
-    data_dir: DataDir,
-    config: &Config,
-    metrics: &Metrics,
-) -> Result<(Hub, impl Future<Output = ()> + use<>), ServeError> {
-    let store = SqliteStore::open(data_dir, config.store, metrics)?;
-    let closed = store.closed();
+/// The hub over its store.
+fn hub(store: Arc<SqliteStore>, config: &Config, metrics: &Metrics) -> Result<Hub, StoreError> {
     let settings = hub::Settings {
         topics: config.scheme.clone(),
         presence: match config.broker {
@@ -205,5 +212,5 @@ fn hub(
             ..DeliverySettings::default()
         },
     };
-    Ok((Hub::new(Arc::new(store), settings, metrics)?, closed))
+    Hub::new(store, settings, metrics)
 }

@@ -2,7 +2,7 @@
 //!
 //! The only module that names `rusqlite`. `schema` has the tables, `writer` the one thread that
 //! writes and its group commit, `tables` what it writes, `retention` what it deletes, `reader` what
-//! is read.
+//! is read, `bus_clients` both of the clients of the bus.
 
 mod schema;
 
@@ -13,6 +13,8 @@ mod tables;
 mod retention;
 
 mod reader;
+
+mod bus_clients;
 
 mod error;
 
@@ -27,6 +29,7 @@ use self::tables::Tables;
 use self::writer::{Kind, Writer};
 use super::lock::DataDir;
 use super::{Pending, Store, StoreError};
+use crate::bus::{BusClient, ClientKey, ClientStore};
 use crate::metrics::Metrics;
 use crate::model::{
     Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Trace, UplinkPage, Webhook,
@@ -217,6 +220,25 @@ impl Store for SqliteStore {
         let id = id.to_owned();
         self.writer.submit(Kind::Change, 0, move |tables| {
             tables.webhook_delivered(&id, cursor)
+        })
+    }
+}
+
+impl ClientStore for SqliteStore {
+    fn bus_clients(&self) -> Result<Vec<BusClient>, StoreError> {
+        self.readers.bus_clients()
+    }
+
+    fn put_bus_client(&self, client: BusClient) -> Pending<()> {
+        self.writer.submit(Kind::Change, 0, move |tables| {
+            tables.put_bus_client(&client)
+        })
+    }
+
+    fn remove_bus_client(&self, key: &ClientKey) -> Pending<()> {
+        let key = key.clone();
+        self.writer.submit(Kind::Change, 0, move |tables| {
+            tables.remove_bus_client(&key)
         })
     }
 }

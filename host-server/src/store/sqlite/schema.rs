@@ -17,7 +17,7 @@ use crate::store::StoreError;
 const APPLICATION_ID: i32 = 0x7662_7573;
 
 /// One step per version of the schema; `user_version` counts those done.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     "
     CREATE TABLE uplink (
         cursor INTEGER PRIMARY KEY,
@@ -89,6 +89,22 @@ const MIGRATIONS: [&str; 4] = [
     UPDATE unsent SET expires_at =
         (SELECT expires_at FROM downlink WHERE downlink.sequence = unsent.sequence);
     CREATE INDEX unsent_by_expiry ON unsent (expires_at);
+",
+    // `revoked_until` is in seconds, as the times of tokens are.
+    "
+    CREATE TABLE bus_client (
+        app TEXT NOT NULL,
+        client TEXT NOT NULL,
+        name TEXT,
+        subject TEXT NOT NULL,
+        secret_argon2id TEXT NOT NULL,
+        permissions TEXT NOT NULL,
+        disabled INTEGER NOT NULL,
+        revoked_until INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,
+        changed_at INTEGER NOT NULL,
+        PRIMARY KEY (app, client)
+    ) STRICT, WITHOUT ROWID;
 ",
 ];
 

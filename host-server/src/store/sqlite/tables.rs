@@ -16,7 +16,7 @@ pub(super) const ROW_BYTES: i64 = 160;
 
 /// The writer's connection and what it knows about the tables.
 pub(super) struct Tables {
-    connection: Connection,
+    pub(super) connection: Connection,
     counts: Counts,
 }
 

@@ -1,0 +1,210 @@
+//! `/api/platform/app/{appId}/client/…`: the clients of an app. The administrator may do everything; a
+//! client that has `platform.client` may do it in its own app, and pass on what it has itself.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use serde::{Deserialize, Serialize};
+
+use super::error::PlatformError;
+use super::{Api, Asker, find, json};
+use crate::bus::{BusClient, ClientChange, ClientName, NewClient, Permissions};
+
+/// The permission that managing clients takes, a scope of the platform.
+const SCOPE: &str = "client";
+
+type AppPath = Result<Path<String>, PathRejection>;
+type ClientPath = Result<Path<(String, String)>, PathRejection>;
+
+/// What a client is made of or changed to. Members that say nothing to us are passed over, as that
+/// platform does.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Asked {
+    client_id: Option<String>,
+    name: Option<String>,
+    permissions: Option<Vec<String>>,
+    disabled: Option<bool>,
+    revoke_tokens: bool,
+}
+
+/// A client as it is shown.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Shown {
+    app_id: String,
+    client_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// In the answer to its making only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+    permissions: Vec<String>,
+    disabled: bool,
+    created_at: String,
+    changed_at: String,
+}
+
+impl Shown {
+    fn of(client: &BusClient) -> Self {
+        let time = |time| humantime::format_rfc3339_millis(time).to_string();
+        Self {
+            app_id: client.key.app.to_string(),
+            client_id: client.key.client.to_string(),
+            name: client.name.clone(),
+            secret: None,
+            permissions: client.permissions.iter().map(str::to_owned).collect(),
+            disabled: client.disabled,
+            created_at: time(client.created_at),
+            changed_at: time(client.changed_at),
+        }
+    }
+}
+
+/// Makes a client; its secret is shown in this answer only.
+pub(crate) async fn create(
+    asker: Asker,
+    State(api): State<Api>,
+    app: AppPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<impl IntoResponse, PlatformError> {
+    let app = app_of(app)?;
+    asker.require(&app, SCOPE)?;
+    let asked: Asked = json(&api, &headers, body).await?;
+    let client = asked.client_id.filter(|text| !text.is_empty());
+    let client = client.as_deref().map(ClientName::parse).transpose();
+    let permissions = parse(&asked.permissions.unwrap_or_default())?;
+    may_pass_on(&asker, &permissions)?;
+    let new = NewClient {
+        app,
+        client: client.map_err(|error| PlatformError::bad_request(format!("clientId: {error}")))?,
+        name: asked.name,
+        permissions,
+    };
+    let (client, secret) = api.bus().clients.create(new).await?;
+    let shown = Shown {
+        secret: Some(secret.expose().to_owned()),
+        ..Shown::of(&client)
+    };
+    Ok((
+        StatusCode::CREATED,
+        [(CACHE_CONTROL, "no-store")],
+        Json(shown),
+    ))
+}
+
+/// Lists the clients of an app.
+pub(crate) async fn list(
+    asker: Asker,
+    State(api): State<Api>,
+    app: AppPath,
+) -> Result<Json<Vec<Shown>>, PlatformError> {
+    let app = app_of(app)?;
+    asker.require(&app, SCOPE)?;
+    let clients = api.bus().clients.list(Some(&app));
+    Ok(Json(clients.iter().map(|it| Shown::of(it)).collect()))
+}
+
+/// Lists the clients of all apps, or of the asker's own.
+pub(crate) async fn list_all(
+    asker: Asker,
+    State(api): State<Api>,
+) -> Result<Json<Vec<Shown>>, PlatformError> {
+    let own = match &asker {
+        Asker::Admin => None,
+        Asker::Client { client, .. } => Some(&client.key.app),
+    };
+    if let Some(app) = own {
+        asker.require(app, SCOPE)?;
+    }
+    let clients = api.bus().clients.list(own);
+    Ok(Json(clients.iter().map(|it| Shown::of(it)).collect()))
+}
+
+/// Shows a client, without its secret, which nobody knows but the client.
+pub(crate) async fn one(
+    asker: Asker,
+    State(api): State<Api>,
+    path: ClientPath,
+) -> Result<Json<Shown>, PlatformError> {
+    let client = client_of(&asker, &api, path)?;
+    Ok(Json(Shown::of(&client)))
+}
+
+/// Changes a client; what is not named stays as it is.
+pub(crate) async fn change(
+    asker: Asker,
+    State(api): State<Api>,
+    path: ClientPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Shown>, PlatformError> {
+    let client = client_of(&asker, &api, path)?;
+    // Nobody raises, and nobody cuts down, who may more than itself.
+    may_pass_on(&asker, &client.permissions)?;
+    let asked: Asked = json(&api, &headers, body).await?;
+    let permissions = asked.permissions.as_deref().map(parse).transpose()?;
+    if let Some(permissions) = &permissions {
+        may_pass_on(&asker, permissions)?;
+    }
+    let change = ClientChange {
+        permissions,
+        name: asked.name,
+        disabled: asked.disabled,
+        revoke: asked.revoke_tokens,
+    };
+    let changed = api.bus().clients.change(&client.key, change).await?;
+    Ok(Json(Shown::of(&changed)))
+}
+
+/// Removes a client.
+pub(crate) async fn remove(
+    asker: Asker,
+    State(api): State<Api>,
+    path: ClientPath,
+) -> Result<StatusCode, PlatformError> {
+    let client = client_of(&asker, &api, path)?;
+    may_pass_on(&asker, &client.permissions)?;
+    api.bus().clients.remove(&client.key).await?;
+    Ok(StatusCode::OK)
+}
+
+fn app_of(path: AppPath) -> Result<ClientName, PlatformError> {
+    let Path(app) = path.map_err(|_| not_found("app not found"))?;
+    ClientName::parse(&app).map_err(|error| PlatformError::bad_request(format!("appId: {error}")))
+}
+
+/// The client of a path, if the asker may manage it.
+fn client_of(
+    asker: &Asker,
+    api: &Api,
+    path: ClientPath,
+) -> Result<std::sync::Arc<BusClient>, PlatformError> {
+    let Path((app, client)) = path.map_err(|_| not_found("client not found"))?;
+    let app = ClientName::parse(&app).map_err(|_| not_found("app not found"))?;
+    asker.require(&app, SCOPE)?;
+    find(api, app.as_str(), &client)
+}
+
+fn not_found(message: &str) -> PlatformError {
+    PlatformError::new(StatusCode::NOT_FOUND, message)
+}
+
+fn parse(permissions: &[String]) -> Result<Permissions, PlatformError> {
+    Permissions::parse(permissions).map_err(|error| PlatformError::bad_request(error.to_string()))
+}
+
+/// Refuses a client that would give, or take, more than it has.
+fn may_pass_on(asker: &Asker, permissions: &Permissions) -> Result<(), PlatformError> {
+    match asker {
+        Asker::Client { client, .. } if !client.permissions.include(permissions) => {
+            Err(PlatformError::forbidden())
+        }
+        Asker::Admin | Asker::Client { .. } => Ok(()),
+    }
+}
