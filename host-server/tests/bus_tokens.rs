@@ -414,6 +414,34 @@ async fn a_client_manages_its_own_app_and_passes_on_no_more_than_it_has() {
 }
 
 #[tokio::test]
+async fn a_client_learns_its_own_topics() {
+    let rest = Rest::start().await;
+    let secret = create(&rest, "dashboard", &["ui.*", "session.agent"]).await;
+    create(&rest, "other", &["*"]).await;
+    let own = token(&rest, "dashboard", &secret).await;
+    let own = own["access_token"].as_str().unwrap();
+    let topics = async |client: &str| {
+        let path = format!("{CLIENTS}/{client}/topics");
+        with_token(&rest, Method::GET, &path, own, &json!({})).await
+    };
+    let expected = [
+        "app/:appId/ui/status",
+        "app/:appId/ui/interaction/:moduleId",
+        "app/:appId/ui/content",
+        "app/:appId/session/agent/heartbeat",
+        "app/:appId/session/agent/changed/:agentId",
+    ];
+    assert_eq!(
+        json_of(topics("dashboard").await, 200).await,
+        json!(expected)
+    );
+    json_of(topics("other").await, 403).await;
+    let path = format!("{CLIENTS}/other/topics");
+    let all = rest.admin(Method::GET, &path).send().await.unwrap();
+    assert_eq!(json_of(all, 200).await.as_array().unwrap().len(), 56);
+}
+
+#[tokio::test]
 async fn what_cannot_be_a_client_is_refused() {
     let rest = Rest::start().await;
     for body in [
@@ -421,7 +449,7 @@ async fn what_cannot_be_a_client_is_refused() {
         json!({"clientId": "+"}),
         json!({"clientId": "a b"}),
         json!({"clientId": "x".repeat(65)}),
-        json!({"permissions": ["ui"]}),
+        json!({"permissions": ["ui."]}),
         json!({"permissions": ["ui.+"]}),
         json!({"permissions": vec!["ui.content"; 1000]}),
         json!({"permissions": "ui.content"}),

@@ -403,6 +403,7 @@ fn database_of_the_first_version_keeps_its_messages_and_lets_old_traces_go() {
          DROP INDEX unsent_by_expiry;
          ALTER TABLE unsent DROP COLUMN expires_at;
          ALTER TABLE downlink DROP COLUMN expires_at;
+         DROP TABLE bus_client;
          PRAGMA user_version = 1",
     )
     .unwrap();

@@ -102,6 +102,11 @@ pub(super) const ROUTES: &[Route] = &[
         "/api/platform/app/{appId}/client/{clientId}",
         |method| on(method, clients::remove),
     ),
+    route(
+        GET,
+        "/api/platform/app/{appId}/client/{clientId}/topics",
+        |method| on(method, clients::topics),
+    ),
     route(GET, "/.well-known/jwks.json", |method| {
         on(method, well_known::keys)
     }),

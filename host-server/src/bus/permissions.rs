@@ -1,47 +1,40 @@
-//! What a client may do within its app: `resource.scope`, `resource.*` or `*`, each with an optional
-//! `:role` behind it, as SERMAS writes them.
+//! What a client may do within its app: a bounded list of [`Permission`]s (SPEC 13.3).
 
 use std::fmt;
+
+use vinbus_protocol::bus::access::{self, Permission};
 
 /// Permissions of one client.
 const PERMISSIONS_MAX: usize = 256;
 
-/// Longest permission, in bytes.
-const PERMISSION_BYTES_MAX: usize = 128;
+/// Longest permission, in bytes: a resource and a scope as long as they may be.
+const PERMISSION_BYTES_MAX: usize = 200;
 
 /// What a client has that was given no permissions: everything in its app.
 const EVERYTHING: &str = "*";
 
 /// What a client may do within its app.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Permissions(Vec<Permission>);
-
-#[derive(Clone, PartialEq, Eq)]
-struct Permission {
-    text: String,
-    /// `None` is every resource.
-    resource: Option<String>,
-    /// `None` is every scope.
-    scope: Option<String>,
-}
+pub struct Permissions(Vec<Permission<String>>);
 
 /// Why permissions are not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PermissionError {
     /// One of them has another form.
     #[error(
-        "{text:?} is no permission; expected resource.scope, resource.* or *, such as ui.content"
+        "{text:?} is no permission: {reason}; expected resource.scope, resource.* or *, such as ui.content"
     )]
     Form {
         /// The first that is wrong, shortened.
         text: String,
+        /// What is wrong with it.
+        reason: access::PermissionError,
     },
-    /// There are too many.
-    #[error("a client has at most {PERMISSIONS_MAX} permissions, not {count}")]
-    TooMany {
-        /// How many there are.
-        count: usize,
-    },
+    /// There are too many, or one is too long.
+    #[error(
+        "a client has at most {PERMISSIONS_MAX} permissions of {PERMISSION_BYTES_MAX} bytes each"
+    )]
+    TooMuch,
 }
 
 impl Permissions {
@@ -51,15 +44,16 @@ impl Permissions {
     /// # Errors
     /// A [`PermissionError`].
     pub fn parse(texts: &[impl AsRef<str>]) -> Result<Self, PermissionError> {
-        if texts.len() > PERMISSIONS_MAX {
-            return Err(PermissionError::TooMany { count: texts.len() });
+        let is_long = |text: &str| text.len() > PERMISSION_BYTES_MAX;
+        if texts.len() > PERMISSIONS_MAX || texts.iter().any(|text| is_long(text.as_ref())) {
+            return Err(PermissionError::TooMuch);
         }
         if texts.is_empty() {
             return Self::parse(&[EVERYTHING]);
         }
         let mut permissions = Vec::with_capacity(texts.len());
         for text in texts {
-            let permission = Permission::parse(text.as_ref())?;
+            let permission = parse(text.as_ref())?;
             if !permissions.contains(&permission) {
                 permissions.push(permission);
             }
@@ -67,31 +61,35 @@ impl Permissions {
         Ok(Self(permissions))
     }
 
-    /// The permission that grants `scope` of `resource`, as it was written.
+    /// The permissions themselves.
     #[must_use]
-    pub fn grant(&self, resource: &str, scope: &str) -> Option<&str> {
-        let grants = |wanted: &Option<String>, name| wanted.as_deref().is_none_or(|it| it == name);
-        self.0
-            .iter()
-            .find(|it| grants(&it.resource, resource) && grants(&it.scope, scope))
-            .map(|it| it.text.as_str())
+    pub fn as_slice(&self) -> &[Permission<String>] {
+        &self.0
+    }
+
+    /// Whether one of them permits what `resource` and `scope` name.
+    #[must_use]
+    pub fn permit(&self, resource: &str, scope: &str) -> bool {
+        self.0.iter().any(|it| it.permits(resource, scope))
     }
 
     /// Whether these permissions include all of `others`, so that their owner may pass them on.
     #[must_use]
     pub fn include(&self, others: &Self) -> bool {
-        let includes = |own: &Option<String>, other: &Option<String>| own.is_none() || own == other;
-        others.0.iter().all(|other| {
-            let mut own = self.0.iter();
-            own.any(|it| {
-                includes(&it.resource, &other.resource) && includes(&it.scope, &other.scope)
-            })
+        let mut others = others.0.iter();
+        others.all(|other| {
+            self.0.contains(other)
+                || match other.as_str().split_once('.') {
+                    // For all scopes of a resource, the star is as good a name as any.
+                    Some((resource, scope)) => self.permit(resource, scope),
+                    None => self.iter().any(|own| own == EVERYTHING),
+                }
         })
     }
 
     /// The permissions as they were written.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|it| it.text.as_str())
+        self.0.iter().map(Permission::as_str)
     }
 }
 
@@ -101,49 +99,13 @@ impl fmt::Debug for Permissions {
     }
 }
 
-impl Permission {
-    fn parse(text: &str) -> Result<Self, PermissionError> {
-        let wrong = || PermissionError::Form {
-            text: text.chars().take(PERMISSION_BYTES_MAX).collect(),
-        };
-        if text.len() > PERMISSION_BYTES_MAX {
-            return Err(wrong());
-        }
-        // A role says what a user may do with a record; on topics it has no meaning.
-        let (what, role) = match text.split_once(':') {
-            Some((what, role)) => (what, Some(role)),
-            None => (text, None),
-        };
-        if role.is_some_and(|role| !is_word(role)) {
-            return Err(wrong());
-        }
-        let (resource, scope) = match what.split_once('.') {
-            Some(both) => both,
-            None if what == EVERYTHING => (EVERYTHING, EVERYTHING),
-            None => return Err(wrong()),
-        };
-        let part = |part: &str| match part {
-            EVERYTHING => Some(None),
-            word => is_word(word).then(|| Some(word.to_owned())),
-        };
-        let (Some(resource), Some(scope)) = (part(resource), part(scope)) else {
-            return Err(wrong());
-        };
-        if resource.is_none() && scope.is_some() {
-            return Err(wrong());
-        }
-        Ok(Self {
-            text: text.to_owned(),
-            resource,
-            scope,
-        })
-    }
-}
-
-/// Whether a text may be the name of a resource or scope: one level of a topic.
-fn is_word(text: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    !text.is_empty() && text.chars().all(allowed)
+fn parse(text: &str) -> Result<Permission<String>, PermissionError> {
+    // That platform knows both ways to say everything.
+    let text = if text == "*.*" { EVERYTHING } else { text };
+    Permission::parse(text.to_owned()).map_err(|reason| PermissionError::Form {
+        text: text.to_owned(),
+        reason,
+    })
 }
 
 #[cfg(test)]
@@ -155,53 +117,30 @@ mod tests {
     }
 
     #[test]
-    fn a_permission_grants_its_scope_its_resource_or_everything() {
-        let check = |text: &str, resource: &str, scope: &str, granted: bool| {
-            let grant = permissions(&[text])
-                .grant(resource, scope)
-                .map(str::to_owned);
-            assert_eq!(
-                grant,
-                granted.then(|| text.to_owned()),
-                "{text} {resource}.{scope}"
-            );
-        };
-        check("ui.content", "ui", "content", true);
-        check("ui.content", "ui", "status", false);
-        check("ui.content", "session", "content", false);
-        check("ui.*", "ui", "status", true);
-        check("ui.*", "uix", "status", false);
-        check("*", "session", "agent", true);
-        check("*.*", "session", "agent", true);
-        check("platform.app:editor", "platform", "app", true);
-    }
-
-    #[test]
     fn none_at_all_is_everything() {
         let none: &[&str] = &[];
         assert_eq!(permissions(none), permissions(&["*"]));
+        assert_eq!(permissions(&["*.*", "*"]), permissions(&["*"]));
     }
 
     #[test]
     fn what_is_no_permission_is_named() {
         for text in [
             "",
-            "ui",
             "ui.",
             ".content",
             "*.content",
             "ui.con/tent",
             "ui.+",
-            "ui.a.b",
-            "ui.content:",
-            "ui content",
-            "ü.x",
+            "ui.con\ntent",
         ] {
             let error = Permissions::parse(&["ui.content", text]).unwrap_err();
             assert!(error.to_string().contains(&format!("{text:?}")), "{error}");
         }
         let many = vec!["ui.content"; PERMISSIONS_MAX + 1];
-        assert!(Permissions::parse(&many).is_err());
+        assert_eq!(Permissions::parse(&many), Err(PermissionError::TooMuch));
+        let long = "x".repeat(PERMISSION_BYTES_MAX + 1);
+        assert_eq!(Permissions::parse(&[long]), Err(PermissionError::TooMuch));
     }
 
     #[test]
@@ -210,7 +149,11 @@ mod tests {
             let outcome = permissions(own).include(&permissions(others));
             assert_eq!(outcome, includes, "{own:?} {others:?}");
         };
-        check(&["*"], &["ui.*", "platform.app:editor"], true);
+        check(
+            &["*"],
+            &["ui.*", "platform.app:editor", "performance"],
+            true,
+        );
         check(&["ui.*"], &["ui.content", "ui.*"], true);
         check(&["ui.*"], &["*"], false);
         check(&["ui.content"], &["ui.*"], false);
@@ -219,5 +162,7 @@ mod tests {
             &["ui.status", "session.agent"],
             false,
         );
+        check(&["performance"], &["performance"], true);
+        check(&["ui.*"], &["ui"], false);
     }
 }

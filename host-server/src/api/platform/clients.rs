@@ -1,6 +1,8 @@
 //! `/api/platform/app/{appId}/client/…`: the clients of an app. The administrator may do everything; a
 //! client that has `platform.client` may do it in its own app, and pass on what it has itself.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -9,6 +11,7 @@ use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
+use vinbus_protocol::bus::Owner;
 
 use super::error::PlatformError;
 use super::{Api, Asker, find, json};
@@ -132,8 +135,25 @@ pub(crate) async fn one(
     State(api): State<Api>,
     path: ClientPath,
 ) -> Result<Json<Shown>, PlatformError> {
-    let client = client_of(&asker, &api, path)?;
+    let client = readable(&asker, &api, path)?;
     Ok(Json(Shown::of(&client)))
+}
+
+/// Lists the topics of the topic map that a client may use, as the map writes them.
+pub(crate) async fn topics(
+    asker: Asker,
+    State(api): State<Api>,
+    path: ClientPath,
+) -> Result<Json<Vec<&'static str>>, PlatformError> {
+    let client = readable(&asker, &api, path)?;
+    let mut list = Vec::new();
+    for topic in vinbus_protocol::bus::topics::ALL {
+        let of_app = matches!(topic.owner, Owner::App(_));
+        if of_app && client.permissions.permit(topic.resource, topic.scope) {
+            list.push(topic.pattern);
+        }
+    }
+    Ok(Json(list))
 }
 
 /// Changes a client; what is not named stays as it is.
@@ -180,15 +200,21 @@ fn app_of(path: AppPath) -> Result<ClientName, PlatformError> {
 }
 
 /// The client of a path, if the asker may manage it.
-fn client_of(
-    asker: &Asker,
-    api: &Api,
-    path: ClientPath,
-) -> Result<std::sync::Arc<BusClient>, PlatformError> {
+fn client_of(asker: &Asker, api: &Api, path: ClientPath) -> Result<Arc<BusClient>, PlatformError> {
     let Path((app, client)) = path.map_err(|_| not_found("client not found"))?;
     let app = ClientName::parse(&app).map_err(|_| not_found("app not found"))?;
     asker.require(&app, SCOPE)?;
     find(api, app.as_str(), &client)
+}
+
+/// The client of a path, if the asker may manage it or is it.
+fn readable(asker: &Asker, api: &Api, path: ClientPath) -> Result<Arc<BusClient>, PlatformError> {
+    if let (Asker::Client { client: own, .. }, Ok(Path((app, client)))) = (asker, &path)
+        && find(api, app, client).is_ok_and(|client| client.key == own.key)
+    {
+        return Ok(Arc::clone(own));
+    }
+    client_of(asker, api, path)
 }
 
 fn not_found(message: &str) -> PlatformError {

@@ -69,8 +69,7 @@ impl Asker {
         match self {
             Self::Admin => Ok(()),
             Self::Client { client, .. }
-                if client.key.app == *app
-                    && client.permissions.grant("platform", scope).is_some() =>
+                if client.key.app == *app && client.permissions.permit("platform", scope) =>
             {
                 Ok(())
             }

@@ -11,8 +11,8 @@ use super::tables::{Tables, micros, time};
 use crate::bus::{BusClient, ClientKey, ClientName, Permissions};
 use crate::store::StoreError;
 
-/// Stands between permissions in their column; no permission has one.
-const SEPARATOR: &str = " ";
+/// Stands between permissions in their column; no permission has a control character.
+const SEPARATOR: &str = "\n";
 
 impl Tables {
     pub(super) fn put_bus_client(&mut self, client: &BusClient) -> rusqlite::Result<()> {
