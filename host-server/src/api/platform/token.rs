@@ -5,8 +5,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::http::header::CACHE_CONTROL;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -39,13 +38,16 @@ pub(crate) struct Given {
     scope: &'static str,
 }
 
+/// A fresh token, which nobody between us and the client is to keep.
+type Answer = (StatusCode, [(HeaderName, &'static str); 1], Json<Given>);
+
 /// Gives a token for a secret, or for the token of somebody who has `platform.token`.
 pub(crate) async fn access(
     State(api): State<Api>,
     Extension(Peer(peer)): Extension<Peer>,
     headers: HeaderMap,
     body: Body,
-) -> Result<impl IntoResponse, PlatformError> {
+) -> Result<Answer, PlatformError> {
     let asked: Asked = json(&api, &headers, body).await?;
     let app = given(asked.app_id).ok_or_else(|| PlatformError::bad_request("appId missing"))?;
     // That platform says appId here as well.
@@ -79,7 +81,7 @@ pub(crate) async fn refresh(
     Extension(Peer(peer)): Extension<Peer>,
     headers: HeaderMap,
     body: Body,
-) -> Result<impl IntoResponse, PlatformError> {
+) -> Result<Answer, PlatformError> {
     let asked: Asked = json(&api, &headers, body).await?;
     let missing = |what| move || PlatformError::bad_request(format!("{what} missing"));
     let app = given(asked.app_id).ok_or_else(missing("appId"))?;
@@ -113,18 +115,7 @@ pub(crate) async fn whoami(asker: Asker) -> Result<Json<Value>, PlatformError> {
 }
 
 /// Makes an access token and a refresh token. `asked` is what was asked for, to be told to listeners.
-fn give(
-    api: &Api,
-    client: &BusClient,
-    asked: TokenKind,
-) -> Result<
-    (
-        StatusCode,
-        [(axum::http::HeaderName, &'static str); 1],
-        Json<Given>,
-    ),
-    PlatformError,
-> {
+fn give(api: &Api, client: &BusClient, asked: TokenKind) -> Result<Answer, PlatformError> {
     if client.disabled {
         return Err(PlatformError::unauthorized());
     }
