@@ -177,6 +177,8 @@ where
                 First::Timer(()) => {}
                 First::Link(event) => self.handle(event?, outbound),
                 First::Apps(request) => {
+                    // What comes back goes first, or as much could arrive for it meanwhile, for ever.
+                    link_first |= matches!(request, Request::Return { .. });
                     let todo = self.desk.handle_request(self.clock.now_ms(), &request);
                     self.desk.finish(todo, self.apps);
                 }

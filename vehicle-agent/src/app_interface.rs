@@ -9,6 +9,8 @@
 )]
 
 pub(crate) mod client_frame;
+#[cfg(test)]
+pub(crate) mod order;
 pub(crate) mod rate;
 pub(crate) mod refusal;
 pub(crate) mod server_frame;

@@ -50,6 +50,8 @@ mod from_sockets;
 mod http;
 pub mod limits;
 mod message;
+#[cfg(test)]
+mod order_tests;
 mod outbox;
 mod place;
 mod quiet;

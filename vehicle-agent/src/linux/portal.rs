@@ -5,6 +5,8 @@
 //! task, rate and outbox, and the agent never waits for any.
 
 mod hub;
+#[cfg(test)]
+mod order_tests;
 mod origin;
 mod outbox;
 mod socket;

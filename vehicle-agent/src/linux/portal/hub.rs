@@ -39,6 +39,9 @@ pub(crate) struct SocketApps<'s> {
     vin: Vin,
     news: mpsc::Receiver<FromSocket>,
     seats: Vec<Seat>,
+    /// The app whose socket has ended. It keeps its seat until all that was not written is back with
+    /// the agent, and until then takes what the agent still has for it, so that the order stays.
+    leaving: Option<AppSlot>,
     screen: Option<Socket>,
     steps: VecDeque<Step>,
     /// The step that the agent was given last.
@@ -126,6 +129,7 @@ impl<'s> SocketApps<'s> {
             vin,
             news,
             seats: apps.into_iter().map(seat).collect(),
+            leaving: None,
             screen: None,
             steps: VecDeque::new(),
             current: Step::Other(Request::Nac { active: true }),
@@ -151,7 +155,18 @@ impl<'s> SocketApps<'s> {
     /// Ends every socket and gives `unread` what was not written to them, in order.
     pub(crate) async fn stop(&mut self, mut unread: impl FnMut(AppSlot, &str)) {
         let ended = async {
-            while self.end_all() {
+            loop {
+                while self.leaving.is_some() {
+                    self.go_on_leaving();
+                }
+                for step in self.steps.drain(..) {
+                    if let Step::Return { slot, message } = step {
+                        unread(slot, &message);
+                    }
+                }
+                if !self.end_all() {
+                    return;
+                }
                 match self.news.recv().await {
                     Some(news) => self.take_news(news),
                     None => return,
@@ -160,11 +175,6 @@ impl<'s> SocketApps<'s> {
         };
         if timeout(STOP_TIMEOUT, ended).await.is_err() {
             tracing::warn!("an app's socket did not end; what it was not given is lost");
-        }
-        for step in self.steps.drain(..) {
-            if let Step::Return { slot, message } = step {
-                unread(slot, &message);
-            }
         }
     }
 
@@ -260,16 +270,36 @@ impl<'s> SocketApps<'s> {
             return;
         };
         seat.next.take_if(|(socket, _)| socket.id == id);
-        let Some(socket) = seat.socket.take_if(|socket| socket.id == id) else {
+        if seat.socket.as_ref().is_some_and(|socket| socket.id == id) {
+            self.leaving = Some(slot);
+        }
+    }
+
+    /// Gives the agent one message that was not written or, when none is left, frees the seat.
+    fn go_on_leaving(&mut self) {
+        let Some(slot) = self.leaving else {
             return;
         };
-        let next = seat.next.take();
-        let (messages, evicted) = socket.outbox.take_back();
-        self.status.evicted(evicted);
-        let returned = messages
-            .into_iter()
-            .map(|message| Step::Return { slot, message });
-        self.steps.extend(returned);
+        match self
+            .socket(slot)
+            .and_then(|socket| socket.outbox.take_back())
+        {
+            Some(message) => self.steps.push_back(Step::Return { slot, message }),
+            None => {
+                self.leaving = None;
+                self.leave(slot);
+            }
+        }
+    }
+
+    fn leave(&mut self, slot: AppSlot) {
+        let Some(seat) = self.seats.get_mut(usize::from(slot.index())) else {
+            return;
+        };
+        let (socket, next) = (seat.socket.take(), seat.next.take());
+        if let Some(socket) = socket {
+            self.status.evicted(socket.outbox.evicted());
+        }
         self.steps.push_back(Step::Other(Request::Unloaded(slot)));
         self.tell_screen(Lifecycle::Unload, slot);
         if let Some((socket, early)) = next {

@@ -166,15 +166,27 @@ impl Outbox {
         }
     }
 
-    /// Takes what was not written, oldest first, and how many messages were evicted beyond it. What
-    /// is pushed from now on is lost, so the caller first makes sure that nothing is.
-    pub(crate) fn take_back(&self) -> (Vec<Box<str>>, u64) {
+    /// Takes back the oldest message that was not written, once the socket has ended.
+    pub(crate) fn take_back(&self) -> Option<Box<str>> {
         let mut state = self.lock();
-        state.bytes = 0;
-        let late = std::mem::take(&mut state.late);
-        let items = std::mem::take(&mut state.items);
-        let messages = items.into_iter().flat_map(Item::into_messages).chain(late);
-        (messages.collect(), state.late_evicted)
+        while let Some(item) = state.items.pop_front() {
+            state.bytes -= item.bytes();
+            let mut messages = item.into_messages().into_iter();
+            let Some(oldest) = messages.next() else {
+                continue;
+            };
+            for message in messages.rev() {
+                state.bytes += message.len();
+                state.items.push_front(Item::Message(message));
+            }
+            return Some(oldest);
+        }
+        state.late.pop_front()
+    }
+
+    /// Messages that came after the ending began and found no room, and are lost.
+    pub(crate) fn evicted(&self) -> u64 {
+        self.lock().late_evicted
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -205,9 +217,8 @@ mod tests {
         Item::Message(n.to_string().into())
     }
 
-    fn numbers(messages: &[Box<str>]) -> Vec<usize> {
-        messages
-            .iter()
+    fn taken_back(outbox: &Outbox) -> Vec<usize> {
+        std::iter::from_fn(|| outbox.take_back())
             .map(|message| message.parse().unwrap())
             .collect()
     }
@@ -220,7 +231,7 @@ mod tests {
         outbox.written();
         // The second is being written when the socket ends.
         assert_eq!(outbox.front().await.unwrap(), message(1).render());
-        assert_eq!(numbers(&outbox.take_back().0), [1, 2]);
+        assert_eq!(taken_back(&outbox), [1, 2]);
     }
 
     #[tokio::test]
@@ -230,11 +241,10 @@ mod tests {
         assert!(outbox.front().await.is_ok());
         (0..25).for_each(|n| outbox.push(message(OUTBOX_FRAMES_MAX + n)));
         assert_eq!(outbox.front().await, Err(Ending::SlowReader));
-        let (messages, evicted) = outbox.take_back();
         let expected: Vec<_> = (0..OUTBOX_FRAMES_MAX)
             .chain(OUTBOX_FRAMES_MAX + 15..OUTBOX_FRAMES_MAX + 25)
             .collect();
-        assert_eq!((numbers(&messages), evicted), (expected, 15));
+        assert_eq!((taken_back(&outbox), outbox.evicted()), (expected, 15));
     }
 
     #[test]
@@ -257,9 +267,10 @@ mod tests {
         };
         outbox.push(pending(true));
         outbox.push(Item::Notice(String::new()));
-        assert!(outbox.take_back().0.is_empty());
+        assert!(taken_back(&outbox).is_empty());
         outbox.push(pending(false));
-        assert_eq!(numbers(&outbox.take_back().0), [1, 2]);
+        outbox.push(message(3));
+        assert_eq!(taken_back(&outbox), [1, 2, 3]);
     }
 
     #[tokio::test]

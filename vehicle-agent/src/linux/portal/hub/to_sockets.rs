@@ -20,6 +20,10 @@ use crate::linux::portal::outbox::Item;
 impl Apps for SocketApps<'_> {
     async fn next(&mut self) -> Request<'_> {
         while self.steps.is_empty() {
+            if self.leaving.is_some() {
+                self.go_on_leaving();
+                continue;
+            }
             match self.news.recv().await {
                 Some(news) => self.take_news(news),
                 // The server has ended; the agent goes on for the partner's sake.
@@ -62,10 +66,8 @@ impl Apps for SocketApps<'_> {
         };
         match self.socket(slot) {
             Some(socket) => socket.outbox.push(Item::Message(text.into())),
-            None => self.steps.push_back(Step::Return {
-                slot,
-                message: text.into(),
-            }),
+            // An app is in the foreground only while it has its seat.
+            None => self.status.evicted(1),
         }
     }
 
@@ -97,12 +99,8 @@ impl Apps for SocketApps<'_> {
                 upto,
             }),
             None if kept => {}
-            None => {
-                let returned = messages
-                    .into_iter()
-                    .map(|message| Step::Return { slot, message });
-                self.steps.extend(returned);
-            }
+            // Only an app that has its seat asks.
+            None => self.status.evicted(messages.len() as u64),
         }
     }
 
