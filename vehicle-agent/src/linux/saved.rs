@@ -8,8 +8,12 @@
 //! app until the app takes them, so that it never gets one twice; the uplink messages until the last
 //! of them has met its fate, so that none is lost. An agent that is killed before takes the rest up
 //! again. Everything else that was in memory is lost with it, as are popups that wait, in any case.
+//!
+//! Messages of an app that is not installed any more stay in the file, which each start tells, until
+//! the app is back or the file is removed: a slip in `--app` must not lose them. They cannot grow, as
+//! no message for such an app is taken in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -41,6 +45,8 @@ pub(crate) struct TakenUp<'s> {
     pending: BTreeMap<String, u64>,
     /// Uplink messages without a fate. They are the first in the queue.
     uplinks: u64,
+    /// Apps with messages that are not installed.
+    absent: BTreeSet<String>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -108,13 +114,22 @@ impl Saved {
             saved: self,
             pending: BTreeMap::new(),
             uplinks: 0,
+            absent: BTreeSet::new(),
         };
         let (mut taken, mut left) = (0, 0);
+        let mut absent: BTreeMap<String, u64> = BTreeMap::new();
         for line in self.lines()? {
-            let waiting = serde_json::from_str::<Waiting>(&line).ok();
-            match waiting.and_then(|waiting| Some((take_up(&waiting, desk, apps)?, waiting))) {
-                Some((None, waiting)) => *taken_up.pending.entry(waiting.app).or_default() += 1,
-                Some((Some(sender), _)) => apps.expect_fate(sender),
+            let Ok(waiting) = serde_json::from_str::<Waiting>(&line) else {
+                left += 1;
+                continue;
+            };
+            let Some(slot) = slot(&waiting, desk) else {
+                *absent.entry(waiting.app).or_default() += 1;
+                continue;
+            };
+            match take_up(&waiting, slot, desk, apps) {
+                Some(TakenBack::Pending) => *taken_up.pending.entry(waiting.app).or_default() += 1,
+                Some(TakenBack::Uplink) => apps.expect_fate(slot),
                 None => {
                     left += 1;
                     continue;
@@ -132,6 +147,14 @@ impl Saved {
                 "took up what waited when the agent was stopped"
             );
         }
+        for (app, messages) in &absent {
+            let file = self.path();
+            tracing::warn!(
+                app, messages, file = %file.display(),
+                "this app is not installed, its messages stay in the file: install it with --app, or remove the file to drop them"
+            );
+        }
+        taken_up.absent.extend(absent.into_keys());
         Ok(taken_up)
     }
 
@@ -165,7 +188,8 @@ impl Saved {
     /// # Errors
     /// When the folder cannot be written.
     pub(crate) fn save(&self, desk: &mut LinuxDesk) -> anyhow::Result<()> {
-        let lines = waiting(desk)?;
+        let mut lines = waiting(desk)?;
+        lines.extend(self.of_absent_apps(desk));
         self.write(&lines)?;
         if !lines.is_empty() {
             tracing::info!(
@@ -174,6 +198,22 @@ impl Saved {
             );
         }
         Ok(())
+    }
+
+    /// The lines of apps that are not installed.
+    fn of_absent_apps(&self, desk: &LinuxDesk) -> Vec<String> {
+        let is_absent = |line: &String| {
+            let waiting = serde_json::from_str::<Waiting>(line);
+            waiting.is_ok_and(|waiting| slot(&waiting, desk).is_none())
+        };
+        match self.lines() {
+            Ok(lines) => lines.into_iter().filter(is_absent).collect(),
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(error, "messages of apps that are not installed are lost");
+                Vec::new()
+            }
+        }
     }
 
     /// Replaces the file, in one piece; without lines there is none.
@@ -243,9 +283,12 @@ impl TakenUp<'_> {
     }
 
     fn needs(&self, line: &str) -> bool {
-        serde_json::from_str::<Waiting>(line).is_ok_and(|waiting| match waiting.message {
-            Some(_) => self.pending.contains_key(&waiting.app),
-            None => self.uplinks > 0,
+        serde_json::from_str::<Waiting>(line).is_ok_and(|waiting| {
+            let needed = match waiting.message {
+                Some(_) => self.pending.contains_key(&waiting.app),
+                None => self.uplinks > 0,
+            };
+            needed || self.absent.contains(&waiting.app)
         })
     }
 }
@@ -264,22 +307,33 @@ fn absent_is_well(removed: std::io::Result<()>) -> std::io::Result<()> {
     }
 }
 
-/// Takes up one message: the app if it is an uplink message; `None` if it cannot be taken.
+/// Where a message was taken up.
+enum TakenBack {
+    Pending,
+    Uplink,
+}
+
+/// The place of the app that a message is for or from, if it is installed.
+fn slot(waiting: &Waiting, desk: &LinuxDesk) -> Option<AppSlot> {
+    desk.portal().slot(&AppId::parse(&waiting.app).ok()?)
+}
+
+/// Takes up one message; `None` if it cannot be taken.
 fn take_up(
     waiting: &Waiting,
+    slot: AppSlot,
     desk: &mut LinuxDesk,
     apps: &mut SocketApps<'_>,
-) -> Option<Option<AppSlot>> {
-    let slot = desk.portal().slot(&AppId::parse(&waiting.app).ok()?)?;
+) -> Option<TakenBack> {
     if let Some(message) = &waiting.message {
         desk.restore_pending(slot, message.as_bytes());
-        return Some(None);
+        return Some(TakenBack::Pending);
     }
     let content = waiting.content.as_ref()?;
     let subtopic = waiting.subtopic.as_deref();
     desk.restore_uplink(slot, subtopic, content.as_bytes(), apps)
         .ok()?;
-    Some(Some(slot))
+    Some(TakenBack::Uplink)
 }
 
 fn waiting(desk: &mut LinuxDesk) -> anyhow::Result<Vec<String>> {

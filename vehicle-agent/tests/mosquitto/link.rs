@@ -301,6 +301,38 @@ async fn each_app_is_told_of_its_own_messages_where_the_queue_became_smaller() {
 }
 
 #[tokio::test]
+async fn messages_of_an_app_that_is_not_installed_are_told_and_wait_until_it_is_again() {
+    let mut world = World::new().await;
+    let data = world.folder.path().join("data").display().to_string();
+    let args = ["--data-dir", &data];
+    let apps = ["demo=demo-partner", "other=demo-partner"];
+    let mut vehicle = world.vehicle(&apps, &args).await;
+    world.send("demo", &json!("for demo")).await;
+    world.send("other", &json!("for other")).await;
+    vehicle.status_reaches("/downlinks/pending", 2).await;
+    world.broker.stop().await;
+    vehicle.app("demo").await.notify(&json!("from demo")).await;
+    vehicle.status_reaches("/uplinks/accepted", 1).await;
+    assert!(vehicle.terminate());
+    world.broker_is_back().await;
+
+    let mut vehicle = world.vehicle_offline(&world.url(), &apps[1..], &args);
+    let told = vehicle.log_line("is not installed");
+    assert!(
+        told.contains("demo") && told.contains("messages=2"),
+        "{told}"
+    );
+    let mut other = vehicle.app("other").await;
+    assert_eq!(other.pending().await, [json!({ "content": "for other" })]);
+    assert!(vehicle.terminate());
+
+    let vehicle = world.vehicle(&apps, &args).await;
+    assert_eq!(world.uplink().await.1, r#"{"content":"from demo"}"#);
+    let mut demo = vehicle.app("demo").await;
+    assert_eq!(demo.pending().await, [json!({ "content": "for demo" })]);
+}
+
+#[tokio::test]
 async fn second_agent_on_the_same_folder_is_refused() {
     let mut world = World::new().await;
     let data = world.folder.path().join("data").display().to_string();
