@@ -20,8 +20,6 @@ pub mod webhook;
 
 pub mod metrics;
 
-mod half_open;
-mod log_throttle;
 mod uplink_json;
 
 pub mod api;

@@ -169,6 +169,28 @@ async fn streams_end_when_the_server_stops() {
 }
 
 #[tokio::test]
+async fn a_stream_that_is_behind_ends_when_the_server_stops() {
+    let mut rest = Rest::start().await;
+    let text = "x".repeat(130_000);
+    // More than the sockets' buffers hold.
+    for number in 0..100 {
+        let payload = format!("{{\"content\":[{number},\"{text}\"]}}");
+        rest.arrive(PARTNER, VIN, payload).await;
+    }
+    let mut events = follow(&rest, "?after=0").await;
+    events.next_message().await;
+    let read_on = async {
+        let mut seen = 1;
+        while let Some((_, data)) = events.next().await {
+            seen += usize::from(!data.is_empty());
+        }
+        seen
+    };
+    let ((), seen) = tokio::join!(rest.stop(), read_on);
+    assert!(seen < 100, "it was shown everything first");
+}
+
+#[tokio::test]
 async fn a_wrong_last_event_id_is_refused() {
     let rest = Rest::start().await;
     let request = rest

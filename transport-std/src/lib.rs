@@ -53,6 +53,8 @@ mod disconnect;
 mod stream;
 mod wire;
 
+pub mod guards;
+
 #[cfg(feature = "conformance")]
 pub mod conformance;
 

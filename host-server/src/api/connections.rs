@@ -5,6 +5,7 @@ use std::error::Error as _;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -17,11 +18,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_service::Service;
+use vinbus_transport_std::guards::{LogThrottle, WriteTimeout, half_open};
 
-use super::write_timeout::WriteTimeout;
 use crate::config::HttpLimits;
-use crate::half_open;
-use crate::log_throttle::LogThrottle;
 use crate::metrics::{Counter, Gauge, Metrics};
 use crate::stop::Stop;
 
@@ -31,12 +30,30 @@ const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// After a shutdown began, open requests have this long to end.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// After a shutdown began, a client of an endless answer has this long to take its end.
+const ENDLESS_DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// Pause after the system refused a connection, for lack of file descriptors mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where a request came from; an extension of every request.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
+
+/// Whether a connection carries an answer without an end of its own; an extension of every request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Endless(Arc<AtomicBool>);
+
+impl Endless {
+    /// Such an answer begins: at a shutdown the connection is not waited for as for others.
+    pub(crate) fn begins(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// Serves `router` at `listener` until `stop` is requested, then lets open requests end.
 pub async fn serve(
@@ -107,9 +124,11 @@ impl Connection {
         let _ = stream.set_nodelay(true);
         half_open::detect(&stream);
         let stream = WriteTimeout::new(stream, self.limits.write_time_max);
-        let peer = Peer(self.peer);
+        let (peer, endless) = (Peer(self.peer), Endless::default());
+        let extension = endless.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(extension.clone());
             let answer = router.clone().call(request.map(Body::new));
             async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
         });
@@ -124,7 +143,16 @@ impl Connection {
             ended = connection.as_mut() => ended,
             () = self.stop.requested() => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                if endless.has_begun() {
+                    let ended = tokio::time::timeout(ENDLESS_DRAIN_TIME_MAX, connection).await;
+                    let Ok(ended) = ended else {
+                        self.figures.stopped.increment();
+                        return;
+                    };
+                    ended
+                } else {
+                    connection.await
+                }
             }
         };
         if let Err(error) = ended {
@@ -145,6 +173,7 @@ struct Figures {
     stalled: Counter,
     bad_head: Counter,
     gone: Counter,
+    stopped: Counter,
 }
 
 impl Figures {
@@ -163,7 +192,8 @@ impl Figures {
                 "HTTP connections that ended otherwise than agreed: head_timeout, no whole head of \
                  a request came in time, or none at all; stalled, the client took nothing of its \
                  answer for too long; bad_head, it is no HTTP or too large; gone, the client went \
-                 away in the middle.",
+                 away in the middle; stopped, it did not take the end of an event stream when the \
+                 server stopped.",
                 &[("reason", reason)],
             )
         };
@@ -175,6 +205,7 @@ impl Figures {
             stalled: cut("stalled"),
             bad_head: cut("bad_head"),
             gone: cut("gone"),
+            stopped: cut("stopped"),
         }
     }
 
@@ -208,4 +239,41 @@ fn refuse(stream: &TcpStream, max: usize) {
         document.len()
     );
     let _ = stream.try_write(answer.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Extension;
+    use axum::routing::get;
+    use futures_util::stream;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::stop::StopSource;
+
+    #[tokio::test]
+    async fn endless_answer_that_nobody_takes_does_not_hold_up_the_stop() {
+        let answer = async |Extension(endless): Extension<Endless>| {
+            endless.begins();
+            // As that of a client that reads no further: nothing is asked of it any more.
+            Body::from_stream(stream::pending::<Result<Vec<u8>, Infallible>>())
+        };
+        let router = Router::new().route("/", get(answer));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (source, stop) = StopSource::new();
+        let metrics = Metrics::new();
+        let served = serve(listener, router, HttpLimits::default(), &metrics, stop);
+        let asked = async {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            let request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+            client.write_all(request).await.unwrap();
+            // The answer has begun.
+            client.read_u8().await.unwrap();
+            source.stop();
+            client
+        };
+        let ((), _client) = tokio::join!(served, asked);
+        assert_eq!(Figures::new(&metrics).stopped.value(), 1);
+    }
 }

@@ -10,7 +10,6 @@
 //! streams and requests a second all have one.
 
 pub mod connections;
-mod write_timeout;
 
 mod routes;
 

@@ -14,9 +14,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use vinbus_transport_std::guards::LogThrottle;
 
 use crate::identity::IdentityError;
-use crate::log_throttle::LogThrottle;
 use crate::store::StoreError;
 
 /// The kinds of problems. Each has its own `type` in the document.

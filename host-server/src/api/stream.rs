@@ -10,6 +10,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -20,6 +21,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::auth::Caller;
+use super::connections::Endless;
 use super::feed::{self, Feed};
 use super::parameters::{self, Query};
 use super::problem::{Kind, Problem};
@@ -42,6 +44,7 @@ pub(crate) struct StreamQuery {
 pub(crate) async fn follow(
     caller: Caller,
     State(api): State<Api>,
+    Extension(endless): Extension<Endless>,
     headers: HeaderMap,
     Query(query): Query<StreamQuery>,
 ) -> Result<Response, Problem> {
@@ -54,6 +57,7 @@ pub(crate) async fn follow(
     let slot = api.stream_slot().ok_or_else(|| {
         Problem::new(Kind::Busy, "as many event streams are open as there may be").retry_after(5)
     })?;
+    endless.begins();
     let follower = Follower {
         feed: Feed::new(api.hub().clone(), uid, vin, begin),
         changes,
@@ -106,7 +110,8 @@ impl Follower {
 
     /// What the client sees next; `None` ends the stream.
     async fn show(&mut self) -> Option<Bytes> {
-        loop {
+        // Whoever is behind reads the rest from the next server, with its last id.
+        while !self.stop.is_requested() {
             match self.progress {
                 Progress::Begin => {
                     self.progress = Progress::Reading;
@@ -132,6 +137,7 @@ impl Follower {
                 }
             }
         }
+        None
     }
 
     /// The events of one batch; none when everything was shown, or when a search met nothing yet.

@@ -16,11 +16,11 @@ use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use vinbus_protocol::presence;
 use vinbus_protocol::topic::{Direction, TopicError, TopicScheme};
+use vinbus_transport_std::guards::LogThrottle;
 
 use super::presence::Sign;
 use super::{PresenceSource, Settings};
 use crate::broker::{Arrival, Outcome};
-use crate::log_throttle::LogThrottle;
 use crate::metrics::{Counter, DURATION_BOUNDS_S, Histogram, Metrics};
 use crate::model::{Cursor, NewUplink, Presence};
 use crate::store::awaited::writer_gone;

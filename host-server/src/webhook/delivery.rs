@@ -10,11 +10,11 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::watch;
 use vinbus_protocol::backoff::Backoff;
+use vinbus_transport_std::guards::LogThrottle;
 
 use super::clients::Clients;
 use super::secret::Secret;
 use super::{DeliverySettings, body};
-use crate::log_throttle::LogThrottle;
 use crate::metrics::{Counter, DURATION_BOUNDS_S, Histogram, Metrics};
 use crate::model::{Cursor, Uplink, UplinkPage, Webhook};
 use crate::store::awaited::{read, written};

@@ -94,6 +94,17 @@ pub struct RunArgs {
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub app_rate: u32,
 
+    /// HTTP connections to the portal at a time, besides its 64 open sockets; one more is answered 503.
+    #[arg(long, env = "VINBUS_AGENT_PORTAL_CONNECTIONS", value_name = "N", default_value_t = 64,
+        value_parser = clap::value_parser!(u16).range(1..))]
+    pub portal_connections: u16,
+
+    /// Who connects to the portal sends the head of a request within so many seconds, and is idle no
+    /// longer.
+    #[arg(long, env = "VINBUS_AGENT_PORTAL_HEADER_TIME", value_name = "SECONDS", default_value = "10",
+        value_parser = seconds)]
+    pub portal_header_time: Duration,
+
     /// Keep what waits, for apps and for the broker, in this folder when the agent is stopped, and
     /// take it up at the next start. Without it, or when the process is killed, that is lost.
     #[arg(long, env = "VINBUS_AGENT_DATA_DIR", value_name = "DIR")]

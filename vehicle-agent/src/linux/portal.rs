@@ -4,6 +4,7 @@
 //! agent sees of all of them. Nothing an app does makes another one wait: each socket has its own
 //! task, rate and outbox, and the agent never waits for any.
 
+mod connections;
 mod hub;
 #[cfg(test)]
 mod order_tests;
@@ -15,6 +16,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::ws::{Utf8Bytes, WebSocketUpgrade};
@@ -29,6 +31,7 @@ use tokio::sync::{Semaphore, mpsc};
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::id::AppId;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+use vinbus_transport_std::guards::LogThrottle;
 
 use self::origin::Origins;
 use self::outbox::Outbox;
@@ -36,6 +39,7 @@ use crate::app_interface::client_frame::{Role, shown};
 use crate::app_interface::refusal::Refusal;
 use crate::linux::status::Status;
 
+pub(crate) use self::connections::ConnectionBounds;
 pub(crate) use self::hub::SocketApps;
 
 /// Longest frame that the portal reads: a message with its envelope, the names around it, and the
@@ -82,6 +86,7 @@ struct Shared {
     sockets: AtomicU64,
     frames_per_second: u32,
     origins: Origins,
+    refused_origins: LogThrottle,
     status: Arc<Status>,
 }
 
@@ -114,12 +119,15 @@ pub(crate) struct PortalOptions {
     pub(crate) frames_per_second: u32,
     /// Web origins that may connect besides the portal's own.
     pub(crate) origins: Vec<String>,
+    /// Of connections that are no socket yet, or none at all.
+    pub(crate) bounds: ConnectionBounds,
 }
 
 /// A portal that listens, and the channel on which its sockets speak.
 #[derive(Debug)]
 pub(crate) struct Listening {
     listener: TcpListener,
+    bounds: ConnectionBounds,
     shared: Arc<Shared>,
 }
 
@@ -139,24 +147,25 @@ impl Listening {
             sockets: AtomicU64::new(0),
             frames_per_second: options.frames_per_second,
             origins: Origins::new(address, options.origins),
+            refused_origins: LogThrottle::default(),
             status,
         };
-        let shared = Arc::new(shared);
-        (Self { listener, shared }, received)
+        let portal = Self {
+            listener,
+            bounds: options.bounds,
+            shared: Arc::new(shared),
+        };
+        (portal, received)
     }
 
     /// Serves until `stop` completes; sockets that are open then go on until they end.
-    pub(crate) async fn serve(
-        self,
-        stop: impl Future<Output = ()> + Send + 'static,
-    ) -> std::io::Result<()> {
+    pub(crate) async fn serve(self, stop: impl Future<Output = ()>) {
+        let status = Arc::clone(&self.shared.status);
         let router = Router::new()
             .route("/portal", get(open))
-            .route("/status", get(status))
+            .route("/status", get(tell_status))
             .with_state(self.shared);
-        axum::serve(self.listener, router)
-            .with_graceful_shutdown(stop)
-            .await
+        connections::serve(self.listener, router, self.bounds, status, stop).await;
     }
 }
 
@@ -174,12 +183,16 @@ async fn open(
     if let Some(origin) = headers.get(header::ORIGIN)
         && !shared.origins.allow(origin.as_bytes())
     {
-        let origin = String::from_utf8_lossy(origin.as_bytes()).into_owned();
-        tracing::warn!(origin, "refused a web page of another origin");
+        shared.status.count(|portal| &mut portal.refused_origin);
+        if let Some(more) = shared.refused_origins.pass(Instant::now()) {
+            let origin = String::from_utf8_lossy(origin.as_bytes()).into_owned();
+            tracing::warn!(origin, more, "refused a web page of another origin");
+        }
         let text = "web pages of other origins may not be apps; see --allow-origin\n";
         return (StatusCode::FORBIDDEN, text).into_response();
     }
     let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() else {
+        shared.status.count(|portal| &mut portal.refused_full);
         let text = format!("the portal has {SOCKETS_MAX} sockets already; close one\n");
         return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     };
@@ -192,6 +205,6 @@ async fn open(
         })
 }
 
-async fn status(State(shared): State<Arc<Shared>>) -> Response {
+async fn tell_status(State(shared): State<Arc<Shared>>) -> Response {
     axum::Json(shared.status.report()).into_response()
 }

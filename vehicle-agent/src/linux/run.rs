@@ -22,7 +22,7 @@ use crate::linux::clock::{ProcessRandom, TokioClock};
 use crate::linux::connection::{self, Credentials};
 use crate::linux::failure::Failure;
 use crate::linux::link::StdLink;
-use crate::linux::portal::{Listening, PortalOptions, SocketApps};
+use crate::linux::portal::{ConnectionBounds, Listening, PortalOptions, SocketApps};
 use crate::linux::saved::Saved;
 use crate::linux::status::Status;
 
@@ -85,9 +85,7 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
     }
     // Half a request may keep the server waiting for its other half.
     if let Ok(served) = timeout(PORTAL_STOP_TIMEOUT, portal).await {
-        served
-            .context("the portal has failed")?
-            .context("the portal has failed")?;
+        served.context("the portal has failed")?;
     }
     tracing::info!("stopped");
     tracing::debug!(counters = ?desk.counters(), "counted");
@@ -156,6 +154,10 @@ async fn open_portal(
         apps: apps.clone(),
         frames_per_second: args.app_rate,
         origins: args.allow_origin.clone(),
+        bounds: ConnectionBounds {
+            connections: args.portal_connections,
+            header_time: args.portal_header_time,
+        },
     };
     let (portal, news) = Listening::new(listener, address, options, Arc::clone(status));
     tracing::info!(vin = %args.vin, "the portal is at ws://{address}/portal; be an app with: vehicle-agent app --app {} --portal {address}", args.apps[0].app);

@@ -1,24 +1,23 @@
 //! What the agent has seen, for `GET /status` and the log.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
 use vinbus_protocol::id::Vin;
 
+use vinbus_transport_std::guards::LogThrottle;
 use vinbus_transport_std::{Client, LinkState};
 
 use crate::desk::{Counters, DownlinkRefusal};
-
-/// Refused messages are logged no more often than this; the rest is counted.
-const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A view of the agent that its other tasks can read.
 #[derive(Debug)]
 pub(crate) struct Status {
     vin: Vin,
     state: Mutex<State>,
+    refused_downlinks: LogThrottle,
 }
 
 #[derive(Debug, Default)]
@@ -26,9 +25,19 @@ struct State {
     counters: Counters,
     link: String,
     evicted: u64,
+    portal: PortalFigures,
     client: Option<Client>,
-    logged: Option<Instant>,
-    unlogged: u64,
+}
+
+/// What the portal has refused and given up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PortalFigures {
+    /// Connections and sockets, as there were as many as there may be.
+    pub(crate) refused_full: u64,
+    /// Sockets, as a web page of another origin asked for them.
+    pub(crate) refused_origin: u64,
+    /// Connections from which no head of a request came in time.
+    pub(crate) head_timeouts: u64,
 }
 
 impl Status {
@@ -40,6 +49,7 @@ impl Status {
                 link,
                 ..State::default()
             }),
+            refused_downlinks: LogThrottle::default(),
         }
     }
 
@@ -70,19 +80,14 @@ impl Status {
 
     /// Logs a message that reached no app, but not each of a flood.
     pub(crate) fn downlink_refused(&self, topic: &str, refusal: &DownlinkRefusal) {
-        let mut state = self.lock();
-        let now = Instant::now();
-        if state
-            .logged
-            .is_some_and(|logged| now - logged < LOG_INTERVAL)
-        {
-            state.unlogged += 1;
-            return;
+        if let Some(more) = self.refused_downlinks.pass(Instant::now()) {
+            tracing::warn!(topic, reason = %refusal, more, "dropped a message from the broker");
         }
-        state.logged = Some(now);
-        let more = std::mem::take(&mut state.unlogged);
-        drop(state);
-        tracing::warn!(topic, reason = %refusal, more, "dropped a message from the broker");
+    }
+
+    /// Counts something that the portal did.
+    pub(crate) fn count(&self, figure: impl FnOnce(&mut PortalFigures) -> &mut u64) {
+        *figure(&mut self.lock().portal) += 1;
     }
 
     /// The state as JSON.
@@ -113,6 +118,11 @@ impl Status {
                 "foreignUid": portal.refused_foreign_uid,
                 "tooLarge": portal.refused_too_large,
                 "popupOverflow": portal.popups_overflowed,
+            },
+            "sockets": {
+                "refusedFull": state.portal.refused_full,
+                "refusedOrigin": state.portal.refused_origin,
+                "headTimeouts": state.portal.head_timeouts,
             },
             "uplinks": {
                 "accepted": state.counters.uplinks_accepted,

@@ -3,6 +3,7 @@
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -27,9 +28,7 @@ async fn random_bytes_break_nothing() {
     let vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
     let mut app = vehicle.app("demo").await;
     for len in [1, 100, 10_000] {
-        let mut raw = tokio::net::TcpStream::connect(vehicle.portal)
-            .await
-            .unwrap();
+        let mut raw = TcpStream::connect(vehicle.portal).await.unwrap();
         raw.write_all(&noise(len)).await.unwrap();
         raw.shutdown().await.unwrap();
         let mut answer = Vec::new();
@@ -176,6 +175,38 @@ async fn sockets_are_bounded() {
         panic!("the 65th socket was let in");
     };
     assert_eq!(response.status(), 503);
+    let sockets = &vehicle.status().await["sockets"];
+    assert_eq!(sockets["refusedFull"], json!(1));
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_refused_and_open_sockets_are_none_of_them() {
+    let mut world = World::new().await;
+    let bounds = ["--portal-connections", "2"];
+    let vehicle = world.vehicle(&["demo=demo-partner"], &bounds).await;
+    let mut app = vehicle.app("demo").await;
+    let idle = || TcpStream::connect(vehicle.portal);
+    let _idle = (idle().await.unwrap(), idle().await.unwrap());
+    let mut refused = idle().await.unwrap();
+    let mut answer = String::new();
+    refused.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    vehicle.log_line("too many connections to the portal");
+    world.send("demo", &json!("still there")).await;
+    assert_eq!(app.message().await, json!({ "content": "still there" }));
+}
+
+#[tokio::test]
+async fn connection_without_the_head_of_a_request_is_given_up_and_counted() {
+    let mut world = World::new().await;
+    let bounds = ["--portal-header-time", "0.2"];
+    let vehicle = world.vehicle(&["demo=demo-partner"], &bounds).await;
+    let mut half = TcpStream::connect(vehicle.portal).await.unwrap();
+    half.write_all(b"GET /status HTTP/1.1\r\n").await.unwrap();
+    let mut answer = String::new();
+    half.read_to_string(&mut answer).await.unwrap();
+    assert_eq!(answer, "");
+    vehicle.status_reaches("/sockets/headTimeouts", 1).await;
 }
 
 #[tokio::test]
@@ -205,4 +236,6 @@ async fn web_pages_of_other_origins_are_refused() {
         };
         assert_eq!(got, status, "{origin}");
     }
+    let sockets = &vehicle.status().await["sockets"];
+    assert_eq!(sockets["refusedOrigin"], json!(2));
 }

@@ -9,11 +9,11 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tracing::warn;
+use vinbus_transport_std::guards::half_open;
 
 use super::counters::add;
 use super::registry::Place;
 use super::{Shared, StartError, tls};
-use crate::half_open;
 use crate::identity::Identity;
 
 /// Pause after the operating system refused to accept, mostly for want of file descriptors.

@@ -19,11 +19,11 @@ use tokio::sync::{Notify, watch};
 use tokio::time;
 use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::topic::{Direction, TopicScheme};
+use vinbus_transport_std::guards::LogThrottle;
 
 use super::lanes::{LaneId, Lanes, Run};
 use super::presence::PresenceMap;
 use crate::broker::{Broker, PublishError};
-use crate::log_throttle::LogThrottle;
 use crate::metrics::{Counter, Gauge, Metrics};
 use crate::model::{Downlink, Presence, Step};
 use crate::store::awaited::{read, written};

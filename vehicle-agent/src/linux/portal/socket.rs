@@ -13,6 +13,7 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_tungstenite::tungstenite::{self, error::CapacityError};
 
 use super::outbox::{Item, Outbox};
 use super::{FRAME_BYTES_MAX, FromSocket, News, Peer, Shared};
@@ -226,14 +227,14 @@ async fn write(outbox: &Outbox, sink: &mut Sink) -> Option<Ending> {
 
 /// Whether a frame was over the limit, rather than the connection broken.
 fn is_too_long(error: &axum::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        if error.to_string().contains("too long") {
-            return true;
-        }
-        source = error.source();
-    }
-    false
+    let cause = std::error::Error::source(error);
+    let cause = cause.and_then(|cause| cause.downcast_ref::<tungstenite::Error>());
+    matches!(
+        cause,
+        Some(tungstenite::Error::Capacity(
+            CapacityError::MessageTooLong { .. }
+        ))
+    )
 }
 
 /// Says why, closes, and waits a little for the other side to do the same, so that it can read it.

@@ -8,26 +8,31 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep};
 
 /// A stream with a bound on how long a write may make no progress.
 #[derive(Debug)]
-pub(crate) struct WriteTimeout<S> {
+pub struct WriteTimeout<S> {
     stream: S,
     time: Duration,
-    deadline: Pin<Box<Sleep>>,
-    waiting: bool,
+    /// When a write that waits has waited for too long.
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> WriteTimeout<S> {
     /// `stream`, whose writes wait for `time` at most.
-    pub(crate) fn new(stream: S, time: Duration) -> Self {
+    #[must_use]
+    pub fn new(stream: S, time: Duration) -> Self {
         Self {
             stream,
             time,
-            deadline: Box::pin(sleep(time)),
-            waiting: false,
+            deadline: None,
         }
+    }
+
+    /// The stream, without the bound.
+    pub fn into_inner(self) -> S {
+        self.stream
     }
 
     /// Passes on a write that went on; lets one that waits fail at the deadline.
@@ -37,17 +42,15 @@ impl<S> WriteTimeout<S> {
         outcome: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
-            self.waiting = false;
+            self.deadline = None;
             return outcome;
         }
-        if !self.waiting {
-            self.waiting = true;
-            self.deadline.as_mut().reset(Instant::now() + self.time);
-        }
-        ready!(self.deadline.as_mut().poll(context));
+        let time = self.time;
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(time)));
+        ready!(deadline.as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,
-            "the peer took nothing of its answer for too long",
+            "the peer took nothing for too long",
         )))
     }
 }
@@ -99,6 +102,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use tokio::time::Instant;
 
     use super::*;
 

@@ -10,10 +10,10 @@ const LINES_MAX: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// Lets the first lines of each window pass and counts the others.
-#[derive(Default)]
-pub(crate) struct LogThrottle(Mutex<State>);
+#[derive(Debug, Default)]
+pub struct LogThrottle(Mutex<State>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     since: Option<Instant>,
     lines: u32,
@@ -22,7 +22,8 @@ struct State {
 
 impl LogThrottle {
     /// `Some` when a line may be written: how many were not since the last one that was.
-    pub(crate) fn pass(&self, now: Instant) -> Option<u64> {
+    #[must_use]
+    pub fn pass(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state
             .since

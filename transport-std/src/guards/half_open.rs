@@ -22,7 +22,7 @@ const QUESTIONS: u32 = 4;
 const UNACKNOWLEDGED_MS: u32 = 120_000;
 
 /// Has the system end the connection within two minutes when its peer is gone.
-pub(crate) fn detect(stream: &impl AsFd) {
+pub fn detect(stream: &impl AsFd) {
     if let Err(error) = set(stream) {
         tracing::debug!(%error, "a connection cannot be watched for a peer that is gone");
     }
