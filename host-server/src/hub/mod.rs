@@ -9,6 +9,9 @@
 //! partner for one vehicle are sent in the order of acceptance, and neither vehicles nor partners
 //! wait for each other; every queue has a bound.
 
+mod error;
+mod settings;
+
 mod ingest;
 
 mod dispatch;
@@ -25,11 +28,10 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot, watch};
 use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
-use vinbus_protocol::topic::TopicScheme;
 
 use self::dispatch::Dispatch;
 use self::ingest::Ingest;
-use self::lanes::{Bounds, LaneId, Lanes, Load};
+use self::lanes::{LaneId, Lanes};
 use self::presence::{PresenceMap, Sign};
 use crate::broker::{Arrival, Broker, BrokerEvents, Outcome};
 use crate::metrics::Metrics;
@@ -40,145 +42,9 @@ use crate::store::awaited::{read, writer_gone, written};
 use crate::store::{Store, StoreError};
 use crate::webhook::Deliveries;
 
+pub use self::error::SubmitError;
+pub use self::settings::{PresenceSource, Settings, TTL_MAX};
 pub use crate::webhook::{DeliverySettings, NewWebhook, WebhookError};
-
-/// Where the truth about a vehicle's presence comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PresenceSource {
-    /// The broker is ours and reports every connection; a vehicle it never saw is offline.
-    Connections,
-    /// Agents report on the subtopic `vinbus/presence`; a vehicle that never did is unknown. One that
-    /// reported to be offline and yet keeps sending messages is online: a broker may lose reports.
-    Subtopic,
-}
-
-/// Longest time for which a message may be worth sending.
-pub const TTL_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-
-/// What the hub is told at start.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// How topics are spelt.
-    pub topics: TopicScheme,
-    /// Where presence comes from.
-    pub presence: PresenceSource,
-    /// Unsent messages of one partner that may wait for one vehicle; one more is
-    /// [`SubmitError::VehicleQueueFull`].
-    pub vehicle_unsent_max: usize,
-    /// Unsent messages that may wait for all vehicles; one more is [`SubmitError::QueueFull`].
-    pub unsent_max: usize,
-    /// Bytes of unsent messages that may wait for all vehicles, 512 for each message included; more
-    /// is [`SubmitError::QueueBytesFull`]. The rest of the store is left to what vehicles send.
-    pub unsent_bytes_max: u64,
-    /// Unsent messages that one partner may have; one more is [`SubmitError::PartnerQueueFull`].
-    pub partner_unsent_max: usize,
-    /// Bytes of unsent messages that one partner may have, counted like those of all; more is
-    /// [`SubmitError::PartnerBytesFull`].
-    pub partner_unsent_bytes_max: u64,
-    /// How long a message for a vehicle is worth sending where nobody says otherwise; see [`TTL_MAX`].
-    pub message_ttl: Duration,
-    /// Webhooks at most; one more is [`WebhookError::TooMany`].
-    pub webhooks_max: usize,
-    /// The patience of webhook deliveries.
-    pub deliveries: DeliverySettings,
-}
-
-impl Default for Settings {
-    /// The default topics, presence from connections, 1,000 messages for a vehicle, 1,000,000 and
-    /// 2 GiB for all and half of that for a partner, kept for seven days, 100 webhooks, the default
-    /// patience.
-    fn default() -> Self {
-        Self {
-            topics: TopicScheme::default(),
-            presence: PresenceSource::Connections,
-            vehicle_unsent_max: 1_000,
-            unsent_max: 1_000_000,
-            unsent_bytes_max: 2 << 30,
-            partner_unsent_max: 500_000,
-            partner_unsent_bytes_max: 1 << 30,
-            message_ttl: Duration::from_secs(7 * 24 * 60 * 60),
-            webhooks_max: 100,
-            deliveries: DeliverySettings::default(),
-        }
-    }
-}
-
-impl Settings {
-    fn bounds(&self) -> Bounds {
-        Bounds {
-            lane_messages: self.vehicle_unsent_max,
-            partner: Load {
-                messages: self.partner_unsent_max,
-                bytes: self.partner_unsent_bytes_max,
-            },
-            all: Load {
-                messages: self.unsent_max,
-                bytes: self.unsent_bytes_max,
-            },
-        }
-    }
-}
-
-/// Why a message for a vehicle was not accepted. Nothing of it remains.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SubmitError {
-    /// The envelope is larger than a message may be.
-    #[error("the message has {len} bytes, at most {max} are allowed")]
-    TooLarge {
-        /// Bytes of the encoded envelope.
-        len: usize,
-        /// Bytes allowed.
-        max: usize,
-    },
-    /// The partner has as many unsent messages for the vehicle as it may.
-    #[error(
-        "{max} messages wait for vehicle {vin} already, its limit; try again when it was online"
-    )]
-    VehicleQueueFull {
-        /// The vehicle.
-        vin: Vin,
-        /// The limit.
-        max: usize,
-    },
-    /// All vehicles together have as many unsent messages as they may.
-    #[error("{max} messages wait for vehicles already, the limit of this server")]
-    QueueFull {
-        /// The limit.
-        max: usize,
-    },
-    /// The messages that wait take as many bytes as they may.
-    #[error(
-        "the messages that wait for vehicles take {max} bytes already, the limit of this server"
-    )]
-    QueueBytesFull {
-        /// The limit.
-        max: u64,
-    },
-    /// The partner has as many unsent messages as it may.
-    #[error("{max} messages of partner {uid} wait for vehicles already, its limit")]
-    PartnerQueueFull {
-        /// The partner.
-        uid: Uid,
-        /// The limit.
-        max: usize,
-    },
-    /// The partner's unsent messages take as many bytes as they may.
-    #[error(
-        "the messages of partner {uid} that wait for vehicles take {max} bytes already, its limit"
-    )]
-    PartnerBytesFull {
-        /// The partner.
-        uid: Uid,
-        /// The limit.
-        max: u64,
-    },
-    /// The server is shutting down.
-    #[error("the server is shutting down")]
-    Stopping,
-    /// The store could not keep it.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
 
 /// What the hub did since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,66 @@
+//! What the hub refuses.
+
+use vinbus_protocol::id::{Uid, Vin};
+
+use crate::store::StoreError;
+
+/// Why a message for a vehicle was not accepted. Nothing of it remains.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// The envelope is larger than a message may be.
+    #[error("the message has {len} bytes, at most {max} are allowed")]
+    TooLarge {
+        /// Bytes of the encoded envelope.
+        len: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// The partner has as many unsent messages for the vehicle as it may.
+    #[error(
+        "{max} messages wait for vehicle {vin} already, its limit; try again when it was online"
+    )]
+    VehicleQueueFull {
+        /// The vehicle.
+        vin: Vin,
+        /// The limit.
+        max: usize,
+    },
+    /// All vehicles together have as many unsent messages as they may.
+    #[error("{max} messages wait for vehicles already, the limit of this server")]
+    QueueFull {
+        /// The limit.
+        max: usize,
+    },
+    /// The messages that wait take as many bytes as they may.
+    #[error(
+        "the messages that wait for vehicles take {max} bytes already, the limit of this server"
+    )]
+    QueueBytesFull {
+        /// The limit.
+        max: u64,
+    },
+    /// The partner has as many unsent messages as it may.
+    #[error("{max} messages of partner {uid} wait for vehicles already, its limit")]
+    PartnerQueueFull {
+        /// The partner.
+        uid: Uid,
+        /// The limit.
+        max: usize,
+    },
+    /// The partner's unsent messages take as many bytes as they may.
+    #[error(
+        "the messages of partner {uid} that wait for vehicles take {max} bytes already, its limit"
+    )]
+    PartnerBytesFull {
+        /// The partner.
+        uid: Uid,
+        /// The limit.
+        max: u64,
+    },
+    /// The server is shutting down.
+    #[error("the server is shutting down")]
+    Stopping,
+    /// The store could not keep it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
