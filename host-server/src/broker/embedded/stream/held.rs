@@ -1,0 +1,120 @@
+//! Packets that wait for a gate, or behind one, or for a slow consumer.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::wire::Wire;
+
+/// One packet, which may be partly written.
+pub(super) struct Held {
+    gate: Option<oneshot::Receiver<()>>,
+    /// The part of what may wait for consumers.
+    _room: Option<OwnedSemaphorePermit>,
+    bytes: Bytes,
+    written: usize,
+}
+
+impl Held {
+    pub(super) fn new(packet: &[u8], written: usize) -> Self {
+        Self {
+            gate: None,
+            _room: None,
+            bytes: Bytes::copy_from_slice(packet),
+            written,
+        }
+    }
+
+    pub(super) fn behind(self, gate: Option<oneshot::Receiver<()>>) -> Self {
+        Self { gate, ..self }
+    }
+
+    pub(super) fn in_room(self, room: Option<OwnedSemaphorePermit>) -> Self {
+        Self {
+            _room: room,
+            ..self
+        }
+    }
+}
+
+/// The packets, oldest first.
+#[derive(Default)]
+pub(super) struct HeldPackets {
+    packets: VecDeque<Held>,
+    bytes: usize,
+    /// What of it are messages for a consumer, which may be dropped.
+    publish_bytes: usize,
+}
+
+impl HeldPackets {
+    pub(super) fn is_empty(&self) -> bool {
+        self.packets.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.packets.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn publish_bytes(&self) -> usize {
+        self.publish_bytes
+    }
+
+    pub(super) fn answer_bytes(&self) -> usize {
+        self.bytes - self.publish_bytes
+    }
+
+    pub(super) fn push(&mut self, held: Held) {
+        self.bytes += held.bytes.len();
+        if is_publish(&held.bytes) {
+            self.publish_bytes += held.bytes.len();
+        }
+        self.packets.push_back(held);
+    }
+
+    /// Writes what may leave. Ready when nothing is held any more.
+    pub(super) fn poll_leave(
+        &mut self,
+        cx: &mut Context<'_>,
+        wire: &mut Wire,
+    ) -> Poll<io::Result<()>> {
+        if self.packets.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        while let Some(first) = self.packets.front_mut() {
+            if let Some(gate) = &mut first.gate {
+                let Poll::Ready(opened) = Pin::new(gate).poll(cx) else {
+                    // What left before the gate must not wait for it in a buffer.
+                    let _ = wire.poll_flush(cx)?;
+                    return Poll::Pending;
+                };
+                opened.map_err(|_| {
+                    io::Error::new(io::ErrorKind::BrokenPipe, "the message was not stored")
+                })?;
+                first.gate = None;
+            }
+            while first.written < first.bytes.len() {
+                first.written += ready!(wire.poll_write(cx, &first.bytes[first.written..]))?;
+            }
+            self.bytes -= first.bytes.len();
+            if is_publish(&first.bytes) {
+                self.publish_bytes -= first.bytes.len();
+            }
+            self.packets.pop_front();
+        }
+        wire.poll_flush(cx)
+    }
+}
+
+/// Whether a packet is a message (MQTT 5, 2.1.2).
+pub(super) fn is_publish(packet: &[u8]) -> bool {
+    packet.first().is_some_and(|first| first >> 4 == 3)
+}

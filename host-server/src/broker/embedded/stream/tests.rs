@@ -1,0 +1,171 @@
+//! What a peer gets, and when, over a stream of 64 bytes.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::broker::embedded::limits::CONSUMERS_BYTES_MAX;
+
+fn pair(stall_max: Duration) -> (PeerStream, Arc<WriteRules>, DuplexStream) {
+    let (near, far) = tokio::io::duplex(64);
+    let rules = Arc::new(WriteRules::default());
+    let stream = PeerStream::new(
+        Box::new(near),
+        ([127, 0, 0, 1], 1).into(),
+        Arc::clone(&rules),
+        Arc::new(Semaphore::new(CONSUMERS_BYTES_MAX)),
+        stall_max,
+        Arc::default(),
+    );
+    (stream, rules, far)
+}
+
+async fn write(stream: &mut PeerStream, text: &str) {
+    stream.write_all(text.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+}
+
+#[tokio::test]
+async fn held_packet_leaves_when_its_gate_opens_and_keeps_its_place() {
+    let (mut stream, rules, mut far) = pair(Duration::MAX);
+    let [(open_one, one), (open_two, two)] = [(); 2].map(|()| oneshot::channel());
+    write(&mut stream, "a").await;
+    rules.hold_next(one);
+    write(&mut stream, "b").await;
+    rules.hold_next(two);
+    write(&mut stream, "c").await;
+    write(&mut stream, "d").await;
+    open_two.send(()).unwrap();
+
+    let mut got = [0; 4];
+    far.read_exact(&mut got[..1]).await.unwrap();
+    let reading = tokio::spawn(async move {
+        // Reading is what moves the held packets; nothing ever arrives here.
+        let _ = stream.read_u8().await;
+    });
+    tokio::task::yield_now().await;
+    open_one.send(()).unwrap();
+    far.read_exact(&mut got[1..]).await.unwrap();
+    assert_eq!(&got, b"abcd");
+    reading.abort();
+}
+
+#[tokio::test]
+async fn failed_gate_breaks_the_connection_without_the_packet() {
+    let (mut stream, rules, mut far) = pair(Duration::MAX);
+    let (open, gate) = oneshot::channel();
+    rules.hold_next(gate);
+    write(&mut stream, "ack").await;
+    drop(open);
+    let error = stream.read_u8().await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    drop(stream);
+    let mut rest = Vec::new();
+    far.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.is_empty());
+}
+
+#[tokio::test]
+async fn acknowledgements_leave_after_the_connection_ended() {
+    let (mut stream, rules, mut far) = pair(Duration::MAX);
+    let (open, gate) = oneshot::channel();
+    rules.hold_next(gate);
+    write(&mut stream, "ack").await;
+    drop(stream);
+    open.send(()).unwrap();
+    let mut rest = String::new();
+    far.read_to_string(&mut rest).await.unwrap();
+    assert_eq!(rest, "ack");
+}
+
+#[tokio::test]
+async fn what_waits_behind_a_gate_is_bounded() {
+    let (mut stream, rules, _far) = pair(Duration::MAX);
+    let (_open, gate) = oneshot::channel();
+    rules.hold_next(gate);
+    write(&mut stream, "ack").await;
+    let packet = vec![0; HELD_BYTES_MAX];
+    let write = stream.write(&packet);
+    assert!(futures_util::FutureExt::now_or_never(write).is_none());
+    assert_eq!(stream.held.bytes(), 3);
+}
+
+#[tokio::test]
+async fn consumer_that_reads_too_slowly_misses_whole_messages_which_are_counted() {
+    let (mut stream, rules, mut far) = pair(Duration::from_secs(60));
+    rules.drop_publishes_when_full();
+    let mut packet = vec![b'x'; CONSUMER_BYTES_MAX / 4];
+    packet[0] = 0x30;
+    // The first is partly on its way, three wait beside it, and one is too many.
+    for number in 0..6 {
+        packet[1] = number;
+        stream.write_all(&packet).await.unwrap();
+        stream.flush().await.unwrap();
+    }
+    write(&mut stream, "answer").await;
+    assert_eq!(stream.counters.snapshot().consumer_drops, 2);
+    let reading = tokio::spawn(async move { stream.read_u8().await });
+    let mut got = vec![0; packet.len()];
+    for number in 0..4 {
+        far.read_exact(&mut got).await.unwrap();
+        assert_eq!(got[..3], [0x30, number, b'x']);
+    }
+    far.read_exact(&mut got[..6]).await.unwrap();
+    assert_eq!(got[..6], *b"answer");
+    reading.abort();
+}
+
+#[tokio::test]
+async fn consumers_share_what_may_wait_and_give_it_back() {
+    let consumers = Arc::new(Semaphore::new(10_000));
+    let slow = || {
+        let (mut stream, rules, far) = pair(Duration::from_secs(60));
+        rules.drop_publishes_when_full();
+        stream.consumers = Arc::clone(&consumers);
+        (stream, far)
+    };
+    let packet = [0x30; 4_000];
+    let (mut one, one_far) = slow();
+    let (mut other, _other_far) = slow();
+    for _ in 0..2 {
+        one.write_all(&packet).await.unwrap();
+    }
+    assert_eq!(consumers.available_permits(), 2_000);
+    for _ in 0..3 {
+        other.write_all(&packet).await.unwrap();
+    }
+    let counts = other.counters.snapshot();
+    assert_eq!(
+        (counts.consumer_drops, counts.consumer_drops_shared),
+        (0, 2)
+    );
+    // The peer of the first is gone, and with it what waited.
+    drop((one, one_far));
+    consumers.acquire_many(10_000).await.unwrap().forget();
+}
+
+#[tokio::test]
+async fn consumer_that_reads_no_answers_loses_its_connection() {
+    let (mut stream, rules, _far) = pair(Duration::from_secs(60));
+    rules.drop_publishes_when_full();
+    let answer = [0xD0; 1024];
+    let asking = async {
+        loop {
+            if let Err(error) = stream.write_all(&answer).await {
+                return error;
+            }
+        }
+    };
+    assert_eq!(asking.await.kind(), io::ErrorKind::TimedOut);
+    assert!(stream.held.bytes() <= HELD_BYTES_MAX);
+}
+
+#[tokio::test(start_paused = true)]
+async fn peer_that_takes_nothing_is_given_up() {
+    let (mut stream, _rules, _far) = pair(Duration::from_secs(20));
+    let error = stream.write_all(&[0; 1000]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    assert_eq!(stream.counters.snapshot().write_stalls, 1);
+}
