@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 
 use crate::connection::WISHES_MAX;
+use crate::credentials::Credentials;
 use crate::driver::{Driver, Stop, Subscribe};
 use crate::link_error::LinkError;
 use crate::message::{Inbox, Qos};
@@ -19,7 +20,7 @@ use crate::wire::Answer;
 /// What the link is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkState {
-    /// The first attempt to connect is under way.
+    /// The first attempt to connect, or the one with renewed credentials, is under way.
     Connecting,
     /// The broker has welcomed the client and granted every remembered subscription.
     Connected {
@@ -55,6 +56,7 @@ pub fn connect(options: ClientOptions) -> Result<(Client, Inbox), OptionsError> 
     let (wishes, wishes_out) = mpsc::channel(WISHES_MAX);
     let (link_in, link) = watch::channel(LinkState::Connecting);
     let (closing, closing_out) = watch::channel(false);
+    let (credentials, credentials_out) = watch::channel(options.credentials.clone());
     tokio::spawn(
         Driver {
             options: Arc::clone(&options),
@@ -63,6 +65,7 @@ pub fn connect(options: ClientOptions) -> Result<(Client, Inbox), OptionsError> 
             link: link_in,
             messages: messages_in,
             wishes: wishes_out,
+            credentials: credentials_out,
             stop: Stop {
                 closing: closing_out,
                 released,
@@ -76,6 +79,7 @@ pub fn connect(options: ClientOptions) -> Result<(Client, Inbox), OptionsError> 
         link,
         wishes,
         closing: Arc::new(closing),
+        credentials: Arc::new(credentials),
         _lifeline: lifeline.clone(),
     };
     let inbox = Inbox {
@@ -94,6 +98,7 @@ pub struct Client {
     link: watch::Receiver<LinkState>,
     wishes: mpsc::Sender<Subscribe>,
     closing: Arc<watch::Sender<bool>>,
+    pub(crate) credentials: Arc<watch::Sender<Option<Credentials>>>,
     _lifeline: mpsc::Sender<()>,
 }
 
@@ -171,6 +176,20 @@ impl Client {
             .await
             .map_err(|_| SubscribeError::Closed)?;
         answer.await.unwrap_or(Err(SubscribeError::Closed))
+    }
+
+    /// Connects anew with other credentials, such as the next token, at once: what is queued is
+    /// answered first, and the subscriptions are subscribed again. A link that is down tries again
+    /// without waiting. Until the link is [`LinkState::Connected`] again, publishing fails with
+    /// [`PublishError::LinkDown`].
+    ///
+    /// # Errors
+    ///
+    /// [`OptionsError::Credential`] when MQTT cannot carry them; nothing changes then.
+    pub fn renew_credentials(&self, credentials: Credentials) -> Result<(), OptionsError> {
+        credentials.check()?;
+        self.credentials.send_replace(Some(credentials));
+        Ok(())
     }
 
     /// What the link is doing, now and whenever it changes.

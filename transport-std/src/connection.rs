@@ -4,8 +4,8 @@
 //! |--------------------------|-------------|---------------------------------------------------|
 //! | connecting               | subscribing | CONNACK                                           |
 //! | subscribing              | established | SUBACK grants every remembered filter, or no filter |
-//! | subscribing, established | closing     | the user stops: DISCONNECT after what is queued   |
-//! | connecting               | closed      | the user stops                                    |
+//! | subscribing, established | closing     | the user stops, or renews the credentials: DISCONNECT after what is queued |
+//! | connecting               | closed      | the user stops, or renews the credentials         |
 //! | closing                  | closed      | DISCONNECT sent, error or time-out                |
 //! | any other                | lost        | error or time-out                                 |
 //!
@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 
 use crate::client::LinkState;
+use crate::credentials::Credentials;
 use crate::driver::{Driver, Stop, Subscribe};
 use crate::link_error::{LinkError, Phase};
 use crate::message::{Message, Qos, Receipt};
@@ -43,6 +44,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub(crate) enum End {
     /// The user wants no further one.
     Closed,
+    /// The user wants one with other credentials.
+    Renewed,
     Lost(LinkError),
 }
 
@@ -73,6 +76,7 @@ pub(crate) struct Connection<'a> {
     link: &'a watch::Sender<LinkState>,
     messages: &'a mpsc::Sender<Message>,
     wishes: &'a mut mpsc::Receiver<Subscribe>,
+    credentials: &'a mut watch::Receiver<Option<Credentials>>,
     stop: &'a mut Stop,
     subscriptions: &'a mut Subscriptions,
     line: Line,
@@ -85,6 +89,8 @@ pub(crate) struct Connection<'a> {
     /// is any, so it holds no more than one read had brought.
     held: VecDeque<Message>,
     state: State,
+    /// Why it is closing: for another connection.
+    renewing: bool,
     /// A SUBSCRIBE is under way.
     subscribing: bool,
     session_present: bool,
@@ -109,6 +115,7 @@ impl<'a> Connection<'a> {
             link: &driver.link,
             messages: &driver.messages,
             wishes: &mut driver.wishes,
+            credentials: &mut driver.credentials,
             stop: &mut driver.stop,
             subscriptions,
             line,
@@ -118,6 +125,7 @@ impl<'a> Connection<'a> {
             up: watch::Sender::new(()),
             held: VecDeque::new(),
             state: State::Connecting,
+            renewing: false,
             subscribing: false,
             session_present: false,
             packet_bytes_max: None,
@@ -133,13 +141,22 @@ impl<'a> Connection<'a> {
 
     pub(crate) async fn run(&mut self, mut events: Events) -> End {
         match self.drive(&mut events).await {
-            Ok(()) => End::Closed,
-            Err(_) if self.state == State::Closing => End::Closed,
+            Ok(()) => self.intended_end(),
+            Err(_) if self.state == State::Closing => self.intended_end(),
             Err(error) => End::Lost(error),
         }
     }
 
-    /// Returns `Ok` once the user's wish to stop is fulfilled.
+    fn intended_end(&mut self) -> End {
+        self.drop_held();
+        if self.renewing {
+            End::Renewed
+        } else {
+            End::Closed
+        }
+    }
+
+    /// Returns `Ok` once the user's wish to stop, or to connect anew, is fulfilled.
     async fn drive(&mut self, events: &mut Events) -> Result<(), LinkError> {
         let mut deadline = pin!(tokio::time::sleep(self.options.connect_timeout));
         let mut wishes = Vec::with_capacity(WISHES_MAX);
@@ -169,6 +186,17 @@ impl<'a> Connection<'a> {
                             self.subscribe_missing();
                         },
                         () = self.stop.requested(), if self.state != State::Closing => {
+                            if self.state == State::Connecting {
+                                return Ok(());
+                            }
+                            self.drop_held();
+                            self.begin_closing();
+                            let patience = self.options.answer_timeout + FAREWELL;
+                            deadline.as_mut().reset(Instant::now() + patience);
+                        },
+                        Ok(()) = self.credentials.changed(), if self.state != State::Closing => {
+                            self.renewing = true;
+                            self.link.send_replace(LinkState::Connecting);
                             if self.state == State::Connecting {
                                 return Ok(());
                             }
@@ -250,7 +278,6 @@ impl<'a> Connection<'a> {
     fn begin_closing(&mut self) {
         self.state = State::Closing;
         self.shared.set_online(None);
-        self.drop_held();
         let requests = self.requests.clone();
         let patience = self.options.answer_timeout;
         self.tasks.spawn(async move {
@@ -321,7 +348,9 @@ impl<'a> Connection<'a> {
             Ok(()) => {
                 self.shared.received.fetch_add(1, Relaxed);
             }
-            Err(mpsc::error::TrySendError::Full(message)) if self.state != State::Closing => {
+            Err(mpsc::error::TrySendError::Full(message))
+                if self.state != State::Closing || self.renewing =>
+            {
                 self.held.push_back(message);
                 self.line.pause(true);
             }

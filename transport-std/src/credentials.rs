@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::options::OptionsError;
 use crate::tls::Pem;
 
 /// An MQTT user name and password.
@@ -12,6 +13,19 @@ pub struct Credentials {
     pub user_name: String,
     /// The MQTT password.
     pub password: String,
+}
+
+impl Credentials {
+    /// Whether MQTT can carry them.
+    pub(crate) fn check(&self) -> Result<(), OptionsError> {
+        for (name, text) in [("user name", &self.user_name), ("password", &self.password)] {
+            if text.len() > usize::from(u16::MAX) {
+                let len = text.len();
+                return Err(OptionsError::Credential { name, len });
+            }
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Debug for Credentials {

@@ -11,6 +11,7 @@ use vinbus_protocol::backoff::Backoff;
 
 use crate::client::LinkState;
 use crate::connection::{Connection, End};
+use crate::credentials::Credentials;
 use crate::dial::Dialer;
 use crate::message::{Message, Qos};
 use crate::options::{ClientOptions, MqttVersion};
@@ -40,6 +41,7 @@ pub(crate) struct Driver {
     pub(crate) link: watch::Sender<LinkState>,
     pub(crate) messages: mpsc::Sender<Message>,
     pub(crate) wishes: mpsc::Receiver<Subscribe>,
+    pub(crate) credentials: watch::Receiver<Option<Credentials>>,
     pub(crate) stop: Stop,
 }
 
@@ -73,7 +75,11 @@ impl Driver {
         loop {
             let (end, lasted) = self.connect_once(&mut subscriptions, &memory).await;
             self.shared.set_online(None);
-            let End::Lost(error) = end else { break };
+            let error = match end {
+                End::Closed => break,
+                End::Renewed => continue,
+                End::Lost(error) => error,
+            };
             if lasted >= STABLE_AFTER {
                 backoff.reset();
             }
@@ -83,6 +89,7 @@ impl Driver {
             self.link.send_replace(LinkState::Down(error));
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
+                Ok(()) = self.credentials.changed() => {}
                 () = self.stop.requested() => break,
             }
         }
@@ -104,7 +111,8 @@ impl Driver {
                 && !self.options.url.scheme().is_web_socket(),
             line: line.clone(),
         };
-        let (requests, events) = wire::open(&self.options, dialer, memory);
+        let credentials = self.credentials.borrow_and_update().clone();
+        let (requests, events) = wire::open(&self.options, credentials, dialer, memory);
         let mut connection = Connection::new(self, subscriptions, line, requests);
         let end = connection.run(events).await;
         (end, connection.lasted())
@@ -113,7 +121,7 @@ impl Driver {
 
 /// Spreads the reconnections of many clients; not secret. The standard library seeds each hasher
 /// from the system's randomness.
-fn random() -> u32 {
+pub(crate) fn random() -> u32 {
     let bytes = RandomState::new().build_hasher().finish().to_le_bytes();
     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }

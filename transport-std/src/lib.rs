@@ -55,6 +55,9 @@ mod wire;
 
 pub mod guards;
 
+#[cfg(feature = "bus")]
+pub mod bus;
+
 #[cfg(feature = "conformance")]
 pub mod conformance;
 

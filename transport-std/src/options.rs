@@ -62,6 +62,7 @@ pub struct ClientOptions {
     pub(crate) tls: TlsOptions,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) session: Session,
+    pub(crate) no_local: bool,
     pub(crate) will: Option<Will>,
     pub(crate) keep_alive: Duration,
     pub(crate) connect_timeout: Duration,
@@ -84,6 +85,7 @@ impl ClientOptions {
             tls: TlsOptions::default(),
             credentials: None,
             session: Session::default(),
+            no_local: false,
             will: None,
             keep_alive: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(15),
@@ -170,6 +172,14 @@ impl ClientOptions {
     #[must_use]
     pub fn session(mut self, session: Session) -> Self {
         self.session = session;
+        self
+    }
+
+    /// Whether to be spared the messages that this client itself publishes (default no). MQTT 5
+    /// only, and not with shared subscriptions, which cannot have it.
+    #[must_use]
+    pub fn no_local(mut self, no_local: bool) -> Self {
+        self.no_local = no_local;
         self
     }
 
@@ -261,17 +271,7 @@ impl ClientOptions {
             });
         }
         if let Some(credentials) = &self.credentials {
-            for (name, text) in [
-                ("user name", &credentials.user_name),
-                ("password", &credentials.password),
-            ] {
-                if text.len() > usize::from(u16::MAX) {
-                    return Err(OptionsError::Credential {
-                        name,
-                        len: text.len(),
-                    });
-                }
-            }
+            credentials.check()?;
         }
         for (name, value) in [
             ("outbound_messages_max", self.outbound_messages_max),

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
+use crate::credentials::Credentials;
 use crate::dial::Dialer;
 use crate::link_error::LinkError;
 use crate::message::Qos;
@@ -71,16 +72,17 @@ pub(crate) enum Ack {
 /// Opens one connection: nothing happens until the first [`Events::next`].
 pub(crate) fn open(
     options: &ClientOptions,
+    credentials: Option<Credentials>,
     dialer: Dialer,
     memory: &Arc<Memory>,
 ) -> (Requests, Events) {
     match options.version {
         MqttVersion::V311 => {
-            let (requests, events) = v4::open(options, dialer, memory);
+            let (requests, events) = v4::open(options, credentials, dialer, memory);
             (Requests::V4(requests), Events::V4(Box::new(events)))
         }
         MqttVersion::V5 => {
-            let (requests, events) = v5::open(options, dialer, memory);
+            let (requests, events) = v5::open(options, credentials, dialer, memory);
             (Requests::V5(requests), Events::V5(Box::new(events)))
         }
     }

@@ -17,6 +17,7 @@ use super::{
     Answer, Arrived, Event, INCOMING_PACKET_BYTES_MAX, Memory, OUTGOING_PACKET_BYTES_MAX,
     READ_BATCH, io_error, protocol, web_socket_error, web_socket_url,
 };
+use crate::credentials::Credentials;
 use crate::dial::Dialer;
 use crate::link_error::LinkError;
 use crate::message::Qos;
@@ -27,12 +28,14 @@ pub(super) type Queued = PublishNotice;
 
 pub(super) fn open(
     options: &ClientOptions,
+    credentials: Option<Credentials>,
     dialer: Dialer,
     memory: &Arc<Memory>,
 ) -> (Requests, Events) {
-    let (client, mut events) = AsyncClient::builder(mqtt_options(options, dialer, memory))
-        .capacity(options.outbound_messages_max)
-        .build();
+    let (client, mut events) =
+        AsyncClient::builder(mqtt_options(options, credentials, dialer, memory))
+            .capacity(options.outbound_messages_max)
+            .build();
     // Bounds a flush as well, not only the attempt to connect, which the driver times itself.
     let mut network = NetworkOptions::new();
     network.set_connection_timeout(options.keep_alive.max(options.connect_timeout).as_secs() + 1);
@@ -40,7 +43,12 @@ pub(super) fn open(
     (Requests(client), Events(events))
 }
 
-fn mqtt_options(options: &ClientOptions, dialer: Dialer, memory: &Arc<Memory>) -> MqttOptions {
+fn mqtt_options(
+    options: &ClientOptions,
+    credentials: Option<Credentials>,
+    dialer: Dialer,
+    memory: &Arc<Memory>,
+) -> MqttOptions {
     let (broker, transport) = match web_socket_url(&options.url) {
         Some(url) => match Broker::websocket(url) {
             Ok(broker) => (broker, Transport::Ws),
@@ -79,11 +87,8 @@ fn mqtt_options(options: &ClientOptions, dialer: Dialer, memory: &Arc<Memory>) -
                 });
         }
     }
-    if let Some(credentials) = &options.credentials {
-        mqtt.set_credentials(
-            credentials.user_name.clone(),
-            credentials.password.clone().into_bytes(),
-        );
+    if let Some(credentials) = credentials {
+        mqtt.set_credentials(credentials.user_name, credentials.password.into_bytes());
     }
     if let Some(will) = &options.will {
         mqtt.set_last_will(LastWill {

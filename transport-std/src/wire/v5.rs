@@ -18,6 +18,7 @@ use super::{
     Answer, Arrived, Event, INCOMING_PACKET_BYTES_MAX, Memory, READ_BATCH, io_error, protocol,
     web_socket_error, web_socket_url,
 };
+use crate::credentials::Credentials;
 use crate::dial::Dialer;
 use crate::link_error::LinkError;
 use crate::message::Qos;
@@ -28,18 +29,29 @@ pub(super) type Queued = PublishNotice;
 
 pub(super) fn open(
     options: &ClientOptions,
+    credentials: Option<Credentials>,
     dialer: Dialer,
     memory: &Arc<Memory>,
 ) -> (Requests, Events) {
-    let (client, mut events) = AsyncClient::builder(mqtt_options(options, dialer, memory))
-        .capacity(options.outbound_messages_max)
-        .build();
+    let (client, mut events) =
+        AsyncClient::builder(mqtt_options(options, credentials, dialer, memory))
+            .capacity(options.outbound_messages_max)
+            .build();
     // The library reserves 50 KB for events, of which we let it queue one.
     events.state.events.shrink_to_fit();
-    (Requests(client), Events(events))
+    let requests = Requests {
+        client,
+        no_local: options.no_local,
+    };
+    (requests, Events(events))
 }
 
-fn mqtt_options(options: &ClientOptions, dialer: Dialer, memory: &Arc<Memory>) -> MqttOptions {
+fn mqtt_options(
+    options: &ClientOptions,
+    credentials: Option<Credentials>,
+    dialer: Dialer,
+    memory: &Arc<Memory>,
+) -> MqttOptions {
     let (broker, transport) = match web_socket_url(&options.url) {
         Some(url) => match Broker::websocket(url) {
             Ok(broker) => (broker, Transport::Ws),
@@ -79,11 +91,8 @@ fn mqtt_options(options: &ClientOptions, dialer: Dialer, memory: &Arc<Memory>) -
                 });
         }
     }
-    if let Some(credentials) = &options.credentials {
-        mqtt.set_credentials(
-            credentials.user_name.clone(),
-            credentials.password.clone().into_bytes(),
-        );
+    if let Some(credentials) = credentials {
+        mqtt.set_credentials(credentials.user_name, credentials.password.into_bytes());
     }
     if let Some(will) = &options.will {
         mqtt.set_last_will(LastWill {
@@ -98,7 +107,10 @@ fn mqtt_options(options: &ClientOptions, dialer: Dialer, memory: &Arc<Memory>) -
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct Requests(AsyncClient);
+pub(crate) struct Requests {
+    client: AsyncClient,
+    no_local: bool,
+}
 
 impl Requests {
     pub(super) async fn queue(
@@ -109,15 +121,22 @@ impl Requests {
         retain: bool,
     ) -> Option<Queued> {
         let options = PublishOptions::new(to_wire(qos)).retain(retain);
-        self.0.publish_tracked(topic, payload, options).await.ok()
+        self.client
+            .publish_tracked(topic, payload, options)
+            .await
+            .ok()
     }
 
     pub(super) async fn subscribe(&self, filters: &[(String, Qos)]) -> Option<Vec<Answer>> {
         let filters: Vec<_> = filters
             .iter()
-            .map(|(filter, qos)| SubscribeFilter::new(filter.clone(), to_wire(*qos)))
+            .map(|(filter, qos)| SubscribeFilter {
+                // Not allowed with a shared subscription (MQTT 5, 3.8.3.1).
+                nolocal: self.no_local && !filter.starts_with("$share/"),
+                ..SubscribeFilter::new(filter.clone(), to_wire(*qos))
+            })
             .collect();
-        let notice = self.0.subscribe_many_tracked(filters).await.ok()?;
+        let notice = self.client.subscribe_many_tracked(filters).await.ok()?;
         let answer = notice.wait_async().await.ok()?;
         Some(
             answer
@@ -132,15 +151,15 @@ impl Requests {
     }
 
     pub(super) async fn acknowledge(&self, ack: Ack) {
-        let _gone_with_its_connection = self.0.manual_ack(ack).await;
+        let _gone_with_its_connection = self.client.manual_ack(ack).await;
     }
 
     pub(super) async fn disconnect(&self) {
-        let _gone_with_its_connection = self.0.disconnect().await;
+        let _gone_with_its_connection = self.client.disconnect().await;
     }
 
     pub(super) async fn disconnect_now(&self) {
-        let _gone_with_its_connection = self.0.disconnect_now().await;
+        let _gone_with_its_connection = self.client.disconnect_now().await;
     }
 }
 

@@ -1,0 +1,154 @@
+//! The task that keeps a client's token fresh.
+//!
+//! It holds no handle of the client, so that dropping all of those ends the connection, and with it
+//! this task.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use vinbus_protocol::backoff::Backoff;
+
+use super::TokenError;
+use super::client::Shared;
+use super::token::{Token, Tokens};
+use crate::client::{Client, LinkState};
+use crate::credentials::Credentials;
+use crate::driver::random;
+use crate::link_error::LinkError;
+
+/// A token that worked this long was a good one: the pauses before the next begin anew.
+const STABLE_AFTER: Duration = Duration::from_secs(60);
+
+/// How it is with the token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenState {
+    /// There is one, until then.
+    Valid {
+        /// When it expires, by the platform's word.
+        expires_at: Instant,
+    },
+    /// The last attempt to renew it failed; it is tried again.
+    Failing(TokenError),
+}
+
+/// See the module.
+pub(super) struct Keeper {
+    tokens: Tokens,
+    token: Token,
+    password: String,
+    credentials: Arc<watch::Sender<Option<Credentials>>>,
+    link: watch::Receiver<LinkState>,
+    state: watch::Sender<TokenState>,
+    shared: Arc<Shared>,
+    pauses: Backoff,
+}
+
+/// What made the keeper stir.
+enum Stirred {
+    /// The token is to be renewed.
+    Due,
+    /// The platform refused the token, or ended the connection because of it.
+    Refused,
+    /// The client is closed.
+    Closed,
+    /// The link changed in another way.
+    LinkChanged,
+}
+
+impl Keeper {
+    pub(super) fn start(
+        tokens: Tokens,
+        token: Token,
+        password: String,
+        client: &Client,
+        shared: &Arc<Shared>,
+    ) -> watch::Receiver<TokenState> {
+        let expires_at = token.expires_at();
+        let (state, states) = watch::channel(TokenState::Valid { expires_at });
+        let keeper = Self {
+            tokens,
+            token,
+            password,
+            credentials: Arc::clone(&client.credentials),
+            link: client.link(),
+            state,
+            shared: Arc::clone(shared),
+            pauses: Backoff::default(),
+        };
+        tokio::spawn(keeper.run());
+        states
+    }
+
+    async fn run(mut self) {
+        let mut due = self.token.renewal(random());
+        loop {
+            match self.stirred(due).await {
+                Stirred::Closed => return,
+                Stirred::LinkChanged => {}
+                Stirred::Refused => {
+                    if self.token.age() > STABLE_AFTER {
+                        self.pauses.reset();
+                    }
+                    due = due.min(self.after_a_pause());
+                }
+                Stirred::Due => {
+                    let renewed = tokio::select! {
+                        renewed = self.tokens.renew(&self.token) => renewed,
+                        () = closed(self.link.clone()) => return,
+                    };
+                    due = self.take(renewed);
+                }
+            }
+        }
+    }
+
+    async fn stirred(&mut self, due: Instant) -> Stirred {
+        tokio::select! {
+            () = sleep_until(due) => Stirred::Due,
+            changed = self.link.changed() => match (changed, &*self.link.borrow_and_update()) {
+                (Err(_), _) | (_, LinkState::Closed) => Stirred::Closed,
+                (_, LinkState::Down(LinkError::BadCredentials | LinkError::NotAuthorized)) => {
+                    Stirred::Refused
+                }
+                _ => Stirred::LinkChanged,
+            },
+        }
+    }
+
+    /// Puts a new token to use, or notes why there is none; returns when to come again.
+    fn take(&mut self, renewed: Result<Token, TokenError>) -> Instant {
+        match renewed {
+            Ok(token) => {
+                self.credentials.send_replace(Some(Credentials {
+                    user_name: token.access.clone(),
+                    password: self.password.clone(),
+                }));
+                let expires_at = token.expires_at();
+                self.state.send_replace(TokenState::Valid { expires_at });
+                self.shared.tokens.fetch_add(1, Relaxed);
+                self.token = token;
+                self.token.renewal(random())
+            }
+            Err(error) => {
+                let advice = error.advice();
+                tracing::warn!(%error, advice, "the token of the bus is not renewed");
+                self.state.send_replace(TokenState::Failing(error));
+                self.shared.token_failures.fetch_add(1, Relaxed);
+                self.after_a_pause()
+            }
+        }
+    }
+
+    fn after_a_pause(&mut self) -> Instant {
+        let pause = self.pauses.next_delay_ms(random());
+        Instant::now() + Duration::from_millis(u64::from(pause))
+    }
+}
+
+/// Waits until the client is closed.
+async fn closed(mut link: watch::Receiver<LinkState>) {
+    let _closed_or_gone = link.wait_for(|state| *state == LinkState::Closed).await;
+}
