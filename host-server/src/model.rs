@@ -140,6 +140,15 @@ pub struct Vehicle {
     pub since: SystemTime,
 }
 
+/// What a vehicle reported of its own condition last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VehicleHealth {
+    /// When.
+    pub reported_at: SystemTime,
+    /// The report as it came: a JSON object (SPEC 6.7).
+    pub report: Box<str>,
+}
+
 /// Messages of one partner for one vehicle that were not sent yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backlog {

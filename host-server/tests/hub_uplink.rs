@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
-use hub_support::{Server, uplink_topic, vin};
+use hub_support::{Server, uid, uplink_topic, vin};
 use tokio::sync::oneshot;
 use vinbus_host_server::broker::{Arrival, BrokerEvents as _, Outcome};
 use vinbus_host_server::hub::{Hub, Settings};
@@ -169,6 +169,33 @@ async fn presence_reports_are_believed_of_an_external_broker_and_never_stored() 
     }
     assert_eq!(payloads(&server.hub).await, [""; 0]);
     assert_eq!(server.hub.counters().uplink_refused, 0);
+}
+
+#[tokio::test]
+async fn last_report_of_health_is_kept_for_those_who_may_know_and_none_is_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::open(dir.path());
+    let topic = format!("{}vinbus/health", uplink_topic(1));
+    let health = |uid: Option<&Uid>| {
+        let health = server.hub.vehicle_health(&vin(1), uid);
+        health.map(|health| health.report)
+    };
+    assert_eq!(health(None), None);
+    for report in [r#"{"uptimeS":1}"#, r#"{ "uptimeS" : 2 , "later":[] }"#] {
+        let payload = format!(r#"{{"content":{report}}}"#);
+        assert_eq!(server.arrive_on(&topic, payload).await, Outcome::Noted);
+        assert_eq!(health(Some(&uid())).as_deref(), Some(report));
+    }
+    assert_eq!(health(Some(&Uid::parse("other").unwrap())), None);
+    let long = format!(r#"{{"crash":"{}"}}"#, "x".repeat(1_024));
+    for content in ["[]", "null", &long] {
+        let payload = format!(r#"{{"content":{content}}}"#);
+        assert_eq!(server.arrive_on(&topic, payload).await, Outcome::Refused);
+    }
+    let labels = [("reason", "health")];
+    assert_eq!(server.counted("vinbus_uplink_refused_total", &labels), 3);
+    assert!(health(None).is_some(), "a bad report is no news");
+    assert_eq!(payloads(&server.hub).await, [""; 0]);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod rest_support;
 use reqwest::Method;
 use rest_support::{ODD_CONTENTS, OTHER, PARTNER, Rest, Setup, VIN, envelope, problem};
 use serde_json::Value;
+use vinbus_host_server::broker::{Arrival, BrokerEvents as _};
 use vinbus_host_server::hub;
 use vinbus_host_server::model::Presence;
 
@@ -242,4 +243,32 @@ async fn traced_until(rest: &Rest, location: &str, status: &str) -> Value {
         }
     };
     rest_support::within(asking).await
+}
+
+#[tokio::test]
+async fn a_vehicle_is_shown_with_its_last_report_of_health() {
+    let rest = Rest::start().await;
+    let path = format!("/api/v1/vehicles/{VIN}");
+    let shown = async || -> Value {
+        let answer = rest.admin(Method::GET, &path).send().await.unwrap();
+        answer.json().await.unwrap()
+    };
+    rest.presence(VIN, Presence::Online);
+    assert_eq!(shown().await.get("health"), None);
+    let report = r#"{"agent":"0.1.0","uptimeS":9,"crash":"a\nb","counters":{"sessions":1},"troubles":{},"later":1.0}"#;
+    let arrival = Arrival {
+        topic: format!("psa/OVIPPartners-Dev/from/uid/{PARTNER}/opa/{VIN}/vinbus/health"),
+        payload: format!(r#"{{"content":{report}}}"#).into(),
+        retained: false,
+    };
+    rest.hub.arrived(arrival).await.await.unwrap();
+    let vehicle = shown().await;
+    assert_eq!(vehicle["presence"], "online");
+    let health = &vehicle["health"];
+    assert!(health["reportedAt"].as_str().unwrap().ends_with('Z'));
+    let expected: Value = serde_json::from_str(report).unwrap();
+    assert_eq!(health["report"], expected);
+    let listed = rest.admin(Method::GET, "/api/v1/vehicles").send();
+    let listed: Value = listed.await.unwrap().json().await.unwrap();
+    assert_eq!(listed["vehicles"][0].get("health"), None);
 }

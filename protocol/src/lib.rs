@@ -19,6 +19,8 @@ pub mod presence;
 
 pub mod bus;
 
+pub mod health;
+
 pub mod record_ring;
 
 pub mod app_slot;

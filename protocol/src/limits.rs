@@ -82,6 +82,19 @@ pub const RECONNECT_DELAY_MS_MIN: u32 = 500;
 /// Longest delay before a reconnection, in milliseconds.
 pub const RECONNECT_DELAY_MS_MAX: u32 = 60_000;
 
+/// Largest health report, in bytes: its texts and every counter at their largest fit.
+pub const HEALTH_BYTES_MAX: usize = 1024;
+
+/// Longest crash in a health report, in bytes as written: a panic's file, line and message.
+pub const HEALTH_CRASH_BYTES_MAX: usize = 256;
+
+/// Longest version and platform in a health report, in bytes as written.
+pub const HEALTH_NAME_BYTES_MAX: usize = 32;
+
+/// Health is reported no more often than once in this time, in milliseconds: a flood of bad messages
+/// costs one report a minute.
+pub const HEALTH_INTERVAL_MS: u64 = 60_000;
+
 const _: () = assert!(PAYLOAD_BYTES_MAX == 131_072);
 const _: () = assert!(APP_MESSAGE_BYTES_MAX == PAYLOAD_BYTES_MAX + 15);
 const _: () = assert!(PACKET_BYTES_MAX - PAYLOAD_BYTES_MAX >= TOPIC_BYTES_MAX + 512);

@@ -15,7 +15,7 @@ use heapless::String;
 
 use crate::id::{IdError, Uid, Vin, is_topic_safe};
 use crate::limits::{PREFIX_BYTES_MAX, SUBTOPIC_BYTES_MAX, TOPIC_BYTES_MAX};
-use crate::presence;
+use crate::{health, presence};
 
 pub use filter::ParsedFilter;
 
@@ -244,6 +244,12 @@ impl ParsedTopic<'_> {
     #[must_use]
     pub fn is_presence(&self) -> bool {
         self.direction == Direction::Uplink && self.subtopic == Some(presence::SUBTOPIC)
+    }
+
+    /// Whether this is the topic of a vehicle's [`health`].
+    #[must_use]
+    pub fn is_health(&self) -> bool {
+        self.direction == Direction::Uplink && self.subtopic == Some(health::SUBTOPIC)
     }
 }
 

@@ -34,6 +34,10 @@ fn every_limit_stands_in_the_specification_with_its_value() {
         BUS_TOPIC_LEVELS_MAX,
         RECONNECT_DELAY_MS_MIN,
         RECONNECT_DELAY_MS_MAX,
+        HEALTH_BYTES_MAX,
+        HEALTH_CRASH_BYTES_MAX,
+        HEALTH_NAME_BYTES_MAX,
+        HEALTH_INTERVAL_MS,
     ]);
     assert_eq!(in_specification(), in_code);
     let declared = include_str!("../src/limits.rs")

@@ -20,6 +20,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// which one is left for the first message.
 const FILTERS_PER_PACKET: usize = 8;
 
+/// SUBSCRIBE packets on their way at most.
+const SUBSCRIBES_MAX: usize = 7;
+
 /// The buffers and settings of a session, over all its connections.
 pub struct Mqtt<'b> {
     session: Session<'b>,
@@ -57,9 +60,9 @@ impl<'b> Mqtt<'b> {
     }
 
     /// Connects over an open stream and asks for the filters, 56 at most, at QoS 0. The broker takes
-    /// packets in order, so whatever is published next finds them in place. Its answers come when it
-    /// likes, messages among them: [`Connection::next`] takes both, and tells of a refused filter
-    /// with [`Lost::SubscriptionRefused`].
+    /// packets in order, so whatever is published next finds them in place. Its answers come later,
+    /// messages among them: [`Connection::next`] takes both, and tells of a refused filter with
+    /// [`Lost::SubscriptionRefused`], of one without an answer with [`Lost::SubscriptionUnconfirmed`].
     ///
     /// # Errors
     /// A [`ConnectError`]; the stream is dropped then.
@@ -73,11 +76,12 @@ impl<'b> Mqtt<'b> {
         let connecting = pin!(async {
             let stream = WriteLimit::new(stream, answer_timeout);
             let mut connection = self.session.connect(stream).await?;
-            subscribe(&mut connection, filters).await?;
+            let asked = subscribe(&mut connection, filters).await?;
             Ok(Connection {
                 connection,
                 qos,
                 answer_timeout,
+                unconfirmed: Some((asked, Instant::now() + answer_timeout)),
                 open: None,
                 publishing: false,
                 rejected: false,
@@ -89,13 +93,17 @@ impl<'b> Mqtt<'b> {
     }
 }
 
+/// What was asked of the broker.
+type Asked = [Option<Op>; SUBSCRIBES_MAX];
+
 /// Asks for all filters, a few at a time.
 async fn subscribe<IO: Read + Write>(
     connection: &mut minimq::Connection<'_, '_, IO>,
     filters: impl IntoIterator<Item: AsRef<str>>,
-) -> Result<(), Error<IO::Error>> {
+) -> Result<Asked, Error<IO::Error>> {
     let mut filters = filters.into_iter();
-    loop {
+    let mut asked = [None; SUBSCRIBES_MAX];
+    for asked in &mut asked {
         let mut batch = [const { None }; FILTERS_PER_PACKET];
         let mut len = 0;
         for (place, filter) in batch.iter_mut().zip(&mut filters) {
@@ -106,11 +114,15 @@ async fn subscribe<IO: Read + Write>(
             .each_ref()
             .map(|filter| TopicFilter::new(filter.as_ref().map_or("", AsRef::as_ref)));
         if len > 0 {
-            connection.subscribe(&topics[..len], &[]).await?;
+            *asked = Some(connection.subscribe(&topics[..len], &[]).await?);
         }
         if len < FILTERS_PER_PACKET {
-            return Ok(());
+            break;
         }
+    }
+    match filters.next() {
+        None => Ok(asked),
+        Some(_) => Err(Error::Resource(ResourceError::InflightExhausted)),
     }
 }
 
@@ -157,6 +169,8 @@ pub struct Connection<'s, 'b, IO> {
     connection: minimq::Connection<'s, 'b, WriteLimit<IO>>,
     qos: Qos,
     answer_timeout: Duration,
+    /// The subscriptions that the broker has not answered yet, and by when it has to.
+    unconfirmed: Option<(Asked, Instant)>,
     open: Option<Open>,
     /// Set while a message is written, and so after that has been cut short.
     publishing: bool,
@@ -193,12 +207,13 @@ impl<IO: Read + Write> Connection<'_, '_, IO> {
             // The message is still unanswered, so it was a filter.
             return Err(Lost::SubscriptionRefused);
         }
-        let until = match self.open {
-            Some(Open::Unacknowledged { until, .. }) => until,
-            Some(Open::Settled(_)) | None => Instant::MAX,
-        };
+        let (until, lost) = self.deadline();
+        // A broker that keeps sending leaves no moment in which time passes.
+        if until <= Instant::now() {
+            return Err(lost);
+        }
         let polled = with_deadline(until, self.connection.poll()).await;
-        match polled.map_err(|_late| Lost::Broken)? {
+        match polled.map_err(|_late| lost)? {
             Ok(Some(message)) => Ok(Event::Received {
                 topic: message.topic(),
                 payload: message.payload(),
@@ -255,6 +270,23 @@ impl<IO: Read + Write> Connection<'_, '_, IO> {
     pub async fn close(mut self) {
         // A broker that does not read is left without a word.
         let _ = with_timeout(CLOSE_TIMEOUT, self.connection.disconnect()).await;
+    }
+
+    /// By when the broker has to answer, and what it is if it does not.
+    fn deadline(&mut self) -> (Instant, Lost) {
+        let connection = &self.connection;
+        self.unconfirmed.take_if(|(asked, _)| {
+            let mut asked = asked.iter().flatten();
+            !asked.any(|op| connection.is_pending(op))
+        });
+        let message = match self.open {
+            Some(Open::Unacknowledged { until, .. }) => until,
+            Some(Open::Settled(_)) | None => Instant::MAX,
+        };
+        match self.unconfirmed {
+            Some((_, until)) if until < message => (until, Lost::SubscriptionUnconfirmed),
+            _ => (message, Lost::Broken),
+        }
     }
 
     fn settled(&self) -> Option<Fate> {

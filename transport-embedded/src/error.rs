@@ -42,6 +42,8 @@ pub enum ConnectError {
     Refused,
     /// The broker refuses a subscription.
     SubscriptionRefused,
+    /// The broker did not answer a subscription in time.
+    SubscriptionUnconfirmed,
     /// The peer does not speak MQTT 5.
     Protocol,
     /// The stream broke.
@@ -60,6 +62,7 @@ impl fmt::Display for ConnectError {
             Self::Unavailable => "the broker is busy or shutting down",
             Self::Refused => "the broker refuses this client",
             Self::SubscriptionRefused => "the broker refuses a subscription",
+            Self::SubscriptionUnconfirmed => "the broker did not confirm a subscription in time",
             Self::Protocol => "the peer does not speak MQTT 5",
             Self::Stream => "the stream to the broker broke",
             Self::Buffers => "the buffers are too small to connect or to subscribe",
@@ -85,6 +88,7 @@ impl ConnectError {
             Self::Unavailable => "wait, and dial again",
             Self::Refused => "see the broker's log",
             Self::SubscriptionRefused => "ask the broker's operator to allow the topic filters",
+            Self::SubscriptionUnconfirmed => "see the broker's log; dial again",
             Self::Protocol => "check that the host and port are those of an MQTT 5 broker",
             Self::Stream => "dial again; if it goes on, see the broker's log",
             Self::Buffers => "give the session larger buffers, or fewer subscriptions",
@@ -123,6 +127,8 @@ pub enum Lost {
     Broken,
     /// The broker refuses a subscription.
     SubscriptionRefused,
+    /// The broker did not answer a subscription in time.
+    SubscriptionUnconfirmed,
 }
 
 impl fmt::Display for Lost {
@@ -130,6 +136,7 @@ impl fmt::Display for Lost {
         f.write_str(match self {
             Self::Broken => "the connection to the broker is over",
             Self::SubscriptionRefused => "the broker refuses a subscription",
+            Self::SubscriptionUnconfirmed => "the broker did not confirm a subscription in time",
         })
     }
 }

@@ -168,8 +168,10 @@ where
             link_first = !link_first;
             let now_ms = self.clock.now_ms();
             self.desk.settle(now_ms, self.apps);
-            outbound.publish_next(now_ms, self.desk, session).await?;
-            let deadline = earlier(self.desk.deadline_ms(), outbound.retry_at_ms());
+            outbound
+                .publish_next(now_ms, self.desk, self.apps, session)
+                .await?;
+            let deadline = earlier(self.desk.deadline_ms(), outbound.deadline_ms(self.desk));
             let timer = sleep_until(self.clock, deadline);
             let (link, apps) = (session.next(), self.apps.next());
             match first_of(stop.as_mut(), timer, link, apps, link_first).await {
@@ -196,7 +198,11 @@ where
         outbound.stop();
         loop {
             let now_ms = self.clock.now_ms();
-            if now_ms >= give_up_ms || !outbound.publish_next(now_ms, self.desk, session).await? {
+            if now_ms >= give_up_ms {
+                return Ok(());
+            }
+            let next = outbound.publish_next(now_ms, self.desk, self.apps, session);
+            if !next.await? {
                 return Ok(());
             }
             let deadline = earlier(Some(give_up_ms), outbound.retry_at_ms());

@@ -8,6 +8,7 @@
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::envelope::{AppMessage, EnvelopeError, Popup, PopupAction};
+use vinbus_protocol::health::Health;
 use vinbus_protocol::record_ring::Record;
 
 use crate::desk::{Counters, DownlinkRefusal};
@@ -50,6 +51,10 @@ pub trait Apps {
 
     /// Takes note of the counters, after every event.
     fn counted(&mut self, counters: &Counters);
+
+    /// Adds to a report of health what is known on this side of the agent alone: the platform, how its
+    /// last run ended, its stack, and the troubles with apps, on top of what stands there.
+    fn examine<'h>(&'h self, health: &mut Health<'h>);
 }
 
 /// What an app, or the driver through the screen, wants of the agent.

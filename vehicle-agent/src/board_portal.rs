@@ -101,8 +101,14 @@ pub struct SocketCounters {
     pub refused_full: u64,
     /// Sockets refused with 403, as a web page of another origin asked for them.
     pub refused_origin: u64,
+    /// Connections that did not bring a whole request of HTTP.
+    pub refused_request: u64,
     /// Sockets ended because they did not read.
     pub slow_readers: u64,
+    /// Sockets ended for what they did or did not do, the slow readers among them.
+    pub ended: u64,
+    /// Frames answered by an error.
+    pub refused_frames: u64,
     /// Messages that found no room in an outbox, as it was shorter or the socket was being ended:
     /// lost.
     pub evicted: u64,
@@ -161,8 +167,12 @@ impl<'b, const APPS: usize, const PLACES: usize> Portal<'b, APPS, PLACES> {
         });
         let mut head = [0; HTTP_HEAD_BYTES_MAX];
         let server = Server::custom(&router, ClockTimer(clock), &config, &mut head);
-        // How a connection ended is nobody's concern but its own.
-        let _ = server.serve(quiet::Quiet(socket)).await;
+        let served = server.serve(quiet::Quiet(socket)).await;
+        // How a connection ended otherwise is nobody's concern but its own.
+        if let Err(picoserve::Error::BadRequest | picoserve::Error::ReadTimeout(_)) = served {
+            let counters = &self.counters;
+            counters.count(|counters| &mut counters.refused_request);
+        }
     }
 
     /// The apps as the agent sees them, with room for the frame ids of `QUEUE` messages: as many as

@@ -10,7 +10,8 @@
 use heapless::Deque;
 
 use vinbus_protocol::app_slot::AppSlot;
-use vinbus_protocol::envelope::{AppMessage, Content, EncodeError, Uplink};
+use vinbus_protocol::envelope::{AppMessage, Content, EncodeError, EnvelopeReason, Uplink};
+use vinbus_protocol::health::{self, Health, Troubles};
 use vinbus_protocol::id::{AppId, Uid};
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use vinbus_protocol::portal::{
@@ -20,6 +21,7 @@ use vinbus_protocol::presence;
 use vinbus_protocol::uplink_queue::{DropPolicy, UplinkQueue, UplinkRefusal, WaitingUplink};
 
 use crate::apps::{Apps, Notice, Request, SendRefusal};
+use crate::health::{Rounds, at_most};
 use crate::identity::Identity;
 
 /// A buffer of fixed size.
@@ -36,6 +38,9 @@ pub struct Counters {
     pub received: u64,
     /// Messages that arrived on a topic that is not this vehicle's downlink: dropped.
     pub foreign_topics: u64,
+    /// Messages that arrived and are larger than a payload may be, which the portal counts as well
+    /// among those that are no envelopes.
+    pub oversize: u64,
     /// Messages of apps taken in.
     pub uplinks_accepted: u64,
     /// Messages of apps refused at once; the app was told why.
@@ -79,6 +84,7 @@ pub struct Desk<S, Q, const APPS: usize, const QUEUE: usize> {
     /// Who sent the messages in `uplinks`, in the same order.
     senders: Deque<AppSlot, QUEUE>,
     counters: Counters,
+    health: Rounds,
 }
 
 /// What is left to do for a request once it is let go.
@@ -107,6 +113,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             uplinks: UplinkQueue::new(uplinks, policy),
             senders: Deque::new(),
             counters: Counters::default(),
+            health: Rounds::new(),
         }
     }
 
@@ -182,6 +189,35 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     /// Notes that a session came up.
     pub(crate) fn session_came_up(&mut self) {
         self.counters.sessions += 1;
+        self.health.session_came_up();
+    }
+
+    /// The partner to which a report of health goes now.
+    pub(crate) fn health_is_due(&mut self, now_ms: u64, apps: &impl Apps) -> Option<&Uid> {
+        let Self {
+            identity,
+            portal,
+            counters,
+            health,
+            ..
+        } = self;
+        let next = health.next(now_ms, || examine(now_ms, portal, counters, apps).troubles);
+        identity.uids().nth(next)
+    }
+
+    /// The agent's health now.
+    pub(crate) fn health<'h>(&self, now_ms: u64, apps: &'h impl Apps) -> Health<'h> {
+        examine(now_ms, &self.portal, &self.counters, apps)
+    }
+
+    /// The partner that [`Desk::health_is_due`] named knows.
+    pub(crate) fn health_told(&mut self) {
+        self.health.told();
+    }
+
+    /// When [`Desk::health_is_due`] has something new to find.
+    pub(crate) fn health_look_at_ms(&self) -> u64 {
+        self.health.look_at_ms()
     }
 
     /// Takes a message that arrived.
@@ -202,7 +238,14 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                 apps.deliver(slot, AppMessage::Data(content));
             }
             Ok(Disposition::Pending { .. } | Disposition::PopupQueued { .. }) => {}
-            Err(refusal) => apps.downlink_refused(topic, DownlinkRefusal::Portal(refusal)),
+            Err(refusal) => {
+                if let Refusal::Envelope(error) = refusal
+                    && let EnvelopeReason::TooLarge { .. } = error.reason
+                {
+                    self.counters.oversize += 1;
+                }
+                apps.downlink_refused(topic, DownlinkRefusal::Portal(refusal));
+            }
         }
     }
 
@@ -402,6 +445,51 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             }
         }
     }
+}
+
+/// What the counters say, completed by what `apps` know.
+fn examine<'h, S: Storage, const APPS: usize>(
+    now_ms: u64,
+    portal: &Portal<S, APPS>,
+    counters: &Counters,
+    apps: &'h impl Apps,
+) -> Health<'h> {
+    let downlinks = portal.counters();
+    let rings = portal.apps().filter_map(|app| portal.pending(app.slot));
+    let evicted = rings.map(|ring| {
+        let counters = ring.counters();
+        counters.evicted_by_count + counters.evicted_by_bytes
+    });
+    let mut health = Health {
+        agent: env!("CARGO_PKG_VERSION"),
+        uptime_s: at_most(now_ms / 1000),
+        counters: health::Counters {
+            sessions: at_most(counters.sessions),
+            received: at_most(counters.received),
+            delivered: at_most(downlinks.delivered),
+            pending: at_most(downlinks.pending),
+            popups: at_most(downlinks.popups_queued),
+            uplinks_accepted: at_most(counters.uplinks_accepted),
+            uplinks_delivered: at_most(counters.uplinks_delivered),
+        },
+        troubles: Troubles {
+            evicted: at_most(evicted.sum()),
+            foreign_topic: at_most(counters.foreign_topics),
+            oversize: at_most(counters.oversize),
+            envelope: at_most(downlinks.refused_envelope - counters.oversize),
+            unknown_app: at_most(downlinks.refused_unknown_app),
+            foreign_uid: at_most(downlinks.refused_foreign_uid),
+            too_large: at_most(downlinks.refused_too_large),
+            popup_overflow: at_most(downlinks.popups_overflowed),
+            uplinks_refused: at_most(counters.uplinks_refused),
+            uplinks_dropped: at_most(counters.uplinks_dropped),
+            uplinks_refused_by_broker: at_most(counters.uplinks_refused_by_broker),
+            ..Troubles::default()
+        },
+        ..Health::default()
+    };
+    apps.examine(&mut health);
+    health
 }
 
 impl From<UplinkRefusal> for SendRefusal {

@@ -7,11 +7,31 @@ use core::fmt;
 
 use embedded_io_async::{Read, Write};
 
+use vinbus_protocol::topic::TopicText;
 use vinbus_transport_embedded as transport;
-use vinbus_transport_embedded::{ConnectError, Connection, Mqtt};
+use vinbus_transport_embedded::{ConnectError, Connection, Credentials, Mqtt, Options, Will};
 
 use crate::identity::Identity;
 use crate::link::{Event, Fate, Link, Lost, NotConnected, Outgoing, Session};
+use crate::provisioned::Provisioned;
+
+/// The settings of a provisioned vehicle's session, with the will of [`crate::presence::will`].
+#[must_use]
+pub fn options<'o>(
+    provisioned: &'o Provisioned<'_>,
+    will: Option<&'o (TopicText, &'static str)>,
+) -> Options<'o> {
+    let mut options = Options::new(provisioned.vin.as_str());
+    options.will = will.map(|(topic, payload)| Will {
+        topic,
+        payload: payload.as_bytes(),
+    });
+    options.credentials = provisioned.login.map(|login| Credentials {
+        user_name: login.user_name,
+        password: login.password,
+    });
+    options
+}
 
 /// Opens streams to the broker.
 pub trait Dial {
@@ -110,6 +130,9 @@ impl<D: Dial> Session for EmbeddedSession<'_, '_, D> {
                     transport::Lost::Broken => self.dial.lost(),
                     transport::Lost::SubscriptionRefused => {
                         self.dial.failed(ConnectError::SubscriptionRefused);
+                    }
+                    transport::Lost::SubscriptionUnconfirmed => {
+                        self.dial.failed(ConnectError::SubscriptionUnconfirmed);
                     }
                 }
                 Err(Lost)

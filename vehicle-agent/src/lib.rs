@@ -24,6 +24,7 @@ pub mod provisioned;
 pub mod apps;
 pub mod desk;
 
+mod health;
 mod outbound;
 mod race;
 

@@ -2,9 +2,11 @@
 //!
 //! | while | order |
 //! |---|---|
-//! | online | presence `true` to every partner, then the uplink queue |
+//! | online | presence `true` to every partner, then health when it is due, then the uplink queue |
 //! | stopping | the uplink queue, then presence `false` to every partner |
 
+use vinbus_protocol::health;
+use vinbus_protocol::limits::HEALTH_BYTES_MAX;
 use vinbus_protocol::topic::TopicText;
 
 use crate::apps::Apps;
@@ -28,6 +30,7 @@ pub(crate) struct Outbound {
 #[derive(Clone, Copy, Debug)]
 enum InFlight {
     Presence { online: bool },
+    Health,
     Uplink { number: u64 },
 }
 
@@ -55,11 +58,27 @@ impl Outbound {
         self.retry_at_ms
     }
 
+    /// When it has something to do though nothing happens.
+    pub(crate) fn deadline_ms<S, Q, const APPS: usize, const QUEUE: usize>(
+        &self,
+        desk: &Desk<S, Q, APPS, QUEUE>,
+    ) -> Option<u64>
+    where
+        S: Storage,
+        Q: Storage,
+    {
+        if self.in_flight.is_some() {
+            return None;
+        }
+        Some(self.retry_at_ms.unwrap_or(desk.health_look_at_ms()))
+    }
+
     /// Publishes the next message if none is on its way; `false` if there is none, too.
     pub(crate) async fn publish_next<S, Q, const APPS: usize, const QUEUE: usize>(
         &mut self,
         now_ms: u64,
-        desk: &Desk<S, Q, APPS, QUEUE>,
+        desk: &mut Desk<S, Q, APPS, QUEUE>,
+        apps: &impl Apps,
         session: &mut impl Session,
     ) -> Result<bool, Lost>
     where
@@ -70,8 +89,7 @@ impl Outbound {
             return Ok(true);
         }
         self.retry_at_ms = None;
-        let uplink = desk.front();
-        let presence_first = !self.stopping || uplink.is_none();
+        let presence_first = !self.stopping || desk.front().is_none();
         if presence_first && let Some(topic) = self.presence_topic(desk) {
             let online = !self.stopping;
             let payload = vinbus_protocol::presence::payload(online).as_bytes();
@@ -84,7 +102,11 @@ impl Outbound {
             self.in_flight = Some(InFlight::Presence { online });
             return Ok(true);
         }
-        let Some((waiting, uid)) = uplink else {
+        if !self.stopping && report_health(now_ms, desk, apps, session).await? {
+            self.in_flight = Some(InFlight::Health);
+            return Ok(true);
+        }
+        let Some((waiting, uid)) = desk.front() else {
             return Ok(false);
         };
         // The desk has checked the subtopic; were it wrong, the broker would refuse the topic.
@@ -125,6 +147,7 @@ impl Outbound {
                 // One that was on its way when the agent was stopped is no farewell.
                 self.told += usize::from(online != self.stopping);
             }
+            (InFlight::Health, Fate::Delivered | Fate::Refused) => desk.health_told(),
             (InFlight::Uplink { number }, Fate::Delivered) => desk.confirm(number, true, apps),
             (InFlight::Uplink { number }, Fate::Refused) => desk.confirm(number, false, apps),
         }
@@ -142,4 +165,33 @@ impl Outbound {
         let uid = identity.uids().nth(self.told)?;
         presence::topic(identity, uid)
     }
+}
+
+/// Publishes a report of health if one is due; says whether it was.
+async fn report_health<S, Q, const APPS: usize, const QUEUE: usize>(
+    now_ms: u64,
+    desk: &mut Desk<S, Q, APPS, QUEUE>,
+    apps: &impl Apps,
+    session: &mut impl Session,
+) -> Result<bool, Lost>
+where
+    S: Storage,
+    Q: Storage,
+{
+    let Some(uid) = desk.health_is_due(now_ms, apps).cloned() else {
+        return Ok(false);
+    };
+    let topic = desk.identity().uplink_topic(&uid, Some(health::SUBTOPIC));
+    let mut buffer = [0; HEALTH_BYTES_MAX];
+    // A report fits its bound, and its subtopic every topic.
+    let message = Outgoing {
+        topic: &topic.unwrap_or_default(),
+        payload: desk
+            .health(now_ms, apps)
+            .encode(&mut buffer)
+            .unwrap_or_default(),
+        retain: false,
+    };
+    session.publish(message).await?;
+    Ok(true)
 }

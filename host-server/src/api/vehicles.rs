@@ -1,15 +1,16 @@
-//! `GET /vehicles` and `GET /vehicles/{vin}`: whether vehicles can hear us.
+//! `GET /vehicles` and `GET /vehicles/{vin}`: whether vehicles can hear us, and how they are.
 
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use vinbus_protocol::id::Vin;
 
 use super::Api;
 use super::auth::Caller;
 use super::parameters::{self, PathPart, Query};
 use super::problem::{Kind, Problem};
-use crate::model::{Presence, Vehicle};
+use crate::model::{Presence, Vehicle, VehicleHealth};
 use crate::uplink_json::timestamp;
 
 /// Vehicles of a page where the query says nothing, and at most.
@@ -33,6 +34,21 @@ pub(crate) struct Shown {
     vin: String,
     presence: &'static str,
     since: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Detailed {
+    #[serde(flatten)]
+    vehicle: Shown,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<Health>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Health {
+    reported_at: String,
+    report: Box<RawValue>,
 }
 
 /// Lists the vehicles that were seen, by VIN; a partner those that sent it something. A VIN and where
@@ -64,7 +80,7 @@ pub(crate) async fn one(
     caller: Caller,
     State(api): State<Api>,
     PathPart(vin): PathPart,
-) -> Result<Json<Shown>, Problem> {
+) -> Result<Json<Detailed>, Problem> {
     let vin: Vin = parameters::vin(&vin)?;
     let uid = caller.reader(None)?;
     // To a partner, a vehicle that it may not know of looks like one that was not seen.
@@ -81,7 +97,21 @@ pub(crate) async fn one(
             ),
         )
     })?;
-    Ok(Json(shown(vehicle)))
+    let health = api.hub().vehicle_health(&vin, uid.as_ref());
+    Ok(Json(Detailed {
+        vehicle: shown(vehicle),
+        health: health.and_then(reported),
+    }))
+}
+
+fn reported(health: VehicleHealth) -> Option<Health> {
+    let reported_at = timestamp(health.reported_at);
+    // It was checked when it came.
+    let report = RawValue::from_string(health.report.into()).ok()?;
+    Some(Health {
+        reported_at,
+        report,
+    })
 }
 
 #[expect(

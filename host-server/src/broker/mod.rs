@@ -32,6 +32,9 @@ pub struct Arrival {
 pub enum Outcome {
     /// It is on disk: acknowledge it and offer it to consumers.
     Stored,
+    /// It is a report of the vehicle's agent that the core has taken note of: acknowledge it and offer
+    /// it to consumers.
+    Noted,
     /// It is no message of ours, or breaks the protocol; counted and logged by the core.
     /// Acknowledge it, so that the peer does not repeat it, and drop it.
     Refused,

@@ -12,6 +12,7 @@ use std::time::{Instant, SystemTime};
 use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use vinbus_protocol::envelope;
+use vinbus_protocol::health;
 use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use vinbus_protocol::presence;
@@ -53,6 +54,8 @@ pub(super) struct Ingest {
 enum Checked {
     Message(NewUplink),
     Presence(Vin, Uid, Presence),
+    /// The content of a report of its health.
+    Health(Vin, Uid, Box<str>),
     Refused,
 }
 
@@ -125,6 +128,10 @@ impl Ingest {
                 on_sign(vin, &uid, Sign::Reported(presence));
                 EntryState::Settled(Outcome::Refused)
             }
+            Checked::Health(vin, uid, report) => {
+                on_sign(vin, &uid, Sign::Examined(report));
+                EntryState::Settled(Outcome::Noted)
+            }
             Checked::Refused => EntryState::Settled(Outcome::Refused),
         };
         // The settling task ends only when the queue is closed, which is when this is dropped.
@@ -170,7 +177,7 @@ impl Ingest {
             let detail = "this topic is for messages to vehicles";
             return Err(Refusal::new(topic, "direction", &detail));
         }
-        let is_presence = parsed.is_presence();
+        let (is_presence, is_health) = (parsed.is_presence(), parsed.is_health());
         let message = NewUplink {
             uid: parsed.uid,
             vin: parsed.vin,
@@ -182,6 +189,14 @@ impl Ingest {
             Ok(envelope) => envelope,
             Err(error) => return Err(Refusal::new(topic, error.reason.name(), &error)),
         };
+        if is_health {
+            if health::reported(envelope.content).is_none() {
+                let detail = "its content must be an object of at most 1,024 bytes";
+                return Err(Refusal::new(topic, "health", &detail));
+            }
+            let report = envelope.content.as_str().into();
+            return Ok(Checked::Health(message.vin, message.uid, report));
+        }
         if !is_presence {
             return Ok(Checked::Message(message));
         }

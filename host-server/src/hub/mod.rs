@@ -18,6 +18,7 @@ mod dispatch;
 
 mod lanes;
 
+mod health;
 mod presence;
 
 use std::sync::Arc;
@@ -36,7 +37,8 @@ use self::presence::{PresenceMap, Sign};
 use crate::broker::{Arrival, Broker, BrokerEvents, Outcome};
 use crate::metrics::Metrics;
 use crate::model::{
-    Cursor, Downlink, MessageId, NewDownlink, Presence, Trace, UplinkPage, Vehicle, Webhook,
+    Cursor, Downlink, MessageId, NewDownlink, Presence, Trace, UplinkPage, Vehicle, VehicleHealth,
+    Webhook,
 };
 use crate::store::awaited::{read, writer_gone, written};
 use crate::store::{Store, StoreError};
@@ -267,6 +269,12 @@ impl Hub {
         self.inner.dispatch.presence().vehicle(vin, uid)
     }
 
+    /// What a vehicle reported of its health last, as far as the partner may know of the vehicle.
+    #[must_use]
+    pub fn vehicle_health(&self, vin: &Vin, uid: Option<&Uid>) -> Option<VehicleHealth> {
+        self.inner.dispatch.presence().health(vin, uid).cloned()
+    }
+
     /// Whether the way to the broker is open.
     #[must_use]
     pub fn is_link_up(&self) -> bool {
@@ -365,6 +373,7 @@ impl BrokerEvents for Hub {
                 match sign {
                     Sign::Reported(presence) => dispatch.set_presence(vin, presence),
                     Sign::Spoke => dispatch.spoke(vin),
+                    Sign::Examined(report) => dispatch.examined(vin, report),
                     Sign::WasHeard => {}
                 }
                 dispatch.introduce(vin, uid);

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use vinbus_protocol::id::{Uid, Vin};
 
 use super::PresenceSource;
-use crate::model::{Presence, Vehicle};
+use crate::model::{Presence, Vehicle, VehicleHealth};
 
 /// Partners that are remembered of a vehicle; one more takes the place of the oldest.
 const PARTNERS_MAX: usize = 16;
@@ -19,7 +19,8 @@ const PARTNERS_MAX: usize = 16;
 /// Vehicles that one page of a partner's is searched in, so that nobody waits long for it.
 const SEARCH_MAX: usize = 10_000;
 
-/// Vehicles of which the presence is kept: about 250 bytes each.
+/// Vehicles of which the presence is kept: about 250 bytes each, and as many again or, at most,
+/// 1,100 with a report of their health.
 const VEHICLES_MAX: usize = 500_000;
 
 /// A vehicle that counts as offline and sends messages over this time without a report counts as
@@ -28,10 +29,12 @@ const VEHICLES_MAX: usize = 500_000;
 const SPEAKING_TIME: Duration = Duration::from_secs(10);
 
 /// What tells something about a vehicle's presence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Sign {
     /// It said so.
     Reported(Presence),
+    /// It reported its health, which says nothing about presence.
+    Examined(Box<str>),
     /// It sent a message just now.
     Spoke,
     /// It sent a message, which says nothing about now.
@@ -53,6 +56,8 @@ struct Known {
     spoke: Option<SystemTime>,
     /// Whom it has sent something to, the oldest first.
     partners: Vec<Uid>,
+    /// What it reported of its health last.
+    health: Option<Box<VehicleHealth>>,
 }
 
 impl Known {
@@ -135,8 +140,26 @@ impl PresenceMap {
             since: now,
             spoke: None,
             partners: Vec::new(),
+            health: None,
         });
         Some((known, is_new))
+    }
+
+    /// Keeps what a vehicle reported of its health; returns the report before.
+    pub(super) fn examined(
+        &mut self,
+        vin: Vin,
+        health: VehicleHealth,
+    ) -> Option<Box<VehicleHealth>> {
+        let (known, _) = self.known(vin, health.reported_at)?;
+        known.health.replace(Box::new(health))
+    }
+
+    /// What a vehicle reported of its health last, as far as a partner may know of it.
+    pub(super) fn health(&self, vin: &Vin, uid: Option<&Uid>) -> Option<&VehicleHealth> {
+        let known = self.vehicles.get(vin)?;
+        let health = known.health.as_deref();
+        health.filter(|_| known.may_be_told(uid))
     }
 
     /// Notes that a vehicle sent a message; says whether it counts as online from now on.

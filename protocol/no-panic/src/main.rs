@@ -20,6 +20,8 @@ mod backoff;
 mod bus;
 #[cfg(feature = "envelope")]
 mod envelope;
+#[cfg(feature = "health")]
+mod health;
 #[cfg(feature = "id")]
 mod id;
 #[cfg(feature = "json")]
@@ -65,6 +67,8 @@ pub extern "C" fn _start() -> ! {
     presence::prove();
     #[cfg(feature = "bus")]
     bus::prove();
+    #[cfg(feature = "health")]
+    health::prove();
     #[cfg(feature = "queues")]
     queues::prove();
     #[cfg(feature = "portal")]

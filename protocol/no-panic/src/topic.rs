@@ -30,7 +30,11 @@ pub fn prove() {
     used(TopicScheme::uid_filter(&scheme, direction, &uid));
     used(TopicScheme::all_filter(&scheme, direction));
     match black_box(TopicScheme::parse(&scheme, text())) {
-        Ok(parsed) => used((ParsedTopic::is_presence(&parsed), parsed)),
+        Ok(parsed) => {
+            used(ParsedTopic::is_presence(&parsed));
+            used(ParsedTopic::is_health(&parsed));
+            used(parsed);
+        }
         Err(error) => displayed(&error),
     }
     match black_box(TopicScheme::parse_filter(&scheme, text())) {

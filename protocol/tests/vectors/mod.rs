@@ -5,6 +5,7 @@
 
 mod bus;
 mod bytes;
+mod health;
 mod messages;
 mod presence;
 mod topics;
@@ -21,7 +22,7 @@ use serde::de::DeserializeOwned;
 macro_rules! every_file {
     ($take:ident) => {
         $take!(
-            "downlink", "uplink", "app", "json", "sizes", "presence", "topics", "bus"
+            "downlink", "uplink", "app", "json", "sizes", "presence", "health", "topics", "bus"
         )
     };
 }
@@ -31,6 +32,7 @@ pub(crate) use every_file;
 pub(crate) fn derived(name: &str, current: &str) -> String {
     match name {
         "bus" => fill_in(name, current, bus::derive),
+        "health" => fill_in(name, current, health::derive),
         "presence" => fill_in(name, current, presence::derive),
         "topics" => fill_in(name, current, topics::derive),
         _ => fill_in(name, current, messages::derive),

@@ -11,7 +11,7 @@ use vinbus_transport_embedded::dial::{self, Broker, DialError, TimeLimits};
 use vinbus_transport_embedded::net::{ResolveError, Resolver, Tcp, TcpError};
 use vinbus_transport_embedded::sntp;
 
-use crate::support::lan::{GATEWAY, NAME, PORT, leaked, udp, with_lan};
+use crate::support::lan::{GATEWAY, NAME, PORT, leaked, udp, with_dhcp, with_lan};
 use crate::support::{PATIENCE, unix_time};
 
 fn buffer() -> &'static mut [u8] {
@@ -114,6 +114,34 @@ async fn network_errors_are_told_apart() {
         let limits = TimeLimits::default();
         let opened = dial::open(&tcp, &dns, broker(NAME, PORT), limits).await;
         assert_eq!(opened.err(), None);
+    });
+    tokio::time::timeout(PATIENCE, test).await.unwrap();
+}
+
+#[tokio::test]
+async fn board_without_an_address_tells_so_and_asks_again_until_somebody_answers() {
+    let (address, _goodbyes) = echo().await;
+    let test = with_dhcp(address, 1, async |stack| {
+        let (tcp, dns) = (Tcp::new(stack, buffer(), buffer()), Resolver::new(stack));
+        let soon = Duration::from_millis(50);
+        let impatient = TimeLimits {
+            connect: soon,
+            ..TimeLimits::default()
+        };
+        let broker = broker("10.0.0.1", PORT);
+        let early = dial::open(&tcp, &dns, broker, impatient).await.err();
+        assert!(
+            matches!(
+                early,
+                Some(DialError::Unreachable(_) | DialError::ConnectTimeout)
+            ),
+            "{early:?}"
+        );
+        let name = dial::resolve(&dns, NAME, soon).await;
+        assert!(name.is_err(), "{name:?}");
+        stack.wait_config_up().await;
+        let dialled = dial::open(&tcp, &dns, broker, TimeLimits::default()).await;
+        assert_eq!(dialled.err(), None);
     });
     tokio::time::timeout(PATIENCE, test).await.unwrap();
 }

@@ -40,7 +40,9 @@ async fn meets(welcomes: bool, noise: Vec<u8>, piece: usize) -> Result<usize, &'
             match link.next().await {
                 Ok(Event::Received { .. }) => messages += 1,
                 Ok(Event::Published(_) | Event::Progress) => {}
-                Err(Lost::Broken | Lost::SubscriptionRefused) => return Ok(messages),
+                Err(Lost::Broken | Lost::SubscriptionRefused | Lost::SubscriptionUnconfirmed) => {
+                    return Ok(messages);
+                }
             }
         }
     };

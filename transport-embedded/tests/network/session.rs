@@ -162,51 +162,120 @@ where
     }
 }
 
-/// The broker refuses what it is told to, by the packet id of the client's request.
-async fn refusal(refuse_filter: bool) -> Result<Fate, Lost> {
+/// An impatient client asks for a filter and publishes a message; the broker answers in one piece what
+/// `answers` makes of their packet ids, and closes the stream if that is all. What the client is told.
+async fn told(answers: impl Fn([u8; 2], [u8; 2]) -> Vec<Vec<u8>>) -> (Vec<Fate>, Lost) {
     let (stream, mut far) = wire();
     let (mut receive, mut send) = (vec![0; 1024], vec![0; 1024]);
-    let mut mqtt = Mqtt::new(&mut receive, &mut send, &options("board")).unwrap();
+    let impatient = Options {
+        answer_timeout: SOON,
+        ..options("board")
+    };
+    let mut mqtt = Mqtt::new(&mut receive, &mut send, &impatient).unwrap();
     let broker = async {
         welcomed(&mut far).await;
         let subscribe = packet(&mut far).await;
         let publish = packet(&mut far).await;
         let topic_len = usize::from(publish[3]);
         let id = [publish[4 + topic_len], publish[5 + topic_len]];
-        let suback = [
-            0x90,
-            4,
-            subscribe[2],
-            subscribe[3],
-            0,
-            if refuse_filter { REFUSED } else { 0 },
-        ];
-        let puback = [0x40, 3, id[0], id[1], REFUSED];
-        // The one that is not refused has no answer yet.
-        far.write_all(if refuse_filter { &suback } else { &puback })
-            .await
-            .unwrap();
-        far
+        let answers = answers([subscribe[2], subscribe[3]], id);
+        far.write_all(&answers.concat()).await.unwrap();
+        (answers.len() < 2).then_some(far)
     };
     let client = async {
         let mut link = mqtt.connect(stream, ["down"]).await.unwrap();
         link.publish("up", b"hello", false).await.unwrap();
+        let mut fates = Vec::new();
         loop {
-            match link.next().await? {
-                Event::Published(fate) => return Ok(fate),
-                Event::Received { .. } => panic!("a message from nowhere"),
-                Event::Progress => {}
+            match link.next().await {
+                Ok(Event::Published(fate)) => fates.push(fate),
+                Ok(Event::Received { .. }) => panic!("a message from nowhere"),
+                Ok(Event::Progress) => {}
+                Err(lost) => return (fates, lost),
             }
         }
     };
-    let (outcome, _far) = in_time(async { tokio::join!(client, broker) }).await;
-    outcome
+    let (told, _far) = in_time(async { tokio::join!(client, broker) }).await;
+    told
+}
+
+fn suback([high, low]: [u8; 2], reason: u8) -> Vec<u8> {
+    vec![0x90, 4, high, low, 0, reason]
+}
+
+fn puback([high, low]: [u8; 2], reason: u8) -> Vec<u8> {
+    vec![0x40, 3, high, low, reason]
 }
 
 #[tokio::test]
-async fn refused_message_and_refused_filter_are_told_apart() {
-    assert_eq!(refusal(false).await, Ok(Fate::Refused));
-    assert_eq!(refusal(true).await, Err(Lost::SubscriptionRefused));
+async fn refused_message_and_refused_filter_are_told_apart_in_any_order() {
+    use Fate::{Delivered, Refused};
+    use Lost::{Broken, SubscriptionRefused};
+    let check = async |message: u8, filter: u8, fates: &[Fate], lost: Lost| {
+        let expected = (fates.to_vec(), lost);
+        let told = told(|asked, sent| vec![puback(sent, message), suback(asked, filter)]).await;
+        assert_eq!(told, expected, "{message:#x} {filter:#x}");
+    };
+    check(0, 0, &[Delivered], Broken).await;
+    check(0, REFUSED, &[Delivered], SubscriptionRefused).await;
+    check(REFUSED, 0, &[Refused], Broken).await;
+    check(REFUSED, REFUSED, &[Refused], SubscriptionRefused).await;
+    let check = async |filter: u8, message: u8, fates: &[Fate], lost: Lost| {
+        let expected = (fates.to_vec(), lost);
+        let told = told(|asked, sent| vec![suback(asked, filter), puback(sent, message)]).await;
+        assert_eq!(told, expected, "{filter:#x} {message:#x}");
+    };
+    check(0, 0, &[Delivered], Broken).await;
+    check(0, REFUSED, &[Refused], Broken).await;
+    // The session is of no use, and so is what came behind.
+    check(REFUSED, 0, &[], SubscriptionRefused).await;
+    check(REFUSED, REFUSED, &[], SubscriptionRefused).await;
+}
+
+#[tokio::test]
+async fn filter_without_an_answer_ends_the_connection() {
+    use Lost::SubscriptionUnconfirmed;
+    let silent = told(|_, _| Vec::new()).await;
+    assert_eq!(silent, (Vec::new(), SubscriptionUnconfirmed));
+    let delivered = told(|_, sent| vec![puback(sent, 0)]).await;
+    assert_eq!(delivered, (vec![Fate::Delivered], SubscriptionUnconfirmed));
+    let refused = told(|_, sent| vec![puback(sent, REFUSED)]).await;
+    assert_eq!(refused, (vec![Fate::Refused], SubscriptionUnconfirmed));
+    let message_missing = told(|asked, _| vec![suback(asked, 0)]).await;
+    assert_eq!(message_missing, (Vec::new(), Lost::Broken));
+}
+
+#[tokio::test]
+async fn flood_of_messages_is_no_answer_to_a_filter() {
+    let (stream, mut far) = wire();
+    let (mut receive, mut send) = (vec![0; 1024], vec![0; 1024]);
+    let impatient = Options {
+        answer_timeout: SOON,
+        ..options("board")
+    };
+    let mut mqtt = Mqtt::new(&mut receive, &mut send, &impatient).unwrap();
+    let flood = async {
+        welcomed(&mut far).await;
+        // A message without content, on the topic `down`.
+        while far.write_all(b"\x30\x07\x00\x04down\x00").await.is_ok() {}
+    };
+    let client = async {
+        let mut link = mqtt.connect(stream, ["down"]).await.unwrap();
+        loop {
+            match link.next().await {
+                Ok(Event::Received { .. } | Event::Progress) => {}
+                Ok(event) => panic!("{event:?}"),
+                Err(lost) => return lost,
+            }
+        }
+    };
+    let ended = async {
+        tokio::select! {
+            lost = client => lost,
+            () = flood => panic!("the flood ends with the connection"),
+        }
+    };
+    assert_eq!(in_time(ended).await, Lost::SubscriptionUnconfirmed);
 }
 
 #[tokio::test]

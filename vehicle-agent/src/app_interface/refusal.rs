@@ -165,6 +165,20 @@ impl Ending {
         }
     }
 
+    /// Whether the program has itself to blame.
+    pub(crate) fn is_fault(self) -> bool {
+        match self {
+            Self::TakenOver | Self::Closed | Self::Stopping => false,
+            Self::SlowReader
+            | Self::NotLoaded
+            | Self::Flood
+            | Self::FrameTooLarge(_)
+            | Self::Protocol
+            | Self::Utf8
+            | Self::Silent => true,
+        }
+    }
+
     /// The status code of the closing frame (RFC 6455, 7.4.1).
     pub(crate) fn code(self) -> u16 {
         match self {

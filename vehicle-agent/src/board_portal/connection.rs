@@ -118,14 +118,21 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Connection<'_, '_, C, APP
             },
             None => socket.hello(rx).await,
         };
-        match peer {
-            Ok(peer) => socket.place.phase.set(Phase::Opened(peer)),
-            Err(last_word) => return last_word,
+        let last_word = match peer {
+            Ok(peer) => {
+                socket.place.phase.set(Phase::Opened(peer));
+                socket.portal.news.signal(());
+                match select(socket.write(tx), socket.read(rx)).await {
+                    Either::First(last_word) | Either::Second(last_word) => last_word,
+                }
+            }
+            Err(last_word) => last_word,
+        };
+        if socket.is_fault(&last_word) {
+            let counters = &socket.portal.counters;
+            counters.count(|counters| &mut counters.ended);
         }
-        socket.portal.news.signal(());
-        match select(socket.write(tx), socket.read(rx)).await {
-            Either::First(last_word) | Either::Second(last_word) => last_word,
-        }
+        last_word
     }
 }
 
@@ -260,6 +267,8 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
     /// Tells the program, and lets the writer do so before the next frame is read: else a burst of
     /// bad frames would fill the outbox of a program that reads well.
     async fn refuse(&self, id: Option<&str>, refusal: &Refusal) {
+        let counters = &self.portal.counters;
+        counters.count(|counters| &mut counters.refused_frames);
         let value = Explained(refusal.reason(), refusal);
         let frame = ServerFrame::new(kind::ERROR).with_value(&value).with_id(id);
         self.place.outbox.borrow_mut().push_notice(&frame);
@@ -313,6 +322,17 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
                 self.place.end(Ending::SlowReader);
                 false
             }
+        }
+    }
+
+    /// Whether the program has itself to blame for the end.
+    fn is_fault(&self, last_word: &LastWord) -> bool {
+        match last_word {
+            LastWord::Ending(ending) => ending.is_fault(),
+            LastWord::Refusal(_) => true,
+            LastWord::Close => false,
+            // One that does not read cannot be told.
+            LastWord::None => self.ending().is_some_and(Ending::is_fault),
         }
     }
 

@@ -33,6 +33,8 @@ impl<'p, const APPS: usize, const PLACES: usize, const QUEUE: usize>
             Ok(Handled::Later) => return,
             Ok(Handled::Now) => {}
             Err(refusal) => {
+                let counters = &self.portal.counters;
+                counters.count(|counters| &mut counters.refused_frames);
                 let value = Explained(refusal.reason(), &refusal);
                 let frame = ServerFrame::new(refusal.frame_type());
                 tell(place, &frame.with_value(&value).with_id(id));

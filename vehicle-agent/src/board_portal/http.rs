@@ -129,8 +129,10 @@ impl<const APPS: usize, const PLACES: usize> fmt::Display for Status<'_, '_, APP
             r#","popups":{popups_queued},"evictedFromSockets":{}}}"#,
             sockets.evicted
         )?;
-        write!(f, r#","refused":{{"foreignTopic":{}"#, agent.foreign_topics)?;
-        write!(f, r#","envelope":{}"#, agent.portal.refused_envelope)?;
+        write!(f, r#","refused":{{"oversize":{}"#, agent.oversize)?;
+        write!(f, r#","foreignTopic":{}"#, agent.foreign_topics)?;
+        let envelope = agent.portal.refused_envelope - agent.oversize;
+        write!(f, r#","envelope":{envelope}"#)?;
         write!(f, r#","unknownApp":{}"#, agent.portal.refused_unknown_app)?;
         write!(f, r#","foreignUid":{}"#, agent.portal.refused_foreign_uid)?;
         write!(f, r#","tooLarge":{}"#, agent.portal.refused_too_large)?;
@@ -150,7 +152,10 @@ impl<const APPS: usize, const PLACES: usize> fmt::Display for Status<'_, '_, APP
         )?;
         write!(f, r#","sockets":{{"refusedFull":{}"#, sockets.refused_full)?;
         write!(f, r#","refusedOrigin":{}"#, sockets.refused_origin)?;
-        write!(f, r#","slowReaders":{}}}}}"#, sockets.slow_readers)
+        write!(f, r#","refusedRequest":{}"#, sockets.refused_request)?;
+        write!(f, r#","slowReaders":{}"#, sockets.slow_readers)?;
+        write!(f, r#","ended":{}"#, sockets.ended)?;
+        write!(f, r#","refusedFrames":{}}}}}"#, sockets.refused_frames)
     }
 }
 

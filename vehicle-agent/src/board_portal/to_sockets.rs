@@ -5,8 +5,10 @@ use core::fmt::Display;
 use heapless::String;
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::envelope::{AppMessage, Popup, PopupAction};
+use vinbus_protocol::health::Health;
 use vinbus_protocol::record_ring::Record;
 
+use super::SocketCounters;
 use super::from_sockets::frame_text;
 use super::place::{Mail, Place};
 use super::seats::{Asking, FrameId, Lent, PortalApps, ShownPopup, Waiting, tell};
@@ -17,6 +19,7 @@ use crate::app_interface::server_frame::{
 };
 use crate::apps::{Apps, Notice, Request, SendRefusal};
 use crate::desk::{Counters, DownlinkRefusal};
+use crate::health::at_most;
 
 impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
     for PortalApps<'_, '_, APPS, PLACES, QUEUE>
@@ -154,6 +157,23 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
 
     fn counted(&mut self, counters: &Counters) {
         self.portal.agent.set(*counters);
+    }
+
+    fn examine<'h>(&'h self, health: &mut Health<'h>) {
+        let SocketCounters {
+            refused_full,
+            refused_origin,
+            refused_request,
+            ended,
+            refused_frames,
+            evicted,
+            slow_readers: _,
+        } = self.portal.counters();
+        let troubles = &mut health.troubles;
+        troubles.evicted = troubles.evicted.saturating_add(at_most(evicted));
+        troubles.sockets_refused = at_most(refused_full + refused_origin + refused_request);
+        troubles.sockets_ended = at_most(ended);
+        troubles.frames_refused = at_most(refused_frames);
     }
 }
 

@@ -14,10 +14,14 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use vinbus_protocol::id::Vin;
 use vinbus_protocol::topic::{PREFIX_DEFAULT, TopicProfile, TopicScheme};
+use vinbus_transport_embedded::Mqtt;
 use vinbus_transport_std::BrokerUrl;
 
+use crate::embedded_link;
+use crate::identity::Identity;
 use crate::linux::args::{InstalledApp, Profile};
 use crate::linux::connection;
+use crate::presence;
 use crate::provisioned::{
     APPS_MAX, BLOCK_BYTES_MAX, Broker, Login, Network, Provisioned, TimeServer, Tls,
 };
@@ -177,6 +181,7 @@ fn block(args: &ProvisionArgs) -> anyhow::Result<Vec<u8>> {
                 user_name,
                 password: password.as_bytes(),
             });
+    check_session(&provisioned)?;
     let mut block = vec![0; BLOCK_BYTES_MAX];
     let len = provisioned.encode(&mut block).with_context(|| {
         format!("a block has {BLOCK_BYTES_MAX} bytes at most; are the certificates this long?")
@@ -233,6 +238,24 @@ fn provisioned(args: &ProvisionArgs) -> anyhow::Result<Provisioned<'_>> {
         network,
         time_server,
     })
+}
+
+/// Makes the session that the board will make, which has bounds of its own: of the will's topic, for
+/// one.
+fn check_session(provisioned: &Provisioned<'_>) -> anyhow::Result<()> {
+    let (vin, scheme) = (provisioned.vin, provisioned.scheme.clone());
+    let mut identity: Identity<APPS_MAX> = Identity::new(vin, scheme, provisioned.subtree);
+    for (_, uid) in &provisioned.apps {
+        identity.add(uid);
+    }
+    let will = presence::will(&identity);
+    let options = embedded_link::options(provisioned, will.as_ref());
+    Mqtt::new(&mut [0; 64], &mut [0; 64], &options)
+        .map(drop)
+        .with_context(|| match &will {
+            Some((topic, _)) => format!("the board could not connect; its will's topic is {topic}"),
+            None => "the board could not connect".to_owned(),
+        })
 }
 
 /// The credentials, as DER.
@@ -361,6 +384,22 @@ mod tests {
         let mut options = vec!["--broker", "mqtt://h"];
         options.extend(apps.iter().map(String::as_str));
         assert!(refused(&options).contains("at most 8 apps"));
+    }
+
+    #[test]
+    fn topic_that_is_too_long_for_the_boards_will_is_refused_with_what_to_shorten() {
+        let of = |bytes: usize| {
+            let app = format!("--app=demo={}", "u".repeat(bytes));
+            block_of(&["--broker", "mqtt://h", &app])
+        };
+        // psa/OVIPPartners-Dev/from/uid/…/opa/0123456789ABCDEFG/vinbus/presence
+        let room = 128 - (20 + 10 + 5 + 17 + 1 + 15);
+        assert!(of(room).is_ok());
+        let error = of(room + 1).unwrap_err();
+        assert!(
+            error.contains("128 bytes") && error.contains("UID"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -51,12 +51,16 @@ pub(crate) type LinuxDesk = Desk<Vec<u8>, Vec<u8>, APPS_MAX, QUEUE_MAX>;
 /// When an option is wrong, or the portal's address is taken. The broker being away is no error.
 pub async fn run(args: RunArgs) -> Result<(), Failure> {
     let (mut desk, options) = prepare(&args).map_err(Failure::Configuration)?;
-    let status = Arc::new(Status::new(args.vin));
     let saved = args
         .data_dir
         .as_deref()
         .map(|dir| Saved::open(dir, args.vin))
         .transpose()?;
+    let crash = saved.as_ref().and_then(Saved::last_words);
+    if let Some(words) = &crash {
+        tracing::error!(words, "the last run ended in a panic");
+    }
+    let status = Arc::new(Status::new(args.vin, crash));
     let (portal, mut apps) = open_portal(&args, &desk, &status).await?;
     if let Some(saved) = &saved {
         let taken_up = saved.restore(&mut desk, &mut apps)?;

@@ -1,6 +1,6 @@
 //! `--data-dir`: what waits when the agent is stopped, for its next start.
 //!
-//! The folder holds `lock`, so that no second agent uses it, and `waiting.jsonl`: a first line with
+//! The folder holds `lock`, so that no second agent uses it, `last-words` after a panic, and `waiting.jsonl`: a first line with
 //! the VIN, then one line for each pending message and each uplink message. It is written in one
 //! piece (a temporary file, synced, renamed), for the user alone to read.
 //!
@@ -26,6 +26,7 @@ use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::envelope::Uplink;
 use vinbus_protocol::id::{AppId, Vin};
 
+use crate::linux::last_words;
 use crate::linux::portal::SocketApps;
 use crate::linux::run::LinuxDesk;
 
@@ -98,6 +99,13 @@ impl Saved {
             vin,
             _lock: lock,
         })
+    }
+
+    /// What the last life said when it panicked, once; from now on the words of this one are kept.
+    pub(crate) fn last_words(&self) -> Option<String> {
+        let words = last_words::take(&self.folder);
+        last_words::keep_in(&self.folder);
+        words
     }
 
     /// Takes up what the last life left behind; `apps` is told whose each uplink message is, and of

@@ -5,17 +5,21 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use vinbus_protocol::health::Health;
 use vinbus_protocol::id::Vin;
 
 use vinbus_transport_std::guards::LogThrottle;
 use vinbus_transport_std::{Client, LinkState};
 
 use crate::desk::{Counters, DownlinkRefusal};
+use crate::health::at_most;
 
 /// A view of the agent that its other tasks can read.
 #[derive(Debug)]
 pub(crate) struct Status {
     vin: Vin,
+    /// What the last run said when it panicked.
+    crash: Option<String>,
     state: Mutex<State>,
     refused_downlinks: LogThrottle,
 }
@@ -38,13 +42,18 @@ pub(crate) struct PortalFigures {
     pub(crate) refused_origin: u64,
     /// Connections from which no head of a request came in time.
     pub(crate) head_timeouts: u64,
+    /// Sockets ended for what they did or did not do.
+    pub(crate) ended: u64,
+    /// Frames answered by an error.
+    pub(crate) refused_frames: u64,
 }
 
 impl Status {
-    pub(crate) fn new(vin: Vin) -> Self {
+    pub(crate) fn new(vin: Vin, crash: Option<String>) -> Self {
         let link = "connecting".to_owned();
         Self {
             vin,
+            crash,
             state: Mutex::new(State {
                 link,
                 ..State::default()
@@ -76,6 +85,28 @@ impl Status {
     /// Counts messages that an ending socket could not hold, as the pending ring could not have.
     pub(crate) fn evicted(&self, messages: u64) {
         self.lock().evicted += messages;
+    }
+
+    /// Adds to a report of health what the desk does not know.
+    pub(crate) fn examine<'h>(&'h self, health: &mut Health<'h>) {
+        health.platform = std::env::consts::OS;
+        health.crash = self.crash.as_deref();
+        let state = self.lock();
+        let client = state.client.as_ref().map(Client::counters);
+        let oversize = client.map_or(0, |client| client.oversize_dropped);
+        let troubles = &mut health.troubles;
+        troubles.evicted = troubles.evicted.saturating_add(at_most(state.evicted));
+        troubles.oversize = troubles.oversize.saturating_add(at_most(oversize));
+        let PortalFigures {
+            refused_full,
+            refused_origin,
+            head_timeouts,
+            ended,
+            refused_frames,
+        } = state.portal;
+        troubles.sockets_refused = at_most(refused_full + refused_origin + head_timeouts);
+        troubles.sockets_ended = at_most(ended);
+        troubles.frames_refused = at_most(refused_frames);
     }
 
     /// Logs a message that reached no app, but not each of a flood.
@@ -123,6 +154,8 @@ impl Status {
                 "refusedFull": state.portal.refused_full,
                 "refusedOrigin": state.portal.refused_origin,
                 "headTimeouts": state.portal.head_timeouts,
+                "ended": state.portal.ended,
+                "refusedFrames": state.portal.refused_frames,
             },
             "uplinks": {
                 "accepted": state.counters.uplinks_accepted,

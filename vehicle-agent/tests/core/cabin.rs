@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::envelope::AppMessage;
+use vinbus_protocol::health::Health;
 use vinbus_protocol::limits::PENDING_MESSAGES_MAX;
 use vinbus_protocol::record_ring::Record;
 use vinbus_vehicle_agent::apps::{Apps, Notice, Request, SendRefusal};
@@ -234,5 +235,9 @@ impl Apps for FakeApps {
 
     fn counted(&mut self, counters: &Counters) {
         self.cabin.borrow_mut().counters = *counters;
+    }
+
+    fn examine<'h>(&'h self, health: &mut Health<'h>) {
+        health.platform = "test";
     }
 }

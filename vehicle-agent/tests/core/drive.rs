@@ -19,7 +19,7 @@ use crate::air::{Air, FakeLink, SharedAir, VirtualClock};
 use crate::cabin::{Cabin, FakeApps, SharedCabin, Wish};
 use crate::dice::Dice;
 
-const APPS: usize = 3;
+pub(crate) const APPS: usize = 3;
 const QUEUE: usize = 64;
 const VIN: &str = "0123456789ABCDEFG";
 
@@ -28,7 +28,7 @@ fn partner(app: usize) -> &'static str {
     ["first", "second", "second"][app]
 }
 
-fn topic(direction: &str, app: usize) -> String {
+pub(crate) fn topic(direction: &str, app: usize) -> String {
     format!(
         "psa/OVIPPartners-Dev/{direction}/uid/{}/opa/{VIN}/",
         partner(app)
@@ -50,7 +50,7 @@ fn desk() -> TestDesk {
 }
 
 /// Runs the agent while `drive` does something to it, then stops it and returns what it knew.
-async fn life(
+pub(crate) async fn life(
     air: &SharedAir,
     cabin: &SharedCabin,
     seed: u64,

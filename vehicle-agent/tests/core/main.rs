@@ -7,3 +7,4 @@ mod air;
 mod cabin;
 mod dice;
 mod drive;
+mod health;

@@ -135,12 +135,23 @@ impl World {
         self.publish(payload.to_string()).await;
     }
 
-    /// The next uplink message that is no presence: its subtopic and its payload.
+    /// The next uplink message that is none of the agent's own: its subtopic and its payload.
     pub(crate) async fn uplink(&mut self) -> (Option<String>, String) {
         loop {
             let (_, subtopic, payload) = self.any_uplink().await;
-            if subtopic.as_deref() != Some("vinbus/presence") {
+            if !matches!(&subtopic, Some(subtopic) if subtopic.starts_with("vinbus/")) {
                 return (subtopic, payload);
+            }
+        }
+    }
+
+    /// The next report of health.
+    pub(crate) async fn health(&mut self) -> Value {
+        loop {
+            let (_, subtopic, payload) = self.any_uplink().await;
+            if subtopic.as_deref() == Some("vinbus/health") {
+                let mut message: Value = serde_json::from_str(&payload).unwrap();
+                return message["content"].take();
             }
         }
     }

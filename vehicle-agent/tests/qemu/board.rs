@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, Command};
 use tokio::time::{interval, timeout};
 
@@ -51,30 +52,47 @@ pub(crate) struct Board {
     pub(crate) portal: SocketAddr,
 }
 
+/// What a board is plugged into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Network {
+    /// A network with DHCP that leads to this machine.
+    Host,
+    /// A cable at whose end nobody is.
+    Deaf,
+}
+
 impl Board {
     /// Switches a board on, with this block in its flash or with none.
     pub(crate) fn start(block: Option<&Path>) -> Self {
-        Self::launch("QEMU_TEST_IMAGE", block, 1)
+        Self::launch(Network::Host, "QEMU_TEST_IMAGE", block, 1)
+    }
+
+    /// The same on another network.
+    pub(crate) fn start_on(network: Network, block: Option<&Path>) -> Self {
+        Self::launch(network, "QEMU_TEST_IMAGE", block, 1)
     }
 
     /// Switches a board on whose clock goes `speed` times as fast as ours.
     pub(crate) fn start_fast(block: Option<&Path>, speed: u32) -> Self {
-        Self::launch("QEMU_TEST_IMAGE", block, speed)
+        Self::launch(Network::Host, "QEMU_TEST_IMAGE", block, speed)
     }
 
     /// Switches a board on that has another program in its flash: the image that a variable names.
     pub(crate) fn start_image(variable: &str) -> Self {
-        Self::launch(variable, None, 1)
+        Self::launch(Network::Host, variable, None, 1)
     }
 
-    fn launch(variable: &str, block: Option<&Path>, speed: u32) -> Self {
+    fn launch(network: Network, variable: &str, block: Option<&Path>, speed: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let image = std::env::var(variable).expect(crate::HOW_TO_RUN);
         let mut command = Command::new("qemu-system-arm");
         command.args(["-M", "mps2-an500", "-nographic", "-serial", "none"]);
         command.args(["-semihosting-config", "enable=on,target=native"]);
         let portal = free_address();
-        let network = format!("user,id=net,hostfwd=tcp:{portal}-:8090");
+        let network = match network {
+            Network::Host => format!("user,id=net,hostfwd=tcp:{portal}-:8090"),
+            Network::Deaf => "none".to_owned(),
+        };
         command.args(["-nic", &network, "-kernel", &image]);
         let monitor = folder.path().join("monitor");
         let monitor = format!("unix:{},server=on,wait=off", monitor.display());
@@ -107,6 +125,17 @@ impl Board {
     /// The emulator's process.
     pub(crate) fn pid(&self) -> u32 {
         self.process.id().expect("it runs")
+    }
+
+    /// The `/status` of its portal.
+    pub(crate) async fn status(&self) -> Value {
+        let mut stream = TcpStream::connect(self.portal).await.unwrap();
+        let request = b"GET /status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").expect("an answer of HTTP");
+        serde_json::from_str(body).expect("a status")
     }
 
     /// Waits until it is connected to its broker.
@@ -166,7 +195,7 @@ impl Board {
         }
     }
 
-    /// The bytes of the stack that were ever used: memory that no one has written is zero in QEMU.
+    /// The bytes of the stack that were ever used: the start-up code paints it.
     pub(crate) async fn stack_used(&self) -> usize {
         let file = self.folder.path().join("stack");
         let size = STACK_TOP - STACK_BOTTOM;
@@ -176,7 +205,7 @@ impl Board {
         );
         self.command(&save).await;
         let stack = std::fs::read(file).unwrap();
-        stack.iter().skip_while(|byte| **byte == 0).count()
+        stack.iter().skip_while(|byte| **byte == 0xCC).count()
     }
 
     /// Gives a command to QEMU's monitor; what it answers.

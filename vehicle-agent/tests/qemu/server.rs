@@ -18,7 +18,7 @@ use crate::log::Log;
 
 /// A running server; it is killed when this is dropped.
 pub(crate) struct Server {
-    pub(crate) process: Child,
+    process: Child,
     _log: Log,
     addresses: HashMap<String, String>,
     pub(crate) folder: TempDir,
@@ -155,14 +155,18 @@ impl Server {
 
     /// Waits until the vehicle's presence is `online` or `offline`.
     pub(crate) async fn vehicle_is(&self, presence: &str) {
-        let wanted = format!("\"presence\":\"{presence}\"");
+        self.shows(&format!("\"presence\":\"{presence}\"")).await;
+    }
+
+    /// Waits until REST tells this about the vehicle; all that it tells.
+    pub(crate) async fn shows(&self, wanted: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let answer = self.vehicle().await;
-            if answer.contains(&wanted) {
-                return;
+            if answer.contains(wanted) {
+                return answer;
             }
-            assert!(Instant::now() < deadline, "not {presence}: {answer}");
+            assert!(Instant::now() < deadline, "no {wanted}: {answer}");
         }
     }
 
@@ -180,6 +184,24 @@ impl Server {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
+    }
+
+    /// Has it do nothing, though its connections stay open.
+    pub(crate) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Has it go on.
+    pub(crate) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.process.id().expect("it runs").to_string();
+        let sent = std::process::Command::new("kill")
+            .args([signal, &pid])
+            .status();
+        assert!(sent.unwrap().success());
     }
 
     /// Where a program listens: `http`, `mqtt` or `mqtts`.

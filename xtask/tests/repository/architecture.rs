@@ -87,6 +87,7 @@ const UNSAFE_ON_BOARDS: &[&str] = &[
     "memory.rs",
     "mmio.rs",
     "provisioning.rs",
+    "stack.rs",
 ];
 
 /// Each foreign technology that has one home, by its name in code, and that home. Tests may speak

@@ -77,13 +77,15 @@ async fn settle(mut inbox: mpsc::Receiver<(Offer, OwnedSemaphorePermit)>, fan_ou
         if let Some(outcome) = offer.outcome.take() {
             let outcome = outcome.await;
             if let Some(ack) = offer.ack.take() {
-                match outcome {
-                    // A peer that is gone needs no acknowledgement.
-                    Ok(Outcome::Stored | Outcome::Refused) => drop(ack.send(())),
+                match &outcome {
+                    Ok(Outcome::Stored | Outcome::Noted | Outcome::Refused) => {
+                        // A peer that is gone needs no acknowledgement.
+                        let _ = ack.send(());
+                    }
                     Ok(Outcome::Failed(_)) | Err(_) => add(&fan_out.counters.unacknowledged),
                 }
             }
-            if outcome != Ok(Outcome::Stored) {
+            if !matches!(outcome, Ok(Outcome::Stored | Outcome::Noted)) {
                 continue;
             }
         }

@@ -21,11 +21,12 @@ use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::topic::{Direction, TopicScheme};
 use vinbus_transport_std::guards::LogThrottle;
 
+use super::health::new_crash;
 use super::lanes::{LaneId, Lanes, Run};
 use super::presence::PresenceMap;
 use crate::broker::{Broker, PublishError};
 use crate::metrics::{Counter, Gauge, Metrics};
-use crate::model::{Downlink, Presence, Step};
+use crate::model::{Downlink, Presence, Step, VehicleHealth};
 use crate::store::awaited::{read, written};
 use crate::store::{Pending, Store, StoreError};
 
@@ -50,6 +51,7 @@ pub(super) struct Dispatch {
     stopping: watch::Sender<bool>,
     workers: Mutex<Vec<tokio::task::JoinHandle<()>>>,
     log: LogThrottle,
+    crash_log: LogThrottle,
     pub(super) figures: Figures,
 }
 
@@ -96,6 +98,7 @@ impl Dispatch {
             stopping: watch::Sender::new(false),
             workers: Mutex::default(),
             log: LogThrottle::default(),
+            crash_log: LogThrottle::default(),
             figures: Figures::new(metrics),
         };
         let unsent = dispatch.lanes().unsent();
@@ -166,6 +169,21 @@ impl Dispatch {
         if changed {
             tracing::info!(%vin, "a vehicle that did not report to be back is sending: it is online");
             self.change_lanes(|lanes| lanes.wake_vehicle(vin));
+        }
+    }
+
+    /// A vehicle reported its health. A crash is told once, however often it is reported.
+    pub(super) fn examined(&self, vin: Vin, report: Box<str>) {
+        let health = VehicleHealth {
+            reported_at: SystemTime::now(),
+            report: report.clone(),
+        };
+        let before = self.presence().examined(vin, health);
+        let before = before.as_deref().map(|before| &*before.report);
+        if let Some(crash) = new_crash(before, &report)
+            && let Some(unlogged) = self.crash_log.pass(Instant::now())
+        {
+            tracing::error!(%vin, crash, unlogged, "the vehicle's agent has crashed and is back");
         }
     }
 

@@ -97,15 +97,32 @@ impl Driver for Interface {
     }
 }
 
-fn stack(
-    address: Ipv4Addr,
-    interface: Interface,
-) -> (Stack<'static>, embassy_net::Runner<'static, Interface>) {
-    let fixed = StaticAddress::new(address, 24, Some(GATEWAY), &[GATEWAY]).unwrap();
-    let config = AddressConfig::Static(fixed).config();
+type Host = (Stack<'static>, embassy_net::Runner<'static, Interface>);
+
+fn fixed(address: Ipv4Addr) -> AddressConfig {
+    AddressConfig::Static(StaticAddress::new(address, 24, Some(GATEWAY), &[GATEWAY]).unwrap())
+}
+
+fn stack(address: AddressConfig, interface: Interface) -> Host {
     let resources = Box::leak(Box::new(StackResources::<10>::new()));
-    let seed = u64::from(u32::from(address));
-    embassy_net::new(interface, config, resources, seed)
+    let seed = u64::from(interface.number);
+    embassy_net::new(interface, address.config(), resources, seed)
+}
+
+/// The gateway, and a board that gets its address like this.
+fn hosts(board: AddressConfig) -> [Host; 2] {
+    let [left, right] = [End::default(), End::default()];
+    let gateway = Interface {
+        number: 1,
+        incoming: left.clone(),
+        outgoing: right.clone(),
+    };
+    let interface = Interface {
+        number: 2,
+        incoming: right,
+        outgoing: left,
+    };
+    [stack(fixed(GATEWAY), gateway), stack(board, interface)]
 }
 
 /// Runs `test` with the board's stack, on a network whose gateway leads to `broker`.
@@ -113,23 +130,7 @@ pub(crate) async fn with_lan<T>(
     broker: SocketAddr,
     test: impl AsyncFnOnce(Stack<'static>) -> T,
 ) -> T {
-    let [left, right] = [End::default(), End::default()];
-    let (gateway, mut gateway_runner) = stack(
-        GATEWAY,
-        Interface {
-            number: 1,
-            incoming: left.clone(),
-            outgoing: right.clone(),
-        },
-    );
-    let (board, mut board_runner) = stack(
-        BOARD,
-        Interface {
-            number: 2,
-            incoming: right,
-            outgoing: left,
-        },
-    );
+    let [(gateway, mut gateway_runner), (board, mut board_runner)] = hosts(fixed(BOARD));
     tokio::select! {
         never = gateway_runner.run() => never,
         never = board_runner.run() => never,
@@ -138,6 +139,23 @@ pub(crate) async fn with_lan<T>(
         // A new connection does not wait for the end of the one before.
         never = lead_to(broker, gateway) => never,
         never = lead_to(broker, gateway) => never,
+        never = lead_to(broker, gateway) => never,
+        done = test(board) => done,
+    }
+}
+
+/// Runs `test` with the stack of a board that asks for its address, on a network whose gateway leads to
+/// `broker` and does not hear the first `lost` questions.
+pub(crate) async fn with_dhcp<T>(
+    broker: SocketAddr,
+    lost: usize,
+    test: impl AsyncFnOnce(Stack<'static>) -> T,
+) -> T {
+    let [(gateway, mut gateway_runner), (board, mut board_runner)] = hosts(AddressConfig::Dhcp);
+    tokio::select! {
+        never = gateway_runner.run() => never,
+        never = board_runner.run() => never,
+        never = addresses(gateway, lost) => never,
         never = lead_to(broker, gateway) => never,
         done = test(board) => done,
     }
@@ -188,6 +206,15 @@ async fn serve(
     port: u16,
     mut answer: impl FnMut(&[u8]) -> Option<Vec<u8>>,
 ) -> ! {
+    serve_at(stack, port, |question| Some((answer(question)?, None))).await
+}
+
+/// The same with answers that may go elsewhere than to the one who asked.
+async fn serve_at(
+    stack: Stack<'static>,
+    port: u16,
+    mut answer: impl FnMut(&[u8]) -> Option<(Vec<u8>, Option<(Ipv4Addr, u16)>)>,
+) -> ! {
     use embassy_net::udp::{PacketMetadata, UdpSocket};
     let metadata = || Box::leak(Box::new([PacketMetadata::EMPTY; 4]));
     let mut socket = UdpSocket::new(
@@ -201,9 +228,13 @@ async fn serve(
     let mut buffer = [0; 512];
     loop {
         if let Ok((len, from)) = socket.recv_from(&mut buffer).await
-            && let Some(answer) = answer(&buffer[..len])
+            && let Some((answer, to)) = answer(&buffer[..len])
         {
-            socket.send_to(&answer, from).await.unwrap();
+            let sent = match to {
+                Some(to) => socket.send_to(&answer, to).await,
+                None => socket.send_to(&answer, from).await,
+            };
+            sent.unwrap();
         }
     }
 }
@@ -241,6 +272,39 @@ async fn time(stack: Stack<'static>) -> ! {
         let seconds = (now.as_secs() + 2_208_988_800) as u32;
         answer[40..44].copy_from_slice(&seconds.to_be_bytes());
         Some(answer)
+    })
+    .await
+}
+
+/// Gives [`BOARD`] to whoever asks (RFC 2131), but does not hear the first `lost` questions.
+async fn addresses(stack: Stack<'static>, mut lost: usize) -> ! {
+    const OPTIONS: usize = 240;
+    const DISCOVER: u8 = 1;
+    const OFFER: u8 = 2;
+    const REQUEST: u8 = 3;
+    const ACKNOWLEDGE: u8 = 5;
+    serve_at(stack, 67, |question| {
+        if lost > 0 {
+            lost -= 1;
+            return None;
+        }
+        // Its type is the first of the options of smoltcp.
+        let kind = match question.get(OPTIONS..OPTIONS + 3)? {
+            [53, 1, DISCOVER] => OFFER,
+            [53, 1, REQUEST] => ACKNOWLEDGE,
+            other => panic!("no question of DHCP: {other:?}"),
+        };
+        let mut answer = question[..OPTIONS].to_vec();
+        answer[0] = 2;
+        answer[16..20].copy_from_slice(&BOARD.octets());
+        let gateway = GATEWAY.octets();
+        answer.extend([53, 1, kind, 51, 4, 0, 0, 14, 16, 1, 4, 255, 255, 255, 0]);
+        for option in [54, 3, 6] {
+            answer.extend([option, 4]);
+            answer.extend(gateway);
+        }
+        answer.push(255);
+        Some((answer, Some((Ipv4Addr::BROADCAST, 68))))
     })
     .await
 }

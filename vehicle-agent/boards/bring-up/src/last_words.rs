@@ -14,11 +14,12 @@ use core::panic::PanicInfo;
 use cortex_m::peripheral::SCB;
 use cortex_m_rt::{ExceptionFrame, exception};
 use heapless::String;
+use static_cell::StaticCell;
 
 const WORDS_BYTES_MAX: usize = 192;
 
 /// A sentence of the last run.
-pub type Words = String<WORDS_BYTES_MAX>;
+type Words = String<WORDS_BYTES_MAX>;
 
 #[repr(C)]
 struct Record {
@@ -31,7 +32,14 @@ struct Record {
 static mut RECORD: MaybeUninit<Record> = MaybeUninit::uninit();
 
 /// What the last run said when it panicked, once. To be called before interrupts are used.
-pub fn take() -> Option<Words> {
+pub fn take() -> Option<&'static str> {
+    static WORDS: StaticCell<Words> = StaticCell::new();
+    let words = &*WORDS.try_init(read()?)?;
+    log::error!("the last run ended in a panic: {words}");
+    Some(words)
+}
+
+fn read() -> Option<Words> {
     // SAFETY: any bits are a valid record, and nobody else runs yet.
     let record = unsafe { (&raw mut RECORD).cast::<Record>().read_volatile() };
     // SAFETY: as above.

@@ -11,6 +11,7 @@
 //! | the time of day, without which there is no TLS | [`time_of_day`] |
 //! | the way to the broker | [`broker`] |
 //! | the agent, and its news in the log | [`vehicle`], [`reported`] |
+//! | how much of the stack it uses | `stack` |
 //! | that its loop goes round, for a watchdog | [`heartbeat`] |
 //!
 //! What happens is told to the crate `log`; the board says where that goes.
@@ -20,6 +21,8 @@
 pub mod last_words;
 #[cfg(target_os = "none")]
 pub mod provisioning;
+#[cfg(target_os = "none")]
+pub mod stack;
 
 pub mod address;
 pub mod time_of_day;

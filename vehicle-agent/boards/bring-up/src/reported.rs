@@ -1,22 +1,38 @@
-//! The agent's news of the link and of its messages, in the log.
+//! The agent's news of the link and of its messages, in the log, and what its reports of health say of
+//! the board.
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::envelope::AppMessage;
+use vinbus_protocol::health::Health;
 use vinbus_protocol::record_ring::Record;
 use vinbus_vehicle_agent::apps::{Apps, Notice, Request, SendRefusal};
 use vinbus_vehicle_agent::desk::{Counters, DownlinkRefusal};
 
+/// The board, as reports of health have it.
+#[derive(Clone, Copy, Debug)]
+pub struct Board {
+    /// Its name.
+    pub name: &'static str,
+    /// How its last run ended, if that was not in good order.
+    pub crash: Option<&'static str>,
+}
+
 /// Apps, with a line in the log for what the agent tells.
 #[derive(Debug)]
-pub struct Reported<A>(pub A);
+pub struct Reported<A> {
+    /// The apps.
+    pub apps: A,
+    /// The board that they are on.
+    pub board: Board,
+}
 
 impl<A: Apps> Apps for Reported<A> {
     async fn next(&mut self) -> Request<'_> {
-        self.0.next().await
+        self.apps.next().await
     }
 
     fn deliver(&mut self, slot: AppSlot, message: AppMessage<'_>) {
-        self.0.deliver(slot, message);
+        self.apps.deliver(slot, message);
     }
 
     fn hand_out<'r>(
@@ -25,30 +41,40 @@ impl<A: Apps> Apps for Reported<A> {
         records: impl Iterator<Item = Record<'r>>,
         kept: bool,
     ) {
-        self.0.hand_out(slot, records, kept);
+        self.apps.hand_out(slot, records, kept);
     }
 
     fn answer(&mut self, slot: AppSlot, outcome: Result<(), SendRefusal>) {
-        self.0.answer(slot, outcome);
+        self.apps.answer(slot, outcome);
     }
 
     fn tell(&mut self, slot: AppSlot, notice: Notice<'_>) {
-        self.0.tell(slot, notice);
+        self.apps.tell(slot, notice);
     }
 
     fn link_changed(&mut self, up: bool) {
         if up {
             log::info!("connected to the broker");
         }
-        self.0.link_changed(up);
+        self.apps.link_changed(up);
     }
 
     fn downlink_refused(&mut self, topic: &str, refusal: DownlinkRefusal) {
         log::warn!("a message on {topic} was refused: {refusal}");
-        self.0.downlink_refused(topic, refusal);
+        self.apps.downlink_refused(topic, refusal);
     }
 
     fn counted(&mut self, counters: &Counters) {
-        self.0.counted(counters);
+        self.apps.counted(counters);
+    }
+
+    fn examine<'h>(&'h self, health: &mut Health<'h>) {
+        health.platform = self.board.name;
+        health.crash = self.board.crash;
+        #[cfg(target_os = "none")]
+        {
+            health.stack = Some(crate::stack::measured());
+        }
+        self.apps.examine(health);
     }
 }

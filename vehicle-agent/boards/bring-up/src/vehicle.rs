@@ -6,12 +6,12 @@ use embassy_time::{Duration, Instant, Timer};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 use vinbus_protocol::uplink_queue::DropPolicy;
-use vinbus_transport_embedded::{Credentials, Mqtt, Options, OptionsError, Will};
+use vinbus_transport_embedded::{Mqtt, OptionsError};
 use vinbus_vehicle_agent::agent::{self, World};
 use vinbus_vehicle_agent::apps::Apps;
 use vinbus_vehicle_agent::clock::{Clock, Random};
 use vinbus_vehicle_agent::desk::Desk;
-use vinbus_vehicle_agent::embedded_link::{Dial, EmbeddedLink};
+use vinbus_vehicle_agent::embedded_link::{self, Dial, EmbeddedLink};
 use vinbus_vehicle_agent::identity::Identity;
 use vinbus_vehicle_agent::presence;
 use vinbus_vehicle_agent::provisioned::{APPS_MAX, Provisioned};
@@ -60,15 +60,7 @@ pub async fn run<D: Dial, A: Apps>(
         }
     }
     let will = presence::will(desk.identity());
-    let mut options = Options::new(provisioned.vin.as_str());
-    options.will = will.as_ref().map(|(topic, payload)| Will {
-        topic,
-        payload: payload.as_bytes(),
-    });
-    options.credentials = provisioned.login.map(|login| Credentials {
-        user_name: login.user_name,
-        password: login.password,
-    });
+    let options = embedded_link::options(provisioned, will.as_ref());
     let mqtt = Mqtt::new(memory.receive, memory.send, &options)?;
     let world = World {
         link: &mut EmbeddedLink::new(mqtt, dial),

@@ -18,6 +18,7 @@ mod vehicle;
 use embassy_executor::{Executor, Spawner};
 use embassy_stm32::Peripherals;
 use static_cell::StaticCell;
+use vinbus_board_bring_up::reported::Board;
 use vinbus_board_bring_up::{address, last_words, provisioning};
 use vinbus_vehicle_agent::provisioned::Provisioned;
 
@@ -27,19 +28,22 @@ fn start() -> ! {
     let peripherals = chip::start();
     log_sink::start();
     log::info!("vinbus {} on nucleo-h743zi", env!("CARGO_PKG_VERSION"));
-    if let Some(words) = last_words::take() {
-        log::error!("the last run ended in a panic: {words}");
-    }
+    let mut crash = last_words::take();
     if chip::was_reset_by_watchdog() {
         log::error!("the last run was ended by the watchdog");
+        crash = crash.or(Some("ended by the watchdog"));
     }
+    let board = Board {
+        name: "nucleo-h743zi",
+        crash,
+    };
     static EXECUTOR: StaticCell<Executor> = StaticCell::new();
     EXECUTOR
         .init(Executor::new())
-        .run(|spawner| bring_up(spawner, peripherals))
+        .run(|spawner| bring_up(spawner, peripherals, board))
 }
 
-fn bring_up(spawner: Spawner, p: Peripherals) {
+fn bring_up(spawner: Spawner, p: Peripherals, board: Board) {
     let provisioned = match Provisioned::decode(provisioning::memory()) {
         Ok(provisioned) => provisioned,
         Err(error) => {
@@ -69,5 +73,5 @@ fn bring_up(spawner: Spawner, p: Peripherals) {
     let stack = ethernet::start(spawner, parts, mac, config, seed);
     spawner.spawn(address::report(stack).expect("started once"));
     static PROVISIONED: StaticCell<Provisioned<'static>> = StaticCell::new();
-    vehicle::start(spawner, stack, PROVISIONED.init(provisioned));
+    vehicle::start(spawner, stack, PROVISIONED.init(provisioned), board);
 }

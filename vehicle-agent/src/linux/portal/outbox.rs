@@ -129,6 +129,11 @@ impl Outbox {
         self.changed.notify_one();
     }
 
+    /// Why the socket ends, if it does.
+    pub(crate) fn ending(&self) -> Option<Ending> {
+        self.lock().ending
+    }
+
     /// The next frame to write, which stays in the outbox until [`Outbox::written`].
     ///
     /// # Errors

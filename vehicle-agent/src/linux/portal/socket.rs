@@ -11,7 +11,6 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::{self, error::CapacityError};
 
@@ -49,6 +48,7 @@ pub(super) async fn serve(socket: WebSocket, shared: Arc<Shared>, app: Option<St
     let peer = match peer {
         Ok(peer) => peer,
         Err(refusal) => {
+            shared.status.count(|portal| &mut portal.ended);
             let code = 1008;
             return close(sink, stream, code, refusal.reason(), &refusal).await;
         }
@@ -60,7 +60,13 @@ pub(super) async fn serve(socket: WebSocket, shared: Arc<Shared>, app: Option<St
         rate: Rate::new(shared.frames_per_second),
         opened: Instant::now(),
     };
-    if let Some(ending) = socket.run(&shared.news, &mut sink, &mut stream).await {
+    let outbox = Arc::clone(&socket.outbox);
+    let told = socket.run(&shared, &mut sink, &mut stream).await;
+    // One that does not read cannot be told.
+    if told.or(outbox.ending()).is_some_and(Ending::is_fault) {
+        shared.status.count(|portal| &mut portal.ended);
+    }
+    if let Some(ending) = told {
         close(sink, stream, ending.code(), ending.reason(), &ending).await;
     }
 }
@@ -78,10 +84,11 @@ impl Opened {
     /// Runs until the socket ends; returns the reason if its program can still be told.
     async fn run(
         mut self,
-        agent: &mpsc::Sender<FromSocket>,
+        shared: &Shared,
         sink: &mut Sink,
         stream: &mut Stream,
     ) -> Option<Ending> {
+        let agent = &shared.news;
         let outbox = Arc::clone(&self.outbox);
         let opened = News::Opened(Arc::clone(&outbox));
         if agent.send(self.news(opened)).await.is_err() {
@@ -89,7 +96,7 @@ impl Opened {
         }
         let told = tokio::select! {
             told = write(&outbox, sink) => told,
-            () = self.read(agent, stream) => None,
+            () = self.read(shared, stream) => None,
         };
         // The agent may be gone already; then nobody wants to know.
         let _ = agent.send(self.news(News::Gone)).await;
@@ -105,7 +112,7 @@ impl Opened {
     }
 
     /// Reads until the program has gone.
-    async fn read(&mut self, agent: &mpsc::Sender<FromSocket>, stream: &mut Stream) {
+    async fn read(&mut self, shared: &Shared, stream: &mut Stream) {
         loop {
             let text = match stream.next().await {
                 Some(Ok(Message::Text(text))) => text,
@@ -115,7 +122,7 @@ impl Opened {
                         Verdict::Refuse => self.too_fast(),
                         Verdict::End => return self.end(Ending::Flood).await,
                     };
-                    self.refuse(None, &refusal).await;
+                    self.refuse(shared, None, &refusal).await;
                     continue;
                 }
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
@@ -128,7 +135,12 @@ impl Opened {
             let refusal = match (self.judge(), item) {
                 (Verdict::End, _) => return self.end(Ending::Flood).await,
                 (Verdict::Pass, Ok(_)) => {
-                    if agent.send(self.news(News::Frame(text))).await.is_err() {
+                    if shared
+                        .news
+                        .send(self.news(News::Frame(text)))
+                        .await
+                        .is_err()
+                    {
                         return self.end(Ending::Stopping).await;
                     }
                     continue;
@@ -136,7 +148,7 @@ impl Opened {
                 (Verdict::Pass, Err(refusal)) => refusal,
                 (Verdict::Refuse, _) => self.too_fast(),
             };
-            self.refuse(id, &refusal).await;
+            self.refuse(shared, id, &refusal).await;
         }
     }
 
@@ -154,7 +166,8 @@ impl Opened {
 
     /// Tells the program, and lets the writer do so before the next frame is read: else a burst of
     /// bad frames would fill the outbox of a program that reads well.
-    async fn refuse(&self, id: Option<&str>, refusal: &Refusal) {
+    async fn refuse(&self, shared: &Shared, id: Option<&str>, refusal: &Refusal) {
+        shared.status.count(|portal| &mut portal.refused_frames);
         self.outbox.push(Item::Notice(refusal_frame(id, refusal)));
         tokio::task::yield_now().await;
     }
@@ -218,7 +231,11 @@ async fn write(outbox: &Outbox, sink: &mut Sink) -> Option<Ending> {
         tokio::select! {
             sent = timeout(WRITE_TIMEOUT, sink.send(Message::text(text))) => match sent {
                 Ok(Ok(())) => outbox.written(),
-                Ok(Err(_)) | Err(_) => return None,
+                Ok(Err(_)) => return None,
+                Err(_late) => {
+                    outbox.end(Ending::SlowReader);
+                    return None;
+                }
             },
             _ = outbox.ended() => return None,
         }

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::envelope::AppMessage;
+use vinbus_protocol::health::Health;
 use vinbus_protocol::record_ring::Record;
 
 use super::fleet::Fleet;
@@ -132,4 +133,8 @@ impl Apps for SimulatedApp {
     fn downlink_refused(&mut self, _: &str, _: DownlinkRefusal) {}
 
     fn counted(&mut self, _: &Counters) {}
+
+    fn examine<'h>(&'h self, health: &mut Health<'h>) {
+        health.platform = "simulator";
+    }
 }

@@ -76,7 +76,7 @@ pub(crate) async fn the_largest_message_arrives_byte_for_byte_and_one_byte_more_
 }
 
 /// The most that the stack may take, in bytes: its peak is the TLS handshake, at about 30,000.
-const STACK_BYTES_MAX: usize = 32 * 1024;
+pub(crate) const STACK_BYTES_MAX: usize = 32 * 1024;
 
 pub(crate) async fn stack_stays_small_over_handshake_and_largest_messages() {
     let server = Server::start(&[]).await;

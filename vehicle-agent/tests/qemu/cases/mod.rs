@@ -1,6 +1,7 @@
 //! The cases, by what they are about.
 
 mod endurance;
+mod hostile;
 mod messages;
 mod outages;
 mod portal;
@@ -54,6 +55,11 @@ pub(crate) const ALL: &[Case] = cases![
         message_waits_while_the_vehicle_has_no_power,
         power_cut_in_the_middle_of_a_message_harms_nothing,
         will_tells_a_foreign_broker_that_the_power_went;
+    hostile:
+        hundred_thousand_random_bytes_to_the_portal_are_counted_and_reported,
+        app_that_never_reads_is_ended_and_the_next_one_is_served,
+        flood_and_bad_messages_of_a_broker_are_counted_and_reported,
+        board_without_an_answer_of_dhcp_says_so_and_asks_on;
     provisioning:
         board_without_a_block_says_so_and_ends,
         board_refuses_blocks_that_are_damaged_cut_off_newer_or_foreign;

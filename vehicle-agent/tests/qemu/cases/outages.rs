@@ -1,7 +1,5 @@
 //! What happens when the broker, the network or the power goes away, and comes back.
 
-use std::process::Command;
-
 use vinbus_transport_std::conformance::{BrokerUnderTest, Mosquitto};
 
 use crate::app::App;
@@ -25,7 +23,7 @@ pub(crate) async fn board_comes_back_when_its_broker_is_started_again() {
 
 pub(crate) async fn board_comes_back_when_a_frozen_server_thaws() {
     let (server, mut board, mut listener) = online().await;
-    signal(&server, "-STOP");
+    server.freeze();
     // For the board to dial a server that takes connections and says nothing.
     board.cable(false).await;
     board.log.until("disconnected").await;
@@ -34,7 +32,7 @@ pub(crate) async fn board_comes_back_when_a_frozen_server_thaws() {
         .log
         .until("did not finish the TLS handshake in time")
         .await;
-    signal(&server, "-CONT");
+    server.thaw();
     board.online().await;
     both_ways(&server, &board, &mut listener).await;
 }
@@ -64,6 +62,10 @@ pub(crate) async fn fault_of_the_processor_is_told_after_the_reset_that_follows_
     let said = board.log.until("the last run ended in a panic").await;
     assert!(said.contains("hard fault at"), "{said}");
     board.online().await;
+    // And to whoever asks the server.
+    let shown = server.shows("\"crash\":\"hard fault at").await;
+    let expected = "\"platform\":\"mps2-an500\"";
+    assert!(shown.contains(expected), "{shown}");
     both_ways(&server, &board, &mut listener).await;
 }
 
@@ -138,10 +140,4 @@ async fn both_ways(server: &Server, board: &Board, listener: &mut Listener) {
     app.hears(CONTENT).await;
     app.says(CONTENT).await;
     listener.hears(CONTENT).await;
-}
-
-fn signal(server: &Server, signal: &str) {
-    let pid = server.process.id().expect("it runs").to_string();
-    let sent = Command::new("kill").args([signal, &pid]).status();
-    assert!(sent.unwrap().success());
 }

@@ -6,7 +6,7 @@ use embassy_executor::Spawner;
 use embassy_net::Stack;
 use static_cell::ConstStaticCell;
 use vinbus_board_bring_up::broker::{self, BrokerDial};
-use vinbus_board_bring_up::reported::Reported;
+use vinbus_board_bring_up::reported::{Board, Reported};
 use vinbus_board_bring_up::{time_of_day, vehicle};
 use vinbus_transport_embedded::tls::RecordBuffers;
 use vinbus_vehicle_agent::provisioned::{APPS_MAX, Provisioned};
@@ -37,6 +37,7 @@ pub(crate) fn start(
     spawner: Spawner,
     stack: Stack<'static>,
     provisioned: &'static Provisioned<'static>,
+    board: Board,
 ) {
     let memory = broker::Memory {
         tcp_receive: TCP_RECEIVE.take(),
@@ -54,7 +55,7 @@ pub(crate) fn start(
     match BrokerDial::start(spawner, stack, provisioned, memory, time, host::random()) {
         Ok(dial) => {
             let portal = portal::start(spawner, stack, provisioned);
-            spawner.spawn(serve(provisioned, dial, portal).expect("started once"));
+            spawner.spawn(serve(provisioned, dial, portal, board).expect("started once"));
         }
         Err(error) => {
             log::error!("the provisioned credentials cannot be used: {error}");
@@ -68,6 +69,7 @@ async fn serve(
     provisioned: &'static Provisioned<'static>,
     dial: BrokerDial,
     portal: &'static BoardPortal,
+    board: Board,
 ) {
     let memory = vehicle::Memory {
         receive: RECEIVE.take(),
@@ -76,7 +78,10 @@ async fn serve(
         popups: POPUPS.take(),
         pending: PENDING.take().each_mut().map(|app| &mut app[..]),
     };
-    let mut apps = Reported(portal.apps::<{ vehicle::UPLINKS_MAX }>());
+    let mut apps = Reported {
+        apps: portal.apps::<{ vehicle::UPLINKS_MAX }>(),
+        board,
+    };
     let (seed, never) = (host::random(), pending());
     let served = vehicle::run(provisioned, memory, dial, &mut apps, seed, never);
     if let Err(error) = served.await {

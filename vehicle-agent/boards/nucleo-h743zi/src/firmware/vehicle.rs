@@ -4,7 +4,7 @@ use embassy_executor::Spawner;
 use embassy_net::Stack;
 use static_cell::ConstStaticCell;
 use vinbus_board_bring_up::broker::{self, BrokerDial};
-use vinbus_board_bring_up::reported::Reported;
+use vinbus_board_bring_up::reported::{Board, Reported};
 use vinbus_board_bring_up::{time_of_day, vehicle};
 use vinbus_vehicle_agent::provisioned::Provisioned;
 
@@ -26,6 +26,7 @@ pub(crate) fn start(
     spawner: Spawner,
     stack: Stack<'static>,
     provisioned: &'static Provisioned<'static>,
+    board: Board,
 ) {
     let memory = broker::Memory {
         tcp_receive: TCP_RECEIVE.take(),
@@ -37,7 +38,7 @@ pub(crate) fn start(
     match BrokerDial::start(spawner, stack, provisioned, memory, time, random::bytes()) {
         Ok(dial) => {
             let portal = portal::start(spawner, stack, provisioned);
-            spawner.spawn(serve(provisioned, dial, portal).expect("started once"));
+            spawner.spawn(serve(provisioned, dial, portal, board).expect("started once"));
         }
         Err(error) => log::error!("the provisioned credentials cannot be used: {error}"),
     }
@@ -48,6 +49,7 @@ async fn serve(
     provisioned: &'static Provisioned<'static>,
     dial: BrokerDial,
     portal: &'static BoardPortal,
+    board: Board,
 ) {
     let memory = vehicle::Memory {
         receive: RECEIVE.take(),
@@ -56,7 +58,10 @@ async fn serve(
         popups: memory::popups(),
         pending: memory::pending().each_mut().map(|app| &mut app[..]),
     };
-    let mut apps = Reported(portal.apps::<{ vehicle::UPLINKS_MAX }>());
+    let mut apps = Reported {
+        apps: portal.apps::<{ vehicle::UPLINKS_MAX }>(),
+        board,
+    };
     let alive = HEARTBEAT.beat();
     let served = vehicle::run(provisioned, memory, dial, &mut apps, random::bytes(), alive);
     if let Err(error) = served.await {

@@ -24,6 +24,7 @@ impl SocketApps<'_> {
             } else {
                 let id = ClientFrame::parse(&text).id;
                 next.tell(&refusal_frame(id, &Refusal::Early));
+                self.status.count(|portal| &mut portal.refused_frames);
             }
             return;
         }
@@ -34,6 +35,7 @@ impl SocketApps<'_> {
         let WithId { item, id } = ClientFrame::parse(&text);
         if let Err(refusal) = item.and_then(|frame| self.seated_frame(slot, frame, id, &text)) {
             socket.tell(&refusal_frame(id, &refusal));
+            self.status.count(|portal| &mut portal.refused_frames);
         }
     }
 
@@ -89,6 +91,7 @@ impl SocketApps<'_> {
         let WithId { item, id } = ClientFrame::parse(text);
         if let Err(refusal) = item.and_then(|frame| self.seated_screen_frame(frame)) {
             screen.tell(&refusal_frame(id, &refusal));
+            self.status.count(|portal| &mut portal.refused_frames);
         }
     }
 

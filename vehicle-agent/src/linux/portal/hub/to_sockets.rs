@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::envelope::{AppMessage, Popup, PopupAction};
+use vinbus_protocol::health::Health;
 use vinbus_protocol::limits::PENDING_MESSAGES_MAX;
 use vinbus_protocol::record_ring::Record;
 
@@ -171,6 +172,10 @@ impl Apps for SocketApps<'_> {
 
     fn counted(&mut self, counters: &Counters) {
         self.status.counted(counters);
+    }
+
+    fn examine<'h>(&'h self, health: &mut Health<'h>) {
+        self.status.examine(health);
     }
 }
 

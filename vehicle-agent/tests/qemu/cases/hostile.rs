@@ -1,0 +1,179 @@
+//! What a hostile app, a hostile broker and a broken network send: it is counted and told, and the
+//! board goes on.
+
+use std::process::Stdio;
+
+use futures_util::SinkExt;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::Command;
+use tokio::time::Instant;
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
+
+use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto};
+
+use crate::PATIENCE;
+use crate::app::App;
+use crate::board::{APP, Board, Network, UID, VIN};
+use crate::server::{Server, done};
+
+/// Random bytes of a fixed seed (xorshift).
+fn noise() -> impl Iterator<Item = u8> {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    std::iter::repeat_with(move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    })
+}
+
+pub(crate) async fn hundred_thousand_random_bytes_to_the_portal_are_counted_and_reported() {
+    const CONNECTIONS: usize = 10;
+    let server = Server::start(&[]).await;
+    let block = server.block(&[]).await;
+    // What goes wrong before the first connection is in the first report.
+    server.freeze();
+    let mut board = Board::start(Some(&block));
+    board.log.until("address ").await;
+    let mut noise = noise();
+    for _ in 0..CONNECTIONS {
+        let bytes: Vec<u8> = noise.by_ref().take(100_000 / CONNECTIONS).collect();
+        let mut raw = TcpStream::connect(board.portal).await.unwrap();
+        // The portal may end the connection before it has read all.
+        let _ = raw.write_all(&bytes).await;
+        let _ = raw.shutdown().await;
+        let _ = raw.read_to_end(&mut Vec::new()).await;
+    }
+    let refused = Value::from(CONNECTIONS);
+    until_status(&board, "/sockets/refusedRequest", |count| *count == refused).await;
+    server.thaw();
+    board.online().await;
+    let reported = format!("\"socketsRefused\":{CONNECTIONS}");
+    server.shows(&reported).await;
+    let mut app = App::in_front(&board).await;
+    done(&server.send("\"still there\"").await);
+    app.hears("\"still there\"").await;
+    assert_stack_is_small(&board).await;
+}
+
+pub(crate) async fn app_that_never_reads_is_ended_and_the_next_one_is_served() {
+    let server = Server::start(&[]).await;
+    let mut board = Board::start(Some(&server.block(&[]).await));
+    board.online().await;
+    let url = format!("ws://{}/portal?app={APP}", board.portal);
+    let (mut deaf, _) = connect_async(url).await.unwrap();
+    let loaded = r#"{"type":"WebPortal.onApplicationLoaded"}"#;
+    deaf.send(Message::text(loaded)).await.unwrap();
+    until_status(&board, "/link", |link| *link == "connected").await;
+    let content = format!("\"{}\"", "x".repeat(120_000));
+    let none = Value::from(0);
+    // Until the buffers on the way to it are full.
+    for _ in 0..200 {
+        done(&server.send(&content).await);
+        if board.status().await.pointer("/sockets/slowReaders") != Some(&none) {
+            break;
+        }
+    }
+    until_status(&board, "/sockets/slowReaders", |count| *count != none).await;
+    assert_eq!(board.status().await["sockets"]["ended"], 1);
+    let mut app = App::in_front(&board).await;
+    done(&server.send("\"now\"").await);
+    app.hears_at_last("\"now\"").await;
+    drop(deaf);
+    assert_stack_is_small(&board).await;
+}
+
+pub(crate) async fn flood_and_bad_messages_of_a_broker_are_counted_and_reported() {
+    const FLOOD: usize = 3_000;
+    let broker = Mosquitto::start().await;
+    let server = Server::beside(&broker, &[]).await;
+    let mut board = Board::start(Some(&server.plain_block(&broker, &[]).await));
+    board.online().await;
+
+    // Nobody reads them, as there is no app yet.
+    let message = |n: usize| format!("{{\"idApp\":\"{APP}\",\"content\":{n}}}\n");
+    let flood: String = (1..=FLOOD).map(message).collect();
+    publish(&broker, "-l", flood.as_bytes()).await;
+    let unknown = "{\"idApp\":\"nobody\",\"content\":1}\n".repeat(10);
+    publish(&broker, "-l", unknown.as_bytes()).await;
+    for bad in [
+        &b"{\"idApp\":\"\xff\",\"content\":1}"[..],
+        b"{",
+        b"\0\0\0\0",
+    ] {
+        publish(&broker, "-s", bad).await;
+    }
+    let frame = message(0).len() - 2;
+    let too_large = message(0).replacen('0', &"1".repeat(131_073 - frame), 1);
+    let too_large = too_large.trim_end();
+    assert_eq!(too_large.len(), 131_073);
+    publish(&broker, "-s", too_large.as_bytes()).await;
+
+    let one = Value::from(1);
+    until_status(&board, "/refused/oversize", |count| *count == one).await;
+    let status = board.status().await;
+    assert_eq!(
+        status["sessions"], 1,
+        "the connection did not break: {status}"
+    );
+    assert_eq!(status["refused"]["unknownApp"], 10, "{status}");
+    assert_eq!(status["refused"]["envelope"], 3, "{status}");
+    let mut app = App::in_front(&board).await;
+    for n in FLOOD - 9..=FLOOD {
+        app.hears(&n.to_string()).await;
+    }
+    let shown = server.shows("\"oversize\":1").await;
+    let evicted = format!("\"evicted\":{}", FLOOD - 10);
+    for reported in ["\"unknownApp\":10", "\"envelope\":3", &evicted] {
+        assert!(shown.contains(reported), "no {reported}: {shown}");
+    }
+    assert_stack_is_small(&board).await;
+}
+
+pub(crate) async fn board_without_an_answer_of_dhcp_says_so_and_asks_on() {
+    let server = Server::start(&[]).await;
+    let mut board = Board::start_on(Network::Deaf, Some(&server.block(&[]).await));
+    for _ in 0..2 {
+        let said = board.log.until("no connection").await;
+        assert!(said.contains("check the cable and DHCP"), "{said}");
+    }
+    assert_stack_is_small(&board).await;
+}
+
+/// Publishes on the vehicle's downlink what no client of ours would: `how` is `-l` for a message a
+/// line, `-s` for one message.
+async fn publish(broker: &Mosquitto, how: &str, input: &[u8]) {
+    let port = broker.url(Endpoint::Mqtt).port().to_string();
+    let topic = format!("psa/OVIPPartners-Dev/to/uid/{UID}/opa/{VIN}/");
+    let mut publisher = Command::new("mosquitto_pub")
+        .args(["-h", "127.0.0.1", "-p", &port, "-t", &topic, how])
+        .args(["-u", Mosquitto::USER, "-P", Mosquitto::PASSWORD])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("the tests need a second client: apt-get install mosquitto-clients");
+    let mut stdin = publisher.stdin.take().unwrap();
+    stdin.write_all(input).await.unwrap();
+    drop(stdin);
+    assert!(publisher.wait().await.unwrap().success());
+}
+
+/// Waits until a number or text of the portal's status is as wanted.
+async fn until_status(board: &Board, pointer: &str, wanted: impl Fn(&Value) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let status = board.status().await;
+        if wanted(status.pointer(pointer).unwrap()) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{pointer}: {status}");
+    }
+}
+
+/// The stack is where all that the board does not plan for would show.
+async fn assert_stack_is_small(board: &Board) {
+    let used = board.stack_used().await;
+    assert!(used <= super::messages::STACK_BYTES_MAX, "{used} bytes");
+}
