@@ -1,5 +1,6 @@
 //! Every way in which a handshake fails, told apart; and those in which it succeeds.
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -53,7 +54,14 @@ pub(crate) async fn echo_server(config: Arc<ServerConfig>) -> SocketAddr {
 
 /// Says hello over the line and waits for the echo.
 async fn hello(line: &TestLine) -> Result<(), LineError> {
-    let mut stream = line.dial().await?;
+    echoed(&mut line.dial().await?).await
+}
+
+/// The same over an open stream.
+async fn echoed<S>(stream: &mut S) -> Result<(), LineError>
+where
+    S: Read<Error = LineError> + Write,
+{
     stream.write_all(b"hello").await?;
     let mut buffer = [0; 5];
     let mut len = 0;
@@ -320,6 +328,52 @@ async fn clock_decides_and_without_one_nothing_is_dialled() {
         at(|| Some(u64::MAX)).await,
         Err(LineError::CertificateExpired)
     );
+}
+
+#[tokio::test]
+async fn clock_that_jumps_leaves_a_connection_alone_and_decides_about_the_next() {
+    let root = Party::new(&authority(), None);
+    let board = Party::new(&vehicle(), Some(&root)).provisioned(&root);
+    let broker = Party::new(&server(), Some(&root));
+    let address = echo_server(server_config(&broker, &[], &root, &TLS13)).await;
+    let now = Cell::new(unix_time());
+    let port = address.port();
+    let Client {
+        tcp,
+        dns,
+        broker,
+        credentials,
+        random,
+        limits,
+        ..
+    } = client(Host, Broker { host: HOST, port }, board.credentials(HOST));
+    let client = Client {
+        tcp,
+        dns,
+        broker,
+        credentials,
+        unix_time: || now.get(),
+        random,
+        limits,
+    };
+    let line = TestLine::new();
+    let test = async {
+        for (jump, refusal) in [
+            (Some(u64::MAX), LineError::CertificateExpired),
+            (Some(0), LineError::CertificateNotYetValid),
+            (None, LineError::NoClock),
+        ] {
+            let mut stream = line.dial().await.unwrap();
+            echoed(&mut stream).await.unwrap();
+            now.set(jump);
+            echoed(&mut stream).await.unwrap();
+            drop(stream);
+            assert_eq!(line.dial().await.err(), Some(refusal));
+            now.set(unix_time());
+        }
+        assert_eq!(hello(&line).await, Ok(()));
+    };
+    with_pump(&line, client, test).await;
 }
 
 /// A server that answers every hello with the same bytes, and then keeps still or closes.

@@ -157,9 +157,11 @@ impl Dial for StreamDial {
             ConnectError::Protocol | ConnectError::Buffers => LinkError::Protocol {
                 reason: error.to_string(),
             },
-            ConnectError::Stream => LinkError::ConnectionLost {
-                reason: error.to_string(),
-            },
+            ConnectError::Stream | ConnectError::SubscriptionUnconfirmed => {
+                LinkError::ConnectionLost {
+                    reason: error.to_string(),
+                }
+            }
         });
         self.down(&cause);
     }

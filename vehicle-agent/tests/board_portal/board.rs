@@ -174,8 +174,27 @@ impl Board {
         self.publish(payload.to_string());
     }
 
-    /// The next message to the partner: what follows the vehicle's topic, and the payload.
+    /// The next message of an app to the partner: what follows the vehicle's topic, and the payload.
     pub(crate) async fn uplink(&mut self) -> (String, String) {
+        loop {
+            let message = self.any_uplink().await;
+            if message.0 != "vinbus/health" {
+                return message;
+            }
+        }
+    }
+
+    /// The next report of the vehicle's health.
+    pub(crate) async fn health(&mut self) -> Value {
+        loop {
+            let (subtopic, payload) = self.any_uplink().await;
+            if subtopic == "vinbus/health" {
+                return serde_json::from_str(&payload).unwrap();
+            }
+        }
+    }
+
+    async fn any_uplink(&mut self) -> (String, String) {
         let message = timeout(PATIENCE, self.from_vehicle.recv()).await;
         let OnWire { topic, payload } = message.expect("an uplink message").unwrap();
         let start = format!("psa/OVIPPartners-Dev/from/uid/{UID}/opa/{VIN}/");

@@ -28,7 +28,9 @@ fn largest_message_passes_down_and_one_byte_more_is_dropped_and_counted() {
         board.publish(envelope(&text(room + 1)));
         board.send("demo", &json!("next"));
         assert_eq!(app.message().await, json!({ "content": "next" }));
-        assert_eq!(board.status().await["refused"]["envelope"], json!(1));
+        let refused = &board.status().await["refused"];
+        assert_eq!(refused["oversize"], json!(1));
+        assert_eq!(refused["envelope"], json!(0), "it is counted once");
     });
 }
 

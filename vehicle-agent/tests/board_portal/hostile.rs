@@ -56,6 +56,10 @@ fn random_bytes_break_nothing() {
         }
         board.send("demo", &json!("still there"));
         assert_eq!(app.message().await, json!({ "content": "still there" }));
+        let sockets = &board.status().await["sockets"];
+        assert_eq!(sockets["refusedRequest"], json!(4), "{sockets}");
+        assert_eq!(sockets["refusedFrames"], json!(7), "{sockets}");
+        assert!(sockets["ended"].as_u64() > Some(0), "{sockets}");
     });
 }
 

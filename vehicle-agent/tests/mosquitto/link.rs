@@ -358,3 +358,23 @@ async fn second_agent_on_the_same_folder_is_refused() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn vehicle_reports_its_health_and_what_its_last_run_said_once() {
+    let mut world = World::new().await;
+    let data = world.folder.path().join("data").display().to_string();
+    let apps = ["demo=demo-partner"];
+    std::fs::create_dir(&data).unwrap();
+    let words = "panicked at src/x.rs:1:2:\nout of petrol";
+    std::fs::write(world.folder.path().join("data/last-words"), words).unwrap();
+    let mut vehicle = world.vehicle(&apps, &["--data-dir", &data]).await;
+    let health = world.health().await;
+    assert_eq!(health["agent"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(health["platform"], "linux");
+    assert_eq!(health["crash"], words);
+    assert_eq!(health["counters"], json!({ "sessions": 1 }));
+    assert_eq!(health["troubles"], json!({}));
+    assert!(vehicle.terminate());
+    let _vehicle = world.vehicle(&apps, &["--data-dir", &data]).await;
+    assert_eq!(world.health().await.get("crash"), None);
+}

@@ -14,7 +14,7 @@ use vinbus_transport_embedded::ConnectError;
 use vinbus_transport_embedded::dial::{self, Broker, TimeLimits};
 use vinbus_transport_embedded::net::{Resolver, Tcp, TcpStream};
 use vinbus_transport_embedded::tls::{
-    self, Credentials, CredentialsError, LineStream, RecordBuffers,
+    self, Credentials, CredentialsError, LineError, LineStream, RecordBuffers,
 };
 use vinbus_vehicle_agent::embedded_link::Dial;
 use vinbus_vehicle_agent::provisioned::{Provisioned, Tls};
@@ -53,7 +53,10 @@ enum Way {
         tcp: &'static Tcp<'static>,
         dns: Resolver<'static>,
     },
-    Tls(&'static Line),
+    Tls {
+        line: &'static Line,
+        time: &'static TimeOfDay,
+    },
 }
 
 impl BrokerDial {
@@ -99,7 +102,7 @@ impl BrokerDial {
         };
         let line = LINE.init_with(Line::new);
         spawner.spawn(pump(line, client, memory.records).expect("started once"));
-        let way = Way::Tls(line);
+        let way = Way::Tls { line, time };
         Ok(Self { stack, broker, way })
     }
 
@@ -111,9 +114,15 @@ impl BrokerDial {
                     Err(error) => log::warn!("no connection: {error}; {}", error.advice()),
                 }
             }
-            Way::Tls(line) => match line.dial().await {
+            Way::Tls { line, time } => match line.dial().await {
                 Ok(stream) => return Some(BrokerStream::Tls(stream)),
-                Err(error) => log::warn!("no connection: {error}; {}", error.advice()),
+                Err(error) => {
+                    log::warn!("no connection: {error}; {}", error.advice());
+                    if let LineError::CertificateExpired | LineError::CertificateNotYetValid = error
+                    {
+                        time.doubt();
+                    }
+                }
             },
         }
         None
@@ -121,7 +130,7 @@ impl BrokerDial {
 
     /// Why the line has ended, if there is one and it knows.
     fn tell_failure(&self) -> bool {
-        let Way::Tls(line) = &self.way else {
+        let Way::Tls { line, .. } = &self.way else {
             return false;
         };
         let failure = line.failure();

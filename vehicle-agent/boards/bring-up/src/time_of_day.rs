@@ -7,7 +7,9 @@ use core::net::SocketAddr;
 
 use embassy_executor::Spawner;
 use embassy_net::Stack;
-use embassy_time::{Duration, Timer};
+use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_sync::signal::Signal;
+use embassy_time::{Duration, Timer, with_timeout};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 use static_cell::{ConstStaticCell, StaticCell};
@@ -24,7 +26,10 @@ const ASK_AGAIN: Duration = Duration::from_secs(10);
 const REFRESH: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The time of day, once it is known.
-pub struct TimeOfDay(Cell<Source>);
+pub struct TimeOfDay {
+    source: Cell<Source>,
+    doubted: Signal<NoopRawMutex, ()>,
+}
 
 #[derive(Clone, Copy)]
 enum Source {
@@ -41,10 +46,16 @@ impl fmt::Debug for TimeOfDay {
 impl TimeOfDay {
     /// Seconds since 1970; `None` as long as nobody has told.
     pub fn unix_s(&self) -> Option<u64> {
-        match self.0.get() {
+        match self.source.get() {
             Source::Board(clock) => Some(clock()),
             Source::Network(time) => time.map(|time| time.unix_s()),
         }
+    }
+
+    /// Has the time server asked again soon: a certificate was refused for its dates, and the time may
+    /// be wrong rather than the certificate.
+    pub fn doubt(&self) {
+        self.doubted.signal(());
     }
 }
 
@@ -70,7 +81,10 @@ pub fn start(
         }
         (Some(_), _) => Source::Network(None),
     };
-    let time = &*TIME.init(TimeOfDay(Cell::new(source)));
+    let time = &*TIME.init(TimeOfDay {
+        source: Cell::new(source),
+        doubted: Signal::new(),
+    });
     if let Some(server) = server {
         let random = ChaCha20Rng::from_seed(seed);
         spawner.spawn(keep(time, stack, server, random).expect("started once"));
@@ -97,9 +111,9 @@ async fn keep(
             Ok(address) => {
                 let server = SocketAddr::new(address, server.port);
                 if let Some(told) = ask(&mut socket, server, &mut random).await {
-                    time.0.set(Source::Network(Some(told)));
-                    Timer::after(REFRESH).await;
-                    continue;
+                    time.source.set(Source::Network(Some(told)));
+                    time.doubted.reset();
+                    let _doubted = with_timeout(REFRESH, time.doubted.wait()).await;
                 }
             }
             Err(error) => {
