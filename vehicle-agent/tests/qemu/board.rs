@@ -204,7 +204,7 @@ impl Board {
             file.display()
         );
         self.command(&save).await;
-        let stack = std::fs::read(file).unwrap();
+        let stack = std::fs::read(&file).unwrap();
         stack.iter().skip_while(|byte| **byte == 0xCC).count()
     }
 

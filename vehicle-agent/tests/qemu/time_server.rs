@@ -1,5 +1,8 @@
 //! A server of SNTP that tells the time of the case's choosing.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
@@ -12,22 +15,35 @@ const UNIX_EPOCH_S: u64 = 2_208_988_800;
 pub(crate) struct TimeServer {
     /// As the board reaches it.
     pub(crate) address: String,
+    unix_s: Arc<AtomicU64>,
     answering: JoinHandle<()>,
 }
 
 impl TimeServer {
-    /// Answers every question with `unix_s`, in seconds since 1970.
+    /// Answers every question with `unix_s`, in seconds since 1970, until it is told another time.
     pub(crate) async fn open(unix_s: u64) -> Self {
+        let unix_s = Arc::new(AtomicU64::new(unix_s));
+        let told = Arc::clone(&unix_s);
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = format!("{HOST}:{}", socket.local_addr().unwrap().port());
         let answering = tokio::spawn(async move {
             let mut question = [0; 48];
             while let Ok((_, from)) = socket.recv_from(&mut question).await {
                 // The board has given up if this does not arrive, and says so.
-                let _ = socket.send_to(&answer(&question, unix_s), from).await;
+                let answer = answer(&question, told.load(Ordering::Relaxed));
+                let _ = socket.send_to(&answer, from).await;
             }
         });
-        Self { address, answering }
+        Self {
+            address,
+            unix_s,
+            answering,
+        }
+    }
+
+    /// Answers with this time from now on.
+    pub(crate) fn tell(&self, unix_s: u64) {
+        self.unix_s.store(unix_s, Ordering::Relaxed);
     }
 }
 

@@ -7,12 +7,14 @@
     reason = "memory that is not initialised; read before and written after all else runs"
 )]
 
+use core::cell::Cell;
 use core::fmt::{self, Write as _};
 use core::mem::MaybeUninit;
 use core::panic::PanicInfo;
 
 use cortex_m::peripheral::SCB;
 use cortex_m_rt::{ExceptionFrame, exception};
+use embassy_sync::blocking_mutex::CriticalSectionMutex;
 use heapless::String;
 use static_cell::StaticCell;
 
@@ -31,12 +33,29 @@ struct Record {
 #[unsafe(link_section = ".uninit.last_words")]
 static mut RECORD: MaybeUninit<Record> = MaybeUninit::uninit();
 
-/// What the last run said when it panicked, once. To be called before interrupts are used.
-pub fn take() -> Option<&'static str> {
+/// How the last run ended, if that was not in good order.
+static CRASH: CriticalSectionMutex<Cell<Option<&'static str>>> =
+    CriticalSectionMutex::new(Cell::new(None));
+
+/// Takes what the last run said when it panicked, and logs it. To be called once, before interrupts are
+/// used.
+pub fn take() {
     static WORDS: StaticCell<Words> = StaticCell::new();
-    let words = &*WORDS.try_init(read()?)?;
-    log::error!("the last run ended in a panic: {words}");
-    Some(words)
+    if let Some(words) = read() {
+        let words = WORDS.init(words);
+        log::error!("the last run ended in a panic: {words}");
+        note(words);
+    }
+}
+
+/// Takes note of how the last run ended where nobody could say a word.
+pub fn note(words: &'static str) {
+    CRASH.lock(|crash| crash.set(Some(words)));
+}
+
+/// How the last run ended, if that was not in good order.
+pub fn last() -> Option<&'static str> {
+    CRASH.lock(Cell::get)
 }
 
 fn read() -> Option<Words> {

@@ -8,25 +8,16 @@ use vinbus_protocol::record_ring::Record;
 use vinbus_vehicle_agent::apps::{Apps, Notice, Request, SendRefusal};
 use vinbus_vehicle_agent::desk::{Counters, DownlinkRefusal};
 
-/// The board, as reports of health have it.
-#[derive(Clone, Copy, Debug)]
-pub struct Board {
-    /// Its name.
-    pub name: &'static str,
-    /// How its last run ended, if that was not in good order.
-    pub crash: Option<&'static str>,
-}
-
 /// Apps, with a line in the log for what the agent tells.
 #[derive(Debug)]
-pub struct Reported<A> {
-    /// The apps.
-    pub apps: A,
-    /// The board that they are on.
-    pub board: Board,
+pub struct Reported<'a, A> {
+    /// The apps. They are large, and moved they would need their room on the stack as well.
+    pub apps: &'a mut A,
+    /// The name of the board that they are on.
+    pub board: &'static str,
 }
 
-impl<A: Apps> Apps for Reported<A> {
+impl<A: Apps> Apps for Reported<'_, A> {
     async fn next(&mut self) -> Request<'_> {
         self.apps.next().await
     }
@@ -69,10 +60,10 @@ impl<A: Apps> Apps for Reported<A> {
     }
 
     fn examine<'h>(&'h self, health: &mut Health<'h>) {
-        health.platform = self.board.name;
-        health.crash = self.board.crash;
+        health.platform = self.board;
         #[cfg(target_os = "none")]
         {
+            health.crash = crate::last_words::last();
             health.stack = Some(crate::stack::measured());
         }
         self.apps.examine(health);

@@ -21,7 +21,6 @@ mod vehicle;
 use embassy_executor::Spawner;
 use embassy_net::{Runner, Stack, StackResources};
 use static_cell::StaticCell;
-use vinbus_board_bring_up::reported::Board;
 use vinbus_board_bring_up::{address, last_words, provisioning};
 use vinbus_vehicle_agent::provisioned::Provisioned;
 
@@ -33,10 +32,7 @@ fn start() -> ! {
     clock::start();
     host::start_log();
     log::info!("vinbus {} on mps2-an500", env!("CARGO_PKG_VERSION"));
-    let board = Board {
-        name: "mps2-an500",
-        crash: last_words::take(),
-    };
+    last_words::take();
     let provisioned = match Provisioned::decode(provisioning::memory()) {
         Ok(provisioned) => provisioned,
         Err(error) => {
@@ -49,7 +45,7 @@ fn start() -> ! {
     let provisioned = PROVISIONED.init(provisioned);
     executor::run(|spawner| {
         let stack = start_network(spawner, provisioned);
-        vehicle::start(spawner, stack, provisioned, board);
+        vehicle::start(spawner, stack, provisioned);
     })
 }
 

@@ -18,7 +18,6 @@ mod vehicle;
 use embassy_executor::{Executor, Spawner};
 use embassy_stm32::Peripherals;
 use static_cell::StaticCell;
-use vinbus_board_bring_up::reported::Board;
 use vinbus_board_bring_up::{address, last_words, provisioning};
 use vinbus_vehicle_agent::provisioned::Provisioned;
 
@@ -28,22 +27,18 @@ fn start() -> ! {
     let peripherals = chip::start();
     log_sink::start();
     log::info!("vinbus {} on nucleo-h743zi", env!("CARGO_PKG_VERSION"));
-    let mut crash = last_words::take();
     if chip::was_reset_by_watchdog() {
         log::error!("the last run was ended by the watchdog");
-        crash = crash.or(Some("ended by the watchdog"));
+        last_words::note("ended by the watchdog");
     }
-    let board = Board {
-        name: "nucleo-h743zi",
-        crash,
-    };
+    last_words::take();
     static EXECUTOR: StaticCell<Executor> = StaticCell::new();
     EXECUTOR
         .init(Executor::new())
-        .run(|spawner| bring_up(spawner, peripherals, board))
+        .run(|spawner| bring_up(spawner, peripherals))
 }
 
-fn bring_up(spawner: Spawner, p: Peripherals, board: Board) {
+fn bring_up(spawner: Spawner, p: Peripherals) {
     let provisioned = match Provisioned::decode(provisioning::memory()) {
         Ok(provisioned) => provisioned,
         Err(error) => {
@@ -73,5 +68,5 @@ fn bring_up(spawner: Spawner, p: Peripherals, board: Board) {
     let stack = ethernet::start(spawner, parts, mac, config, seed);
     spawner.spawn(address::report(stack).expect("started once"));
     static PROVISIONED: StaticCell<Provisioned<'static>> = StaticCell::new();
-    vehicle::start(spawner, stack, PROVISIONED.init(provisioned), board);
+    vehicle::start(spawner, stack, PROVISIONED.init(provisioned));
 }

@@ -90,7 +90,8 @@ pub(crate) async fn flood_and_bad_messages_of_a_broker_are_counted_and_reported(
     const FLOOD: usize = 3_000;
     let broker = Mosquitto::start().await;
     let server = Server::beside(&broker, &[]).await;
-    let mut board = Board::start(Some(&server.plain_block(&broker, &[]).await));
+    // The minute until the next report takes 12 s.
+    let mut board = Board::start_fast(Some(&server.plain_block(&broker, &[]).await), 5);
     board.online().await;
 
     // Nobody reads them, as there is no app yet.

@@ -43,7 +43,7 @@ pub(crate) const ALL: &[Case] = cases![
     time:
         board_without_a_clock_asks_a_time_server_and_connects,
         board_that_is_told_a_time_long_past_trusts_nobody,
-        board_that_is_told_a_time_far_ahead_finds_certificates_expired,
+        board_that_was_told_a_time_far_ahead_finds_certificates_expired_and_asks_again,
         board_that_is_told_no_time_trusts_nobody;
     outages:
         board_comes_back_when_its_broker_is_started_again,

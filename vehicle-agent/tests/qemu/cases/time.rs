@@ -8,9 +8,7 @@ use crate::server::Server;
 use crate::time_server::TimeServer;
 
 pub(crate) async fn board_without_a_clock_asks_a_time_server_and_connects() {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now = now.unwrap().as_secs();
-    let (_server, mut board, _time) = told(now).await;
+    let (_server, mut board, _time) = told(now()).await;
     board.log.until("the time is").await;
     board.online().await;
 }
@@ -23,12 +21,15 @@ pub(crate) async fn board_that_is_told_a_time_long_past_trusts_nobody() {
     assert!(line.contains("does not know the time"), "{line}");
 }
 
-pub(crate) async fn board_that_is_told_a_time_far_ahead_finds_certificates_expired() {
+pub(crate) async fn board_that_was_told_a_time_far_ahead_finds_certificates_expired_and_asks_again()
+{
     // The year 2100.
-    let (_server, mut board, _time) = told(4_102_444_800).await;
+    let (_server, mut board, time) = told(4_102_444_800).await;
     board.log.until("the time is 41024").await;
     let line = board.log.until("has expired").await;
     assert!(line.contains("no connection"), "{line}");
+    time.tell(now());
+    board.online().await;
 }
 
 pub(crate) async fn board_that_is_told_no_time_trusts_nobody() {
@@ -47,4 +48,10 @@ async fn told(unix_s: u64) -> (Server, Board, TimeServer) {
     let time = TimeServer::open(unix_s).await;
     let block = server.block(&["--time-server", &time.address]).await;
     (server, Board::start(Some(&block)), time)
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.unwrap().as_secs()
 }

@@ -6,7 +6,7 @@ use embassy_executor::Spawner;
 use embassy_net::Stack;
 use static_cell::ConstStaticCell;
 use vinbus_board_bring_up::broker::{self, BrokerDial};
-use vinbus_board_bring_up::reported::{Board, Reported};
+use vinbus_board_bring_up::reported::Reported;
 use vinbus_board_bring_up::{time_of_day, vehicle};
 use vinbus_transport_embedded::tls::RecordBuffers;
 use vinbus_vehicle_agent::provisioned::{APPS_MAX, Provisioned};
@@ -37,7 +37,6 @@ pub(crate) fn start(
     spawner: Spawner,
     stack: Stack<'static>,
     provisioned: &'static Provisioned<'static>,
-    board: Board,
 ) {
     let memory = broker::Memory {
         tcp_receive: TCP_RECEIVE.take(),
@@ -55,7 +54,7 @@ pub(crate) fn start(
     match BrokerDial::start(spawner, stack, provisioned, memory, time, host::random()) {
         Ok(dial) => {
             let portal = portal::start(spawner, stack, provisioned);
-            spawner.spawn(serve(provisioned, dial, portal, board).expect("started once"));
+            spawner.spawn(serve(provisioned, dial, portal).expect("started once"));
         }
         Err(error) => {
             log::error!("the provisioned credentials cannot be used: {error}");
@@ -69,7 +68,6 @@ async fn serve(
     provisioned: &'static Provisioned<'static>,
     dial: BrokerDial,
     portal: &'static BoardPortal,
-    board: Board,
 ) {
     let memory = vehicle::Memory {
         receive: RECEIVE.take(),
@@ -78,9 +76,10 @@ async fn serve(
         popups: POPUPS.take(),
         pending: PENDING.take().each_mut().map(|app| &mut app[..]),
     };
+    let mut apps = portal.apps::<{ vehicle::UPLINKS_MAX }>();
     let mut apps = Reported {
-        apps: portal.apps::<{ vehicle::UPLINKS_MAX }>(),
-        board,
+        apps: &mut apps,
+        board: "mps2-an500",
     };
     let (seed, never) = (host::random(), pending());
     let served = vehicle::run(provisioned, memory, dial, &mut apps, seed, never);

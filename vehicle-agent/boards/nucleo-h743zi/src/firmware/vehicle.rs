@@ -4,7 +4,7 @@ use embassy_executor::Spawner;
 use embassy_net::Stack;
 use static_cell::ConstStaticCell;
 use vinbus_board_bring_up::broker::{self, BrokerDial};
-use vinbus_board_bring_up::reported::{Board, Reported};
+use vinbus_board_bring_up::reported::Reported;
 use vinbus_board_bring_up::{time_of_day, vehicle};
 use vinbus_vehicle_agent::provisioned::Provisioned;
 
@@ -26,7 +26,6 @@ pub(crate) fn start(
     spawner: Spawner,
     stack: Stack<'static>,
     provisioned: &'static Provisioned<'static>,
-    board: Board,
 ) {
     let memory = broker::Memory {
         tcp_receive: TCP_RECEIVE.take(),
@@ -38,7 +37,7 @@ pub(crate) fn start(
     match BrokerDial::start(spawner, stack, provisioned, memory, time, random::bytes()) {
         Ok(dial) => {
             let portal = portal::start(spawner, stack, provisioned);
-            spawner.spawn(serve(provisioned, dial, portal, board).expect("started once"));
+            spawner.spawn(serve(provisioned, dial, portal).expect("started once"));
         }
         Err(error) => log::error!("the provisioned credentials cannot be used: {error}"),
     }
@@ -49,7 +48,6 @@ async fn serve(
     provisioned: &'static Provisioned<'static>,
     dial: BrokerDial,
     portal: &'static BoardPortal,
-    board: Board,
 ) {
     let memory = vehicle::Memory {
         receive: RECEIVE.take(),
@@ -58,9 +56,10 @@ async fn serve(
         popups: memory::popups(),
         pending: memory::pending().each_mut().map(|app| &mut app[..]),
     };
+    let mut apps = portal.apps::<{ vehicle::UPLINKS_MAX }>();
     let mut apps = Reported {
-        apps: portal.apps::<{ vehicle::UPLINKS_MAX }>(),
-        board,
+        apps: &mut apps,
+        board: "nucleo-h743zi",
     };
     let alive = HEARTBEAT.beat();
     let served = vehicle::run(provisioned, memory, dial, &mut apps, random::bytes(), alive);
