@@ -42,6 +42,8 @@ pub(crate) struct PortalFigures {
     pub(crate) refused_origin: u64,
     /// Connections from which no head of a request came in time.
     pub(crate) head_timeouts: u64,
+    /// Connections that brought something else than a request of HTTP.
+    pub(crate) refused_request: u64,
     /// Sockets ended for what they did or did not do.
     pub(crate) ended: u64,
     /// Frames answered by an error.
@@ -101,10 +103,12 @@ impl Status {
             refused_full,
             refused_origin,
             head_timeouts,
+            refused_request,
             ended,
             refused_frames,
         } = state.portal;
-        troubles.sockets_refused = at_most(refused_full + refused_origin + head_timeouts);
+        let refused = refused_full + refused_origin + head_timeouts + refused_request;
+        troubles.sockets_refused = at_most(refused);
         troubles.sockets_ended = at_most(ended);
         troubles.frames_refused = at_most(refused_frames);
     }
@@ -154,6 +158,7 @@ impl Status {
                 "refusedFull": state.portal.refused_full,
                 "refusedOrigin": state.portal.refused_origin,
                 "headTimeouts": state.portal.head_timeouts,
+                "refusedRequest": state.portal.refused_request,
                 "ended": state.portal.ended,
                 "refusedFrames": state.portal.refused_frames,
             },

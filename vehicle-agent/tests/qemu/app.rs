@@ -55,12 +55,6 @@ impl App {
         self.is_handed(&format!("{{\"content\":{content}}}")).await;
     }
 
-    /// It must be handed this content, behind others perhaps.
-    pub(crate) async fn hears_at_last(&mut self, content: &str) {
-        let message = format!("{{\"content\":{content}}}");
-        self.messages.until(&message).await;
-    }
-
     /// The next message that it is handed must be this one.
     pub(crate) async fn is_handed(&mut self, message: &str) {
         let line = self.messages.until("").await;

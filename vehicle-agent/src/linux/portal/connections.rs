@@ -123,6 +123,8 @@ impl Connection {
         if let Err(error) = ended {
             if error.is_timeout() {
                 self.status.count(|portal| &mut portal.head_timeouts);
+            } else if error.is_parse() {
+                self.status.count(|portal| &mut portal.refused_request);
             }
             tracing::debug!(%error, "a connection to the portal broke");
         }
