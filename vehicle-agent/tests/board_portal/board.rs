@@ -184,16 +184,6 @@ impl Board {
         }
     }
 
-    /// The next report of the vehicle's health.
-    pub(crate) async fn health(&mut self) -> Value {
-        loop {
-            let (subtopic, payload) = self.any_uplink().await;
-            if subtopic == "vinbus/health" {
-                return serde_json::from_str(&payload).unwrap();
-            }
-        }
-    }
-
     async fn any_uplink(&mut self) -> (String, String) {
         let message = timeout(PATIENCE, self.from_vehicle.recv()).await;
         let OnWire { topic, payload } = message.expect("an uplink message").unwrap();

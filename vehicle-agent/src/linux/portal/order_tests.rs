@@ -15,7 +15,7 @@ fn messages_that_an_app_did_not_read_keep_their_order() {
     for between in 0..4 {
         let (vin, app) = (Vin::parse(VIN).unwrap(), AppId::parse(APP).unwrap());
         let (agent, news) = mpsc::channel(1);
-        let apps = SocketApps::new(vin, [app], news, Arc::new(Status::new(vin)));
+        let apps = SocketApps::new(vin, [app], news, Arc::new(Status::new(vin, None)));
         let background = false;
         let says = |word| {
             let news = match word {
