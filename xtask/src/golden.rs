@@ -5,7 +5,10 @@ use anyhow::Result;
 use crate::command::{cargo, run};
 
 /// Examples that write golden files with `--write` and compare them with `--check`.
-const WRITERS: &[(&str, &str)] = &[("vinbus-protocol", "golden")];
+const WRITERS: &[(&str, &str)] = &[
+    ("vinbus-protocol", "golden"),
+    ("vinbus-host-server", "golden"),
+];
 
 /// Rewrites the golden files, or only compares them.
 pub(crate) fn all(check: bool) -> Result<()> {

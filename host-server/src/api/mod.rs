@@ -39,6 +39,8 @@ mod mqtt;
 mod openapi;
 mod origin;
 
+pub mod asyncapi;
+
 pub use mqtt::MqttOverWebSocket;
 pub use routes::router;
 

@@ -11,7 +11,9 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::platform::{clients, token, well_known};
 use super::problem::{self, Kind, Problem};
-use super::{Api, Foundation, health, messages, mqtt, openapi, stream, uplink, vehicles, webhooks};
+use super::{
+    Api, Foundation, asyncapi, health, messages, mqtt, openapi, stream, uplink, vehicles, webhooks,
+};
 
 /// One method of one path.
 pub(super) struct Route {
@@ -115,6 +117,9 @@ pub(super) const ROUTES: &[Route] = &[
     }),
     route(GET, "/api/openapi.json", |method| {
         on(method, openapi::document)
+    }),
+    route(GET, "/api/asyncapi.json", |method| {
+        on(method, asyncapi::serve)
     }),
     route(GET, "/healthz", |method| on(method, health::alive)),
     route(GET, "/readyz", |method| on(method, health::ready)),
