@@ -55,6 +55,43 @@ impl Board {
     }
 }
 
+/// What is in an image: each step has one part more than the one before.
+#[derive(Clone, Copy)]
+pub(crate) enum Step {
+    /// TCP/IP over the board's own network, with DHCP and DNS.
+    Net,
+    /// The agent over MQTT 5, with all its queues.
+    Mqtt,
+    /// TLS 1.3 with certificates both ways, and the time of day that it needs.
+    Tls,
+    /// The portal for apps: all there is.
+    Portal,
+}
+
+impl Step {
+    /// Every step, smallest first.
+    pub(crate) const ALL: &[Self] = &[Self::Net, Self::Mqtt, Self::Tls, Self::Portal];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Net => "net",
+            Self::Mqtt => "+mqtt",
+            Self::Tls => "+tls",
+            Self::Portal => "+portal",
+        }
+    }
+
+    /// The options of cargo for the features of the board's crate.
+    const fn features(self) -> &'static [&'static str] {
+        match self {
+            Self::Net => &["--no-default-features"],
+            Self::Mqtt => &["--no-default-features", "--features", "agent"],
+            Self::Tls => &["--no-default-features", "--features", "tls"],
+            Self::Portal => &[],
+        }
+    }
+}
+
 /// Where the image of a board is, once it is built.
 pub(crate) fn image(board: Board) -> Result<PathBuf> {
     program(board, board.name())
@@ -62,7 +99,12 @@ pub(crate) fn image(board: Board) -> Result<PathBuf> {
 
 /// Builds the image of a board; where it is.
 pub(crate) fn build(board: Board) -> Result<PathBuf> {
-    build_program(board, board.name(), &[])?;
+    build_step(board, Step::Portal)
+}
+
+/// Builds the image of a board as it is at a step; where it is, until the next one is built.
+pub(crate) fn build_step(board: Board, step: Step) -> Result<PathBuf> {
+    build_program(board, board.name(), step.features())?;
     image(board)
 }
 

@@ -108,7 +108,7 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
-    /// Tell what the images of boards take, and fail if one takes more than its budget.
+    /// Tell what the images of boards take, step by step, and fail if one takes more than its budget.
     Size {
         /// The boards; all of them by default.
         boards: Vec<firmware::Board>,

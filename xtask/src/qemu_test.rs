@@ -4,8 +4,9 @@
 use anyhow::Result;
 
 use crate::command::{cargo, run};
-use crate::firmware::{self, Board};
+use crate::firmware::{self, Board, Step};
 use crate::setup;
+use crate::size::Budget;
 
 /// The program: `vehicle-agent/tests/qemu/`.
 pub(crate) const PROGRAM: &[&str] = &["--package", "vinbus-vehicle-agent", "--test", "qemu"];
@@ -21,6 +22,8 @@ pub(crate) fn run_cases(filter: Option<&str>) -> Result<()> {
         "vinbus-host-server",
         "--bins",
     ]))?;
+    let budget = Budget::of(Board::Mps2An500)?;
+    let stack_bytes_max = budget.bytes(Step::Portal.name(), "stack")?;
     let server = firmware::target_folder()?.join("debug/host-server");
     let mut cases = cargo(&["test"]);
     cases
@@ -29,7 +32,8 @@ pub(crate) fn run_cases(filter: Option<&str>) -> Result<()> {
         .args(filter)
         .env("QEMU_TEST_IMAGE", image)
         .env("QEMU_TEST_GOLDEN_IMAGE", golden_image)
-        .env("QEMU_TEST_HOST_SERVER", server);
+        .env("QEMU_TEST_HOST_SERVER", server)
+        .env("QEMU_TEST_STACK_BYTES_MAX", stack_bytes_max.to_string());
     run(&mut cases)
 }
 

@@ -1,44 +1,35 @@
-//! `budget.txt` of a board: one `name bytes` a line, `#` begins a comment.
+//! `budget.txt` of a board: one `step what bytes` a line, `#` begins a comment.
 
 use anyhow::{Context, Result};
 
 use crate::command::root;
 use crate::firmware::Board;
 
-/// The most that an image may take, in bytes.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Budget {
-    pub(super) flash: u64,
-    pub(super) ram: u64,
-    pub(super) ram_beside_buffers: u64,
+/// The most that images may take, in bytes.
+pub(crate) struct Budget {
+    path: String,
+    text: String,
 }
 
 impl Budget {
-    pub(super) fn of(board: Board) -> Result<Self> {
+    pub(crate) fn of(board: Board) -> Result<Self> {
         let path = format!("vehicle-agent/boards/{}/budget.txt", board.name());
         let text = std::fs::read_to_string(root().join(&path))
             .with_context(|| format!("cannot read {path}"))?;
-        Self::parse(&text).with_context(|| format!("{path} is no budget"))
+        Ok(Self { path, text })
     }
 
-    fn parse(text: &str) -> Result<Self> {
-        let bytes = |name: &str| {
-            let mut lines = text
-                .lines()
-                .filter_map(|line| line.split('#').next()?.split_once(' '));
-            let (_, bytes) = lines
-                .find(|(found, _)| *found == name)
-                .with_context(|| format!("there is no line `{name} BYTES`"))?;
-            let bytes = bytes.trim();
-            bytes
-                .parse()
-                .with_context(|| format!("{name}: {bytes:?} is no number of bytes"))
-        };
-        Ok(Self {
-            flash: bytes("flash")?,
-            ram: bytes("ram")?,
-            ram_beside_buffers: bytes("ram-beside-buffers")?,
-        })
+    /// The most of `what` that the image with `step` may take.
+    pub(crate) fn bytes(&self, step: &str, what: &str) -> Result<u64> {
+        let lines = self.text.lines().filter_map(|line| line.split('#').next());
+        let mut lines = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let found = lines.find(|words| words.get(..2) == Some(&[step, what]));
+        let found = found.as_deref().and_then(|words| words.get(2));
+        let path = &self.path;
+        let bytes = found.with_context(|| format!("{path} has no line `{step} {what} BYTES`"))?;
+        bytes
+            .parse()
+            .with_context(|| format!("{path}: {step} {what}: {bytes:?} is no number of bytes"))
     }
 }
 
@@ -47,17 +38,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_line_of_a_budget_is_needed() {
-        let text = "# why\nflash 3 # as measured\nram 2\nram-beside-buffers 1\n";
+    fn line_of_a_budget_that_is_asked_for_has_to_be_there() {
         let budget = Budget {
-            flash: 3,
-            ram: 2,
-            ram_beside_buffers: 1,
+            path: "budget.txt".into(),
+            text: "# why\nnet  flash 3 # as measured\ntls flash three\n".into(),
         };
-        assert_eq!(Budget::parse(text).unwrap(), budget);
-        let error = format!("{:#}", Budget::parse("flash 3\nram 2\n").unwrap_err());
-        assert!(error.contains("ram-beside-buffers"), "{error}");
-        let error = format!("{:#}", Budget::parse("flash three").unwrap_err());
-        assert!(error.contains("three"), "{error}");
+        assert_eq!(budget.bytes("net", "flash").unwrap(), 3);
+        let error = |step, what| format!("{:#}", budget.bytes(step, what).unwrap_err());
+        assert!(error("net", "ram").contains("net ram BYTES"));
+        assert!(error("tls", "flash").contains("three"));
     }
 }

@@ -5,13 +5,12 @@ use core::fmt;
 use embassy_executor::Spawner;
 use embassy_net::Stack;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
-use embassy_time::{Duration, with_timeout};
 use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use static_cell::StaticCell;
 use vinbus_transport_embedded::ConnectError;
-use vinbus_transport_embedded::dial::{self, Broker, TimeLimits};
+use vinbus_transport_embedded::dial::{Broker, TimeLimits};
 use vinbus_transport_embedded::net::{Resolver, Tcp, TcpStream};
 use vinbus_transport_embedded::tls::{
     self, Credentials, CredentialsError, LineError, LineStream, RecordBuffers,
@@ -19,15 +18,13 @@ use vinbus_transport_embedded::tls::{
 use vinbus_vehicle_agent::embedded_link::Dial;
 use vinbus_vehicle_agent::provisioned::{Provisioned, Tls};
 
+use crate::plain::{PlainDial, has_address, tell_failed, tell_lost};
 use crate::time_of_day::TimeOfDay;
 
 /// Bytes of each of the two pipes between MQTT and TLS.
 pub const PIPE_BYTES: usize = 4 * 1024;
 
 type Line = tls::Line<NoopRawMutex, PIPE_BYTES, PIPE_BYTES>;
-
-/// Time for the network to give the board an address before an attempt is given up.
-const ADDRESS_LIMIT: Duration = Duration::from_secs(30);
 
 /// What a board keeps bytes in that are on their way.
 #[derive(Debug)]
@@ -41,19 +38,13 @@ pub struct Memory {
 }
 
 /// Opens connections to the broker, and tells what goes wrong.
-pub struct BrokerDial {
-    stack: Stack<'static>,
-    broker: Broker<'static>,
-    way: Way,
-}
-
 #[derive(Debug)]
+pub struct BrokerDial(Way);
+
 enum Way {
-    Plain {
-        tcp: &'static Tcp<'static>,
-        dns: Resolver<'static>,
-    },
+    Plain(PlainDial),
     Tls {
+        stack: Stack<'static>,
         line: &'static Line,
         time: &'static TimeOfDay,
     },
@@ -76,61 +67,34 @@ impl BrokerDial {
         time: &'static TimeOfDay,
         seed: [u8; 32],
     ) -> Result<Self, CredentialsError> {
-        static TCP: StaticCell<Tcp<'static>> = StaticCell::new();
         static LINE: StaticCell<Line> = StaticCell::new();
-        let (host, port) = (provisioned.broker.host, provisioned.broker.port);
-        let broker = Broker { host, port };
-        let tcp = Tcp::new(stack, memory.tcp_receive, memory.tcp_send);
-        let dns = Resolver::new(stack);
+        let (receive, send) = (memory.tcp_receive, memory.tcp_send);
         let Some(Tls {
             authority,
             certificate,
             key,
         }) = provisioned.tls
         else {
-            let tcp = TCP.init(tcp);
-            let way = Way::Plain { tcp, dns };
-            return Ok(Self { stack, broker, way });
+            let plain = PlainDial::start(stack, provisioned, receive, send);
+            return Ok(Self(Way::Plain(plain)));
         };
+        let (host, port) = (provisioned.broker.host, provisioned.broker.port);
         let client = Client {
-            tcp,
-            dns,
-            broker,
+            tcp: Tcp::new(stack, receive, send),
+            dns: Resolver::new(stack),
+            broker: Broker { host, port },
             credentials: Credentials::new(authority, certificate, key, host)?,
             time,
             random: ChaCha20Rng::from_seed(seed),
         };
         let line = LINE.init_with(Line::new);
         spawner.spawn(pump(line, client, memory.records).expect("started once"));
-        let way = Way::Tls { line, time };
-        Ok(Self { stack, broker, way })
+        Ok(Self(Way::Tls { stack, line, time }))
     }
 
-    async fn open(&self) -> Option<BrokerStream> {
-        match &self.way {
-            Way::Plain { tcp, dns } => {
-                match dial::open(*tcp, dns, self.broker, TimeLimits::default()).await {
-                    Ok(stream) => return Some(BrokerStream::Plain(stream)),
-                    Err(error) => log::warn!("no connection: {error}; {}", error.advice()),
-                }
-            }
-            Way::Tls { line, time } => match line.dial().await {
-                Ok(stream) => return Some(BrokerStream::Tls(stream)),
-                Err(error) => {
-                    log::warn!("no connection: {error}; {}", error.advice());
-                    if let LineError::CertificateExpired | LineError::CertificateNotYetValid = error
-                    {
-                        time.doubt();
-                    }
-                }
-            },
-        }
-        None
-    }
-
-    /// Why the line has ended, if there is one and it knows.
+    /// Tells why the line has ended, if there is one and it knows.
     fn tell_failure(&self) -> bool {
-        let Way::Tls { line, .. } = &self.way else {
+        let Way::Tls { line, .. } = &self.0 else {
             return false;
         };
         let failure = line.failure();
@@ -165,12 +129,12 @@ async fn pump(line: &'static Line, client: Client, records: RecordBuffers<'stati
     line.run(client, records).await
 }
 
-impl fmt::Debug for BrokerDial {
+impl fmt::Debug for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BrokerDial")
-            .field("broker", &self.broker)
-            .field("way", &self.way)
-            .finish_non_exhaustive()
+        match self {
+            Self::Plain(plain) => plain.fmt(f),
+            Self::Tls { line, .. } => line.fmt(f),
+        }
     }
 }
 
@@ -178,23 +142,34 @@ impl Dial for BrokerDial {
     type Stream = BrokerStream;
 
     async fn dial(&mut self) -> Option<BrokerStream> {
-        let up = with_timeout(ADDRESS_LIMIT, self.stack.wait_config_up()).await;
-        if up.is_err() {
-            log::warn!("no connection: the network gives no address; check the cable and DHCP");
-            return None;
+        match &mut self.0 {
+            Way::Plain(plain) => plain.dial().await.map(BrokerStream::Plain),
+            Way::Tls { stack, line, time } => {
+                if !has_address(*stack).await {
+                    return None;
+                }
+                let error = match line.dial().await {
+                    Ok(stream) => return Some(BrokerStream::Tls(stream)),
+                    Err(error) => error,
+                };
+                log::warn!("no connection: {error}; {}", error.advice());
+                if let LineError::CertificateExpired | LineError::CertificateNotYetValid = error {
+                    time.doubt();
+                }
+                None
+            }
         }
-        self.open().await
     }
 
     fn failed(&mut self, error: ConnectError) {
         if !self.tell_failure() {
-            log::warn!("no session: {error}");
+            tell_failed(error);
         }
     }
 
     fn lost(&mut self) {
         if !self.tell_failure() {
-            log::warn!("disconnected: the broker closed the connection, or does not answer");
+            tell_lost();
         }
     }
 }

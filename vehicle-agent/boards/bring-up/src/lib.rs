@@ -9,10 +9,13 @@
 //! | who the vehicle is | `provisioning` |
 //! | addresses | [`address`] |
 //! | the time of day, without which there is no TLS | [`time_of_day`] |
-//! | the way to the broker | [`broker`] |
+//! | the way to the broker | [`broker`], [`plain`] |
 //! | the agent, and its news in the log | [`vehicle`], [`reported`] |
 //! | how much of the stack it uses | `stack` |
 //! | that its loop goes round, for a watchdog | [`heartbeat`] |
+//!
+//! In images that `cargo xtask size` builds to tell what each part costs, [`reach`] stands in for the
+//! agent, and [`no_apps`] for the portal.
 //!
 //! What happens is told to the crate `log`; the board says where that goes.
 #![no_std]
@@ -29,5 +32,8 @@ pub mod time_of_day;
 
 pub mod broker;
 pub mod heartbeat;
+pub mod no_apps;
+pub mod plain;
+pub mod reach;
 pub mod reported;
 pub mod vehicle;

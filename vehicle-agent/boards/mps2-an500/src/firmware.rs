@@ -13,9 +13,14 @@ mod host;
 mod interrupts;
 mod lan9118;
 
+#[cfg_attr(not(all(feature = "portal", feature = "tls")), allow(dead_code))]
 mod sizes;
 
+#[cfg(feature = "portal")]
 mod portal;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(feature = "agent")]
 mod vehicle;
 
 use embassy_executor::Spawner;
@@ -45,7 +50,10 @@ fn start() -> ! {
     let provisioned = PROVISIONED.init(provisioned);
     executor::run(|spawner| {
         let stack = start_network(spawner, provisioned);
+        #[cfg(feature = "agent")]
         vehicle::start(spawner, stack, provisioned);
+        #[cfg(not(feature = "agent"))]
+        spawner.spawn(vinbus_board_bring_up::reach::reach(stack, provisioned).expect("once"));
     })
 }
 

@@ -6,13 +6,19 @@
 
 mod chip;
 mod log_sink;
+#[cfg_attr(not(all(feature = "portal", feature = "tls")), allow(dead_code))]
 mod memory;
 mod random;
+#[cfg_attr(not(all(feature = "portal", feature = "tls")), allow(dead_code))]
 mod sizes;
 mod watchdog;
 
 mod ethernet;
+#[cfg(feature = "portal")]
 mod portal;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(feature = "agent")]
 mod vehicle;
 
 use embassy_executor::{Executor, Spawner};
@@ -68,5 +74,9 @@ fn bring_up(spawner: Spawner, p: Peripherals) {
     let stack = ethernet::start(spawner, parts, mac, config, seed);
     spawner.spawn(address::report(stack).expect("started once"));
     static PROVISIONED: StaticCell<Provisioned<'static>> = StaticCell::new();
-    vehicle::start(spawner, stack, PROVISIONED.init(provisioned));
+    let provisioned = PROVISIONED.init(provisioned);
+    #[cfg(feature = "agent")]
+    vehicle::start(spawner, stack, provisioned);
+    #[cfg(not(feature = "agent"))]
+    spawner.spawn(vinbus_board_bring_up::reach::reach(stack, provisioned).expect("once"));
 }

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use crate::app::App;
@@ -74,6 +76,20 @@ impl Contender {
         let mut app = App::at(portal, APP, &[]);
         app.log.until("in the foreground").await;
         app
+    }
+
+    /// Makes sure that the agent has taken in so many messages, if it tells: none was lost.
+    pub(crate) async fn has_received(&self, messages: usize) {
+        let Self::Linux { portal, .. } = self else {
+            return;
+        };
+        let mut stream = TcpStream::connect(portal).await.unwrap();
+        let request = b"GET /status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let wanted = format!("\"received\":{messages},");
+        assert!(answer.contains(&wanted), "not {wanted} {answer}");
     }
 
     /// What it has taken of a processor so far, as the kernel counts it, in ticks of 10 ms.

@@ -101,6 +101,9 @@ async fn measure(kind: Kind, tls: bool) -> Figures {
     };
     let small_s = rounds.median_s(SMALL, SMALL_MESSAGES).await;
     let large_s = rounds.median_s(LARGE, LARGE_MESSAGES).await;
+    agent
+        .has_received(2 * (1 + ROUNDS) + (SMALL_MESSAGES + LARGE_MESSAGES) * (1 + ROUNDS))
+        .await;
     let idle_percent = idle_percent(&agent).await;
     Figures {
         small_per_second: SMALL_MESSAGES as f64 / small_s,

@@ -178,5 +178,5 @@ async fn until_status(board: &Board, pointer: &str, wanted: impl Fn(&Value) -> b
 /// The stack is where all that the board does not plan for would show.
 async fn assert_stack_is_small(board: &Board) {
     let used = board.stack_used().await;
-    assert!(used <= super::messages::STACK_BYTES_MAX, "{used} bytes");
+    assert!(used <= super::messages::stack_bytes_max(), "{used} bytes");
 }

@@ -5,8 +5,8 @@ use embassy_net::Stack;
 use embassy_net::tcp::TcpSocket;
 use static_cell::{ConstStaticCell, StaticCell};
 
-use vinbus_board_bring_up::vehicle::BoardClock;
-use vinbus_vehicle_agent::board_portal::{PlaceBuffers, Portal, Settings};
+use vinbus_board_bring_up::vehicle::{BoardClock, UPLINKS_MAX};
+use vinbus_vehicle_agent::board_portal::{PlaceBuffers, Portal, PortalApps, Settings};
 use vinbus_vehicle_agent::provisioned::{APPS_MAX, Provisioned};
 
 use super::sizes::{
@@ -23,14 +23,14 @@ static OUTBOXES: ConstStaticCell<[[u8; PORTAL_OUTBOX_BYTES]; PLACES_MAX]> =
     ConstStaticCell::new([[0; PORTAL_OUTBOX_BYTES]; PLACES_MAX]);
 
 /// The portal of this board.
-pub(crate) type BoardPortal = Portal<'static, APPS_MAX, PLACES_MAX>;
+type BoardPortal = Portal<'static, APPS_MAX, PLACES_MAX>;
 
-/// Starts to listen.
-pub(crate) fn start(
+/// Starts to listen; the apps.
+pub(crate) fn apps(
     spawner: Spawner,
     stack: Stack<'static>,
     provisioned: &Provisioned<'_>,
-) -> &'static BoardPortal {
+) -> PortalApps<'static, 'static, APPS_MAX, PLACES_MAX, UPLINKS_MAX> {
     static PORTAL: StaticCell<BoardPortal> = StaticCell::new();
     let apps = provisioned.apps.iter().map(|(app, _)| app.clone());
     let receive = RECEIVE.take().each_mut();
@@ -45,7 +45,7 @@ pub(crate) fn start(
     for _ in 0..PORTAL_TASKS {
         spawner.spawn(serve(stack, portal).expect("as many tasks as places"));
     }
-    portal
+    portal.apps()
 }
 
 #[embassy_executor::task(pool_size = PORTAL_TASKS)]

@@ -5,26 +5,27 @@ use core::future::pending;
 use embassy_executor::Spawner;
 use embassy_net::Stack;
 use static_cell::ConstStaticCell;
-use vinbus_board_bring_up::broker::{self, BrokerDial};
 use vinbus_board_bring_up::reported::Reported;
-use vinbus_board_bring_up::{time_of_day, vehicle};
-use vinbus_transport_embedded::tls::RecordBuffers;
+use vinbus_board_bring_up::vehicle;
 use vinbus_vehicle_agent::provisioned::{APPS_MAX, Provisioned};
 
 use super::host;
-use super::portal::{self, BoardPortal};
+#[cfg(feature = "portal")]
+use super::portal::apps;
 use super::sizes::{
-    PENDING_BYTES, POPUPS_BYTES, READ_RECORD_BYTES, RECEIVE_BYTES, SEND_BYTES, TCP_RECEIVE_BYTES,
-    TCP_SEND_BYTES, UPLINKS_BYTES, WRITE_RECORD_BYTES,
+    PENDING_BYTES, POPUPS_BYTES, RECEIVE_BYTES, SEND_BYTES, TCP_RECEIVE_BYTES, TCP_SEND_BYTES,
+    UPLINKS_BYTES,
 };
+#[cfg(feature = "tls")]
+use super::tls::{BoardDial, dial};
+#[cfg(not(feature = "portal"))]
+use vinbus_board_bring_up::no_apps::apps;
+#[cfg(not(feature = "tls"))]
+use vinbus_board_bring_up::plain::{PlainDial as BoardDial, dial};
 
 static TCP_RECEIVE: ConstStaticCell<[u8; TCP_RECEIVE_BYTES]> =
     ConstStaticCell::new([0; TCP_RECEIVE_BYTES]);
 static TCP_SEND: ConstStaticCell<[u8; TCP_SEND_BYTES]> = ConstStaticCell::new([0; TCP_SEND_BYTES]);
-static READ: ConstStaticCell<[u8; READ_RECORD_BYTES]> =
-    ConstStaticCell::new([0; READ_RECORD_BYTES]);
-static WRITE: ConstStaticCell<[u8; WRITE_RECORD_BYTES]> =
-    ConstStaticCell::new([0; WRITE_RECORD_BYTES]);
 static RECEIVE: ConstStaticCell<[u8; RECEIVE_BYTES]> = ConstStaticCell::new([0; RECEIVE_BYTES]);
 static SEND: ConstStaticCell<[u8; SEND_BYTES]> = ConstStaticCell::new([0; SEND_BYTES]);
 static UPLINKS: ConstStaticCell<[u8; UPLINKS_BYTES]> = ConstStaticCell::new([0; UPLINKS_BYTES]);
@@ -38,24 +39,9 @@ pub(crate) fn start(
     stack: Stack<'static>,
     provisioned: &'static Provisioned<'static>,
 ) {
-    let memory = broker::Memory {
-        tcp_receive: TCP_RECEIVE.take(),
-        tcp_send: TCP_SEND.take(),
-        records: RecordBuffers {
-            read: READ.take(),
-            write: WRITE.take(),
-        },
-    };
-    let (server, clock) = (
-        provisioned.time_server,
-        Some(host::unix_time as fn() -> u64),
-    );
-    let time = time_of_day::start(spawner, stack, server, clock, host::random());
-    match BrokerDial::start(spawner, stack, provisioned, memory, time, host::random()) {
-        Ok(dial) => {
-            let portal = portal::start(spawner, stack, provisioned);
-            spawner.spawn(serve(provisioned, dial, portal).expect("started once"));
-        }
+    let (receive, send) = (TCP_RECEIVE.take(), TCP_SEND.take());
+    match dial(spawner, stack, provisioned, receive, send) {
+        Ok(dial) => spawner.spawn(serve(spawner, stack, provisioned, dial).expect("started once")),
         Err(error) => {
             log::error!("the provisioned credentials cannot be used: {error}");
             host::exit(false);
@@ -65,9 +51,10 @@ pub(crate) fn start(
 
 #[embassy_executor::task]
 async fn serve(
+    spawner: Spawner,
+    stack: Stack<'static>,
     provisioned: &'static Provisioned<'static>,
-    dial: BrokerDial,
-    portal: &'static BoardPortal,
+    dial: BoardDial,
 ) {
     let memory = vehicle::Memory {
         receive: RECEIVE.take(),
@@ -76,7 +63,7 @@ async fn serve(
         popups: POPUPS.take(),
         pending: PENDING.take().each_mut().map(|app| &mut app[..]),
     };
-    let mut apps = portal.apps::<{ vehicle::UPLINKS_MAX }>();
+    let mut apps = apps(spawner, stack, provisioned);
     let mut apps = Reported {
         apps: &mut apps,
         board: "mps2-an500",

@@ -4,8 +4,8 @@ use embassy_executor::Spawner;
 use embassy_net::Stack;
 use embassy_net::tcp::TcpSocket;
 use static_cell::StaticCell;
-use vinbus_board_bring_up::vehicle::BoardClock;
-use vinbus_vehicle_agent::board_portal::{PlaceBuffers, Portal, Settings};
+use vinbus_board_bring_up::vehicle::{BoardClock, UPLINKS_MAX};
+use vinbus_vehicle_agent::board_portal::{PlaceBuffers, Portal, PortalApps, Settings};
 use vinbus_vehicle_agent::provisioned::{APPS_MAX, Provisioned};
 
 use super::memory;
@@ -15,14 +15,14 @@ use super::sizes::{PLACES_MAX, PORTAL_TASKS, PORTAL_TCP_RECEIVE_BYTES, PORTAL_TC
 const PORT: u16 = 8090;
 
 /// The portal of this board.
-pub(crate) type BoardPortal = Portal<'static, APPS_MAX, PLACES_MAX>;
+type BoardPortal = Portal<'static, APPS_MAX, PLACES_MAX>;
 
-/// Starts to listen.
-pub(crate) fn start(
+/// Starts to listen; the apps.
+pub(crate) fn apps(
     spawner: Spawner,
     stack: Stack<'static>,
     provisioned: &Provisioned<'_>,
-) -> &'static BoardPortal {
+) -> PortalApps<'static, 'static, APPS_MAX, PLACES_MAX, UPLINKS_MAX> {
     static PORTAL: StaticCell<BoardPortal> = StaticCell::new();
     let apps = provisioned.apps.iter().map(|(app, _)| app.clone());
     let place = PlaceBuffers {
@@ -34,7 +34,7 @@ pub(crate) fn start(
     for _ in 0..PORTAL_TASKS {
         spawner.spawn(serve(stack, portal).expect("as many tasks as there may be"));
     }
-    portal
+    portal.apps()
 }
 
 #[embassy_executor::task(pool_size = PORTAL_TASKS)]

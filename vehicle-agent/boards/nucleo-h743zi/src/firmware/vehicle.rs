@@ -3,16 +3,22 @@
 use embassy_executor::Spawner;
 use embassy_net::Stack;
 use static_cell::ConstStaticCell;
-use vinbus_board_bring_up::broker::{self, BrokerDial};
 use vinbus_board_bring_up::reported::Reported;
-use vinbus_board_bring_up::{time_of_day, vehicle};
+use vinbus_board_bring_up::vehicle;
 use vinbus_vehicle_agent::provisioned::Provisioned;
 
 use super::memory;
-use super::portal::{self, BoardPortal};
+#[cfg(feature = "portal")]
+use super::portal::apps;
 use super::random;
 use super::sizes::{RECEIVE_BYTES, SEND_BYTES, TCP_RECEIVE_BYTES, TCP_SEND_BYTES, UPLINKS_BYTES};
+#[cfg(feature = "tls")]
+use super::tls::{BoardDial, dial};
 use super::watchdog::HEARTBEAT;
+#[cfg(not(feature = "portal"))]
+use vinbus_board_bring_up::no_apps::apps;
+#[cfg(not(feature = "tls"))]
+use vinbus_board_bring_up::plain::{PlainDial as BoardDial, dial};
 
 static TCP_RECEIVE: ConstStaticCell<[u8; TCP_RECEIVE_BYTES]> =
     ConstStaticCell::new([0; TCP_RECEIVE_BYTES]);
@@ -27,27 +33,19 @@ pub(crate) fn start(
     stack: Stack<'static>,
     provisioned: &'static Provisioned<'static>,
 ) {
-    let memory = broker::Memory {
-        tcp_receive: TCP_RECEIVE.take(),
-        tcp_send: TCP_SEND.take(),
-        records: memory::records(),
-    };
-    let server = provisioned.time_server;
-    let time = time_of_day::start(spawner, stack, server, None, random::bytes());
-    match BrokerDial::start(spawner, stack, provisioned, memory, time, random::bytes()) {
-        Ok(dial) => {
-            let portal = portal::start(spawner, stack, provisioned);
-            spawner.spawn(serve(provisioned, dial, portal).expect("started once"));
-        }
+    let (receive, send) = (TCP_RECEIVE.take(), TCP_SEND.take());
+    match dial(spawner, stack, provisioned, receive, send) {
+        Ok(dial) => spawner.spawn(serve(spawner, stack, provisioned, dial).expect("started once")),
         Err(error) => log::error!("the provisioned credentials cannot be used: {error}"),
     }
 }
 
 #[embassy_executor::task]
 async fn serve(
+    spawner: Spawner,
+    stack: Stack<'static>,
     provisioned: &'static Provisioned<'static>,
-    dial: BrokerDial,
-    portal: &'static BoardPortal,
+    dial: BoardDial,
 ) {
     let memory = vehicle::Memory {
         receive: RECEIVE.take(),
@@ -56,7 +54,7 @@ async fn serve(
         popups: memory::popups(),
         pending: memory::pending().each_mut().map(|app| &mut app[..]),
     };
-    let mut apps = portal.apps::<{ vehicle::UPLINKS_MAX }>();
+    let mut apps = apps(spawner, stack, provisioned);
     let mut apps = Reported {
         apps: &mut apps,
         board: "nucleo-h743zi",

@@ -1,0 +1,44 @@
+//! A vehicle without a portal: messages wait for apps that never come.
+
+use core::future::pending;
+
+use embassy_executor::Spawner;
+use embassy_net::Stack;
+use vinbus_protocol::app_slot::AppSlot;
+use vinbus_protocol::envelope::AppMessage;
+use vinbus_protocol::health::Health;
+use vinbus_protocol::record_ring::Record;
+use vinbus_vehicle_agent::apps::{Apps, Notice, Request, SendRefusal};
+use vinbus_vehicle_agent::desk::{Counters, DownlinkRefusal};
+use vinbus_vehicle_agent::provisioned::Provisioned;
+
+/// Apps that want nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct NoApps;
+
+/// In place of a portal's function of this name.
+pub fn apps(_: Spawner, _: Stack<'static>, _: &Provisioned<'_>) -> NoApps {
+    NoApps
+}
+
+impl Apps for NoApps {
+    async fn next(&mut self) -> Request<'_> {
+        pending().await
+    }
+
+    fn deliver(&mut self, _: AppSlot, _: AppMessage<'_>) {}
+
+    fn hand_out<'r>(&mut self, _: AppSlot, _: impl Iterator<Item = Record<'r>>, _: bool) {}
+
+    fn answer(&mut self, _: AppSlot, _: Result<(), SendRefusal>) {}
+
+    fn tell(&mut self, _: AppSlot, _: Notice<'_>) {}
+
+    fn link_changed(&mut self, _: bool) {}
+
+    fn downlink_refused(&mut self, _: &str, _: DownlinkRefusal) {}
+
+    fn counted(&mut self, _: &Counters) {}
+
+    fn examine<'h>(&'h self, _: &mut Health<'h>) {}
+}
