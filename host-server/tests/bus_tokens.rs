@@ -15,8 +15,8 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use serde_json::{Value, json};
 use vinbus_host_server::bus::{
-    Algorithm, Bus, ClientName, KeySource, NewClient, Permissions, TokenKind, TokenSettings,
-    TrustedIssuer,
+    Algorithm, Bus, BusSettings, ClientName, KeySource, NewClient, Permissions, TokenKind,
+    TokenSettings, TrustedIssuer,
 };
 use vinbus_host_server::identity::Identities;
 use vinbus_host_server::metrics::Metrics;
@@ -491,7 +491,7 @@ async fn clients_and_their_tokens_survive_a_restart() {
             &Metrics::new(),
         );
         let credentials = Identities::open(dir.path()).unwrap().credentials();
-        let settings = TokenSettings::default();
+        let settings = BusSettings::default();
         Bus::open(dir.path(), Arc::new(store.unwrap()), credentials, settings).unwrap()
     };
     let bus = open();
@@ -574,6 +574,13 @@ fn signed_part(header: &Value, claims: &Value) -> String {
     )
 }
 
+fn settings(tokens: TokenSettings) -> BusSettings {
+    BusSettings {
+        tokens,
+        ..BusSettings::default()
+    }
+}
+
 fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -588,7 +595,7 @@ async fn a_token_of_the_trusted_issuer_counts_when_everything_about_it_is_right(
     let file = folder.path().join("jwks.json");
     std::fs::write(&file, issuer.jwks().to_string()).unwrap();
     let rest = Rest::with(Setup {
-        tokens: TokenSettings {
+        bus: settings(TokenSettings {
             trusted: Some(TrustedIssuer {
                 issuer: ISSUER.to_owned(),
                 audience: "account".to_owned(),
@@ -596,7 +603,7 @@ async fn a_token_of_the_trusted_issuer_counts_when_everything_about_it_is_right(
                 keys: KeySource::File(file),
             }),
             ..TokenSettings::default()
-        },
+        }),
         ..Setup::default()
     })
     .await;
@@ -756,10 +763,10 @@ async fn a_token_of_the_trusted_issuer_counts_when_everything_about_it_is_right(
 #[tokio::test]
 async fn a_token_ends_with_its_time_also_where_it_was_seen_before() {
     let rest = Rest::with(Setup {
-        tokens: TokenSettings {
+        bus: settings(TokenSettings {
             lifetime: Duration::from_secs(1),
             ..TokenSettings::default()
-        },
+        }),
         ..Setup::default()
     })
     .await;

@@ -57,6 +57,11 @@ impl ClientName {
         uuid::random().map(|uuid| Self(uuid.into()))
     }
 
+    /// The name as it is shared.
+    pub(super) fn shared(&self) -> &Arc<str> {
+        &self.0
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -1,23 +1,26 @@
 //! The bus: topics for programs of an app's modules, which come with a token instead of a
 //! certificate (SPEC 14).
 //!
-//! [`Clients`] knows who there is and what each may do, [`Tokens`] proves who somebody is. [`Bus`] has
-//! both, and tells of what happens to them.
+//! [`Clients`] knows who there is and what each may do, [`Tokens`] proves who somebody is, [`BusRules`]
+//! say who may do what on which topic. [`Bus`] has them all, and tells of what happens to clients.
 
 mod client;
 mod clients;
 mod permissions;
+mod rules;
 mod token;
 mod uuid;
 
 pub use client::{BusClient, ClientKey, ClientName, NameError};
 pub use clients::{ClientChange, ClientError, ClientStore, Clients, NewClient};
 pub use permissions::{PermissionError, Permissions};
+pub use rules::{Allowance, BusRules, RENEWAL_TOPIC, expiry_topic, is_of_bus};
 pub use token::{
     Algorithm, BusIdentity, Issued, JwkSet, KeyError, KeySource, TOKEN_SCOPE, TokenError,
     TokenKind, TokenSettings, Tokens, TrustedIssuer, shown,
 };
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,12 +36,23 @@ const EVENTS_MAX: usize = 1024;
 /// How often it is looked whether a new key is due.
 const ROTATION_LOOK: Duration = Duration::from_secs(60);
 
+/// What of a bus is a setting.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BusSettings {
+    /// How tokens are made, and which are accepted.
+    pub tokens: TokenSettings,
+    /// Whether a topic without a scope is taken.
+    pub lenient: bool,
+}
+
 /// Clients, their tokens, and what happens to them.
 pub struct Bus {
     /// Who there is.
     pub clients: Arc<Clients>,
     /// Who somebody is.
     pub tokens: Arc<Tokens>,
+    /// Who may do what.
+    pub rules: BusRules,
     events: broadcast::Sender<BusEvent>,
 }
 
@@ -83,6 +97,12 @@ pub enum BusError {
     Keys(#[from] KeyError),
 }
 
+impl fmt::Debug for Bus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bus").finish_non_exhaustive()
+    }
+}
+
 impl Bus {
     /// Loads the clients and the keys of a data folder. Must be called inside a tokio runtime, where
     /// the keys are rotated as long as the bus lives.
@@ -93,15 +113,20 @@ impl Bus {
         data_dir: &Path,
         store: Arc<dyn ClientStore>,
         credentials: Arc<Credentials>,
-        settings: TokenSettings,
+        settings: BusSettings,
     ) -> Result<Self, BusError> {
         let events = broadcast::Sender::new(EVENTS_MAX);
         let clients = Arc::new(Clients::load(store, credentials, events.clone())?);
-        let tokens = Arc::new(Tokens::open(data_dir, settings, Arc::clone(&clients))?);
+        let tokens = Arc::new(Tokens::open(
+            data_dir,
+            settings.tokens,
+            Arc::clone(&clients),
+        )?);
         tokio::spawn(rotate(Arc::downgrade(&tokens)));
         Ok(Self {
             clients,
             tokens,
+            rules: BusRules::new(settings.lenient),
             events,
         })
     }

@@ -1,6 +1,7 @@
 //! What a client may do within its app: a bounded list of [`Permission`]s (SPEC 13.3).
 
 use std::fmt;
+use std::sync::Arc;
 
 use vinbus_protocol::bus::access::{self, Permission};
 
@@ -15,7 +16,7 @@ const EVERYTHING: &str = "*";
 
 /// What a client may do within its app.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Permissions(Vec<Permission<String>>);
+pub struct Permissions(Vec<Permission<Arc<str>>>);
 
 /// Why permissions are not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,7 +64,7 @@ impl Permissions {
 
     /// The permissions themselves.
     #[must_use]
-    pub fn as_slice(&self) -> &[Permission<String>] {
+    pub fn as_slice(&self) -> &[Permission<Arc<str>>] {
         &self.0
     }
 
@@ -99,10 +100,10 @@ impl fmt::Debug for Permissions {
     }
 }
 
-fn parse(text: &str) -> Result<Permission<String>, PermissionError> {
+fn parse(text: &str) -> Result<Permission<Arc<str>>, PermissionError> {
     // That platform knows both ways to say everything.
     let text = if text == "*.*" { EVERYTHING } else { text };
-    Permission::parse(text.to_owned()).map_err(|reason| PermissionError::Form {
+    Permission::parse(text.into()).map_err(|reason| PermissionError::Form {
         text: text.to_owned(),
         reason,
     })

@@ -20,6 +20,14 @@ pub enum ConfigError {
         /// Why not.
         reason: LevelError,
     },
+    /// The prefix begins as topics of the bus do.
+    #[error(
+        "--prefix {prefix:?} is where the bus has its topics: begin with another level than app, user and system"
+    )]
+    PrefixOfBus {
+        /// What was given.
+        prefix: String,
+    },
     /// The address of the broker is none. It is not shown, because people write passwords into it.
     #[error("--broker cannot be used: {0}")]
     BrokerUrl(UrlError),

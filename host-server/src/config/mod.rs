@@ -21,7 +21,9 @@ pub use broker::{BrokerChoice, ExternalBroker};
 pub use error::ConfigError;
 pub use file::FileError;
 pub use listen::{Listen, LocalListen};
-pub use options::{LogFormat, MqttVersion, Networks, Profile, ServeOptions, TokenAlgorithm};
+pub use options::{
+    BusTopics, LogFormat, MqttVersion, Networks, Profile, ServeOptions, TokenAlgorithm,
+};
 pub use settings::{Config, HttpLimits};
 
 use std::path::{Path, PathBuf};

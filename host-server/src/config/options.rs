@@ -129,6 +129,11 @@ pub struct ServeOptions {
     #[arg(long, env = "VINBUS_PROFILE", help_heading = "Topics")]
     pub profile: Option<Profile>,
 
+    /// Which topics the bus takes: `strict`, app/{appId}/{resource}/{scope}/…, or `lenient`, where
+    /// app/{appId}/{name} is one too, for those who have the permission {name} or *. [default: strict]
+    #[arg(long, env = "VINBUS_BUS_TOPICS", help_heading = BUS)]
+    pub bus_topics: Option<BusTopics>,
+
     /// The issuer (`iss`) of the tokens that bus clients get. [default: vinbus]
     #[arg(long, value_name = "NAME", env = "VINBUS_TOKEN_ISSUER", help_heading = BUS)]
     pub token_issuer: Option<String>,
@@ -356,6 +361,17 @@ impl From<Profile> for TopicProfile {
             Profile::Sample => Self::Sample,
         }
     }
+}
+
+/// Which topics the bus takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum BusTopics {
+    /// Those with a resource and a scope.
+    #[default]
+    Strict,
+    /// Also those of an app and one name.
+    Lenient,
 }
 
 /// How the tokens of another issuer are signed.

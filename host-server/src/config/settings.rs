@@ -10,10 +10,10 @@ use vinbus_protocol::topic::{PREFIX_DEFAULT, TopicScheme};
 use super::broker::{self, BrokerChoice};
 use super::data_dir;
 use super::error::ConfigError;
-use super::options::{LogFormat, Networks, Profile, ServeOptions};
+use super::options::{BusTopics, LogFormat, Networks, Profile, ServeOptions};
 use super::range::{bytes, count, message_ttl, retention, wait};
 use super::tokens;
-use crate::bus::TokenSettings;
+use crate::bus::{self, BusSettings};
 use crate::hub;
 use crate::store::sqlite::StoreSettings;
 
@@ -39,8 +39,8 @@ pub struct Config {
     pub scheme: TopicScheme,
     /// The UID that the administrator sends as by default.
     pub partner: Uid,
-    /// How tokens of bus clients are made, and which are accepted.
-    pub tokens: TokenSettings,
+    /// How tokens of bus clients are made, which are accepted, and which topics are.
+    pub bus: BusSettings,
     /// Web origins whose pages may speak MQTT over WebSocket.
     pub allow_origin: Vec<String>,
     /// The bounds of the HTTP side.
@@ -114,7 +114,10 @@ pub(super) fn check(options: &ServeOptions) -> Result<Config, ConfigError> {
         scheme: scheme(options)?,
         broker: broker::check(options, &partner)?,
         partner,
-        tokens: tokens::check(options)?,
+        bus: BusSettings {
+            tokens: tokens::check(options)?,
+            lenient: options.bus_topics == Some(BusTopics::Lenient),
+        },
         limits: limits(options)?,
         store: store(options)?,
         vehicle_unsent_max: count(
@@ -140,6 +143,11 @@ pub(super) fn check(options: &ServeOptions) -> Result<Config, ConfigError> {
 fn scheme(options: &ServeOptions) -> Result<TopicScheme, ConfigError> {
     let prefix = options.prefix.as_deref().unwrap_or(PREFIX_DEFAULT);
     let profile = options.profile.unwrap_or(Profile::Table);
+    if bus::is_of_bus(prefix) {
+        return Err(ConfigError::PrefixOfBus {
+            prefix: prefix.to_owned(),
+        });
+    }
     TopicScheme::new(prefix, profile.into()).map_err(|reason| ConfigError::Prefix {
         prefix: prefix.to_owned(),
         reason,
@@ -331,6 +339,13 @@ mod tests {
                 ..Default::default()
             },
             "--prefix \"a/#\"",
+        );
+        says(
+            ServeOptions {
+                prefix: Some("app/psa".into()),
+                ..Default::default()
+            },
+            "--prefix \"app/psa\" is where the bus has its topics",
         );
     }
 }

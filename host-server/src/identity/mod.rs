@@ -24,6 +24,8 @@ use std::fmt;
 
 use vinbus_protocol::id::{Uid, Vin};
 
+use crate::bus::ClientKey;
+
 /// Who is at the other end of a broker connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Identity {
@@ -34,6 +36,8 @@ pub enum Identity {
     /// The administrator: the user name [`ADMIN_USER_NAME`] and the administrator's token, and on the
     /// TLS port a client certificate of that name as well.
     Admin,
+    /// A client of the bus: a token as the user name.
+    BusClient(ClientKey),
 }
 
 impl Identity {
@@ -58,6 +62,7 @@ impl fmt::Display for Identity {
             Self::Vehicle(vin) => write!(f, "vehicle {vin}"),
             Self::Partner(uid) => write!(f, "partner {uid}"),
             Self::Admin => f.write_str("admin"),
+            Self::BusClient(key) => write!(f, "bus client {key}"),
         }
     }
 }

@@ -14,6 +14,7 @@ use super::ServeError;
 use crate::api::MqttOverWebSocket;
 use crate::broker::embedded::{self, BrokerCounters, EmbeddedBroker, StartError, TlsSettings};
 use crate::broker::external::{self, ExternalBroker};
+use crate::bus::Bus;
 use crate::config::{self, BrokerChoice, Config};
 use crate::hub::Hub;
 use crate::identity::Identities;
@@ -32,6 +33,7 @@ impl RunningBroker {
         config: &Config,
         identities: &Identities,
         hub: &Hub,
+        bus: &Arc<Bus>,
     ) -> Result<Self, ServeError> {
         let events = Arc::new(hub.clone());
         match &config.broker {
@@ -43,6 +45,7 @@ impl RunningBroker {
             } => {
                 let settings = embedded::Settings {
                     limits: limits.clone(),
+                    bus: Some(Arc::clone(bus)),
                     ..embedded(config, identities, *mqtt, *mqtts, server_names)?
                 };
                 let broker = EmbeddedBroker::start(settings, identities.credentials(), events)

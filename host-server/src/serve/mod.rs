@@ -131,9 +131,9 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         &config.data_dir,
         store,
         identities.credentials(),
-        config.tokens.clone(),
+        config.bus.clone(),
     )?);
-    let broker = RunningBroker::start(&config, &identities, &hub).await?;
+    let broker = RunningBroker::start(&config, &identities, &hub, &bus).await?;
 
     let addresses = Addresses {
         http: http.local_addr().unwrap_or(config.http),

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use vinbus_host_server::api::{self, Foundation, connections};
 use vinbus_host_server::broker::{Arrival, Broker, BrokerEvents, Outcome, PublishError};
-use vinbus_host_server::bus::{Bus, TokenSettings};
+use vinbus_host_server::bus::{Bus, BusSettings};
 use vinbus_host_server::config::HttpLimits;
 use vinbus_host_server::hub::{self, Hub};
 use vinbus_host_server::identity::{Existing, Identities};
@@ -63,7 +63,7 @@ pub(crate) struct Setup {
     pub(crate) limits: HttpLimits,
     pub(crate) store: StoreSettings,
     pub(crate) hub: hub::Settings,
-    pub(crate) tokens: TokenSettings,
+    pub(crate) bus: BusSettings,
     pub(crate) mqtt: Option<Arc<dyn api::MqttOverWebSocket>>,
     pub(crate) allow_origin: Vec<String>,
 }
@@ -115,7 +115,7 @@ impl Rest {
         let metrics = Metrics::new();
         let store = Arc::new(SqliteStore::open(lock, setup.store, &metrics).unwrap());
         let (clients, credentials) = (Arc::clone(&store), identities.credentials());
-        let bus = Bus::open(dir.path(), clients, credentials, setup.tokens).unwrap();
+        let bus = Bus::open(dir.path(), clients, credentials, setup.bus).unwrap();
         let hub = Hub::new(store, setup.hub, &metrics).unwrap();
         let (publications, published) = mpsc::unbounded_channel();
         hub.link_changed(Ok(()));

@@ -5,8 +5,9 @@
 //! | vehicle  | uplink of its own VIN, any UID | downlink of its own VIN: one UID, anything below the VIN |
 //! | partner  | downlink of its own UID, any VIN | uplink of its own UID: any VIN or one, anything below |
 //! | admin    | the vehicle tree | the vehicle tree |
+//! | bus client | nothing here | nothing here |
 //!
-//! Everything else is denied with a [`Denial`]. Wills are publishes. Shared subscriptions
+//! Topics of the bus have rules of their own (`connection::bus`). Everything else is denied with a [`Denial`]. Wills are publishes. Shared subscriptions
 //! (`$share/{group}/…`) follow the rule of the filter behind them and are not for vehicles.
 
 use std::fmt;
@@ -44,6 +45,8 @@ pub enum Denial {
     WildcardVin,
     /// A vehicle asks for a shared subscription.
     SharedByVehicle,
+    /// A client of the bus names the vehicle tree.
+    BusClient,
 }
 
 impl fmt::Display for Denial {
@@ -58,6 +61,7 @@ impl fmt::Display for Denial {
             Self::WildcardUid => "a wildcard may not stand for the UID",
             Self::WildcardVin => "a vehicle may not use a wildcard for the VIN",
             Self::SharedByVehicle => "a vehicle may not share a subscription",
+            Self::BusClient => "the vehicle tree is not for clients of the bus",
         })
     }
 }
@@ -71,6 +75,22 @@ pub(super) struct AllowedFilter<'f> {
     pub(super) filter: &'f str,
     /// Whether it holds a wildcard, which every publish has to be compared with.
     pub(super) wildcard: bool,
+}
+
+impl<'f> AllowedFilter<'f> {
+    /// A filter that is allowed, taken apart.
+    pub(super) fn of(filter: &'f str) -> Self {
+        let shared = filter.strip_prefix("$share/");
+        let (share, filter) = match shared.and_then(|shared| shared.split_once('/')) {
+            Some((group, filter)) => (Some(group), filter),
+            None => (None, filter),
+        };
+        Self {
+            share,
+            filter,
+            wildcard: filter.contains(['+', '#']),
+        }
+    }
 }
 
 /// The rules for one topic scheme.
@@ -110,6 +130,7 @@ impl Access {
             }
             Identity::Partner(uid) if parsed.uid != *uid => Err(Denial::ForeignUid),
             Identity::Vehicle(_) | Identity::Partner(_) => Ok(parsed),
+            Identity::BusClient(_) => Err(Denial::BusClient),
         }
     }
 
@@ -120,28 +141,19 @@ impl Access {
         filter: &'f str,
     ) -> Result<AllowedFilter<'f>, Denial> {
         self.check_size(filter, FILTER_BYTES_MAX)?;
-        let (share, filter) = match filter.strip_prefix("$share/") {
-            Some(rest) => rest
-                .split_once('/')
-                .map(|(group, filter)| (Some(group), filter))
-                .ok_or(Denial::NotVehicleTree)?,
-            None => (None, filter),
-        };
+        let allowed = AllowedFilter::of(filter);
         let hears = self
             .topics
-            .parse_filter(filter)
+            .parse_filter(allowed.filter)
             .map_err(|_| Denial::NotVehicleTree)?;
         match who {
             Identity::Admin => {}
-            Identity::Vehicle(_) if share.is_some() => return Err(Denial::SharedByVehicle),
+            Identity::Vehicle(_) if allowed.share.is_some() => return Err(Denial::SharedByVehicle),
             Identity::Vehicle(vin) => check_vehicle_filter(vin, &hears)?,
             Identity::Partner(uid) => check_partner_filter(uid, &hears)?,
+            Identity::BusClient(_) => return Err(Denial::BusClient),
         }
-        Ok(AllowedFilter {
-            share,
-            filter,
-            wildcard: filter.contains(['+', '#']),
-        })
+        Ok(allowed)
     }
 
     fn check_size(&self, text: &str, bytes_max: usize) -> Result<(), Denial> {

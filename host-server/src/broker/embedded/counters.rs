@@ -60,6 +60,9 @@ counters! {
     logins_busy,
     /// Logins refused unchecked after too many wrong passwords.
     logins_paused,
+    /// Sessions of bus clients ended because their token was over, or their client may do less than
+    /// before.
+    sessions_cut_off,
     /// Connections refused because the client identifier is the VIN of another client, or in use by
     /// one.
     client_ids_taken,

@@ -5,9 +5,21 @@ use std::time::Duration;
 
 use mqtt5::broker::BrokerConfig;
 use mqtt5::broker::resource_monitor::{ResourceLimits, ResourceMonitor};
+use mqtt5::broker::router::MessageRouter;
+use mqtt5::broker::storage::QueueLimits;
 use mqtt5::broker::sys_topics::BrokerStats;
 
-use super::limits::{DELIVERY_QUEUE_MAX, PACKET_READ_BYTES_MAX, RECEIVE_MAX};
+use super::limits::{
+    BACKLOG_BYTES_MAX, DELIVERY_QUEUE_MAX, PACKET_READ_BYTES_MAX, RECEIVE_MAX, UNACKNOWLEDGED_MAX,
+};
+
+/// The library's router, with the bounds of what waits for clients.
+pub(super) fn router() -> MessageRouter {
+    MessageRouter::new().with_fallback_queue_limits(QueueLimits {
+        max_messages: DELIVERY_QUEUE_MAX,
+        max_bytes: BACKLOG_BYTES_MAX,
+    })
+}
 
 /// What the library wants for each connection.
 pub(super) struct Library {
@@ -24,6 +36,7 @@ impl Library {
             max_packet_size: PACKET_READ_BYTES_MAX,
             client_channel_capacity: DELIVERY_QUEUE_MAX,
             server_receive_maximum: Some(RECEIVE_MAX),
+            max_outbound_inflight: UNACKNOWLEDGED_MAX,
             topic_alias_maximum: 16,
             sys_topics_enabled: false,
             ..BrokerConfig::default()

@@ -75,6 +75,14 @@ pub(super) const HELD_BYTES_MAX: usize = 256 * 1024;
 /// (see `stream`), so that it takes more than a slow peer to fill one.
 pub(super) const DELIVERY_QUEUE_MAX: usize = 1024;
 
+/// Messages of QoS 1 that a client has not acknowledged; the next wait, as many as
+/// [`DELIVERY_QUEUE_MAX`] and then within [`BACKLOG_BYTES_MAX`].
+pub(super) const UNACKNOWLEDGED_MAX: u16 = 32;
+
+/// Bytes of QoS 1 messages that wait for a client which acknowledges too slowly, beyond its delivery
+/// queue; then the oldest are dropped.
+pub(super) const BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Bytes on their way to one vehicle; the next message waits. Each counts at least
 /// [`VEHICLE_MESSAGE_BYTES_MIN`].
 pub(super) const VEHICLE_WINDOW_BYTES: usize = 1024 * 1024;

@@ -1,18 +1,20 @@
 //! The embedded broker: MQTT 3.1.1 and 5 over TCP, mutual TLS and WebSocket, for vehicles, partners
 //! and the administrator. The only place that names the library `mqtt5`.
 //!
-//! It behaves like the OEM's broker: every QoS is acknowledged, everything is delivered at QoS 0,
-//! and nothing is kept for clients that are away (sessions end with their connections). What arrives
+//! On the vehicle tree it behaves like the OEM's broker: every QoS is acknowledged, everything is
+//! delivered at QoS 0. On the bus, what was published and subscribed at QoS 1 is delivered so. Nothing
+//! is kept for clients that are away (sessions end with their connections). What arrives
 //! from vehicles goes to the core first and is acknowledged and offered to MQTT consumers when it is
 //! on disk.
 //!
 //! Begin with `connection` (what a client may do and what becomes of it) and `access` (the topic
-//! rules). `listen` accepts, `stream` holds acknowledgements back, `forward` offers to consumers,
+//! rules of the vehicle tree). `bus_traffic` routes on the bus, `listen` accepts, `stream` holds acknowledgements back, `forward` offers to consumers,
 //! `registry` knows who is connected. Every bound is in `limits`, every counter in `counters`.
 //!
 //! The library logs under the target `mqtt5` without limit and with what peers sent; leave it off.
 
 mod access;
+mod bus_traffic;
 mod connection;
 mod counters;
 mod forward;
@@ -31,6 +33,7 @@ pub use counters::{BrokerCounters, BrokerCounts};
 pub use limits::Limits;
 pub use tls::TlsSettings;
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -50,6 +53,7 @@ use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use vinbus_protocol::topic::{Direction, TopicScheme};
 
 use self::access::Access;
+use self::bus_traffic::BusTraffic;
 use self::connection::Connection;
 use self::counters::add;
 use self::forward::{Forwarder, permits, tracked};
@@ -59,6 +63,7 @@ use self::quiet::Quiet;
 use self::registry::{Place, Registry};
 use self::stream::{Io, PeerStream, WriteRules};
 use super::{Broker, BrokerEvents, PublishError};
+use crate::bus::Bus;
 use crate::identity::{Credentials, Identity};
 
 /// The WebSocket subprotocol of MQTT, to be chosen when a WebSocket is accepted.
@@ -75,6 +80,8 @@ pub struct Settings {
     pub mqtts: Option<(SocketAddr, TlsSettings)>,
     /// Its bounds.
     pub limits: Limits,
+    /// Clients of the bus and their tokens; without, no token is accepted.
+    pub bus: Option<Arc<Bus>>,
 }
 
 /// Why the embedded broker did not start.
@@ -124,6 +131,8 @@ struct Shared {
     counters: Arc<BrokerCounters>,
     registry: Arc<Registry>,
     router: Arc<MessageRouter>,
+    bus: Option<Arc<Bus>>,
+    bus_traffic: BusTraffic,
     forwarder: Forwarder,
     quiet: Quiet,
     /// Bytes that may wait for all MQTT consumers.
@@ -136,6 +145,23 @@ struct Shared {
     stopping: watch::Sender<bool>,
     /// Connections that are being served.
     serving: watch::Sender<usize>,
+}
+
+/// Why a client may not do something, in words for the log.
+enum Denied {
+    /// By the rules of the vehicle tree.
+    Vehicle(Denial),
+    /// By the rules of the bus.
+    Bus(String),
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vehicle(denial) => denial.fmt(f),
+            Self::Bus(denial) => quiet::Shown(denial).fmt(f),
+        }
+    }
 }
 
 /// What to do about a vehicle that takes messages slower than they come.
@@ -266,7 +292,7 @@ impl Shared {
         events: Arc<dyn BrokerEvents>,
     ) -> Self {
         let counters = Arc::<BrokerCounters>::default();
-        let router = Arc::new(MessageRouter::new());
+        let router = Arc::new(library::router());
         Self {
             access: Access::new(settings.topics),
             registry: Arc::new(Registry::new(
@@ -277,6 +303,8 @@ impl Shared {
             limits: settings.limits,
             credentials,
             events,
+            bus: settings.bus,
+            bus_traffic: BusTraffic::new(Arc::clone(&router), Arc::clone(&counters)),
             forwarder: Forwarder::start(Arc::clone(&router), Arc::clone(&counters)),
             router,
             counters,
@@ -319,14 +347,7 @@ impl Shared {
             Arc::clone(&self.counters),
         );
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let connection = Arc::new(Connection::new(
-            Arc::clone(&self),
-            id,
-            peer,
-            place,
-            certificate,
-            rules,
-        ));
+        let connection = Connection::new(Arc::clone(&self), id, peer, place, certificate, rules);
         let _served = Served::new(Arc::clone(&self), Arc::clone(&connection));
         let mut config = self.library.config.clone();
         config.event_handler = Some(Arc::clone(&connection) as _);

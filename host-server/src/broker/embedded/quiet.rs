@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// One line for a peer and a reason in this time.
-const QUIET_TIME: Duration = Duration::from_secs(10);
+const QUIET_TIME: Duration = Duration::from_secs(60);
 
 /// Pairs of peer and reason remembered; when there are more, new ones are not logged.
 const REMEMBERED_MAX: usize = 4096;

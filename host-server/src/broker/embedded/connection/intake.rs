@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use mqtt5::broker::events::ClientPublishEvent;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::warn;
@@ -17,6 +18,7 @@ use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use vinbus_protocol::presence;
 use vinbus_protocol::topic::{Direction, ParsedTopic};
 
+use super::rules::Tree;
 use super::{Client, Connection};
 use crate::broker::embedded::Delivery;
 use crate::broker::embedded::counters::add;
@@ -56,27 +58,25 @@ impl Connection {
     pub(super) async fn accept(
         &self,
         client: &Client,
-        topic: &str,
-        payload: Bytes,
-        retain: bool,
+        event: ClientPublishEvent,
     ) -> Option<oneshot::Receiver<()>> {
         let shared = &self.shared;
         add(&shared.counters.messages_in);
-        let parsed = match shared.access.publish(&client.who, topic) {
-            Ok(parsed) => parsed,
+        let topic = &*event.topic;
+        let parsed = match self.may_publish(client, topic) {
+            Ok(Tree::Vehicle(parsed)) => parsed,
+            Ok(Tree::Bus) => {
+                self.accept_on_bus(client, &event).await;
+                return None;
+            }
             Err(denial) => {
-                self.denied(client, "publish denied", topic, denial);
+                self.denied(client, "publish denied", topic, &denial);
                 return None;
             }
         };
+        let (payload, retain) = (event.payload, event.retain);
         if payload.len() > PAYLOAD_BYTES_MAX {
-            add(&shared.counters.oversize);
-            if let Some(left_out) = self.may_log(client, "oversize message dropped") {
-                warn!(
-                    client = %client.who, topic = %Shown(topic), bytes = payload.len(),
-                    max = PAYLOAD_BYTES_MAX, left_out, "oversize message dropped"
-                );
-            }
+            self.oversize(client, topic, payload.len());
             return None;
         }
         match parsed.direction {
@@ -102,6 +102,17 @@ impl Connection {
                 self.offer(client, topic, payload, false, Some(outcome))
                     .await
             }
+        }
+    }
+
+    /// Notes a message that is too large to be carried.
+    pub(super) fn oversize(&self, client: &Client, topic: &str, bytes: usize) {
+        add(&self.shared.counters.oversize);
+        if let Some(left_out) = self.may_log(client, "oversize message dropped") {
+            warn!(
+                client = %client.who, topic = %Shown(topic), bytes, max = PAYLOAD_BYTES_MAX,
+                left_out, "oversize message dropped"
+            );
         }
     }
 
@@ -174,10 +185,19 @@ impl Connection {
         {
             return;
         }
+        let event = ClientPublishEvent {
+            client_id: client.client_id.as_str().into(),
+            user_id: None,
+            topic: will.topic.into(),
+            payload: will.payload.into(),
+            qos: will.qos,
+            retain: will.retain,
+            packet_id: None,
+            response_topic: None,
+            correlation_data: None,
+        };
         // Nobody waits for the acknowledgement of a will.
-        let _ = self
-            .accept(&client, &will.topic, Bytes::from(will.payload), will.retain)
-            .await;
+        let _ = self.accept(&client, event).await;
     }
 
     /// Remembers where this connection has said that its vehicle is online, to take it back.

@@ -7,13 +7,15 @@
 //! The library asks `authorize_publish` for a will just as for a publish, but only after
 //! `cleanup_session`; from then on the answer is no, and the will is accepted here like any message.
 
+mod bus;
 mod intake;
+mod rules;
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use mqtt5::broker::events::{
     BrokerEventHandler, ClientPublishEvent, ClientSubscribeEvent, ClientUnsubscribeEvent,
@@ -24,12 +26,13 @@ use mqtt5::packet::connect::ConnectPacket;
 use mqtt5::protocol::v5::reason_codes::ReasonCode;
 use mqtt5::{QoS, WillMessage};
 use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tracing::{debug, warn};
-use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+use vinbus_protocol::limits::UID_BYTES_MAX;
 
+use self::bus::BusSession;
 use super::Shared;
-use super::access::Denial;
 use super::counters::add;
 use super::limits::VEHICLE_WINDOW_BYTES;
 use super::quiet::Shown;
@@ -49,6 +52,8 @@ pub(super) struct Connection {
     certificate: Option<Identity>,
     rules: Arc<WriteRules>,
     state: Mutex<State>,
+    /// This, for the task that watches over the session.
+    own: Weak<Self>,
 }
 
 #[derive(Default)]
@@ -64,6 +69,8 @@ struct State {
     said_online: HashMap<String, bool>,
     /// When the publishes so far would have been due at the permitted rate.
     publishes_due: Option<Instant>,
+    /// Watches over the session of a client of the bus.
+    watching: Option<AbortHandle>,
 }
 
 /// A client that was let in.
@@ -72,6 +79,8 @@ struct Client {
     who: Identity,
     client_id: String,
     speaks_v5: bool,
+    /// Of a client of the bus.
+    bus: Option<Arc<BusSession>>,
 }
 
 /// Why a client was not let in.
@@ -89,8 +98,8 @@ impl Connection {
         place: Place,
         certificate: Option<Identity>,
         rules: Arc<WriteRules>,
-    ) -> Self {
-        Self {
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|own| Self {
             shared,
             id,
             peer,
@@ -98,7 +107,8 @@ impl Connection {
             certificate,
             rules,
             state: Mutex::default(),
-        }
+            own: own.clone(),
+        })
     }
 
     /// The connection is over, however it ended.
@@ -108,6 +118,9 @@ impl Connection {
         state.filters.clear();
         let client = state.client.take();
         let said_online = std::mem::take(&mut state.said_online);
+        if let Some(watching) = state.watching.take() {
+            watching.abort();
+        }
         drop(state);
         let registry = &self.shared.registry;
         if let Some(client) = client {
@@ -134,9 +147,15 @@ impl Connection {
 
     /// Lets a client in, or says why not.
     async fn enter(&self, connect: &ConnectPacket) -> Result<Identity, Refused> {
-        let who = self.identify(connect).await?;
+        let (who, session) = self.identify(connect).await?;
+        let client = Client {
+            who: who.clone(),
+            client_id: connect.client_id.clone(),
+            speaks_v5: connect.protocol_version >= 5,
+            bus: session.clone(),
+        };
         if let Some(will) = &connect.will {
-            self.check_will(&who, will)?;
+            self.check_will(&client, will)?;
         }
         if !self.place.become_known() {
             return Err(Refused {
@@ -168,13 +187,12 @@ impl Connection {
             }
         })?;
         let mut state = self.state();
-        state.client = Some(Client {
-            who: who.clone(),
-            client_id: connect.client_id.clone(),
-            speaks_v5: connect.protocol_version >= 5,
-        });
+        state.client = Some(client);
         state.will.clone_from(&connect.will);
         drop(state);
+        if let Some(session) = session {
+            self.watch_session(session);
+        }
         if let Identity::Vehicle(vin) = &who {
             let way = VehicleWay {
                 window: Arc::new(Semaphore::new(VEHICLE_WINDOW_BYTES)),
@@ -187,10 +205,27 @@ impl Connection {
         Ok(who)
     }
 
-    /// Who the client is. A vehicle's certificate is enough; a user name beside it has to be the
-    /// VIN, so that a mix-up of credentials is noticed. A partner's certificate and user name have
-    /// to agree.
-    async fn identify(&self, connect: &ConnectPacket) -> Result<Identity, Refused> {
+    /// Who the client is: a client of the bus by its token, else by certificate or password.
+    async fn identify(
+        &self,
+        connect: &ConnectPacket,
+    ) -> Result<(Identity, Option<Arc<BusSession>>), Refused> {
+        match connect.username.as_deref() {
+            // No other user name is that long. Whoever has a certificate is known by it.
+            Some(token) if token.len() > UID_BYTES_MAX && self.certificate.is_none() => {
+                let (who, session) = self.identify_by_token(connect, token).await?;
+                Ok((who, Some(session)))
+            }
+            _ => self
+                .identify_by_password(connect)
+                .await
+                .map(|who| (who, None)),
+        }
+    }
+
+    /// A vehicle's certificate is enough; a user name beside it has to be the VIN, so that a mix-up of
+    /// credentials is noticed. A partner's certificate and user name have to agree.
+    async fn identify_by_password(&self, connect: &ConnectPacket) -> Result<Identity, Refused> {
         let refused = |reason: &'static str, detail: String| {
             add(&self.shared.counters.logins_refused);
             Refused {
@@ -242,36 +277,16 @@ impl Connection {
         }
     }
 
-    fn check_will(&self, who: &Identity, will: &WillMessage) -> Result<(), Refused> {
-        let refused = |code, reason, detail| {
-            add(&self.shared.counters.wills_refused);
-            Err(Refused {
-                code,
-                reason,
-                detail,
-            })
-        };
-        if let Err(denial) = self.shared.access.publish(who, &will.topic) {
-            let detail = format!("{who}, {}: {denial}", Shown(&will.topic));
-            return refused(ReasonCode::NotAuthorized, "the will is not allowed", detail);
-        }
-        if will.payload.len() > PAYLOAD_BYTES_MAX {
-            let detail = format!("{who}, {} bytes", will.payload.len());
-            return refused(ReasonCode::PacketTooLarge, "the will is too large", detail);
-        }
-        Ok(())
-    }
-
     /// Takes a filter in; false (counted, logged) when it is denied or one too many.
     fn subscribe(&self, filter: &str) -> bool {
         let Some(client) = self.client() else {
             return false;
         };
-        let allowed = match self.shared.access.subscribe(&client.who, filter) {
+        let allowed = match self.may_subscribe(&client, filter) {
             Ok(allowed) => allowed,
             Err(denial) => {
                 add(&self.shared.counters.subscriptions_denied);
-                self.log_denial(&client, "subscription denied", filter, denial);
+                self.log_denial(&client, "subscription denied", filter, &denial);
                 return false;
             }
         };
@@ -295,20 +310,6 @@ impl Connection {
             warn!(client = %client.who, filter = %Shown(filter), left_out, "too many filters");
         }
         false
-    }
-
-    fn denied(&self, client: &Client, reason: &'static str, topic: &str, denial: Denial) {
-        add(&self.shared.counters.publishes_denied);
-        self.log_denial(client, reason, topic, denial);
-    }
-
-    fn log_denial(&self, client: &Client, reason: &'static str, topic: &str, denial: Denial) {
-        if let Some(left_out) = self.may_log(client, reason) {
-            warn!(
-                client = %client.who, peer = %self.peer, topic = %Shown(topic), %denial, left_out,
-                "{reason}"
-            );
-        }
     }
 
     fn may_log(&self, client: &Client, reason: &'static str) -> Option<u64> {
@@ -365,10 +366,10 @@ impl AuthProvider for Connection {
             if !client.speaks_v5 {
                 return true;
             }
-            match self.shared.access.publish(&client.who, topic) {
+            match self.may_publish(&client, topic) {
                 Ok(_) => true,
                 Err(denial) => {
-                    self.denied(&client, "publish denied", topic, denial);
+                    self.denied(&client, "publish denied", topic, &denial);
                     false
                 }
             }
@@ -396,11 +397,10 @@ impl BrokerEventHandler for Connection {
             let Some(client) = self.client() else {
                 return PublishAction::Handled;
             };
-            let gate = self
-                .accept(&client, &event.topic, event.payload, event.retain)
-                .await;
+            let qos = event.qos;
+            let gate = self.accept(&client, event).await;
             if let Some(gate) = gate
-                && event.qos != QoS::AtMostOnce
+                && qos != QoS::AtMostOnce
             {
                 self.rules.hold_next(gate);
             }

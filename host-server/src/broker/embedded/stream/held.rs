@@ -47,7 +47,7 @@ impl Held {
 pub(super) struct HeldPackets {
     packets: VecDeque<Held>,
     bytes: usize,
-    /// What of it are messages for a consumer, which may be dropped.
+    /// What of it are messages for a consumer.
     publish_bytes: usize,
 }
 
@@ -117,4 +117,9 @@ impl HeldPackets {
 /// Whether a packet is a message (MQTT 5, 2.1.2).
 pub(super) fn is_publish(packet: &[u8]) -> bool {
     packet.first().is_some_and(|first| first >> 4 == 3)
+}
+
+/// Whether a packet is a message that may be lost: one of QoS 0 (MQTT 5, 3.3.1.2).
+pub(super) fn may_be_lost(packet: &[u8]) -> bool {
+    is_publish(packet) && packet.first().is_some_and(|first| first & 0b0110 == 0)
 }

@@ -9,7 +9,8 @@
 //!
 //! A consumer of uplink messages that reads more slowly than they come must not slow anybody down: up
 //! to [`CONSUMER_BYTES_MAX`] wait here for it, and a bounded part for all consumers together; further
-//! messages are dropped, as QoS 0 permits, and counted.
+//! messages are dropped, as QoS 0 permits, and counted. What QoS 1 forbids to drop waits as well, as much
+//! as the library sends unacknowledged.
 //!
 //! A peer that takes nothing for [`Limits::write_stall_max`](super::Limits::write_stall_max) gets its
 //! connection broken.
@@ -101,7 +102,7 @@ impl PeerStream {
             return Ok(());
         }
         let room = self.room_for(packet);
-        if held::is_publish(packet) {
+        if held::may_be_lost(packet) {
             if self.held.publish_bytes() + packet.len() > CONSUMER_BYTES_MAX
                 || self.held.len() >= CONSUMER_MESSAGES_MAX
             {
@@ -112,16 +113,22 @@ impl PeerStream {
                 add(&self.counters.consumer_drops_shared);
                 return Ok(());
             }
+        } else if held::is_publish(packet) {
+            // The library sends only so many before the peer acknowledges one.
+            if room.is_none() {
+                return Err(self.too_slow("the peer reads too slowly what must not be lost"));
+            }
         } else if self.held.answer_bytes() + packet.len() > HELD_BYTES_MAX {
-            add(&self.counters.write_stalls);
-            return Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "the peer asks much and reads no answer",
-            ));
+            return Err(self.too_slow("the peer asks much and reads no answer"));
         }
         let held = Held::new(packet, 0);
         self.held.push(held.behind(gate).in_room(room));
         Ok(())
+    }
+
+    fn too_slow(&self, why: &'static str) -> io::Error {
+        add(&self.counters.write_stalls);
+        io::Error::new(io::ErrorKind::TimedOut, why)
     }
 
     /// A part of what may wait for all consumers, for a message.
@@ -139,6 +146,12 @@ impl AsyncRead for PeerStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if let Some(last) = this.rules.poll_end(cx) {
+            // The end of the stream, after which the library reads no more; what is held leaves
+            // when this is dropped.
+            this.held.push(Held::new(last, 0));
+            return Poll::Ready(Ok(()));
+        }
         let _ = this.held.poll_leave(cx, &mut this.wire)?;
         this.wire.poll_read(cx, buf)
     }
@@ -152,6 +165,11 @@ impl AsyncWrite for PeerStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if let Some(refusal) = this.rules.take_refusal(buf) {
+            this.held.push(Held::new(&refusal, 0));
+            let _ = this.held.poll_leave(cx, &mut this.wire)?;
+            return Poll::Ready(Ok(buf.len()));
+        }
         let left = this.held.poll_leave(cx, &mut this.wire)?;
         if this.rules.never_wait() {
             this.take_over(cx, buf)?;

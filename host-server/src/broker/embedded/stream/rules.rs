@@ -1,15 +1,26 @@
 //! What the connection, which sees the packets, tells the stream, which writes them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Context;
 
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use tokio::sync::oneshot;
+
+/// PUBACK without a reason, which stands for success (MQTT 5, 3.4.2.1).
+const PUBACK_SUCCESS: [u8; 2] = [0x40, 2];
 
 /// What a stream is to do about the packets written on it.
 #[derive(Debug, Default)]
 pub(in crate::broker::embedded) struct WriteRules {
     next_gate: Mutex<Option<oneshot::Receiver<()>>>,
     drops_publishes: AtomicBool,
+    /// The reason that the next PUBACK has in place of success; 0 is success.
+    refusal: AtomicU8,
+    /// The last packet of the connection, once it is to end.
+    end: OnceLock<Bytes>,
+    end_known: AtomicWaker,
 }
 
 impl WriteRules {
@@ -23,6 +34,40 @@ impl WriteRules {
     /// reads too slowly.
     pub(in crate::broker::embedded) fn drop_publishes_when_full(&self) {
         self.drops_publishes.store(true, Ordering::Relaxed);
+    }
+
+    /// The next packet, if it is a PUBACK, says this reason of MQTT 5 in place of success.
+    pub(in crate::broker::embedded) fn refuse_next(&self, reason: u8) {
+        self.refusal.store(reason, Ordering::Relaxed);
+    }
+
+    /// The connection ends, after this packet: the library reads the end of the stream.
+    pub(in crate::broker::embedded) fn end(&self, last: Bytes) {
+        // What ended it first stays.
+        let _ = self.end.set(last);
+        self.end_known.wake();
+    }
+
+    /// The last packet, if the connection is to end; else the reader is woken when it is.
+    pub(super) fn poll_end(&self, cx: &Context<'_>) -> Option<&Bytes> {
+        self.end_known.register(cx.waker());
+        self.end.get()
+    }
+
+    /// What is to be written in place of `packet`, if anything is.
+    pub(super) fn take_refusal(&self, packet: &[u8]) -> Option<[u8; 6]> {
+        // Mostly there is none, and to look costs less than to take.
+        if self.refusal.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let reason = self.refusal.swap(0, Ordering::Relaxed);
+        match packet {
+            [kind, length, id @ ..] if [*kind, *length] == PUBACK_SUCCESS => {
+                let [high, low] = id.try_into().ok()?;
+                Some([0x40, 4, high, low, reason, 0])
+            }
+            _ => None,
+        }
     }
 
     pub(super) fn take_gate(&self) -> Option<oneshot::Receiver<()>> {

@@ -169,3 +169,57 @@ async fn peer_that_takes_nothing_is_given_up() {
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     assert_eq!(stream.counters.snapshot().write_stalls, 1);
 }
+
+#[tokio::test]
+async fn connection_that_is_ended_reads_the_end_and_writes_its_last_packet() {
+    let (mut stream, rules, mut far) = pair(Duration::MAX);
+    let reading = tokio::spawn(async move {
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.unwrap();
+        rest
+    });
+    tokio::task::yield_now().await;
+    rules.end(bytes::Bytes::from_static(b"last"));
+    rules.end(bytes::Bytes::from_static(b"later"));
+    assert!(reading.await.unwrap().is_empty());
+    let mut got = String::new();
+    far.read_to_string(&mut got).await.unwrap();
+    assert_eq!(got, "last");
+}
+
+#[tokio::test]
+async fn next_acknowledgement_alone_is_turned_into_a_refusal() {
+    let (mut stream, rules, mut far) = pair(Duration::MAX);
+    rules.refuse_next(0x87);
+    for packet in [[0x40, 2, 1, 2], [0x40, 2, 3, 4]] {
+        stream.write_all(&packet).await.unwrap();
+    }
+    rules.refuse_next(0x87);
+    stream.write_all(&[0xD0, 0]).await.unwrap();
+    stream.write_all(&[0x40, 2, 5, 6]).await.unwrap();
+    let mut got = [0; 16];
+    far.read_exact(&mut got).await.unwrap();
+    let expected = [
+        &[0x40, 4, 1, 2, 0x87, 0][..],
+        &[0x40, 2, 3, 4],
+        &[0xD0, 0],
+        &[0x40, 2, 5, 6],
+    ];
+    assert_eq!(got[..], expected.concat());
+}
+
+#[tokio::test]
+async fn message_that_must_not_be_lost_is_held_where_others_are_dropped() {
+    let (mut stream, rules, _far) = pair(Duration::from_secs(60));
+    rules.drop_publishes_when_full();
+    for first in [0x30; 6] {
+        let mut packet = vec![b'x'; CONSUMER_BYTES_MAX / 4];
+        packet[0] = first;
+        stream.write_all(&packet).await.unwrap();
+    }
+    assert_eq!(stream.counters.snapshot().consumer_drops, 2);
+    let held = stream.held.len();
+    stream.write_all(&[0x32; 1000]).await.unwrap();
+    assert_eq!(stream.held.len(), held + 1);
+    assert_eq!(stream.counters.snapshot().consumer_drops, 2);
+}

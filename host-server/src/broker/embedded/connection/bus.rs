@@ -1,0 +1,310 @@
+//! A client of the bus on its connection: let in by its token, cut off with it, and held to the rules
+//! as they are now.
+//!
+//! A [`BusSession`] sees its client as it is, so each publish and subscription is decided by the
+//! permissions of this moment. When they change, the filters that were granted before are decided
+//! anew; if one would be denied now, the connection ends, because the client could not be told
+//! otherwise that it no longer hears what it subscribed to. The same ends it when the token is over,
+//! after a warning, unless a new one was published on [`RENEWAL_TOPIC`].
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use mqtt5::QoS;
+use mqtt5::broker::events::ClientPublishEvent;
+use mqtt5::packet::connect::ConnectPacket;
+use mqtt5::packet::publish::PublishPacket;
+use mqtt5::protocol::v5::reason_codes::ReasonCode;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{info, warn};
+use vinbus_protocol::bus::access::Action;
+use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+
+use super::{Client, Connection, Refused};
+use crate::broker::embedded::Denied;
+use crate::broker::embedded::counters::add;
+use crate::bus::{
+    Bus, BusClient, BusIdentity, BusRules, ClientKey, RENEWAL_TOPIC, TokenError, expiry_topic,
+};
+use crate::identity::Identity;
+
+/// How long before its token is over a client is warned, of a token that lives for long; of a short
+/// one, it is a quarter of its life.
+const WARNED_BEFORE_MAX: Duration = Duration::from_secs(60);
+
+/// The clock is looked at this often, because it may be set.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
+
+/// The reason with which a connection ends whose token is over: "Maximum connect time" of MQTT 5, "the
+/// maximum connection time authorized for this connection has been exceeded" (4.13, 0xA0).
+const TOKEN_OVER: ReasonCode = ReasonCode::MaximumConnectTime;
+
+/// What is known of a client of the bus while it is connected.
+pub(super) struct BusSession {
+    client: watch::Receiver<Arc<BusClient>>,
+    token: watch::Sender<BusIdentity>,
+    rules: BusRules,
+}
+
+impl BusSession {
+    /// Decides whether the client may do it now.
+    pub(super) fn decide(&self, action: Action, topic: &str) -> Result<(), Denied> {
+        let client = self.client.borrow();
+        match self.rules.decide(&client, action, topic) {
+            Ok(_) => Ok(()),
+            Err(denial) => Err(Denied::Bus(denial.to_string())),
+        }
+    }
+}
+
+impl Connection {
+    /// Who the token of a CONNECT stands for. It is the user name; the password only has to be there.
+    pub(super) async fn identify_by_token(
+        &self,
+        connect: &ConnectPacket,
+        token: &str,
+    ) -> Result<(Identity, Arc<BusSession>), Refused> {
+        let refused = |code, detail: String| {
+            add(&self.shared.counters.logins_refused);
+            Refused {
+                code,
+                reason: "token refused",
+                detail,
+            }
+        };
+        let bad = ReasonCode::BadUsernameOrPassword;
+        let Some(bus) = &self.shared.bus else {
+            return Err(refused(bad, "this broker has no bus".to_owned()));
+        };
+        if connect.password.as_ref().is_none_or(Vec::is_empty) {
+            return Err(refused(bad, "there is no password beside it".to_owned()));
+        }
+        let opened = open(bus, token).await;
+        let (key, session) = opened.map_err(|error| {
+            let code = match error {
+                TokenError::UnknownClient | TokenError::Disabled | TokenError::Revoked => {
+                    ReasonCode::NotAuthorized
+                }
+                _ => bad,
+            };
+            refused(code, error.to_string())
+        })?;
+        Ok((Identity::BusClient(key), Arc::new(session)))
+    }
+
+    /// Watches over the session of a client of the bus until its connection is gone.
+    pub(super) fn watch_session(&self, session: Arc<BusSession>) {
+        let watching = tokio::spawn(watch_over(self.own.clone(), session));
+        self.state().watching = Some(watching.abort_handle());
+    }
+
+    /// Takes a message for the bus in, and routes it to whoever hears it now.
+    pub(super) async fn accept_on_bus(&self, client: &Client, event: &ClientPublishEvent) {
+        if event.payload.len() > PAYLOAD_BYTES_MAX {
+            self.oversize(client, &event.topic, event.payload.len());
+            return self.refuse_publish(client, ReasonCode::QuotaExceeded);
+        }
+        if *event.topic == *RENEWAL_TOPIC {
+            return self.renew(client, &event.payload).await;
+        }
+        // QoS 2 is acknowledged as such, and delivered at QoS 1.
+        let qos = match event.qos {
+            QoS::AtMostOnce => QoS::AtMostOnce,
+            QoS::AtLeastOnce | QoS::ExactlyOnce => QoS::AtLeastOnce,
+        };
+        let mut packet = PublishPacket::new(&*event.topic, event.payload.clone(), qos);
+        if let Some(topic) = &event.response_topic {
+            packet = packet.with_response_topic(topic.to_string());
+        }
+        if let Some(data) = &event.correlation_data {
+            packet = packet.with_correlation_data(data.to_vec());
+        }
+        self.shared
+            .bus_traffic
+            .route(packet, Some(&client.client_id))
+            .await;
+    }
+
+    /// Takes a new token in place of the present one.
+    async fn renew(&self, client: &Client, payload: &[u8]) {
+        let (Some(bus), Some(session)) = (&self.shared.bus, &client.bus) else {
+            return;
+        };
+        let token = std::str::from_utf8(payload).unwrap_or_default().trim();
+        let refusal = match bus.tokens.verify(token).await {
+            Ok(identity) if Identity::BusClient(identity.key.clone()) == client.who => {
+                session.token.send_replace(identity);
+                return;
+            }
+            Ok(_) => "it is of another client".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        add(&self.shared.counters.publishes_denied);
+        if let Some(left_out) = self.may_log(client, "new token refused") {
+            warn!(client = %client.who, peer = %self.peer, refusal, left_out, "new token refused");
+        }
+        self.refuse_publish(client, ReasonCode::NotAuthorized);
+    }
+
+    /// Tells an MQTT 5 client that its publish of QoS 1 was not taken. (A refused publish of QoS 2
+    /// would keep its packet identifier busy in the library.)
+    fn refuse_publish(&self, client: &Client, reason: ReasonCode) {
+        if client.speaks_v5 {
+            self.rules.refuse_next(u8::from(reason));
+        }
+    }
+
+    /// Ends the connection when its client may no longer do what it was let in for.
+    fn recheck(&self, session: &BusSession) {
+        let now = Arc::clone(&session.client.borrow());
+        if let Err(error) = session.token.borrow().check_client(&now) {
+            return self.cut_off(ReasonCode::NotAuthorized, &error.to_string());
+        }
+        let filters: Vec<_> = self.state().filters.keys().cloned().collect();
+        for filter in filters {
+            if let Err(denied) = session.decide(Action::Subscribe, &filter) {
+                let why = format!("the subscription to {filter} is no longer allowed: {denied}");
+                return self.cut_off(ReasonCode::NotAuthorized, &why);
+            }
+        }
+    }
+
+    /// Ends the connection; an MQTT 5 client is told why.
+    fn cut_off(&self, code: ReasonCode, why: &str) {
+        let Some(client) = self.client() else {
+            return;
+        };
+        add(&self.shared.counters.sessions_cut_off);
+        if let Some(left_out) = self.may_log(&client, "session ended") {
+            info!(client = %client.who, peer = %self.peer, why, left_out, "session ended");
+        }
+        let last = if client.speaks_v5 {
+            disconnect(code, why)
+        } else {
+            Bytes::new()
+        };
+        self.rules.end(last);
+    }
+
+    /// Tells the client, where it hears of it, that its token is over soon.
+    async fn warn_of_expiry(&self, token: &BusIdentity) {
+        let Some(client) = self.client() else {
+            return;
+        };
+        // A key that was parsed makes a topic.
+        let Ok(topic) = expiry_topic(&token.key) else {
+            return;
+        };
+        let rfc3339 = |time| humantime::format_rfc3339_millis(time).to_string();
+        let payload = json!({
+            "appId": token.key.app.as_str(),
+            "clientId": token.key.client.as_str(),
+            "ts": rfc3339(SystemTime::now()),
+            "tokenId": token.token_id,
+            "expiresAt": rfc3339(token.expires_at),
+            "mqttClientId": client.client_id,
+        });
+        let packet = PublishPacket::new(&*topic, payload.to_string(), QoS::AtLeastOnce);
+        self.shared.bus_traffic.route(packet, None).await;
+    }
+}
+
+async fn open(bus: &Bus, token: &str) -> Result<(ClientKey, BusSession), TokenError> {
+    let identity = bus.tokens.verify(token).await?;
+    let key = identity.key.clone();
+    // It may have been removed just now.
+    let client = bus.clients.watch(&key).ok_or(TokenError::UnknownClient)?;
+    let session = BusSession {
+        client,
+        token: watch::Sender::new(identity),
+        rules: bus.rules,
+    };
+    Ok((key, session))
+}
+
+/// Follows the changes of a client and the age of its token.
+async fn watch_over(connection: Weak<Connection>, session: Arc<BusSession>) {
+    let mut client = session.client.clone();
+    let mut token = session.token.subscribe();
+    let mut warned_of = None;
+    // What changed between the login and now has not been looked at.
+    client.mark_changed();
+    loop {
+        let present = token.borrow_and_update().clone();
+        let left = left_of(&present);
+        let before = warned_before(&present);
+        let is_warned = warned_of.as_ref() == Some(&present.token_id);
+        let until_next = if is_warned {
+            left
+        } else {
+            left.saturating_sub(before)
+        };
+        let look = Instant::now() + until_next.min(LOOK_AT_CLOCK);
+        tokio::select! {
+            changed = client.changed() => {
+                let Some(connection) = connection.upgrade() else {
+                    return;
+                };
+                if changed.is_err() {
+                    return connection.cut_off(ReasonCode::NotAuthorized, "the client was removed");
+                }
+                connection.recheck(&session);
+            }
+            _ = token.changed() => {}
+            () = tokio::time::sleep_until(look) => {
+                let Some(connection) = connection.upgrade() else {
+                    return;
+                };
+                let left = left_of(&present);
+                if left.is_zero() {
+                    return connection.cut_off(TOKEN_OVER, "the token has expired");
+                }
+                if !is_warned && left <= before {
+                    connection.warn_of_expiry(&present).await;
+                    warned_of = Some(present.token_id);
+                }
+            }
+        }
+    }
+}
+
+fn left_of(token: &BusIdentity) -> Duration {
+    let left = token.expires_at.duration_since(SystemTime::now());
+    left.unwrap_or_default()
+}
+
+fn warned_before(token: &BusIdentity) -> Duration {
+    let issued_at = SystemTime::UNIX_EPOCH + Duration::from_secs(token.issued_at);
+    let life = token.expires_at.duration_since(issued_at);
+    (life.unwrap_or_default() / 4).min(WARNED_BEFORE_MAX)
+}
+
+/// A DISCONNECT of MQTT 5 with its reason as a code and a text.
+fn disconnect(code: ReasonCode, why: &str) -> Bytes {
+    const REASON_STRING: u8 = 0x1F;
+    // Short enough for lengths of one byte.
+    let why = &why[..why.floor_char_boundary(100)];
+    let text = why.len() as u8;
+    let properties = [&[REASON_STRING, 0, text], why.as_bytes()].concat();
+    let length = properties.len() as u8;
+    [&[0xE0, length + 2, u8::from(code), length], &properties[..]]
+        .concat()
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disconnect_is_one_whole_packet() {
+        let packet = disconnect(TOKEN_OVER, "over");
+        assert_eq!(packet, &b"\xE0\x09\xA0\x07\x1F\x00\x04over"[..]);
+        let long = disconnect(ReasonCode::NotAuthorized, &"é".repeat(1000));
+        assert_eq!(usize::from(long[1]) + 2, long.len());
+        assert_eq!(usize::from(long[3]) + 4, long.len());
+    }
+}
