@@ -9,7 +9,7 @@
 pub mod raw;
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,8 +19,12 @@ use vinbus_host_server::broker::embedded::{
     BrokerCounts, EmbeddedBroker, Limits, Settings, TlsSettings,
 };
 use vinbus_host_server::broker::{Arrival, BrokerEvents, Outcome};
+use vinbus_host_server::bus::{Bus, BusSettings};
 use vinbus_host_server::identity::{Existing, Identities};
+use vinbus_host_server::metrics::Metrics;
 use vinbus_host_server::model::Presence;
+use vinbus_host_server::store::lock::DataDir;
+use vinbus_host_server::store::sqlite::{SqliteStore, StoreSettings};
 use vinbus_protocol::id::{Uid, Vin};
 
 pub const VIN: &str = "0123456789ABCDEFG";
@@ -154,6 +158,8 @@ pub struct Fixture {
     pub identities: Identities,
     pub events: Arc<Recorder>,
     pub broker: EmbeddedBroker,
+    /// Where the broker takes clients of the bus.
+    pub bus: Option<Arc<Bus>>,
 }
 
 impl Fixture {
@@ -166,8 +172,24 @@ impl Fixture {
         Self::over(Arc::clone(&events) as _, events, limits).await
     }
 
+    /// A broker that takes clients of the bus as well.
+    pub async fn with_bus(settings: BusSettings) -> Self {
+        let events = Arc::new(Recorder::default());
+        let core = Arc::clone(&events) as _;
+        Self::build(core, events, Limits::default(), Some(settings)).await
+    }
+
     /// A broker with a core of the test's choice behind it; `events` records nothing then.
     pub async fn over(core: Arc<dyn BrokerEvents>, events: Arc<Recorder>, limits: Limits) -> Self {
+        Self::build(core, events, limits, None).await
+    }
+
+    async fn build(
+        core: Arc<dyn BrokerEvents>,
+        events: Arc<Recorder>,
+        limits: Limits,
+        bus: Option<BusSettings>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let identities = Identities::open(&folder.path().join("data")).unwrap();
         for vin in [VIN, OTHER_VIN] {
@@ -186,8 +208,10 @@ impl Fixture {
             mqtt: Some(([127, 0, 0, 1], 0).into()),
             mqtts: Some((([127, 0, 0, 1], 0).into(), tls_settings(&identities))),
             limits,
+            bus: bus.map(|settings| open_bus(&identities, &folder.path().join("data"), settings)),
             ..Settings::default()
         };
+        let bus = settings.bus.clone();
         let broker = EmbeddedBroker::start(settings, identities.credentials(), core)
             .await
             .unwrap();
@@ -196,6 +220,7 @@ impl Fixture {
             identities,
             events,
             broker,
+            bus,
         }
     }
 
@@ -286,6 +311,13 @@ impl Fixture {
         )
         .await
     }
+}
+
+fn open_bus(identities: &Identities, data_dir: &Path, settings: BusSettings) -> Arc<Bus> {
+    let lock = DataDir::lock(data_dir).unwrap();
+    let store = SqliteStore::open(lock, StoreSettings::default(), &Metrics::new()).unwrap();
+    let credentials = identities.credentials();
+    Arc::new(Bus::open(data_dir, Arc::new(store), credentials, settings).unwrap())
 }
 
 pub fn tls_settings(identities: &Identities) -> TlsSettings {

@@ -1,0 +1,438 @@
+//! Clients of the bus at the broker: who gets in, what each may do, and for how long.
+
+mod broker_support;
+mod bus_support;
+
+use std::time::Duration;
+
+use broker_support::raw::{Client, Connect, packet};
+use broker_support::{UID, VIN, downlink, uplink};
+use bus_support::{BusFixture, cut_off, hear, publish};
+use vinbus_host_server::bus::{
+    BusSettings, ClientChange, Permissions, RENEWAL_TOPIC, TokenKind, expiry_topic,
+};
+use vinbus_protocol::bus::{Owner, TopicSpec, topics};
+use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+
+const BAD_LOGIN: u8 = 0x86;
+const NOT_AUTHORIZED: u8 = 0x87;
+const QUOTA_EXCEEDED: u8 = 0x97;
+const MAXIMUM_CONNECT_TIME: u8 = 0xA0;
+
+/// What MQTT 3.1.1 has in place of the first two, and of a refused subscription.
+const BAD_LOGIN_V311: u8 = 4;
+const NOT_AUTHORIZED_V311: u8 = 5;
+const FAILURE_V311: u8 = 0x80;
+
+#[tokio::test]
+async fn every_topic_of_the_map_is_for_those_who_have_its_permission() {
+    let it = BusFixture::start().await;
+    let of_app = topics::ALL.iter();
+    let of_app = of_app.filter(|topic| matches!(topic.owner, Owner::App(_)));
+    let permissions: Vec<_> = of_app
+        .map(|it| format!("{}.{}", it.resource, it.scope))
+        .collect();
+    let permissions: Vec<_> = permissions.iter().map(String::as_str).collect();
+    let holder = it.make("myapp", "holder", &permissions).await;
+    let mut speaker = it.enter(&holder, "speaker").await;
+    let mut holder = it.enter(&holder, "holder").await;
+    let mut other = it.entered("myapp", "other", &["nothing.here"]).await;
+    let values = |topic: &TopicSpec| -> Vec<_> {
+        let value = |name| if name == "appId" { "myapp" } else { "x" };
+        topic.variables().map(|name| (name, value(name))).collect()
+    };
+    let code = |allowed| if allowed { 0 } else { NOT_AUTHORIZED };
+    for topic in topics::ALL {
+        let held = matches!(topic.owner, Owner::App(_));
+        let values = values(topic);
+        let filter = topic.filter(&values[..values.len().min(1)]).unwrap();
+        for (client, allowed) in [(&mut holder, held), (&mut other, false)] {
+            let granted = client.subscribe(&filter, 0).await;
+            assert_eq!(granted, code(allowed), "{filter}");
+        }
+    }
+    for topic in topics::ALL {
+        let held = matches!(topic.owner, Owner::App(_));
+        let name = topic.topic(&values(topic)).unwrap();
+        for (client, allowed) in [(&mut speaker, held), (&mut other, false)] {
+            let answered = publish(client, &name, b"{}").await;
+            assert_eq!(answered, code(allowed), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_reaches_beyond_the_own_topics_is_denied_in_both_versions() {
+    let it = BusFixture::start().await;
+    let mine = it.make("myapp", "mine", &["*"]).await;
+    let mut five = it.enter(&mine, "five").await;
+    let mut three = it.plain().await;
+    three.enter(&it.connect(&mine, "three").v311()).await;
+    let mut witness = it.admin("witness").await;
+    for filter in ["app/#", "user/#", "system/#"] {
+        assert_eq!(witness.subscribe(filter, 0).await, 0);
+    }
+    let own = it.token(&mine.key, TokenKind::Access);
+    let filters = [
+        "#".to_owned(),
+        "+/#".to_owned(),
+        "app/#".to_owned(),
+        "app/+/ui/content".to_owned(),
+        "app/other/ui/content".to_owned(),
+        "app/other/#".to_owned(),
+        "app/myapp".to_owned(),
+        "app/myapp/#".to_owned(),
+        "app/myapp/ui".to_owned(),
+        "app/myapp/ui/#".to_owned(),
+        "app/myapp/ui/+".to_owned(),
+        "app/myapp/+/content".to_owned(),
+        "app/myapp/performance".to_owned(),
+        "app//ui/content".to_owned(),
+        "/app/myapp/ui/content".to_owned(),
+        "APP/myapp/ui/content".to_owned(),
+        "$SYS/#".to_owned(),
+        "$vinbus/token".to_owned(),
+        "system/platform/module/changed/x".to_owned(),
+        "user/somebody/ui/content".to_owned(),
+        "$share/group/app/other/ui/content".to_owned(),
+        "$share/group/app/+/ui/content".to_owned(),
+        format!("app/myapp/ui/content{}", "/x".repeat(100)),
+        format!("app/myapp/ui/content/{own}"),
+        downlink(UID, VIN),
+        uplink(UID, "+"),
+    ];
+    for filter in &filters {
+        assert_eq!(five.subscribe(filter, 0).await, NOT_AUTHORIZED, "{filter}");
+        assert_eq!(three.subscribe(filter, 0).await, FAILURE_V311, "{filter}");
+        if filter.contains(['+', '#']) || filter == RENEWAL_TOPIC {
+            continue;
+        }
+        let code = publish(&mut five, filter, b"{}").await;
+        assert_eq!(code, NOT_AUTHORIZED, "{filter}");
+        // It cannot be told, and nobody hears it.
+        assert_eq!(publish(&mut three, filter, b"{}").await, 0, "{filter}");
+    }
+    witness.ping().await;
+    assert!(it.counts().publishes_denied > 0 && it.counts().subscriptions_denied > 0);
+    assert_eq!(publish(&mut five, "app/myapp/ui/content", b"{}").await, 0);
+}
+
+#[tokio::test]
+async fn the_two_trees_are_for_their_own_clients_and_both_for_the_administrator() {
+    let it = BusFixture::start().await;
+    let topic = "app/myapp/ui/content";
+    let mut partner = it.partner(UID, "partner").await;
+    let mut vehicle = it.vehicle(VIN).await;
+    for client in [&mut partner, &mut vehicle] {
+        assert_eq!(client.subscribe(topic, 0).await, NOT_AUTHORIZED);
+        assert_eq!(publish(client, topic, b"{}").await, NOT_AUTHORIZED);
+    }
+    let mut admin = it.admin("admin").await;
+    assert_eq!(admin.subscribe("app/+/ui/#", 0).await, 0);
+    assert_eq!(admin.subscribe(&uplink(UID, "+"), 0).await, 0);
+    let mut mine = it.entered("myapp", "mine", &["ui.*"]).await;
+    assert_eq!(publish(&mut mine, topic, b"{\"a\":1}").await, 0);
+    assert_eq!(
+        hear(&mut admin).await,
+        (topic.to_owned(), b"{\"a\":1}".to_vec())
+    );
+}
+
+#[tokio::test]
+async fn quality_of_service_no_local_and_shared_subscriptions_hold_on_the_bus() {
+    let it = BusFixture::start().await;
+    let mine = it.make("myapp", "mine", &["ui.*"]).await;
+    let mut both = it.enter(&mine, "both").await;
+    let topic = "app/myapp/ui/content";
+    const NO_LOCAL: u8 = 0b100;
+    assert_eq!(both.subscribe(topic, 1 | NO_LOCAL).await, 1);
+    let mut other = it.enter(&mine, "other").await;
+    assert_eq!(other.subscribe(topic, 1).await, 1);
+    let mut once = it.enter(&mine, "once").await;
+    assert_eq!(once.subscribe(topic, 0).await, 0);
+
+    assert_eq!(publish(&mut both, topic, b"own").await, 0);
+    both.ping().await;
+    for (client, first) in [(&mut other, 0x32), (&mut once, 0x30)] {
+        let heard = client.expect(3).await;
+        assert_eq!(heard.first, first);
+    }
+    assert_eq!(publish(&mut other, topic, b"of another").await, 0);
+    assert_eq!(hear(&mut both).await.1, b"of another");
+
+    let mut workers = Vec::new();
+    for name in ["worker-1", "worker-2"] {
+        let mut worker = it.enter(&mine, name).await;
+        let shared = "$share/workers/app/myapp/ui/status";
+        assert_eq!(worker.subscribe(shared, 1).await, 1);
+        workers.push(worker);
+    }
+    for payload in [b"1", b"2"] {
+        assert_eq!(publish(&mut both, "app/myapp/ui/status", payload).await, 0);
+    }
+    let mut heard = Vec::new();
+    for worker in &mut workers {
+        heard.push(hear(worker).await.1);
+    }
+    heard.sort();
+    assert_eq!(heard, [b"1", b"2"]);
+}
+
+#[tokio::test]
+async fn login_needs_a_token_that_counts_and_any_password() {
+    let it = BusFixture::start().await;
+    let mine = it.make("myapp", "mine", &["*"]).await;
+    let off = it.make("myapp", "off", &["*"]).await;
+    let gone = it.make("myapp", "gone", &["*"]).await;
+    let [off, gone] = [off, gone].map(|client| (it.token(&client.key, TokenKind::Access), client));
+    let disabled = ClientChange {
+        disabled: Some(true),
+        ..ClientChange::default()
+    };
+    it.change(&off.1, disabled).await;
+    it.bus
+        .as_ref()
+        .unwrap()
+        .clients
+        .remove(&gone.1.key)
+        .await
+        .unwrap();
+    let good = it.token(&mine.key, TokenKind::Access);
+    let refresh = it.token(&mine.key, TokenKind::Refresh);
+    let (rest, _) = good.rsplit_once('.').unwrap();
+    let unsigned = format!("{rest}.");
+    let alg_none = format!("eyJhbGciOiJub25lIn0.{}", good.split_once('.').unwrap().1);
+    let huge = format!("{good}{}", "A".repeat(40_000));
+    let (bad, not) = (
+        (BAD_LOGIN, BAD_LOGIN_V311),
+        (NOT_AUTHORIZED, NOT_AUTHORIZED_V311),
+    );
+    let table = [
+        ("right", good.as_str(), "x", (0, 0)),
+        ("no password", &good, "", bad),
+        ("no token", "", "x", bad),
+        ("refresh token", &refresh, "x", bad),
+        ("no signature", &unsigned, "x", bad),
+        ("alg none", &alg_none, "x", bad),
+        ("too long", &huge, "x", bad),
+        ("no token at all", &"x".repeat(200), "x", bad),
+        ("disabled", &off.0, "x", not),
+        ("removed", &gone.0, "x", not),
+    ];
+    for (what, user, password, (five, three)) in table {
+        let connect = Connect::new("id").login(user, password);
+        for (connect, expected) in [(connect.clone(), five), (connect.v311(), three)] {
+            let mut client = it.plain().await;
+            assert_eq!(client.connect(&connect).await, expected, "{what}");
+        }
+    }
+    // A certificate says who somebody is; a token beside it would say something else.
+    let mut vehicle = it.tls(VIN).await.unwrap();
+    assert_eq!(
+        vehicle.connect(&Connect::new(VIN).login(&good, "x")).await,
+        BAD_LOGIN
+    );
+}
+
+#[tokio::test]
+async fn a_session_is_warned_and_then_ends_with_its_token() {
+    let it = BusFixture::with_lifetime(Duration::from_secs(4)).await;
+    let mine = it.make("myapp", "mine", &["ui.content"]).await;
+    let mut five = it.enter(&mine, "five").await;
+    let mut three = it.plain().await;
+    three.enter(&it.connect(&mine, "three").v311()).await;
+    let topic = expiry_topic(&mine.key).unwrap();
+    assert_eq!(five.subscribe(&topic, 0).await, 0);
+    let (heard, payload) = hear(&mut five).await;
+    assert_eq!(heard, topic.as_str());
+    let payload: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+    assert_eq!(
+        (&payload["appId"], &payload["clientId"]),
+        (&"myapp".into(), &"mine".into())
+    );
+    // The other session of the client is warned on the same topic.
+    while let Some(packet) = five.packet().await {
+        if packet.kind() == 14 {
+            assert_eq!(packet.body[0], MAXIMUM_CONNECT_TIME);
+        }
+    }
+    three.until_closed().await;
+    assert_eq!(it.counts().sessions_cut_off, 2);
+}
+
+#[tokio::test]
+async fn a_new_token_takes_the_place_of_the_old_one_and_nothing_is_lost() {
+    let it = BusFixture::with_lifetime(Duration::from_secs(4)).await;
+    let mine = it.make("myapp", "mine", &["ui.*"]).await;
+    let other = it.make("myapp", "other", &["ui.*"]).await;
+    let mut client = it.enter(&mine, "mine").await;
+    let topic = expiry_topic(&mine.key).unwrap();
+    assert_eq!(client.subscribe(&topic, 0).await, 0);
+    assert_eq!(client.subscribe("app/myapp/ui/content", 0).await, 0);
+    let token_of = |payload: &[u8]| {
+        let payload: serde_json::Value = serde_json::from_slice(payload).unwrap();
+        payload["tokenId"].as_str().unwrap().to_owned()
+    };
+    let first = token_of(&hear(&mut client).await.1);
+    let foreign = it.token(&other.key, TokenKind::Access);
+    let refresh = it.token(&mine.key, TokenKind::Refresh);
+    for wrong in [foreign.as_str(), refresh.as_str(), "", "nothing"] {
+        let code = publish(&mut client, RENEWAL_TOPIC, wrong.as_bytes()).await;
+        assert_eq!(code, NOT_AUTHORIZED, "{wrong}");
+    }
+    let renewed = it.token(&mine.key, TokenKind::Access);
+    assert_eq!(
+        publish(&mut client, RENEWAL_TOPIC, renewed.as_bytes()).await,
+        0
+    );
+    // The next warning is of the new token: the time of the old one is over, the session is not.
+    let second = token_of(&hear(&mut client).await.1);
+    assert_ne!(first, second);
+    let mut sender = it.enter(&mine, "sender").await;
+    assert_eq!(publish(&mut sender, "app/myapp/ui/content", b"{}").await, 0);
+    assert_eq!(hear(&mut client).await.0, "app/myapp/ui/content");
+}
+
+#[tokio::test]
+async fn changed_permissions_hold_in_sessions_that_are_open() {
+    let it = BusFixture::start().await;
+    let mine = it.make("myapp", "mine", &["ui.content", "ui.status"]).await;
+    let mut speaker = it.enter(&mine, "speaker").await;
+    let mut hearer = it.enter(&mine, "hearer").await;
+    assert_eq!(hearer.subscribe("app/myapp/ui/content", 0).await, 0);
+    let mut bystander = it.entered("myapp", "bystander", &["ui.*"]).await;
+    assert_eq!(bystander.subscribe("app/myapp/ui/content", 0).await, 0);
+    let permissions = |texts: &[&str]| ClientChange {
+        permissions: Some(Permissions::parse(texts).unwrap()),
+        ..ClientChange::default()
+    };
+    it.change(&mine, permissions(&["ui.content", "session.agent"]))
+        .await;
+    assert_eq!(
+        publish(&mut speaker, "app/myapp/ui/status", b"{}").await,
+        NOT_AUTHORIZED
+    );
+    assert_eq!(
+        publish(&mut speaker, "app/myapp/session/agent/x", b"{}").await,
+        0
+    );
+    hearer.ping().await;
+
+    it.change(&mine, permissions(&["ui.status"])).await;
+    assert_eq!(cut_off(&mut hearer).await, NOT_AUTHORIZED);
+    assert_eq!(
+        publish(&mut speaker, "app/myapp/ui/content", b"{}").await,
+        NOT_AUTHORIZED
+    );
+    assert_eq!(publish(&mut speaker, "app/myapp/ui/status", b"{}").await, 0);
+    let mut back = it.enter(&mine, "hearer").await;
+    assert_eq!(
+        back.subscribe("app/myapp/ui/content", 0).await,
+        NOT_AUTHORIZED
+    );
+    bystander.ping().await;
+}
+
+#[tokio::test]
+async fn sessions_end_when_their_client_is_disabled_revoked_or_removed() {
+    let it = BusFixture::start().await;
+    let changes = [
+        (
+            "disabled",
+            ClientChange {
+                disabled: Some(true),
+                ..ClientChange::default()
+            },
+        ),
+        (
+            "revoked",
+            ClientChange {
+                revoke: true,
+                ..ClientChange::default()
+            },
+        ),
+    ];
+    for (name, change) in changes {
+        let client = it.make("myapp", name, &["*"]).await;
+        let mut session = it.enter(&client, name).await;
+        it.change(&client, change).await;
+        assert_eq!(cut_off(&mut session).await, NOT_AUTHORIZED, "{name}");
+    }
+    let client = it.make("myapp", "removed", &["*"]).await;
+    let mut session = it.enter(&client, "removed").await;
+    it.bus
+        .as_ref()
+        .unwrap()
+        .clients
+        .remove(&client.key)
+        .await
+        .unwrap();
+    assert_eq!(cut_off(&mut session).await, NOT_AUTHORIZED);
+}
+
+#[tokio::test]
+async fn what_is_too_large_or_broken_harms_nobody_else() {
+    let it = BusFixture::start().await;
+    let mine = it.make("myapp", "mine", &["ui.*"]).await;
+    let topic = "app/myapp/ui/content";
+    let mut hearer = it.enter(&mine, "hearer").await;
+    assert_eq!(hearer.subscribe(topic, 0).await, 0);
+    let mut speaker = it.enter(&mine, "speaker").await;
+    let large = vec![b'x'; PAYLOAD_BYTES_MAX + 1];
+    assert_eq!(publish(&mut speaker, topic, &large).await, QUOTA_EXCEEDED);
+    assert_eq!(publish(&mut speaker, topic, &large[1..]).await, 0);
+    assert_eq!(hear(&mut hearer).await.1.len(), PAYLOAD_BYTES_MAX);
+    assert_eq!(it.counts().oversize, 1);
+
+    for broken in ["app/myapp/ui/con\0tent", "app/myapp/ui/+", ""] {
+        let mut client = it.enter(&mine, "broken").await;
+        let publish = client.publish_packet(broken, b"{}", 1, false, 1);
+        client.send(&publish).await;
+        client.until_closed().await;
+    }
+    // A flood is slowed down or taken, and others are served.
+    let mut flood = it.enter(&mine, "flood").await;
+    let one = flood.publish_packet("app/other/ui/content", b"{}", 0, false, 0);
+    flood.send(&one.repeat(10_000)).await;
+    assert_eq!(publish(&mut speaker, topic, b"{}").await, 0);
+    assert_eq!(hear(&mut hearer).await.1, b"{}");
+    flood.ping().await;
+    assert_eq!(it.counts().publishes_denied, 10_000);
+}
+
+#[tokio::test]
+async fn topic_of_the_sample_is_taken_where_the_operator_says_so() {
+    let lenient = BusSettings {
+        lenient: true,
+        ..BusSettings::default()
+    };
+    let it = BusFixture::with(lenient).await;
+    let sample = "app/myapp/performance";
+    for (name, permissions, expected) in [
+        ("all", "*", 0),
+        ("named", "performance", 0),
+        ("other", "ui.*", NOT_AUTHORIZED),
+    ] {
+        let mut client = it.entered("myapp", name, &[permissions]).await;
+        assert_eq!(client.subscribe(sample, 0).await, expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_will_is_held_to_the_permissions() {
+    let it = BusFixture::start().await;
+    let mine = it.make("myapp", "mine", &["ui.*"]).await;
+    let connect = |topic: &str| it.connect(&mine, "leaver").will(topic, "gone", false);
+    let mut refused = it.plain().await;
+    assert_eq!(
+        refused.connect(&connect("app/other/ui/content")).await,
+        NOT_AUTHORIZED
+    );
+    let mut hearer = it.enter(&mine, "hearer").await;
+    assert_eq!(hearer.subscribe("app/myapp/ui/content", 0).await, 0);
+    let mut leaver: Client = it.plain().await;
+    leaver.enter(&connect("app/myapp/ui/content")).await;
+    // What is no packet breaks the connection, as a crash would.
+    leaver.send(&packet(0xF0, b"?")).await;
+    assert_eq!(hear(&mut hearer).await.1, b"gone");
+}
