@@ -148,7 +148,8 @@ fn schema(kind: PayloadKind) -> Value {
 
 /// An object with the base fields and these members; others may stand beside them.
 fn with_base(required: &[&str], properties: Value) -> Value {
-    let mut own = json!({ "type": "object", "properties": properties });
+    let mut own = json!({ "type": "object" });
+    own["properties"] = properties;
     if !required.is_empty() {
         own["required"] = json!(required);
     }
