@@ -11,6 +11,7 @@ mod setup;
 
 mod bare_metal;
 mod dist;
+mod examples;
 mod fuzz;
 mod golden;
 mod lint;
@@ -55,6 +56,8 @@ enum Chore {
     Lint,
     /// All that continuous integration runs: `lint`, then `test`.
     Ci,
+    /// Install what the programs in `docs/examples/` import, for the tests that run them.
+    Examples,
     /// Measure, and print tables with ratios.
     Bench {
         /// What to measure; everything but the firmware by default.
@@ -128,6 +131,7 @@ fn main() -> ExitCode {
         Chore::Test { host_only } => test::all(host_only),
         Chore::Lint => lint::all(),
         Chore::Ci => lint::all().and_then(|()| test::all(false)),
+        Chore::Examples => examples::prepare(),
         Chore::Bench { qemu: true, .. } => qemu_test::bench(),
         Chore::Bench { what, .. } => bench::run(&what),
         Chore::Fuzz { target, seconds } => fuzz::run_targets(target.as_deref(), seconds),

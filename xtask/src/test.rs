@@ -3,11 +3,12 @@
 use anyhow::Result;
 
 use crate::command::{cargo, program, run, succeeds};
-use crate::{bare_metal, dist, golden, no_panic, qemu_test, setup, size};
+use crate::{bare_metal, dist, examples, golden, no_panic, qemu_test, setup, size};
 
 /// Runs every test there is.
 pub(crate) fn all(host_only: bool) -> Result<()> {
     setup::ensure(host_only)?;
+    examples::prepare()?;
     if !host_only {
         dist::ensure(dist::DEFAULT)?;
         bare_metal::check()?;

@@ -1,0 +1,217 @@
+//! Programs of the bus against the real `host-server`: our own client, and the examples.
+
+mod cli_support;
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use cli_support::{Server, within};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use vinbus_protocol::bus::{access::Denial, topics};
+use vinbus_transport_std::SubscribeError;
+use vinbus_transport_std::bus::{
+    BusClient, BusError, BusInbox, BusMessage, BusOptions, BusSubscribeError, TokenError,
+};
+
+/// Ports that are free, and the sample's topic without a scope allowed.
+const SERVER: &[&str] = &[
+    "--mqtt",
+    "127.0.0.1:0",
+    "--mqtts",
+    "127.0.0.1:0",
+    "--bus-topics",
+    "lenient",
+];
+
+/// The topic that the sample subscribes to.
+const PERFORMANCE: &str = "app/myapp/performance";
+
+/// Makes a client of `myapp`; its secret.
+async fn make(server: &Server, client: &str, permissions: &[&str]) -> String {
+    let asked = json!({ "clientId": client, "permissions": permissions });
+    let request = server.request(Method::POST, "/api/platform/app/myapp/client");
+    let answer = within("a client", request.json(&asked).send())
+        .await
+        .unwrap();
+    let made: Value = answer.json().await.unwrap();
+    made["secret"].as_str().expect("a secret").to_owned()
+}
+
+fn options(server: &Server, client: &str, secret: &str) -> BusOptions {
+    BusOptions::new(server.url().parse().unwrap(), "myapp", client, secret)
+}
+
+/// A client that is made and has its token.
+async fn enter(server: &Server, client: &str, permissions: &[&str]) -> (BusClient, BusInbox) {
+    let secret = make(server, client, permissions).await;
+    let connecting = BusClient::connect(options(server, client, &secret));
+    within("a token", connecting).await.unwrap()
+}
+
+async fn received(inbox: &mut BusInbox) -> BusMessage {
+    within("a message", inbox.recv()).await.unwrap()
+}
+
+#[tokio::test]
+async fn client_lives_through_many_tokens_of_the_server() {
+    let dir = TempDir::new().unwrap();
+    let short = [SERVER, &["--token-lifetime", "2s"]].concat();
+    let server = Server::with(dir.path(), &short).await;
+    let (listener, mut inbox) = enter(&server, "listener", &["ui.content"]).await;
+    listener.subscribe(&topics::UI_CONTENT, &[]).await.unwrap();
+    let (speaker, _inbox) = enter(&server, "speaker", &["ui.content"]).await;
+    let mut token = listener.token();
+    while listener.counters().tokens < 3 {
+        within("the next token", token.changed()).await.unwrap();
+        // What was subscribed once is heard on every connection.
+        listener.subscribe_to("app/myapp/ui/content").await.unwrap();
+        speaker
+            .publish(&topics::UI_CONTENT, &[], "{}".into())
+            .await
+            .unwrap();
+        let heard = received(&mut inbox).await;
+        assert_eq!(heard.topic(), "app/myapp/ui/content");
+        heard.ack();
+    }
+    assert_eq!(listener.counters().token_failures, 0);
+}
+
+#[tokio::test]
+async fn client_is_told_what_it_may_not_do() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::with(dir.path(), SERVER).await;
+    let secret = make(&server, "narrow", &["ui.content"]).await;
+    let wrong = options(&server, "narrow", "not the secret");
+    let error = within("a refusal", BusClient::connect(wrong))
+        .await
+        .unwrap_err();
+    let unauthorized = matches!(&error, BusError::Token(TokenError::Unauthorized { .. }));
+    assert!(unauthorized, "{error}");
+
+    let connecting = BusClient::connect(options(&server, "narrow", &secret));
+    let (narrow, _inbox) = within("a token", connecting).await.unwrap();
+    let refused = narrow.subscribe(&topics::DIALOGUE_MESSAGES, &[]).await;
+    let refused = matches!(
+        refused,
+        Err(BusSubscribeError::Subscribe(SubscribeError::Refused { .. }))
+    );
+    assert!(refused);
+    assert!(narrow.subscribe_to("app/yours/ui/content").await.is_err());
+    narrow.subscribe(&topics::UI_CONTENT, &[]).await.unwrap();
+    assert_eq!(narrow.mqtt().counters().connections, 1);
+    let told = Denial::OtherApp("yours").to_string();
+    assert!(server.printed().contains(&told), "{}", server.printed());
+}
+
+#[tokio::test]
+async fn sample_program_in_python_talks_over_web_socket() {
+    let mut command = Command::new(installed("python/bin/python"));
+    command.arg(example("bus_client.py"));
+    sample_program_talks(command).await;
+}
+
+#[tokio::test]
+async fn sample_program_in_python_talks_over_tcp() {
+    let mut command = Command::new(installed("python/bin/python"));
+    command
+        .arg(example("bus_client.py"))
+        .env("ENV", "development");
+    sample_program_talks(command).await;
+}
+
+#[tokio::test]
+async fn sample_program_in_javascript_talks() {
+    // A program finds its packages beside itself.
+    let dir = TempDir::new().unwrap();
+    let packages = installed("javascript/node_modules");
+    std::os::unix::fs::symlink(packages, dir.path().join("node_modules")).unwrap();
+    let program = dir.path().join("bus_client.mjs");
+    std::fs::copy(example("bus_client.mjs"), &program).unwrap();
+    let mut command = Command::new("node");
+    command.arg(program);
+    sample_program_talks(command).await;
+}
+
+/// The program's status is heard by another client, whose answer the program prints.
+async fn sample_program_talks(mut command: Command) {
+    let dir = TempDir::new().unwrap();
+    let server = Server::with(dir.path(), SERVER).await;
+    let (witness, mut inbox) = enter(&server, "witness", &["ui.*", "performance"]).await;
+    witness
+        .subscribe(&topics::UI_ASSET_STATUS, &[])
+        .await
+        .unwrap();
+    let secret = make(&server, "my-app-client", &["ui.status", "performance"]).await;
+    let mut program = command
+        .env("PLATFORM", server.url())
+        .env("MQTT_PORT", server.address("mqtt").port().to_string())
+        .env("CLIENT_SECRET", secret)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+
+    let status = received(&mut inbox).await;
+    assert_eq!(status.topic(), "app/myapp/ui/status");
+    let payload: Value = serde_json::from_slice(status.payload()).unwrap();
+    let expected = json!({
+        "appId": "myapp", "clientId": "my-app-client", "randomInfo": "All is OK",
+    });
+    assert_eq!(payload, expected);
+
+    // It has subscribed before it published.
+    witness
+        .publish_on(PERFORMANCE, "98 %".into())
+        .await
+        .unwrap();
+    prints(
+        &mut program,
+        &format!("Received message {PERFORMANCE} 98 %"),
+    )
+    .await;
+    drop(program.stdin.take());
+    let ended = within("the program ends", program.wait()).await.unwrap();
+    assert!(ended.success(), "{ended}");
+}
+
+async fn prints(program: &mut Child, expected: &str) {
+    let output = BufReader::new(program.stdout.as_mut().unwrap());
+    let mut lines = output.lines();
+    let printing = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line == expected {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(
+        within(expected, printing).await,
+        "it ended before it printed {expected}"
+    );
+}
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+fn example(name: &str) -> PathBuf {
+    root().join("docs/examples").join(name)
+}
+
+/// What `cargo xtask test` has installed for the examples.
+fn installed(path: &str) -> PathBuf {
+    let path = root().join("target/examples").join(path);
+    let there = path.exists();
+    assert!(
+        there,
+        "{} is missing: run `cargo xtask examples`",
+        path.display()
+    );
+    path
+}
