@@ -72,6 +72,7 @@ impl Driver {
             millis(self.options.reconnect_min),
             millis(self.options.reconnect_max),
         );
+        let mut told = None;
         loop {
             let (end, lasted) = self.connect_once(&mut subscriptions, &memory).await;
             self.shared.set_online(None);
@@ -84,8 +85,14 @@ impl Driver {
                 backoff.reset();
             }
             let delay = Duration::from_millis(u64::from(backoff.next_delay_ms(random())));
-            let advice = error.advice();
-            tracing::warn!(url = %self.options.url, %error, advice, ?delay, "link down");
+            let (url, advice) = (&self.options.url, error.advice());
+            // A link that is tried again and again tells its reason once.
+            if lasted.is_zero() && told.as_ref() == Some(&error) {
+                tracing::debug!(%url, %error, ?delay, "link still down");
+            } else {
+                tracing::warn!(%url, %error, advice, ?delay, "link down");
+            }
+            told = Some(error.clone());
             self.link.send_replace(LinkState::Down(error));
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}

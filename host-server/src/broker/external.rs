@@ -203,6 +203,7 @@ impl Adapter {
             }
             let reason = "a message could not be stored; it was not acknowledged, and the broker \
                           will deliver it again";
+            tracing::error!(reason, "the connection to the broker is made anew");
             self.events.link_changed(Err(reason.to_owned()));
             tokio::select! {
                 fresh = self.connect_anew() => inbox = fresh,
@@ -221,7 +222,10 @@ impl Adapter {
                     self.current.send_replace(client);
                     return inbox;
                 }
-                Err(error) => self.events.link_changed(Err(error.to_string())),
+                Err(error) => {
+                    tracing::error!(%error, "cannot connect to the broker, will try again");
+                    self.events.link_changed(Err(error.to_string()));
+                }
             }
         }
     }
@@ -298,7 +302,9 @@ impl Adapter {
                     Ok(()) | Err(SubscribeError::Closed) => break,
                     Err(error) => format!("{filter}: {error}; ask the broker's operator for it"),
                 };
-                link.set_grant(Grant::Refused(refused));
+                if link.set_grant(Grant::Refused(refused.clone())) {
+                    tracing::error!(reason = refused, "the broker refuses a subscription");
+                }
                 tokio::time::sleep(SUBSCRIBE_PAUSE).await;
             }
         }
@@ -350,7 +356,8 @@ impl Link<'_> {
         std::future::pending::<()>().await;
     }
 
-    fn set_grant(&self, grant: Grant) {
+    /// Takes note of it; whether it is another one than before.
+    fn set_grant(&self, grant: Grant) -> bool {
         let mut known = self.grant.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = *known != grant;
         *known = grant;
@@ -358,6 +365,7 @@ impl Link<'_> {
         if changed {
             self.tell(&self.state.borrow().clone());
         }
+        changed
     }
 
     fn tell(&self, state: &LinkState) {

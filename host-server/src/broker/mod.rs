@@ -57,7 +57,7 @@ pub trait BrokerEvents: Send + Sync + 'static {
     /// of it: from now on they know each other.
     fn introduced(&self, vin: Vin, uid: &Uid);
 
-    /// The way to the broker opened, or closed with a reason worth logging.
+    /// The way to the broker opened, or closed with a reason that was logged.
     fn link_changed(&self, up: Result<(), String>);
 }
 

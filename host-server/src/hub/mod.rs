@@ -281,6 +281,14 @@ impl Hub {
         self.inner.dispatch.is_link_up()
     }
 
+    /// Waits for the first try to reach the broker; why it failed, if it did.
+    ///
+    /// # Errors
+    /// The reason, as [`BrokerEvents::link_changed`] tells it.
+    pub async fn link_tried(&self) -> Result<(), String> {
+        self.inner.dispatch.link_tried().await
+    }
+
     /// Makes a webhook that gets every uplink message from now on. Dropping the future does not take
     /// that back.
     ///

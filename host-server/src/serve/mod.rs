@@ -107,6 +107,9 @@ fn advice(error: &io::Error) -> &'static str {
 /// When everything else has ended, the store has this long to empty its log into the database.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// What becomes of the first try to reach a broker is waited for this long, to be told at the start.
+const LINK_TIME_MAX: Duration = Duration::from_secs(3);
+
 /// Serves until SIGINT or SIGTERM; a second signal ends the process at once.
 ///
 /// # Errors
@@ -158,7 +161,9 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     });
     let file = AddressesFile::write(&config.data_dir, &addresses).map_err(ServeError::Addresses)?;
     tracing::info!(%addresses, data_dir = %config.data_dir.display(), "ready");
-    welcome::print(&config, &identities, &addresses);
+    let link = tokio::time::timeout(LINK_TIME_MAX, hub.link_tried()).await;
+    let link = link.unwrap_or_else(|_| Err("it has not answered yet".to_owned()));
+    welcome::print(&config, &identities, &addresses, &link);
 
     let signal = signals.first().await;
     tracing::info!(signal, "stopping; a second signal ends at once");

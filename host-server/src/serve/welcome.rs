@@ -14,13 +14,23 @@ const VIN: &str = "0123456789ABCDEFG";
 
 /// Prints to standard output: first lines of the form `http=ADDR`, for programs, then the rest for
 /// people. Nobody has to read it: an output that is closed is no error.
-pub(super) fn print(config: &Config, identities: &Identities, addresses: &Addresses) {
+pub(super) fn print(
+    config: &Config,
+    identities: &Identities,
+    addresses: &Addresses,
+    link: &Result<(), String>,
+) {
     let mut out = std::io::stdout().lock();
-    let text = text(config, identities, addresses);
+    let text = text(config, identities, addresses, link);
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-fn text(config: &Config, identities: &Identities, addresses: &Addresses) -> String {
+fn text(
+    config: &Config,
+    identities: &Identities,
+    addresses: &Addresses,
+    link: &Result<(), String>,
+) -> String {
     let partner = &config.partner;
     let lines = addresses.to_string().replace(' ', "\n");
     let data_dir = config.data_dir.display();
@@ -38,7 +48,7 @@ fn text(config: &Config, identities: &Identities, addresses: &Addresses) -> Stri
         admin.display(),
         partner_dir.display(),
         addresses.reachable_http(),
-        vehicles(config, addresses),
+        vehicles(config, addresses, link),
     );
     for command in commands(config, identities, addresses) {
         text.push_str("  ");
@@ -50,9 +60,15 @@ fn text(config: &Config, identities: &Identities, addresses: &Addresses) -> Stri
 }
 
 /// How vehicles reach us, and who else can.
-fn vehicles(config: &Config, addresses: &Addresses) -> String {
+fn vehicles(config: &Config, addresses: &Addresses, link: &Result<(), String>) -> String {
     if let BrokerChoice::External(broker) = &config.broker {
-        return format!("by the broker {} (--broker)", broker.url);
+        let by = format!("by the broker {} (--broker)", broker.url);
+        return match link {
+            Ok(()) => by,
+            Err(reason) => format!(
+                "{by}\n                          NOT CONNECTED, and tried again until it is: {reason}"
+            ),
+        };
     }
     match addresses.mqtts {
         None => "not over TLS (--mqtts off)".to_owned(),

@@ -46,8 +46,8 @@ pub(super) struct Dispatch {
     lanes: Mutex<Lanes>,
     presence: Mutex<PresenceMap>,
     work: Notify,
-    /// Whether the way to the broker is open, and why not.
-    link: watch::Sender<Result<(), String>>,
+    /// Whether the way to the broker is open, and why not; nothing before the first try.
+    link: watch::Sender<Option<Result<(), String>>>,
     stopping: watch::Sender<bool>,
     workers: Mutex<Vec<tokio::task::JoinHandle<()>>>,
     log: LogThrottle,
@@ -94,7 +94,7 @@ impl Dispatch {
             lanes: Mutex::new(lanes),
             presence: Mutex::new(presence),
             work: Notify::new(),
-            link: watch::Sender::new(Err(String::new())),
+            link: watch::Sender::new(None),
             stopping: watch::Sender::new(false),
             workers: Mutex::default(),
             log: LogThrottle::default(),
@@ -194,21 +194,23 @@ impl Dispatch {
 
     pub(super) fn set_link(&self, up: Result<(), String>) {
         self.figures.link.set(i64::from(up.is_ok()));
-        let before = self.link.send_replace(up.clone());
-        match up {
-            Ok(()) if before.is_ok() => {}
-            Ok(()) => {
-                tracing::info!("the way to the broker is open");
-                self.wake_all();
-            }
-            // A link that is tried again and again tells its reason each time.
-            Err(reason) if before.as_ref() == Err(&reason) => {}
-            Err(reason) => tracing::warn!(reason, "the way to the broker is closed"),
+        let was_up = matches!(&*self.link.borrow(), Some(Ok(())));
+        self.link.send_replace(Some(up.clone()));
+        if up.is_ok() && !was_up {
+            self.wake_all();
         }
     }
 
+    /// What became of the first try to reach the broker, or of the latest.
+    pub(super) async fn link_tried(&self) -> Result<(), String> {
+        let mut link = self.link.subscribe();
+        let tried = link.wait_for(Option::is_some).await;
+        // The sender is our own.
+        tried.ok().and_then(|link| link.clone()).unwrap_or(Ok(()))
+    }
+
     pub(super) fn is_link_up(&self) -> bool {
-        self.link.borrow().is_ok()
+        matches!(&*self.link.borrow(), Some(Ok(())))
     }
 
     pub(super) fn presence(&self) -> MutexGuard<'_, PresenceMap> {
