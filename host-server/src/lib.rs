@@ -39,4 +39,5 @@ pub mod stop;
 pub mod serve;
 
 mod invocation;
+mod nearest;
 mod place;

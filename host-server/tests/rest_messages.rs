@@ -132,6 +132,11 @@ async fn a_member_that_would_not_reach_the_vehicle_is_refused_by_name_and_place(
             26,
             "popupText is empty",
         ),
+        (
+            r#"{"idApp":"a","contnt":1}"#,
+            13,
+            "the member `content` is missing; a member \"contnt\" is here instead",
+        ),
     ] {
         let document = problem(rest.send(body).await, 400, "bad-envelope").await;
         assert_eq!(document["offset"], offset, "{body}");

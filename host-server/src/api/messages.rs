@@ -129,6 +129,13 @@ fn refuse_envelope(body: &[u8], error: EnvelopeError) -> Problem {
     if matches!(error.reason, EnvelopeReason::TooLarge { .. }) {
         return Problem::too_large(body.len(), limits::PAYLOAD_BYTES_MAX);
     }
+    if let EnvelopeReason::Missing(member) = error.reason {
+        let text = std::str::from_utf8(body).unwrap_or_default();
+        if let Some((offset, name)) = strictness::lookalike(text, member.name()) {
+            let reason = format!("{}; a member {name:?} is here instead", error.reason);
+            return bad_envelope(body, offset, &reason);
+        }
+    }
     bad_envelope(body, error.offset, &error.reason)
 }
 

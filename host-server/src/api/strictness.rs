@@ -9,6 +9,8 @@ use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 use vinbus_protocol::envelope::DownlinkBody;
 
+use crate::nearest::nearest;
+
 /// The members of a message, and of a popup only.
 const MEMBERS: [&str; 2] = ["idApp", "content"];
 const POPUP: &str = "popup";
@@ -29,8 +31,10 @@ pub(super) fn check(text: &str, body: &DownlinkBody<'_>) -> Result<(), Objection
         let reason = if name == POPUP || MEMBERS.contains(&name) {
             continue;
         } else if !POPUP_MEMBERS.contains(&name) {
+            let meant = nearest(name, all())
+                .map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
             format!(
-                "a message has no member {name:?}, only idApp, popup, popupBtn, popupText and content"
+                "a message has no member {name:?}, only idApp, popup, popupBtn, popupText and content{meant}"
             )
         } else if matches!(body, DownlinkBody::Data(_)) {
             format!("the member {name} is for a popup, and popup is not true")
@@ -56,9 +60,24 @@ pub(super) fn check(text: &str, body: &DownlinkBody<'_>) -> Result<(), Objection
     }
 }
 
+/// The unknown member of `text` that looks like `missing`, which a message needs, and its place.
+pub(super) fn lookalike(text: &str, missing: &str) -> Option<(usize, String)> {
+    let unknown = members(text)
+        .into_iter()
+        .filter(|(_, name)| !all().any(|known| known == name));
+    let mut meant = unknown.filter(|(_, name)| nearest(name, all()) == Some(missing));
+    meant
+        .next()
+        .map(|(offset, name)| (offset, name.into_owned()))
+}
+
+fn all() -> impl Iterator<Item = &'static str> {
+    MEMBERS.into_iter().chain([POPUP]).chain(POPUP_MEMBERS)
+}
+
 /// The names of an object's members, each with the offset of its first quote.
 fn members(text: &str) -> Vec<(usize, Cow<'_, str>)> {
-    // The protocol's decoder took it, so it is an object.
+    // The protocol's decoder found no fault with it as JSON; what is no object has no members.
     serde_json::Deserializer::from_str(text)
         .deserialize_map(Names { text })
         .unwrap_or_default()
@@ -134,6 +153,17 @@ mod tests {
             assert_eq!(at, offset, "{text}");
             assert!(reason.contains(name), "{reason}");
         }
+    }
+
+    #[test]
+    fn mistyped_member_is_found_for_the_one_that_is_missing() {
+        let text = r#"{"idApp":"a","xyz":1,"contnt":1}"#;
+        let contnt = Some((21, "contnt".to_owned()));
+        assert_eq!(lookalike(text, "content"), contnt);
+        assert_eq!(lookalike(text, "idApp"), None);
+        assert_eq!(lookalike("[]", "content"), None);
+        let (_, reason) = objection(r#"{"idApp":"a","popUp":true,"content":1}"#).unwrap();
+        assert!(reason.ends_with("did you mean popup?"), "{reason}");
     }
 
     #[test]

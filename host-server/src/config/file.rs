@@ -1,9 +1,15 @@
 //! Reads the configuration file; what is wrong in it is shown with its line and column.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use serde::de::IgnoredAny;
+use toml::Spanned;
+
 use super::options::ServeOptions;
+use crate::nearest::nearest;
 use crate::place::Place;
 
 /// Why a configuration file says nothing usable.
@@ -43,11 +49,38 @@ pub(super) fn read(path: &Path) -> Result<ServeOptions, FileError> {
         path: path.to_owned(),
         source,
     })?;
-    toml::from_str(&text).map_err(|error| wrong(path, &text, &error))
+    let refused = |error: toml::de::Error| {
+        // Whoever left the quotes away does not see what is wrong with the value.
+        let message = error.message();
+        let message = message.replace("expected a string", "expected a string in quotes");
+        wrong(path, &text, error.span().unwrap_or_default(), message)
+    };
+    let keys: BTreeMap<Spanned<String>, IgnoredAny> = toml::from_str(&text).map_err(refused)?;
+    let unknown = keys.keys().filter(|key| !is_known(key.as_ref()));
+    if let Some(key) = unknown.min_by_key(|key| key.span().start) {
+        return Err(wrong(path, &text, key.span(), unknown_key(key.as_ref())));
+    }
+    toml::from_str(&text).map_err(refused)
 }
 
-fn wrong(path: &Path, text: &str, error: &toml::de::Error) -> FileError {
-    let span = error.span().unwrap_or_default();
+fn is_known(key: &str) -> bool {
+    ServeOptions::keys().any(|known| known == key)
+}
+
+/// What to say of a key that is none of ours.
+fn unknown_key(key: &str) -> String {
+    let known: Vec<_> = ServeOptions::keys().collect();
+    let meant = nearest(key, known.iter().map(String::as_str));
+    let meant = meant.map_or_else(
+        || ".".to_owned(),
+        |meant| format!(", did you mean `{meant}`?"),
+    );
+    format!(
+        "unknown key `{key}`{meant} Each key is an option of `host-server serve --help` without its dashes"
+    )
+}
+
+fn wrong(path: &Path, text: &str, span: Range<usize>, message: String) -> FileError {
     let Place { line, column } = Place::of(text.as_bytes(), span.start);
     let before = text.get(..span.start).unwrap_or_default();
     let line_begin = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -58,10 +91,7 @@ fn wrong(path: &Path, text: &str, error: &toml::de::Error) -> FileError {
         path: path.to_owned(),
         line,
         column,
-        // Whoever left the quotes away does not see what is wrong with the value.
-        message: error
-            .message()
-            .replace("expected a string", "expected a string in quotes"),
+        message,
         excerpt: format!(
             "{margin} |\n{line} | {line_text}\n{margin} | {:>column$}",
             "^"
@@ -92,8 +122,15 @@ mod tests {
             "http = \"127.0.0.1:0\"\n\nhtpp = 1\n",
             3,
             1,
-            "unknown field `htpp`",
+            "unknown key `htpp`, did you mean `http`?",
         );
+        check(
+            "[limits]\nstreams-max = 1",
+            1,
+            2,
+            "unknown key `limits`. Each",
+        );
+        check("data_dir = \"d\"", 1, 1, "did you mean `data-dir`?");
     }
 
     #[test]
@@ -126,7 +163,7 @@ mod tests {
 
     #[test]
     fn config_file_may_not_name_a_config_file() {
-        check("config = \"other.toml\"", 1, 1, "unknown field `config`");
+        check("config = \"other.toml\"", 1, 1, "unknown key `config`");
     }
 
     #[test]

@@ -30,6 +30,12 @@ macro_rules! options {
                 Self { $($field: self.$field.or(farther.$field),)* }
             }
 
+            /// The keys of the options in a file; an option that it cannot give is none.
+            pub(super) fn keys() -> impl Iterator<Item = String> {
+                let all = [$(stringify!($field)),*].into_iter();
+                all.filter(|field| *field != "config").map(|field| field.replace('_', "-"))
+            }
+
             /// The names of the options that are given, without their dashes in front.
             pub(super) fn given(&self) -> impl Iterator<Item = String> {
                 let all = [$((stringify!($field), self.$field.is_some()),)*];
