@@ -5,6 +5,7 @@ mod token;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -12,7 +13,8 @@ use vinbus_protocol::id::{AppId, Uid, Vin};
 
 pub use token::{Of, TokenArgs, TokenCommand};
 
-use crate::config::ServeOptions;
+use crate::config::{self, ServeOptions};
+use crate::hub::TTL_MAX;
 use crate::identity::Secret;
 
 const EXAMPLES: &str = "\
@@ -23,6 +25,7 @@ Examples:
   host-server --broker mqtts://broker.example:8886 --broker-ca ca.pem
   host-server enroll vehicle 0123456789ABCDEFG --out car
   host-server send --vin 0123456789ABCDEFG --app demo --content '{\"hello\":\"car\"}'
+  host-server trace ID                           what became of the message with the id that send printed
   host-server listen --vin 0123456789ABCDEFG
   host-server token create-client --app myapp --client dashboard --permission ui.content
 
@@ -57,6 +60,8 @@ pub enum Command {
     Enroll(EnrollArgs),
     /// Send a message to an app in a vehicle, and print its id
     Send(SendArgs),
+    /// Tell what became of a message that was sent, one step a line
+    Trace(TraceArgs),
     /// Manage the clients of the bus and their tokens
     Token(TokenArgs),
     /// Print the messages of vehicles as they arrive, one JSON object a line
@@ -160,6 +165,15 @@ fn secret(text: &str) -> Result<Secret, Infallible> {
     Ok(Secret::new(text.trim().to_owned()))
 }
 
+/// The server takes whole seconds.
+fn ttl(text: &str) -> Result<Duration, String> {
+    let time = config::parse_time(text)?;
+    if time < Duration::from_secs(1) || time > TTL_MAX || time.subsec_nanos() > 0 {
+        return Err("expected whole seconds, from 1s to 30days".to_owned());
+    }
+    Ok(time)
+}
+
 fn popup(text: &str) -> Result<String, &'static str> {
     if text.trim().is_empty() {
         return Err(
@@ -190,10 +204,27 @@ pub struct SendArgs {
     /// Show buttons below the text.
     #[arg(long, requires = "popup")]
     pub popup_btn: bool,
+    /// Give the message up when the vehicle cannot hear it within this time. 1s to 30days. [default:
+    /// the server's --message-ttl]
+    #[arg(long, value_name = "TIME", value_parser = ttl)]
+    pub ttl: Option<Duration>,
     /// Send as this partner; only the administrator may choose.
     #[arg(long)]
     pub uid: Option<Uid>,
     /// Where to.
+    #[command(flatten)]
+    pub access: Access,
+}
+
+/// `trace`: of which message.
+#[derive(Args, Debug)]
+pub struct TraceArgs {
+    /// The message, by the id that `send` has printed.
+    pub id: String,
+    /// Print what the server says as one line of JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Where from.
     #[command(flatten)]
     pub access: Access,
 }
@@ -298,5 +329,15 @@ mod tests {
         assert!(parse(&["--popup", ""]).is_err());
         assert!(parse(&["--popup", "Hello"]).is_ok());
         assert!(parse(&["--content", "1", "--popup", "Hello"]).is_ok());
+    }
+
+    #[test]
+    fn a_time_to_live_is_whole_seconds_up_to_thirty_days() {
+        assert_eq!(ttl("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(ttl("30days"), Ok(TTL_MAX));
+        for wrong in ["0s", "1500ms", "31days"] {
+            assert!(ttl(wrong).unwrap_err().contains("whole seconds"), "{wrong}");
+        }
+        assert!(ttl("90").unwrap_err().contains("with its unit"));
     }
 }

@@ -214,7 +214,7 @@ async fn a_mistake_in_the_configuration_file_is_shown_at_its_line() {
     fs::write(&file, "http = \"127.0.0.1:0\"\n\nhtpp = \"x\"\n").unwrap();
     let shown = failed(&run(&["--config", file.to_str().unwrap()]).await, 2);
     assert!(
-        shown.contains("vinbus.toml:3:1: unknown field `htpp`"),
+        shown.contains("vinbus.toml:3:1: unknown key `htpp`"),
         "{shown}"
     );
     let shown = failed(&run(&["--config", "no/such.toml"]).await, 2);
@@ -360,7 +360,7 @@ async fn help_names_every_option_with_its_variable_and_examples() {
         assert!(help.contains(part), "{part}: {help}");
     }
     assert!(done(&run(&["--version"]).await).starts_with("host-server 0."));
-    for command in ["serve", "enroll", "send", "listen"] {
+    for command in ["serve", "enroll", "send", "trace", "listen"] {
         let help = done(&run(&[command, "--help"]).await);
         assert!(help.contains("Usage: host-server"));
         assert_eq!(done(&run(&["help", command]).await), help);
@@ -452,10 +452,16 @@ async fn a_broker_that_cannot_be_reached_is_told_once_however_often_it_is_tried(
         .local_addr()
         .unwrap();
     let broker = format!("mqtt://{unused}");
-    let mut server = Server::with(dir.path(), &["--broker", &broker]).await;
-    let times = |part: &str, printed: &str| printed.matches(part).count();
+    let log = ["--log", "vinbus_transport_std=debug"];
+    let mut server = Server::with(dir.path(), &[&["--broker", &broker], &log[..]].concat()).await;
+    let lines = |level: &str, printed: &str| {
+        let lines = printed.lines().filter(|line| line.contains(level));
+        lines
+            .filter(|line| line.contains("refused the TCP"))
+            .count()
+    };
     let trying = async {
-        while times("link down", &server.printed()) < 3 {
+        while lines("DEBUG", &server.printed()) < 2 {
             tokio::task::yield_now().await;
         }
     };
@@ -463,10 +469,50 @@ async fn a_broker_that_cannot_be_reached_is_told_once_however_often_it_is_tried(
     server.signal("TERM");
     server.ended().await;
     let printed = server.printed();
+    assert_eq!(lines("WARN", &printed), 1, "{printed}");
+}
+
+#[tokio::test]
+async fn a_broker_that_cannot_be_found_is_told_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = ["--broker", "mqtt://no-such-host.invalid:1883"];
+    let server = Server::with(dir.path(), &broker).await;
+    let told = async {
+        while !server.printed().contains("Stop with Ctrl-C") {
+            tokio::task::yield_now().await;
+        }
+    };
+    cli_support::within("it says what to type next", told).await;
+    let printed = server.printed();
+    assert!(printed.contains("NOT CONNECTED"), "{printed}");
+}
+
+#[tokio::test]
+async fn a_message_is_sent_for_a_time_and_its_trace_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let sending = ["send", "--vin", VIN, "--app", "demo", "--content", "1"];
+    let sending = [&sending[..], &["--ttl", "1s"]].concat();
+    let id = done(&server.command(&sending).await).trim().to_owned();
+    server.traced(&id, "expired").await;
+    let told = done(&server.command(&["trace", &id]).await);
+    let steps: Vec<_> = told
+        .lines()
+        .map(|line| line.split_whitespace().nth(1).unwrap())
+        .collect();
+    assert_eq!(steps, ["accepted", "held", "expired"], "{told}");
+    assert!(told.lines().all(|line| line.starts_with("20")), "{told}");
+    assert!(told.contains(VIN) && told.contains("offline"), "{told}");
+    let json = done(&server.command(&["trace", &id, "--json"]).await);
+    let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(
-        times("the way to the broker is closed", &printed),
-        1,
-        "{printed}"
+        (&json["id"], &json["status"]),
+        (&id.into(), &"expired".into())
+    );
+    let shown = failed(&server.command(&["trace", "../tokens"]).await, 1);
+    assert!(
+        shown.contains("no message for a vehicle has this id"),
+        "{shown}"
     );
 }
 

@@ -100,6 +100,10 @@ pub async fn run(args: SendArgs) -> Result<(), SendError> {
     if let Some(uid) = &args.uid {
         url.query_pairs_mut().append_pair("uid", uid.as_str());
     }
+    if let Some(ttl) = args.ttl {
+        let seconds = ttl.as_secs().to_string();
+        url.query_pairs_mut().append_pair("ttl", &seconds);
+    }
     let request = server
         .post(url)
         .header("content-type", "application/json")

@@ -27,6 +27,7 @@ pub use options::{
 pub use settings::{Config, HttpLimits};
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The port of `--mqtts` where none is given.
 pub const MQTTS_PORT_DEFAULT: u16 = 8886;
@@ -44,6 +45,14 @@ pub fn load(given: ServeOptions) -> Result<Config, ConfigError> {
         None => given,
     };
     settings::check(&options)
+}
+
+/// A time as people write it, such as `90s` or `7days`.
+///
+/// # Errors
+/// What is wrong with it, and what is right.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
+    time::parse(text).map_err(|error| error.to_string())
 }
 
 /// The data folder that `given` or the default names.
