@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("vehicle-agent: {failure}");
+            eprintln!("error: {failure}");
             ExitCode::from(failure.exit_code())
         }
     }

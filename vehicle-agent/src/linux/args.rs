@@ -1,18 +1,18 @@
 //! The program's options, each also in the environment as `VINBUS_AGENT_…`.
 
-use std::fmt;
+mod broker;
+mod vehicle;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use vinbus_protocol::id::{AppId, Uid, Vin};
-use vinbus_protocol::topic::{PREFIX_DEFAULT, TopicProfile, TopicScheme};
-use vinbus_protocol::uplink_queue::DropPolicy;
-use vinbus_transport_std::{BrokerUrl, MqttVersion, Qos};
+use vinbus_protocol::id::AppId;
 
+pub use self::broker::{AccessArgs, BrokerArgs, Drop, Profile};
+pub use self::vehicle::{InstalledApp, VehicleArgs};
 use crate::linux::provision::ProvisionArgs;
 
 const EXAMPLES: &str = "\
@@ -49,25 +49,18 @@ pub enum Command {
     /// Run many vehicles in this process, each with its own connection, and sum up what happened.
     Simulate(SimulateArgs),
     /// Write the block of memory that makes a board one vehicle: its VIN, apps, broker and keys.
+    ///
+    /// A board has at most 8 apps, and speaks mqtts:// or mqtt://. With TLS the broker's certificate has to
+    /// name the host.
     Provision(ProvisionArgs),
 }
 
 /// Options of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// The vehicle: 17 letters and digits.
-    #[arg(long, env = "VINBUS_AGENT_VIN")]
-    pub vin: Vin,
-
-    /// An installed app and the partner it belongs to; may be repeated, or a list with commas.
-    #[arg(
-        long = "app",
-        env = "VINBUS_AGENT_APPS",
-        value_name = "IDAPP=UID",
-        value_delimiter = ',',
-        required = true
-    )]
-    pub apps: Vec<InstalledApp>,
+    /// The vehicle and its apps.
+    #[command(flatten)]
+    pub vehicle: VehicleArgs,
 
     /// Where apps connect, as a WebSocket: ws://ADDR/portal. Port 0 takes a free one.
     #[arg(
@@ -121,92 +114,6 @@ pub struct RunArgs {
     /// The private key of the certificate, as PEM.
     #[arg(long, env = "VINBUS_AGENT_KEY", value_name = "FILE", requires = "cert")]
     pub key: Option<PathBuf>,
-}
-
-/// Options of every command that speaks to a broker.
-#[derive(Clone, Debug, Args)]
-pub struct BrokerArgs {
-    /// mqtts://host:8886, mqtt://host:1883, wss://host/mqtt or ws://host/mqtt.
-    #[arg(long = "broker", env = "VINBUS_AGENT_BROKER", value_name = "URL")]
-    pub url: BrokerUrl,
-
-    /// Trust only the authorities in this PEM file, not the system's.
-    #[arg(long, env = "VINBUS_AGENT_CA", value_name = "FILE")]
-    pub ca: Option<PathBuf>,
-
-    /// User name, where the broker asks for one; {vin} stands for the VIN.
-    #[arg(
-        long,
-        env = "VINBUS_AGENT_USERNAME",
-        value_name = "NAME",
-        requires = "password_file"
-    )]
-    pub username: Option<String>,
-
-    /// File whose first line is the password.
-    #[arg(
-        long,
-        env = "VINBUS_AGENT_PASSWORD_FILE",
-        value_name = "FILE",
-        requires = "username"
-    )]
-    pub password_file: Option<PathBuf>,
-
-    /// Version of MQTT.
-    #[arg(long, env = "VINBUS_AGENT_MQTT_VERSION", value_name = "5|3.1.1", default_value = "5", value_parser = mqtt_version)]
-    pub mqtt_version: MqttVersion,
-
-    /// Which of `to` and `from` is the downlink: table (to) or sample (from), as on the host.
-    #[arg(long, env = "VINBUS_AGENT_PROFILE", default_value = "table")]
-    pub profile: Profile,
-
-    /// The topics' prefix, as on the host.
-    #[arg(long, env = "VINBUS_AGENT_PREFIX", default_value = PREFIX_DEFAULT, value_name = "PREFIX")]
-    pub prefix: String,
-
-    /// Also hear subtopics of the vehicle's topic. Costs the broker a wildcard filter per vehicle.
-    #[arg(long, env = "VINBUS_AGENT_SUBTREE")]
-    pub subtree: bool,
-
-    /// Quality of service of what apps send: with 1 a message waits until the broker has it, and
-    /// may arrive twice after a break; with 0 until it is written, and may be lost in one.
-    #[arg(long, env = "VINBUS_AGENT_QOS", default_value = "1", value_name = "0|1", value_parser = qos)]
-    pub qos: Qos,
-
-    /// Which message goes when the queue of those that wait for the broker is full.
-    #[arg(long, env = "VINBUS_AGENT_UPLINK_DROP", default_value = "oldest")]
-    pub uplink_drop: Drop,
-
-    /// Bytes of that queue, which holds at most 1,024 messages [default: 4194304, simulated: 4096].
-    #[arg(long, env = "VINBUS_AGENT_UPLINK_QUEUE", value_name = "BYTES",
-        value_parser = clap::value_parser!(u32).range(1_024..=1_073_741_824))]
-    pub uplink_queue: Option<u32>,
-}
-
-impl BrokerArgs {
-    /// The scheme of the topics.
-    ///
-    /// # Errors
-    /// When the prefix is none; the message says why.
-    pub(crate) fn scheme(&self) -> anyhow::Result<TopicScheme> {
-        let profile = match self.profile {
-            Profile::Table => TopicProfile::Table,
-            Profile::Sample => TopicProfile::Sample,
-        };
-        TopicScheme::new(&self.prefix, profile).map_err(|error| {
-            anyhow::anyhow!(
-                "--prefix {:?} cannot begin a topic: {error}; the default is {PREFIX_DEFAULT:?}",
-                self.prefix
-            )
-        })
-    }
-
-    pub(crate) fn drop_policy(&self) -> DropPolicy {
-        match self.uplink_drop {
-            Drop::Oldest => DropPolicy::Oldest,
-            Drop::Newest => DropPolicy::Newest,
-        }
-    }
 }
 
 /// Options of `app`.
@@ -320,52 +227,6 @@ pub enum Transport {
     Std,
 }
 
-/// An app and its partner, written `IDAPP=UID`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InstalledApp {
-    /// The app.
-    pub app: AppId,
-    /// The partner.
-    pub uid: Uid,
-}
-
-impl FromStr for InstalledApp {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (app, uid) = text
-            .rsplit_once('=')
-            .ok_or("write the app's identifier and its partner's UID as IDAPP=UID")?;
-        let app = AppId::parse(app).map_err(|error| format!("the app's identifier: {error}"))?;
-        let uid = Uid::parse(uid).map_err(|error| format!("the partner's UID: {error}"))?;
-        Ok(Self { app, uid })
-    }
-}
-
-impl fmt::Display for InstalledApp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", self.app, self.uid)
-    }
-}
-
-/// `--profile`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Profile {
-    /// The source document's topic table.
-    Table,
-    /// The source document's code samples.
-    Sample,
-}
-
-/// `--uplink-drop`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Drop {
-    /// The oldest goes: the partner gets the latest.
-    Oldest,
-    /// The new one is refused, and the app is told at once.
-    Newest,
-}
-
 fn rate(text: &str) -> Result<f64, String> {
     let rate = text
         .parse()
@@ -385,22 +246,6 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| "it is an IP address with a port, such as 127.0.0.1:8090 or [::1]:0".into())
 }
 
-fn mqtt_version(text: &str) -> Result<MqttVersion, String> {
-    match text {
-        "5" => Ok(MqttVersion::V5),
-        "3.1.1" => Ok(MqttVersion::V311),
-        _ => Err("it is 5 or 3.1.1".into()),
-    }
-}
-
-fn qos(text: &str) -> Result<Qos, String> {
-    match text {
-        "0" => Ok(Qos::AtMostOnce),
-        "1" => Ok(Qos::AtLeastOnce),
-        _ => Err("it is 0 or 1".into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -410,25 +255,6 @@ mod tests {
     #[test]
     fn options_do_not_contradict_each_other() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn installed_app_is_split_at_the_last_equals_sign() {
-        let app: InstalledApp = "a=b=partner".parse().unwrap();
-        assert_eq!((app.app.as_str(), app.uid.as_str()), ("a=b", "partner"));
-        assert!(
-            "demo"
-                .parse::<InstalledApp>()
-                .unwrap_err()
-                .contains("IDAPP=UID")
-        );
-        assert!("=x".parse::<InstalledApp>().unwrap_err().contains("empty"));
-        assert!(
-            "demo=a/b"
-                .parse::<InstalledApp>()
-                .unwrap_err()
-                .contains("UID")
-        );
     }
 
     fn refused(args: &[&str]) -> String {

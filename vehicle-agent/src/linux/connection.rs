@@ -45,7 +45,7 @@ impl Credentials<'_> {
             });
         if let Some(identity) = &identity {
             ensure!(
-                args.url.scheme().is_tls(),
+                args.access.url.scheme().is_tls(),
                 "a certificate needs TLS: use a mqtts:// or wss:// URL, or leave the certificate out"
             );
             check_name(identity, vin)?;
@@ -79,14 +79,14 @@ pub(crate) fn options<const APPS: usize>(
     inbound_messages_max: usize,
 ) -> anyhow::Result<ClientOptions> {
     let vin = identity.vin();
-    let mut options = ClientOptions::new(args.url.clone(), vin.as_str())
+    let mut options = ClientOptions::new(args.access.url.clone(), vin.as_str())
         .version(args.mqtt_version)
         .answer_timeout(ANSWER_TIMEOUT)
         .inbound_messages_max(inbound_messages_max)
         .receive_maximum(RECEIVE_MAXIMUM)
         .outbound_messages_max(4)
         .tls(credentials.tls(args, vin)?);
-    if let (Some(name), Some(password)) = (&args.username, credentials.password) {
+    if let (Some(name), Some(password)) = (&args.access.username, credentials.password) {
         options = options.credentials(user_name(name, vin), password);
     }
     if let Some((topic, payload)) = presence::will(identity) {

@@ -71,7 +71,7 @@ pub(crate) fn open<const APPS: usize>(
     report: Report,
 ) -> anyhow::Result<ThriftyLink> {
     ensure!(
-        speaks(&args.url, args.mqtt_version),
+        speaks(&args.access.url, args.mqtt_version),
         "--transport embedded speaks MQTT 5 over mqtt:// and mqtts:// only; use --transport std"
     );
     let vin = identity.vin();
@@ -80,7 +80,7 @@ pub(crate) fn open<const APPS: usize>(
         topic: topic.as_str().to_owned().leak(),
         payload: payload.as_bytes(),
     });
-    if let (Some(name), Some(password)) = (&args.username, credentials.password) {
+    if let (Some(name), Some(password)) = (&args.access.username, credentials.password) {
         options.credentials = Some(Credentials {
             user_name: user_name(name, vin).leak(),
             password: password.as_bytes().to_vec().leak(),
@@ -94,11 +94,11 @@ pub(crate) fn open<const APPS: usize>(
     };
     let dial = StreamDial {
         dialer: StreamDialer::new(
-            args.url.clone(),
+            args.access.url.clone(),
             &credentials.tls(args, vin)?,
             STREAM_TIMEOUT,
         )?,
-        url: args.url.to_string(),
+        url: args.access.url.to_string(),
         report,
     };
     let (receive, send) = (vec![0; RECEIVE_BYTES].leak(), vec![0; SEND_BYTES].leak());

@@ -12,14 +12,11 @@ use clap::Args;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use vinbus_protocol::id::Vin;
-use vinbus_protocol::topic::{PREFIX_DEFAULT, TopicProfile, TopicScheme};
 use vinbus_transport_embedded::Mqtt;
-use vinbus_transport_std::BrokerUrl;
 
 use crate::embedded_link;
 use crate::identity::Identity;
-use crate::linux::args::{InstalledApp, Profile};
+use crate::linux::args::{AccessArgs, VehicleArgs};
 use crate::linux::connection;
 use crate::presence;
 use crate::provisioned::{
@@ -29,58 +26,18 @@ use crate::provisioned::{
 /// Options of `provision`.
 #[derive(Debug, Args)]
 pub struct ProvisionArgs {
-    /// The vehicle: 17 letters and digits.
-    #[arg(long, env = "VINBUS_AGENT_VIN")]
-    pub vin: Vin,
+    /// The vehicle and its apps, up to 8.
+    #[command(flatten)]
+    pub vehicle: VehicleArgs,
 
-    /// An installed app and the partner it belongs to; up to 8.
-    #[arg(
-        long = "app",
-        env = "VINBUS_AGENT_APPS",
-        value_name = "IDAPP=UID",
-        value_delimiter = ',',
-        required = true
-    )]
-    pub apps: Vec<InstalledApp>,
-
-    /// mqtts://host:8886 or mqtt://host:1883. With TLS the broker's certificate has to name the host.
-    #[arg(long = "broker", env = "VINBUS_AGENT_BROKER", value_name = "URL")]
-    pub url: BrokerUrl,
+    /// The broker. With TLS its certificate has to name the host.
+    #[command(flatten)]
+    pub access: AccessArgs,
 
     /// Folder of the vehicle's credentials, as `host-server enroll vehicle` makes it: ca.pem,
     /// cert.pem and key.pem. Needed for mqtts://.
     #[arg(long, env = "VINBUS_AGENT_CREDENTIALS", value_name = "DIR")]
     pub dir: Option<PathBuf>,
-
-    /// User name, where the broker asks for one; {vin} stands for the VIN.
-    #[arg(
-        long,
-        env = "VINBUS_AGENT_USERNAME",
-        value_name = "NAME",
-        requires = "password_file"
-    )]
-    pub username: Option<String>,
-
-    /// File whose first line is the password.
-    #[arg(
-        long,
-        env = "VINBUS_AGENT_PASSWORD_FILE",
-        value_name = "FILE",
-        requires = "username"
-    )]
-    pub password_file: Option<PathBuf>,
-
-    /// Which of `to` and `from` is the downlink: table (to) or sample (from), as on the host.
-    #[arg(long, env = "VINBUS_AGENT_PROFILE", default_value = "table")]
-    pub profile: Profile,
-
-    /// The topics' prefix, as on the host.
-    #[arg(long, env = "VINBUS_AGENT_PREFIX", default_value = PREFIX_DEFAULT, value_name = "PREFIX")]
-    pub prefix: String,
-
-    /// Also hear subtopics of the vehicle's topic.
-    #[arg(long, env = "VINBUS_AGENT_SUBTREE")]
-    pub subtree: bool,
 
     /// The board's address and the bits of its network's prefix [default: it asks a DHCP server].
     #[arg(long, value_name = "IPV4/BITS")]
@@ -145,13 +102,13 @@ pub fn run(args: &ProvisionArgs) -> anyhow::Result<()> {
     println!(
         "{shown}: {} bytes for vehicle {}; load it where the board looks for it",
         block.len(),
-        args.vin
+        args.vehicle.vin
     );
     Ok(())
 }
 
 fn block(args: &ProvisionArgs) -> anyhow::Result<Vec<u8>> {
-    let scheme = args.url.scheme();
+    let scheme = args.access.url.scheme();
     ensure!(
         !scheme.is_web_socket(),
         "boards speak MQTT over TCP or TLS: use a mqtt:// or mqtts:// URL"
@@ -162,15 +119,9 @@ fn block(args: &ProvisionArgs) -> anyhow::Result<Vec<u8>> {
         Some(_) => bail!("--dir needs TLS: use a mqtts:// URL, or leave it out"),
         None => bail!("mqtts:// needs --dir, the folder with ca.pem, cert.pem and key.pem"),
     };
-    let password = args
-        .password_file
-        .as_deref()
-        .map(connection::read_password)
-        .transpose()?;
-    let user_name = args
-        .username
-        .as_deref()
-        .map(|name| connection::user_name(name, &args.vin));
+    let password = args.access.password()?;
+    let user_name = args.access.username.as_deref();
+    let user_name = user_name.map(|name| connection::user_name(name, &args.vehicle.vin));
     let mut provisioned = provisioned(args)?;
     provisioned.tls = files.as_ref().map(Files::tls);
     provisioned.login =
@@ -194,22 +145,14 @@ fn block(args: &ProvisionArgs) -> anyhow::Result<Vec<u8>> {
 
 /// All but the secrets.
 fn provisioned(args: &ProvisionArgs) -> anyhow::Result<Provisioned<'_>> {
-    let apps = args
-        .apps
-        .iter()
-        .map(|app| (app.app.clone(), app.uid.clone()));
+    let given = &args.vehicle.apps;
+    let apps = given.iter().map(|app| (app.app.clone(), app.uid.clone()));
     let apps: heapless::Vec<_, APPS_MAX> = apps.take(APPS_MAX).collect();
     ensure!(
-        apps.len() == args.apps.len(),
+        apps.len() == given.len(),
         "a board has at most {APPS_MAX} apps, {} were given",
-        args.apps.len()
+        given.len()
     );
-    let profile = match args.profile {
-        Profile::Table => TopicProfile::Table,
-        Profile::Sample => TopicProfile::Sample,
-    };
-    let scheme = TopicScheme::new(&args.prefix, profile)
-        .with_context(|| format!("--prefix {:?} cannot begin a topic", args.prefix))?;
     let network = args.address.map_or(Network::Dhcp, |fixed| Network::Static {
         address: fixed.address,
         prefix_bits: fixed.prefix_bits,
@@ -225,13 +168,13 @@ fn provisioned(args: &ProvisionArgs) -> anyhow::Result<Provisioned<'_>> {
         })
         .transpose()?;
     Ok(Provisioned {
-        vin: args.vin,
+        vin: args.vehicle.vin,
         apps,
-        scheme,
-        subtree: args.subtree,
+        scheme: args.access.scheme()?,
+        subtree: args.access.subtree,
         broker: Broker {
-            host: args.url.host(),
-            port: args.url.port(),
+            host: args.access.url.host(),
+            port: args.access.url.port(),
         },
         tls: None,
         login: None,
@@ -300,6 +243,7 @@ impl Files {
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
+    use vinbus_protocol::topic::TopicProfile;
 
     use super::*;
     use crate::linux::args::{Cli, Command};

@@ -54,13 +54,13 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
     let saved = args
         .data_dir
         .as_deref()
-        .map(|dir| Saved::open(dir, args.vin))
+        .map(|dir| Saved::open(dir, args.vehicle.vin))
         .transpose()?;
     let crash = saved.as_ref().and_then(Saved::last_words);
     if let Some(words) = &crash {
         tracing::error!(words, "the last run ended in a panic");
     }
-    let status = Arc::new(Status::new(args.vin, crash));
+    let status = Arc::new(Status::new(args.vehicle.vin, crash));
     let (portal, mut apps) = open_portal(&args, &desk, &status).await?;
     if let Some(saved) = &saved {
         let taken_up = saved.restore(&mut desk, &mut apps)?;
@@ -100,12 +100,7 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
 /// mistake must not disturb the first.
 fn prepare(args: &RunArgs) -> anyhow::Result<(LinuxDesk, ClientOptions)> {
     let desk = desk(args)?;
-    let password = args
-        .broker
-        .password_file
-        .as_deref()
-        .map(connection::read_password)
-        .transpose()?;
+    let password = args.broker.access.password()?;
     let credentials = Credentials {
         ca: args.broker.ca.as_deref(),
         certificate: args.cert.as_deref().zip(args.key.as_deref()),
@@ -116,11 +111,12 @@ fn prepare(args: &RunArgs) -> anyhow::Result<(LinuxDesk, ClientOptions)> {
 }
 
 fn desk(args: &RunArgs) -> anyhow::Result<LinuxDesk> {
-    let identity = Identity::new(args.vin, args.broker.scheme()?, args.broker.subtree);
+    let access = &args.broker.access;
+    let identity = Identity::new(args.vehicle.vin, access.scheme()?, access.subtree);
     let popups = vec![0; popup::storage_bytes_for(PAYLOAD_BYTES_MAX)];
     let uplinks = vec![0; args.broker.uplink_queue.unwrap_or(QUEUE_BYTES) as usize];
     let mut desk = Desk::new(identity, popups, uplinks, args.broker.drop_policy());
-    for installed in &args.apps {
+    for installed in &args.vehicle.apps {
         let pending = vec![0; pending::storage_bytes_for(APP_MESSAGE_BYTES_MAX)];
         match desk.install(installed.app.clone(), &installed.uid, pending) {
             Ok(_) => {}
@@ -133,7 +129,7 @@ fn desk(args: &RunArgs) -> anyhow::Result<LinuxDesk> {
             Err(InstallError::TableFull { max }) => {
                 bail!(
                     "a vehicle has at most {max} apps, {} were given",
-                    args.apps.len()
+                    args.vehicle.apps.len()
                 )
             }
         }
@@ -164,10 +160,10 @@ async fn open_portal(
         },
     };
     let (portal, news) = Listening::new(listener, address, options, Arc::clone(status));
-    tracing::info!(vin = %args.vin, "the portal is at ws://{address}/portal; be an app with: vehicle-agent app --app {} --portal {address}", args.apps[0].app);
+    tracing::info!(vin = %args.vehicle.vin, "the portal is at ws://{address}/portal; be an app with: vehicle-agent app --app {} --portal {address}", args.vehicle.apps[0].app);
     Ok((
         portal,
-        SocketApps::new(args.vin, apps, news, Arc::clone(status)),
+        SocketApps::new(args.vehicle.vin, apps, news, Arc::clone(status)),
     ))
 }
 

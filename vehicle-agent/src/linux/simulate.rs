@@ -105,12 +105,11 @@ impl<'a> Plan<'a> {
     fn new(args: &'a SimulateArgs) -> anyhow::Result<Self> {
         let vins = vins(&args.vin_prefix, args.count)?.into_iter();
         let vehicles = vins.map(|vin| Ok((vin, Files::of(args, &vin)?)));
-        let password = args.broker.password_file.as_deref();
         Ok(Self {
             args,
             vehicles: vehicles.collect::<anyhow::Result<_>>()?,
-            scheme: args.broker.scheme()?,
-            password: password.map(connection::read_password).transpose()?,
+            scheme: args.broker.access.scheme()?,
+            password: args.broker.access.password()?,
             transport: transport(args),
         })
     }
@@ -150,7 +149,7 @@ impl<'a> Plan<'a> {
 
 fn transport(args: &SimulateArgs) -> Transport {
     args.transport.unwrap_or_else(|| {
-        if embedded::speaks(&args.broker.url, args.broker.mqtt_version) {
+        if embedded::speaks(&args.broker.access.url, args.broker.mqtt_version) {
             Transport::Embedded
         } else {
             Transport::Std
@@ -186,7 +185,7 @@ impl Vehicle {
         scheme: &TopicScheme,
         fleet: &Arc<Fleet>,
     ) -> anyhow::Result<Self> {
-        let identity = Identity::new(vin, scheme.clone(), args.broker.subtree);
+        let identity = Identity::new(vin, scheme.clone(), args.broker.access.subtree);
         let size = args.size as usize + 128;
         let queue = uplink_queue::storage_bytes_for(4, size).max(4096);
         let queue = args
