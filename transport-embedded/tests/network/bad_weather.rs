@@ -1,18 +1,46 @@
 //! Futures that are dropped after every number of polls, and streams that fail at every write.
 
 use embedded_io_async::{Read, Write};
+use embedded_nal_async::TcpConnect;
 use tokio::net::TcpStream;
 use vinbus_transport_embedded::dial::Broker;
 use vinbus_transport_embedded::{Event, Fate, Mqtt, TokioStream};
 use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto};
 
 use crate::support::host::{Host, HostStream};
-use crate::support::pki::{Party, authority, server, server_config, vehicle};
+use crate::support::pki::{Parties, server_config};
 use crate::support::weather::{Weather, Windy, at_most};
-use crate::support::{PATIENCE, Provisioned, TestLine, client, options, with_pump};
+use crate::support::{PATIENCE, Provisioned, TestClient, TestLine, client, options, with_pump};
 
 /// Polls after which a future is dropped. With many, it is as if nothing were dropped.
 const POLLS: [usize; 7] = [1, 2, 3, 4, 5, 8, 13];
+
+/// A server that sends back what it gets over TLS, and a board that it knows.
+struct Echo {
+    board: Provisioned,
+    server: Broker<'static>,
+}
+
+impl Echo {
+    async fn start() -> Self {
+        let parties = Parties::new();
+        let version = &rustls::version::TLS13;
+        let config = server_config(&parties.broker, &[], &parties.root, version);
+        let address = crate::refusals::echo_server(config).await;
+        Self {
+            board: parties.board(),
+            server: Broker {
+                host: "127.0.0.1",
+                port: address.port(),
+            },
+        }
+    }
+
+    fn client<T: TcpConnect>(&self, tcp: T) -> TestClient<'_, T> {
+        let credentials = self.board.credentials(self.server.host);
+        client(tcp, self.server, credentials)
+    }
+}
 
 async fn bare(broker: &Mosquitto) -> HostStream<TcpStream> {
     let url = broker.url(Endpoint::Mqtt);
@@ -90,21 +118,13 @@ async fn dropped_next_loses_nothing_on_a_line() {
 
 #[tokio::test]
 async fn dropped_reads_writes_and_dials_lose_no_byte_of_a_line() {
-    let root = Party::new(&authority(), None);
-    let board = Party::new(&vehicle(), Some(&root)).provisioned(&root);
-    let broker = Party::new(&server(), Some(&root));
-    let config = server_config(&broker, &[], &root, &rustls::version::TLS13);
-    let address = crate::refusals::echo_server(config).await;
-    let broker = Broker {
-        host: "127.0.0.1",
-        port: address.port(),
-    };
+    let echo = Echo::start().await;
     let tcp = Windy {
         tcp: Host,
         piece: 100,
         writes: usize::MAX,
     };
-    let client = client(tcp, broker, board.credentials(broker.host));
+    let client = echo.client(tcp);
     let line = TestLine::new();
     let test = async {
         for polls in POLLS {
@@ -134,17 +154,9 @@ async fn dropped_reads_writes_and_dials_lose_no_byte_of_a_line() {
 
 #[tokio::test]
 async fn pump_that_is_dropped_and_started_again_ends_the_connection_and_no_more() {
-    let root = Party::new(&authority(), None);
-    let board = Party::new(&vehicle(), Some(&root)).provisioned(&root);
-    let broker = Party::new(&server(), Some(&root));
-    let config = server_config(&broker, &[], &root, &rustls::version::TLS13);
-    let address = crate::refusals::echo_server(config).await;
-    let broker = Broker {
-        host: "127.0.0.1",
-        port: address.port(),
-    };
+    let echo = Echo::start().await;
     let line = TestLine::new();
-    let client = || client(Host, broker, board.credentials(broker.host));
+    let client = || echo.client(Host);
     let mut stream = with_pump(&line, client(), async { line.dial().await.unwrap() }).await;
     let end = stream.read(&mut [0; 1]).await;
     assert_eq!(end, Err(vinbus_transport_embedded::tls::LineError::NoPump));
@@ -185,22 +197,14 @@ async fn stream_that_fails_at_any_write_ends_the_connection_and_the_next_one_wor
 
 #[tokio::test]
 async fn network_that_fails_at_any_write_ends_the_line_and_the_next_one_works() {
-    let root = Party::new(&authority(), None);
-    let board = Party::new(&vehicle(), Some(&root)).provisioned(&root);
-    let broker = Party::new(&server(), Some(&root));
-    let config = server_config(&broker, &[], &root, &rustls::version::TLS13);
-    let address = crate::refusals::echo_server(config).await;
-    let broker = Broker {
-        host: "127.0.0.1",
-        port: address.port(),
-    };
+    let echo = Echo::start().await;
     for writes in 0..7 {
         let tcp = Windy {
             tcp: Host,
             piece: 300,
             writes,
         };
-        let client = client(tcp, broker, board.credentials(broker.host));
+        let client = echo.client(tcp);
         let line = TestLine::new();
         let test = async {
             if let Ok(mut stream) = line.dial().await {

@@ -122,31 +122,23 @@ fn address(broker: &Mosquitto, endpoint: Endpoint) -> (String, u16) {
 }
 
 async fn host(claim: impl AsyncFnOnce(&mut Mosquitto, &Carrier<'_>)) {
-    let mut mosquitto = Mosquitto::start().await;
-    let (host, port) = address(&mosquitto, Endpoint::Mqtt);
-    let broker = Broker { host: &host, port };
-    claim(
-        &mut mosquitto,
-        &Carrier {
-            way: Way::Host(broker),
-            largest: QUICK,
-        },
-    )
-    .await;
+    plain(false, claim).await;
 }
 
 async fn one_byte_at_a_time(claim: impl AsyncFnOnce(&mut Mosquitto, &Carrier<'_>)) {
+    plain(true, claim).await;
+}
+
+async fn plain(narrow: bool, claim: impl AsyncFnOnce(&mut Mosquitto, &Carrier<'_>)) {
     let mut mosquitto = Mosquitto::start().await;
     let (host, port) = address(&mosquitto, Endpoint::Mqtt);
     let broker = Broker { host: &host, port };
-    claim(
-        &mut mosquitto,
-        &Carrier {
-            way: Way::Narrow(broker),
-            largest: SLOW,
-        },
-    )
-    .await;
+    let (way, largest) = if narrow {
+        (Way::Narrow(broker), SLOW)
+    } else {
+        (Way::Host(broker), QUICK)
+    };
+    claim(&mut mosquitto, &Carrier { way, largest }).await;
 }
 
 async fn modem(claim: impl AsyncFnOnce(&mut Mosquitto, &Carrier<'_>)) {
@@ -157,14 +149,11 @@ async fn modem(claim: impl AsyncFnOnce(&mut Mosquitto, &Carrier<'_>)) {
         port,
     };
     let modem = Modem::new(Chip::default(), INTERVAL);
-    claim(
-        &mut mosquitto,
-        &Carrier {
-            way: Way::Modem(&modem, broker),
-            largest: QUICK,
-        },
-    )
-    .await;
+    let carrier = Carrier {
+        way: Way::Modem(&modem, broker),
+        largest: QUICK,
+    };
+    claim(&mut mosquitto, &carrier).await;
     assert_eq!(modem.into_inner().open, 0, "sockets are left open");
 }
 

@@ -9,7 +9,7 @@ use vinbus_transport_embedded::dial::Broker;
 use vinbus_transport_embedded::tls::LineError;
 
 use crate::support::host::Wire;
-use crate::support::pki::{Party, authority, server, vehicle};
+use crate::support::pki::Parties;
 use crate::support::rogue::{
     ALERT, APPLICATION_DATA, CERTIFICATE, CERTIFICATE_VERIFY, CHANGE_CIPHER_SPEC,
     ENCRYPTED_EXTENSIONS, FINISHED, HANDSHAKE, Rogue, SIGNATURES,
@@ -21,29 +21,14 @@ const BROKER: Broker<'static> = Broker {
     port: 8886,
 };
 
-struct World {
-    root: Party,
-    broker: Party,
-    vehicle: Party,
-}
-
-impl World {
-    fn new() -> Self {
-        let root = Party::new(&authority(), None);
-        Self {
-            broker: Party::new(&server(), Some(&root)),
-            vehicle: Party::new(&vehicle(), Some(&root)),
-            root,
-        }
-    }
-
+impl Parties {
     /// Dials, and reads to the end; what came, and how it ended.
     async fn meets<T>(
         &self,
         rogue: impl AsyncFnOnce(DuplexStream) -> T,
     ) -> (Vec<u8>, Result<(), LineError>) {
         let (wire, mut far_ends) = Wire::new();
-        let board = self.vehicle.provisioned(&self.root);
+        let board = self.board();
         let mut client = client(wire, BROKER, board.credentials(BROKER.host));
         client.limits.handshake = embassy_time::Duration::from_secs(5);
         let line = TestLine::new();
@@ -94,7 +79,7 @@ const CLOSE_NOTIFY: [u8; 2] = [1, 0];
 
 #[tokio::test]
 async fn server_of_these_tests_can_behave() {
-    let (came, end) = World::new()
+    let (came, end) = Parties::new()
         .meets_after_handshake(async |rogue| {
             rogue.record(APPLICATION_DATA, b"hello, ").await;
             // Padding, and nothing but padding beside the type.
@@ -108,64 +93,55 @@ async fn server_of_these_tests_can_behave() {
 
 #[tokio::test]
 async fn handshake_without_proof_is_refused() {
-    let world = World::new();
+    let world = Parties::new();
     let broker = &world.broker;
+    let certificate = &Rogue::certificate(broker);
     // Neither certificate nor proof; the record layer alone would take it.
-    let (_, end) = world
+    let (_, nothing) = world
         .meets(async |stream| {
-            let mut rogue = Rogue::hello(stream).await;
-            rogue.say(ENCRYPTED_EXTENSIONS, &[0, 0]).await;
-            let finished = rogue.finished();
-            rogue.say(FINISHED, &finished).await;
+            let mut rogue = Rogue::greeted(stream).await;
+            rogue.finish().await;
             rogue
         })
         .await;
-    assert_eq!(end, Err(LineError::Unproven));
     // Somebody else's certificate.
-    let (_, end) = world
+    let (_, unproven) = world
         .meets(async |stream| {
-            let mut rogue = Rogue::hello(stream).await;
-            rogue.say(ENCRYPTED_EXTENSIONS, &[0, 0]).await;
-            rogue.say(CERTIFICATE, &Rogue::certificate(broker)).await;
-            let finished = rogue.finished();
-            rogue.say(FINISHED, &finished).await;
+            let mut rogue = Rogue::greeted(stream).await;
+            rogue.say(CERTIFICATE, certificate).await;
+            rogue.finish().await;
             rogue
         })
         .await;
-    assert_eq!(end, Err(LineError::Unproven));
     // Somebody else's certificate, and a proof with another key.
-    let (_, end) = world
+    let (_, wrongly_proven) = world
         .meets(async |stream| {
-            let mut rogue = Rogue::hello(stream).await;
-            rogue.say(ENCRYPTED_EXTENSIONS, &[0, 0]).await;
-            rogue.say(CERTIFICATE, &Rogue::certificate(broker)).await;
+            let mut rogue = Rogue::greeted(stream).await;
+            rogue.say(CERTIFICATE, certificate).await;
             let proof = rogue.proof(&world.vehicle);
             rogue.say(CERTIFICATE_VERIFY, &proof).await;
-            let finished = rogue.finished();
-            rogue.say(FINISHED, &finished).await;
+            rogue.finish().await;
             rogue
         })
         .await;
-    assert_eq!(end, Err(LineError::Unproven));
     // No certificate at all in the message.
-    let (_, end) = world
+    let (_, empty) = world
         .meets(async |stream| {
-            let mut rogue = Rogue::hello(stream).await;
-            rogue.say(ENCRYPTED_EXTENSIONS, &[0, 0]).await;
+            let mut rogue = Rogue::greeted(stream).await;
             rogue.say(CERTIFICATE, &[0, 0, 0, 0]).await;
             rogue
         })
         .await;
-    assert_eq!(end, Err(LineError::Unproven));
+    let ends = [nothing, unproven, wrongly_proven, empty];
+    assert_eq!(ends, [Err(LineError::Unproven); 4]);
     // A proof of a certificate that has not come, and one certificate after the other.
     for second in [false, true] {
         let (_, end) = world
             .meets(async |stream| {
-                let mut rogue = Rogue::hello(stream).await;
-                rogue.say(ENCRYPTED_EXTENSIONS, &[0, 0]).await;
+                let mut rogue = Rogue::greeted(stream).await;
                 if second {
-                    rogue.say(CERTIFICATE, &Rogue::certificate(broker)).await;
-                    rogue.say(CERTIFICATE, &Rogue::certificate(broker)).await;
+                    rogue.say(CERTIFICATE, certificate).await;
+                    rogue.say(CERTIFICATE, certificate).await;
                 } else {
                     let proof = rogue.proof(broker);
                     rogue.say(CERTIFICATE_VERIFY, &proof).await;
@@ -178,9 +154,8 @@ async fn handshake_without_proof_is_refused() {
     // A wrong end of the handshake.
     let (_, end) = world
         .meets(async |stream| {
-            let mut rogue = Rogue::hello(stream).await;
-            rogue.say(ENCRYPTED_EXTENSIONS, &[0, 0]).await;
-            rogue.say(CERTIFICATE, &Rogue::certificate(broker)).await;
+            let mut rogue = Rogue::greeted(stream).await;
+            rogue.say(CERTIFICATE, certificate).await;
             let proof = rogue.proof(broker);
             rogue.say(CERTIFICATE_VERIFY, &proof).await;
             rogue.say(FINISHED, &[0; 32]).await;
@@ -192,7 +167,7 @@ async fn handshake_without_proof_is_refused() {
 
 #[tokio::test]
 async fn records_without_content_are_refused_in_the_handshake() {
-    let world = World::new();
+    let world = Parties::new();
     for content in [&[][..], &[0], &[0; 100]] {
         let (_, end) = world
             .meets(async |stream| {
@@ -207,7 +182,7 @@ async fn records_without_content_are_refused_in_the_handshake() {
 
 #[tokio::test]
 async fn records_without_content_are_refused_afterwards() {
-    let world = World::new();
+    let world = Parties::new();
     for content in [&[][..], &[0], &[0; 100]] {
         let (came, end) = world
             .meets_after_handshake(async |rogue| {
@@ -221,7 +196,7 @@ async fn records_without_content_are_refused_afterwards() {
 
 #[tokio::test]
 async fn anybody_on_the_way_can_break_the_connection_and_no_more() {
-    let world = World::new();
+    let world = Parties::new();
     // What somebody without the keys can slip in: goodbyes and handshake messages among it.
     for (content_type, content) in [
         (ALERT, &CLOSE_NOTIFY[..]),
@@ -247,7 +222,7 @@ async fn anybody_on_the_way_can_break_the_connection_and_no_more() {
 
 #[tokio::test]
 async fn handshake_messages_after_the_handshake_end_the_connection() {
-    let world = World::new();
+    let world = Parties::new();
     // Bodies that parse for some message, and for none.
     let bodies = [&[][..], &[0, 0, 0, 0], &[0; 40], &SIGNATURES];
     for kind in 0..=255 {
@@ -274,7 +249,7 @@ async fn handshake_messages_after_the_handshake_end_the_connection() {
 async fn tickets_are_no_data_and_hide_nothing() {
     let ticket = [&[4, 0, 0, 13][..], &[0; 13]].concat();
     let hidden = [&ticket[..], &[FINISHED, 0, 0, 32], &[0; 32]].concat();
-    let (came, end) = World::new()
+    let (came, end) = Parties::new()
         .meets_after_handshake(async |rogue| {
             rogue.record(HANDSHAKE, &ticket).await;
             rogue.record(APPLICATION_DATA, b"hello").await;
@@ -288,7 +263,7 @@ async fn tickets_are_no_data_and_hide_nothing() {
 
 #[tokio::test]
 async fn alert_is_a_refusal_before_the_first_data_and_an_end_later() {
-    let world = World::new();
+    let world = Parties::new();
     for (greeting, expected) in [(&b""[..], LineError::Refused), (b"hello", LineError::Alert)] {
         for description in [42, 46, 48, 116] {
             let (came, end) = world
@@ -306,7 +281,7 @@ async fn alert_is_a_refusal_before_the_first_data_and_an_end_later() {
 
 #[tokio::test]
 async fn every_alert_ends_the_connection() {
-    let world = World::new();
+    let world = Parties::new();
     for description in (1..=255).step_by(3) {
         let (_, end) = world
             .meets_after_handshake(async |rogue| {
@@ -324,7 +299,7 @@ async fn every_alert_ends_the_connection() {
 /// Noise in place of anything a server says: with its keys and without them.
 #[tokio::test]
 async fn noise_is_an_error() {
-    let world = World::new();
+    let world = Parties::new();
     for seed in 0..200 {
         let mut random = ChaCha20Rng::seed_from_u64(seed);
         let mut noise = vec![0; (random.next_u32() % 300) as usize];
@@ -367,7 +342,7 @@ async fn noise_is_an_error() {
 /// The handshake with some bytes of one message changed, and all that follows as it should be then.
 #[tokio::test]
 async fn changed_handshake_never_panics_and_never_hangs() {
-    let world = World::new();
+    let world = Parties::new();
     for seed in 0..200 {
         let mut random = ChaCha20Rng::seed_from_u64(seed);
         let (victim, times) = (random.next_u32() % 5, 1 + random.next_u32() % 3);

@@ -1,6 +1,8 @@
-//! A socket of the portal, as an app has it.
+//! A socket of a portal, as an app has it, the same on Linux and on a board.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -9,7 +11,8 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 
-use crate::board::PATIENCE;
+/// Longest time for anything to happen. Only a broken agent takes it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct App {
     pub(crate) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
@@ -116,4 +119,14 @@ impl App {
         let reply = self.until("WebPortal.getPendingNotifications").await;
         reply["value"].as_array().unwrap().clone()
     }
+}
+
+/// A JSON string of so many bytes, quotes included.
+pub(crate) fn text(len: usize) -> String {
+    format!("\"{}\"", "x".repeat(len - 2))
+}
+
+/// The payload of a data message for the app `demo`.
+pub(crate) fn envelope(content: &str) -> String {
+    format!(r#"{{"idApp":"demo","popup":false,"content":{content}}}"#)
 }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,11 +22,8 @@ use vinbus_vehicle_agent::clock::Random;
 use vinbus_vehicle_agent::desk::Desk;
 use vinbus_vehicle_agent::identity::Identity;
 
-use crate::app::App;
+use crate::app::{App, PATIENCE};
 use crate::wire::{OnWire, TestClock, Wire};
-
-/// Longest time for anything to happen. Only a broken portal takes it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) const VIN: &str = "0123456789ABCDEFG";
 pub(crate) const UID: &str = "demo-partner";

@@ -5,20 +5,14 @@ use serde_json::json;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use vinbus_vehicle_agent::board_portal::limits::FRAME_BYTES_MAX;
 
+use crate::app::{envelope, text};
 use crate::board::{Board, Memory, run};
-
-/// A JSON string of so many bytes, quotes included.
-fn text(len: usize) -> String {
-    format!("\"{}\"", "x".repeat(len - 2))
-}
 
 #[test]
 fn largest_message_passes_down_and_one_byte_more_is_dropped_and_counted() {
     run(async {
         let board = Board::new().await;
         let mut app = board.app("demo").await;
-        let envelope =
-            |content: &str| format!(r#"{{"idApp":"demo","popup":false,"content":{content}}}"#);
         let room = PAYLOAD_BYTES_MAX - envelope("").len();
         let largest = envelope(&text(room));
         assert_eq!(largest.len(), 131_072);

@@ -15,8 +15,8 @@ use vinbus_vehicle_agent::board_portal::limits::{
     HELLO_TIMEOUT_MS, PING_INTERVAL_MS, REQUEST_TIMEOUT_MS, WRITE_TIMEOUT_MS,
 };
 
-use crate::app::App;
-use crate::board::{Board, PATIENCE, PLACES, run};
+use crate::app::{App, PATIENCE};
+use crate::board::{Board, PLACES, run};
 
 /// Random bytes of a fixed seed (xorshift).
 fn noise(len: usize) -> Vec<u8> {

@@ -4,6 +4,7 @@
 //! The claims are those about the portal of Linux (`tests/mosquitto`), as the apps must not notice
 //! which one they speak to.
 
+#[path = "../app/mod.rs"]
 mod app;
 mod board;
 mod bounds;

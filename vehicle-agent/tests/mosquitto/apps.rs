@@ -7,7 +7,8 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::world::{PATIENCE, World};
+use crate::app::PATIENCE;
+use crate::world::World;
 
 #[tokio::test]
 async fn command_line_app_prints_what_arrives_and_sends_what_is_typed() {

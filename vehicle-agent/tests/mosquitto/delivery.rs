@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::world::{App, World};
+use crate::app::App;
+use crate::world::World;
 
 #[tokio::test]
 async fn app_in_the_foreground_gets_its_message_at_once_byte_for_byte() {

@@ -8,7 +8,8 @@ use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::world::{App, World};
+use crate::app::App;
+use crate::world::World;
 
 /// Random bytes of a fixed seed (xorshift).
 fn noise(len: usize) -> Vec<u8> {

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::world::{App, World};
+use crate::app::App;
+use crate::world::World;
 
 const POPUP: &str =
     r#"{"idApp":"demo","popup":true,"popupBtn":true,"popupText":"Go?","content":{"n":1}}"#;

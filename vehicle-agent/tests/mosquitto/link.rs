@@ -31,7 +31,7 @@ async fn half_a_request_does_not_keep_the_agent_from_stopping() {
     // Connections are taken in turn: when a later one is answered, this one is there.
     vehicle.status().await;
     let stopped = tokio::task::spawn_blocking(move || vehicle.terminate());
-    let stopped = tokio::time::timeout(crate::world::PATIENCE, stopped).await;
+    let stopped = tokio::time::timeout(crate::app::PATIENCE, stopped).await;
     assert!(stopped.expect("the end of the agent").unwrap());
 }
 
@@ -186,7 +186,7 @@ async fn link_that_cannot_come_up_is_explained_with_advice() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(crate::world::PATIENCE, told)
+    tokio::time::timeout(crate::app::PATIENCE, told)
         .await
         .unwrap();
 }

@@ -1,5 +1,7 @@
 //! The program `vehicle-agent` against a real mosquitto: a partner on one side, apps on the other.
 
+#[path = "../app/mod.rs"]
+mod app;
 mod apps;
 mod bounds;
 mod configuration;

@@ -13,7 +13,8 @@ use vinbus_protocol::topic::{Direction, TopicScheme};
 use vinbus_transport_std::Qos;
 use vinbus_transport_std::conformance::{Authority, BrokerUnderTest, Endpoint, Validity};
 
-use crate::world::{PASSWORD, PATIENCE, UID, USER, World};
+use crate::app::PATIENCE;
+use crate::world::{PASSWORD, UID, USER, World};
 
 fn simulate(world: &World, broker: &str, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vehicle-agent"));

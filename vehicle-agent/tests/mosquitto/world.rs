@@ -1,4 +1,4 @@
-//! A broker, a partner, vehicles and apps for the tests.
+//! A broker, a partner and vehicles for the tests.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -6,21 +6,17 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::topic::{Direction, TopicScheme};
 use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto};
 use vinbus_transport_std::{Client, Inbox, LinkState, Qos, connect};
 
-/// Longest time for anything to happen. Only a broken agent takes it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+use crate::app::{App, PATIENCE};
 
 pub(crate) const VIN: &str = "0123456789ABCDEFG";
 pub(crate) const UID: &str = "demo-partner";
@@ -289,9 +285,7 @@ impl Vehicle {
     /// Opens an app and waits until it is in the foreground.
     pub(crate) async fn app(&self, app: &str) -> App {
         let mut app = App::open(self.portal, json!({ "appId": app })).await;
-        app.send(json!({ "type": "WebPortal.onApplicationLoaded" }))
-            .await;
-        app.until("WebPortal.onApplicationShow").await;
+        app.load().await;
         app
     }
 
@@ -305,87 +299,5 @@ impl Drop for Vehicle {
     fn drop(&mut self) {
         let _already_gone = self.process.kill();
         let _already_gone = self.process.wait();
-    }
-}
-
-/// A socket of the portal.
-pub(crate) struct App {
-    pub(crate) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-}
-
-impl App {
-    /// Connects without a word.
-    pub(crate) async fn silent(portal: SocketAddr) -> Self {
-        let (socket, _) = connect_async(format!("ws://{portal}/portal"))
-            .await
-            .unwrap();
-        Self { socket }
-    }
-
-    /// Says hello and waits for the welcome.
-    pub(crate) async fn open(portal: SocketAddr, hello: Value) -> Self {
-        let mut app = Self::silent(portal).await;
-        app.send(json!({ "type": "hello", "value": hello })).await;
-        app.until("welcome").await;
-        app
-    }
-
-    pub(crate) async fn send(&mut self, frame: Value) {
-        self.send_text(frame.to_string()).await;
-    }
-
-    pub(crate) async fn send_text(&mut self, frame: String) {
-        self.socket.send(Message::text(frame)).await.unwrap();
-    }
-
-    /// Sends content to the partner.
-    pub(crate) async fn notify(&mut self, content: &Value) {
-        self.send(json!({ "type": "WebPortal.onSendNotificationRequest", "value": content }))
-            .await;
-    }
-
-    /// The next text frame; `None` when the socket has ended.
-    pub(crate) async fn next_text(&mut self) -> Option<String> {
-        loop {
-            match timeout(PATIENCE, self.socket.next())
-                .await
-                .expect("a frame")
-            {
-                Some(Ok(Message::Text(text))) => return Some(text.to_string()),
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
-                Some(Ok(_)) => {}
-            }
-        }
-    }
-
-    /// Reads up to the next frame of a type; returns its text.
-    pub(crate) async fn until_text(&mut self, kind: &str) -> String {
-        let start = format!(r#"{{"type":"{kind}""#);
-        let mut seen = Vec::new();
-        while let Some(text) = self.next_text().await {
-            if text.starts_with(&start) {
-                return text;
-            }
-            seen.push(text);
-        }
-        panic!("the socket ended without {kind:?} after {seen:?}");
-    }
-
-    /// Reads up to the next frame of a type.
-    pub(crate) async fn until(&mut self, kind: &str) -> Value {
-        serde_json::from_str(&self.until_text(kind).await).unwrap()
-    }
-
-    /// The content of the next message.
-    pub(crate) async fn message(&mut self) -> Value {
-        self.until("WebPortal.onCurrentNotificationReceived").await["value"].clone()
-    }
-
-    /// What `getPendingNotifications` returns.
-    pub(crate) async fn pending(&mut self) -> Vec<Value> {
-        self.send(json!({ "type": "WebPortal.getPendingNotifications" }))
-            .await;
-        let reply = self.until("WebPortal.getPendingNotifications").await;
-        reply["value"].as_array().unwrap().clone()
     }
 }

@@ -194,9 +194,9 @@ impl Dispatch {
 
     pub(super) fn set_link(&self, up: Result<(), String>) {
         self.figures.link.set(i64::from(up.is_ok()));
-        let was_up = matches!(&*self.link.borrow(), Some(Ok(())));
-        self.link.send_replace(Some(up.clone()));
-        if up.is_ok() && !was_up {
+        let is_up = up.is_ok();
+        let before = self.link.send_replace(Some(up));
+        if is_up && before != Some(Ok(())) {
             self.wake_all();
         }
     }

@@ -114,6 +114,29 @@ impl Party {
     }
 }
 
+/// An authority, and a broker and a vehicle with its certificates.
+pub(crate) struct Parties {
+    pub(crate) root: Party,
+    pub(crate) broker: Party,
+    pub(crate) vehicle: Party,
+}
+
+impl Parties {
+    pub(crate) fn new() -> Self {
+        let root = Party::new(&authority(), None);
+        Self {
+            broker: Party::new(&server(), Some(&root)),
+            vehicle: Party::new(&vehicle(), Some(&root)),
+            root,
+        }
+    }
+
+    /// What the vehicle's board has.
+    pub(crate) fn board(&self) -> Provisioned {
+        self.vehicle.provisioned(&self.root)
+    }
+}
+
 /// A server that shows the certificate of `party` and what stands above it, and asks for one of
 /// `clients`.
 pub(crate) fn server_config(

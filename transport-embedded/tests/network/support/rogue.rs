@@ -120,6 +120,19 @@ impl Rogue {
         rogue
     }
 
+    /// Answers the client's hello, and asks for nothing.
+    pub(crate) async fn greeted(stream: DuplexStream) -> Self {
+        let mut rogue = Self::hello(stream).await;
+        rogue.say(ENCRYPTED_EXTENSIONS, &[0, 0]).await;
+        rogue
+    }
+
+    /// Ends its part of the handshake.
+    pub(crate) async fn finish(&mut self) {
+        let finished = self.finished();
+        self.say(FINISHED, &finished).await;
+    }
+
     /// A record that is not encrypted.
     pub(crate) async fn plain(&mut self, content_type: u8, content: &[u8]) {
         let record = [&[content_type, 3, 3][..], &vector::<2>(content)].concat();
@@ -207,14 +220,12 @@ impl Rogue {
 
     /// The whole handshake, as it should be.
     pub(crate) async fn honest(stream: DuplexStream, party: &Party) -> Self {
-        let mut rogue = Self::hello(stream).await;
-        rogue.say(ENCRYPTED_EXTENSIONS, &[0, 0]).await;
+        let mut rogue = Self::greeted(stream).await;
         rogue.say(CERTIFICATE_REQUEST, &SIGNATURES).await;
         rogue.say(CERTIFICATE, &Self::certificate(party)).await;
         let proof = rogue.proof(party);
         rogue.say(CERTIFICATE_VERIFY, &proof).await;
-        let finished = rogue.finished();
-        rogue.say(FINISHED, &finished).await;
+        rogue.finish().await;
         rogue.open();
         rogue
     }
