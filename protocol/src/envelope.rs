@@ -31,7 +31,7 @@ pub use app::{AppMessage, PopupAction};
 pub use content::Content;
 pub use downlink::{Downlink, DownlinkBody};
 pub use encode::EncodeError;
-pub(crate) use encode::{Encode, encode, encoded_len};
+pub(crate) use encode::Unwritten;
 pub use error::{EnvelopeError, EnvelopeReason, Member};
 pub use popup::{Popup, PopupText};
 pub use uplink::Uplink;

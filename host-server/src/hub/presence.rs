@@ -145,14 +145,14 @@ impl PresenceMap {
         Some((known, is_new))
     }
 
-    /// Keeps what a vehicle reported of its health; returns the report before.
-    pub(super) fn examined(
-        &mut self,
-        vin: Vin,
-        health: VehicleHealth,
-    ) -> Option<Box<VehicleHealth>> {
-        let (known, _) = self.known(vin, health.reported_at)?;
-        known.health.replace(Box::new(health))
+    /// Keeps what a vehicle reported of its health.
+    pub(super) fn examined(&mut self, vin: Vin, report: Box<str>, now: SystemTime) {
+        if let Some((known, _)) = self.known(vin, now) {
+            known.health = Some(Box::new(VehicleHealth {
+                reported_at: now,
+                report,
+            }));
+        }
     }
 
     /// What a vehicle reported of its health last, as far as a partner may know of it.

@@ -16,7 +16,6 @@ pub fn prove() {
         counters: Counters::default(),
         troubles: Troubles::default(),
     });
-    used(Health::encoded_len(&health));
     match black_box(Health::encode(&health, space())) {
         Ok(bytes) => used(bytes),
         Err(error) => displayed(&error),

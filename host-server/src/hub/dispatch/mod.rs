@@ -26,7 +26,7 @@ use super::lanes::{LaneId, Lanes, Run};
 use super::presence::PresenceMap;
 use crate::broker::{Broker, PublishError};
 use crate::metrics::{Counter, Gauge, Metrics};
-use crate::model::{Downlink, Presence, Step, VehicleHealth};
+use crate::model::{Downlink, Presence, Step};
 use crate::store::awaited::{read, written};
 use crate::store::{Pending, Store, StoreError};
 
@@ -174,13 +174,12 @@ impl Dispatch {
 
     /// A vehicle reported its health. A crash is told once, however often it is reported.
     pub(super) fn examined(&self, vin: Vin, report: Box<str>) {
-        let health = VehicleHealth {
-            reported_at: SystemTime::now(),
-            report: report.clone(),
-        };
-        let before = self.presence().examined(vin, health);
-        let before = before.as_deref().map(|before| &*before.report);
-        if let Some(crash) = new_crash(before, &report)
+        let mut presence = self.presence();
+        let before = presence.health(&vin, None);
+        let crash = new_crash(before.map(|before| &*before.report), &report);
+        presence.examined(vin, report, SystemTime::now());
+        drop(presence);
+        if let Some(crash) = crash
             && let Some(unlogged) = self.crash_log.pass(Instant::now())
         {
             tracing::error!(%vin, crash, unlogged, "the vehicle's agent has crashed and is back");

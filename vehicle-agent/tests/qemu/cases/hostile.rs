@@ -3,20 +3,21 @@
 
 use std::process::Stdio;
 
-use futures_util::SinkExt;
+use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
-use tokio::time::Instant;
-use tokio_tungstenite::connect_async;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto};
 
 use crate::PATIENCE;
 use crate::app::App;
 use crate::board::{APP, Board, Network, UID, VIN};
+use crate::log::report;
 use crate::server::{Server, done};
 
 /// Random bytes of a fixed seed (xorshift).
@@ -63,21 +64,19 @@ pub(crate) async fn app_that_never_reads_is_ended_and_the_next_one_is_served() {
     let server = Server::start(&[]).await;
     let mut board = Board::start(Some(&server.block(&[]).await));
     board.online().await;
-    let url = format!("ws://{}/portal?app={APP}", board.portal);
-    let (mut deaf, _) = connect_async(url).await.unwrap();
-    let loaded = r#"{"type":"WebPortal.onApplicationLoaded"}"#;
-    deaf.send(Message::text(loaded)).await.unwrap();
-    until_status(&board, "/link", |link| *link == "connected").await;
+    let deaf = Socket::in_front(&board).await;
     let content = format!("\"{}\"", "x".repeat(120_000));
-    let none = Value::from(0);
     // Until the buffers on the way to it are full.
-    for _ in 0..200 {
+    let mut sent = 0;
+    while board.status().await["sockets"]["slowReaders"] == 0 {
+        assert!(
+            sent < 100,
+            "the board holds {sent} messages for an app that never reads"
+        );
         done(&server.send(&content).await);
-        if board.status().await.pointer("/sockets/slowReaders") != Some(&none) {
-            break;
-        }
+        sent += 1;
+        until_status(&board, "/received", |received| *received == sent).await;
     }
-    until_status(&board, "/sockets/slowReaders", |count| *count != none).await;
     assert_eq!(board.status().await["sockets"]["ended"], 1);
     let mut app = App::in_front(&board).await;
     // The newest of what was not read, which is all that there is room for.
@@ -136,6 +135,54 @@ pub(crate) async fn flood_and_bad_messages_of_a_broker_are_counted_and_reported(
     assert_stack_is_small(&board).await;
 }
 
+pub(crate) async fn flood_at_an_app_that_reads_loses_nothing_that_is_not_counted() {
+    const FLOOD: u64 = 5_000;
+    let broker = Mosquitto::start().await;
+    let server = Server::beside(&broker, &[]).await;
+    let mut board = Board::start_fast(Some(&server.plain_block(&broker, &[]).await), 5);
+    board.online().await;
+    let mut app = Socket::in_front(&board).await;
+    let message = |n: u64| format!("{{\"idApp\":\"{APP}\",\"content\":{n}}}\n");
+    let flood: String = (1..=FLOOD).map(message).collect();
+    publish(&broker, "-l", flood.as_bytes()).await;
+
+    let mut numbers = Vec::new();
+    // Until the last one, or until the board ends an app that does not keep up.
+    while numbers.last() != Some(&FLOOD)
+        && let Some(frame) = app.next().await
+    {
+        if frame["type"] == "WebPortal.onCurrentNotificationReceived" {
+            numbers.extend(frame["value"]["content"].as_u64());
+        }
+    }
+    let all = Value::from(FLOOD);
+    until_status(&board, "/received", |received| *received == all).await;
+    let mut next = Socket::in_front(&board).await;
+    next.says(r#"{"type":"WebPortal.getPendingNotifications"}"#)
+        .await;
+    let pending = next.until("WebPortal.getPendingNotifications").await;
+    let pending = pending["value"].as_array().unwrap();
+    numbers.extend(
+        pending
+            .iter()
+            .map(|message| message["content"].as_u64().unwrap()),
+    );
+    assert!(
+        numbers.is_sorted_by(|a, b| a < b),
+        "in order, and none twice"
+    );
+    assert_eq!(numbers.last(), Some(&FLOOD));
+    let missing = FLOOD - numbers.len() as u64;
+    if missing > 0 {
+        server.shows(&format!("\"evicted\":{missing}")).await;
+    }
+    report(&format!(
+        "of {FLOOD} messages {} reached the app, {missing} were counted as evicted",
+        numbers.len()
+    ));
+    assert_stack_is_small(&board).await;
+}
+
 pub(crate) async fn board_without_an_answer_of_dhcp_says_so_and_asks_on() {
     let server = Server::start(&[]).await;
     let mut board = Board::start_on(Network::Deaf, Some(&server.block(&[]).await));
@@ -144,6 +191,46 @@ pub(crate) async fn board_without_an_answer_of_dhcp_says_so_and_asks_on() {
         assert!(said.contains("check the cable and DHCP"), "{said}");
     }
     assert_stack_is_small(&board).await;
+}
+
+/// A socket of the portal whose program reads what this test reads.
+struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Socket {
+    /// Opens the app's socket and waits until it is in the foreground.
+    async fn in_front(board: &Board) -> Self {
+        let url = format!("ws://{}/portal?app={APP}", board.portal);
+        let mut socket = Self(connect_async(url).await.unwrap().0);
+        socket
+            .says(r#"{"type":"WebPortal.onApplicationLoaded"}"#)
+            .await;
+        socket.until("WebPortal.onApplicationShow").await;
+        socket
+    }
+
+    async fn says(&mut self, frame: &str) {
+        self.0.send(Message::text(frame)).await.unwrap();
+    }
+
+    async fn until(&mut self, kind: &str) -> Value {
+        loop {
+            let frame = self.next().await.expect("the socket is open");
+            if frame["type"] == kind {
+                return frame;
+            }
+        }
+    }
+
+    /// The next frame; `None` at the end.
+    async fn next(&mut self) -> Option<Value> {
+        loop {
+            match timeout(PATIENCE, self.0.next()).await.expect("a frame") {
+                Some(Ok(Message::Text(frame))) => return serde_json::from_str(&frame).ok(),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(_) | Err(_)) | None => return None,
+            }
+        }
+    }
 }
 
 /// Publishes on the vehicle's downlink what no client of ours would: `how` is `-l` for a message a
