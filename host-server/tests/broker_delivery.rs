@@ -146,6 +146,25 @@ async fn refused_message_is_acknowledged_and_not_offered() {
 }
 
 #[tokio::test]
+async fn report_of_health_is_for_the_core_and_offered_once_it_has_taken_note() {
+    let it = Fixture::start().await;
+    let mut partner = listening_partner(&it).await;
+    let mut car = it.vehicle(VIN).await;
+    it.events.hold_outcomes();
+    let topic = format!("{}vinbus/health", uplink(UID, VIN));
+    let report = br#"{"content":{"uptimeS":1}}"#;
+    // Retained, it would be told of for ever.
+    car.publish(&topic, report, 1, true).await;
+    it.events.until_arrivals(1).await;
+    it.events.resolve(Outcome::Noted);
+    car.expect(PUBACK).await;
+    let heard = partner.packet().await.unwrap();
+    assert_eq!(heard.first, 0x30, "not retained");
+    assert_eq!(heard.publish().1[1..], *report);
+    assert_eq!(it.events.recorded().arrivals[0].topic, topic);
+}
+
+#[tokio::test]
 async fn message_that_was_not_stored_is_not_acknowledged_and_its_connection_ends() {
     let it = Fixture::start().await;
     let mut car = it.vehicle(VIN).await;
