@@ -1,8 +1,8 @@
 //! The portal: WebSockets at `/portal` through which any local program is an app (SPEC 8).
 //!
-//! [`serve`] is the server, `socket` one connection, `outbox` what waits for it, and `hub` what the
-//! agent sees of all of them. Nothing an app does makes another one wait: each socket has its own
-//! task, rate and outbox, and the agent never waits for any.
+//! [`Listening::serve`] is the server, `connections` what it takes, `socket` one WebSocket, `outbox`
+//! what waits for it, and `hub` what the agent sees of all of them. Nothing an app does makes another
+//! one wait: each socket has its own task, rate and outbox, and the agent never waits for any.
 
 mod connections;
 mod hub;
