@@ -81,6 +81,40 @@ async fn client_lives_through_many_tokens_of_the_server() {
 }
 
 #[tokio::test]
+async fn session_goes_on_with_each_new_token_and_misses_nothing() {
+    let dir = TempDir::new().unwrap();
+    let short = [SERVER, &["--token-lifetime", "2s"]].concat();
+    let server = Server::with(dir.path(), &short).await;
+    let secret = make(&server, "listener", &["ui.content"]).await;
+    let in_place = options(&server, "listener", &secret).renewal_in_place(true);
+    let (listener, mut inbox) = within("a token", BusClient::connect(in_place))
+        .await
+        .unwrap();
+    listener.subscribe(&topics::UI_CONTENT, &[]).await.unwrap();
+    let secret = make(&server, "speaker", &["ui.content"]).await;
+    let in_place = options(&server, "speaker", &secret).renewal_in_place(true);
+    let (speaker, _inbox) = within("a token", BusClient::connect(in_place))
+        .await
+        .unwrap();
+    let mut number = 0_u32;
+    while listener.counters().tokens < 4 {
+        let text = number.to_string();
+        speaker
+            .publish(&topics::UI_CONTENT, &[], text.clone().into())
+            .await
+            .unwrap();
+        let heard = received(&mut inbox).await;
+        assert_eq!(heard.payload(), text.as_bytes());
+        heard.ack();
+        number += 1;
+    }
+    for client in [&listener, &speaker] {
+        assert_eq!(client.mqtt().counters().connections, 1);
+        assert_eq!(client.counters().token_failures, 0);
+    }
+}
+
+#[tokio::test]
 async fn client_is_told_what_it_may_not_do() {
     let dir = TempDir::new().unwrap();
     let server = Server::with(dir.path(), SERVER).await;

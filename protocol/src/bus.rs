@@ -41,5 +41,9 @@ pub use build::BuildError;
 pub use parse::{BusTopic, BusTopicError};
 pub use spec::{Owner, PayloadKind, TopicSpec};
 
+/// Where a vinbus host server takes a client's next token, so that the session goes on with it
+/// (SPEC 15.7). Nobody hears what is published there; another platform may well let others hear it.
+pub const RENEWAL_TOPIC: &str = "$vinbus/token";
+
 /// A topic of the bus or a filter for some, as text of at most [`BUS_TOPIC_BYTES_MAX`] bytes.
 pub type BusTopicText = String<BUS_TOPIC_BYTES_MAX>;

@@ -33,7 +33,8 @@
 //!   growing, jittered pauses, and shown by [`BusClient::token`]; the link lives on with the old
 //!   token as long as the platform lets it.
 //! - Each new token takes the old one's place on a new connection with all subscriptions. Messages
-//!   that come meanwhile are kept by a platform that keeps MQTT sessions.
+//!   that come meanwhile are kept by a platform that keeps MQTT sessions. A vinbus host server keeps
+//!   none, but takes the token in the session that runs: [`BusOptions::renewal_in_place`].
 //! - A link that the platform refuses, or ends, because of the token gets a new token, after a pause
 //!   that grows: an expired token never leads to an endless loop of reconnections with it.
 //! - Secrets and tokens appear in no `Debug` output, no error and no log line.

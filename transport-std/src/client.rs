@@ -74,8 +74,7 @@ pub fn connect(options: ClientOptions) -> Result<(Client, Inbox), OptionsError> 
         .run(),
     );
     let client = Client {
-        options,
-        shared,
+        publisher: Publisher { options, shared },
         link,
         wishes,
         closing: Arc::new(closing),
@@ -93,8 +92,7 @@ pub fn connect(options: ClientOptions) -> Result<(Client, Inbox), OptionsError> 
 /// is called, or when every `Client` and the [`Inbox`] have been dropped.
 #[derive(Debug, Clone)]
 pub struct Client {
-    options: Arc<ClientOptions>,
-    shared: Arc<Shared>,
+    pub(crate) publisher: Publisher,
     link: watch::Receiver<LinkState>,
     wishes: mpsc::Sender<Subscribe>,
     closing: Arc<watch::Sender<bool>>,
@@ -117,40 +115,7 @@ impl Client {
         qos: Qos,
         retain: bool,
     ) -> Result<(), PublishError> {
-        if payload.len() > PAYLOAD_BYTES_MAX {
-            return Err(PublishError::TooLarge {
-                len: payload.len(),
-                max: PAYLOAD_BYTES_MAX,
-            });
-        }
-        if !is_topic_name(topic) {
-            return Err(PublishError::Topic {
-                topic: topic.to_owned(),
-            });
-        }
-        let Some(online) = self.shared.online() else {
-            return Err(PublishError::LinkDown);
-        };
-        let max = online.payload_bytes_max(topic);
-        if payload.len() > max {
-            return Err(PublishError::TooLarge {
-                len: payload.len(),
-                max,
-            });
-        }
-        let deadline = Instant::now() + self.options.answer_timeout;
-        let queue = online.while_up(online.requests.queue(topic, payload, qos, retain));
-        let queued = timeout_at(deadline, queue)
-            .await
-            .map_err(|_| PublishError::QueueFull {
-                max: self.options.outbound_messages_max,
-            })?
-            .ok_or(PublishError::LinkDown)?;
-        match timeout_at(deadline, online.while_up(queued.answer())).await {
-            Ok(Some(Answer::Granted)) => Ok(()),
-            Ok(Some(Answer::Refused(reason))) => Err(PublishError::Refused { reason }),
-            Ok(None) | Err(_) => Err(PublishError::Unconfirmed),
-        }
+        self.publisher.publish(topic, payload, qos, retain).await
     }
 
     /// Subscribes to a topic filter and waits until the broker has granted it, through as many
@@ -199,7 +164,7 @@ impl Client {
 
     /// What has been counted so far.
     pub fn counters(&self) -> Counters {
-        self.shared.counters()
+        self.publisher.shared.counters()
     }
 
     /// Sends what is queued, then MQTT's DISCONNECT, so that the broker publishes no will, and
@@ -210,6 +175,59 @@ impl Client {
         self.closing.send_replace(true);
         let mut link = self.link.clone();
         let _closed_or_gone = link.wait_for(|state| *state == LinkState::Closed).await;
+    }
+}
+
+/// What publishes for a client, and does not keep its connection alive.
+#[derive(Debug, Clone)]
+pub(crate) struct Publisher {
+    options: Arc<ClientOptions>,
+    shared: Arc<Shared>,
+}
+
+impl Publisher {
+    /// See [`Client::publish`].
+    pub(crate) async fn publish(
+        &self,
+        topic: &str,
+        payload: Bytes,
+        qos: Qos,
+        retain: bool,
+    ) -> Result<(), PublishError> {
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(PublishError::TooLarge {
+                len: payload.len(),
+                max: PAYLOAD_BYTES_MAX,
+            });
+        }
+        if !is_topic_name(topic) {
+            return Err(PublishError::Topic {
+                topic: topic.to_owned(),
+            });
+        }
+        let Some(online) = self.shared.online() else {
+            return Err(PublishError::LinkDown);
+        };
+        let max = online.payload_bytes_max(topic);
+        if payload.len() > max {
+            return Err(PublishError::TooLarge {
+                len: payload.len(),
+                max,
+            });
+        }
+        let deadline = Instant::now() + self.options.answer_timeout;
+        let queue = online.while_up(online.requests.queue(topic, payload, qos, retain));
+        let queued = timeout_at(deadline, queue)
+            .await
+            .map_err(|_| PublishError::QueueFull {
+                max: self.options.outbound_messages_max,
+            })?
+            .ok_or(PublishError::LinkDown)?;
+        match timeout_at(deadline, online.while_up(queued.answer())).await {
+            Ok(Some(Answer::Granted)) => Ok(()),
+            Ok(Some(Answer::Refused(reason))) => Err(PublishError::Refused { reason }),
+            Ok(None) | Err(_) => Err(PublishError::Unconfirmed),
+        }
     }
 }
 

@@ -14,11 +14,12 @@ mod uuid;
 pub use client::{BusClient, ClientKey, ClientName, NameError};
 pub use clients::{ClientChange, ClientError, ClientStore, Clients, NewClient};
 pub use permissions::{PermissionError, Permissions};
-pub use rules::{Allowance, BusRules, RENEWAL_TOPIC, expiry_topic, is_of_bus};
+pub use rules::{Allowance, BusRules, expiry_topic, is_of_bus};
 pub use token::{
     Algorithm, BusIdentity, Issued, JwkSet, KeyError, KeySource, TOKEN_SCOPE, TokenError,
     TokenKind, TokenSettings, Tokens, TrustedIssuer, shown,
 };
+pub use vinbus_protocol::bus::RENEWAL_TOPIC;
 
 use std::fmt;
 use std::path::Path;

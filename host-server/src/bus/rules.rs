@@ -4,13 +4,9 @@
 use std::fmt;
 
 use vinbus_protocol::bus::access::{AccessRules, Action, Denial, Rule, Subject};
-use vinbus_protocol::bus::{BusTopicError, BusTopicText, Owner};
+use vinbus_protocol::bus::{BusTopicError, BusTopicText, Owner, RENEWAL_TOPIC};
 
 use super::{BusClient, ClientKey};
-
-/// Where a client publishes its next token, so that its session outlives the present one. Nobody
-/// hears it.
-pub const RENEWAL_TOPIC: &str = "$vinbus/token";
 
 /// The rules, with what of them is a setting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use vinbus_protocol::bus::{BuildError, TopicSpec};
 
-use super::keeper::{Keeper, TokenState};
+use super::keeper::{Keeper, Login, TokenState};
 use super::token::Tokens;
 use super::{BusInbox, BusOptions, TokenError};
 use crate::client::{Client, LinkState, PublishError, SubscribeError, connect};
@@ -112,6 +112,7 @@ impl BusClient {
         options.mqtt.check()?;
         let tokens = Tokens::new(&options)?;
         let token = tokens.fetch().await?;
+        let offers_tokens = options.offers_tokens();
         let mqtt = options.mqtt.credentials(&token.access, &options.password);
         let (client, inbox) = connect(mqtt)?;
         let shared = Arc::new(Shared {
@@ -119,7 +120,11 @@ impl BusClient {
             tokens: AtomicU64::new(1),
             ..Shared::default()
         });
-        let state = Keeper::start(tokens, token, options.password, &client, &shared);
+        let login = Login {
+            password: options.password,
+            offers_tokens,
+        };
+        let state = Keeper::start(tokens, token, login, &client, &shared);
         let bus = Self {
             client,
             app_id: options.app_id.into(),

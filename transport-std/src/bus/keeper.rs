@@ -10,14 +10,16 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use vinbus_protocol::backoff::Backoff;
+use vinbus_protocol::bus::RENEWAL_TOPIC;
 
 use super::TokenError;
 use super::client::Shared;
 use super::token::{Token, Tokens};
-use crate::client::{Client, LinkState};
+use crate::client::{Client, LinkState, Publisher};
 use crate::credentials::Credentials;
 use crate::driver::random;
 use crate::link_error::LinkError;
+use crate::message::Qos;
 
 /// A token that worked this long was a good one: the pauses before the next begin anew.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
@@ -34,11 +36,20 @@ pub enum TokenState {
     Failing(TokenError),
 }
 
+/// How a token is used.
+pub(super) struct Login {
+    /// What goes with it.
+    pub(super) password: String,
+    /// Whether the running session is offered a new one.
+    pub(super) offers_tokens: bool,
+}
+
 /// See the module.
 pub(super) struct Keeper {
     tokens: Tokens,
     token: Token,
-    password: String,
+    login: Login,
+    publisher: Publisher,
     credentials: Arc<watch::Sender<Option<Credentials>>>,
     link: watch::Receiver<LinkState>,
     state: watch::Sender<TokenState>,
@@ -62,7 +73,7 @@ impl Keeper {
     pub(super) fn start(
         tokens: Tokens,
         token: Token,
-        password: String,
+        login: Login,
         client: &Client,
         shared: &Arc<Shared>,
     ) -> watch::Receiver<TokenState> {
@@ -71,7 +82,8 @@ impl Keeper {
         let keeper = Self {
             tokens,
             token,
-            password,
+            login,
+            publisher: client.publisher.clone(),
             credentials: Arc::clone(&client.credentials),
             link: client.link(),
             state,
@@ -88,18 +100,13 @@ impl Keeper {
             match self.stirred(due).await {
                 Stirred::Closed => return,
                 Stirred::LinkChanged => {}
-                Stirred::Refused => {
-                    if self.token.age() > STABLE_AFTER {
-                        self.pauses.reset();
-                    }
-                    due = due.min(self.after_a_pause());
-                }
+                Stirred::Refused => due = due.min(self.after_a_pause()),
                 Stirred::Due => {
-                    let renewed = tokio::select! {
-                        renewed = self.tokens.renew(&self.token) => renewed,
-                        () = closed(self.link.clone()) => return,
-                    };
-                    due = self.take(renewed);
+                    let link = self.link.clone();
+                    tokio::select! {
+                        next = self.renew() => due = next,
+                        () = closed(link) => return,
+                    }
                 }
             }
         }
@@ -118,31 +125,54 @@ impl Keeper {
         }
     }
 
-    /// Puts a new token to use, or notes why there is none; returns when to come again.
-    fn take(&mut self, renewed: Result<Token, TokenError>) -> Instant {
-        match renewed {
+    /// Gets a new token and puts it to use, or notes why there is none; returns when to come again.
+    async fn renew(&mut self) -> Instant {
+        match self.tokens.renew(&self.token).await {
             Ok(token) => {
-                self.credentials.send_replace(Some(Credentials {
-                    user_name: token.access.clone(),
-                    password: self.password.clone(),
-                }));
+                self.put_to_use(&token).await;
                 let expires_at = token.expires_at();
-                self.state.send_replace(TokenState::Valid { expires_at });
-                self.shared.tokens.fetch_add(1, Relaxed);
                 self.token = token;
+                self.shared.tokens.fetch_add(1, Relaxed);
+                self.state.send_replace(TokenState::Valid { expires_at });
                 self.token.renewal(random())
             }
             Err(error) => {
                 let advice = error.advice();
                 tracing::warn!(%error, advice, "the token of the bus is not renewed");
-                self.state.send_replace(TokenState::Failing(error));
+                let next = self.after_a_pause();
                 self.shared.token_failures.fetch_add(1, Relaxed);
-                self.after_a_pause()
+                self.state.send_replace(TokenState::Failing(error));
+                next
             }
         }
     }
 
+    /// In the session that runs, if the platform takes it there, and else on another connection.
+    async fn put_to_use(&self, token: &Token) {
+        let credentials = Some(Credentials {
+            user_name: token.access.clone(),
+            password: self.login.password.clone(),
+        });
+        let taken = self.login.offers_tokens && {
+            let token = token.access.clone().into();
+            let offer = self
+                .publisher
+                .publish(RENEWAL_TOPIC, token, Qos::AtLeastOnce, false);
+            offer.await.is_ok()
+        };
+        self.credentials.send_if_modified(|current| {
+            *current = credentials;
+            // Whoever is told connects anew.
+            !taken
+        });
+    }
+
+    /// When to come again after trouble: later and later, until a token has worked for a while.
     fn after_a_pause(&mut self) -> Instant {
+        let worked = matches!(*self.state.borrow(), TokenState::Valid { .. });
+        if worked && self.token.age() > STABLE_AFTER {
+            self.pauses.reset();
+        }
         let pause = self.pauses.next_delay_ms(random());
         Instant::now() + Duration::from_millis(u64::from(pause))
     }

@@ -27,6 +27,7 @@ pub struct BusOptions {
     pub(super) password: String,
     pub(super) qos: Qos,
     pub(super) session_id: Option<String>,
+    pub(super) renewal_in_place: bool,
     pub(super) mqtt: ClientOptions,
 }
 
@@ -53,6 +54,7 @@ impl BusOptions {
             password: PASSWORD.to_owned(),
             qos: Qos::AtLeastOnce,
             session_id: None,
+            renewal_in_place: false,
             mqtt,
         }
     }
@@ -94,6 +96,21 @@ impl BusOptions {
     pub fn tls(mut self, tls: TlsOptions) -> Self {
         self.mqtt.tls = tls;
         self
+    }
+
+    /// Whether to offer each new token to the session that runs, so that nothing is missed while
+    /// another connection is made (default no). For vinbus host servers alone, with MQTT 5 and QoS 1
+    /// or 2: another platform could let others hear the token. What does not take it gets another
+    /// connection, as without this.
+    #[must_use]
+    pub fn renewal_in_place(mut self, renewal_in_place: bool) -> Self {
+        self.renewal_in_place = renewal_in_place;
+        self
+    }
+
+    /// Whether the platform's answer to an offered token can be trusted: MQTT 3.1.1 has no refusal.
+    pub(super) fn offers_tokens(&self) -> bool {
+        self.renewal_in_place && self.mqtt.version == MqttVersion::V5 && self.qos != Qos::AtMostOnce
     }
 
     /// Passes over the messages of other sessions from the beginning; see

@@ -79,6 +79,25 @@ async fn publishing_waits_while_a_token_is_changed() {
 }
 
 #[tokio::test]
+async fn platform_that_takes_no_token_in_a_running_session_gets_another_connection() {
+    let short = Answer::Token { expires_in: 2 };
+    let (platform, broker) = (
+        Platform::answering(&[short]).await,
+        Mosquitto::start().await,
+    );
+    let offering = options(&platform, &broker, "offering").renewal_in_place(true);
+    let (bus, _inbox) = connected(offering).await;
+    bus.subscribe(&topics::UI_CONTENT, &[]).await.unwrap();
+    tokens(&bus, 2).await;
+    let again = async {
+        while bus.mqtt().counters().connections < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time("another connection", again).await;
+}
+
+#[tokio::test]
 async fn refresh_token_is_used_and_the_secret_where_it_does_not_work() {
     let platform = Platform::answering(&[
         Answer::Refreshable { expires_in: 2 },
