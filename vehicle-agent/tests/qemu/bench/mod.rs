@@ -50,10 +50,12 @@ pub(crate) async fn run() {
         "", "board", "Linux agent", "board / Linux"
     );
     for (what, board, linux) in rows {
-        println!(
-            "{what:<28} {board:>12.2} {linux:>12.2} {:>14.3}",
-            board / linux
-        );
+        let ratio = if linux > 0.0 {
+            format!("{:.3}", board / linux)
+        } else {
+            "-".into()
+        };
+        println!("{what:<28} {board:>12.2} {linux:>12.2} {ratio:>14}");
     }
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("load of this machine now: {}", load.trim());
