@@ -67,17 +67,21 @@ pub async fn run<L, A, C, R, S, Q, const APPS: usize, const QUEUE: usize>(
     let identity = desk.identity().clone();
     loop {
         let begin_ms = connect_at_ms;
-        // Pinned here, because a future that is passed on takes its room once more.
-        let connecting = pin!(async {
-            clock.sleep_until(begin_ms).await;
-            link.connect(&identity).await
-        });
         let mut served = Served {
             desk: &mut *desk,
             apps: &mut *apps,
             clock,
         };
-        let Some(connected) = served.offline(stop.as_mut(), connecting).await else {
+        let connected = {
+            // Pinned here, because a future that is passed on takes its room once more; in a block,
+            // because it takes it as long as it is in reach.
+            let connecting = pin!(async {
+                clock.sleep_until(begin_ms).await;
+                link.connect(&identity).await
+            });
+            served.offline(stop.as_mut(), connecting).await
+        };
+        let Some(connected) = connected else {
             return;
         };
         if let Ok(mut session) = connected {

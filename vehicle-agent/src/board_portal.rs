@@ -29,19 +29,22 @@
 //!
 //! ```text
 //! #[embassy_executor::task(pool_size = PLACES + 1)]
-//! async fn serve_app(stack: Stack<'static>, portal: &'static Portal<'static, APPS, PLACES>) -> ! {
-//!     let (mut rx, mut tx) = ([0; 2048], [0; 4096]);
+//! async fn serve_app(
+//!     stack: Stack<'static>,
+//!     portal: &'static Portal<'static, APPS, PLACES>,
+//!     buffers: Buffers, // in statics: 2 KiB, 4 KiB and the head of a request
+//! ) -> ! {
 //!     loop {
-//!         let mut socket = TcpSocket::new(stack, &mut rx, &mut tx);
+//!         let mut socket = TcpSocket::new(stack, &mut *buffers.receive, &mut *buffers.send);
 //!         socket.set_nagle_enabled(false);
 //!         if socket.accept(8090).await.is_ok() {
-//!             portal.serve(socket, &BoardClock).await;
+//!             portal.serve(socket, buffers.head, &BoardClock).await;
 //!         }
 //!     }
 //! }
 //!
 //! let portal = PORTAL.init(Portal::new(vin, [demo_app], [PlaceBuffers { receive, outbox }], Settings::default()));
-//! let mut apps = portal.apps::<QUEUE>();
+//! let mut apps = portal.apps(KEPT_TEXTS.take());
 //! agent::run(&mut desk, World { apps: &mut apps, .. }, stop).await
 //! ```
 
@@ -68,10 +71,10 @@ use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::id::{AppId, Vin};
 
 use self::http::{ClockTimer, Door};
-use self::limits::{FRAMES_PER_SECOND, HTTP_HEAD_BYTES_MAX, REQUEST_TIMEOUT_MS, WRITE_TIMEOUT_MS};
+use self::limits::{FRAMES_PER_SECOND, REQUEST_TIMEOUT_MS, WRITE_TIMEOUT_MS};
 pub use self::place::PlaceBuffers;
 use self::place::{Bell, Place};
-pub use self::seats::PortalApps;
+pub use self::seats::{KeptTexts, PortalApps};
 use crate::clock::Clock;
 use crate::desk::Counters;
 
@@ -151,8 +154,14 @@ impl<'b, const APPS: usize, const PLACES: usize> Portal<'b, APPS, PLACES> {
         }
     }
 
-    /// Serves a connection that was accepted until it ends, and closes it. `clock` is the agent's.
-    pub async fn serve<Runtime, S: Socket<Runtime>>(&self, socket: S, clock: &impl Clock) {
+    /// Serves a connection that was accepted until it ends, and closes it. `head` holds the head of
+    /// its request: [`limits::HTTP_HEAD_BYTES_MAX`]. `clock` is the agent's.
+    pub async fn serve<Runtime, S: Socket<Runtime>>(
+        &self,
+        socket: S,
+        head: &mut [u8],
+        clock: &impl Clock,
+    ) {
         let door = Door {
             portal: self,
             clock,
@@ -165,8 +174,7 @@ impl<'b, const APPS: usize, const PLACES: usize> Portal<'b, APPS, PLACES> {
             read_request: request,
             write: Duration::from_millis(WRITE_TIMEOUT_MS),
         });
-        let mut head = [0; HTTP_HEAD_BYTES_MAX];
-        let server = Server::custom(&router, ClockTimer(clock), &config, &mut head);
+        let server = Server::custom(&router, ClockTimer(clock), &config, head);
         let served = server.serve(quiet::Quiet(socket)).await;
         // How a connection ended otherwise is nobody's concern but its own.
         if let Err(picoserve::Error::BadRequest | picoserve::Error::ReadTimeout(_)) = served {
@@ -175,14 +183,17 @@ impl<'b, const APPS: usize, const PLACES: usize> Portal<'b, APPS, PLACES> {
         }
     }
 
-    /// The apps as the agent sees them, with room for the frame ids of `QUEUE` messages: as many as
-    /// may wait at the agent's desk.
+    /// The apps as the agent sees them. `texts` has room for the frame ids of `QUEUE` messages: as
+    /// many as may wait at the agent's desk.
     ///
     /// # Panics
     /// If it is called twice: there is one agent.
-    pub fn apps<const QUEUE: usize>(&self) -> PortalApps<'_, 'b, APPS, PLACES, QUEUE> {
+    pub fn apps<'p, const QUEUE: usize>(
+        &'p self,
+        texts: &'p mut KeptTexts<QUEUE>,
+    ) -> PortalApps<'p, 'b, APPS, PLACES, QUEUE> {
         assert!(!self.apps_given.replace(true), "a portal has one agent");
-        PortalApps::new(self)
+        PortalApps::new(self, texts)
     }
 
     /// What has been refused and ended so far.

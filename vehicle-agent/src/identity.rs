@@ -50,17 +50,21 @@ impl<const APPS: usize> Identity<APPS> {
     }
 
     /// The filters to subscribe to: for each partner the vehicle's downlink topic with and without
-    /// its trailing slash, or one wildcard filter if subtopics are heard as well.
+    /// its trailing slash, or one wildcard filter if subtopics are heard as well. Each is made when it
+    /// is asked for, so that an iterator that is kept is small.
     pub fn filters(&self) -> impl Iterator<Item = TopicText> {
+        let each = if self.subtree { 1 } else { 2 };
+        let uids = self.uids.iter();
+        uids.flat_map(move |uid| (0..each).map(move |form| self.filter(uid, form)))
+    }
+
+    fn filter(&self, uid: &Uid, form: usize) -> TopicText {
         let downlink = Direction::Downlink;
-        self.uids.iter().flat_map(move |uid| {
-            let [slash, bare] = self.scheme.exact_filters(downlink, uid, &self.vin);
-            let exact = (!self.subtree).then_some([slash, bare]);
-            let subtree = self
-                .subtree
-                .then(|| self.scheme.subtree_filter(downlink, uid, &self.vin));
-            exact.into_iter().flatten().chain(subtree)
-        })
+        if self.subtree {
+            return self.scheme.subtree_filter(downlink, uid, &self.vin);
+        }
+        let [slash, bare] = self.scheme.exact_filters(downlink, uid, &self.vin);
+        if form == 0 { slash } else { bare }
     }
 
     /// The topic on which the vehicle speaks to a partner.

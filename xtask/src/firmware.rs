@@ -1,5 +1,6 @@
 //! Builds the images of boards, smallest first: the profile `firmware` of the workspace.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -124,10 +125,12 @@ fn build_program(board: Board, name: &str, features: &[&str]) -> Result<()> {
     let target = board.target();
     let toolchain = Toolchain::of(target).with_context(|| toolchain::advice(target))?;
     let package = format!("vinbus-board-{}", board.name());
-    let flags = toolchain.linker().iter().map(ToString::to_string).chain([
+    let flags = toolchain.linker().iter().map(ToString::to_string);
+    let flags = flags.chain([
         "-Clink-arg=-Tlink.x".into(),
         format!("-Ctarget-cpu={}", board.processor()),
     ]);
+    let flags = flags.chain(shorter_paths()?);
     let flags: Vec<String> = flags.map(|flag| format!("\"{flag}\"")).collect();
     let config = format!("target.{target}.rustflags=[{}]", flags.join(","));
     let arguments = ["build", "--package", &package, "--bin", name];
@@ -135,6 +138,23 @@ fn build_program(board: Board, name: &str, features: &[&str]) -> Result<()> {
         .cargo(target, &arguments)
         .args(["--profile", "firmware", "--config", &config])
         .args(features))
+}
+
+/// Options for the compiler that leave out of the image where this machine keeps the sources of
+/// other packages: a panic names the file that it is in, and so many long names take 5 KB of flash.
+fn shorter_paths() -> Result<BTreeSet<String>> {
+    let metadata = metadata(&["--locked"])?;
+    let packages = metadata["packages"].as_array();
+    let packages = packages.context("`cargo metadata` names no packages")?;
+    let foreign = packages
+        .iter()
+        .filter(|package| !package["source"].is_null());
+    let folders = foreign.filter_map(|package| {
+        let manifest = Path::new(package["manifest_path"].as_str()?);
+        manifest.parent()?.parent()
+    });
+    let option = |folder: &Path| format!("--remap-path-prefix={}=", folder.display());
+    Ok(folders.map(option).collect())
 }
 
 /// Builds the images of the boards and says where they are.
@@ -154,15 +174,13 @@ pub(crate) fn build_all(boards: &[Board]) -> Result<()> {
 
 /// Where cargo puts what it builds.
 pub(crate) fn target_folder() -> Result<PathBuf> {
-    let arguments = [
-        "metadata",
-        "--no-deps",
-        "--offline",
-        "--format-version",
-        "1",
-    ];
-    let metadata = stdout(&mut cargo(&arguments)).context("`cargo metadata` failed")?;
-    let metadata: Value = serde_json::from_str(&metadata)?;
+    let metadata = metadata(&["--no-deps", "--offline"])?;
     let folder = metadata["target_directory"].as_str();
     Ok(Path::new(folder.context("`cargo metadata` names no target folder")?).to_owned())
+}
+
+fn metadata(arguments: &[&str]) -> Result<Value> {
+    let arguments = [&["metadata", "--format-version", "1"], arguments].concat();
+    let metadata = stdout(&mut cargo(&arguments)).context("`cargo metadata` failed")?;
+    Ok(serde_json::from_str(&metadata)?)
 }

@@ -19,6 +19,10 @@ use elf::Image;
 /// Statics that only hold messages, records of TLS and what is in sockets, by the end of their
 /// names. `sizes.rs` of a board names their sizes.
 const BUFFERS: &[&str] = &[
+    "BUFFERS",
+    "FRAME",
+    "HEADS",
+    "KEPT_TEXTS",
     "LINE",
     "OUTBOXES",
     "PACKETS",

@@ -43,15 +43,18 @@ impl Toolchain {
             Self::Installed => cargo(args),
             Self::DebianSources => {
                 let mut command = program("/usr/bin/cargo", args);
-                let library = if target.contains("-linux-") {
-                    "-Zbuild-std=std,panic_abort"
+                let library: &[_] = if target.contains("-linux-") {
+                    &["-Zbuild-std=std,panic_abort"]
                 } else {
-                    "-Zbuild-std=core,alloc"
+                    &[
+                        "-Zbuild-std=core,alloc",
+                        "-Zbuild-std-features=optimize_for_size",
+                    ]
                 };
                 command
                     .env("RUSTC_BOOTSTRAP", "1")
                     .env("RUSTC", "/usr/bin/rustc")
-                    .arg(library);
+                    .args(library);
                 command
             }
         };

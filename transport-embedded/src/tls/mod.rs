@@ -25,7 +25,7 @@
 //!     # fn unix_time() -> Option<u64> { None }
 //!     let broker = Broker { host: "broker.example", port: 8886 };
 //!     let credentials = Credentials::new(ca_der, certificate_der, key_der, broker.host);
-//!     let client = tls::Client {
+//!     let mut client = tls::Client {
 //!         tcp,
 //!         dns,
 //!         broker,
@@ -36,11 +36,11 @@
 //!     };
 //!     static READ: StaticCell<[u8; tls::READ_RECORD_BYTES]> = StaticCell::new();
 //!     static WRITE: StaticCell<[u8; tls::WRITE_RECORD_BYTES]> = StaticCell::new();
-//!     let buffers = RecordBuffers {
+//!     let mut buffers = RecordBuffers {
 //!         read: READ.init([0; tls::READ_RECORD_BYTES]),
 //!         write: WRITE.init([0; tls::WRITE_RECORD_BYTES]),
 //!     };
-//!     line.run(client, buffers).await
+//!     line.run(&mut client, &mut buffers).await
 //! }
 //!
 //! // The agent's side, for example in `Dial::dial`.

@@ -14,7 +14,7 @@ use rustls_pki_types::UnixTime;
 use super::error::LineError;
 use super::line::{Line, PumpSide};
 use super::records::Records;
-use super::session::{Client, RecordBuffers, Tls, handshake};
+use super::session::{self, Client, RecordBuffers, Tls, handshake};
 use crate::dial;
 
 /// Time for an orderly goodbye.
@@ -22,6 +22,14 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Time to find out what the broker said before it stopped listening.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Whether the broker is to be told that a connection ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Goodbye {
+    Due,
+    /// It does not take what was written before.
+    InVain,
+}
 
 /// Bytes that move from the pipe to a record at once.
 const CHUNK_BYTES: usize = 512;
@@ -31,8 +39,8 @@ impl<M: RawMutex, const UP: usize, const DOWN: usize> Line<M, UP, DOWN> {
     /// task of its own, one for a line.
     pub async fn run<T, D, N, R>(
         &self,
-        client: Client<'_, T, D, N, R>,
-        buffers: RecordBuffers<'_>,
+        client: &mut Client<'_, T, D, N, R>,
+        buffers: &mut RecordBuffers<'_>,
     ) -> !
     where
         T: TcpConnect,
@@ -40,10 +48,9 @@ impl<M: RawMutex, const UP: usize, const DOWN: usize> Line<M, UP, DOWN> {
         N: Fn() -> Option<u64>,
         R: CryptoRngCore,
     {
-        let (mut client, mut buffers) = (client, buffers);
         loop {
             let side = self.wanted().await;
-            let end = self.connection(&mut client, &mut buffers, &side).await;
+            let end = self.connection(client, buffers, &side).await;
             side.ended(end.err());
         }
     }
@@ -70,62 +77,54 @@ impl<M: RawMutex, const UP: usize, const DOWN: usize> Line<M, UP, DOWN> {
             Either::Second(()) => return Ok(()),
         };
         let records = RefCell::new(Records::new(stream));
-        let shaking = handshake(
-            &records,
-            buffers,
-            &client.credentials,
-            now,
-            &mut client.random,
-        );
+        // It stays here and is lent: handed on, it would take its 1.3 KB in each future on the way.
+        let mut tls = session::connection(&records, buffers);
+        let random = &mut client.random;
+        let shaking = handshake(&mut tls, &records, &client.credentials, now, random);
         let shaking = with_timeout(client.limits.handshake, shaking);
-        let tls = match select(shaking, self.hung_up()).await {
+        match select(shaking, self.hung_up()).await {
             Either::First(shaken) => shaken.map_err(|_late| LineError::HandshakeTimeout)??,
             Either::Second(()) => return Ok(()),
-        };
+        }
         side.opened();
-        self.pump(tls).await
+        if self.pump(&mut tls).await? == Goodbye::Due {
+            // A broker that does not read is left without a word.
+            let _ = with_timeout(CLOSE_TIMEOUT, tls.close()).await;
+        }
+        Ok(())
     }
 
     /// Moves bytes both ways until either side ends the connection.
-    async fn pump<S: Read + Write>(&self, mut tls: Tls<'_, S>) -> Result<(), LineError> {
+    async fn pump<S: Read + Write>(&self, tls: &mut Tls<'_, S>) -> Result<Goodbye, LineError> {
         let early = Cell::new(true);
-        {
-            let (mut reader, mut writer) = tls.split();
-            let mut down = pin!(async {
-                loop {
-                    let received = match reader.fill_buf().await {
-                        Ok(received) => received,
-                        Err(error) => return error,
-                    };
-                    early.set(false);
-                    let len = self.down.write(received).await;
-                    reader.consume(len);
-                }
-            });
-            let up = pin!(self.pump_up(&mut writer));
-            let hurry = async {
-                self.hung_up().await;
-                Timer::after(CLOSE_TIMEOUT).await;
-            };
-            let end = match select3(up, &mut down, hurry).await {
-                Either3::First(Ok(())) => None,
-                Either3::First(Err(error)) => {
-                    // What the broker said last tells more than that it does not listen.
-                    let last_words = with_timeout(LAST_WORDS, down).await;
-                    Some(last_words.unwrap_or(error))
-                }
-                Either3::Second(error) => Some(error),
-                Either3::Third(()) => return Ok(()),
-            };
-            if let Some(error) = end
-                && let Some(error) = LineError::of_end(error, early.get())
-            {
-                return Err(error);
+        let (mut reader, mut writer) = tls.split();
+        let mut down = pin!(async {
+            loop {
+                let received = match reader.fill_buf().await {
+                    Ok(received) => received,
+                    Err(error) => return error,
+                };
+                early.set(false);
+                let len = self.down.write(received).await;
+                reader.consume(len);
             }
-        }
-        // A broker that does not read is left without a word.
-        let _ = with_timeout(CLOSE_TIMEOUT, tls.close()).await;
-        Ok(())
+        });
+        let up = pin!(self.pump_up(&mut writer));
+        let hurry = async {
+            self.hung_up().await;
+            Timer::after(CLOSE_TIMEOUT).await;
+        };
+        let error = match select3(up, &mut down, hurry).await {
+            Either3::First(Ok(())) => return Ok(Goodbye::Due),
+            Either3::First(Err(error)) => {
+                // What the broker said last tells more than that it does not listen.
+                let last_words = with_timeout(LAST_WORDS, down).await;
+                last_words.unwrap_or(error)
+            }
+            Either3::Second(error) => error,
+            Either3::Third(()) => return Ok(Goodbye::InVain),
+        };
+        LineError::of_end(error, early.get()).map_or(Ok(Goodbye::Due), Err)
     }
 
     /// Sends what is written, until nobody writes any more and all of it is sent.

@@ -66,14 +66,24 @@ impl fmt::Debug for RecordBuffers<'_> {
 /// A TLS connection over a stream.
 pub(super) type Tls<'c, S> = TlsConnection<'c, Half<'c, S>, CheckedSuite>;
 
-/// Shakes hands over `records`. Has no time limit of its own.
-pub(super) async fn handshake<'c, S: Read + Write>(
+/// A connection that has not shaken hands.
+pub(super) fn connection<'c, S: Read + Write>(
     records: &'c RefCell<Records<S>>,
     buffers: &'c mut RecordBuffers<'_>,
+) -> Tls<'c, S> {
+    let mut tls = TlsConnection::new(Half(records), buffers.read, buffers.write);
+    tls.set_flush_policy(FlushPolicy::Relaxed);
+    tls
+}
+
+/// Shakes hands over a connection's `records`. Has no time limit of its own.
+pub(super) async fn handshake<S: Read + Write>(
+    tls: &mut Tls<'_, S>,
+    records: &RefCell<Records<S>>,
     credentials: &Credentials<'_>,
     now: UnixTime,
     random: &mut impl CryptoRngCore,
-) -> Result<Tls<'c, S>, LineError> {
+) -> Result<(), LineError> {
     let mut config = TlsConfig::new();
     if let ServerName::DnsName(_) = credentials.server_name {
         config = config.with_server_name(credentials.host);
@@ -83,8 +93,6 @@ pub(super) async fn handshake<'c, S: Read + Write>(
         credentials,
         verifier: Verifier::new(credentials, now),
     };
-    let mut tls = TlsConnection::new(Half(records), buffers.read, buffers.write);
-    tls.set_flush_policy(FlushPolicy::Relaxed);
     let opened = tls.open(TlsContext::new(&config, &mut provider)).await;
     if let Err(error) = opened {
         let checked = provider.verifier.failure();
@@ -92,7 +100,7 @@ pub(super) async fn handshake<'c, S: Read + Write>(
     }
     provider.verifier.outcome()?;
     records.borrow_mut().open();
-    Ok(tls)
+    Ok(())
 }
 
 /// What the record layer asks for during a handshake.

@@ -6,10 +6,13 @@
 
 use core::cell::Cell;
 
+use core::pin::{Pin, pin};
+
 use embassy_futures::select::{Either, Either3, select, select3};
 use embassy_futures::yield_now;
 use picoserve::io::{Read, Write};
 use picoserve::response::ws::{SocketRx, SocketTx, WebSocketCallback};
+use picoserve::url_encoded::UrlEncodedString;
 use vinbus_protocol::limits::APP_ID_BYTES_MAX;
 
 use super::Portal;
@@ -26,7 +29,7 @@ use crate::app_interface::server_frame::{Explained, ServerFrame, kind};
 use crate::clock::Clock;
 
 /// The name of an app in the address of its socket.
-pub(super) type AppName = heapless::String<APP_ID_BYTES_MAX>;
+type AppName = heapless::String<APP_ID_BYTES_MAX>;
 
 /// A place that is taken until this is dropped.
 pub(super) struct Taken<'p, 'b, const APPS: usize, const PLACES: usize> {
@@ -72,8 +75,8 @@ enum LastWord {
 pub(super) struct Connection<'p, 'b, C, const APPS: usize, const PLACES: usize> {
     pub(super) taken: Taken<'p, 'b, APPS, PLACES>,
     pub(super) clock: &'p C,
-    /// The app that the address named, if it did.
-    pub(super) app: Option<AppName>,
+    /// The app that the address named, if it did, as it stands there.
+    pub(super) app: Option<UrlEncodedString<'p>>,
 }
 
 impl<C: Clock, const APPS: usize, const PLACES: usize> WebSocketCallback
@@ -87,7 +90,7 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> WebSocketCallback
         let clock = self.clock;
         let last_word = self.serve(&mut rx, &mut tx).await;
         // The place is free, or the agent's, before the goodbye, which may take its time.
-        let goodbye = say_goodbye(tx, last_word);
+        let goodbye = say_goodbye(tx, &last_word);
         let deadline = clock.sleep_until(clock.now_ms() + CLOSE_TIMEOUT_MS);
         match select(goodbye, deadline).await {
             Either::First(said) => said,
@@ -108,14 +111,8 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Connection<'_, '_, C, APP
             clock: self.clock,
             ping: Cell::new(false),
         };
-        let peer = match &self.app {
-            Some(app) => match socket.portal.slot(|installed| installed == app.as_str()) {
-                Some(slot) => Ok(Peer::App {
-                    slot,
-                    background: false,
-                }),
-                None => Err(LastWord::Refusal(Refusal::UnknownApp(app.clone()))),
-            },
+        let peer = match self.app {
+            Some(app) => socket.peer_named(app).map_err(LastWord::Refusal),
             None => socket.hello(rx).await,
         };
         let last_word = match peer {
@@ -171,6 +168,19 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
         .map_err(LastWord::Refusal)
     }
 
+    /// The app in the address of the socket. A name that cannot be one is an empty one, which is
+    /// unknown.
+    fn peer_named(&self, app: UrlEncodedString<'_>) -> Result<Peer, Refusal> {
+        let name: AppName = app.try_into_string().unwrap_or_default();
+        match self.portal.slot(|installed| installed == name.as_str()) {
+            Some(slot) => Ok(Peer::App {
+                slot,
+                background: false,
+            }),
+            None => Err(Refusal::UnknownApp(name)),
+        }
+    }
+
     fn peer(&self, role: Role<'_>) -> Result<Peer, Refusal> {
         let Role::App { app, background } = role else {
             return Ok(Peer::Screen);
@@ -190,20 +200,21 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
             };
             match (rate.take(self.clock.now_ms()), message) {
                 (Verdict::End, _) => return LastWord::Ending(Ending::Flood),
-                (Verdict::Refuse, Message::Text(len)) => {
-                    let per_second = rate.per_second();
-                    self.refuse_flood(len, per_second).await;
-                }
+                (Verdict::Refuse, Message::Text(len)) => self.refuse_flood(len, rate.per_second()),
                 (Verdict::Refuse | Verdict::Pass, Message::Binary) => {
-                    self.refuse(None, &Refusal::Binary).await;
+                    self.refuse(None, &Refusal::Binary);
                 }
                 (Verdict::Pass, Message::Text(len)) => {
                     if text(&self.place.receive.borrow(), len).is_none() {
                         return LastWord::Ending(Ending::Utf8);
                     }
                     self.hand_over(len).await;
+                    continue;
                 }
             }
+            // The writer writes why before the next frame is read: else a burst of bad frames would
+            // fill the outbox of a program that reads well.
+            yield_now().await;
         }
     }
 
@@ -252,28 +263,19 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
         self.clock.sleep_until(now_ms + 2 * PING_INTERVAL_MS).await;
     }
 
-    async fn refuse_flood(&self, len: usize, per_second: u32) {
-        let mut kept = heapless::String::<128>::new();
-        {
-            let receive = self.place.receive.borrow();
-            let WithId { id, .. } = ClientFrame::parse(text(&receive, len).unwrap_or_default());
-            // It has at most as many bytes.
-            let _ = kept.push_str(id.unwrap_or_default());
-        }
-        let id = Some(kept.as_str()).filter(|id| !id.is_empty());
-        self.refuse(id, &Refusal::Rate { per_second }).await;
+    fn refuse_flood(&self, len: usize, per_second: u32) {
+        let receive = self.place.receive.borrow();
+        let WithId { id, .. } = ClientFrame::parse(text(&receive, len).unwrap_or_default());
+        self.refuse(id, &Refusal::Rate { per_second });
     }
 
-    /// Tells the program, and lets the writer do so before the next frame is read: else a burst of
-    /// bad frames would fill the outbox of a program that reads well.
-    async fn refuse(&self, id: Option<&str>, refusal: &Refusal) {
+    fn refuse(&self, id: Option<&str>, refusal: &Refusal) {
         let counters = &self.portal.counters;
         counters.count(|counters| &mut counters.refused_frames);
         let value = Explained(refusal.reason(), refusal);
         let frame = ServerFrame::new(kind::ERROR).with_value(&value).with_id(id);
         self.place.outbox.borrow_mut().push_notice(&frame);
         self.place.to_write.signal(());
-        yield_now().await;
     }
 
     /// Writes until the socket is to end.
@@ -283,9 +285,9 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
                 return self.end(ending, tx).await;
             }
             let sent = if let Some(payload) = self.place.pong.take() {
-                self.send(tx.send_pong(&payload)).await
+                self.send(pin!(tx.send_pong(&payload))).await
             } else if self.ping.take() {
-                self.send(tx.send_ping(&[])).await
+                self.send(pin!(tx.send_ping(&[]))).await
             } else if self.place.outbox.borrow().is_empty() {
                 self.place.to_write.wait().await;
                 true
@@ -299,7 +301,8 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
     }
 
     async fn send_front<W: Write>(&self, tx: &mut SocketTx<W>) -> bool {
-        let sent = self.send(tx.send_display(Front(&self.place.outbox))).await;
+        let sending = pin!(tx.send_display(Front(&self.place.outbox)));
+        let sent = self.send(sending).await;
         if sent {
             let listed = self.place.outbox.borrow_mut().written();
             if listed.is_some() {
@@ -311,7 +314,8 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
     }
 
     /// Whether all of it was given to the network, before the time was up or the socket was to end.
-    async fn send<E>(&self, sending: impl Future<Output = Result<(), E>>) -> bool {
+    /// Pinned by the caller, because a future that is passed on takes its room once more.
+    async fn send<E>(&self, sending: Pin<&mut impl Future<Output = Result<(), E>>>) -> bool {
         let limit = self
             .clock
             .sleep_until(self.clock.now_ms() + WRITE_TIMEOUT_MS);
@@ -351,11 +355,11 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
         if matches!(ending, Ending::Closed | Ending::NotLoaded) {
             let frame = ServerFrame::new(Lifecycle::Unload.name());
             let saved = self.clock.sleep_until(self.clock.now_ms() + SAVE_TIME_MS);
-            let told = async {
+            let told = pin!(async {
                 let told = tx.send_display(frame).await;
                 saved.await;
                 told
-            };
+            });
             let limit = self
                 .clock
                 .sleep_until(self.clock.now_ms() + CLOSE_TIMEOUT_MS);
@@ -383,8 +387,8 @@ impl From<NoMessage> for LastWord {
 }
 
 /// Says why, and closes.
-async fn say_goodbye<W: Write>(mut tx: SocketTx<W>, last_word: LastWord) -> Result<(), W::Error> {
-    let (code, reason) = match &last_word {
+async fn say_goodbye<W: Write>(mut tx: SocketTx<W>, last_word: &LastWord) -> Result<(), W::Error> {
+    let (code, reason) = match last_word {
         LastWord::None => return Ok(()),
         LastWord::Close => return tx.close(None).await,
         LastWord::Ending(ending) => {

@@ -10,10 +10,11 @@ use picoserve::response::ws::WebSocketUpgrade;
 use picoserve::response::{IntoResponse, Response, ResponseWriter, StatusCode};
 use picoserve::routing::PathRouterService;
 use picoserve::time::{Duration, Timer};
+use picoserve::url_encoded::UrlEncodedString;
 use vinbus_protocol::portal::PortalCounters;
 
 use super::Portal;
-use super::connection::{AppName, Connection, Taken};
+use super::connection::{Connection, Taken};
 use crate::app_interface::server_frame::link_name;
 use crate::clock::Clock;
 
@@ -39,14 +40,12 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> PathRouterService
             let body = request.body_connection.body();
             let upgrade = WebSocketUpgrade::from_request(&(), parts, body).await;
             let connection = request.body_connection.finalize().await?;
-            return match (self.admit(&parts), upgrade) {
-                (_, Err(rejection)) => rejection.write_to(connection, writer).await,
-                (Err(refused), Ok(_)) => refused.write_to(connection, writer).await,
-                (Ok(admitted), Ok(upgrade)) => {
-                    let upgraded = upgrade.on_upgrade(admitted);
-                    upgraded.write_to(connection, writer).await
-                }
+            let upgraded = match (self.admit(&parts), upgrade) {
+                (_, Err(rejection)) => return rejection.write_to(connection, writer).await,
+                (Err(refused), Ok(_)) => return refused.write_to(connection, writer).await,
+                (Ok(admitted), Ok(upgrade)) => upgrade.on_upgrade(admitted),
             };
+            return upgraded.write_to(connection, writer).await;
         }
         let connection = request.body_connection.finalize().await?;
         if path == "/status" {
@@ -65,10 +64,13 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> PathRouterService
 
 impl<'p, 'b, C, const APPS: usize, const PLACES: usize> Door<'p, 'b, C, APPS, PLACES> {
     /// Gives a socket a place, or says why not.
-    fn admit(
+    fn admit<'r>(
         &self,
-        parts: &RequestParts<'_>,
-    ) -> Result<Connection<'p, 'b, C, APPS, PLACES>, (StatusCode, &'static str)> {
+        parts: &RequestParts<'r>,
+    ) -> Result<Connection<'r, 'b, C, APPS, PLACES>, (StatusCode, &'static str)>
+    where
+        'p: 'r,
+    {
         let counters = &self.portal.counters;
         if let Some(origin) = parts.headers().get("origin")
             && !self.portal.allows(origin.as_raw())
@@ -90,13 +92,11 @@ impl<'p, 'b, C, const APPS: usize, const PLACES: usize> Door<'p, 'b, C, APPS, PL
     }
 }
 
-/// The app in `app=…&…`. A name that cannot be one is kept as an empty one, which is unknown.
-fn app_named(query: &str) -> Option<AppName> {
-    let value = query
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("app="))?;
-    let decoded = picoserve::url_encoded::UrlEncodedString(value).try_into_string();
-    Some(decoded.unwrap_or_default())
+/// The app in `app=…&…`.
+fn app_named(query: &str) -> Option<UrlEncodedString<'_>> {
+    let mut pairs = query.split('&');
+    let value = pairs.find_map(|pair| pair.strip_prefix("app="))?;
+    Some(UrlEncodedString(value))
 }
 
 /// The JSON of `/status`, with the names that it has on Linux.

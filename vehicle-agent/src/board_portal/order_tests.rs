@@ -5,7 +5,7 @@ use std::vec;
 use vinbus_protocol::id::{AppId, Vin};
 
 use super::place::{Mail, Peer, Phase};
-use super::{PlaceBuffers, Portal, Settings};
+use super::{KeptTexts, PlaceBuffers, Portal, Settings};
 use crate::app_interface::order::{APP, SLOT, VIN, Word, check};
 
 #[test]
@@ -18,7 +18,8 @@ fn messages_that_an_app_did_not_read_keep_their_order() {
             outbox: &mut outbox,
         };
         let portal = Portal::<1, 1>::new(vin, [app], [buffers], Settings::default());
-        let apps = portal.apps::<1>();
+        let mut texts = KeptTexts::<1>::new();
+        let apps = portal.apps(&mut texts);
         let place = &portal.places[0];
         let peer = Peer::App {
             slot: SLOT,

@@ -28,6 +28,27 @@ pub(super) type Subtopic = String<{ SUBTOPIC_BYTES_MAX + 2 }>;
 /// Requests that one event makes at most: an app is unloaded, and the next launched and shown.
 const STEPS_MAX: usize = 4;
 
+/// What the portal keeps of the apps' messages, where the board has room for it: 136 bytes for each
+/// of the `QUEUE` messages that may wait for the broker, and 4.1 KB for a popup's text.
+#[derive(Debug, Default)]
+pub struct KeptTexts<const QUEUE: usize> {
+    /// Whose messages wait for the broker, oldest first, and their `id`s.
+    pub(super) waiting: Vec<Waiting, QUEUE>,
+    /// The text of the popup on screen, a JSON string.
+    pub(super) popup: String<{ POPUP_TEXT_BYTES_MAX + 2 }>,
+}
+
+impl<const QUEUE: usize> KeptTexts<QUEUE> {
+    /// Nothing is kept.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            waiting: Vec::new(),
+            popup: String::new(),
+        }
+    }
+}
+
 /// The apps of one vehicle, over the sockets of a [`Portal`]. `QUEUE` messages may wait for the
 /// broker.
 pub struct PortalApps<'p, 'b, const APPS: usize, const PLACES: usize, const QUEUE: usize> {
@@ -41,8 +62,7 @@ pub struct PortalApps<'p, 'b, const APPS: usize, const PLACES: usize, const QUEU
     /// The subtopic and the `id` of the message that the agent is at work on.
     pub(super) subtopic: Option<Subtopic>,
     pub(super) id: FrameId,
-    /// Whose messages wait for the broker, oldest first, and their `id`s.
-    pub(super) waiting: Vec<Waiting, QUEUE>,
+    pub(super) texts: &'p mut KeptTexts<QUEUE>,
     /// One that came before it was known which one is dropped for it.
     pub(super) newest: Option<Waiting>,
     pub(super) popup: Option<ShownPopup>,
@@ -90,8 +110,6 @@ pub(super) struct ShownPopup {
     pub(super) number: u64,
     pub(super) slot: AppSlot,
     pub(super) button: bool,
-    /// A JSON string.
-    pub(super) text: String<{ POPUP_TEXT_BYTES_MAX + 2 }>,
 }
 
 /// One thing for the agent to do.
@@ -133,7 +151,10 @@ pub(super) enum Lent<'p> {
 impl<'p, 'b, const APPS: usize, const PLACES: usize, const QUEUE: usize>
     PortalApps<'p, 'b, APPS, PLACES, QUEUE>
 {
-    pub(super) fn new(portal: &'p Portal<'b, APPS, PLACES>) -> Self {
+    pub(super) fn new(
+        portal: &'p Portal<'b, APPS, PLACES>,
+        texts: &'p mut KeptTexts<QUEUE>,
+    ) -> Self {
         Self {
             portal,
             seats: [Seat::default(); APPS],
@@ -142,7 +163,7 @@ impl<'p, 'b, const APPS: usize, const PLACES: usize, const QUEUE: usize>
             lent: Lent::Nothing,
             subtopic: None,
             id: FrameId::new(),
-            waiting: Vec::new(),
+            texts,
             newest: None,
             popup: None,
             turn: 0,
@@ -369,7 +390,7 @@ impl<'p, 'b, const APPS: usize, const PLACES: usize, const QUEUE: usize>
             let value = PopupShown {
                 app: self.app_id(popup.slot),
                 button: popup.button,
-                text: &popup.text,
+                text: &self.texts.popup,
                 content: None,
             };
             let frame = ServerFrame::new(kind::POPUP_SHOW).with_value(&value);
@@ -390,7 +411,7 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> core::fmt::Debu
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("PortalApps")
             .field("seats", &self.seats)
-            .field("waiting", &self.waiting.len())
+            .field("waiting", &self.texts.waiting.len())
             .finish_non_exhaustive()
     }
 }

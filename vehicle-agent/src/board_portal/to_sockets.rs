@@ -2,7 +2,6 @@
 
 use core::fmt::Display;
 
-use heapless::String;
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::envelope::{AppMessage, Popup, PopupAction};
 use vinbus_protocol::health::Health;
@@ -92,7 +91,7 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
         let id = core::mem::take(&mut self.id);
         match outcome {
             Ok(()) => {
-                let full = self.waiting.push(Waiting { slot, id });
+                let full = self.texts.waiting.push(Waiting { slot, id });
                 self.newest = full.err();
             }
             Err(refusal) => {
@@ -182,14 +181,18 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize>
 {
     /// The frame id of the app's oldest message without a fate, which has met it now.
     fn fate(&mut self, slot: AppSlot) -> FrameId {
-        let oldest = self.waiting.iter().position(|waiting| waiting.slot == slot);
+        let oldest = self
+            .texts
+            .waiting
+            .iter()
+            .position(|waiting| waiting.slot == slot);
         let met = match oldest {
-            Some(oldest) => Some(self.waiting.remove(oldest)),
+            Some(oldest) => Some(self.texts.waiting.remove(oldest)),
             None => self.newest.take_if(|newest| newest.slot == slot),
         };
         if let Some(newest) = self.newest.take() {
             // A place has just become free.
-            let _ = self.waiting.push(newest);
+            let _ = self.texts.waiting.push(newest);
         }
         met.map(|met| met.id).unwrap_or_default()
     }
@@ -228,8 +231,10 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize>
             number,
             slot,
             button: popup.button,
-            text: String::try_from(text).unwrap_or_default(),
         });
+        self.texts.popup.clear();
+        let kept = self.texts.popup.push_str(text);
+        debug_assert!(kept.is_ok(), "the portal takes no longer one");
     }
 
     fn close_popup(&mut self, slot: AppSlot, action: PopupAction) {

@@ -16,8 +16,10 @@ use vinbus_protocol::record_ring::storage_bytes_for;
 use vinbus_protocol::topic::TopicScheme;
 use vinbus_protocol::uplink_queue::DropPolicy;
 use vinbus_vehicle_agent::agent::{self, World};
-use vinbus_vehicle_agent::board_portal::limits::{OUTBOX_BYTES_MIN, RECEIVE_BYTES};
-use vinbus_vehicle_agent::board_portal::{PlaceBuffers, Portal, Settings};
+use vinbus_vehicle_agent::board_portal::limits::{
+    HTTP_HEAD_BYTES_MAX, OUTBOX_BYTES_MIN, RECEIVE_BYTES,
+};
+use vinbus_vehicle_agent::board_portal::{KeptTexts, PlaceBuffers, Portal, Settings};
 use vinbus_vehicle_agent::clock::Random;
 use vinbus_vehicle_agent::desk::Desk;
 use vinbus_vehicle_agent::identity::Identity;
@@ -118,9 +120,10 @@ impl Board {
         let agent_clock = Rc::clone(&clock);
         spawn_local(async move {
             let mut desk = desk(memory);
+            let mut texts = KeptTexts::<QUEUE>::new();
             let world = World {
                 link: &mut wire,
-                apps: &mut portal.apps::<QUEUE>(),
+                apps: &mut portal.apps(&mut texts),
                 clock: &*agent_clock,
                 random: &mut NoJitter,
             };
@@ -134,7 +137,10 @@ impl Board {
                 // The network stack of a board sends what a task has written once the task waits.
                 stream.set_nodelay(true).unwrap();
                 let clock = Rc::clone(&socket_clock);
-                spawn_local(async move { portal.serve(stream, &*clock).await });
+                spawn_local(async move {
+                    let mut head = [0; HTTP_HEAD_BYTES_MAX];
+                    portal.serve(stream, &mut head, &*clock).await;
+                });
             }
         });
         Self {

@@ -92,7 +92,7 @@ pub(crate) fn client<'a, T: TcpConnect>(
 /// Runs `test` beside the pump.
 pub(crate) async fn with_pump<C, D, N, R, T>(
     line: &TestLine,
-    client: Client<'_, C, D, N, R>,
+    mut client: Client<'_, C, D, N, R>,
     test: impl Future<Output = T>,
 ) -> T
 where
@@ -105,12 +105,12 @@ where
         vec![0; tls::READ_RECORD_BYTES],
         vec![0; tls::WRITE_RECORD_BYTES],
     );
-    let buffers = RecordBuffers {
+    let mut buffers = RecordBuffers {
         read: &mut read,
         write: &mut write,
     };
     tokio::select! {
-        never = line.run(client, buffers) => never,
+        never = line.run(&mut client, &mut buffers) => never,
         done = tokio::time::timeout(PATIENCE, test) => done.expect("it happens in time"),
     }
 }

@@ -115,9 +115,9 @@ struct Client {
 }
 
 #[embassy_executor::task]
-async fn pump(line: &'static Line, client: Client, records: RecordBuffers<'static>) -> ! {
+async fn pump(line: &'static Line, client: Client, mut records: RecordBuffers<'static>) -> ! {
     let time = client.time;
-    let client = tls::Client {
+    let mut client = tls::Client {
         tcp: client.tcp,
         dns: client.dns,
         broker: client.broker,
@@ -126,7 +126,7 @@ async fn pump(line: &'static Line, client: Client, records: RecordBuffers<'stati
         random: client.random,
         limits: TimeLimits::default(),
     };
-    line.run(client, records).await
+    line.run(&mut client, &mut records).await
 }
 
 impl fmt::Debug for Way {

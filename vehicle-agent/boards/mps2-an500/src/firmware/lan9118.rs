@@ -13,6 +13,8 @@ use core::task::Context;
 use embassy_net::driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
 use embassy_sync::waitqueue::AtomicWaker;
 
+use static_cell::ConstStaticCell;
+
 use super::interrupts::{Line, unmask};
 use super::mmio::LAN9118;
 
@@ -95,6 +97,10 @@ const TURNS_MAX: u32 = 1_000_000;
 /// than these can hold.
 const BURST_FRAMES: usize = 4;
 
+/// The frame that has come in.
+static FRAME: ConstStaticCell<[u8; FRAME_WORDS_MAX * 4]> =
+    ConstStaticCell::new([0; FRAME_WORDS_MAX * 4]);
+
 static STACK: AtomicWaker = AtomicWaker::new();
 static PHY_HAS_NEWS: AtomicBool = AtomicBool::new(true);
 
@@ -116,7 +122,7 @@ pub(crate) struct Lan9118 {
     mac: [u8; 6],
     link: LinkState,
     broken_frames: u32,
-    frame: [u8; FRAME_WORDS_MAX * 4],
+    frame: &'static mut [u8],
 }
 
 impl Lan9118 {
@@ -150,7 +156,7 @@ impl Lan9118 {
             mac,
             link: LinkState::Down,
             broken_frames: 0,
-            frame: [0; FRAME_WORDS_MAX * 4],
+            frame: FRAME.take(),
         })
     }
 

@@ -6,7 +6,8 @@ use embassy_net::tcp::TcpSocket;
 use static_cell::{ConstStaticCell, StaticCell};
 
 use vinbus_board_bring_up::vehicle::{BoardClock, UPLINKS_MAX};
-use vinbus_vehicle_agent::board_portal::{PlaceBuffers, Portal, PortalApps, Settings};
+use vinbus_vehicle_agent::board_portal::limits::HTTP_HEAD_BYTES_MAX;
+use vinbus_vehicle_agent::board_portal::{KeptTexts, PlaceBuffers, Portal, PortalApps, Settings};
 use vinbus_vehicle_agent::provisioned::{APPS_MAX, Provisioned};
 
 use super::sizes::{
@@ -21,6 +22,14 @@ static RECEIVE: ConstStaticCell<[[u8; PORTAL_RECEIVE_BYTES]; PLACES_MAX]> =
     ConstStaticCell::new([[0; PORTAL_RECEIVE_BYTES]; PLACES_MAX]);
 static OUTBOXES: ConstStaticCell<[[u8; PORTAL_OUTBOX_BYTES]; PLACES_MAX]> =
     ConstStaticCell::new([[0; PORTAL_OUTBOX_BYTES]; PLACES_MAX]);
+
+static TCP_RECEIVE: ConstStaticCell<[[u8; PORTAL_TCP_RECEIVE_BYTES]; PORTAL_TASKS]> =
+    ConstStaticCell::new([[0; PORTAL_TCP_RECEIVE_BYTES]; PORTAL_TASKS]);
+static TCP_SEND: ConstStaticCell<[[u8; PORTAL_TCP_SEND_BYTES]; PORTAL_TASKS]> =
+    ConstStaticCell::new([[0; PORTAL_TCP_SEND_BYTES]; PORTAL_TASKS]);
+static HEADS: ConstStaticCell<[[u8; HTTP_HEAD_BYTES_MAX]; PORTAL_TASKS]> =
+    ConstStaticCell::new([[0; HTTP_HEAD_BYTES_MAX]; PORTAL_TASKS]);
+static KEPT_TEXTS: ConstStaticCell<KeptTexts<UPLINKS_MAX>> = ConstStaticCell::new(KeptTexts::new());
 
 /// The portal of this board.
 type BoardPortal = Portal<'static, APPS_MAX, PLACES_MAX>;
@@ -42,21 +51,32 @@ pub(crate) fn apps(
     let settings = Settings::default();
     let portal: &'static BoardPortal =
         PORTAL.init(Portal::new(provisioned.vin, apps, places, settings));
-    for _ in 0..PORTAL_TASKS {
-        spawner.spawn(serve(stack, portal).expect("as many tasks as places"));
+    let sockets = TCP_RECEIVE.take().iter_mut().zip(TCP_SEND.take());
+    for ((receive, send), head) in sockets.zip(HEADS.take()) {
+        let buffers = SocketBuffers {
+            receive,
+            send,
+            head,
+        };
+        spawner.spawn(serve(stack, portal, buffers).expect("as many tasks as sockets"));
     }
-    portal.apps()
+    portal.apps(KEPT_TEXTS.take())
+}
+
+/// What a socket keeps bytes in that are on their way, and the head of its request.
+struct SocketBuffers {
+    receive: &'static mut [u8],
+    send: &'static mut [u8],
+    head: &'static mut [u8],
 }
 
 #[embassy_executor::task(pool_size = PORTAL_TASKS)]
-async fn serve(stack: Stack<'static>, portal: &'static BoardPortal) -> ! {
-    let mut receive = [0; PORTAL_TCP_RECEIVE_BYTES];
-    let mut send = [0; PORTAL_TCP_SEND_BYTES];
+async fn serve(stack: Stack<'static>, portal: &'static BoardPortal, buffers: SocketBuffers) -> ! {
     loop {
-        let mut socket = TcpSocket::new(stack, &mut receive, &mut send);
+        let mut socket = TcpSocket::new(stack, &mut *buffers.receive, &mut *buffers.send);
         socket.set_nagle_enabled(false);
         if socket.accept(PORT).await.is_ok() {
-            portal.serve(socket, &BoardClock).await;
+            portal.serve(socket, buffers.head, &BoardClock).await;
         }
     }
 }
