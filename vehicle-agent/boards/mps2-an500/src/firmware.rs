@@ -34,6 +34,14 @@ use sizes::SOCKETS_MAX;
 
 #[cortex_m_rt::entry]
 fn start() -> ! {
+    let provisioned = prepare();
+    executor::run(|spawner| bring_up(spawner, provisioned))
+}
+
+/// Starts what the log needs, and reads the block.
+// Not inlined, because the frame of `start` stays on the stack below all tasks.
+#[inline(never)]
+fn prepare() -> &'static Provisioned<'static> {
     clock::start();
     host::start_log();
     log::info!("vinbus {} on mps2-an500", env!("CARGO_PKG_VERSION"));
@@ -47,14 +55,18 @@ fn start() -> ! {
     };
     log::info!("vehicle {}", provisioned.vin);
     static PROVISIONED: StaticCell<Provisioned<'static>> = StaticCell::new();
-    let provisioned = PROVISIONED.init(provisioned);
-    executor::run(|spawner| {
-        let stack = start_network(spawner, provisioned);
-        #[cfg(feature = "agent")]
-        vehicle::start(spawner, stack, provisioned);
-        #[cfg(not(feature = "agent"))]
-        spawner.spawn(vinbus_board_bring_up::reach::reach(stack, provisioned).expect("once"));
-    })
+    PROVISIONED.init(provisioned)
+}
+
+/// Starts the tasks.
+// Not inlined for the same reason.
+#[inline(never)]
+fn bring_up(spawner: Spawner, provisioned: &'static Provisioned<'static>) {
+    let stack = start_network(spawner, provisioned);
+    #[cfg(feature = "agent")]
+    vehicle::start(spawner, stack, provisioned);
+    #[cfg(not(feature = "agent"))]
+    spawner.spawn(vinbus_board_bring_up::reach::reach(stack, provisioned).expect("once"));
 }
 
 /// Starts the network; addresses come later.

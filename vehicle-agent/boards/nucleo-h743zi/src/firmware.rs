@@ -44,6 +44,8 @@ fn start() -> ! {
         .run(|spawner| bring_up(spawner, peripherals))
 }
 
+// Not inlined, because the frame of `start` stays on the stack below all tasks.
+#[inline(never)]
 fn bring_up(spawner: Spawner, p: Peripherals) {
     let provisioned = match Provisioned::decode(provisioning::memory()) {
         Ok(provisioned) => provisioned,
