@@ -3,10 +3,9 @@
 use core::fmt;
 
 use p256::ecdsa::{SigningKey, VerifyingKey};
-use p256::pkcs8::DecodePrivateKey;
 use rustls_pki_types::{CertificateDer, ServerName};
 
-use super::certificate::public_key;
+use super::certificate::{private_key, public_key};
 
 /// The authority that a broker's certificate has to come from, and the vehicle's own certificate
 /// with its key. `Debug` shows none of it.
@@ -73,7 +72,7 @@ impl<'a> Credentials<'a> {
         let authority = CertificateDer::from(authority);
         webpki::anchor_from_trusted_cert(&authority).map_err(|_| CredentialsError::Authority)?;
         let public_key = public_key(certificate).ok_or(CredentialsError::Certificate)?;
-        let key = SigningKey::from_pkcs8_der(key).map_err(|_| CredentialsError::Key)?;
+        let key = private_key(key).ok_or(CredentialsError::Key)?;
         if VerifyingKey::from(&key) != public_key {
             return Err(CredentialsError::KeyOfAnother);
         }

@@ -65,6 +65,7 @@
 mod certificate;
 mod cipher;
 mod credentials;
+mod der;
 mod error;
 mod line;
 mod pump;

@@ -8,11 +8,13 @@ use embedded_tls::{
     Certificate, CryptoProvider, CryptoRngCore, FlushPolicy, SignatureScheme, TlsConfig,
     TlsConnection, TlsContext, TlsError, TlsVerifier,
 };
-use p256::ecdsa::{DerSignature, SigningKey};
+use p256::ecdsa::signature::SignerMut;
 use rustls_pki_types::{ServerName, UnixTime};
 
+use super::certificate::DerSigner;
 use super::cipher::CheckedSuite;
 use super::credentials::Credentials;
+use super::der::SignatureBytes;
 use super::error::LineError;
 use super::records::{Half, Records};
 use super::verifier::Verifier;
@@ -112,7 +114,7 @@ struct Provider<'p, R> {
 
 impl<R: CryptoRngCore> CryptoProvider for Provider<'_, R> {
     type CipherSuite = CheckedSuite;
-    type Signature = DerSignature;
+    type Signature = SignatureBytes;
 
     fn rng(&mut self) -> impl CryptoRngCore {
         &mut *self.random
@@ -122,17 +124,9 @@ impl<R: CryptoRngCore> CryptoProvider for Provider<'_, R> {
         Ok(&mut self.verifier)
     }
 
-    fn signer(
-        &mut self,
-    ) -> Result<
-        (
-            impl p256::ecdsa::signature::SignerMut<DerSignature>,
-            SignatureScheme,
-        ),
-        TlsError,
-    > {
-        let key: SigningKey = self.credentials.key.clone();
-        Ok((key, SignatureScheme::EcdsaSecp256r1Sha256))
+    fn signer(&mut self) -> Result<(impl SignerMut<SignatureBytes>, SignatureScheme), TlsError> {
+        let signer = DerSigner(self.credentials.key.clone());
+        Ok((signer, SignatureScheme::EcdsaSecp256r1Sha256))
     }
 
     fn client_cert(&mut self) -> Option<Certificate<impl AsRef<[u8]>>> {
