@@ -19,8 +19,9 @@
 //! 266,538 bytes for messages of every size, and no more is needed to send them, as WebSocket
 //! fragments are written from the outbox into the socket. Shorter buffers bound the messages of
 //! their socket and nothing else. On a Cortex-M a place takes 264 bytes besides them, the future of
-//! [`Portal::serve`] 5.9 KB, of which 2 KiB hold the head of a request, and [`PortalApps`] 4.7 KB (a
-//! popup's text), 90 bytes for each app and 136 for each message that may wait for the broker.
+//! [`Portal::serve`] 3.2 KB and the head of its request 2 KiB, [`PortalApps`] 90 bytes for each app,
+//! and [`KeptTexts`] 4.1 KB (a popup's text) and 136 bytes for each message that may wait for the
+//! broker.
 //!
 //! # On embassy-net
 //! With the feature `embassy` of picoserve, its sockets are what [`Portal::serve`] takes. As many
