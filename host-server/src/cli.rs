@@ -1,5 +1,6 @@
 //! The command line: what `host-server` understands, and its help.
 
+mod explain;
 mod token;
 
 use std::collections::HashMap;
@@ -11,6 +12,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use vinbus_protocol::id::{AppId, Uid, Vin};
 
+pub use explain::{ExplainArgs, TopicAction};
 pub use token::{Of, TokenArgs, TokenCommand};
 
 use crate::config::{self, ServeOptions};
@@ -64,6 +66,8 @@ pub enum Command {
     Trace(TraceArgs),
     /// Manage the clients of the bus and their tokens
     Token(TokenArgs),
+    /// Tell what a token may do on a topic of the bus, and by which rule
+    ExplainAcl(ExplainArgs),
     /// Print the messages of vehicles as they arrive, one JSON object a line
     ///
     /// Connects again whenever the connection is lost, for as long as it takes, and goes on after the

@@ -419,6 +419,31 @@ async fn topic_of_the_sample_is_taken_where_the_operator_says_so() {
 }
 
 #[tokio::test]
+async fn changes_of_clients_are_told_on_the_bus() {
+    let it = BusFixture::start().await;
+    let mut watcher = it.entered("myapp", "watcher", &["platform.client"]).await;
+    let filter = "app/myapp/platform/client/changed/+";
+    assert_eq!(watcher.subscribe(filter, 0).await, 0);
+    let new = it.make("myapp", "new", &["ui.content"]).await;
+    it.make("other", "foreign", &["ui.content"]).await;
+    let disabled = ClientChange {
+        disabled: Some(true),
+        ..ClientChange::default()
+    };
+    it.change(&new, disabled).await;
+    let clients = &it.bus.as_ref().unwrap().clients;
+    clients.remove(&new.key).await.unwrap();
+    for (operation, disabled) in [("created", false), ("updated", true), ("deleted", true)] {
+        let (topic, payload) = hear(&mut watcher).await;
+        assert_eq!(topic, "app/myapp/platform/client/changed/new");
+        let payload: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+        assert_eq!(payload["operation"], operation);
+        assert_eq!(payload["record"]["disabled"], disabled);
+        assert_eq!(payload["record"]["secret"], serde_json::Value::Null);
+    }
+}
+
+#[tokio::test]
 async fn a_will_is_held_to_the_permissions() {
     let it = BusFixture::start().await;
     let mine = it.make("myapp", "mine", &["ui.*"]).await;

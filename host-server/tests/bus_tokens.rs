@@ -442,6 +442,64 @@ async fn a_client_learns_its_own_topics() {
 }
 
 #[tokio::test]
+async fn a_decision_is_explained_with_its_rule() {
+    let rest = Rest::start().await;
+    let secret = create(&rest, "dashboard", &["ui.*"]).await;
+    create(&rest, "other", &["ui.*"]).await;
+    let given = token(&rest, "dashboard", &secret).await;
+    let own = given["access_token"].as_str().unwrap();
+    let acl = "/api/platform/acl";
+    let explain = async |topic: &str| {
+        let body = json!({"topic": topic});
+        json_of(with_token(&rest, Method::POST, acl, own, &body).await, 200).await
+    };
+    let allowed = explain("app/myapp/ui/content").await;
+    assert_eq!(allowed["clientId"], "dashboard");
+    let rule = json!({"allowed": true, "rule": "the client has the permission `ui.*`"});
+    for action in ["publish", "subscribe", "deliver"] {
+        assert_eq!(allowed[action], rule);
+    }
+    let denied = explain("app/other/ui/#").await;
+    assert_eq!(
+        denied["subscribe"]["rule"],
+        "the token is not for the application `other`"
+    );
+    assert_eq!(denied["publish"]["allowed"], false);
+
+    let foreign = json!({"appId": "myapp", "clientId": "other"});
+    let foreign = rest
+        .admin(Method::POST, TOKEN)
+        .json(&foreign)
+        .send()
+        .await
+        .unwrap();
+    let foreign = json_of(foreign, 201).await["access_token"].clone();
+    let body = json!({"topic": "app/myapp/ui/content", "token": foreign});
+    json_of(with_token(&rest, Method::POST, acl, own, &body).await, 403).await;
+    for (token, part) in [
+        (foreign, "`ui.*`"),
+        (json!("nonsense"), "the token does not count"),
+    ] {
+        let body = json!({"topic": "app/myapp/ui/content", "token": token});
+        let answer = rest
+            .admin(Method::POST, acl)
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
+        let rule = json_of(answer, 200).await["publish"]["rule"].to_string();
+        assert!(rule.contains(part), "{rule}");
+    }
+    let missing = rest
+        .admin(Method::POST, acl)
+        .json(&json!({}))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(json_of(missing, 400).await["message"], "topic missing");
+}
+
+#[tokio::test]
 async fn what_cannot_be_a_client_is_refused() {
     let rest = Rest::start().await;
     for body in [

@@ -9,7 +9,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 
-use super::platform::{clients, token, well_known};
+use super::platform::{acl, clients, token, well_known};
 use super::problem::{self, Kind, Problem};
 use super::{
     Api, Foundation, asyncapi, health, messages, mqtt, openapi, stream, uplink, vehicles, webhooks,
@@ -80,6 +80,7 @@ pub(super) const ROUTES: &[Route] = &[
         on(method, token::refresh)
     }),
     route(GET, "/api/auth/whoami", |method| on(method, token::whoami)),
+    route(POST, "/api/platform/acl", |method| on(method, acl::explain)),
     route(GET, "/api/platform/client", |method| {
         on(method, clients::list_all)
     }),

@@ -4,6 +4,7 @@
 //! [`Clients`] knows who there is and what each may do, [`Tokens`] proves who somebody is, [`BusRules`]
 //! say who may do what on which topic. [`Bus`] has them all, and tells of what happens to clients.
 
+mod announcement;
 mod client;
 mod clients;
 mod permissions;
@@ -11,6 +12,7 @@ mod rules;
 mod token;
 mod uuid;
 
+pub(crate) use announcement::announcement;
 pub use client::{BusClient, ClientKey, ClientName, NameError};
 pub use clients::{ClientChange, ClientError, ClientStore, Clients, NewClient};
 pub use permissions::{PermissionError, Permissions};

@@ -2,6 +2,7 @@
 //! of errors are that platform's (SPEC 14), so that programs written for it cannot tell the
 //! difference. Errors are JSON as NestJS writes them, not problem documents.
 
+pub(super) mod acl;
 pub(super) mod clients;
 mod error;
 pub(super) mod token;

@@ -8,12 +8,14 @@
 //! on disk.
 //!
 //! Begin with `connection` (what a client may do and what becomes of it) and `access` (the topic
-//! rules of the vehicle tree). `bus_traffic` routes on the bus, `listen` accepts, `stream` holds acknowledgements back, `forward` offers to consumers,
+//! rules of the vehicle tree). `bus_traffic` routes on the bus, on which
+//! `announce` tells of its clients, `listen` accepts, `stream` holds acknowledgements back, `forward` offers to consumers,
 //! `registry` knows who is connected. Every bound is in `limits`, every counter in `counters`.
 //!
 //! The library logs under the target `mqtt5` without limit and with what peers sent; leave it off.
 
 mod access;
+mod announce;
 mod bus_traffic;
 mod connection;
 mod counters;
@@ -202,6 +204,9 @@ impl EmbeddedBroker {
         open_files::make_room(settings.limits.connections_max + settings.limits.unknown_max);
         let shared = Arc::new(Shared::new(settings, credentials, events));
         tokio::spawn(sweep(Arc::clone(&shared)));
+        if let Some(bus) = &shared.bus {
+            tokio::spawn(announce::announce(Arc::clone(&shared), bus.events()));
+        }
         let broker = Self {
             mqtt: plain.as_ref().map(|(_, bound)| *bound),
             mqtts: tls.as_ref().map(|(_, bound, _)| *bound),
