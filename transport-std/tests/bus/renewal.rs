@@ -37,8 +37,11 @@ async fn new_tokens_take_the_place_of_old_ones_without_losing_subscriptions_or_m
             if message.payload() == "end" {
                 return expected;
             }
-            assert_eq!(message.payload(), expected.to_string().as_bytes());
-            expected += 1;
+            let number = std::str::from_utf8(message.payload()).unwrap();
+            let number: u32 = number.parse().unwrap();
+            // One whose acknowledgement was lost with its connection comes again, as QoS 1 may.
+            assert!(number <= expected, "{expected} was lost");
+            expected = expected.max(number + 1);
             message.ack();
         }
     });
