@@ -8,10 +8,17 @@
 //! The app gets each message exactly once. Where handing over can fail half way, it takes two
 //! steps: [`PendingRing::hand_out`] shows the records with their numbers, and
 //! [`PendingRing::confirm`] removes those that were taken. A message that arrives in between has a
-//! higher number and stays. What is not confirmed is handed out again.
+//! higher number and stays. What is not confirmed is handed out again. An app that takes messages
+//! out of order names each: [`PendingRing::confirm_one`].
 
 use crate::limits::PENDING_MESSAGES_MAX;
 use crate::record_ring::{self, Record, RecordRing, TooLarge, copy};
+
+/// Records that the ring ever holds: those that wait, and those behind them that were taken out of
+/// order, a bit for each.
+const RECORDS_MAX: usize = u32::BITS as usize;
+
+const _: () = assert!(PENDING_MESSAGES_MAX < RECORDS_MAX);
 
 /// Bytes of storage in which [`PENDING_MESSAGES_MAX`] messages of up to `message_bytes_max` bytes
 /// always fit, so that none ever goes early for want of bytes.
@@ -51,6 +58,8 @@ pub struct PendingRing<S> {
     ring: RecordRing<S>,
     /// One more than the highest number handed out.
     handed_out: u64,
+    /// Bit `n`: the app has taken record `n` of the ring, the oldest being 0, which it never has.
+    taken: u32,
     counters: PendingCounters,
 }
 
@@ -61,6 +70,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> PendingRing<S> {
         Self {
             ring: RecordRing::new(storage),
             handed_out: 0,
+            taken: 0,
             counters: PendingCounters::default(),
         }
     }
@@ -82,26 +92,65 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> PendingRing<S> {
         len: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<Pushed, TooLarge> {
-        let room = self.ring.make_room(len, PENDING_MESSAGES_MAX);
-        let evicted = room.inspect_err(|_| self.counters.refused_too_large += 1)?;
         let max = self.record_bytes_max();
+        if len > max {
+            self.counters.refused_too_large += 1;
+            return Err(TooLarge { len, max });
+        }
+        let evicted = self.make_room(len);
         let number = self
             .ring
             .push_with(len, fill)
             .map_err(|_| TooLarge { len, max })?;
         self.counters.stored += 1;
-        self.counters.evicted_by_count += u64::from(evicted.by_count);
-        self.counters.evicted_by_bytes += u64::from(evicted.by_bytes);
-        Ok(Pushed {
-            number,
-            evicted: evicted.total(),
-        })
+        Ok(Pushed { number, evicted })
+    }
+
+    /// Leaves out the numbers below `number`, which an earlier life gave to messages that are taken;
+    /// `false` if they are too many.
+    pub fn skip_to(&mut self, number: u64) -> bool {
+        self.ring.skip_to(number);
+        while self.ring.next_number() < number {
+            let place = self.ring.len();
+            if place >= RECORDS_MAX || self.ring.push(&[]).is_err() {
+                return false;
+            }
+            self.taken |= 1_u32.wrapping_shl(place as u32);
+        }
+        true
+    }
+
+    /// Drops the oldest messages until one of `len` bytes has room; returns how many.
+    fn make_room(&mut self, len: usize) -> u32 {
+        let mut evicted: u32 = 0;
+        while self.len() >= PENDING_MESSAGES_MAX || self.ring.len() >= RECORDS_MAX {
+            self.pop_oldest();
+            self.counters.evicted_by_count += 1;
+            evicted = evicted.saturating_add(1);
+        }
+        while !self.ring.is_empty() && !self.ring.fits(len) {
+            self.pop_oldest();
+            self.counters.evicted_by_bytes += 1;
+            evicted = evicted.saturating_add(1);
+        }
+        evicted
+    }
+
+    /// Removes the oldest message, and the taken ones behind it.
+    fn pop_oldest(&mut self) {
+        loop {
+            self.ring.pop_front();
+            self.taken >>= 1;
+            if self.taken & 1 == 0 {
+                return;
+            }
+        }
     }
 
     /// Hands out all messages, oldest first, without removing them; [`Self::confirm`] does.
-    pub fn hand_out(&mut self) -> impl ExactSizeIterator<Item = Record<'_>> {
+    pub fn hand_out(&mut self) -> impl Iterator<Item = Record<'_>> {
         self.handed_out = self.ring.next_number();
-        self.ring.iter()
+        self.iter()
     }
 
     /// Removes the messages up to number `last`, which the app has taken; returns how many. A
@@ -111,9 +160,49 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> PendingRing<S> {
         let Some(last_handed_out) = self.handed_out.checked_sub(1) else {
             return 0;
         };
-        let removed = self.ring.pop_through(last.min(last_handed_out));
+        let last = last.min(last_handed_out);
+        let mut removed = 0;
+        while !self.ring.is_empty() && self.ring.first_number() <= last {
+            self.pop_oldest();
+            removed += 1;
+        }
         self.counters.drained += removed as u64;
         removed
+    }
+
+    /// Removes the message with this number, which the app has taken, whatever waits in front of it;
+    /// `false` if it is not there. Its bytes are free again once those in front of it are gone.
+    pub fn confirm_one(&mut self, number: u64) -> bool {
+        let place = number.wrapping_sub(self.first_number());
+        if place >= self.ring.len() as u64 || self.is_taken(number) {
+            return false;
+        }
+        if place == 0 {
+            self.pop_oldest();
+        } else {
+            self.taken |= 1_u32.wrapping_shl(place as u32);
+        }
+        self.counters.drained += 1;
+        true
+    }
+
+    /// The number of the oldest message, or of the next one where there is none.
+    #[must_use]
+    pub fn first_number(&self) -> u64 {
+        self.ring.first_number()
+    }
+
+    /// The number that the next message gets.
+    #[must_use]
+    pub fn next_number(&self) -> u64 {
+        self.ring.next_number()
+    }
+
+    /// Whether the app has taken this record of the ring.
+    fn is_taken(&self, number: u64) -> bool {
+        let place = number.wrapping_sub(self.first_number());
+        let bit = u32::try_from(place).ok().and_then(|n| 1_u32.checked_shl(n));
+        bit.is_some_and(|bit| self.taken & bit != 0)
     }
 
     /// Hands out and confirms in one step, where handing over cannot fail; returns how many.
@@ -123,15 +212,16 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> PendingRing<S> {
     }
 
     /// The messages, oldest first, for a look that hands nothing out.
-    #[must_use]
-    pub fn iter(&self) -> record_ring::Iter<'_, S> {
-        self.ring.iter()
+    pub fn iter(&self) -> impl Iterator<Item = Record<'_>> + Clone {
+        let records = self.ring.iter();
+        records.filter(|record| !self.is_taken(record.number))
     }
 
     /// Messages in the ring.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.ring.len()
+        let taken = self.taken.count_ones() as usize;
+        self.ring.len().saturating_sub(taken)
     }
 
     /// Whether there is no message.
@@ -156,6 +246,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> PendingRing<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::vec;
     use std::vec::Vec;
 
     fn numbers(ring: &PendingRing<[u8; 256]>) -> Vec<u64> {
@@ -255,7 +346,7 @@ mod tests {
     fn confirm_never_removes_what_was_not_handed_out() {
         let mut ring = ring_with(2);
         assert_eq!(ring.confirm(u64::MAX), 0);
-        assert_eq!(ring.hand_out().len(), 2);
+        assert_eq!(ring.hand_out().count(), 2);
         ring.push(b"unseen").unwrap();
         assert_eq!(ring.confirm(u64::MAX), 2);
         assert_eq!(numbers(&ring), [2]);
@@ -268,5 +359,69 @@ mod tests {
         assert_eq!(ring.hand_out().count(), 2);
         assert_eq!(ring.confirm(0), 1);
         assert_eq!(ring.hand_out().next().unwrap().number, 1);
+    }
+
+    #[test]
+    fn messages_taken_out_of_order_take_no_place_among_the_last_ten() {
+        let mut ring = ring_with(2);
+        for byte in 2..10 {
+            ring.push(&[byte]).unwrap();
+            assert!(ring.confirm_one(u64::from(byte)));
+        }
+        assert!(!ring.confirm_one(9), "it is taken already");
+        assert!(!ring.confirm_one(10), "it has not come yet");
+        assert_eq!((numbers(&ring), ring.len()), (vec![0, 1], 2));
+        for byte in 10..18 {
+            assert_eq!(ring.push(&[byte]).unwrap().evicted, 0);
+        }
+        assert_eq!(ring.push(b"x").unwrap().evicted, 1);
+        assert_eq!(
+            numbers(&ring),
+            [1].into_iter().chain(10..=18).collect::<Vec<_>>()
+        );
+        assert_eq!(ring.counters().drained, 8);
+    }
+
+    #[test]
+    fn messages_behind_one_that_is_never_taken_do_not_pile_up() {
+        let mut ring = ring_with(1);
+        for n in 1..100 {
+            ring.push(b"x").unwrap();
+            assert!(ring.confirm_one(n));
+        }
+        let counters = ring.counters();
+        assert_eq!(
+            ring.len() as u64 + counters.drained + counters.evicted_by_count,
+            100
+        );
+        assert_eq!(
+            counters.evicted_by_count, 1,
+            "the first went for want of a place"
+        );
+    }
+
+    #[test]
+    fn confirming_a_run_removes_what_was_taken_within_it_once() {
+        let mut ring = ring_with(5);
+        ring.hand_out().for_each(drop);
+        assert!(ring.confirm_one(1));
+        assert!(ring.confirm_one(3));
+        assert_eq!(ring.confirm(2), 2);
+        assert_eq!(numbers(&ring), [4]);
+        assert!(ring.confirm_one(4));
+        assert!(ring.is_empty());
+    }
+
+    #[test]
+    fn messages_of_an_earlier_life_keep_their_numbers() {
+        let mut ring = PendingRing::new([0; 256]);
+        for number in [7, 8, 11] {
+            assert!(ring.skip_to(number));
+            assert_eq!(ring.push(b"x").unwrap().number, number);
+        }
+        assert!(ring.skip_to(13));
+        assert_eq!(numbers(&ring), [7, 8, 11]);
+        assert_eq!((ring.len(), ring.next_number()), (3, 13));
+        assert!(!ring.skip_to(1000), "a ring has so many places and no more");
     }
 }

@@ -262,6 +262,18 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Portal<S, APPS> {
         app_mut(&mut self.apps, slot).map_or(0, |app| app.pending.confirm(last))
     }
 
+    /// Removes one message of an app, which it has taken, whatever waits in front of it; `false` if
+    /// it is not there.
+    pub fn confirm_one(&mut self, slot: AppSlot, number: u64) -> bool {
+        app_mut(&mut self.apps, slot).is_some_and(|app| app.pending.confirm_one(number))
+    }
+
+    /// Leaves out the numbers below `number` for an app's pending messages; `false` if they are too
+    /// many. So messages of an earlier life keep their numbers, and none is given twice.
+    pub fn skip_numbers(&mut self, slot: AppSlot, number: u64) -> bool {
+        app_mut(&mut self.apps, slot).is_some_and(|app| app.pending.skip_to(number))
+    }
+
     /// Hands out and removes the pending messages of an app in one step; returns how many.
     pub fn drain(&mut self, slot: AppSlot, take: impl FnMut(Record<'_>)) -> usize {
         app_mut(&mut self.apps, slot).map_or(0, |app| app.pending.drain(take))

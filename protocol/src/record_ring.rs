@@ -149,6 +149,13 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecordRing<S> {
         self.next_number.wrapping_sub(self.len as u64)
     }
 
+    /// Leaves out the numbers below `number`, while the ring is empty; else it does nothing.
+    pub fn skip_to(&mut self, number: u64) {
+        if self.len == 0 {
+            self.next_number = self.next_number.max(number);
+        }
+    }
+
     /// Stores a copy of `record` as the newest and returns its number.
     ///
     /// # Errors

@@ -35,6 +35,10 @@ pub trait Apps {
         kept: bool,
     );
 
+    /// Takes note that a message is now kept as pending, wherever it came from; `oldest` is the number
+    /// of the oldest one still kept. For implementations that show an app its messages as they come.
+    fn kept(&mut self, _slot: AppSlot, _record: Record<'_>, _oldest: u64) {}
+
     /// Tells an app what became of the [`Request::Send`] that came last; called before
     /// [`Apps::next`] is called again.
     fn answer(&mut self, slot: AppSlot, outcome: Result<(), SendRefusal>);
@@ -82,6 +86,13 @@ pub enum Request<'r> {
         slot: AppSlot,
         /// The number of the last one.
         upto: u64,
+    },
+    /// The app has taken this one of its pending messages.
+    ConfirmOne {
+        /// The app.
+        slot: AppSlot,
+        /// Its number.
+        number: u64,
     },
     /// Something that was handed to the app did not reach it.
     Return {

@@ -83,6 +83,8 @@ pub struct Desk<S, Q, const APPS: usize, const QUEUE: usize> {
     uplinks: UplinkQueue<Q, QUEUE>,
     /// Who sent the messages in `uplinks`, in the same order.
     senders: Deque<AppSlot, QUEUE>,
+    /// For each app, the number of the next message that [`Apps::kept`] is told of.
+    untold: heapless::Vec<u64, APPS>,
     counters: Counters,
     health: Rounds,
 }
@@ -112,6 +114,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             portal,
             uplinks: UplinkQueue::new(uplinks, policy),
             senders: Deque::new(),
+            untold: heapless::Vec::new(),
             counters: Counters::default(),
             health: Rounds::new(),
         }
@@ -125,7 +128,8 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         let slot = self.portal.install(app, uid.clone(), pending)?;
         // There are no more partners than apps, and this app has found its place.
         let added = self.identity.add(uid);
-        debug_assert!(added, "as many partners as apps fit");
+        let told = self.untold.push(0);
+        debug_assert!(added && told.is_ok(), "as many as apps fit");
         Ok(slot)
     }
 
@@ -148,6 +152,12 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     /// decode, or does not fit, is left out.
     pub fn restore_pending(&mut self, slot: AppSlot, message: &[u8]) {
         self.take_back(0, slot, message);
+    }
+
+    /// Leaves out the numbers below `number` for an app's pending messages, as
+    /// [`Portal::skip_numbers`] does.
+    pub fn skip_pending_numbers(&mut self, slot: AppSlot, number: u64) -> bool {
+        self.portal.skip_numbers(slot, number)
     }
 
     /// Takes up an uplink message of an earlier life. Where the queue is smaller than it was then,
@@ -264,6 +274,9 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             Request::ConfirmPending { slot, upto } => {
                 self.portal.confirm(slot, upto);
             }
+            Request::ConfirmOne { slot, number } => {
+                self.portal.confirm_one(slot, number);
+            }
             Request::Return { slot, message } => self.take_back(now_ms, slot, message),
             Request::Launched(slot) => self.handle_app(now_ms, slot, AppEvent::Launched),
             Request::Loaded(slot) => self.handle_app(now_ms, slot, AppEvent::Loaded),
@@ -332,7 +345,21 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                 Output::CloseApp { slot } => apps.tell(slot, Notice::NotLoaded),
             }
         }
+        self.tell_kept(apps);
         apps.counted(&self.counters());
+    }
+
+    fn tell_kept(&mut self, apps: &mut impl Apps) {
+        for (slot, untold) in (0..).map(AppSlot::new).zip(&mut self.untold) {
+            let Some(pending) = self.portal.pending(slot) else {
+                continue;
+            };
+            if *untold < pending.next_number() {
+                let new = pending.iter().filter(|record| record.number >= *untold);
+                new.for_each(|record| apps.kept(slot, record, pending.first_number()));
+                *untold = pending.next_number();
+            }
+        }
     }
 
     /// When [`Desk::settle`] is to be called at the latest.

@@ -39,4 +39,7 @@ mod app_interface;
 pub mod board_portal;
 
 #[cfg(feature = "linux")]
+mod portal_page;
+
+#[cfg(feature = "linux")]
 pub mod linux;

@@ -16,6 +16,7 @@ mod fuzz;
 mod golden;
 mod lint;
 mod no_panic;
+mod screenshots;
 mod test;
 
 mod firmware;
@@ -80,6 +81,8 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
+    /// Photograph the portal's page, for the README, into `docs/images/`.
+    Screenshots,
     /// Prove that nothing public in the protocol crate can panic, here and on a board.
     NoPanic {
         /// Prove it for this machine only.
@@ -136,6 +139,7 @@ fn main() -> ExitCode {
         Chore::Bench { what, .. } => bench::run(&what),
         Chore::Fuzz { target, seconds } => fuzz::run_targets(target.as_deref(), seconds),
         Chore::Golden { check } => golden::all(check),
+        Chore::Screenshots => screenshots::take(),
         Chore::NoPanic { host_only } => no_panic::prove(host_only),
         Chore::BareMetal => bare_metal::check(),
         Chore::Dist { target, test } => dist::agent(&target, test),

@@ -27,6 +27,13 @@ const BROKER: Need = Need {
     is_met: || find("mosquitto").is_some(),
 };
 
+const BROWSER: Need = Need {
+    purpose: "a browser for the portal's page",
+    packages: &["chromium"],
+    instead: "Chromium 120 or newer as `chromium` on the PATH",
+    is_met: || find("chromium").is_some(),
+};
+
 const HTTP_CLIENT: Need = Need {
     purpose: "the tour of the README",
     packages: &["curl"],
@@ -56,9 +63,9 @@ const QEMU: Need = Need {
 /// Makes the tools that `cargo xtask test` needs available, or fails with what to install.
 pub(crate) fn ensure(host_only: bool) -> Result<()> {
     if host_only {
-        ensure_all(&[BROKER, HTTP_CLIENT])
+        ensure_all(&[BROKER, BROWSER, HTTP_CLIENT])
     } else {
-        ensure_all(&[BROKER, HTTP_CLIENT, BARE_METAL, QEMU])
+        ensure_all(&[BROKER, BROWSER, HTTP_CLIENT, BARE_METAL, QEMU])
     }
 }
 

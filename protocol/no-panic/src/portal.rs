@@ -68,6 +68,16 @@ fn outputs(portal: &mut AnyPortal, slot: AppSlot) {
     used(Portal::poll_deadline(black_box(&*portal)));
     Portal::hand_out(black_box(&mut *portal), slot).for_each(used);
     used(Portal::confirm(black_box(&mut *portal), slot, number()));
+    used(Portal::skip_numbers(
+        black_box(&mut *portal),
+        slot,
+        number(),
+    ));
+    used(Portal::confirm_one(
+        black_box(&mut *portal),
+        slot,
+        number(),
+    ));
     used(Portal::drain(black_box(&mut *portal), slot, |record| {
         used(record);
     }));

@@ -44,6 +44,7 @@ fn records() {
     used(RecordRing::pop_front(black_box(&mut *ring)));
     used(RecordRing::pop_through(black_box(&mut *ring), number()));
     RecordRing::iter(black_box(&*ring)).for_each(used);
+    RecordRing::skip_to(black_box(&mut *ring), number());
 }
 
 fn pending() {
@@ -59,6 +60,10 @@ fn pending() {
     used(filled.is_ok());
     PendingRing::hand_out(black_box(&mut *ring)).for_each(used);
     used(PendingRing::confirm(black_box(&mut *ring), number()));
+    used(PendingRing::skip_to(black_box(&mut *ring), number()));
+    used(PendingRing::confirm_one(black_box(&mut *ring), number()));
+    used(PendingRing::first_number(black_box(&*ring)));
+    used(PendingRing::next_number(black_box(&*ring)));
     used(PendingRing::drain(black_box(&mut *ring), |record| {
         used(record);
     }));

@@ -36,6 +36,11 @@ pub(crate) enum ClientFrame<'f> {
         /// The highest number that the app has taken.
         upto: u64,
     },
+    /// The same for single messages, which need not be the oldest.
+    ConfirmEach {
+        /// Their numbers.
+        numbers: Numbers<'f>,
+    },
     /// `WebPortal.onApplicationShow`, `…Hide` or `…Unloaded`, of the named app or the own one.
     Lifecycle {
         /// What happens to the app.
@@ -64,6 +69,8 @@ pub(crate) enum Role<'f> {
         app: JsonString<'f>,
         /// It starts without the screen.
         background: bool,
+        /// It confirms every message, those that it gets at once included.
+        confirm: bool,
     },
     /// The screen: the driver's hand and eye.
     Screen,
@@ -159,10 +166,7 @@ impl<'f> ClientFrame<'f> {
             return Ok(Self::TakePending { confirm });
         }
         if frame.kind.is("WebPortal.confirmPendingNotifications") {
-            let [upto] = frame.required(["upto"])?;
-            let upto = upto.and_then(|upto| upto.text.parse().ok());
-            let upto = upto.ok_or(Refusal::Value(r#"{"upto": a number}"#))?;
-            return Ok(Self::ConfirmPending { upto });
+            return Self::confirm(frame);
         }
         if frame.kind.is("WebPortal.okBtnPopupRequestClicked") {
             return Ok(Self::PopupAnswer { ok: true });
@@ -177,6 +181,18 @@ impl<'f> ClientFrame<'f> {
             return Ok(Self::Nac { active });
         }
         Err(Refusal::UnknownType(shown(frame.kind.chars())))
+    }
+
+    fn confirm(frame: &Parts<'f>) -> Result<Self, Refusal> {
+        const EXPECTED: Refusal = Refusal::Value(r#"{"upto": a number} or {"numbers": [numbers]}"#);
+        let [upto, numbers] = frame.required(["upto", "numbers"])?;
+        if let Some(numbers) = numbers {
+            let numbers = Numbers::of(numbers).ok_or(EXPECTED)?;
+            return Ok(Self::ConfirmEach { numbers });
+        }
+        let upto = upto.and_then(|upto| upto.text.parse().ok());
+        let upto = upto.ok_or(EXPECTED)?;
+        Ok(Self::ConfirmPending { upto })
     }
 
     fn send(frame: &Parts<'f>) -> Result<Self, Refusal> {
@@ -215,15 +231,48 @@ impl<'f> Parts<'f> {
     }
 }
 
+/// A list of whole numbers, as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Numbers<'f>(&'f str);
+
+impl<'f> Numbers<'f> {
+    /// `None` if it is something else.
+    fn of(value: Value<'f>) -> Option<Self> {
+        let inside = value.text.strip_prefix('[')?.strip_suffix(']')?;
+        let numbers = Self(inside);
+        numbers
+            .parsed()
+            .all(|number| number.is_some())
+            .then_some(numbers)
+    }
+
+    /// The numbers, in the order of the list.
+    pub(crate) fn iter(self) -> impl Iterator<Item = u64> + use<'f> {
+        self.parsed().flatten()
+    }
+
+    fn parsed(self) -> impl Iterator<Item = Option<u64>> + use<'f> {
+        self.0
+            .split(',')
+            .map(|number| number.trim_ascii().parse().ok())
+    }
+}
+
 fn hello<'f>(frame: &Parts<'f>) -> Result<Role<'f>, Refusal> {
-    let [app, role, background] = frame.required(["appId", "role", "background"])?;
+    let [app, role, background, confirm] =
+        frame.required(["appId", "role", "background", "confirm"])?;
     let app = app.map(string).transpose()?;
     let role = role.map(string).transpose()?;
     let background = background.map(flag).transpose()?.unwrap_or(false);
-    match (app, role) {
-        (Some(app), None) => Ok(Role::App { app, background }),
-        (Some(app), Some(role)) if role.is("app") => Ok(Role::App { app, background }),
-        (None, Some(role)) if role.is("screen") => Ok(Role::Screen),
+    let confirm = confirm.map(flag).transpose()?.unwrap_or(false);
+    let is = |name| role.is_none_or(|role| role.is(name));
+    match app {
+        Some(app) if is("app") => Ok(Role::App {
+            app,
+            background,
+            confirm,
+        }),
+        None if role.is_some() && is("screen") => Ok(Role::Screen),
         _ => Err(Refusal::Value(r#"{"appId":"…"} or {"role":"screen"}"#)),
     }
 }
@@ -272,6 +321,7 @@ mod tests {
     use super::*;
     use std::format;
     use std::string::ToString;
+    use std::vec::Vec;
 
     fn parsed(text: &str) -> ClientFrame<'_> {
         ClientFrame::parse(text).item.unwrap()
@@ -316,7 +366,9 @@ mod tests {
     #[test]
     fn hello_names_an_app_or_the_screen() {
         let background = |text| match parsed(text) {
-            ClientFrame::Hello(Role::App { app, background }) => {
+            ClientFrame::Hello(Role::App {
+                app, background, ..
+            }) => {
                 assert!(app.is("demo"));
                 background
             }
@@ -369,7 +421,30 @@ mod tests {
                 panic!("{frame}");
             };
         }
-        let frame = r#"{"type":"WebPortal.confirmPendingNotifications","value":{"upto":-1}}"#;
-        assert_eq!(refused(frame), "bad-frame");
+    }
+
+    #[test]
+    fn messages_are_confirmed_up_to_a_number_or_each_by_its_own() {
+        let confirm = |value| {
+            format!(r#"{{"type":"WebPortal.confirmPendingNotifications","value":{value}}}"#)
+        };
+        let each = confirm(r#"{"numbers":[3, 1 ,2]}"#);
+        let ClientFrame::ConfirmEach { numbers } = parsed(&each) else {
+            panic!("numbers");
+        };
+        assert_eq!(numbers.iter().collect::<Vec<_>>(), [3, 1, 2]);
+        let upto = confirm(r#"{"upto":7}"#);
+        assert!(matches!(
+            parsed(&upto),
+            ClientFrame::ConfirmPending { upto: 7 }
+        ));
+        for bad in [
+            r#"{"upto":-1}"#,
+            r#"{"numbers":7}"#,
+            r#"{"numbers":[1,"2"]}"#,
+            "{}",
+        ] {
+            assert_eq!(refused(&confirm(bad)), "bad-frame", "{bad}");
+        }
     }
 }

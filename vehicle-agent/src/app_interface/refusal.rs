@@ -3,6 +3,7 @@
 
 use core::fmt;
 
+use vinbus_protocol::envelope::{EnvelopeError, EnvelopeReason};
 use vinbus_protocol::json::JsonError;
 
 use super::server_frame::kind;
@@ -220,6 +221,10 @@ pub(crate) fn send_refusal_reason(refusal: SendRefusal) -> &'static str {
     match refusal {
         SendRefusal::TooLarge { .. } => "too-large",
         SendRefusal::UnknownApp => "unknown-app",
+        SendRefusal::Content(EnvelopeError {
+            reason: EnvelopeReason::TooLarge { .. },
+            ..
+        }) => "too-large",
         SendRefusal::Content(_) => "bad-content",
         SendRefusal::Subtopic => "bad-subtopic",
         SendRefusal::ReservedSubtopic => "reserved-subtopic",

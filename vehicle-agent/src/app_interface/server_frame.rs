@@ -7,6 +7,7 @@ pub(crate) mod kind {
     pub(crate) const WELCOME: &str = "welcome";
     pub(crate) const ERROR: &str = "error";
     pub(crate) const MESSAGE: &str = "WebPortal.onCurrentNotificationReceived";
+    pub(crate) const KEPT: &str = "WebPortal.onPendingNotification";
     pub(crate) const PENDING: &str = "WebPortal.getPendingNotifications";
     pub(crate) const POPUP_SHOW: &str = "WebPortal.onPopupShow";
     pub(crate) const POPUP_CLOSE: &str = "WebPortal.onPopupClose";
@@ -55,11 +56,40 @@ impl Display for ServerFrame<'_> {
     }
 }
 
+/// An encoded app message to be confirmed: [`kind::MESSAGE`] or [`kind::KEPT`] with its number and
+/// that of the oldest message still kept.
+#[cfg(feature = "linux")]
+pub(crate) struct NumberedFrame<'a> {
+    pub(crate) kind: &'static str,
+    pub(crate) message: &'a str,
+    pub(crate) number: u64,
+    pub(crate) oldest: u64,
+}
+
+#[cfg(feature = "linux")]
+impl Display for NumberedFrame<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            kind,
+            message,
+            number,
+            oldest,
+        } = self;
+        write!(
+            f,
+            r#"{{"type":"{kind}","number":{number},"oldest":{oldest}"#
+        )?;
+        write!(f, r#","value":{message}}}"#)
+    }
+}
+
 /// [`kind::PENDING`] with encoded app messages, oldest first, and the number that the app confirms.
 pub(crate) struct PendingFrame<'a, I> {
     pub(crate) id: Option<&'a str>,
     pub(crate) messages: I,
     pub(crate) upto: Option<u64>,
+    /// The number of each message, where the app may confirm each.
+    pub(crate) numbers: &'a [u64],
 }
 
 impl<'m, I: Iterator<Item = &'m str> + Clone> Display for PendingFrame<'_, I> {
@@ -77,7 +107,11 @@ impl<'m, I: Iterator<Item = &'m str> + Clone> Display for PendingFrame<'_, I> {
         if let Some(upto) = self.upto {
             write!(f, r#","upto":{upto}"#)?;
         }
-        f.write_char('}')
+        for (index, number) in self.numbers.iter().enumerate() {
+            f.write_str(if index == 0 { r#","numbers":["# } else { "," })?;
+            write!(f, "{number}")?;
+        }
+        f.write_str(if self.numbers.is_empty() { "}" } else { "]}" })
     }
 }
 
@@ -97,12 +131,22 @@ pub(crate) struct Welcome<'a> {
     pub(crate) app: &'a str,
     pub(crate) vin: &'a str,
     pub(crate) link_up: bool,
+    /// Longest frame that the app may send, and in which life of the agent numbers mean something,
+    /// for an app that confirms.
+    pub(crate) confirming: Option<(usize, u64)>,
 }
 
 impl Display for Welcome<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (app, vin, link) = (Quoted(self.app), self.vin, link_name(self.link_up));
-        write!(f, r#"{{"appId":{app},"vin":"{vin}","link":"{link}"}}"#)
+        write!(f, r#"{{"appId":{app},"vin":"{vin}","link":"{link}""#)?;
+        if let Some((frame_bytes_max, life)) = self.confirming {
+            write!(
+                f,
+                r#","frameBytesMax":{frame_bytes_max},"life":"{life:016x}""#
+            )?;
+        }
+        f.write_char('}')
     }
 }
 
@@ -221,16 +265,22 @@ mod tests {
 
     #[test]
     fn answer_is_a_list_with_the_number_to_confirm() {
-        let frame = |id, messages: &[&'static str], upto| {
+        let frame = |id, messages: &[&'static str], upto, numbers| {
             let messages = messages.iter().copied();
-            PendingFrame { id, messages, upto }.to_string()
+            let frame = PendingFrame {
+                id,
+                messages,
+                upto,
+                numbers,
+            };
+            frame.to_string()
         };
         assert_eq!(
-            frame(Some("3"), &["{}", "[]"], Some(9)),
-            r#"{"type":"WebPortal.getPendingNotifications","id":3,"value":[{},[]],"upto":9}"#
+            frame(Some("3"), &["{}", "[]"], Some(9), &[7, 9]),
+            r#"{"type":"WebPortal.getPendingNotifications","id":3,"value":[{},[]],"upto":9,"numbers":[7,9]}"#
         );
         assert_eq!(
-            frame(None, &[], None),
+            frame(None, &[], None, &[]),
             r#"{"type":"WebPortal.getPendingNotifications","value":[]}"#
         );
     }

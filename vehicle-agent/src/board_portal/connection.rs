@@ -182,7 +182,10 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
     }
 
     fn peer(&self, role: Role<'_>) -> Result<Peer, Refusal> {
-        let Role::App { app, background } = role else {
+        let Role::App {
+            app, background, ..
+        } = role
+        else {
             return Ok(Peer::Screen);
         };
         let slot = self.portal.slot(|installed| app.is(installed));

@@ -75,6 +75,9 @@ impl<'p, const APPS: usize, const PLACES: usize, const QUEUE: usize>
             ClientFrame::ConfirmPending { upto } => {
                 self.push_step(Request::ConfirmPending { slot, upto });
             }
+            ClientFrame::ConfirmEach { .. } => {
+                return Err(Refusal::Value(r#"{"upto": a number}, on a board"#));
+            }
             ClientFrame::Loaded => self.handle_loaded(slot),
             ClientFrame::Lifecycle { event, app } => {
                 if app.is_some_and(|app| !app.is(self.app_id(slot))) {
@@ -105,7 +108,8 @@ impl<'p, const APPS: usize, const PLACES: usize, const QUEUE: usize>
             ClientFrame::Loaded
             | ClientFrame::Send { .. }
             | ClientFrame::TakePending { .. }
-            | ClientFrame::ConfirmPending { .. } => return Err(Refusal::AppOnly),
+            | ClientFrame::ConfirmPending { .. }
+            | ClientFrame::ConfirmEach { .. } => return Err(Refusal::AppOnly),
         }
         Ok(Handled::Now)
     }

@@ -273,6 +273,7 @@ fn list<'r>(
         id: Some(id).filter(|id| !id.is_empty()),
         messages: items.map(|item| text(item.get(1..).unwrap_or_default())),
         upto,
+        numbers: &[],
     }
 }
 

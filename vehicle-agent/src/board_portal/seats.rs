@@ -292,6 +292,7 @@ impl<'p, 'b, const APPS: usize, const PLACES: usize, const QUEUE: usize>
             app: self.app_id(slot),
             vin: self.portal.vin.as_str(),
             link_up: self.portal.link_up.get(),
+            confirming: None,
         };
         tell(place, &ServerFrame::new(kind::WELCOME).with_value(&value));
         if self.popup.as_ref().is_some_and(|popup| popup.slot == slot) {

@@ -62,7 +62,8 @@ pub struct RunArgs {
     #[command(flatten)]
     pub vehicle: VehicleArgs,
 
-    /// Where apps connect, as a WebSocket: ws://ADDR/portal. Port 0 takes a free one.
+    /// Where the portal listens: http://ADDR/ for a browser, ws://ADDR/portal for programs. Port 0
+    /// takes a free one.
     #[arg(
         long,
         env = "VINBUS_AGENT_PORTAL",
@@ -71,6 +72,16 @@ pub struct RunArgs {
         value_parser = address
     )]
     pub portal: SocketAddr,
+
+    /// The folder with the web pages of an app, an index.html among them, for the portal's page in a
+    /// browser; may be repeated, or a list with commas. An app may do without: a program is one too.
+    #[arg(
+        long,
+        env = "VINBUS_AGENT_APP_PAGES",
+        value_name = "IDAPP=DIR",
+        value_delimiter = ','
+    )]
+    pub app_pages: Vec<AppFolder>,
 
     /// A web origin whose pages may be apps, besides the portal's own; may be repeated, or a list
     /// with commas.
@@ -226,6 +237,28 @@ pub enum Transport {
     Embedded,
     /// The client of `run`: every version of MQTT and every URL; listens at QoS 1
     Std,
+}
+
+/// An app and the folder of its pages, written `IDAPP=DIR`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppFolder {
+    /// The app.
+    pub app: AppId,
+    /// The folder.
+    pub folder: PathBuf,
+}
+
+impl FromStr for AppFolder {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (app, folder) = text
+            .split_once('=')
+            .ok_or("write the app's identifier and the folder of its pages as IDAPP=DIR")?;
+        let app = AppId::parse(app).map_err(|error| format!("the app's identifier: {error}"))?;
+        let folder = folder.into();
+        Ok(Self { app, folder })
+    }
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -1,8 +1,10 @@
-//! The portal: WebSockets at `/portal` through which any local program is an app (SPEC 8).
+//! The portal: WebSockets at `/portal` through which any local program is an app (SPEC 8), and the
+//! page in which the apps of browsers run.
 //!
-//! [`Listening::serve`] is the server, `connections` what it takes, `socket` one WebSocket, `outbox`
-//! what waits for it, and `hub` what the agent sees of all of them. Nothing an app does makes another
-//! one wait: each socket has its own task, rate and outbox, and the agent never waits for any.
+//! [`Listening::serve`] is the server, `connections` what it takes, `pages` what browsers get, `socket`
+//! one WebSocket, `outbox` what waits for it, and `hub` what the agent sees of all of them. Nothing an
+//! app does makes another one wait: each socket has its own task, rate and outbox, and the agent never
+//! waits for any.
 
 mod connections;
 mod hub;
@@ -10,6 +12,7 @@ mod hub;
 mod order_tests;
 mod origin;
 mod outbox;
+mod pages;
 mod socket;
 
 use std::future::Future;
@@ -22,6 +25,7 @@ use axum::Router;
 use axum::extract::ws::{Utf8Bytes, WebSocketUpgrade};
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Deserialize;
@@ -35,6 +39,8 @@ use vinbus_transport_std::guards::LogThrottle;
 
 use self::origin::Origins;
 use self::outbox::Outbox;
+pub(crate) use self::pages::AppPages;
+use self::pages::Policies;
 use crate::app_interface::client_frame::{Role, shown};
 use crate::app_interface::refusal::Refusal;
 use crate::linux::status::Status;
@@ -73,7 +79,11 @@ enum News {
 /// Whose socket it is.
 #[derive(Clone, Copy, Debug)]
 enum Peer {
-    App { slot: AppSlot, background: bool },
+    App {
+        slot: AppSlot,
+        background: bool,
+        confirms: bool,
+    },
     Screen,
 }
 
@@ -87,6 +97,8 @@ struct Shared {
     frames_per_second: u32,
     origins: Origins,
     refused_origins: LogThrottle,
+    pages: AppPages,
+    policies: Policies,
     status: Arc<Status>,
 }
 
@@ -96,12 +108,21 @@ impl Shared {
     }
 
     fn peer(&self, role: Role<'_>) -> Result<Peer, Refusal> {
-        let Role::App { app, background } = role else {
+        let Role::App {
+            app,
+            background,
+            confirm: confirms,
+        } = role
+        else {
             return Ok(Peer::Screen);
         };
         let slot = self.slot(|installed| app.is(installed));
         let slot = slot.ok_or_else(|| Refusal::UnknownApp(shown(app.chars())))?;
-        Ok(Peer::App { slot, background })
+        Ok(Peer::App {
+            slot,
+            background,
+            confirms,
+        })
     }
 
     fn slot(&self, is: impl Fn(&str) -> bool) -> Option<AppSlot> {
@@ -121,6 +142,8 @@ pub(crate) struct PortalOptions {
     pub(crate) origins: Vec<String>,
     /// Of connections that are no socket yet, or none at all.
     pub(crate) bounds: ConnectionBounds,
+    /// The apps with pages for browsers.
+    pub(crate) pages: AppPages,
 }
 
 /// A portal that listens, and the channel on which its sockets speak.
@@ -140,13 +163,16 @@ impl Listening {
         status: Arc<Status>,
     ) -> (Self, mpsc::Receiver<FromSocket>) {
         let (news, received) = mpsc::channel(NEWS_MAX);
+        let origins = Origins::new(address, options.origins);
         let shared = Shared {
             apps: options.apps,
             news,
             places: Arc::new(Semaphore::new(SOCKETS_MAX)),
             sockets: AtomicU64::new(0),
             frames_per_second: options.frames_per_second,
-            origins: Origins::new(address, options.origins),
+            policies: Policies::new(&options.pages, &origins),
+            pages: options.pages,
+            origins,
             refused_origins: LogThrottle::default(),
             status,
         };
@@ -164,6 +190,12 @@ impl Listening {
         let router = Router::new()
             .route("/portal", get(open))
             .route("/status", get(tell_status))
+            .route("/apps", get(pages::apps))
+            .fallback(get(pages::portal_page))
+            .layer(middleware::from_fn_with_state(
+                Arc::clone(&self.shared),
+                pages::app_hosts,
+            ))
             .with_state(self.shared);
         connections::serve(self.listener, router, self.bounds, status, stop).await;
     }

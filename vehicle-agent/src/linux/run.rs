@@ -17,12 +17,12 @@ use vinbus_transport_std::{ClientOptions, LinkState, Qos};
 use crate::agent::{self, World};
 use crate::desk::Desk;
 use crate::identity::Identity;
-use crate::linux::args::RunArgs;
+use crate::linux::args::{AppFolder, RunArgs};
 use crate::linux::clock::{ProcessRandom, TokioClock};
 use crate::linux::connection::{self, Credentials};
 use crate::linux::failure::Failure;
 use crate::linux::link::StdLink;
-use crate::linux::portal::{ConnectionBounds, Listening, PortalOptions, SocketApps};
+use crate::linux::portal::{AppPages, ConnectionBounds, Listening, PortalOptions, SocketApps};
 use crate::linux::saved::Saved;
 use crate::linux::status::Status;
 
@@ -51,6 +51,7 @@ pub(crate) type LinuxDesk = Desk<Vec<u8>, Vec<u8>, APPS_MAX, QUEUE_MAX>;
 /// When an option is wrong, or the portal's address is taken. The broker being away is no error.
 pub async fn run(args: RunArgs) -> Result<(), Failure> {
     let (mut desk, options) = prepare(&args).map_err(Failure::Configuration)?;
+    let pages = app_pages(&args).map_err(Failure::Configuration)?;
     let saved = args
         .data_dir
         .as_deref()
@@ -61,7 +62,7 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
         tracing::error!(words, "the last run ended in a panic");
     }
     let status = Arc::new(Status::new(args.vehicle.vin, crash));
-    let (portal, mut apps) = open_portal(&args, &desk, &status).await?;
+    let (portal, mut apps) = open_portal(&args, pages, &desk, &status).await?;
     if let Some(saved) = &saved {
         let taken_up = saved.restore(&mut desk, &mut apps)?;
         apps.settle_with(taken_up);
@@ -83,9 +84,10 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
     agent::run(&mut desk, world, stopped(stopping)).await;
     apps.stop(|slot, message| desk.restore_pending(slot, message.as_bytes()))
         .await;
+    let life = apps.life();
     drop(apps);
     if let Some(saved) = &saved {
-        saved.save(&mut desk)?;
+        saved.save(&mut desk, life)?;
     }
     // Half a request may keep the server waiting for its other half.
     if let Ok(served) = timeout(PORTAL_STOP_TIMEOUT, portal).await {
@@ -137,8 +139,19 @@ fn desk(args: &RunArgs) -> anyhow::Result<LinuxDesk> {
     Ok(desk)
 }
 
+fn app_pages(args: &RunArgs) -> anyhow::Result<AppPages> {
+    for AppFolder { app, .. } in &args.app_pages {
+        if args.vehicle.apps.iter().all(|installed| installed.app != *app) {
+            bail!("--app-pages {app}=…: no such app is installed; add --app {app}=UID");
+        }
+    }
+    let folders = args.app_pages.iter().cloned();
+    AppPages::open(folders.map(|AppFolder { app, folder }| (app, folder)))
+}
+
 async fn open_portal(
     args: &RunArgs,
+    pages: AppPages,
     desk: &LinuxDesk,
     status: &Arc<Status>,
 ) -> anyhow::Result<(Listening, SocketApps<'static>)> {
@@ -158,9 +171,10 @@ async fn open_portal(
             connections: args.portal_connections,
             header_time: args.portal_header_time,
         },
+        pages,
     };
     let (portal, news) = Listening::new(listener, address, options, Arc::clone(status));
-    tracing::info!(vin = %args.vehicle.vin, "the portal is at ws://{address}/portal; be an app with: vehicle-agent app --app {} --portal {address}", args.vehicle.apps[0].app);
+    tracing::info!(vin = %args.vehicle.vin, "the portal is at http://{address}/, for programs at ws://{address}/portal; be an app with: vehicle-agent app --app {} --portal {address}", args.vehicle.apps[0].app);
     Ok((
         portal,
         SocketApps::new(args.vehicle.vin, apps, news, Arc::clone(status)),

@@ -4,6 +4,10 @@
 //! the VIN, then one line for each pending message and each uplink message. It is written in one
 //! piece (a temporary file, synced, renamed), for the user alone to read.
 //!
+//! Pending messages keep their numbers, and the first line the *life* in which they were given, so that
+//! an app that has taken a message, but whose confirmation came too late, knows it again. The life is
+//! in the file only while no agent runs: one that was killed may have given numbers that are not.
+//!
 //! What is taken up stays in the file until it is needed there no longer: the pending messages of an
 //! app until the app takes them, so that it never gets one twice; the uplink messages until the last
 //! of them has met its fate, so that none is lost. An agent that is killed before takes the rest up
@@ -25,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::envelope::Uplink;
 use vinbus_protocol::id::{AppId, Vin};
+use vinbus_protocol::pending::PendingRing;
 
 use crate::linux::last_words;
 use crate::linux::portal::SocketApps;
@@ -42,17 +47,22 @@ pub(crate) struct Saved {
 #[derive(Debug)]
 pub(crate) struct TakenUp<'s> {
     saved: &'s Saved,
-    /// Pending messages of each app. They are the first in its ring, numbered from 0.
-    pending: BTreeMap<String, u64>,
+    /// The numbers of the messages that each app has not taken.
+    pending: BTreeMap<String, BTreeSet<u64>>,
     /// Uplink messages without a fate. They are the first in the queue.
     uplinks: u64,
     /// Apps with messages that are not installed.
     absent: BTreeSet<String>,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Default, Deserialize, Serialize)]
 struct Head {
     vin: String,
+    /// In which life numbers were given, and the next one of each app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    life: Option<u64>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    next: BTreeMap<String, u64>,
 }
 
 /// A message that waits; `message` is for the app, `content` from it: JSON texts as strings, so that
@@ -66,6 +76,8 @@ struct Waiting {
     content: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     message: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    number: Option<u64>,
 }
 
 impl Saved {
@@ -126,7 +138,12 @@ impl Saved {
         };
         let (mut taken, mut left) = (0, 0);
         let mut absent: BTreeMap<String, u64> = BTreeMap::new();
-        for line in self.lines()? {
+        let (head, lines) = self.read()?;
+        if let Some(life) = head.life {
+            apps.go_on_with(life);
+            self.write(&self.head(), &lines)?;
+        }
+        for line in lines {
             let Ok(waiting) = serde_json::from_str::<Waiting>(&line) else {
                 left += 1;
                 continue;
@@ -136,7 +153,10 @@ impl Saved {
                 continue;
             };
             match take_up(&waiting, slot, desk, apps) {
-                Some(TakenBack::Pending) => *taken_up.pending.entry(waiting.app).or_default() += 1,
+                Some(TakenBack::Pending(number)) => {
+                    let numbers = taken_up.pending.entry(waiting.app).or_default();
+                    numbers.insert(number);
+                }
                 Some(TakenBack::Uplink) => apps.expect_fate(slot),
                 None => {
                     left += 1;
@@ -144,6 +164,14 @@ impl Saved {
                 }
             }
             taken += 1;
+        }
+        for (app, next) in head.next {
+            let slot = AppId::parse(&app)
+                .ok()
+                .and_then(|app| desk.portal().slot(&app));
+            if let Some(slot) = slot {
+                desk.skip_pending_numbers(slot, next);
+            }
         }
         taken_up.uplinks = desk.waiting() as u64;
         if taken + left > 0 {
@@ -166,12 +194,21 @@ impl Saved {
         Ok(taken_up)
     }
 
-    /// The lines behind the first, which is checked; none without a file.
-    fn lines(&self) -> anyhow::Result<Vec<String>> {
+    fn head(&self) -> Head {
+        Head {
+            vin: self.vin.as_str().to_owned(),
+            ..Head::default()
+        }
+    }
+
+    /// The first line, which is checked, and the others; none without a file.
+    fn read(&self) -> anyhow::Result<(Head, Vec<String>)> {
         let path = self.path();
         let file = match File::open(&path) {
             Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Ok((self.head(), Vec::new()));
+            }
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
@@ -188,17 +225,22 @@ impl Saved {
                 self.vin.as_str()
             );
         }
-        lines.collect::<Result<_, _>>().with_context(damaged)
+        let lines = lines.collect::<Result<_, _>>().with_context(damaged)?;
+        Ok((head, lines))
     }
 
-    /// Writes down what waits, and takes the uplink messages out.
+    /// Writes down what waits, and takes the uplink messages out. `life` is the one in which the
+    /// pending messages were numbered.
     ///
     /// # Errors
     /// When the folder cannot be written.
-    pub(crate) fn save(&self, desk: &mut LinuxDesk) -> anyhow::Result<()> {
+    pub(crate) fn save(&self, desk: &mut LinuxDesk, life: u64) -> anyhow::Result<()> {
+        let mut head = self.head();
+        head.life = Some(life);
+        head.next = next_numbers(desk);
         let mut lines = waiting(desk)?;
         lines.extend(self.of_absent_apps(desk));
-        self.write(&lines)?;
+        self.write(&head, &lines)?;
         if !lines.is_empty() {
             tracing::info!(
                 messages = lines.len(),
@@ -214,8 +256,8 @@ impl Saved {
             let waiting = serde_json::from_str::<Waiting>(line);
             waiting.is_ok_and(|waiting| slot(&waiting, desk).is_none())
         };
-        match self.lines() {
-            Ok(lines) => lines.into_iter().filter(is_absent).collect(),
+        match self.read() {
+            Ok((_, lines)) => lines.into_iter().filter(is_absent).collect(),
             Err(error) => {
                 let error = format!("{error:#}");
                 tracing::warn!(error, "messages of apps that are not installed are lost");
@@ -225,7 +267,7 @@ impl Saved {
     }
 
     /// Replaces the file, in one piece; without lines there is none.
-    fn write(&self, lines: &[String]) -> anyhow::Result<()> {
+    fn write(&self, head: &Head, lines: &[String]) -> anyhow::Result<()> {
         let (path, new) = (self.path(), self.folder.join("waiting.new"));
         let write = || -> std::io::Result<()> {
             if lines.is_empty() {
@@ -235,10 +277,7 @@ impl Saved {
             // One that was left half written may be readable for others.
             absent_is_well(fs::remove_file(&new))?;
             let mut out = BufWriter::new(private().open(&new)?);
-            let head = Head {
-                vin: self.vin.as_str().to_owned(),
-            };
-            serde_json::to_writer(&mut out, &head)?;
+            serde_json::to_writer(&mut out, head)?;
             for line in lines {
                 out.write_all(b"\n")?;
                 out.write_all(line.as_bytes())?;
@@ -259,8 +298,20 @@ impl Saved {
 impl TakenUp<'_> {
     /// The app takes its pending messages up to the number `upto`, now or with a confirmation.
     pub(crate) fn app_takes(&mut self, app: &AppId, upto: u64) {
-        let all = self.pending.get(app.as_str());
-        if all.is_some_and(|all| upto.saturating_add(1) >= *all) {
+        self.app_takes_those(app, |number| number <= upto);
+    }
+
+    /// The app takes one of its pending messages.
+    pub(crate) fn app_takes_one(&mut self, app: &AppId, number: u64) {
+        self.app_takes_those(app, |other| other == number);
+    }
+
+    fn app_takes_those(&mut self, app: &AppId, taken: impl Fn(u64) -> bool) {
+        let Some(numbers) = self.pending.get_mut(app.as_str()) else {
+            return;
+        };
+        numbers.retain(|number| !taken(*number));
+        if numbers.is_empty() {
             self.pending.remove(app.as_str());
             self.rewrite();
         }
@@ -278,9 +329,9 @@ impl TakenUp<'_> {
 
     /// Leaves in the file what is still needed there. Waits for the disk: seldom, and not for long.
     fn rewrite(&self) {
-        let rewritten = self.saved.lines().and_then(|mut lines| {
+        let rewritten = self.saved.read().and_then(|(head, mut lines)| {
             lines.retain(|line| self.needs(line));
-            self.saved.write(&lines)
+            self.saved.write(&head, &lines)
         });
         if let Err(error) = rewritten {
             tracing::warn!(
@@ -317,7 +368,9 @@ fn absent_is_well(removed: std::io::Result<()>) -> std::io::Result<()> {
 
 /// Where a message was taken up.
 enum TakenBack {
-    Pending,
+    /// Among the pending ones of its app, with this number.
+    Pending(u64),
+    /// In the queue.
     Uplink,
 }
 
@@ -334,14 +387,27 @@ fn take_up(
     apps: &mut SocketApps<'_>,
 ) -> Option<TakenBack> {
     if let Some(message) = &waiting.message {
+        // Without its number it is one that nobody has seen.
+        desk.skip_pending_numbers(slot, waiting.number.unwrap_or_default());
+        let number = desk.portal().pending(slot)?.next_number();
         desk.restore_pending(slot, message.as_bytes());
-        return Some(TakenBack::Pending);
+        return Some(TakenBack::Pending(number));
     }
     let content = waiting.content.as_ref()?;
     let subtopic = waiting.subtopic.as_deref();
     desk.restore_uplink(slot, subtopic, content.as_bytes(), apps)
         .ok()?;
     Some(TakenBack::Uplink)
+}
+
+/// The next number of each app that has got one.
+fn next_numbers(desk: &LinuxDesk) -> BTreeMap<String, u64> {
+    let apps = desk.portal().apps();
+    let numbered = apps.filter_map(|app| {
+        let next = desk.portal().pending(app.slot)?.next_number();
+        (next > 0).then(|| (app.id.as_str().to_owned(), next))
+    });
+    numbered.collect()
 }
 
 fn waiting(desk: &mut LinuxDesk) -> anyhow::Result<Vec<String>> {
@@ -356,7 +422,7 @@ fn waiting(desk: &mut LinuxDesk) -> anyhow::Result<Vec<String>> {
             .portal()
             .pending(*slot)
             .into_iter()
-            .flat_map(|pending| pending.iter())
+            .flat_map(PendingRing::iter)
         {
             let message = std::str::from_utf8(record.bytes)?.to_owned();
             let app = app.as_str().to_owned();
@@ -365,6 +431,7 @@ fn waiting(desk: &mut LinuxDesk) -> anyhow::Result<Vec<String>> {
                 subtopic: None,
                 content: None,
                 message: Some(message),
+                number: Some(record.number),
             });
         }
     }
@@ -382,6 +449,7 @@ fn waiting(desk: &mut LinuxDesk) -> anyhow::Result<Vec<String>> {
                 subtopic,
                 content: Some(content),
                 message: None,
+                number: None,
             });
         }
     });

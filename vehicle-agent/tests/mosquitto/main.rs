@@ -4,6 +4,7 @@
 mod app;
 mod apps;
 mod bounds;
+mod browser;
 mod configuration;
 mod delivery;
 mod hostile;

@@ -92,15 +92,10 @@ impl World {
     /// Starts a vehicle without waiting for anything but its portal.
     pub(crate) fn vehicle_offline(&self, url: &str, apps: &[&str], more: &[&str]) -> Vehicle {
         let password = self.password_file();
-        let mut args = vec![
-            "run",
-            "--vin",
-            VIN,
-            "--broker",
-            url,
-            "--portal",
-            "127.0.0.1:0",
-        ];
+        let mut args = vec!["run", "--vin", VIN, "--broker", url];
+        if !more.contains(&"--portal") {
+            args.extend(["--portal", "127.0.0.1:0"]);
+        }
         args.extend(["--username", USER, "--password-file", &password]);
         args.extend(apps.iter().flat_map(|app| ["--app", app]));
         args.extend(more);

@@ -10,6 +10,7 @@ mod from_sockets;
 mod to_sockets;
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::id::{AppId, Vin};
 
 use super::outbox::{Item, Outbox};
-use super::{FromSocket, News, Peer};
+use super::{FRAME_BYTES_MAX, FromSocket, News, Peer};
 use crate::app_interface::client_frame::Lifecycle;
 use crate::app_interface::refusal::Ending;
 use crate::app_interface::server_frame::{AppIdValue, ScreenWelcome, ServerFrame, Welcome, kind};
@@ -48,6 +49,8 @@ pub(crate) struct SocketApps<'s> {
     current: Step,
     link_up: bool,
     popup: Option<ShownPopup>,
+    /// Tells the numbers of messages apart from those that an earlier process gave.
+    life: u64,
     status: Arc<Status>,
     taken_up: Option<TakenUp<'s>>,
 }
@@ -62,6 +65,8 @@ struct Seat {
     /// Whether the app has the screen, or will once it has loaded.
     shown: bool,
     loaded: bool,
+    /// The next message that is kept was for the foreground.
+    keeps_current: bool,
     /// The frame ids of messages that wait for the broker, oldest first.
     waiting: VecDeque<Option<String>>,
 }
@@ -70,6 +75,8 @@ struct Seat {
 struct Socket {
     id: u64,
     background: bool,
+    /// It confirms every message; until then the message is in the app's ring.
+    confirms: bool,
     outbox: Arc<Outbox>,
 }
 
@@ -105,8 +112,21 @@ enum Step {
     Return {
         slot: AppSlot,
         message: Box<str>,
+        /// It is for the foreground, and told to the app as soon as it has its number.
+        current: bool,
     },
     Other(Request<'static>),
+}
+
+impl Step {
+    /// Gives a message that did not reach the app back to the agent.
+    fn give_back(slot: AppSlot, message: Box<str>) -> Self {
+        Self::Return {
+            slot,
+            message,
+            current: false,
+        }
+    }
 }
 
 impl<'s> SocketApps<'s> {
@@ -123,6 +143,7 @@ impl<'s> SocketApps<'s> {
             next: None,
             shown: false,
             loaded: false,
+            keeps_current: false,
             waiting: VecDeque::new(),
         };
         Self {
@@ -135,9 +156,20 @@ impl<'s> SocketApps<'s> {
             current: Step::Other(Request::Nac { active: true }),
             link_up: false,
             popup: None,
+            life: RandomState::new().hash_one(()),
             status,
             taken_up: None,
         }
+    }
+
+    /// In which life the numbers of messages are given.
+    pub(crate) fn life(&self) -> u64 {
+        self.life
+    }
+
+    /// Goes on with an earlier life, of which every number is known.
+    pub(crate) fn go_on_with(&mut self, life: u64) {
+        self.life = life;
     }
 
     /// Tells `taken_up` what becomes of the messages of an earlier life.
@@ -160,7 +192,7 @@ impl<'s> SocketApps<'s> {
                     self.go_on_leaving();
                 }
                 for step in self.steps.drain(..) {
-                    if let Step::Return { slot, message } = step {
+                    if let Step::Return { slot, message, .. } = step {
                         unread(slot, &message);
                     }
                 }
@@ -195,15 +227,21 @@ impl<'s> SocketApps<'s> {
             news,
         } = news;
         match (peer, news) {
-            (Peer::App { slot, background }, News::Opened(outbox)) => {
-                self.open(
+            (
+                Peer::App {
                     slot,
-                    Socket {
-                        id,
-                        background,
-                        outbox,
-                    },
-                );
+                    background,
+                    confirms,
+                },
+                News::Opened(outbox),
+            ) => {
+                let socket = Socket {
+                    id,
+                    background,
+                    confirms,
+                    outbox,
+                };
+                self.open(slot, socket);
             }
             (Peer::App { slot, .. }, News::Frame(frame)) => self.app_frame(slot, id, frame),
             (Peer::App { slot, .. }, News::Gone) => self.gone(slot, id),
@@ -211,6 +249,7 @@ impl<'s> SocketApps<'s> {
                 let socket = Socket {
                     id,
                     background: false,
+                    confirms: false,
                     outbox,
                 };
                 self.open_screen(socket);
@@ -247,6 +286,7 @@ impl<'s> SocketApps<'s> {
             app: seat.app.as_str(),
             vin: self.vin.as_str(),
             link_up: self.link_up,
+            confirming: socket.confirms.then_some((FRAME_BYTES_MAX, self.life)),
         };
         socket.tell(&ServerFrame::new(kind::WELCOME).with_value(&value));
         if let Some(popup) = self.popup.as_ref().filter(|popup| popup.slot == slot) {
@@ -284,7 +324,7 @@ impl<'s> SocketApps<'s> {
             .socket(slot)
             .and_then(|socket| socket.outbox.take_back())
         {
-            Some(message) => self.steps.push_back(Step::Return { slot, message }),
+            Some(message) => self.steps.push_back(Step::give_back(slot, message)),
             None => {
                 self.leaving = None;
                 self.leave(slot);

@@ -26,6 +26,7 @@ fn messages_that_an_app_did_not_read_keep_their_order() {
             let peer = Peer::App {
                 slot: SLOT,
                 background,
+                confirms: false,
             };
             let said = FromSocket {
                 socket: 0,

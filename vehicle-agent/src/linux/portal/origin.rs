@@ -24,6 +24,11 @@ impl Origins {
         Self(origins)
     }
 
+    /// The origins.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
     /// Whether a page of this origin may connect.
     pub(super) fn allow(&self, origin: &[u8]) -> bool {
         self.0

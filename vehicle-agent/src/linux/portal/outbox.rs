@@ -38,8 +38,8 @@ pub(crate) enum Item {
         messages: Vec<Box<str>>,
         /// They are still in the ring; else they are only here.
         kept: bool,
-        /// The number to confirm.
-        upto: Option<u64>,
+        /// The number of each that is to be confirmed.
+        numbers: Vec<u64>,
     },
     /// A frame that tells something and means nothing to the next socket.
     Notice(String),
@@ -54,12 +54,16 @@ impl Item {
                 frame.with_value(message).to_string()
             }
             Self::Pending {
-                id, messages, upto, ..
+                id,
+                messages,
+                numbers,
+                ..
             } => {
                 let frame = PendingFrame {
                     id: id.as_deref(),
                     messages: messages.iter().map(AsRef::as_ref),
-                    upto: *upto,
+                    upto: numbers.last().copied(),
+                    numbers,
                 };
                 frame.to_string()
             }
@@ -268,7 +272,7 @@ mod tests {
             id: None,
             messages: messages(),
             kept,
-            upto: None,
+            numbers: Vec::new(),
         };
         outbox.push(pending(true));
         outbox.push(Item::Notice(String::new()));

@@ -184,6 +184,7 @@ fn named(shared: &Shared, app: &str) -> Result<Peer, Refusal> {
     Ok(Peer::App {
         slot: slot.ok_or_else(|| Refusal::UnknownApp(shown(app.chars())))?,
         background: false,
+        confirms: false,
     })
 }
 

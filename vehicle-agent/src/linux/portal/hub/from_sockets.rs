@@ -60,6 +60,10 @@ impl SocketApps<'_> {
                 self.app_takes(slot, upto);
                 Step::Other(Request::ConfirmPending { slot, upto })
             }
+            ClientFrame::ConfirmEach { numbers } => {
+                self.app_takes_each(slot, numbers.iter());
+                return Ok(());
+            }
             ClientFrame::Loaded => {
                 self.loaded(slot);
                 return Ok(());
@@ -118,7 +122,8 @@ impl SocketApps<'_> {
             ClientFrame::Loaded
             | ClientFrame::Send { .. }
             | ClientFrame::TakePending { .. }
-            | ClientFrame::ConfirmPending { .. } => Err(Refusal::AppOnly),
+            | ClientFrame::ConfirmPending { .. }
+            | ClientFrame::ConfirmEach { .. } => Err(Refusal::AppOnly),
         }
     }
 

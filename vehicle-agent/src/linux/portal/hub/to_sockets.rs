@@ -12,7 +12,7 @@ use super::{ShownPopup, SocketApps, Step};
 use crate::app_interface::client_frame::Lifecycle;
 use crate::app_interface::refusal::{DROPPED, Ending, REFUSED, send_refusal_reason};
 use crate::app_interface::server_frame::{
-    Explained, PopupClosed, PopupShown, Quoted, ServerFrame, kind, link_name,
+    Explained, NumberedFrame, PopupClosed, PopupShown, Quoted, ServerFrame, kind, link_name,
 };
 use crate::apps::{Apps, Notice, Request, SendRefusal};
 use crate::desk::{Counters, DownlinkRefusal};
@@ -34,6 +34,11 @@ impl Apps for SocketApps<'_> {
         if let Some(step) = self.steps.pop_front() {
             self.current = step;
         }
+        if let Step::Return { slot, current, .. } = &self.current
+            && let Some(seat) = self.seats.get_mut(usize::from(slot.index()))
+        {
+            seat.keeps_current = *current;
+        }
         match &self.current {
             Step::Send {
                 slot,
@@ -50,7 +55,7 @@ impl Apps for SocketApps<'_> {
                 slot: *slot,
                 keep: *keep,
             },
-            Step::Return { slot, message } => Request::Return {
+            Step::Return { slot, message, .. } => Request::Return {
                 slot: *slot,
                 message: message.as_bytes(),
             },
@@ -66,9 +71,30 @@ impl Apps for SocketApps<'_> {
             return;
         };
         match self.socket(slot) {
+            Some(socket) if socket.confirms => self.steps.push_back(Step::Return {
+                slot,
+                message: text.into(),
+                current: true,
+            }),
             Some(socket) => socket.outbox.push(Item::Message(text.into())),
             // An app is in the foreground only while it has its seat.
             None => self.status.evicted(1),
+        }
+    }
+
+    fn kept(&mut self, slot: AppSlot, record: Record<'_>, oldest: u64) {
+        let Some(seat) = self.seats.get_mut(usize::from(slot.index())) else {
+            return;
+        };
+        let current = std::mem::take(&mut seat.keeps_current);
+        let socket = seat.socket.as_ref().filter(|socket| socket.confirms);
+        if let (Some(socket), Ok(message)) = (socket, std::str::from_utf8(record.bytes)) {
+            socket.tell(&NumberedFrame {
+                kind: if current { kind::MESSAGE } else { kind::KEPT },
+                message,
+                number: record.number,
+                oldest,
+            });
         }
     }
 
@@ -79,25 +105,27 @@ impl Apps for SocketApps<'_> {
         kept: bool,
     ) {
         let mut messages = Vec::with_capacity(PENDING_MESSAGES_MAX);
-        let mut last = None;
+        let mut numbers = Vec::with_capacity(PENDING_MESSAGES_MAX);
         for record in records {
             messages.extend(std::str::from_utf8(record.bytes).map(Box::from));
-            last = Some(record.number);
+            numbers.push(record.number);
         }
         let id = match &mut self.current {
             Step::TakePending { id, .. } => id.take(),
             Step::Send { .. } | Step::Return { .. } | Step::Other(_) => None,
         };
-        if let Some(last) = last.filter(|_| !kept) {
-            self.app_takes(slot, last);
+        if kept {
+            // The app confirms them.
+        } else if let Some(last) = numbers.last() {
+            self.app_takes(slot, *last);
+            numbers.clear();
         }
-        let upto = last.filter(|_| kept);
         match self.socket(slot) {
             Some(socket) => socket.outbox.push(Item::Pending {
                 id,
                 messages,
                 kept,
-                upto,
+                numbers,
             }),
             None if kept => {}
             // Only an app that has its seat asks.
@@ -194,6 +222,18 @@ impl SocketApps<'_> {
         let seat = self.seats.get(usize::from(slot.index()));
         if let (Some(taken_up), Some(seat)) = (&mut self.taken_up, seat) {
             taken_up.app_takes(&seat.app, upto);
+        }
+    }
+
+    /// The app takes these of its pending messages.
+    pub(super) fn app_takes_each(&mut self, slot: AppSlot, numbers: impl Iterator<Item = u64>) {
+        for number in numbers {
+            let seat = self.seats.get(usize::from(slot.index()));
+            if let (Some(taken_up), Some(seat)) = (&mut self.taken_up, seat) {
+                taken_up.app_takes_one(&seat.app, number);
+            }
+            let request = Request::ConfirmOne { slot, number };
+            self.steps.push_back(Step::Other(request));
         }
     }
 

@@ -1,0 +1,248 @@
+// One app: its page in a frame, its line to the agent, and what goes between the two.
+//
+// The frame is of another origin than this page. Whose message it is, is told by the window that it
+// came from and its origin, never by what is in it.
+
+import { Line } from './line.js';
+import { Mailbox } from './mailbox.js';
+import { Outgoing } from './outgoing.js';
+import { Requests } from './requests.js';
+
+const CONFIRM_DELAY_MS = 10;
+const CONFIRM_AGAIN_MS = 1000;
+const CONFIRM_ID = 'confirm';
+
+export class App {
+  /** What the driver does: shown, or not. The agent hears it from the screen. */
+  inBackground;
+  #appId;
+  #url;
+  #origin;
+  #frame;
+  #line;
+  #mailbox;
+  #outgoing;
+  #requests;
+  #on;
+  #loaded = false;
+  /** The document in the frame: none that listens, being read, complete. */
+  #document = 'none';
+  #toConfirm = new Set();
+  #confirming;
+
+  /** `on.ended(reason, message)` when the app is closed, `on.frame(element)` once it has a frame. */
+  constructor({ appId, url }, inBackground, on) {
+    this.#appId = appId;
+    this.#url = url;
+    this.#origin = new URL(url).origin;
+    this.inBackground = inBackground;
+    this.#on = on;
+    this.#mailbox = new Mailbox(appId);
+    this.#line = new Line(
+      () => ({ appId, background: this.inBackground, confirm: true }),
+      {
+        welcome: (value) => this.#welcome(value),
+        frame: (frame) => this.#fromAgent(frame),
+        down: () => this.#outgoing.lineIsDown(),
+        ended: (reason, message) => {
+          this.close();
+          on.ended(reason, message);
+        },
+      },
+    );
+    this.#outgoing = new Outgoing(this.#line, (type, value) => this.tell(type, value));
+    this.#requests = new Requests(this.#outgoing, (answer) => this.#post(answer));
+  }
+
+  /** The element that holds the page, once there is one. */
+  get frame() {
+    return this.#frame;
+  }
+
+  /** Ends everything at once. */
+  close() {
+    clearTimeout(this.#confirming);
+    this.#line.close();
+    this.#frame?.remove();
+    this.#frame = undefined;
+  }
+
+  /** Whether a message came from this app's page. */
+  isFrom({ source, origin }) {
+    return source !== null && source === this.#frame?.contentWindow && origin === this.#origin;
+  }
+
+  /** An event for the app. */
+  tell(type, value) {
+    this.#post(value === undefined ? { type } : { type, value });
+  }
+
+  #post(data) {
+    this.#frame?.contentWindow?.postMessage(data, this.#origin);
+  }
+
+  // From the agent.
+
+  #welcome({ life, frameBytesMax, link }) {
+    this.#mailbox.live(life);
+    this.#outgoing.bytesMax = frameBytesMax;
+    this.#requests.link(link);
+    this.#line.send('{"type":"WebPortal.getPendingNotifications","value":{"confirm":true}}');
+    // The page was there before the agent was.
+    if (this.#loaded) this.#line.send('{"type":"WebPortal.onApplicationLoaded"}');
+  }
+
+  #fromAgent(frame) {
+    const { type, value } = frame;
+    switch (type) {
+      case 'WebPortal.getPendingNotifications':
+        return this.#listed(value, frame.numbers ?? []);
+      case 'WebPortal.onPendingNotification':
+        return this.#arrived(frame, false);
+      case 'WebPortal.onCurrentNotificationReceived':
+        return this.#arrived(frame, true);
+      case 'WebPortal.MQTT.evt.messageDelivered':
+        return this.#outgoing.delivered(frame.id);
+      case 'WebPortal.MQTT.evt.messageNotDelivered':
+        return this.#outgoing.notDelivered(frame.id, value);
+      case 'error':
+        return this.#refused(frame);
+      case 'WebPortal.MQTT.evt.status':
+        this.#requests.link(value);
+        return this.tell(type, value);
+      case 'WebPortal.onApplicationShow':
+      case 'WebPortal.onApplicationHide':
+      case 'WebPortal.onApplicationUnloaded':
+      case 'WebPortal.OverflowPopup':
+        return this.tell(type, value);
+      default:
+        // Popups are shown by the screen.
+        return undefined;
+    }
+  }
+
+  /** The agent's whole list, after each welcome. */
+  #listed(messages, numbers) {
+    this.#forgotten(this.#mailbox.forgetOthers(numbers));
+    const kept = messages.map((message, index) => this.#keep(numbers[index], message, false));
+    this.#hand(kept.filter(Boolean));
+    // What the agent still has although it was taken.
+    const taken = this.#mailbox.taken.filter((number) => numbers.includes(number));
+    this.#confirm(taken);
+    this.#open();
+  }
+
+  #arrived({ number, oldest, value: message }, current) {
+    this.#forgotten(this.#mailbox.forgetBefore(oldest));
+    const kept = this.#keep(number, message, current);
+    if (!kept) return;
+    if (!current) this.#hand([kept]);
+    else if (this.#document === 'complete') this.#deliver(kept);
+  }
+
+  #keep(number, message, current) {
+    const key = this.#mailbox.put(number, message, current);
+    return key && [key, message];
+  }
+
+  #hand(messages) {
+    if (messages.length > 0 && this.#document !== 'none') {
+      this.#post({ type: 'vinbus.keep', messages });
+    }
+  }
+
+  #forgotten(keys) {
+    if (keys.length > 0) this.#post({ type: 'vinbus.forget', keys });
+  }
+
+  #deliver([key, value]) {
+    this.#post({ type: 'WebPortal.onCurrentNotificationReceived', value, key });
+    this.tell('WebPortal.MQTT.evt.messageReceived', value);
+    this.#requests.received(value);
+  }
+
+  #refused({ id, value }) {
+    if (id === CONFIRM_ID) {
+      this.#confirm(this.#mailbox.taken, CONFIRM_AGAIN_MS);
+    } else if (!this.#outgoing.notDelivered(id, value)) {
+      this.tell('error', value);
+    }
+  }
+
+  #confirm(numbers, delay = CONFIRM_DELAY_MS) {
+    numbers.forEach((number) => this.#toConfirm.add(number));
+    if (this.#toConfirm.size === 0) return;
+    // What is lost with the line is confirmed after the next welcome.
+    this.#confirming ??= setTimeout(() => {
+      this.#confirming = undefined;
+      const value = { numbers: [...this.#toConfirm] };
+      this.#toConfirm.clear();
+      const type = 'WebPortal.confirmPendingNotifications';
+      this.#line.send(JSON.stringify({ type, id: CONFIRM_ID, value }));
+    }, delay);
+  }
+
+  /** Opens the page; its pending messages are there before its first script runs. */
+  #open() {
+    if (this.#frame) return;
+    const frame = document.createElement('iframe');
+    frame.name = JSON.stringify({ appId: this.#appId, messages: this.#mailbox.waiting(false) });
+    frame.title = this.#appId;
+    frame.setAttribute('sandbox', 'allow-scripts allow-same-origin allow-forms');
+    frame.allow = '';
+    frame.src = this.#url;
+    this.#frame = frame;
+    this.#on.frame(frame);
+  }
+
+  // From the app's page.
+
+  fromPage(data) {
+    if (typeof data !== 'object' || data === null) return;
+    if (this.#requests.take(data)) return;
+    const { type, value } = data;
+    switch (type) {
+      case 'vinbus.reading':
+        return this.#reading(data.keys);
+      case 'vinbus.complete':
+        this.#document = 'complete';
+        this.#mailbox.waiting(true).forEach((message) => this.#deliver(message));
+        return;
+      case 'vinbus.leaving':
+        this.#document = 'none';
+        return;
+      case 'vinbus.taken':
+        if (Array.isArray(data.keys)) this.#confirm(this.#mailbox.take(data.keys));
+        return;
+      case 'WebPortal.onApplicationLoaded':
+        this.#loaded = true;
+        this.#line.send('{"type":"WebPortal.onApplicationLoaded"}');
+        return;
+      case 'WebPortal.onApplicationUnloaded':
+        this.#line.send('{"type":"WebPortal.onApplicationUnloaded"}');
+        return;
+      case 'WebPortal.onSendNotificationRequest':
+        this.#outgoing.send(value);
+        return;
+      case 'WebPortal.MQTT.publish':
+        this.#outgoing.send(value?.payload, value?.subtopic);
+        return;
+      default:
+        this.tell('error', {
+          reason: 'unknown-type',
+          message: `the portal knows no type ${JSON.stringify(String(type).slice(0, 64))}`,
+        });
+    }
+  }
+
+  /** A document begins; it has the messages with these keys, and gets the others. */
+  #reading(keys) {
+    this.#document = 'reading';
+    const has = new Set(Array.isArray(keys) ? keys : []);
+    const messages = this.#mailbox.waiting(false);
+    this.#post({ type: 'vinbus.app', appId: this.#appId });
+    this.#hand(messages.filter(([key]) => !has.has(key)));
+    const waiting = new Set(messages.map(([key]) => key));
+    this.#forgotten([...has].filter((key) => !waiting.has(key)));
+  }
+}

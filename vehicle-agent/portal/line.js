@@ -1,0 +1,77 @@
+// A line to the agent: a WebSocket that comes back (SPEC 8).
+
+const DELAY_MS_MIN = 250;
+const DELAY_MS_MAX = 5000;
+
+/** Endings after which to connect again would be wrong. */
+const FINAL = new Set([
+  'closed', 'flood', 'frame-too-large', 'not-allowed', 'not-loaded', 'taken-over', 'unknown-app',
+]);
+
+export class Line {
+  #socket;
+  #delay = DELAY_MS_MIN;
+  #timer;
+  #ending;
+  #hello;
+  #on;
+
+  /**
+   * `hello()` is the value of the first frame. `on.welcome(value)` comes after each connection,
+   * `on.frame(frame)` for every other frame, `on.down()` when a connection is lost, and
+   * `on.ended(reason, message)` when the agent wants no other.
+   */
+  constructor(hello, on) {
+    this.#hello = hello;
+    this.#on = on;
+    this.#connect();
+  }
+
+  /** Sends the text of a frame; `false` while there is no connection or too much waits for it. */
+  send(text) {
+    const up = this.#socket?.readyState === WebSocket.OPEN && this.#socket.bufferedAmount < 4_000_000;
+    if (up) this.#socket.send(text);
+    return up;
+  }
+
+  /** Ends the line without a word. */
+  close() {
+    clearTimeout(this.#timer);
+    const socket = this.#socket;
+    this.#socket = undefined;
+    socket?.close();
+  }
+
+  #connect() {
+    const socket = new WebSocket(`ws://${location.host}/portal`);
+    this.#socket = socket;
+    this.#ending = undefined;
+    socket.onopen = () => socket.send(JSON.stringify({ type: 'hello', value: this.#hello() }));
+    socket.onmessage = ({ data }) => this.#take(socket, JSON.parse(data));
+    socket.onclose = () => this.#lost(socket);
+  }
+
+  #take(socket, frame) {
+    if (socket !== this.#socket) return;
+    if (frame.type === 'welcome') {
+      this.#delay = DELAY_MS_MIN;
+      this.#on.welcome(frame.value);
+      return;
+    }
+    // The last error before the end says why.
+    if (frame.type === 'error') this.#ending = frame.value;
+    this.#on.frame(frame);
+  }
+
+  #lost(socket) {
+    if (socket !== this.#socket) return;
+    this.#socket = undefined;
+    if (FINAL.has(this.#ending?.reason)) {
+      this.#on.ended(this.#ending.reason, this.#ending.message);
+      return;
+    }
+    this.#on.down();
+    this.#timer = setTimeout(() => this.#connect(), this.#delay);
+    this.#delay = Math.min(2 * this.#delay, DELAY_MS_MAX);
+  }
+}

@@ -1,0 +1,377 @@
+//! What browsers get: the portal's own page, and the pages of apps, each from a host name of its own.
+//!
+//! An app's folder is served at `http://{name}.localhost:{port}/`, which browsers take for the machine
+//! they run on. So each app is an origin, and a site, of its own: with its own storage and cookies,
+//! and without a way to another app or to the portal's page, but for the messages that both sides
+//! agree to. A page of an app has [`APP_SCRIPT`] in front of its own scripts.
+
+use std::fmt::Write as _;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use vinbus_protocol::id::AppId;
+
+use super::Shared;
+use super::origin::Origins;
+use crate::portal_page::{APP_SCRIPT, PageFile, file};
+
+/// Longest file of an app that is served.
+const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Host names below this one are the machine itself.
+const HOST_SUFFIX: &str = ".localhost";
+
+/// The apps that have pages.
+#[derive(Debug, Default)]
+pub(crate) struct AppPages(Vec<AppPage>);
+
+/// What the portal's page is told of an app.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AppPage {
+    app_id: String,
+    title: String,
+    host: String,
+    #[serde(skip)]
+    folder: PathBuf,
+}
+
+impl AppPages {
+    /// The folders with the pages of these apps.
+    ///
+    /// # Errors
+    /// When a folder has no readable `index.html`.
+    pub(crate) fn open(
+        folders: impl IntoIterator<Item = (AppId, PathBuf)>,
+    ) -> anyhow::Result<Self> {
+        let mut pages = Self::default();
+        for (app, folder) in folders {
+            let index = folder.join("index.html");
+            let html = std::fs::read(&index).with_context(|| {
+                format!(
+                    "--app-pages {app}={}: cannot read its index.html",
+                    folder.display()
+                )
+            })?;
+            let page = AppPage {
+                app_id: app.as_str().to_owned(),
+                title: title(&String::from_utf8_lossy(&html)).unwrap_or_else(|| app.to_string()),
+                host: format!("{}{HOST_SUFFIX}", host_label(app.as_str())),
+                folder: folder.canonicalize()?,
+            };
+            if pages.0.iter().any(|other| other.host == page.host) {
+                bail!("--app-pages {app} is given twice");
+            }
+            pages.0.push(page);
+        }
+        Ok(pages)
+    }
+
+    fn of_host(&self, headers: &HeaderMap) -> Option<&AppPage> {
+        let host = headers.get(header::HOST)?.to_str().ok()?;
+        let name = host.split(':').next()?;
+        self.0
+            .iter()
+            .find(|page| page.host.eq_ignore_ascii_case(name))
+    }
+
+    fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|page| page.host.as_str())
+    }
+}
+
+/// The first label of the host name for an app: its identifier where that can be one, else a number
+/// made of it, so that the app keeps what it stored.
+fn host_label(app: &str) -> String {
+    let is_label = app.len() <= 63
+        && app
+            .bytes()
+            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        && !app.starts_with('-')
+        && !app.ends_with('-');
+    if is_label {
+        return app.to_owned();
+    }
+    // FNV-1a, of which the digits will be the same in every version.
+    let hash = app.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("app-{hash:016x}")
+}
+
+/// The title of a page, for the launcher.
+fn title(html: &str) -> Option<String> {
+    let lower = html.to_ascii_lowercase();
+    let open = lower.find("<title")?;
+    let start = open + lower.get(open..)?.find('>')? + 1;
+    let len = lower.get(start..)?.find("</title")?;
+    let words: Vec<_> = html.get(start..start + len)?.split_whitespace().collect();
+    Some(words.join(" ")).filter(|title| !title.is_empty())
+}
+
+/// The content-security policies, which do not change while the portal is open.
+#[derive(Debug)]
+pub(super) struct Policies {
+    portal: String,
+    app: String,
+}
+
+impl Policies {
+    pub(super) fn new(pages: &AppPages, origins: &Origins) -> Self {
+        let mut portal = "default-src 'none'; script-src 'self'; style-src 'self'; \
+            img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+            frame-ancestors 'none'; require-trusted-types-for 'script'; frame-src"
+            .to_owned();
+        for host in pages.hosts() {
+            let _ = write!(portal, " http://{host}:*");
+        }
+        if pages.0.is_empty() {
+            portal.push_str(" 'none'");
+        }
+        let mut app = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; \
+            object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors"
+            .to_owned();
+        for origin in origins.iter() {
+            let _ = write!(app, " {origin}");
+        }
+        Self { portal, app }
+    }
+}
+
+/// Answers requests for an app's host name, whatever their path; the others go on.
+pub(super) async fn app_hosts(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Some(page) = shared.pages.of_host(request.headers()) else {
+        return next.run(request).await;
+    };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    let path = request.uri().path();
+    let served = if path == APP_SCRIPT.path {
+        packed(APP_SCRIPT)
+    } else {
+        app_file(&page.folder, path).await
+    };
+    let mut response = served.unwrap_or_else(IntoResponse::into_response);
+    let headers = response.headers_mut();
+    secure(headers, &shared.policies.app);
+    headers.insert("cross-origin-resource-policy", SAME_ORIGIN);
+    response
+}
+
+/// The portal's own page.
+pub(super) async fn portal_page(State(shared): State<Arc<Shared>>, uri: Uri) -> Response {
+    let Some(file) = file(uri.path()) else {
+        let text = "there are the portal's page at /, its WebSocket at /portal, and /status\n";
+        return (StatusCode::NOT_FOUND, text).into_response();
+    };
+    let mut response = packed(file).unwrap_or_else(IntoResponse::into_response);
+    let headers = response.headers_mut();
+    secure(headers, &shared.policies.portal);
+    headers.insert("cross-origin-opener-policy", SAME_ORIGIN);
+    response
+}
+
+/// The apps that have pages, as JSON.
+pub(super) async fn apps(State(shared): State<Arc<Shared>>) -> Response {
+    axum::Json(&shared.pages.0).into_response()
+}
+
+const SAME_ORIGIN: header::HeaderValue = header::HeaderValue::from_static("same-origin");
+
+fn secure(headers: &mut HeaderMap, policy: &str) {
+    if let Ok(policy) = policy.parse() {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    let fixed = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, header::HeaderValue::from_static(value));
+    }
+}
+
+type Served = Result<Response, StatusCode>;
+
+fn packed(file: PageFile) -> Served {
+    let headers = [
+        (header::CONTENT_TYPE, file.media_type),
+        (header::CONTENT_ENCODING, "gzip"),
+    ];
+    Ok((headers, file.gzip).into_response())
+}
+
+/// A file below an app's folder.
+async fn app_file(folder: &Path, path: &str) -> Served {
+    let relative = decoded(path).ok_or(StatusCode::BAD_REQUEST)?;
+    let mut file = folder.join(relative);
+    if tokio::fs::metadata(&file)
+        .await
+        .is_ok_and(|meta| meta.is_dir())
+    {
+        file.push("index.html");
+    }
+    let file = tokio::fs::canonicalize(&file).await;
+    // A link out of the folder leads nowhere.
+    let file = file.ok().filter(|file| file.starts_with(folder));
+    let file = file.ok_or(StatusCode::NOT_FOUND)?;
+    let meta = tokio::fs::metadata(&file).await;
+    match meta {
+        Ok(meta) if meta.is_file() && meta.len() > FILE_BYTES_MAX => {
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        Ok(meta) if meta.is_file() => {}
+        Ok(_) | Err(_) => return Err(StatusCode::NOT_FOUND),
+    }
+    let bytes = tokio::fs::read(&file).await;
+    let mut bytes = bytes.map_err(|_| StatusCode::NOT_FOUND)?;
+    let media_type = media_type(&file);
+    if media_type.starts_with("text/html") {
+        inject(&mut bytes);
+    }
+    Ok(([(header::CONTENT_TYPE, media_type)], Body::from(bytes)).into_response())
+}
+
+/// The path below the folder that a request means; `None` if it means one elsewhere.
+fn decoded(path: &str) -> Option<PathBuf> {
+    let mut bytes = path.bytes();
+    let mut plain = Vec::with_capacity(path.len());
+    while let Some(byte) = bytes.next() {
+        plain.push(match byte {
+            b'%' => {
+                let digits = [bytes.next()?, bytes.next()?];
+                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+            }
+            byte => byte,
+        });
+    }
+    let plain = String::from_utf8(plain).ok()?;
+    let relative = Path::new(plain.trim_start_matches('/'));
+    let is_below = relative.components().all(|part| match part {
+        Component::Normal(name) => !name.as_encoded_bytes().starts_with(b"."),
+        _ => false,
+    });
+    (is_below && !plain.contains('\0')).then(|| relative.to_owned())
+}
+
+/// Puts the portal's script in front of every other of a page.
+fn inject(html: &mut Vec<u8>) {
+    let tag = format!(r#"<script src="{}"></script>"#, APP_SCRIPT.path);
+    let lower = html.to_ascii_lowercase();
+    let behind = |tag: &[u8]| {
+        let start = lower.windows(tag.len()).position(|part| part == tag)?;
+        let end = lower.get(start..)?.iter().position(|byte| *byte == b'>')?;
+        Some(start + end + 1)
+    };
+    let head = behind(b"<head>").or_else(|| behind(b"<head "));
+    let at = head.or_else(|| behind(b"<!doctype")).unwrap_or(0);
+    html.splice(at..at, tag.into_bytes());
+}
+
+fn media_type(file: &Path) -> &'static str {
+    let extension = file.extension().and_then(|extension| extension.to_str());
+    match extension.unwrap_or_default() {
+        "html" | "htm" => "text/html; charset=utf-8",
+        "js" | "mjs" => "text/javascript; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "json" | "map" => "application/json",
+        "svg" => "image/svg+xml",
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "gif" => "image/gif",
+        "webp" => "image/webp",
+        "ico" => "image/x-icon",
+        "woff" => "font/woff",
+        "woff2" => "font/woff2",
+        "ttf" => "font/ttf",
+        "mp3" => "audio/mpeg",
+        "ogg" => "audio/ogg",
+        "wav" => "audio/wav",
+        "mp4" => "video/mp4",
+        "webm" => "video/webm",
+        "wasm" => "application/wasm",
+        "txt" => "text/plain; charset=utf-8",
+        "xml" => "application/xml",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifier_that_is_a_host_name_stays_one() {
+        assert_eq!(host_label("demo-2"), "demo-2");
+        for odd in ["Demo", "a.b", "-a", "ä", "some_id"] {
+            let label = host_label(odd);
+            assert!(label.starts_with("app-") && label.len() == 20, "{label}");
+        }
+        assert_ne!(host_label("Demo"), host_label("DEMO"));
+    }
+
+    #[test]
+    fn paths_lead_below_the_folder_or_nowhere() {
+        let plain = |path| decoded(path).map(|path| path.display().to_string());
+        assert_eq!(plain("/"), Some(String::new()));
+        assert_eq!(plain("/a%20b/c.js"), Some("a b/c.js".into()));
+        for bad in [
+            "/../x",
+            "/%2e%2e/x",
+            "/a/%2E%2e",
+            "/.git/config",
+            "/%00",
+            "/%zz",
+            "/%e4",
+        ] {
+            assert_eq!(plain(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn script_stands_in_front_of_all_others_and_behind_the_doctype() {
+        let injected = |html: &str| {
+            let mut bytes = html.as_bytes().to_vec();
+            inject(&mut bytes);
+            String::from_utf8(bytes).unwrap()
+        };
+        let script = r#"<script src="/.vinbus/webportal.js"></script>"#;
+        for (html, front) in [
+            (
+                "<!DOCTYPE html><HEAD lang=x><script>",
+                "<!DOCTYPE html><HEAD lang=x>",
+            ),
+            (
+                "<!doctype html><header></header><script>",
+                "<!doctype html>",
+            ),
+            ("<script>", ""),
+        ] {
+            assert!(
+                injected(html).starts_with(&format!("{front}{script}")),
+                "{html}"
+            );
+        }
+    }
+
+    #[test]
+    fn title_is_taken_from_the_page() {
+        assert_eq!(title("<TITLE>\n My  app\n</Title>"), Some("My app".into()));
+        assert_eq!(title("<title></title>"), None);
+        assert_eq!(title("<title>"), None);
+    }
+}

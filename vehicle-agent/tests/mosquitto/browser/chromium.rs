@@ -1,0 +1,277 @@
+//! A Chromium without a window, driven over its DevTools protocol.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use crate::world::PATIENCE;
+
+/// A frame of another origin, which has a session of its own.
+struct Frame {
+    target: String,
+    session: String,
+    url: String,
+}
+
+/// A page, and the browser around it.
+pub(crate) struct Page {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    calls: u64,
+    session: String,
+    frames: Vec<Frame>,
+    early: VecDeque<Value>,
+    process: Child,
+    _profile: TempDir,
+}
+
+impl Page {
+    /// Starts a browser and opens an address in it.
+    pub(crate) async fn open(url: &str, (width, height): (u32, u32)) -> Self {
+        let profile = tempfile::tempdir().unwrap();
+        let (process, endpoint) = launch(profile.path());
+        let (socket, _) = connect_async(endpoint).await.unwrap();
+        let mut page = Self {
+            socket,
+            calls: 0,
+            session: String::new(),
+            frames: Vec::new(),
+            early: VecDeque::new(),
+            process,
+            _profile: profile,
+        };
+        let target = page.call("Target.createTarget", json!({ "url": "about:blank" }));
+        let target = target.await["targetId"].clone();
+        let attach = json!({ "targetId": target, "flatten": true });
+        let attached = page.call("Target.attachToTarget", attach).await;
+        page.session = attached["sessionId"].as_str().unwrap().to_owned();
+        let follow =
+            json!({ "autoAttach": true, "waitForDebuggerOnStart": false, "flatten": true });
+        page.call("Target.setAutoAttach", follow).await;
+        let size =
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        page.call("Emulation.setDeviceMetricsOverride", size).await;
+        page.call("Page.enable", json!({})).await;
+        page.go_to(url).await;
+        page
+    }
+
+    /// Goes to an address and waits until its page is complete.
+    pub(crate) async fn go_to(&mut self, url: &str) {
+        let gone = self.call("Page.navigate", json!({ "url": url })).await;
+        assert_eq!(gone.get("errorText"), None, "{url}");
+        self.event("Page.loadEventFired").await;
+    }
+
+    /// Loads the page once more.
+    pub(crate) async fn reload(&mut self) {
+        self.call("Page.reload", json!({})).await;
+        self.event("Page.loadEventFired").await;
+    }
+
+    /// Sets what the system prefers: `light` or `dark`.
+    pub(crate) async fn prefers(&mut self, scheme: &str) {
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        let media = json!({ "features": features });
+        self.call("Emulation.setEmulatedMedia", media).await;
+    }
+
+    /// What an expression is in the page; promises are waited for.
+    pub(crate) async fn eval(&mut self, expression: &str) -> Value {
+        let session = self.session.clone();
+        self.eval_in(&session, expression).await
+    }
+
+    /// Waits until an expression is true in the page.
+    pub(crate) async fn until(&mut self, expression: &str) -> Value {
+        self.eval(&awaited(expression)).await
+    }
+
+    /// What an expression is in the frame whose address begins with this.
+    pub(crate) async fn eval_frame(&mut self, url: &str, expression: &str) -> Value {
+        let session = self.frame(url).await;
+        self.eval_in(&session, expression).await
+    }
+
+    /// Waits until an expression is true in the frame whose address begins with this.
+    pub(crate) async fn until_frame(&mut self, url: &str, expression: &str) -> Value {
+        self.eval_frame(url, &awaited(expression)).await
+    }
+
+    /// Presses the button that a selector finds, once it is there.
+    pub(crate) async fn press(&mut self, selector: &str) {
+        let found = format!("document.querySelector({})", json!(selector));
+        self.until(&format!(
+            "{found} && !{found}.disabled && {found}.checkVisibility()"
+        ))
+        .await;
+        self.eval(&format!("{found}.click()")).await;
+    }
+
+    /// The page as a PNG, in base64.
+    pub(crate) async fn screenshot(&mut self) -> String {
+        let shot = self.call("Page.captureScreenshot", json!({ "format": "png" }));
+        shot.await["data"].as_str().unwrap().to_owned()
+    }
+
+    /// The session of the latest frame whose address begins with `url`.
+    async fn frame(&mut self, url: &str) -> String {
+        let found = async {
+            loop {
+                self.note_frames();
+                let mut frames = self.frames.iter().rev();
+                if let Some(frame) = frames.find(|frame| frame.url.starts_with(url)) {
+                    return frame.session.clone();
+                }
+                let message = self.receive().await;
+                self.early.push_back(message);
+            }
+        };
+        timeout(PATIENCE, found).await.expect("the frame")
+    }
+
+    fn note_frames(&mut self) {
+        for event in self.early.drain(..) {
+            let params = &event["params"];
+            let info = &params["targetInfo"];
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            match event["method"].as_str() {
+                Some("Target.attachedToTarget") if info["type"] == "iframe" => {
+                    self.frames.push(Frame {
+                        target: text(&info["targetId"]),
+                        session: text(&params["sessionId"]),
+                        url: text(&info["url"]),
+                    });
+                }
+                Some("Target.targetInfoChanged") => {
+                    let target = text(&info["targetId"]);
+                    let known = self.frames.iter_mut();
+                    for frame in known.filter(|frame| frame.target == target) {
+                        frame.url = text(&info["url"]);
+                    }
+                }
+                Some("Target.detachedFromTarget") => {
+                    let gone = text(&params["sessionId"]);
+                    self.frames.retain(|frame| frame.session != gone);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    async fn eval_in(&mut self, session: &str, expression: &str) -> Value {
+        let params = json!({
+            "expression": expression, "awaitPromise": true, "returnByValue": true,
+        });
+        let answer = self.call_in(session, "Runtime.evaluate", params).await;
+        let thrown = answer.get("exceptionDetails");
+        assert_eq!(thrown, None, "{expression}");
+        answer["result"]
+            .get("value")
+            .cloned()
+            .unwrap_or(Value::Null)
+    }
+
+    async fn call(&mut self, method: &str, params: Value) -> Value {
+        let session = self.session.clone();
+        self.call_in(&session, method, params).await
+    }
+
+    async fn call_in(&mut self, session: &str, method: &str, params: Value) -> Value {
+        self.calls += 1;
+        let id = self.calls;
+        let mut call = json!({ "id": id, "method": method, "params": params });
+        if !session.is_empty() {
+            call["sessionId"] = json!(session);
+        }
+        let sent = self.socket.send(Message::text(call.to_string())).await;
+        sent.unwrap();
+        let answered = async {
+            loop {
+                let message = self.receive().await;
+                if message["id"] == id {
+                    return message;
+                }
+                self.early.push_back(message);
+            }
+        };
+        let answer = timeout(PATIENCE, answered).await;
+        let answer = answer.unwrap_or_else(|_| panic!("no answer to {call}"));
+        assert_eq!(answer.get("error"), None, "{call}");
+        answer["result"].clone()
+    }
+
+    async fn event(&mut self, method: &str) {
+        let came = async { while self.receive_later().await["method"] != method {} };
+        timeout(PATIENCE, came).await.expect(method);
+    }
+
+    async fn receive_later(&mut self) -> Value {
+        let message = self.receive().await;
+        self.early.push_back(message.clone());
+        message
+    }
+
+    async fn receive(&mut self) -> Value {
+        loop {
+            let message = self.socket.next().await.expect("an open browser").unwrap();
+            if let Message::Text(text) = message {
+                return serde_json::from_str(&text).unwrap();
+            }
+        }
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        let _already_gone = self.process.kill();
+        let _already_gone = self.process.wait();
+    }
+}
+
+/// An expression that is waited for: pages that are hidden have timers as well.
+fn awaited(expression: &str) -> String {
+    format!(
+        "new Promise((resolve) => {{ const look = () => {{ \
+           let found; try {{ found = {expression}; }} catch {{}} \
+           if (found) resolve(found); else setTimeout(look, 10); }}; look(); }})"
+    )
+}
+
+/// Starts the browser; returns it and where it is spoken to.
+fn launch(profile: &Path) -> (Child, String) {
+    let profile = format!("--user-data-dir={}", profile.display());
+    let mut process = Command::new("chromium")
+        .args(["--headless=new", "--remote-debugging-port=0", &profile])
+        // Its sandbox needs rights that a container of a test run does not have.
+        .args(["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"])
+        .args(["--no-first-run", "--disable-background-networking"])
+        .args([
+            "--disable-component-update",
+            "--disable-sync",
+            "--hide-scrollbars",
+        ])
+        .args(["--site-per-process", "about:blank"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("chromium; `cargo xtask test` installs it");
+    let stderr = BufReader::new(process.stderr.take().unwrap());
+    let mut lines = stderr.lines().map_while(Result::ok);
+    let endpoint = lines.find_map(|line| {
+        let (_, endpoint) = line.split_once("DevTools listening on ")?;
+        Some(endpoint.trim().to_owned())
+    });
+    // It would wait if nobody read what else it says.
+    std::thread::spawn(move || lines.for_each(drop));
+    (process, endpoint.expect("a browser that starts"))
+}

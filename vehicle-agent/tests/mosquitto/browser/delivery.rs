@@ -1,0 +1,117 @@
+//! Each message reaches its app, once, whatever happens to the page, the socket and the agent.
+
+use serde_json::{Value, json};
+
+use super::cabin::{Cabin, tile};
+
+fn numbers(range: std::ops::Range<u64>) -> Vec<Value> {
+    range.map(|n| json!(n)).collect()
+}
+
+#[tokio::test]
+async fn two_apps_get_their_own_messages_and_the_driver_goes_back_and_home() {
+    let mut cabin = Cabin::logging(&["one", "two"], &[]).await;
+    cabin.open("one").await;
+    cabin.page.press("#home").await;
+    cabin.open("two").await;
+    cabin.world.send("one", &json!("for one")).await;
+    cabin.world.send("two", &json!("for two")).await;
+    cabin.has_noted("two", &[json!("for two")]).await;
+    cabin.has_noted("one", &[json!("for one")]).await;
+    let foreign = cabin.eval("two", "WebPortal.getPendingNotifications('one')");
+    assert_eq!(foreign.await, json!([]));
+    let reads = "(() => { try { return parent.frames[0].localStorage.length; } \
+                 catch (error) { return error.name; } })()";
+    assert_eq!(cabin.eval("two", reads).await, json!("SecurityError"));
+
+    let title = async |cabin: &mut Cabin, app: &str| {
+        let shown = format!("document.querySelector('iframe[title={app}]').checkVisibility()");
+        cabin.page.until(&shown).await;
+    };
+    cabin.page.press("#back").await;
+    title(&mut cabin, "one").await;
+    cabin.page.press("#back").await;
+    title(&mut cabin, "two").await;
+    cabin.page.press("#home").await;
+    cabin.page.press(&tile("one", "close")).await;
+    cabin
+        .page
+        .until("!document.querySelector('iframe[title=one]')")
+        .await;
+}
+
+#[tokio::test]
+async fn reload_in_mid_drain_shows_each_message_once() {
+    let mut cabin = Cabin::logging(&["demo"], &[]).await;
+    cabin.open("demo").await;
+    cabin.page.press("#home").await;
+    for n in 0..5 {
+        cabin.world.send("demo", &json!(n)).await;
+    }
+    cabin.vehicle.status_reaches("/downlinks/pending", 5).await;
+    // The page goes between what the app takes and the agent's hearing of it.
+    let reload = "addEventListener('message', ({ data }) => { \
+                  if (data.type === 'vinbus.taken') location.reload(); })";
+    cabin.page.eval(reload).await;
+    cabin.page.eval("window.isOld = true").await;
+    cabin.until("demo", "(drain(), log().length === 5)").await;
+    cabin
+        .page
+        .until("window.isOld === undefined && document.querySelector('iframe')")
+        .await;
+    cabin.world.send("demo", &json!(5)).await;
+    cabin.has_noted("demo", &numbers(0..6)).await;
+}
+
+#[tokio::test]
+async fn messages_for_the_foreground_survive_reloads_of_app_and_page() {
+    let mut cabin = Cabin::logging(&["demo"], &[]).await;
+    cabin.open("demo").await;
+    for n in 0..3 {
+        cabin.world.send("demo", &json!(n)).await;
+    }
+    cabin.eval("demo", "void location.reload()").await;
+    for n in 3..6 {
+        cabin.world.send("demo", &json!(n)).await;
+    }
+    cabin.page.reload().await;
+    for n in 6..9 {
+        cabin.world.send("demo", &json!(n)).await;
+    }
+    let all = "(drain(), log().length >= 9) && log().map(({ content }) => content)";
+    let mut noted: Vec<u64> = serde_json::from_value(cabin.until("demo", all).await).unwrap();
+    noted.sort_unstable();
+    assert_eq!(noted, (0..9).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn agent_that_restarts_before_a_confirmation_shows_nothing_twice() {
+    let data = tempfile::tempdir().unwrap();
+    let more = ["--data-dir", data.path().to_str().unwrap()];
+    let mut cabin = Cabin::logging(&["demo"], &more).await;
+    cabin.open("demo").await;
+    cabin.page.press("#home").await;
+    // No confirmation leaves the page.
+    let mute = "WebSocket.prototype.plainSend = WebSocket.prototype.send; \
+                WebSocket.prototype.send = function (text) { \
+                  if (!text.includes('confirmPending')) this.plainSend(text); }";
+    cabin
+        .page
+        .eval(&format!("void ({{ set() {{ {mute} }} }}).set()"))
+        .await;
+    for n in 0..4 {
+        cabin.world.send("demo", &json!(n)).await;
+    }
+    cabin.has_noted("demo", &numbers(0..4)).await;
+    cabin.restart(&["demo"], &more).await;
+    cabin
+        .page
+        .eval("void (WebSocket.prototype.send = WebSocket.prototype.plainSend)")
+        .await;
+    cabin
+        .page
+        .until("document.querySelector('#link').dataset.state === 'up'")
+        .await;
+    cabin.world.send("demo", &json!(4)).await;
+    cabin.has_noted("demo", &numbers(0..5)).await;
+}

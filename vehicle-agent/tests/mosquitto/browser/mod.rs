@@ -1,0 +1,10 @@
+//! The portal's page in a real Chromium: partners' HTML5 apps, as they are.
+
+mod cabin;
+mod chromium;
+
+mod delivery;
+mod hostile;
+mod next_stop;
+mod popups;
+mod seed;

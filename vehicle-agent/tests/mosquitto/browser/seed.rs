@@ -1,0 +1,109 @@
+//! The examples of the WebPortal's documentation, run as they are written.
+
+use serde_json::{Value, json};
+
+use super::cabin::{Cabin, tile};
+
+/// "Foreground Implementation example", "Background Implementation example" and "Sending a Message",
+/// with the functions and values that they leave to the app.
+const APP: &str = r#"<!doctype html><html><head><title>Seed</title></head><body><script>
+var shown = [];
+function myHandleServerMessage(message) { shown.push(message); }
+function processMqttMessage(message) { shown.push(message); }
+
+window.addEventListener('message', function(messageEvent) {
+var webportalMessage = messageEvent.data;
+if (webportalMessage.type === 'WebPortal.onCurrentNotificationReceived') {
+var mqttMessagePayload = webportalMessage.value;
+var appServerMessage = mqttMessagePayload.content;
+// Use your own application message handler
+myHandleServerMessage(appServerMessage);
+}
+});
+
+/**
+* Get the buffered messages for application 'appId'
+* and clean/reset the WebPortal's buffer
+*
+* @param {string} Application id
+* @return {array} List of buffered MQTT messages or empty array if none
+*/
+WebPortal.getPendingNotifications = function(appId) {};
+const MY_APP_ID = 'some_id';
+(function processWebportalPendingNotifications() {
+var pendingNotifications = WebPortal.getPendingNotifications(MY_APP_ID);
+for (var i = 0; i < pendingNotifications.length; ++i) {
+var mqttMessage = pendingNotifications[i];
+/*
+mqttMessage = {
+"content": {
+// application data here
+}
+}
+*/
+//Use your own function to process the message
+processMqttMessage(mqttMessage);
+}
+setTimeout(processWebportalPendingNotifications, 5000);
+})();
+var shownAtFirst = shown.length;
+
+function send(yourDataPayload) {
+window.parent.postMessage({
+'type' : 'WebPortal.onSendNotificationRequest',
+'value' : yourDataPayload
+}, '*');
+}
+var isShown = false;
+addEventListener('message', function(event) {
+isShown = isShown || event.data.type === 'WebPortal.onApplicationShow';
+});
+window.parent.postMessage({ 'type': 'WebPortal.onApplicationLoaded' }, '*');
+</script></body></html>"#;
+
+/// An identifier that is no host name has one that is made of it.
+const HOST: &str = "http://app-";
+
+fn content(n: u64) -> Value {
+    json!({ "type": "action", "action": "doSomething", "params": { "arg1": n } })
+}
+
+#[tokio::test]
+async fn examples_of_the_documentation_run_as_they_are_written() {
+    let mut cabin = Cabin::with(&[("some_id", APP)], &[], async |world, vehicle| {
+        for n in 0..11 {
+            world.send("some_id", &content(n)).await;
+        }
+        vehicle.status_reaches("/downlinks/pending", 11).await;
+    })
+    .await;
+    cabin.page.press(&tile("some_id", "open")).await;
+    cabin.page.until_frame(HOST, "isShown").await;
+
+    // The last 10, in order, in the first call; the second has none.
+    let first = cabin.page.eval_frame(HOST, "[shownAtFirst, shown]").await;
+    let mut expected: Vec<_> = (1..11).map(|n| json!({ "content": content(n) })).collect();
+    assert_eq!(first, json!([10, expected]));
+    let second = "WebPortal.getPendingNotifications(MY_APP_ID)";
+    assert_eq!(cabin.page.eval_frame(HOST, second).await, json!([]));
+
+    // In the foreground.
+    cabin.world.send("some_id", &content(11)).await;
+    cabin.page.until_frame(HOST, "shown.length >= 11").await;
+    expected.push(content(11));
+
+    // In the background, fetched by the timer.
+    cabin.page.press("#home").await;
+    let home = "!document.querySelector('#launcher').hidden";
+    cabin.page.until(home).await;
+    cabin.world.send("some_id", &content(12)).await;
+    cabin.page.until_frame(HOST, "shown.length >= 12").await;
+    expected.push(json!({ "content": content(12) }));
+    assert_eq!(cabin.page.eval_frame(HOST, "shown").await, json!(expected));
+
+    // And back.
+    let send = "send({ type: 'action', params: { arg2: 'a string', arg3: [1, 2] } })";
+    cabin.page.eval_frame(HOST, send).await;
+    let sent = r#"{"content":{"type":"action","params":{"arg2":"a string","arg3":[1,2]}}}"#;
+    assert_eq!(cabin.world.uplink().await, (None, sent.to_owned()));
+}
