@@ -20,7 +20,7 @@ export class App {
   #origin;
   #frame;
   #line;
-  #mailbox;
+  #mailbox = new Mailbox();
   #outgoing;
   #requests;
   #on;
@@ -37,7 +37,6 @@ export class App {
     this.#origin = new URL(url).origin;
     this.inBackground = inBackground;
     this.#on = on;
-    this.#mailbox = new Mailbox(appId);
     this.#line = new Line(
       () => ({ appId, background: this.inBackground, confirm: true }),
       {
@@ -156,9 +155,10 @@ export class App {
   }
 
   #deliver([key, value]) {
+    // The window passes on what has a key only if it can take it, and takes it with the last one.
+    this.#requests.received(value, key);
+    this.#post({ type: 'WebPortal.MQTT.evt.messageReceived', value, key });
     this.#post({ type: 'WebPortal.onCurrentNotificationReceived', value, key });
-    this.tell('WebPortal.MQTT.evt.messageReceived', value);
-    this.#requests.received(value);
   }
 
   #refused({ id, value }) {
@@ -207,9 +207,6 @@ export class App {
       case 'vinbus.complete':
         this.#document = 'complete';
         this.#mailbox.waiting(true).forEach((message) => this.#deliver(message));
-        return;
-      case 'vinbus.leaving':
-        this.#document = 'none';
         return;
       case 'vinbus.taken':
         if (Array.isArray(data.keys)) this.#confirm(this.#mailbox.take(data.keys));

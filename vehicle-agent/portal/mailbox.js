@@ -1,37 +1,24 @@
 // The messages of one app that it has not taken, as the agent keeps them.
 //
 // The agent numbers them and keeps each until its number is confirmed; here is a copy of what it
-// keeps, because an app must get the list at once, and the note of what the app has taken, which
-// outlives a reload of this page. The agent alone decides what is kept: nothing is dropped here
-// before it says so.
+// keeps, because an app must get the list at once. The agent alone decides what is kept: nothing is
+// dropped here before it says so. What the app has taken is noted in its own window (`webportal.js`),
+// which tells it again when it is handed a message a second time.
 
 /** Numbers remembered as taken: more than the agent ever keeps. */
 const TAKEN_MAX = 256;
 
 export class Mailbox {
-  #store;
   #life = '';
   #taken = new Set();
   /** Key to `{ message, current }`, oldest first. A key is `life/number`, opaque to the app. */
   #messages = new Map();
-
-  constructor(appId) {
-    this.#store = `vinbus.taken.${appId}`;
-    try {
-      const { life, numbers } = JSON.parse(localStorage.getItem(this.#store) ?? '{}');
-      this.#life = life ?? '';
-      this.#taken = new Set(numbers);
-    } catch {
-      // Somebody else wrote it; then nothing is known.
-    }
-  }
 
   /** The agent gives numbers of this life. An agent that forgot ours forgot its messages as well. */
   live(life) {
     if (life === this.#life) return;
     this.#life = life;
     this.#taken.clear();
-    this.#note();
   }
 
   /**
@@ -71,7 +58,6 @@ export class Mailbox {
     const numbers = known.map((key) => this.#number(key)).filter((number) => number !== undefined);
     numbers.forEach((number) => this.#taken.add(number));
     while (this.#taken.size > TAKEN_MAX) this.#taken.delete(this.#taken.values().next().value);
-    if (numbers.length > 0) this.#note();
     return numbers;
   }
 
@@ -89,10 +75,5 @@ export class Mailbox {
   #number(key) {
     const [life, number] = key.split('/');
     return life === this.#life ? Number(number) : undefined;
-  }
-
-  #note() {
-    const note = { life: this.#life, numbers: this.taken };
-    localStorage.setItem(this.#store, JSON.stringify(note));
   }
 }

@@ -48,9 +48,9 @@ export class Requests {
     return true;
   }
 
-  /** A message for the foreground. */
-  received(message) {
-    this.#notify('MQTT.messageReceived', message);
+  /** A message for the foreground, and the key by which the app's window knows it. */
+  received(message, key) {
+    this.#notify('MQTT.messageReceived', message, { key });
   }
 
   /** The vehicle's link to its broker. */
@@ -59,9 +59,9 @@ export class Requests {
     this.#notify('MQTT.status', this.#status);
   }
 
-  #notify(api, data) {
-    if (this.#subscriptions.has(api)) {
-      this.#post({ id: this.#subscriptions.get(api), type: 'NOTIFY', api, status: 200, statusText: 'OK', data });
-    }
+  #notify(api, data, more) {
+    if (!this.#subscriptions.has(api)) return;
+    const id = this.#subscriptions.get(api);
+    this.#post({ id, type: 'NOTIFY', api, status: 200, statusText: 'OK', data, ...more });
   }
 }

@@ -3,59 +3,91 @@
 // The portal hands pending messages to this window as they are kept, so that the app gets them at
 // once; it is told which were taken, and until then the agent keeps them. They are in the frame's
 // name when a document begins, as nothing else is there in time.
+//
+// What the app has taken is noted in its storage first: a document that goes may not be heard any
+// more, and whoever hands the message out again is told then.
 
 (() => {
   'use strict';
   const portal = window.parent;
-  if (portal === window) return;
+  // Frames within an app have no portal.
+  if (portal === window || portal !== window.top) return;
+
+  /** Keys of taken messages that are remembered: more than can be on their way. */
+  const TAKEN_MAX = 128;
+  const TAKEN = '.vinbus.taken';
 
   /** Key to message, oldest first. */
   const pending = new Map();
+  let taken = new Set();
   let own;
 
-  const read = () => {
-    let named = {};
-    try {
-      named = JSON.parse(window.name) ?? {};
-    } catch {
-      // The app named its window, or nobody did.
-      return;
-    }
-    if (!Array.isArray(named.messages)) return;
-    own = named.appId;
-    named.messages.forEach(([key, message]) => pending.set(key, message));
-    window.name = '';
-  };
-  read();
-
   const tell = (type, keys) => portal.postMessage({ type, keys }, '*');
+
+  const noteTaken = (keys) => {
+    taken = new Set([...taken, ...keys].slice(-TAKEN_MAX));
+    try {
+      localStorage.setItem(TAKEN, JSON.stringify([...taken]));
+    } catch {
+      // The app filled its storage; then this document alone remembers.
+    }
+  };
+
+  const keep = (messages) => {
+    const again = messages.filter(([key]) => taken.has(key));
+    if (again.length > 0) tell('vinbus.taken', again.map(([key]) => key));
+    messages.filter(([key]) => !taken.has(key)).forEach(([key, message]) => pending.set(key, message));
+  };
 
   const take = () => {
     const keys = [...pending.keys()];
     const messages = [...pending.values()];
     pending.clear();
-    if (keys.length > 0) tell('vinbus.taken', keys);
+    if (keys.length > 0) {
+      noteTaken(keys);
+      tell('vinbus.taken', keys);
+    }
     return messages;
   };
+
+  const parsed = (read) => {
+    try {
+      return JSON.parse(read()) ?? undefined;
+    } catch {
+      // The app wrote it, or nobody did, or the browser has no storage for frames.
+      return undefined;
+    }
+  };
+
+  const noted = parsed(() => localStorage.getItem(TAKEN));
+  if (Array.isArray(noted)) taken = new Set(noted);
+  const named = parsed(() => window.name);
+  if (Array.isArray(named?.messages)) {
+    own = named.appId;
+    keep(named.messages);
+    window.name = '';
+  }
 
   // Before any listener of the app.
   window.addEventListener('message', (event) => {
     if (event.source !== portal || typeof event.data !== 'object' || event.data === null) return;
     const { type, key, keys, messages, appId } = event.data;
-    if (type === 'WebPortal.onCurrentNotificationReceived' && key !== undefined) {
-      tell('vinbus.taken', [key]);
+    if (key !== undefined) {
+      // Posted to the document before, or to this one again; one that is not taken comes once more.
+      if (document.readyState !== 'complete' || taken.has(key)) event.stopImmediatePropagation();
+      else if (type === 'WebPortal.onCurrentNotificationReceived') noteTaken([key]);
+      if (taken.has(key)) tell('vinbus.taken', [key]);
       return;
     }
     if (typeof type !== 'string' || !type.startsWith('vinbus.')) return;
     event.stopImmediatePropagation();
     if (type === 'vinbus.app') own = appId;
-    if (type === 'vinbus.keep') messages.forEach(([kept, message]) => pending.set(kept, message));
+    if (type === 'vinbus.keep') keep(messages);
     if (type === 'vinbus.forget') keys.forEach((gone) => pending.delete(gone));
   }, true);
 
   window.addEventListener('load', () => tell('vinbus.complete'));
   window.addEventListener('pagehide', () => {
-    tell('vinbus.leaving');
     // For the document that follows in this frame.
     window.name = JSON.stringify({ appId: own, messages: [...pending] });
   });

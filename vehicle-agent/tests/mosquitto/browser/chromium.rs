@@ -92,7 +92,12 @@ impl Page {
 
     /// Waits until an expression is true in the page.
     pub(crate) async fn until(&mut self, expression: &str) -> Value {
-        self.eval(&awaited(expression)).await
+        let session = self.session.clone();
+        loop {
+            if let Some(found) = self.try_eval(&session, &awaited(expression)).await {
+                return found;
+            }
+        }
     }
 
     /// What an expression is in the frame whose address begins with this.
@@ -103,7 +108,12 @@ impl Page {
 
     /// Waits until an expression is true in the frame whose address begins with this.
     pub(crate) async fn until_frame(&mut self, url: &str, expression: &str) -> Value {
-        self.eval_frame(url, &awaited(expression)).await
+        loop {
+            let session = self.frame(url).await;
+            if let Some(found) = self.try_eval(&session, &awaited(expression)).await {
+                return found;
+            }
+        }
     }
 
     /// Presses the button that a selector finds, once it is there.
@@ -168,24 +178,38 @@ impl Page {
     }
 
     async fn eval_in(&mut self, session: &str, expression: &str) -> Value {
+        let found = self.try_eval(session, expression).await;
+        found.unwrap_or_else(|| panic!("the document has gone: {expression}"))
+    }
+
+    /// `None` if another document took the place of the one that was asked.
+    async fn try_eval(&mut self, session: &str, expression: &str) -> Option<Value> {
         let params = json!({
             "expression": expression, "awaitPromise": true, "returnByValue": true,
         });
-        let answer = self.call_in(session, "Runtime.evaluate", params).await;
+        let answer = self.exchange(session, "Runtime.evaluate", params).await;
+        if let Some(error) = answer.get("error") {
+            let message = error["message"].as_str().unwrap_or_default();
+            let is_gone = ["navigated", "context", "promise", "Session"];
+            let is_gone = is_gone.iter().any(|word| message.contains(word));
+            assert!(is_gone, "{expression}: {error}");
+            return None;
+        }
+        let answer = &answer["result"];
         let thrown = answer.get("exceptionDetails");
         assert_eq!(thrown, None, "{expression}");
-        answer["result"]
-            .get("value")
-            .cloned()
-            .unwrap_or(Value::Null)
+        let value = answer["result"].get("value").cloned();
+        Some(value.unwrap_or(Value::Null))
     }
 
     async fn call(&mut self, method: &str, params: Value) -> Value {
         let session = self.session.clone();
-        self.call_in(&session, method, params).await
+        let answer = self.exchange(&session, method, params).await;
+        assert_eq!(answer.get("error"), None, "{method}");
+        answer["result"].clone()
     }
 
-    async fn call_in(&mut self, session: &str, method: &str, params: Value) -> Value {
+    async fn exchange(&mut self, session: &str, method: &str, params: Value) -> Value {
         self.calls += 1;
         let id = self.calls;
         let mut call = json!({ "id": id, "method": method, "params": params });
@@ -204,9 +228,7 @@ impl Page {
             }
         };
         let answer = timeout(PATIENCE, answered).await;
-        let answer = answer.unwrap_or_else(|_| panic!("no answer to {call}"));
-        assert_eq!(answer.get("error"), None, "{call}");
-        answer["result"].clone()
+        answer.unwrap_or_else(|_| panic!("no answer to {call}"))
     }
 
     async fn event(&mut self, method: &str) {

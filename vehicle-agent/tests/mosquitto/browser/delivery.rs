@@ -85,6 +85,73 @@ async fn messages_for_the_foreground_survive_reloads_of_app_and_page() {
 }
 
 #[tokio::test]
+async fn newer_interfaces_publish_and_tell_what_becomes_of_it() {
+    let mut cabin = Cabin::logging(&["demo"], &[]).await;
+    cabin.open("demo").await;
+    let ask = |request: Value| format!("void parent.postMessage({request}, '*')");
+    let publish = json!({
+        "type": "WebPortal.MQTT.publish", "value": { "payload": "text", "subtopic": "/below" },
+    });
+    cabin.eval("demo", &ask(publish)).await;
+    let sent = (Some("below".to_owned()), r#"{"content":"text"}"#.to_owned());
+    assert_eq!(cabin.world.uplink().await, sent);
+    let told = "events.find(({ type }) => type === 'WebPortal.MQTT.evt.messageDelivered')";
+    cabin.until("demo", told).await;
+
+    for (id, api) in ["MQTT.publish", "MQTT.messageReceived"].iter().enumerate() {
+        cabin
+            .eval(
+                "demo",
+                &ask(json!({ "id": id, "type": "SUBSCRIBE", "api": api })),
+            )
+            .await;
+    }
+    let set =
+        json!({ "id": 7, "type": "SET", "api": "MQTT.publish", "params": { "message": [1] } });
+    cabin.eval("demo", &ask(set)).await;
+    assert_eq!(
+        cabin.world.uplink().await,
+        (None, r#"{"content":[1]}"#.to_owned())
+    );
+    let reply = "events.find(({ id, type }) => id === 7 && type === 'REPLY')";
+    let reply = cabin.until("demo", reply).await;
+    let notify = "events.find(({ id, type }) => id === 0 && type === 'NOTIFY')";
+    let notified = cabin.until("demo", notify).await;
+    assert_eq!(
+        (&reply["status"], &notified["data"]["status"]),
+        (&json!(200), &json!("delivered"))
+    );
+    assert_eq!(reply["data"]["messageId"], notified["data"]["messageId"]);
+
+    cabin
+        .eval(
+            "demo",
+            &ask(json!({ "id": 8, "type": "GET", "api": "MQTT.status" })),
+        )
+        .await;
+    let status = cabin
+        .until("demo", "events.find(({ id }) => id === 8)")
+        .await;
+    assert_eq!(status["data"], json!("connected"));
+    cabin
+        .eval(
+            "demo",
+            &ask(json!({ "id": 9, "type": "GET", "api": "constructor" })),
+        )
+        .await;
+    let refused = cabin
+        .until("demo", "events.find(({ id }) => id === 9)")
+        .await;
+    assert_eq!(refused["status"], json!(400));
+
+    cabin.world.send("demo", &json!("down")).await;
+    let received = "events.find(({ id, type }) => id === 1 && type === 'NOTIFY')";
+    let received = cabin.until("demo", received).await;
+    assert_eq!(received["data"], json!({ "content": "down" }));
+    cabin.has_noted("demo", &[json!("down")]).await;
+}
+
+#[tokio::test]
 async fn agent_that_restarts_before_a_confirmation_shows_nothing_twice() {
     let data = tempfile::tempdir().unwrap();
     let more = ["--data-dir", data.path().to_str().unwrap()];
