@@ -141,7 +141,12 @@ fn desk(args: &RunArgs) -> anyhow::Result<LinuxDesk> {
 
 fn app_pages(args: &RunArgs) -> anyhow::Result<AppPages> {
     for AppFolder { app, .. } in &args.app_pages {
-        if args.vehicle.apps.iter().all(|installed| installed.app != *app) {
+        if args
+            .vehicle
+            .apps
+            .iter()
+            .all(|installed| installed.app != *app)
+        {
             bail!("--app-pages {app}=…: no such app is installed; add --app {app}=UID");
         }
     }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use crate::world::PATIENCE;
+use crate::app::PATIENCE;
 
 /// A frame of another origin, which has a session of its own.
 struct Frame {
@@ -224,7 +224,13 @@ impl Page {
                 if message["id"] == id {
                     return message;
                 }
+                // What was asked of a frame that goes is not always answered.
+                let is_gone = message["method"] == "Target.detachedFromTarget"
+                    && message["params"]["sessionId"] == session;
                 self.early.push_back(message);
+                if is_gone {
+                    return json!({ "error": { "message": "Session has gone" } });
+                }
             }
         };
         let answer = timeout(PATIENCE, answered).await;
