@@ -6,13 +6,12 @@ use embassy_net::tcp::TcpSocket;
 use static_cell::{ConstStaticCell, StaticCell};
 
 use vinbus_board_bring_up::vehicle::{BoardClock, UPLINKS_MAX};
-use vinbus_vehicle_agent::board_portal::limits::HTTP_HEAD_BYTES_MAX;
 use vinbus_vehicle_agent::board_portal::{KeptTexts, PlaceBuffers, Portal, PortalApps, Settings};
 use vinbus_vehicle_agent::provisioned::{APPS_MAX, Provisioned};
 
 use super::sizes::{
-    PLACES_MAX, PORTAL_OUTBOX_BYTES, PORTAL_RECEIVE_BYTES, PORTAL_TASKS, PORTAL_TCP_RECEIVE_BYTES,
-    PORTAL_TCP_SEND_BYTES,
+    PLACES_MAX, PORTAL_HEAD_BYTES, PORTAL_OUTBOX_BYTES, PORTAL_RECEIVE_BYTES, PORTAL_TASKS,
+    PORTAL_TCP_RECEIVE_BYTES, PORTAL_TCP_SEND_BYTES,
 };
 
 /// Where programs connect.
@@ -27,8 +26,8 @@ static TCP_RECEIVE: ConstStaticCell<[[u8; PORTAL_TCP_RECEIVE_BYTES]; PORTAL_TASK
     ConstStaticCell::new([[0; PORTAL_TCP_RECEIVE_BYTES]; PORTAL_TASKS]);
 static TCP_SEND: ConstStaticCell<[[u8; PORTAL_TCP_SEND_BYTES]; PORTAL_TASKS]> =
     ConstStaticCell::new([[0; PORTAL_TCP_SEND_BYTES]; PORTAL_TASKS]);
-static HEADS: ConstStaticCell<[[u8; HTTP_HEAD_BYTES_MAX]; PORTAL_TASKS]> =
-    ConstStaticCell::new([[0; HTTP_HEAD_BYTES_MAX]; PORTAL_TASKS]);
+static HEADS: ConstStaticCell<[[u8; PORTAL_HEAD_BYTES]; PORTAL_TASKS]> =
+    ConstStaticCell::new([[0; PORTAL_HEAD_BYTES]; PORTAL_TASKS]);
 static KEPT_TEXTS: ConstStaticCell<KeptTexts<UPLINKS_MAX>> = ConstStaticCell::new(KeptTexts::new());
 
 /// The portal of this board.

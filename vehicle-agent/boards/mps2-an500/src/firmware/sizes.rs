@@ -8,15 +8,17 @@
 //! | messages that wait for the apps | [`APPS_MAX`] times [`PENDING_BYTES`] |
 //! | popups that wait | [`POPUPS_BYTES`] |
 //! | programs that are connected to the portal | [`PLACES_MAX`] times [`PLACE_BYTES`] |
-//! | the sockets | [`SOCKETS_BYTES`] |
+//! | the sockets, and the heads of requests | [`SOCKETS_BYTES`] |
+//! | `id`s of messages that wait for the broker, and a popup's text | [`KEPT_TEXTS_BYTES`] |
 //! | TLS | [`TLS_BYTES`] |
 //! | all of it | [`BUFFERS_BYTES`] |
 
 use vinbus_board_bring_up::broker::PIPE_BYTES;
+use vinbus_board_bring_up::vehicle::UPLINKS_MAX;
 use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use vinbus_protocol::{record_ring, uplink_queue};
 use vinbus_transport_embedded::tls;
-use vinbus_vehicle_agent::board_portal::limits;
+use vinbus_vehicle_agent::board_portal::{KeptTexts, limits};
 use vinbus_vehicle_agent::provisioned::APPS_MAX;
 
 /// One packet of MQTT with the largest message.
@@ -56,6 +58,9 @@ const PLACE_BYTES: usize = PORTAL_RECEIVE_BYTES + PORTAL_OUTBOX_BYTES;
 pub(crate) const PORTAL_TCP_RECEIVE_BYTES: usize = 2 * 1024;
 pub(crate) const PORTAL_TCP_SEND_BYTES: usize = 4 * 1024;
 
+/// The head of its request.
+pub(crate) const PORTAL_HEAD_BYTES: usize = limits::HTTP_HEAD_BYTES_MAX;
+
 /// Tasks that serve programs: one for each place, and one that says that there are no more.
 pub(crate) const PORTAL_TASKS: usize = PLACES_MAX + 1;
 
@@ -70,7 +75,9 @@ pub(crate) const WRITE_RECORD_BYTES: usize = tls::WRITE_RECORD_BYTES;
 
 const SOCKETS_BYTES: usize = TCP_RECEIVE_BYTES
     + TCP_SEND_BYTES
-    + PORTAL_TASKS * (PORTAL_TCP_RECEIVE_BYTES + PORTAL_TCP_SEND_BYTES);
+    + PORTAL_TASKS * (PORTAL_TCP_RECEIVE_BYTES + PORTAL_TCP_SEND_BYTES + PORTAL_HEAD_BYTES);
+
+const KEPT_TEXTS_BYTES: usize = size_of::<KeptTexts<UPLINKS_MAX>>();
 
 const TLS_BYTES: usize = READ_RECORD_BYTES + WRITE_RECORD_BYTES + 2 * PIPE_BYTES;
 
@@ -81,6 +88,7 @@ const BUFFERS_BYTES: usize = RECEIVE_BYTES
     + POPUPS_BYTES
     + PLACES_MAX * PLACE_BYTES
     + SOCKETS_BYTES
+    + KEPT_TEXTS_BYTES
     + TLS_BYTES;
 
 /// Of the 4 MB of RAM, half a megabyte is left for all else.

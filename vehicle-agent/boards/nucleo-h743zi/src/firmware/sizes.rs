@@ -53,6 +53,9 @@ pub(crate) const PORTAL_TASKS: usize = PLACES_MAX + 1;
 pub(crate) const PORTAL_TCP_RECEIVE_BYTES: usize = 2 * 1024;
 pub(crate) const PORTAL_TCP_SEND_BYTES: usize = 4 * 1024;
 
+/// The head of its request.
+pub(crate) const PORTAL_HEAD_BYTES: usize = limits::HTTP_HEAD_BYTES_MAX;
+
 /// Sockets: to the broker, of DHCP, of DNS, to the time server, and of the portal.
 pub(crate) const SOCKETS_MAX: usize = 4 + PORTAL_TASKS;
 
