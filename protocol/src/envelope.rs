@@ -21,7 +21,7 @@ mod app;
 mod canonical;
 mod content;
 mod downlink;
-mod encode;
+pub(crate) mod encode;
 mod error;
 mod members;
 mod popup;
@@ -29,6 +29,7 @@ mod uplink;
 
 pub use app::{AppMessage, PopupAction};
 pub use content::Content;
+pub(crate) use downlink::write_escaped;
 pub use downlink::{Downlink, DownlinkBody};
 pub use encode::EncodeError;
 pub(crate) use encode::Unwritten;

@@ -31,3 +31,5 @@ pub mod popup;
 pub mod portal;
 
 pub mod backoff;
+
+pub mod delivery;

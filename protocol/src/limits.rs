@@ -94,6 +94,85 @@ pub const HEALTH_NAME_BYTES_MAX: usize = 32;
 /// Health is reported no more often than once in this time, in milliseconds: a flood of bad messages
 /// costs one report a minute.
 pub const HEALTH_INTERVAL_MS: u64 = 60_000;
+/// Greatest epoch of delivery: nine digits, so that a message's reserved member stays short. Counted
+/// in seconds since 2020 they last until 2051, counted in starts for ever.
+pub const DELIVERY_EPOCH_MAX: u32 = 999_999_999;
+
+/// Longest time that a message may be given, in seconds: 30 days, as the host server allows.
+pub const DELIVERY_TTL_S_MAX: u32 = 30 * 24 * 3600;
+
+/// Most bytes that delivery adds to a message: the longest member is
+/// `"vinbus":[999999999,999999999,4294967295,2592000]` with 49 bytes, and content that must be
+/// wrapped costs `{`, `,"content":` and `}` besides.
+pub const DELIVERY_ADDED_BYTES_MAX: usize = 64;
+
+/// Most messages of one direction that are on their way at a time. At 100 ms there and back that is
+/// 320 messages a second for one vehicle; a place is 48 bytes, so 10,000 vehicles take 15 MB.
+pub const DELIVERY_IN_FLIGHT_MAX: usize = 32;
+
+/// Most that the numbers of unanswered messages may lie apart. Twice the messages in flight, so that
+/// one that is lost again and again does not stop the others at once.
+pub const DELIVERY_SPAN: u32 = 64;
+
+/// Numbers that a receiver remembers below the highest one: one bit each in 16 bytes. A sender's
+/// oldest unanswered message lies less than [`DELIVERY_SPAN`] below its newest, so half would do; the
+/// other half is for what a network delays.
+pub const DELIVERY_REMEMBERED: u32 = 128;
+
+/// Most bytes on their way at a time, unless it is a single message: two of the longest, 9 s of the
+/// slowest link.
+pub const DELIVERY_IN_FLIGHT_BYTES_MAX: usize = 2 * PAYLOAD_BYTES_MAX;
+
+/// The slowest link, in bytes per millisecond: an "ATB2" has about 30 KB/s. What is on its way
+/// lengthens the time before a repetition by as much.
+pub const DELIVERY_BYTES_PER_MS_MIN: u32 = 30;
+
+/// Time before the first repetition while nothing is known of the link, in milliseconds (RFC 6298,
+/// section 2).
+pub const DELIVERY_REPEAT_MS_INITIAL: u32 = 1_000;
+
+/// Least time before a repetition, in milliseconds: ten times [`DELIVERY_RECEIPT_DELAY_MS`], which a
+/// receiver may wait.
+pub const DELIVERY_REPEAT_MS_MIN: u32 = 200;
+
+/// Longest time between two repetitions, in milliseconds, before jitter: as between reconnections.
+pub const DELIVERY_REPEAT_MS_MAX: u32 = RECONNECT_DELAY_MS_MAX;
+
+/// Repetitions without any answer after which a message without an expiry is given up, and after
+/// which receipts and greetings wait until the peer is heard again. From 1 s on that takes 15 to 20
+/// minutes of a link that is up.
+pub const DELIVERY_ATTEMPTS_MAX: u8 = 20;
+
+/// A message counts as lost, and is repeated at once, when one that was sent this many later has
+/// been answered (RFC 9002, section 6.1.1).
+pub const DELIVERY_REORDERING: u32 = 3;
+
+/// How long a receipt may wait for others, in milliseconds: a person does not notice it, and at 400
+/// messages a second one message in eight is a receipt.
+pub const DELIVERY_RECEIPT_DELAY_MS: u64 = 20;
+
+/// Receipts that do not wait any longer.
+pub const DELIVERY_RECEIPT_BATCH: usize = 8;
+
+/// Most messages that a receiver accounts for at a time, and runs in one message of receipts. A run
+/// has at most 17 bytes (`15,4294967295,1,`), so receipts have at most 4.3 KiB.
+pub const DELIVERY_OPEN_MAX: usize = 256;
+
+/// Most bytes of the content of a message of delivery's own: the greatest receipts, both epochs, the
+/// batch and an acknowledgement.
+pub const DELIVERY_CONTROL_BYTES_MAX: usize = DELIVERY_OPEN_MAX * 17 + 128;
+
+/// Least time between two answers to frames that ask for one, or that are of another life, in
+/// milliseconds, so that a flood of them is not answered by another.
+pub const DELIVERY_ANSWER_INTERVAL_MS: u64 = 1_000;
+
+/// Longest content that travels in parts, in bytes: eight times what one message holds. At 30 KB/s it
+/// takes 35 s.
+pub const DELIVERY_LONG_BYTES_MAX: usize = 1024 * 1024;
+
+/// Most bytes of a part as it is written: what a downlink envelope with the longest identifier, each
+/// of its bytes escaped, leaves of a payload, rounded down.
+pub const DELIVERY_PART_BYTES_MAX: usize = PAYLOAD_BYTES_MAX - 512;
 
 const _: () = assert!(PAYLOAD_BYTES_MAX == 131_072);
 const _: () = assert!(APP_MESSAGE_BYTES_MAX == PAYLOAD_BYTES_MAX + 15);
@@ -105,3 +184,10 @@ const _: () = assert!(PACKET_BYTES_MAX - PAYLOAD_BYTES_MAX >= BUS_TOPIC_BYTES_MA
 const _: () = assert!(POPUP_TEXT_BYTES_MAX < PAYLOAD_BYTES_MAX);
 const _: () = assert!(POPUP_SHOWN_MS < POPUP_INTERVAL_MS);
 const _: () = assert!(RECONNECT_DELAY_MS_MIN < RECONNECT_DELAY_MS_MAX);
+const _: () = assert!(DELIVERY_IN_FLIGHT_MAX as u32 <= DELIVERY_SPAN);
+const _: () = assert!(2 * DELIVERY_SPAN <= DELIVERY_REMEMBERED);
+const _: () = assert!(DELIVERY_REMEMBERED == u128::BITS);
+const _: () = assert!(DELIVERY_REPEAT_MS_MIN as u64 >= 10 * DELIVERY_RECEIPT_DELAY_MS);
+const _: () = assert!(DELIVERY_REPEAT_MS_MIN < DELIVERY_REPEAT_MS_INITIAL);
+const _: () = assert!(DELIVERY_REPEAT_MS_INITIAL < DELIVERY_REPEAT_MS_MAX);
+const _: () = assert!(DELIVERY_CONTROL_BYTES_MAX < PAYLOAD_BYTES_MAX);

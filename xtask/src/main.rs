@@ -17,6 +17,7 @@ mod golden;
 mod lint;
 mod no_panic;
 mod screenshots;
+mod simulate;
 mod test;
 
 mod firmware;
@@ -89,6 +90,17 @@ enum Chore {
         #[arg(long)]
         host_only: bool,
     },
+    /// Simulate delivery between a host and vehicles over a bad network, with one seed after another.
+    ///
+    /// A seed that fails prints what went wrong, and does the same each time that it is run.
+    Simulate {
+        /// The seeds, the last one left out.
+        #[arg(long, default_value = "0..1000000", value_name = "A..B", value_parser = simulate::seeds)]
+        seeds: std::ops::Range<u64>,
+        /// End after this time, with as many seeds as were done.
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+    },
     /// Compile what must run on a board or in a browser for its targets.
     BareMetal,
     /// Build `vehicle-agent` for boards that run Linux, small, into `target/dist/TARGET/`.
@@ -141,6 +153,7 @@ fn main() -> ExitCode {
         Chore::Golden { check } => golden::all(check),
         Chore::Screenshots => screenshots::take(),
         Chore::NoPanic { host_only } => no_panic::prove(host_only),
+        Chore::Simulate { seeds, minutes } => simulate::run_seeds(&seeds, minutes),
         Chore::BareMetal => bare_metal::check(),
         Chore::Dist { target, test } => dist::agent(&target, test),
         Chore::Firmware { boards } => firmware::build_all(&boards),

@@ -18,6 +18,8 @@
 mod backoff;
 #[cfg(feature = "bus")]
 mod bus;
+#[cfg(feature = "delivery")]
+mod delivery;
 #[cfg(feature = "envelope")]
 mod envelope;
 #[cfg(feature = "health")]
@@ -75,6 +77,8 @@ pub extern "C" fn _start() -> ! {
     portal::prove();
     #[cfg(feature = "backoff")]
     backoff::prove();
+    #[cfg(feature = "delivery")]
+    delivery::prove();
     #[cfg(feature = "control")]
     black_box(bytes()[black_box(0)]);
     loop {

@@ -34,7 +34,12 @@ impl<'a> Content<'a> {
     /// # Ok::<(), vinbus_protocol::envelope::EnvelopeError>(())
     /// ```
     pub fn parse(json: &'a [u8]) -> Result<Self, EnvelopeError> {
-        only_value(text(json, PAYLOAD_BYTES_MAX)?, VALUE_DEPTH_MAX).map(Self::from_value)
+        Self::parse_up_to(json, PAYLOAD_BYTES_MAX)
+    }
+
+    /// As [`Self::parse`], for a text of at most `bytes_max` bytes.
+    pub(crate) fn parse_up_to(json: &'a [u8], bytes_max: usize) -> Result<Self, EnvelopeError> {
+        only_value(text(json, bytes_max)?, VALUE_DEPTH_MAX).map(Self::from_value)
     }
 
     pub(super) fn from_value(value: Value<'a>) -> Self {

@@ -108,7 +108,7 @@ impl Encode for Downlink<'_> {
 
 /// Writes the inside of a JSON string. Identifiers hold no control characters, so the quote and
 /// the backslash are all that need an escape.
-fn write_escaped(text: &str, out: &mut impl Write) -> fmt::Result {
+pub(crate) fn write_escaped(text: &str, out: &mut impl Write) -> fmt::Result {
     for part in text.split_inclusive(['"', '\\']) {
         match part.strip_suffix(['"', '\\']) {
             Some(before) => {

@@ -42,21 +42,21 @@ impl fmt::Display for EncodeError {
 impl core::error::Error for EncodeError {}
 
 /// A message that can write itself, always the same way.
-pub(super) trait Encode {
+pub(crate) trait Encode {
     /// Longest that it may become, in bytes.
     const BYTES_MAX: usize = PAYLOAD_BYTES_MAX;
 
     fn write(&self, out: &mut impl Write) -> fmt::Result;
 }
 
-pub(super) fn encoded_len(message: &impl Encode) -> usize {
+pub(crate) fn encoded_len(message: &impl Encode) -> usize {
     let mut length = Length(0);
     let counted = message.write(&mut length);
     debug_assert!(counted.is_ok(), "counting never fails");
     length.0
 }
 
-pub(super) fn encode<'b, M: Encode>(
+pub(crate) fn encode<'b, M: Encode>(
     message: &M,
     buffer: &'b mut [u8],
 ) -> Result<&'b [u8], EncodeError> {

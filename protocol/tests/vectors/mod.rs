@@ -5,6 +5,7 @@
 
 mod bus;
 mod bytes;
+mod delivery;
 mod health;
 mod messages;
 mod presence;
@@ -22,7 +23,8 @@ use serde::de::DeserializeOwned;
 macro_rules! every_file {
     ($take:ident) => {
         $take!(
-            "downlink", "uplink", "app", "json", "sizes", "presence", "health", "topics", "bus"
+            "downlink", "uplink", "app", "json", "sizes", "presence", "health", "topics", "bus",
+            "delivery"
         )
     };
 }
@@ -32,6 +34,7 @@ pub(crate) use every_file;
 pub(crate) fn derived(name: &str, current: &str) -> String {
     match name {
         "bus" => fill_in(name, current, bus::derive),
+        "delivery" => fill_in(name, current, delivery::derive),
         "health" => fill_in(name, current, health::derive),
         "presence" => fill_in(name, current, presence::derive),
         "topics" => fill_in(name, current, topics::derive),

@@ -9,6 +9,7 @@ const DOCUMENTS: &[&str] = &[
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
+    "docs/DELIVERY.md",
     "docs/PORTING.md",
     "docs/SPEC.md",
 ];

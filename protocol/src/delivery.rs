@@ -1,0 +1,32 @@
+//! Delivery over links that promise nothing: at least once on the wire, once to the app, and word of
+//! what became of each message (SPEC 16).
+//!
+//! One [`Endpoint`] stands at each end of a *channel*, which is a vehicle and a partner. It sends
+//! numbered messages, repeats them until they are answered, and recognises those that come again. It
+//! never waits, reads a clock, holds a message's bytes or allocates: its owner does. Begin at
+//! [`Endpoint`]; what is on the wire stands in [`read`] and [`Marked`].
+
+mod control;
+mod endpoint;
+mod epoch;
+mod member;
+pub mod parts;
+mod receiver;
+mod sender;
+mod session;
+mod snapshot;
+mod step;
+mod timing;
+mod window;
+
+pub use control::{
+    Control, ControlFrame, Receipts, Received, Run, VERSION, announced, announcement, read,
+};
+pub use endpoint::{Batch, Endpoint, EndpointCounters, Event, Transmit};
+pub use epoch::Epoch;
+pub use member::{CONTROL_APP, CONTROL_SUBTOPIC, Carried, Header, MEMBER, Marked, Part, TooDeep};
+pub use receiver::{MessageId, ReceiverCounters, Verdict};
+pub use sender::{Loss, Message, SenderCounters, SubmitError, Submitted};
+pub use snapshot::{SNAPSHOT_BYTES, Snapshot};
+pub use step::Step;
+pub use window::{Novelty, Window};

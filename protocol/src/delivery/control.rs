@@ -1,0 +1,262 @@
+//! The messages that are delivery's own: greetings, receipts and their acknowledgements.
+//!
+//! ```text
+//! {"vinbus":{"e":7,"v":1}}                                  a greeting, which asks for an answer
+//! {"vinbus":{"e":3,"x":7}}                                  an answer
+//! {"vinbus":{"e":3,"x":7,"k":9,"r":[1,42,3,6,45,1]}}        batch 9: 42 to 44 are at the agent, 45 is confirmed
+//! {"vinbus":{"e":7,"x":3,"a":9}}                            batch 9 has come
+//! ```
+
+use core::fmt::{self, Write};
+
+use super::member::{self, Carried, DownlinkOf, Header, UplinkOf, number, numbers};
+use super::{Epoch, Step};
+use crate::envelope::encode::{Encode, encode};
+use crate::envelope::{Content, EncodeError};
+use crate::json::{Kind, Object, Value};
+use crate::limits::DELIVERY_OPEN_MAX;
+
+/// The version of delivery that this crate speaks.
+pub const VERSION: u32 = 1;
+
+/// What the content of a message is to delivery.
+#[derive(Clone, Copy, Debug)]
+pub enum Received<'a> {
+    /// An ordinary message: none of delivery's business.
+    Plain,
+    /// A message of an app, with what its sender says of it.
+    Message(Header, Carried<'a>),
+    /// A message of delivery's own.
+    Control(Control<'a>),
+}
+
+/// Reads a content. What is not exactly of one of delivery's forms is an ordinary message.
+///
+/// ```
+/// use vinbus_protocol::delivery::{self, Received};
+/// use vinbus_protocol::envelope::Content;
+///
+/// let content = Content::parse(br#"{"vinbus":[7,3,42,60], "speed": 50}"#)?;
+/// let Received::Message(header, carried) = delivery::read(content) else { panic!() };
+/// assert_eq!((header.number, header.ttl_s), (42, 60));
+/// assert_eq!(carried.pieces().concat(), r#"{ "speed": 50}"#);
+/// # Ok::<(), vinbus_protocol::envelope::EnvelopeError>(())
+/// ```
+#[must_use]
+pub fn read(content: Content<'_>) -> Received<'_> {
+    let Some(found) = member::find(content) else {
+        return Received::Plain;
+    };
+    if member::is_array(&found.value) {
+        return match Header::parse(found.value.text) {
+            Some(header) => Received::Message(header, found.carried),
+            None => Received::Plain,
+        };
+    }
+    Control::parse(found.value).map_or(Received::Plain, Received::Control)
+}
+
+/// A message of delivery's own.
+#[derive(Clone, Copy, Debug)]
+pub struct Control<'a> {
+    /// Its sender's epoch.
+    pub epoch: Epoch,
+    /// The receiver's epoch, if the sender knows it.
+    pub peer: Option<Epoch>,
+    /// Whether the sender asks to be answered.
+    pub greeting: bool,
+    /// The batch of receipts that has come, with all before it.
+    pub acknowledged: Option<u32>,
+    /// What became of messages.
+    pub receipts: Option<Receipts<'a>>,
+}
+
+impl<'a> Control<'a> {
+    fn parse(value: Value<'a>) -> Option<Self> {
+        let mut members = Object::open(value.text)?;
+        let (mut epoch, mut peer, mut version, mut acknowledged) = (None, None, None, None);
+        let (mut batch, mut runs) = (None, None);
+        while let Some(member) = members.next_member().ok()? {
+            let place = match () {
+                () if member.name.is("e") => &mut epoch,
+                () if member.name.is("x") => &mut peer,
+                () if member.name.is("v") => &mut version,
+                () if member.name.is("a") => &mut acknowledged,
+                () if member.name.is("k") => &mut batch,
+                () if member.name.is("r") => {
+                    runs = Some(member.value.text);
+                    continue;
+                }
+                () => continue,
+            };
+            *place = Some(number(member.value.text.as_bytes())?);
+        }
+        let receipts = match (batch, runs) {
+            (Some(batch), Some(runs)) => Some(Receipts::parse(batch, runs)?),
+            (None, None) => None,
+            _ => return None,
+        };
+        Some(Self {
+            epoch: Epoch::new(epoch?)?,
+            peer: match peer {
+                Some(peer) => Some(Epoch::new(peer)?),
+                None => None,
+            },
+            greeting: version.is_some_and(|version| version >= VERSION),
+            acknowledged,
+            receipts,
+        })
+    }
+}
+
+/// A batch of receipts, checked in number and form. `Debug` shows them as they are written.
+#[derive(Clone, Copy, Debug)]
+pub struct Receipts<'a> {
+    /// The number of the batch.
+    pub batch: u32,
+    runs: &'a str,
+}
+
+/// Consecutive messages that went the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// What became of them.
+    pub step: Step,
+    /// The first one's number.
+    pub first: u32,
+    /// How many they are, at least 1.
+    pub count: u32,
+}
+
+impl<'a> Receipts<'a> {
+    fn parse(batch: u32, runs: &'a str) -> Option<Self> {
+        let mut elements = 0_usize;
+        for element in numbers(runs)? {
+            element?;
+            elements = elements.saturating_add(1);
+        }
+        let fits = elements.is_multiple_of(3) && elements <= 3 * DELIVERY_OPEN_MAX;
+        fits.then_some(Self { batch, runs })
+    }
+
+    /// The runs. Those with a step that this version does not know, or without messages, are left
+    /// out.
+    pub fn runs(&self) -> impl Iterator<Item = Run> + use<'a> {
+        let mut elements = numbers(self.runs).into_iter().flatten();
+        core::iter::from_fn(move || {
+            loop {
+                let (step, first, count) =
+                    (elements.next()??, elements.next()??, elements.next()??);
+                if let Some(step) = Step::from_code(step)
+                    && count > 0
+                {
+                    return Some(Run { step, first, count });
+                }
+            }
+        })
+    }
+}
+
+/// A message of delivery's own that is to be sent; the runs come from the receiver's account.
+#[derive(Clone)]
+pub struct ControlFrame<R> {
+    pub(super) epoch: Epoch,
+    pub(super) peer: Option<Epoch>,
+    pub(super) greeting: bool,
+    pub(super) acknowledge: Option<u32>,
+    pub(super) batch: Option<u32>,
+    pub(super) runs: R,
+}
+
+impl<R: Iterator<Item = Run> + Clone> ControlFrame<R> {
+    /// Writes it in an uplink envelope, for [`CONTROL_SUBTOPIC`](super::CONTROL_SUBTOPIC).
+    ///
+    /// # Errors
+    /// An [`EncodeError`]; then nothing is written.
+    pub fn encode_uplink<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
+        encode(&UplinkOf(self), buffer)
+    }
+
+    /// Writes it in a downlink envelope for [`CONTROL_APP`](super::CONTROL_APP).
+    ///
+    /// # Errors
+    /// An [`EncodeError`]; then nothing is written.
+    pub fn encode_downlink<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
+        encode(&DownlinkOf(member::CONTROL_APP, self), buffer)
+    }
+}
+
+impl<R: Iterator<Item = Run> + Clone> Encode for ControlFrame<R> {
+    fn write(&self, out: &mut impl Write) -> fmt::Result {
+        write!(
+            out,
+            "{{\"{}\":{{\"e\":{}",
+            member::MEMBER,
+            self.epoch.number()
+        )?;
+        if let Some(peer) = self.peer {
+            write!(out, ",\"x\":{}", peer.number())?;
+        }
+        if self.greeting {
+            write!(out, ",\"v\":{VERSION}")?;
+        }
+        if let Some(batch) = self.acknowledge {
+            write!(out, ",\"a\":{batch}")?;
+        }
+        if let Some(batch) = self.batch {
+            write!(out, ",\"k\":{batch},\"r\":[")?;
+            let mut comma = "";
+            for Run { step, first, count } in self.runs.clone() {
+                write!(out, "{comma}{},{first},{count}", step.code())?;
+                comma = ",";
+            }
+            out.write_str("]")?;
+        }
+        out.write_str("}}")
+    }
+}
+
+impl<R> fmt::Debug for ControlFrame<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ControlFrame")
+            .field("epoch", &self.epoch)
+            .field("peer", &self.peer)
+            .field("greeting", &self.greeting)
+            .field("acknowledge", &self.acknowledge)
+            .field("batch", &self.batch)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Writes the retained presence report of an agent that offers delivery: that of
+/// [`presence`](crate::presence) with one more member, which other readers ignore.
+///
+/// # Errors
+/// An [`EncodeError`]; then nothing is written.
+pub fn announcement(epoch: Epoch, buffer: &mut [u8]) -> Result<&[u8], EncodeError> {
+    encode(&Announcement(epoch), buffer)
+}
+
+struct Announcement(Epoch);
+
+impl Encode for Announcement {
+    fn write(&self, out: &mut impl Write) -> fmt::Result {
+        let epoch = self.0.number();
+        write!(
+            out,
+            "{{\"content\":{{\"online\":true,\"{}\":{{\"e\":{epoch},\"v\":{VERSION}}}}}}}",
+            member::MEMBER
+        )
+    }
+}
+
+/// The epoch of an agent that offers delivery, from the content of its presence report.
+#[must_use]
+pub fn announced(report: Content<'_>) -> Option<Epoch> {
+    let found = member::find(report)?;
+    if !matches!(found.value.kind, Kind::Object) {
+        return None;
+    }
+    let control = Control::parse(found.value)?;
+    control.greeting.then_some(control.epoch)
+}

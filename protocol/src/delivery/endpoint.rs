@@ -1,0 +1,420 @@
+//! One end of a channel: both halves, and who is at the other end.
+
+use super::control::{Control, ControlFrame};
+use super::member::Header;
+use super::receiver::{MessageId, Receiver, ReceiverCounters, Verdict};
+use super::sender::{Loss, Message, Sender, SenderCounters, SubmitError, Submitted};
+use super::session::{Session, Worth};
+use super::timing::RoundTrip;
+use super::{Epoch, Run, Snapshot, Step};
+
+/// Batches that may have been sent since a snapshot was written.
+const BATCHES_LEFT_OUT: u32 = 1 << 16;
+
+/// What is to be sent now.
+#[derive(Clone, Debug)]
+pub enum Transmit<R> {
+    /// A message of delivery's own.
+    Control(ControlFrame<R>),
+    /// A message of the owner's, marked with this header; a part of a long message gets its
+    /// [`part`](Header::part) from the owner.
+    Message(Header),
+}
+
+/// What has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A message is not sent any more. Receipts may still come: it may have arrived.
+    Lost {
+        /// Its number.
+        number: u32,
+        /// Why.
+        loss: Loss,
+    },
+    /// The other end has lost its memory: nothing more will be heard of the messages that it had and
+    /// whose fate is not known, and those that still wait to be [resumed](Endpoint::resume_sent) are
+    /// lost as well, unless they are repeatable. Messages that it sent belong to its life before; the window for them
+    /// is gone, and what is reported of them is told to nobody.
+    PeerRestarted,
+    /// This end was given a greater epoch, because the other one had heard of a later life of it.
+    /// The messages on their way are sent under the new epoch; those before are as in
+    /// [`Event::PeerRestarted`].
+    EpochChanged(Epoch),
+}
+
+/// A batch of receipts that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Batch {
+    /// The epoch of the end that told it.
+    pub epoch: Epoch,
+    /// Its number.
+    pub number: u32,
+}
+
+/// What an endpoint has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndpointCounters {
+    /// The sending half.
+    pub sender: SenderCounters,
+    /// The receiving half.
+    pub receiver: ReceiverCounters,
+    /// Frames of lives that are over, or for another life of this end.
+    pub misdirected: u64,
+}
+
+/// One end of a channel, with places for `SEND` messages on their way and `OPEN` messages that came
+/// and are accounted for.
+///
+/// What it is told:
+/// - [`handle_announcement`](Self::handle_announcement): the other end offers delivery.
+/// - [`handle_link`](Self::handle_link): the link came up or went down.
+/// - [`submit`](Self::submit), [`resume_sent`](Self::resume_sent), [`withdraw`](Self::withdraw): what
+///   is to be sent.
+/// - [`handle_message`](Self::handle_message), [`handle_control`](Self::handle_control): what came.
+/// - [`report`](Self::report), [`forget`](Self::forget), [`resume_open`](Self::resume_open): what
+///   became of what came.
+/// - [`acknowledge`](Self::acknowledge): receipts are noted.
+///
+/// After each of these, and when the time of [`poll_timeout`](Self::poll_timeout) has come, its owner
+/// calls [`poll_event`](Self::poll_event) and then [`poll_transmit`](Self::poll_transmit) until
+/// neither has anything.
+///
+/// `now_ms` is any clock that does not go back; one that does stands still here. `random` is a word
+/// of which every value is equally likely.
+#[derive(Debug)]
+pub struct Endpoint<const SEND: usize, const OPEN: usize> {
+    session: Session,
+    sender: Sender<SEND>,
+    receiver: Receiver<OPEN>,
+    round_trip: RoundTrip,
+    up: bool,
+    now_ms: u64,
+    /// The batch whose acknowledgement is due.
+    acknowledge: Option<u32>,
+    peer_restarted: bool,
+    own_restarted: bool,
+    misdirected: u64,
+}
+
+impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
+    /// An end that goes on from `memory`, with its link down.
+    #[must_use]
+    pub fn new(memory: Snapshot) -> Self {
+        Self {
+            session: Session::new(memory.epoch, memory.peer),
+            sender: Sender::new(memory.next_number),
+            receiver: Receiver::new(memory.window, first_batch(memory.batch)),
+            round_trip: RoundTrip::default(),
+            up: false,
+            now_ms: 0,
+            acknowledge: None,
+            peer_restarted: false,
+            own_restarted: false,
+            misdirected: 0,
+        }
+    }
+
+    /// What is to be kept to go on later; see [`Snapshot`] for when.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            epoch: self.session.own(),
+            peer: self.session.peer(),
+            next_number: self.sender.next_number(),
+            batch: self.receiver.batch(),
+            window: self.receiver.window(),
+        }
+    }
+
+    /// This end's epoch.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.session.own()
+    }
+
+    /// The other end's epoch; `None` as long as it does not speak delivery, as far as is known.
+    #[must_use]
+    pub fn peer(&self) -> Option<Epoch> {
+        self.session.peer()
+    }
+
+    /// Whether the other end has shown that it knows this one.
+    #[must_use]
+    pub fn is_established(&self) -> bool {
+        self.session.is_known()
+    }
+
+    /// Messages that wait or are on their way.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        self.sender.len()
+    }
+
+    /// Messages that came and are accounted for.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.receiver.open()
+    }
+
+    /// The messages that came and are accounted for, each with its last step. An end that stops keeps
+    /// them beside its [`Snapshot`], for [`resume_open`](Self::resume_open): their senders may have
+    /// to be told yet.
+    pub fn open_messages(&self) -> impl Iterator<Item = (MessageId, Step)> + use<'_, SEND, OPEN> {
+        let epoch = self.session.peer();
+        self.receiver.steps().filter_map(move |(number, step)| {
+            let epoch = epoch?;
+            Some((MessageId { epoch, number }, step))
+        })
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn counters(&self) -> EndpointCounters {
+        EndpointCounters {
+            sender: self.sender.counters(),
+            receiver: self.receiver.counters(),
+            misdirected: self.misdirected,
+        }
+    }
+
+    /// The other end offers delivery in this epoch.
+    pub fn handle_announcement(&mut self, now_ms: u64, peer: Epoch) {
+        self.advance(now_ms);
+        self.hear(peer, None);
+    }
+
+    /// The link came up or went down. While it is down nothing is sent and patience rests; when it
+    /// comes up, what was on its way is sent again.
+    pub fn handle_link(&mut self, now_ms: u64, up: bool) {
+        self.advance(now_ms);
+        if up && !self.up {
+            self.session.handle_link_up(self.now_ms);
+            self.sender.hurry(self.now_ms);
+            self.receiver.wake(self.now_ms);
+        }
+        self.up = up;
+    }
+
+    /// Takes a message to be sent.
+    ///
+    /// # Errors
+    /// A [`SubmitError`]; nothing is changed then.
+    pub fn submit(&mut self, now_ms: u64, message: Message) -> Result<Submitted, SubmitError> {
+        self.advance(now_ms);
+        self.sender.submit(message)
+    }
+
+    /// Takes up a message of an earlier life of this epoch under its number. It may have been sent.
+    /// Lower numbers come first, and all of them before the first [`submit`](Self::submit).
+    ///
+    /// # Errors
+    /// A [`SubmitError`]; nothing is changed then.
+    pub fn resume_sent(
+        &mut self,
+        now_ms: u64,
+        number: u32,
+        message: Message,
+    ) -> Result<(), SubmitError> {
+        self.advance(now_ms);
+        self.sender.resume(number, message)
+    }
+
+    /// Sends a message no more; `false` if it is not here, because the other end has it. It may have
+    /// arrived nevertheless, if it was sent.
+    pub fn withdraw(&mut self, number: u32) -> bool {
+        self.sender.withdraw(number)
+    }
+
+    /// Takes the header of a message that came.
+    pub fn handle_message(&mut self, now_ms: u64, header: &Header) -> Verdict {
+        self.advance(now_ms);
+        match self.hear(header.epoch, Some(header.peer)) {
+            Worth::Full => self
+                .receiver
+                .handle_message(self.now_ms, header.epoch, header.number),
+            Worth::Stale => Verdict::Stale,
+            Worth::Introduction => {
+                self.misdirected += 1;
+                Verdict::Stale
+            }
+        }
+    }
+
+    /// Takes a message of delivery's own. `tell` is called for each run of messages of this end whose
+    /// step is told, which may be one that was told before. The batch that is returned is to be
+    /// [acknowledged](Self::acknowledge) once the owner cannot forget any more what it was told.
+    pub fn handle_control(
+        &mut self,
+        now_ms: u64,
+        control: &Control<'_>,
+        mut tell: impl FnMut(Run),
+    ) -> Option<Batch> {
+        self.advance(now_ms);
+        let worth = self.hear(control.epoch, control.peer);
+        if control.greeting && worth != Worth::Stale {
+            self.session.answer(self.now_ms);
+        }
+        if worth != Worth::Full {
+            return None;
+        }
+        if let Some(batch) = control.acknowledged {
+            self.receiver.handle_acknowledged(self.now_ms, batch);
+        }
+        let receipts = control.receipts?;
+        for run in receipts.runs() {
+            let told = self
+                .sender
+                .handle_run(self.now_ms, run, &mut self.round_trip);
+            if let Some(run) = told {
+                tell(run);
+            }
+        }
+        Some(Batch {
+            epoch: control.epoch,
+            number: receipts.batch,
+        })
+    }
+
+    /// The receipts of this batch are noted: the other end need not tell them again.
+    pub fn acknowledge(&mut self, batch: Batch) {
+        if self.session.peer() == Some(batch.epoch) {
+            self.acknowledge = self.acknowledge.max(Some(batch.number));
+        }
+    }
+
+    /// Notes what became of a message that came; `false` if it is not accounted for any more.
+    pub fn report(&mut self, now_ms: u64, id: MessageId, step: Step) -> bool {
+        self.advance(now_ms);
+        self.session.peer() == Some(id.epoch) && self.receiver.report(self.now_ms, id.number, step)
+    }
+
+    /// A message that came could not be taken after all, and nothing was reported of it: it is new
+    /// when it comes again. `false` if there is none.
+    pub fn forget(&mut self, id: MessageId) -> bool {
+        self.session.peer() == Some(id.epoch) && self.receiver.forget(id.number)
+    }
+
+    /// Takes up a message that came in an earlier life of this epoch and is still open; `false` if it
+    /// is there already, or there is no place for it.
+    pub fn resume_open(&mut self, now_ms: u64, id: MessageId, step: Step) -> bool {
+        self.advance(now_ms);
+        self.session.peer() == Some(id.epoch) && self.receiver.resume(self.now_ms, id.number, step)
+    }
+
+    /// Something that the owner must know, once.
+    pub fn poll_event(&mut self, now_ms: u64) -> Option<Event> {
+        self.advance(now_ms);
+        if core::mem::take(&mut self.own_restarted) {
+            return Some(Event::EpochChanged(self.session.own()));
+        }
+        if core::mem::take(&mut self.peer_restarted) {
+            return Some(Event::PeerRestarted);
+        }
+        let (number, loss) = self.sender.poll_loss(self.now_ms)?;
+        Some(Event::Lost { number, loss })
+    }
+
+    /// The next thing to be sent. It counts as sent: what is lost on the way is repeated later.
+    pub fn poll_transmit(
+        &mut self,
+        now_ms: u64,
+        random: u32,
+    ) -> Option<Transmit<impl Iterator<Item = Run> + Clone + use<'_, SEND, OPEN>>> {
+        self.advance(now_ms);
+        self.session.stir(random);
+        let peer = self.session.peer();
+        if !self.up || peer.is_none() {
+            return None;
+        }
+        let said = self.session.poll(self.now_ms, &self.round_trip, random);
+        let batch = self
+            .receiver
+            .poll_transmit(self.now_ms, &self.round_trip, random);
+        let acknowledge = self.acknowledge.take();
+        if said.is_some() || batch.is_some() || acknowledge.is_some() {
+            self.session.said(self.now_ms);
+            return Some(Transmit::Control(ControlFrame {
+                epoch: self.session.own(),
+                peer,
+                greeting: said == Some(true),
+                acknowledge,
+                batch,
+                runs: self.receiver.runs(),
+            }));
+        }
+        let (number, ttl_s) = self
+            .sender
+            .poll_transmit(self.now_ms, &self.round_trip, random)?;
+        Some(Transmit::Message(Header {
+            epoch: self.session.own(),
+            peer: peer?,
+            number,
+            ttl_s,
+            part: None,
+        }))
+    }
+
+    /// When [`Self::poll_event`] and [`Self::poll_transmit`] are to be called at the latest.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<u64> {
+        if self.peer_restarted || self.own_restarted {
+            return Some(self.now_ms);
+        }
+        let up = self.up && self.session.peer().is_some();
+        let sender = self.sender.deadline_ms(self.now_ms, up);
+        if !up {
+            return sender;
+        }
+        let acknowledge = self.acknowledge.map(|_| self.now_ms);
+        [
+            sender,
+            acknowledge,
+            self.receiver.deadline_ms(),
+            self.session.deadline_ms(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Time goes on, and never back.
+    fn advance(&mut self, now_ms: u64) {
+        self.now_ms = self.now_ms.max(now_ms);
+    }
+
+    /// Takes the epochs of a frame, and forgets what depends on a memory that is gone.
+    fn hear(&mut self, epoch: Epoch, peer: Option<Epoch>) -> Worth {
+        let heard = self.session.handle(self.now_ms, epoch, peer);
+        if heard.own_restarted {
+            self.sender.handle_own_restart();
+            self.own_restarted = true;
+        }
+        if heard.peer_restarted {
+            if !heard.own_restarted {
+                self.sender.handle_peer_restart();
+            }
+            self.peer_restarted = true;
+        }
+        if heard.own_restarted || heard.peer_restarted {
+            self.receiver.handle_peer_restart();
+            self.acknowledge = None;
+        }
+        if heard.worth == Worth::Full {
+            if self.sender.is_impatient() {
+                self.sender.hurry(self.now_ms);
+            }
+            self.receiver.wake(self.now_ms);
+        }
+        self.misdirected += u64::from(heard.worth == Worth::Stale);
+        heard.worth
+    }
+}
+
+/// Where batches go on after a restart: an acknowledgement of a batch of the life before, which may
+/// still be under way, must not be taken for one of this life.
+const fn first_batch(last: u32) -> u32 {
+    match last {
+        0 => 0,
+        _ => last.saturating_add(BATCHES_LEFT_OUT),
+    }
+}

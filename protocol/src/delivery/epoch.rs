@@ -1,0 +1,51 @@
+//! The life of one end's memory.
+
+use crate::limits::DELIVERY_EPOCH_MAX;
+
+/// Numbers the lives of one end: from one life to the next, what it knew of numbers and windows is
+/// lost. An end that keeps its [`Snapshot`](super::Snapshot) goes on with the same epoch; one that
+/// begins without takes a greater one: the seconds since 2020, or a counter of its starts.
+///
+/// From 1 to [`DELIVERY_EPOCH_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(u32);
+
+impl Epoch {
+    /// The first one.
+    pub const FIRST: Self = Self(1);
+
+    /// The epoch with this number, if it is one.
+    #[must_use]
+    pub const fn new(number: u32) -> Option<Self> {
+        if number == 0 || number > DELIVERY_EPOCH_MAX {
+            return None;
+        }
+        Some(Self(number))
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The next one, if there is one.
+    #[must_use]
+    pub const fn next(self) -> Option<Self> {
+        Self::new(self.0.saturating_add(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_have_one_to_nine_digits() {
+        assert_eq!(Epoch::new(0), None);
+        assert_eq!(Epoch::new(1), Some(Epoch::FIRST));
+        assert_eq!(Epoch::new(1_000_000_000), None);
+        assert_eq!(Epoch::new(999_999_999).and_then(Epoch::next), None);
+        assert_eq!(Epoch::FIRST.next().map(Epoch::number), Some(2));
+    }
+}

@@ -1,0 +1,408 @@
+//! The reserved member of a message's content: written, found and taken out again.
+//!
+//! ```text
+//! {"a":1}   ->  {"vinbus":[7,3,42,60],"a":1}                an object without `content` and `vinbus`
+//! "text"    ->  {"vinbus":[7,3,42,60],"content":"text"}     everything else
+//! ```
+//!
+//! The numbers are the epochs of the sender and of the receiver, the message's number and the
+//! seconds it has left, 0 for no end; a part of a long message adds its offset and the length of the
+//! whole. The member is written first, and found wherever it stands. Everything else is left as it
+//! is, byte for byte.
+
+use core::fmt::{self, Write};
+
+use super::Epoch;
+use crate::envelope::encode::{Encode, encode, encoded_len};
+use crate::envelope::{Content, EncodeError, write_escaped};
+use crate::id::AppId;
+use crate::json::{JsonString, Kind, Object, Value};
+use crate::limits::{DELIVERY_TTL_S_MAX, JSON_DEPTH_MAX};
+
+/// The name of the reserved member.
+pub const MEMBER: &str = "vinbus";
+
+/// The app identifier of downlink messages that are delivery's own.
+pub const CONTROL_APP: &str = "vinbus";
+
+/// The uplink subtopic of messages that are delivery's own.
+pub const CONTROL_SUBTOPIC: &str = "vinbus/delivery";
+
+/// What the reserved member of a message says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The sender's epoch.
+    pub epoch: Epoch,
+    /// The receiver's epoch, as the sender knows it.
+    pub peer: Epoch,
+    /// The message's number.
+    pub number: u32,
+    /// Seconds that it has left, at most [`DELIVERY_TTL_S_MAX`]; 0 for no end.
+    pub ttl_s: u32,
+    /// Which part of a long message it is, if it is one.
+    pub part: Option<Part>,
+}
+
+/// Where a part belongs, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Where it begins.
+    pub offset: u32,
+    /// The length of the whole.
+    pub total: u32,
+}
+
+impl Header {
+    /// Reads the elements of the member's array.
+    pub(super) fn parse(array: &str) -> Option<Self> {
+        let mut numbers = numbers(array)?;
+        let epoch = Epoch::new(numbers.next()??)?;
+        let peer = Epoch::new(numbers.next()??)?;
+        let number = numbers.next()??;
+        let ttl_s = numbers.next()??;
+        if number == 0 || ttl_s > DELIVERY_TTL_S_MAX {
+            return None;
+        }
+        let part = match numbers.next() {
+            None => None,
+            Some(offset) => Some(Part {
+                offset: offset?,
+                total: numbers.next()??,
+            }),
+        };
+        numbers.next().is_none().then_some(Self {
+            epoch,
+            peer,
+            number,
+            ttl_s,
+            part,
+        })
+    }
+
+    fn write(&self, out: &mut impl Write) -> fmt::Result {
+        let (epoch, peer) = (self.epoch.number(), self.peer.number());
+        write!(out, "\"{MEMBER}\":[{epoch},{peer}")?;
+        write!(out, ",{},{}", self.number, self.ttl_s)?;
+        if let Some(part) = self.part {
+            write!(out, ",{},{}", part.offset, part.total)?;
+        }
+        out.write_str("]")
+    }
+}
+
+/// The numbers of a JSON array; `None` for an element that is not a whole number of 32 bits.
+pub(super) fn numbers(array: &str) -> Option<impl Iterator<Item = Option<u32>> + Clone + '_> {
+    let inside = array.strip_prefix('[')?.strip_suffix(']')?;
+    let elements = inside.as_bytes().split(|&byte| byte == b',');
+    Some(elements.map(|element| number(element.trim_ascii())))
+}
+
+/// A whole number of 32 bits, written without sign, point and exponent.
+pub(super) fn number(digits: &[u8]) -> Option<u32> {
+    let (&first, rest) = digits.split_first()?;
+    rest.iter().try_fold(digit(first)?, |number, &byte| {
+        number.checked_mul(10)?.checked_add(digit(byte)?)
+    })
+}
+
+fn digit(byte: u8) -> Option<u32> {
+    byte.is_ascii_digit().then(|| u32::from(byte - b'0'))
+}
+
+/// The content cannot carry the member, because it nests too deep to be wrapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooDeep;
+
+impl fmt::Display for TooDeep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let max = JSON_DEPTH_MAX - 2;
+        write!(
+            f,
+            "the content nests deeper than {max} and cannot be wrapped: send it without delivery"
+        )
+    }
+}
+
+impl core::error::Error for TooDeep {}
+
+/// A content that carries the reserved member. `Debug` does not tell what it says.
+#[derive(Clone, Copy)]
+pub struct Marked<'a> {
+    header: Header,
+    form: Form<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Form<'a> {
+    /// What follows the object's opening brace, and whether that is a member.
+    Inserted { rest: &'a str, more: bool },
+    /// Any value.
+    Wrapped(&'a str),
+    /// A piece of a JSON text, as the inside of a string.
+    Piece(&'a str),
+}
+
+impl<'a> Marked<'a> {
+    /// A message of its own.
+    ///
+    /// # Errors
+    /// [`TooDeep`].
+    pub fn new(header: Header, content: Content<'a>) -> Result<Self, TooDeep> {
+        let text = content.as_str();
+        let form = match (insertable(text), text.strip_prefix('{')) {
+            (Some(more), Some(rest)) => Form::Inserted { rest, more },
+            _ if nests_deeper_than(text, JSON_DEPTH_MAX - 2) => return Err(TooDeep),
+            _ => Form::Wrapped(text),
+        };
+        Ok(Self { header, form })
+    }
+
+    /// A part of a long message: `piece` is a piece of its JSON text, see
+    /// [`parts::piece`](super::parts::piece).
+    #[must_use]
+    pub fn part(header: Header, piece: &'a str) -> Self {
+        let form = Form::Piece(piece);
+        Self { header, form }
+    }
+
+    /// Bytes that [`encode`](Self::encode) writes.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        encoded_len(self)
+    }
+
+    /// Writes the content alone.
+    ///
+    /// # Errors
+    /// An [`EncodeError`]; then nothing is written.
+    pub fn encode<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
+        encode(self, buffer)
+    }
+
+    /// Writes the content in an uplink envelope.
+    ///
+    /// # Errors
+    /// An [`EncodeError`]; then nothing is written.
+    pub fn encode_uplink<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
+        encode(&UplinkOf(self), buffer)
+    }
+
+    /// Writes the content in a downlink envelope for an app.
+    ///
+    /// # Errors
+    /// An [`EncodeError`]; then nothing is written.
+    pub fn encode_downlink<'b>(
+        &self,
+        app: &AppId,
+        buffer: &'b mut [u8],
+    ) -> Result<&'b [u8], EncodeError> {
+        encode(&DownlinkOf(app.as_str(), self), buffer)
+    }
+}
+
+impl Encode for Marked<'_> {
+    fn write(&self, out: &mut impl Write) -> fmt::Result {
+        out.write_str("{")?;
+        self.header.write(out)?;
+        match self.form {
+            Form::Inserted { rest, more } => {
+                out.write_str(if more { "," } else { "" })?;
+                out.write_str(rest)
+            }
+            Form::Wrapped(value) => {
+                out.write_str(",\"content\":")?;
+                out.write_str(value)?;
+                out.write_str("}")
+            }
+            Form::Piece(piece) => {
+                out.write_str(",\"content\":\"")?;
+                piece.chars().try_for_each(|c| write_inside(c, out))?;
+                out.write_str("\"}")
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Marked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Marked({:?}, {} bytes)", self.header, self.encoded_len())
+    }
+}
+
+/// Content in an uplink envelope.
+pub(super) struct UplinkOf<'a, C>(pub(super) &'a C);
+
+impl<C: Encode> Encode for UplinkOf<'_, C> {
+    fn write(&self, out: &mut impl Write) -> fmt::Result {
+        out.write_str("{\"content\":")?;
+        self.0.write(out)?;
+        out.write_str("}")
+    }
+}
+
+/// Content in a downlink envelope for an app.
+pub(super) struct DownlinkOf<'a, C>(pub(super) &'a str, pub(super) &'a C);
+
+impl<C: Encode> Encode for DownlinkOf<'_, C> {
+    fn write(&self, out: &mut impl Write) -> fmt::Result {
+        out.write_str("{\"idApp\":\"")?;
+        write_escaped(self.0, out)?;
+        out.write_str("\",\"popup\":false,\"content\":")?;
+        self.1.write(out)?;
+        out.write_str("}")
+    }
+}
+
+/// Bytes of a character of a JSON text, once it stands inside a JSON string.
+pub(super) const fn len_inside(c: char) -> usize {
+    match c {
+        '"' | '\\' | '\n' | '\r' | '\t' => 2,
+        _ => c.len_utf8(),
+    }
+}
+
+/// Writes a character of a JSON text inside a JSON string. Such a text has no other control
+/// characters than these three.
+fn write_inside(c: char, out: &mut impl Write) -> fmt::Result {
+    match c {
+        '"' => out.write_str("\\\""),
+        '\\' => out.write_str("\\\\"),
+        '\n' => out.write_str("\\n"),
+        '\r' => out.write_str("\\r"),
+        '\t' => out.write_str("\\t"),
+        _ => out.write_char(c),
+    }
+}
+
+/// Whether the member can be inserted into this object, and if so, whether it has others.
+fn insertable(text: &str) -> Option<bool> {
+    let mut object = Object::open(text)?;
+    let mut more = false;
+    while let Some(member) = object.next_member().ok()? {
+        if member.name.is(MEMBER) || member.name.is("content") {
+            return None;
+        }
+        more = true;
+    }
+    Some(more)
+}
+
+/// Whether the containers of a valid JSON text nest deeper than `max`.
+fn nests_deeper_than(text: &str, max: usize) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    text.bytes().any(|byte| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => depth = depth.saturating_add(1),
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > max
+    })
+}
+
+/// The app's own content, without what delivery added: two pieces of the message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Carried<'a> {
+    head: &'a str,
+    tail: &'a str,
+}
+
+impl<'a> Carried<'a> {
+    /// Its bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.head.len().saturating_add(self.tail.len())
+    }
+
+    /// Whether it has none, which no JSON value does.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Its two pieces, to be read one after the other.
+    #[must_use]
+    pub const fn pieces(&self) -> [&'a str; 2] {
+        [self.head, self.tail]
+    }
+
+    /// Writes it to the start of `buffer`.
+    ///
+    /// # Errors
+    /// [`EncodeError::Buffer`]; then nothing is written.
+    pub fn copy_to<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
+        encode(self, buffer)
+    }
+
+    /// Its characters, if it is a string: a part of a long message is.
+    pub(super) fn as_string(&self) -> Option<JsonString<'a>> {
+        let raw = self.head.strip_prefix('"')?.strip_suffix('"')?;
+        self.tail.is_empty().then(|| JsonString::new(raw))
+    }
+}
+
+impl Encode for Carried<'_> {
+    fn write(&self, out: &mut impl Write) -> fmt::Result {
+        out.write_str(self.head)?;
+        out.write_str(self.tail)
+    }
+}
+
+impl fmt::Debug for Carried<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Carried({} bytes)", self.len())
+    }
+}
+
+/// The value of the reserved member, and the content without it.
+pub(super) struct Found<'a> {
+    pub(super) value: Value<'a>,
+    pub(super) carried: Carried<'a>,
+}
+
+/// Finds the reserved member; `None` when there is none, or more than one.
+pub(super) fn find(content: Content<'_>) -> Option<Found<'_>> {
+    let text = content.as_str();
+    let mut object = Object::open(text)?;
+    // The text in front of the member and behind it, once it is found.
+    let mut around: Option<(&str, &str)> = None;
+    let (mut reserved, mut wrapped) = (None, None);
+    let (mut first, mut end) = (true, 1_usize);
+    while let Some(member) = object.next_member().ok()? {
+        let value_end = member.value.offset.saturating_add(member.value.text.len());
+        if member.name.is(MEMBER) {
+            if reserved.replace(member.value).is_some() {
+                return None;
+            }
+            let behind = text.get(value_end..)?;
+            let behind = if first { after_comma(behind) } else { behind };
+            around = Some((text.get(..end)?, behind));
+        } else if member.name.is("content") {
+            wrapped = Some(member.value.text);
+        }
+        first = false;
+        end = value_end;
+    }
+    let (head, tail) = match (wrapped, around?) {
+        (Some(value), _) => (value, ""),
+        (None, around) => around,
+    };
+    Some(Found {
+        value: reserved?,
+        carried: Carried { head, tail },
+    })
+}
+
+/// What follows the comma, if one is next, else all of it.
+fn after_comma(text: &str) -> &str {
+    let rest = text.trim_start_matches([' ', '\t', '\r', '\n']);
+    rest.strip_prefix(',').unwrap_or(text)
+}
+
+/// Whether a value is an array, as the reserved member of a message is.
+pub(super) fn is_array(value: &Value<'_>) -> bool {
+    matches!(value.kind, Kind::Array)
+}

@@ -1,0 +1,463 @@
+//! The sending half: which message is sent now, and which again.
+//!
+//! A message is in one of these states; each row says what ends it.
+//!
+//! | state | is left when | and then |
+//! |---|---|---|
+//! | waiting | a place on the wire is free and no other of its key is on its way | on its way |
+//! | waiting | a newer one of its key is submitted | forgotten; the newer one's submission says so |
+//! | waiting, on its way | its time is over | forgotten, [`Loss::Expired`] |
+//! | on its way | its patience ends, or a message sent 3 later was answered | sent again |
+//! | on its way | it has no expiry and 20 times in a row nothing came | forgotten, [`Loss::GivenUp`] |
+//! | on its way | the other end forgot what it knew (a new epoch) | waiting, if it may be repeated, else forgotten, [`Loss::PeerRestarted`] |
+//! | waiting, on its way | it is withdrawn | forgotten |
+//! | on its way | a receipt names it | forgotten: the other end has it, and receipts say what became of it |
+//!
+//! What is forgotten here the owner still knows: receipts may come for it later.
+
+use core::fmt;
+use core::num::NonZeroU32;
+
+use heapless::Vec;
+
+use super::timing::RoundTrip;
+use super::{Run, Step};
+use crate::limits::{
+    DELIVERY_ATTEMPTS_MAX, DELIVERY_IN_FLIGHT_BYTES_MAX, DELIVERY_IN_FLIGHT_MAX,
+    DELIVERY_REORDERING, DELIVERY_SPAN, DELIVERY_TTL_S_MAX,
+};
+
+/// A message as far as the sender needs to know it: its bytes stay with the owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Bytes that it takes on the wire, about.
+    pub bytes: u32,
+    /// When its time is over, in milliseconds of the owner's clock.
+    pub expires_at_ms: Option<u64>,
+    /// Messages of the same key go one at a time, and a newer one takes the place of one that was
+    /// not sent yet.
+    pub key: Option<NonZeroU32>,
+    /// It may be sent again when the other end has lost its memory meanwhile, and so may reach its
+    /// app twice.
+    pub repeatable: bool,
+}
+
+/// A message was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Submitted {
+    /// Its number.
+    pub number: u32,
+    /// The message whose place it took: superseded, and not to be sent any more.
+    pub superseded: Option<u32>,
+}
+
+/// Why a message was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubmitError {
+    /// All places are taken: try again after the next event or receipt.
+    Full,
+    /// All numbers of this epoch are used, or the number to resume with is taken or 0.
+    Number,
+}
+
+impl fmt::Display for SubmitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "as many messages as allowed are on their way: wait for a receipt",
+            Self::Number => "the message's number is 0, in use, or beyond the last: begin an epoch",
+        })
+    }
+}
+
+impl core::error::Error for SubmitError {}
+
+/// Why a message is not sent any more although nothing is known of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Loss {
+    /// Its time is over.
+    Expired,
+    /// It was repeated as often as allowed.
+    GivenUp,
+    /// The other end has lost its memory, so it may have had it or not.
+    PeerRestarted,
+}
+
+impl Loss {
+    /// Its stable name, for logs, metrics and timelines.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::GivenUp => "given_up",
+            Self::PeerRestarted => "peer_restarted",
+        }
+    }
+}
+
+/// What a sender has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SenderCounters {
+    /// Messages sent, repetitions left out.
+    pub sent: u64,
+    /// Repetitions.
+    pub repeated: u64,
+    /// Messages that the other end has.
+    pub answered: u64,
+    /// Messages whose place a newer one took.
+    pub superseded: u64,
+    /// Messages lost, for whatever [`Loss`].
+    pub lost: u64,
+    /// Runs of receipts for messages that were never sent: ignored.
+    pub forged: u64,
+}
+
+/// A message that waits or is on its way.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    number: u32,
+    message: Message,
+    /// When it is to be sent again; 0 while it waits.
+    due_ms: u64,
+    sent_ms: u64,
+    /// Its place among all transmissions, the last one's; 0 while it waits.
+    order: u32,
+    /// Times without an answer.
+    failures: u8,
+    /// It was sent more than once, so that a receipt tells nothing about the time that it took.
+    repeated: bool,
+    /// It is repeated before its patience ended.
+    hurried: bool,
+    /// The other end lost its memory while it was on its way.
+    orphaned: bool,
+}
+
+impl Slot {
+    const fn is_waiting(&self) -> bool {
+        self.order == 0
+    }
+
+    fn is_expired(&self, now_ms: u64) -> bool {
+        self.message.expires_at_ms.is_some_and(|at| at <= now_ms)
+    }
+
+    fn loss(&self, now_ms: u64) -> Option<Loss> {
+        let out_of_patience = self.failures >= DELIVERY_ATTEMPTS_MAX && self.due_ms <= now_ms;
+        if self.is_expired(now_ms) {
+            Some(Loss::Expired)
+        } else if self.orphaned {
+            Some(Loss::PeerRestarted)
+        } else if out_of_patience && self.message.expires_at_ms.is_none() {
+            Some(Loss::GivenUp)
+        } else {
+            None
+        }
+    }
+}
+
+/// The sending half of a channel, with places for `N` messages.
+#[derive(Debug)]
+pub(super) struct Sender<const N: usize> {
+    slots: Vec<Slot, N>,
+    /// The number of the next message.
+    next_number: u32,
+    /// The highest number sent.
+    highest_sent: u32,
+    /// Transmissions so far.
+    order: u32,
+    counters: SenderCounters,
+}
+
+impl<const N: usize> Sender<N> {
+    pub(super) fn new(next_number: u32) -> Self {
+        const { assert!(N > 0 && N <= DELIVERY_IN_FLIGHT_MAX) };
+        Self {
+            slots: Vec::new(),
+            next_number: next_number.max(1),
+            highest_sent: next_number.max(1) - 1,
+            order: 0,
+            counters: SenderCounters::default(),
+        }
+    }
+
+    pub(super) fn next_number(&self) -> u32 {
+        self.next_number
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn counters(&self) -> SenderCounters {
+        self.counters
+    }
+
+    /// Takes a new message.
+    pub(super) fn submit(&mut self, message: Message) -> Result<Submitted, SubmitError> {
+        let number = self.next_number;
+        let next = number.checked_add(1).ok_or(SubmitError::Number)?;
+        let older = self.slots.iter_mut().find(|slot| {
+            message.key.is_some() && slot.message.key == message.key && slot.is_waiting()
+        });
+        let superseded = match older {
+            Some(older) => {
+                let superseded = older.number;
+                *older = slot(number, message);
+                self.counters.superseded += 1;
+                Some(superseded)
+            }
+            None => {
+                let added = self.slots.push(slot(number, message));
+                added.map_err(|_| SubmitError::Full)?;
+                None
+            }
+        };
+        self.next_number = next;
+        Ok(Submitted { number, superseded })
+    }
+
+    /// Takes up a message of an earlier life of the same epoch, under the number that it had. It may
+    /// have been sent, so it counts as on its way.
+    pub(super) fn resume(&mut self, number: u32, message: Message) -> Result<(), SubmitError> {
+        let taken = self.slots.iter().any(|slot| slot.number == number);
+        let next = number.checked_add(1).ok_or(SubmitError::Number)?;
+        if number == 0 || taken {
+            return Err(SubmitError::Number);
+        }
+        let order = self.order.saturating_add(1);
+        let added = self.slots.push(Slot {
+            order,
+            repeated: true,
+            hurried: true,
+            ..slot(number, message)
+        });
+        added.map_err(|_| SubmitError::Full)?;
+        self.order = order;
+        self.highest_sent = self.highest_sent.max(number);
+        self.next_number = self.next_number.max(next);
+        Ok(())
+    }
+
+    /// Forgets a message; `false` if there is none.
+    pub(super) fn withdraw(&mut self, number: u32) -> bool {
+        let before = self.slots.len();
+        self.slots.retain(|slot| slot.number != number);
+        before != self.slots.len()
+    }
+
+    /// A message that is lost, if there is one; it is forgotten.
+    pub(super) fn poll_loss(&mut self, now_ms: u64) -> Option<(u32, Loss)> {
+        let lost = self
+            .slots
+            .iter()
+            .find_map(|slot| slot.loss(now_ms).map(|loss| (slot.number, loss)))?;
+        self.withdraw(lost.0);
+        self.counters.lost += 1;
+        Some(lost)
+    }
+
+    /// The next message to be sent, noted as sent now, with the seconds that it has left.
+    pub(super) fn poll_transmit(
+        &mut self,
+        now_ms: u64,
+        link: &RoundTrip,
+        random: u32,
+    ) -> Option<(u32, u32)> {
+        let (oldest, bytes) = self.on_their_way();
+        let number = self.next_due(now_ms, oldest, bytes)?;
+        let order = self.order.saturating_add(1);
+        let slot = self.slots.iter_mut().find(|slot| slot.number == number)?;
+        let mut bytes = bytes;
+        if slot.is_waiting() {
+            self.counters.sent += 1;
+            bytes = bytes.saturating_add(slot.message.bytes as usize);
+        } else {
+            self.counters.repeated += 1;
+            slot.repeated = true;
+            if !slot.hurried {
+                slot.failures = slot.failures.saturating_add(1);
+            }
+        }
+        slot.hurried = false;
+        slot.order = order;
+        slot.sent_ms = now_ms;
+        slot.due_ms = now_ms.saturating_add(link.patience_ms(slot.failures, bytes, random));
+        let ttl_s = ttl_s(slot.message.expires_at_ms, now_ms);
+        self.order = order;
+        self.highest_sent = self.highest_sent.max(number);
+        Some((number, ttl_s))
+    }
+
+    /// When something is due; `up` says whether anything can be sent.
+    pub(super) fn deadline_ms(&self, now_ms: u64, up: bool) -> Option<u64> {
+        let (oldest, bytes) = self.on_their_way();
+        let next = match up {
+            true if self.next_due(now_ms, oldest, bytes).is_some() => Some(now_ms),
+            true => {
+                let repeated = self
+                    .slots
+                    .iter()
+                    .filter(|slot| !slot.is_waiting() && !self.is_held_back(slot));
+                repeated.map(|slot| slot.due_ms).min()
+            }
+            false => None,
+        };
+        let ends = self.slots.iter().filter_map(|slot| match slot.orphaned {
+            true => Some(now_ms),
+            false => slot.message.expires_at_ms,
+        });
+        next.into_iter().chain(ends).min()
+    }
+
+    /// Takes a run of receipts: the part of it that is of messages that were sent.
+    pub(super) fn handle_run(
+        &mut self,
+        now_ms: u64,
+        run: Run,
+        link: &mut RoundTrip,
+    ) -> Option<Run> {
+        let Run { step, first, count } = run;
+        let last = first
+            .saturating_add(count.saturating_sub(1))
+            .min(self.highest_sent);
+        let first = first.max(1);
+        if first > last {
+            self.counters.forged += 1;
+            return None;
+        }
+        let mut newest = 0;
+        let mut answered = 0;
+        self.slots.retain(|slot| {
+            let named = (first..=last).contains(&slot.number) && !slot.is_waiting();
+            if named {
+                answered += 1;
+                newest = newest.max(slot.order);
+                if !slot.repeated {
+                    link.measured(now_ms.saturating_sub(slot.sent_ms));
+                }
+            }
+            !named
+        });
+        self.counters.answered += answered;
+        self.hurry_those_before(newest, now_ms);
+        let count = last - first + 1;
+        Some(Run { step, first, count })
+    }
+
+    /// The link is back, or the other end is heard after a long silence: what is on its way is
+    /// repeated now.
+    pub(super) fn hurry(&mut self, now_ms: u64) {
+        for slot in self.slots.iter_mut().filter(|slot| !slot.is_waiting()) {
+            (slot.due_ms, slot.hurried, slot.failures) = (now_ms, true, 0);
+        }
+    }
+
+    /// Whether something on its way has waited in vain for its first answer.
+    pub(super) fn is_impatient(&self) -> bool {
+        self.slots.iter().any(|slot| slot.failures > 1)
+    }
+
+    /// The other end has lost its memory.
+    pub(super) fn handle_peer_restart(&mut self) {
+        for slot in self.slots.iter_mut().filter(|slot| !slot.is_waiting()) {
+            if slot.message.repeatable {
+                *slot = self::slot(slot.number, slot.message);
+            } else {
+                slot.orphaned = true;
+            }
+        }
+    }
+
+    /// This end begins a new epoch, and nothing of the old one has reached the other end.
+    pub(super) fn handle_own_restart(&mut self) {
+        for slot in &mut self.slots {
+            *slot = self::slot(slot.number, slot.message);
+        }
+    }
+
+    /// The oldest number that is still here, and the bytes on their way.
+    fn on_their_way(&self) -> (u32, usize) {
+        let oldest = self.slots.iter().map(|slot| slot.number).min();
+        let bytes = self
+            .slots
+            .iter()
+            .filter(|slot| !slot.is_waiting())
+            .fold(0_usize, |sum, slot| {
+                sum.saturating_add(slot.message.bytes as usize)
+            });
+        (oldest.unwrap_or(0), bytes)
+    }
+
+    /// The number of the message to be sent now: repetitions first, then the lowest number.
+    fn next_due(&self, now_ms: u64, oldest: u32, bytes: usize) -> Option<u32> {
+        let due = self.slots.iter().filter(|slot| {
+            if slot.loss(now_ms).is_some() || self.is_held_back(slot) {
+                return false;
+            }
+            if !slot.is_waiting() {
+                return slot.due_ms <= now_ms;
+            }
+            let sum = bytes.saturating_add(slot.message.bytes as usize);
+            (bytes == 0 || sum <= DELIVERY_IN_FLIGHT_BYTES_MAX)
+                && slot.number.saturating_sub(oldest) < DELIVERY_SPAN
+        });
+        due.min_by_key(|slot| (slot.is_waiting(), slot.number))
+            .map(|slot| slot.number)
+    }
+
+    /// Whether another message of the same key goes first. After [`Self::resume`] several of a key may
+    /// count as on their way.
+    fn is_held_back(&self, slot: &Slot) -> bool {
+        let key = slot.message.key;
+        let mut others = self.slots.iter().filter(|other| !other.is_waiting());
+        key.is_some()
+            && others.any(|other| {
+                other.message.key == key && (slot.is_waiting() || other.number < slot.number)
+            })
+    }
+
+    /// What was sent well before the transmission `newest`, which was answered, is lost.
+    fn hurry_those_before(&mut self, newest: u32, now_ms: u64) {
+        for slot in self.slots.iter_mut().filter(|slot| !slot.is_waiting()) {
+            if slot.order.saturating_add(DELIVERY_REORDERING) <= newest && slot.due_ms > now_ms {
+                (slot.due_ms, slot.hurried) = (now_ms, true);
+            }
+        }
+    }
+}
+
+/// A message that waits.
+const fn slot(number: u32, message: Message) -> Slot {
+    Slot {
+        number,
+        message,
+        due_ms: 0,
+        sent_ms: 0,
+        order: 0,
+        failures: 0,
+        repeated: false,
+        hurried: false,
+        orphaned: false,
+    }
+}
+
+/// The seconds that are left, rounded up; 0 for no end.
+fn ttl_s(expires_at_ms: Option<u64>, now_ms: u64) -> u32 {
+    let Some(at) = expires_at_ms else {
+        return 0;
+    };
+    let left = at.saturating_sub(now_ms).div_ceil(1_000);
+    u32::try_from(left)
+        .unwrap_or(u32::MAX)
+        .clamp(1, DELIVERY_TTL_S_MAX)
+}
+
+impl Run {
+    /// A run of one message.
+    pub(super) const fn of(number: u32, step: Step) -> Self {
+        Self {
+            step,
+            first: number,
+            count: 1,
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Who is at the other end, and whether both mean the same lives of each other.
+//!
+//! Both ends run the same table. "Known" is the other end's epoch as it is known here; `e` and `x`
+//! are the epochs of the sender and of the receiver in a frame that came.
+//!
+//! | a frame with | means | then |
+//! |---|---|---|
+//! | `e` below known | it is of a life that is over, or an end whose clock went back | not used; answered, so that such an end can catch up |
+//! | `x` above our own | we lived later than we know | our epoch becomes greater than `x`, as after a loss of memory |
+//! | `e` above known | the other end lost its memory | `e` is known; all that depends on its memory is forgotten |
+//! | `x` below our own, or none | it is not meant for this life | not used but for `e`; we greet |
+//! | `e` known, `x` our own | it is meant for us | used; greeting ends |
+//!
+//! An end greets, again and again with growing patience, until a frame shows that the other one knows
+//! it. It never speaks first to an end of which it knows no epoch: so legacy peers hear nothing.
+
+use super::Epoch;
+use super::timing::RoundTrip;
+use crate::limits::{DELIVERY_ANSWER_INTERVAL_MS, DELIVERY_ATTEMPTS_MAX};
+
+/// What a frame is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Worth {
+    /// Nothing.
+    Stale,
+    /// It tells who speaks, and no more.
+    Introduction,
+    /// All that it says counts.
+    Full,
+}
+
+/// What a frame changed; each is to be acted on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Heard {
+    pub(super) worth: Worth,
+    /// The other end has lost its memory.
+    pub(super) peer_restarted: bool,
+    /// Our own epoch has changed.
+    pub(super) own_restarted: bool,
+}
+
+/// One end's view of both.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Session {
+    own: Epoch,
+    peer: Option<Epoch>,
+    /// The other end has shown that it knows our epoch.
+    known: bool,
+    greet_at_ms: Option<u64>,
+    greeted: u8,
+    answer_at_ms: Option<u64>,
+    no_answer_before_ms: u64,
+    /// Makes epochs that are taken in a hurry differ from those of lives that nobody heard of.
+    salt: u32,
+}
+
+/// How far an epoch that is taken in a hurry may leap. There is room for 15,000 leaps.
+const LEAP_BITS: u32 = 16;
+
+impl Session {
+    pub(super) const fn new(own: Epoch, peer: Option<Epoch>) -> Self {
+        Self {
+            own,
+            peer,
+            known: false,
+            greet_at_ms: None,
+            greeted: 0,
+            answer_at_ms: None,
+            no_answer_before_ms: 0,
+            salt: 0,
+        }
+    }
+
+    pub(super) const fn own(&self) -> Epoch {
+        self.own
+    }
+
+    pub(super) const fn peer(&self) -> Option<Epoch> {
+        self.peer
+    }
+
+    pub(super) const fn is_known(&self) -> bool {
+        self.known
+    }
+
+    /// Takes the epochs of a frame.
+    pub(super) fn handle(&mut self, now_ms: u64, e: Epoch, x: Option<Epoch>) -> Heard {
+        let mut heard = Heard {
+            worth: Worth::Stale,
+            peer_restarted: false,
+            own_restarted: false,
+        };
+        if self.peer.is_some_and(|peer| e < peer) {
+            self.answer(now_ms);
+            return heard;
+        }
+        if let Some(x) = x.filter(|&x| x > self.own) {
+            let leap = 1 + (self.salt >> (u32::BITS - LEAP_BITS));
+            let Some(next) = Epoch::new(x.number().saturating_add(leap)) else {
+                return heard;
+            };
+            (self.own, self.known) = (next, false);
+            heard.own_restarted = true;
+        }
+        heard.peer_restarted = self.peer.is_some_and(|peer| e > peer);
+        if self.peer != Some(e) {
+            (self.peer, self.known) = (Some(e), false);
+        }
+        if x == Some(self.own) {
+            (self.known, self.greet_at_ms) = (true, None);
+            heard.worth = Worth::Full;
+        } else {
+            heard.worth = Worth::Introduction;
+            if !self.known && self.greet_at_ms.is_none() {
+                (self.greet_at_ms, self.greeted) = (Some(now_ms), 0);
+            } else if self.known {
+                self.answer(now_ms);
+            }
+        }
+        heard
+    }
+
+    /// An answer is due, but not before the last one is a while ago.
+    pub(super) fn answer(&mut self, now_ms: u64) {
+        if self.answer_at_ms.is_none() {
+            self.answer_at_ms = Some(now_ms.max(self.no_answer_before_ms));
+        }
+    }
+
+    /// Whether something is to be said now, and if so, whether as a greeting.
+    pub(super) fn poll(&mut self, now_ms: u64, link: &RoundTrip, random: u32) -> Option<bool> {
+        let due = |at: Option<u64>| at.is_some_and(|at| at <= now_ms);
+        let greets = due(self.greet_at_ms);
+        if !greets && !due(self.answer_at_ms) {
+            return None;
+        }
+        self.said(now_ms);
+        if greets {
+            let patience = link.patience_ms(self.greeted, 0, random);
+            self.greeted = self.greeted.saturating_add(1);
+            // Until it is heard again, nothing more can be done.
+            let goes_on = self.greeted < DELIVERY_ATTEMPTS_MAX;
+            self.greet_at_ms = goes_on.then(|| now_ms.saturating_add(patience));
+        }
+        Some(greets)
+    }
+
+    /// Takes any random word.
+    pub(super) fn stir(&mut self, random: u32) {
+        self.salt ^= random;
+    }
+
+    /// A frame was sent, which any answer may ride on.
+    pub(super) fn said(&mut self, now_ms: u64) {
+        if self.answer_at_ms.take().is_some() {
+            self.no_answer_before_ms = now_ms.saturating_add(DELIVERY_ANSWER_INTERVAL_MS);
+        }
+    }
+
+    /// The link is back: what was said in vain is said again.
+    pub(super) fn handle_link_up(&mut self, now_ms: u64) {
+        if self.peer.is_some() && !self.known {
+            (self.greet_at_ms, self.greeted) = (Some(now_ms), 0);
+        }
+    }
+
+    pub(super) fn deadline_ms(&self) -> Option<u64> {
+        self.greet_at_ms.into_iter().chain(self.answer_at_ms).min()
+    }
+}

@@ -1,0 +1,68 @@
+//! The reference model: what really happened, and so what may be said of it.
+
+use std::collections::BTreeMap;
+
+use vinbus_protocol::delivery::Step;
+
+/// What is true of a message, whatever the ends believe.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Truth {
+    /// Times that an app, or the host's log, got it.
+    pub(crate) delivered: u32,
+    /// Times that it may be repeated: memories lost by its receiver, if it is repeatable.
+    pub(crate) allowed_again: u32,
+    pub(crate) repeatable: bool,
+    pub(crate) key: Option<u32>,
+    /// Its sender was told, or has decided itself, that nothing is known of it.
+    pub(crate) told_lost: bool,
+}
+
+/// All messages of one direction of one channel, by their identity, which grows.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    pub(crate) truths: BTreeMap<u64, Truth>,
+    last_of_key: BTreeMap<u32, u64>,
+}
+
+impl Ledger {
+    /// An app gets a message.
+    pub(crate) fn deliver(&mut self, message: u64) {
+        let truth = self.truths.get_mut(&message).expect("it was accepted");
+        truth.delivered += 1;
+        let allowed = 1 + truth.allowed_again;
+        assert!(
+            truth.delivered <= allowed,
+            "message {message} was delivered {} times, {allowed} are allowed",
+            truth.delivered
+        );
+        if let Some(key) = truth.key
+            && !truth.repeatable
+            && !truth.told_lost
+        {
+            let last = self.last_of_key.insert(key, message).unwrap_or_default();
+            assert!(
+                last < message,
+                "an older value of key {key} came last: {message}"
+            );
+        }
+    }
+
+    /// The receiver has lost its memory.
+    pub(crate) fn receiver_forgot(&mut self) {
+        for truth in self.truths.values_mut().filter(|truth| truth.repeatable) {
+            truth.allowed_again += 1;
+        }
+    }
+
+    /// The sender is told of a message for the first time that nothing follows.
+    pub(crate) fn check_told(&self, message: u64, step: Step) {
+        let truth = &self.truths[&message];
+        let delivered = truth.delivered > 0;
+        let right = match step {
+            Step::Known | Step::Taken | Step::Confirmed | Step::RefusedByApp => delivered,
+            Step::Expired | Step::Evicted | Step::UnknownApp => !delivered || truth.repeatable,
+            _ => panic!("{step} is not what receivers of the simulation tell last"),
+        };
+        assert!(right, "message {message} is {step}, and {truth:?}");
+    }
+}
