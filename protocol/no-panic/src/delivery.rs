@@ -3,8 +3,8 @@ use core::hint::black_box;
 use vinbus_protocol::delivery as control;
 use vinbus_protocol::delivery::parts::{self, Assembly, PartError};
 use vinbus_protocol::delivery::{
-    Batch, Carried, Control, ControlFrame, Endpoint, Epoch, Event, Header, Loss, Marked,
-    Message, MessageId, Part, Received, Receipts, Run, Snapshot, Step, Transmit, Window,
+    Batch, Carried, Control, ControlFrame, Endpoint, Epoch, Event, Header, Loss, Marked, Message,
+    MessageId, Part, Receipts, Received, Run, Snapshot, Step, Transmit, Window,
 };
 use vinbus_protocol::envelope::Content;
 use vinbus_protocol::id::AppId;
@@ -56,7 +56,11 @@ fn message() -> Message {
 fn values() {
     used(Epoch::next(epoch()));
     used(Epoch::number(epoch()));
-    used((Step::code(step()), Step::is_final(step()), Step::is_success(step())));
+    used((
+        Step::code(step()),
+        Step::is_final(step()),
+        Step::is_success(step()),
+    ));
     used(Step::name(step()));
     displayed(&step());
     used(Loss::name(black_box(Loss::Expired)));
@@ -74,12 +78,9 @@ fn sent(end: &mut End) {
         Ok(submitted) => used(submitted),
         Err(error) => displayed(&error),
     }
-    if let Err(error) = Endpoint::resume_sent(
-        black_box(&mut *end),
-        number(),
-        number() as u32,
-        message(),
-    ) {
+    if let Err(error) =
+        Endpoint::resume_sent(black_box(&mut *end), number(), number() as u32, message())
+    {
         displayed(&error);
     }
     used(Endpoint::withdraw(black_box(&mut *end), number() as u32));
@@ -104,13 +105,27 @@ fn came(end: &mut End) {
             number: number() as u32,
         }),
     );
-    used(Endpoint::report(black_box(&mut *end), number(), id(), step()));
+    used(Endpoint::report(
+        black_box(&mut *end),
+        number(),
+        id(),
+        step(),
+    ));
     used(Endpoint::forget(black_box(&mut *end), id()));
-    used(Endpoint::resume_open(black_box(&mut *end), number(), id(), step()));
+    used(Endpoint::resume_open(
+        black_box(&mut *end),
+        number(),
+        id(),
+        step(),
+    ));
 }
 
 fn message_came(end: &mut End, header: &Header, carried: &Carried<'_>, content: Content<'_>) {
-    used(Endpoint::handle_message(black_box(&mut *end), number(), header));
+    used(Endpoint::handle_message(
+        black_box(&mut *end),
+        number(),
+        header,
+    ));
     used((Carried::len(carried), Carried::is_empty(carried)));
     used(Carried::pieces(carried));
     used(Carried::copy_to(carried, space()).is_ok());
@@ -146,7 +161,12 @@ fn written(marked: &Marked<'_>) {
 }
 
 fn control_came(end: &mut End, control: &Control<'_>) {
-    used(Endpoint::handle_control(black_box(&mut *end), number(), control, used));
+    used(Endpoint::handle_control(
+        black_box(&mut *end),
+        number(),
+        control,
+        used,
+    ));
     if let Some(receipts) = control.receipts {
         Receipts::runs(&receipts).for_each(|run: Run| used(run));
     }
@@ -171,8 +191,14 @@ fn time(end: &mut End) {
 
 fn look(end: &End) {
     used(Endpoint::snapshot(black_box(end)));
-    used((Endpoint::epoch(black_box(end)), Endpoint::peer(black_box(end))));
-    used((Endpoint::is_established(black_box(end)), Endpoint::unanswered(black_box(end))));
+    used((
+        Endpoint::epoch(black_box(end)),
+        Endpoint::peer(black_box(end)),
+    ));
+    used((
+        Endpoint::is_established(black_box(end)),
+        Endpoint::unanswered(black_box(end)),
+    ));
     used(Endpoint::open(black_box(end)));
     Endpoint::open_messages(black_box(end)).for_each(used);
     used(Endpoint::counters(black_box(end)));

@@ -73,11 +73,7 @@ fn outputs(portal: &mut AnyPortal, slot: AppSlot) {
         slot,
         number(),
     ));
-    used(Portal::confirm_one(
-        black_box(&mut *portal),
-        slot,
-        number(),
-    ));
+    used(Portal::confirm_one(black_box(&mut *portal), slot, number()));
     used(Portal::drain(black_box(&mut *portal), slot, |record| {
         used(record);
     }));
