@@ -2,7 +2,7 @@
 //! together again.
 //!
 //! Each piece is a message of its own, with a number, repetitions and a receipt; the next one is
-//! submitted when the receipt of the last says [`Step::PartStored`](super::Step::PartStored). So a
+//! submitted when the receipt of the last says [`Step::PartStored`](super::Step). So a
 //! transfer that was interrupted goes on where it was. The message's own receipts are those of its
 //! last part.
 //!
