@@ -29,7 +29,7 @@ use crate::record_ring::copy;
 /// use vinbus_protocol::delivery::parts;
 ///
 /// let text = r#"["a","é"]"#;
-/// assert_eq!(parts::piece(text, 0, 6), r#"["a"#);
+/// assert_eq!(parts::piece(text, 0, 5), r#"["a"#);
 /// assert_eq!(parts::piece(text, 3, 100), r#"","é"]"#);
 /// ```
 #[must_use]
