@@ -153,6 +153,12 @@ fn provisioned(args: &ProvisionArgs) -> anyhow::Result<Provisioned<'_>> {
         "a board has at most {APPS_MAX} apps, {} were given",
         given.len()
     );
+    for (at, (app, _)) in apps.iter().enumerate() {
+        ensure!(
+            apps[..at].iter().all(|(earlier, _)| earlier != app),
+            "--app {app} is given twice; an app belongs to one partner"
+        );
+    }
     let network = args.address.map_or(Network::Dhcp, |fixed| Network::Static {
         address: fixed.address,
         prefix_bits: fixed.prefix_bits,
@@ -328,6 +334,8 @@ mod tests {
         let mut options = vec!["--broker", "mqtt://h"];
         options.extend(apps.iter().map(String::as_str));
         assert!(refused(&options).contains("at most 8 apps"));
+        let twice = ["--app=demo=a", "--app=demo=b"];
+        assert!(refused(&[&PLAIN[..], &twice].concat()).contains("demo is given twice"));
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl<'b> Values<'b> {
     fn take(&mut self, field: Field, value: &'b [u8]) -> Result<(), ProvisionedError> {
         let taken = match field {
             Field::Vin => text(value).and_then(|vin| once(&mut self.vin, Vin::parse(vin).ok()?)),
-            Field::App => app(value).and_then(|app| self.apps.push(app).ok()),
+            Field::App => app(value).and_then(|app| self.take_app(app)),
             Field::Scheme => scheme(value).and_then(|scheme| once(&mut self.scheme, scheme)),
             Field::Subtree => once(&mut self.subtree, ()),
             Field::Broker => broker(value).and_then(|broker| once(&mut self.broker, broker)),
@@ -114,6 +114,12 @@ impl<'b> Values<'b> {
                 .and_then(|server| once(&mut self.time_server, server)),
         };
         taken.ok_or(ProvisionedError::Field(field))
+    }
+
+    /// `None` if it is there already, or too many are.
+    fn take_app(&mut self, app: (AppId, Uid)) -> Option<()> {
+        let is_new = self.apps.iter().all(|(known, _)| *known != app.0);
+        is_new.then(|| self.apps.push(app).ok()).flatten()
     }
 
     fn finish(self) -> Result<Provisioned<'b>, ProvisionedError> {
