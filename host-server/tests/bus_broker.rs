@@ -383,6 +383,12 @@ async fn what_is_too_large_or_broken_harms_nobody_else() {
     assert_eq!(publish(&mut speaker, topic, &large[1..]).await, 0);
     assert_eq!(hear(&mut hearer).await.1.len(), PAYLOAD_BYTES_MAX);
     assert_eq!(it.counts().oversize, 1);
+    // One that nobody answers is not taken out on the next.
+    let unanswered = speaker.publish_packet(topic, &large, 0, false, 0);
+    speaker.send(&unanswered).await;
+    assert_eq!(publish(&mut speaker, topic, b"{}").await, 0);
+    assert_eq!(hear(&mut hearer).await.1, b"{}");
+    assert_eq!(it.counts().oversize, 2);
 
     for broken in ["app/myapp/ui/con\0tent", "app/myapp/ui/+", ""] {
         let mut client = it.enter(&mine, "broken").await;

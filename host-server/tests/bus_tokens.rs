@@ -328,6 +328,17 @@ async fn tokens_of_a_client_that_is_disabled_revoked_or_gone_do_not_count() {
         counts(&rest, second).await,
         "a token that is issued right after it counts"
     );
+    change(json!({"revokeTokens": true})).await;
+    assert!(!counts(&rest, second).await, "also within the same second");
+    let second = token(&rest, "dashboard", &secret).await;
+    let second = second["access_token"].as_str().unwrap();
+    assert!(counts(&rest, second).await);
+
+    let nothing = rest
+        .admin(Method::PATCH, &path)
+        .json(&json!({"permissions": []}));
+    let answer = json_of(nothing.send().await.unwrap(), 400).await;
+    assert!(answer["message"].as_str().unwrap().contains("disabled"));
 
     let removed = rest.admin(Method::DELETE, &path).send().await.unwrap();
     assert_eq!(removed.status(), 200);

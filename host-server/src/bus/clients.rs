@@ -229,7 +229,8 @@ impl Clients {
         client.name = change.name.or(client.name);
         client.disabled = change.disabled.unwrap_or(client.disabled);
         if change.revoke {
-            client.revoked_until = seconds(client.changed_at).max(client.revoked_until);
+            // A token that was given since the last time may be of the second after it.
+            client.revoked_until = seconds(client.changed_at).max(client.revoked_until + 1);
         }
         let changed = Arc::new(client);
         written(self.store.put_bus_client((*changed).clone())).await?;

@@ -164,10 +164,15 @@ pub(crate) async fn change(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Shown>, PlatformError> {
+    let asked: Asked = json(&api, &headers, body).await?;
     let client = client_of(&asker, &api, path)?;
     // Nobody raises, and nobody cuts down, who may more than itself.
     may_pass_on(&asker, &client.permissions)?;
-    let asked: Asked = json(&api, &headers, body).await?;
+    // Only a client that is made gets everything when nothing is named.
+    if asked.permissions.as_ref().is_some_and(Vec::is_empty) {
+        let detail = "permissions: name at least one; \"disabled\":true takes all of them away";
+        return Err(PlatformError::bad_request(detail));
+    }
     let permissions = asked.permissions.as_deref().map(parse).transpose()?;
     if let Some(permissions) = &permissions {
         may_pass_on(&asker, permissions)?;

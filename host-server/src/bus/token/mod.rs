@@ -255,7 +255,10 @@ impl Tokens {
         now: SystemTime,
     ) -> Result<BusIdentity, TokenError> {
         let verified = match self.verified.find(token) {
-            Some(verified) => verified,
+            Some(verified) => {
+                self.ask_for_trusted_key(&verified).await?;
+                verified
+            }
             None => {
                 let verified = Arc::new(self.verify_signature(token, now).await?);
                 self.verified.insert(token, Arc::clone(&verified));
@@ -267,6 +270,16 @@ impl Tokens {
             self.verified.remove(token);
         }
         checked
+    }
+
+    /// Fails when the trusted issuer took the key of a token back.
+    async fn ask_for_trusted_key(&self, verified: &Verified) -> Result<(), TokenError> {
+        if let Some(trusted) = &self.trusted
+            && !verified.is_ours
+        {
+            trusted.find(&verified.kid).await?;
+        }
+        Ok(())
     }
 
     async fn verify_signature(&self, token: &str, now: SystemTime) -> Result<Verified, TokenError> {
@@ -320,6 +333,10 @@ impl Tokens {
             return Err(TokenError::Kind { wanted });
         }
         let client = self.client_of(verified).ok_or(TokenError::UnknownClient)?;
+        // The other issuer does not know that a client was removed and made anew.
+        if !verified.is_ours && said.iat + LEEWAY_S < seconds(client.created_at) {
+            return Err(TokenError::Revoked);
+        }
         let identity = BusIdentity {
             key: client.key.clone(),
             token_id: said.jti.clone(),

@@ -5,6 +5,7 @@
 //! [`FETCH_PAUSE`], however many unknown keys tokens name.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, Url};
@@ -49,11 +50,12 @@ pub enum KeySource {
     Url(Url),
 }
 
-/// The keys of a [`TrustedIssuer`].
+/// The keys of a [`TrustedIssuer`]; a handle that is cheap enough to clone.
+#[derive(Clone)]
 pub(super) struct TrustedKeys {
-    pub(super) issuer: TrustedIssuer,
+    pub(super) issuer: Arc<TrustedIssuer>,
     http: Client,
-    fetched: Mutex<Fetched>,
+    fetched: Arc<Mutex<Fetched>>,
 }
 
 #[derive(Default)]
@@ -78,19 +80,31 @@ impl TrustedKeys {
         let http = http.or_else(|_| builder().tls_certs_only([]).build());
         let http = http.map_err(|error| error.to_string())?;
         Ok(Self {
-            issuer,
+            issuer: Arc::new(issuer),
             http,
-            fetched: Mutex::default(),
+            fetched: Arc::default(),
         })
     }
 
-    /// The key of this name, fetched if it has to be.
+    /// The key of this name, fetched if it has to be; also when whoever asks goes away meanwhile, so
+    /// that nobody can keep others waiting for the next fetch.
     pub(super) async fn find(&self, kid: &str) -> Result<VerifyingKey, TokenError> {
+        let (keys, kid) = (self.clone(), kid.to_owned());
+        let found = tokio::spawn(async move { keys.find_or_fetch(&kid).await });
+        found.await.unwrap_or_else(|error| {
+            Err(TokenError::Keys {
+                detail: error.to_string(),
+            })
+        })
+    }
+
+    async fn find_or_fetch(&self, kid: &str) -> Result<VerifyingKey, TokenError> {
         let mut fetched = self.fetched.lock().await;
         let age = fetched.tried_at.map(|at| at.elapsed());
         let is_due = |after: Duration| age.is_none_or(|age| age >= after);
         let is_known = fetched.keys.iter().any(|(known, _)| known == kid);
-        if is_due(KEYS_AGE_MAX) || (!is_known && is_due(FETCH_PAUSE)) {
+        let is_wanted = !is_known || fetched.error.is_some();
+        if is_due(KEYS_AGE_MAX) || (is_wanted && is_due(FETCH_PAUSE)) {
             fetched.tried_at = Some(Instant::now());
             match self.fetch().await {
                 Ok(keys) => {
@@ -126,7 +140,8 @@ impl TrustedKeys {
     }
 
     async fn download(&self, url: Url) -> Result<Vec<u8>, String> {
-        let failed = |error: reqwest::Error| format!("{error}");
+        // The URL may hold a password.
+        let failed = |error: reqwest::Error| error.without_url().to_string();
         let answer = self.http.get(url).send().await.map_err(failed)?;
         let mut answer = answer.error_for_status().map_err(failed)?;
         let mut json = Vec::new();

@@ -53,6 +53,13 @@ impl BusSession {
     /// Decides whether the client may do it now.
     pub(super) fn decide(&self, action: Action, topic: &str) -> Result<(), Denied> {
         let client = self.client.borrow();
+        // Also what comes while the connection is being ended, its will included.
+        if self.client.has_changed().is_err() {
+            return Err(Denied::Bus(TokenError::UnknownClient.to_string()));
+        }
+        if let Err(error) = self.token.borrow().check_client(&client) {
+            return Err(Denied::Bus(error.to_string()));
+        }
         match self.rules.decide(&client, action, topic) {
             Ok(_) => Ok(()),
             Err(denial) => Err(Denied::Bus(denial.to_string())),
@@ -88,6 +95,8 @@ impl Connection {
                 TokenError::UnknownClient | TokenError::Disabled | TokenError::Revoked => {
                     ReasonCode::NotAuthorized
                 }
+                // That is not the client's fault, and may be over soon.
+                TokenError::Keys { .. } => ReasonCode::ServerUnavailable,
                 _ => bad,
             };
             refused(code, error.to_string())
@@ -105,10 +114,10 @@ impl Connection {
     pub(super) async fn accept_on_bus(&self, client: &Client, event: &ClientPublishEvent) {
         if event.payload.len() > PAYLOAD_BYTES_MAX {
             self.oversize(client, &event.topic, event.payload.len());
-            return self.refuse_publish(client, ReasonCode::QuotaExceeded);
+            return self.refuse_publish(client, event.qos, ReasonCode::QuotaExceeded);
         }
         if *event.topic == *RENEWAL_TOPIC {
-            return self.renew(client, &event.payload).await;
+            return self.renew(client, event).await;
         }
         // QoS 2 is acknowledged as such, and delivered at QoS 1.
         let qos = match event.qos {
@@ -129,11 +138,13 @@ impl Connection {
     }
 
     /// Takes a new token in place of the present one.
-    async fn renew(&self, client: &Client, payload: &[u8]) {
+    async fn renew(&self, client: &Client, event: &ClientPublishEvent) {
         let (Some(bus), Some(session)) = (&self.shared.bus, &client.bus) else {
             return;
         };
-        let token = std::str::from_utf8(payload).unwrap_or_default().trim();
+        let token = std::str::from_utf8(&event.payload)
+            .unwrap_or_default()
+            .trim();
         let refusal = match bus.tokens.verify(token).await {
             Ok(identity) if Identity::BusClient(identity.key.clone()) == client.who => {
                 session.token.send_replace(identity);
@@ -146,13 +157,13 @@ impl Connection {
         if let Some(left_out) = self.may_log(client, "new token refused") {
             warn!(client = %client.who, peer = %self.peer, refusal, left_out, "new token refused");
         }
-        self.refuse_publish(client, ReasonCode::NotAuthorized);
+        self.refuse_publish(client, event.qos, ReasonCode::NotAuthorized);
     }
 
-    /// Tells an MQTT 5 client that its publish of QoS 1 was not taken. (A refused publish of QoS 2
-    /// would keep its packet identifier busy in the library.)
-    fn refuse_publish(&self, client: &Client, reason: ReasonCode) {
-        if client.speaks_v5 {
+    /// Tells an MQTT 5 client that its publish of QoS 1 was not taken. (One of QoS 0 is not answered,
+    /// and a refused one of QoS 2 would keep its packet identifier busy in the library.)
+    fn refuse_publish(&self, client: &Client, qos: QoS, reason: ReasonCode) {
+        if client.speaks_v5 && qos == QoS::AtLeastOnce {
             self.rules.refuse_next(u8::from(reason));
         }
     }
