@@ -96,6 +96,16 @@ impl Authority {
         self.issue(name, None, validity, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
+    /// A client certificate that names a host as well, a DNS name or an IP address.
+    pub fn client_of_host(&self, host: &str, validity: Validity) -> Issued {
+        self.issue(
+            host,
+            Some(host),
+            validity,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        )
+    }
+
     fn issue(
         &self,
         name: &str,

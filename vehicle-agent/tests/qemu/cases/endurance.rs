@@ -97,7 +97,7 @@ impl Traffic {
     async fn round(&mut self, minute: u32) -> Room {
         self.talk(minute).await;
         self.answer_a_popup().await;
-        let pending = self.fill_pending(minute).await;
+        let pending = self.fill_pending().await;
         let programs = self.fill_places().await;
         let uplinks = self.break_the_link_and_fill_uplinks(minute).await;
         Room {
@@ -126,15 +126,15 @@ impl Traffic {
     }
 
     /// Messages that an app is handed of those that came while it was in the background.
-    async fn fill_pending(&mut self, minute: u32) -> usize {
+    async fn fill_pending(&mut self) -> usize {
         self.app.says("/hide").await;
         self.app.log.until("onApplicationHide").await;
         for n in 1..=DOWNLINKS {
             done(&self.server.send(&n.to_string()).await);
         }
-        let behind = format!("\"behind those of minute {minute}\"");
-        self.app.says(&behind).await;
-        self.listener.hears(&behind).await;
+        // Refused by the agent itself, so that it is known when what was sent before has arrived.
+        done(&self.server.send_to("another-app", "1").await);
+        self.board.log.until("was refused").await;
         self.app.says("/show").await;
         self.app.counts_until(&DOWNLINKS.to_string()).await
     }

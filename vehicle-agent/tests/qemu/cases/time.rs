@@ -3,6 +3,8 @@
 
 use std::time::SystemTime;
 
+use tokio::net::UdpSocket;
+
 use crate::board::{Board, HOST};
 use crate::server::Server;
 use crate::time_server::TimeServer;
@@ -34,8 +36,10 @@ pub(crate) async fn board_that_was_told_a_time_far_ahead_finds_certificates_expi
 
 pub(crate) async fn board_that_is_told_no_time_trusts_nobody() {
     let server = Server::start(&[]).await;
-    // Nobody tells the time there.
-    let block = server.block(&["--time-server", HOST]).await;
+    // It hears questions and never answers.
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("{HOST}:{}", silent.local_addr().unwrap().port());
+    let block = server.block(&["--time-server", &address]).await;
     let mut board = Board::start(Some(&block));
     let line = board.log.until("no connection").await;
     assert!(line.contains("does not know the time"), "{line}");

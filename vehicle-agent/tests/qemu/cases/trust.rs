@@ -31,8 +31,8 @@ pub(crate) async fn broker_with_a_certificate_that_is_not_valid_yet_is_refused()
 
 pub(crate) async fn broker_with_the_certificate_of_a_vehicle_is_refused() {
     let ours = Authority::new("ours");
-    let vehicle = ours.client(HOST, Validity::Now);
-    refused(&ours, &vehicle, &[], "no connection").await;
+    let vehicle = ours.client_of_host(HOST, Validity::Now);
+    refused(&ours, &vehicle, &[], "not one for servers").await;
 }
 
 pub(crate) async fn broker_with_a_certificate_issued_by_a_vehicle_is_refused() {
