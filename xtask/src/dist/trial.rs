@@ -57,7 +57,7 @@ impl Place<'_> {
                  --key car/key.pem --app demo=demo-partner --portal 127.0.0.1:0"
             )),
         )?;
-        let portal = agent.prints("the portal is at ws://")?;
+        let portal = agent.prints("for programs at ws://")?;
         let (portal, _) = portal.split_once('/').context("the portal has a path")?;
         agent.prints("connected to the broker")?;
         let connected = started.elapsed();

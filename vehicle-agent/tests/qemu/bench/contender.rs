@@ -127,7 +127,7 @@ async fn start_linux(url: &str, absent: &str, tls: bool, folder: &Path) -> Conte
         .spawn()
         .unwrap();
     let mut log = Log::of("agent", process.stderr.take().unwrap());
-    let line = log.until("the portal is at ws://").await;
+    let line = log.until("for programs at ws://").await;
     let (_, address) = line.split_once("ws://").unwrap();
     let (address, _) = address.split_once('/').unwrap();
     Contender::Linux {
