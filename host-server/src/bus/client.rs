@@ -134,6 +134,8 @@ pub struct BusClient {
     pub created_at: SystemTime,
     /// When it was last changed.
     pub changed_at: SystemTime,
+    /// How often it was changed since this process has it: tells which decisions are of before.
+    pub changes: u64,
 }
 
 impl fmt::Debug for BusClient {

@@ -203,6 +203,7 @@ impl Clients {
             revoked_until: 0,
             created_at: now,
             changed_at: now,
+            changes: 0,
         });
         written(self.store.put_bus_client((*made).clone())).await?;
         self.write(|all| all.insert(key, watch::Sender::new(Arc::clone(&made))));
@@ -223,6 +224,7 @@ impl Clients {
         let _changing = self.changing.lock().await;
         let mut client = (*self.find(key).ok_or(ClientError::Unknown)?).clone();
         client.changed_at = SystemTime::now();
+        client.changes += 1;
         if let Some(permissions) = change.permissions {
             client.permissions = Arc::new(permissions);
         }

@@ -127,6 +127,7 @@ mod tests {
             revoked_until: 0,
             created_at: UNIX_EPOCH,
             changed_at: UNIX_EPOCH,
+            changes: 0,
         }
     }
 

@@ -43,8 +43,9 @@ pub enum Action {
     Publish,
     /// To subscribe with a filter, which may be a shared subscription's.
     Subscribe,
-    /// To hear a message on a topic: for a broker that decides on each message. One that ends sessions
-    /// when a filter of theirs is no longer allowed, as SPEC 15.5 has it, need not ask.
+    /// To hear a message on a topic: for a broker that decides on each message. One that decides the
+    /// filters of a session anew after each change of rights, before the next message, need not ask
+    /// (SPEC 13).
     Deliver,
 }
 

@@ -75,6 +75,8 @@ pub(super) struct AllowedFilter<'f> {
     pub(super) filter: &'f str,
     /// Whether it holds a wildcard, which every publish has to be compared with.
     pub(super) wildcard: bool,
+    /// For a client of the bus, how often it had been changed when this was decided.
+    pub(super) changes: u64,
 }
 
 impl<'f> AllowedFilter<'f> {
@@ -89,6 +91,7 @@ impl<'f> AllowedFilter<'f> {
             share,
             filter,
             wildcard: filter.contains(['+', '#']),
+            changes: 0,
         }
     }
 }

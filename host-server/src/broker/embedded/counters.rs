@@ -63,6 +63,9 @@ counters! {
     /// Sessions of bus clients ended because their token was over, or their client may do less than
     /// before.
     sessions_cut_off,
+    /// Messages on the bus that were on their way to a client when it lost its right to hear them,
+    /// dropped.
+    deliveries_denied,
     /// Connections refused because the client identifier is the VIN of another client, or in use by
     /// one.
     client_ids_taken,

@@ -93,6 +93,8 @@ impl TokenKind {
 pub struct BusIdentity {
     /// The client.
     pub key: ClientKey,
+    /// The [`BusClient::subject`] of the client.
+    pub subject: String,
     /// Names the token, for the log; not a secret.
     pub token_id: String,
     /// When the token was issued, in seconds since 1970.
@@ -105,8 +107,12 @@ impl BusIdentity {
     /// Whether the token is still good, now that its client is `client`.
     ///
     /// # Errors
-    /// [`TokenError::Disabled`] or [`TokenError::Revoked`].
+    /// [`TokenError::UnknownClient`], [`TokenError::Disabled`] or [`TokenError::Revoked`].
     pub fn check_client(&self, client: &BusClient) -> Result<(), TokenError> {
+        // One that was made anew under the same name is another.
+        if self.subject != client.subject {
+            return Err(TokenError::UnknownClient);
+        }
         if client.disabled {
             return Err(TokenError::Disabled);
         }
@@ -339,6 +345,7 @@ impl Tokens {
         }
         let identity = BusIdentity {
             key: client.key.clone(),
+            subject: client.subject.clone(),
             token_id: said.jti.clone(),
             issued_at: said.iat,
             expires_at: time(said.exp),

@@ -72,6 +72,7 @@ fn bus_client(row: &Row<'_>) -> rusqlite::Result<BusClient> {
         revoked_until: row.get::<_, i64>(7)?.max(0) as u64,
         created_at: time(row.get(8)?),
         changed_at: time(row.get(9)?),
+        changes: 0,
     })
 }
 

@@ -4,8 +4,13 @@
 //! A [`BusSession`] sees its client as it is, so each publish and subscription is decided by the
 //! permissions of this moment. When they change, the filters that were granted before are decided
 //! anew; if one would be denied now, the connection ends, because the client could not be told
-//! otherwise that it no longer hears what it subscribed to. The same ends it when the token is over,
-//! after a warning, unless a new one was published on [`RENEWAL_TOPIC`].
+//! otherwise that it no longer hears what it subscribed to. No message is delivered in between: one
+//! that is written after a change waits for that decision ([`Connection::settle`]). The same ends the
+//! connection when the token is over, after a warning, unless a new one was published on
+//! [`RENEWAL_TOPIC`].
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
@@ -50,8 +55,8 @@ pub(super) struct BusSession {
 }
 
 impl BusSession {
-    /// Decides whether the client may do it now.
-    pub(super) fn decide(&self, action: Action, topic: &str) -> Result<(), Denied> {
+    /// Decides whether the client may do it now; when it may, how often it had been changed by then.
+    pub(super) fn decide(&self, action: Action, topic: &str) -> Result<u64, Denied> {
         let client = self.client.borrow();
         // Also what comes while the connection is being ended, its will included.
         if self.client.has_changed().is_err() {
@@ -61,9 +66,14 @@ impl BusSession {
             return Err(Denied::Bus(error.to_string()));
         }
         match self.rules.decide(&client, action, topic) {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(client.changes),
             Err(denial) => Err(Denied::Bus(denial.to_string())),
         }
+    }
+
+    /// Whether the client is as it was when it had been changed `changes` times.
+    fn is_as_of(&self, changes: u64) -> bool {
+        self.client.has_changed().is_ok() && self.client.borrow().changes == changes
     }
 }
 
@@ -102,6 +112,13 @@ impl Connection {
             refused(code, error.to_string())
         })?;
         Ok((Identity::BusClient(key), Arc::new(session)))
+    }
+
+    /// Has each message for a client of the bus looked at before it is written to it.
+    pub(super) fn check_deliveries(&self, session: &Arc<BusSession>) {
+        let (own, session) = (self.own.clone(), Arc::clone(session));
+        let may_hear = move || own.upgrade().is_some_and(|own| own.settle(&session));
+        self.rules.check_deliveries(Box::new(may_hear));
     }
 
     /// Watches over the session of a client of the bus until its connection is gone.
@@ -168,19 +185,44 @@ impl Connection {
         }
     }
 
-    /// Ends the connection when its client may no longer do what it was let in for.
-    fn recheck(&self, session: &BusSession) {
+    /// Sees to it that all filters are decided by the rights of this moment: whether they are still
+    /// allowed. If not, the connection ends. A filter names its resource and scope, so what it hears is
+    /// allowed exactly as long as it is, and nothing is decided while the client stays as it is.
+    pub(super) fn settle(&self, session: &BusSession) -> bool {
+        if session.is_as_of(self.state().decided_at) {
+            return true;
+        }
+        let outcome = self.decide_filters(session);
+        if let Err(why) = &outcome {
+            self.cut_off(ReasonCode::NotAuthorized, why);
+        }
+        outcome.is_ok()
+    }
+
+    /// Decides all filters anew.
+    ///
+    /// # Errors
+    /// Why the client may no longer do what it was let in for.
+    fn decide_filters(&self, session: &BusSession) -> Result<(), String> {
+        if session.client.has_changed().is_err() {
+            return Err("the client was removed".to_owned());
+        }
         let now = Arc::clone(&session.client.borrow());
-        if let Err(error) = session.token.borrow().check_client(&now) {
-            return self.cut_off(ReasonCode::NotAuthorized, &error.to_string());
+        let token = session.token.borrow().clone();
+        token
+            .check_client(&now)
+            .map_err(|error| error.to_string())?;
+        // Held until all are decided, so that none is taken in between unseen.
+        let mut state = self.state();
+        for filter in state.filters.keys() {
+            session
+                .decide(Action::Subscribe, filter)
+                .map_err(|denied| {
+                    format!("the subscription to {filter} is no longer allowed: {denied}")
+                })?;
         }
-        let filters: Vec<_> = self.state().filters.keys().cloned().collect();
-        for filter in filters {
-            if let Err(denied) = session.decide(Action::Subscribe, &filter) {
-                let why = format!("the subscription to {filter} is no longer allowed: {denied}");
-                return self.cut_off(ReasonCode::NotAuthorized, &why);
-            }
-        }
+        state.decided_at = now.changes;
+        Ok(())
     }
 
     /// Ends the connection; an MQTT 5 client is told why.
@@ -188,16 +230,18 @@ impl Connection {
         let Some(client) = self.client() else {
             return;
         };
-        add(&self.shared.counters.sessions_cut_off);
-        if let Some(left_out) = self.may_log(&client, "session ended") {
-            info!(client = %client.who, peer = %self.peer, why, left_out, "session ended");
-        }
         let last = if client.speaks_v5 {
             disconnect(code, why)
         } else {
             Bytes::new()
         };
-        self.rules.end(last);
+        if !self.rules.end(last) {
+            return;
+        }
+        add(&self.shared.counters.sessions_cut_off);
+        if let Some(left_out) = self.may_log(&client, "session ended") {
+            info!(client = %client.who, peer = %self.peer, why, left_out, "session ended");
+        }
     }
 
     /// Tells the client, where it hears of it, that its token is over soon.
@@ -228,6 +272,7 @@ async fn open(bus: &Bus, token: &str) -> Result<(ClientKey, BusSession), TokenEr
     let key = identity.key.clone();
     // It may have been removed just now.
     let client = bus.clients.watch(&key).ok_or(TokenError::UnknownClient)?;
+    identity.check_client(&client.borrow())?;
     let session = BusSession {
         client,
         token: watch::Sender::new(identity),
@@ -260,9 +305,10 @@ async fn watch_over(connection: Weak<Connection>, session: Arc<BusSession>) {
                     return;
                 };
                 if changed.is_err() {
-                    return connection.cut_off(ReasonCode::NotAuthorized, "the client was removed");
+                    connection.settle(&session);
+                    return;
                 }
-                connection.recheck(&session);
+                connection.settle(&session);
             }
             _ = token.changed() => {}
             () = tokio::time::sleep_until(look) => {
@@ -304,18 +350,4 @@ fn disconnect(code: ReasonCode, why: &str) -> Bytes {
     [&[0xE0, length + 2, u8::from(code), length], &properties[..]]
         .concat()
         .into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn disconnect_is_one_whole_packet() {
-        let packet = disconnect(TOKEN_OVER, "over");
-        assert_eq!(packet, &b"\xE0\x09\xA0\x07\x1F\x00\x04over"[..]);
-        let long = disconnect(ReasonCode::NotAuthorized, &"é".repeat(1000));
-        assert_eq!(usize::from(long[1]) + 2, long.len());
-        assert_eq!(usize::from(long[3]) + 4, long.len());
-    }
 }

@@ -33,6 +33,7 @@ use vinbus_protocol::limits::UID_BYTES_MAX;
 
 use self::bus::BusSession;
 use super::Shared;
+use super::access::AllowedFilter;
 use super::counters::add;
 use super::limits::VEHICLE_WINDOW_BYTES;
 use super::quiet::Shown;
@@ -65,6 +66,9 @@ struct State {
     ended: bool,
     /// Subscribed filters, and whether each has a wildcard.
     filters: HashMap<String, bool>,
+    /// How often the client of the bus had been changed when the filters were decided, that of the
+    /// oldest decision.
+    decided_at: u64,
     /// Topics on which it has said that its vehicle is online, and whether that is retained.
     said_online: HashMap<String, bool>,
     /// When the publishes so far would have been due at the permitted rate.
@@ -191,6 +195,7 @@ impl Connection {
         state.will.clone_from(&connect.will);
         drop(state);
         if let Some(session) = session {
+            self.check_deliveries(&session);
             self.watch_session(session);
         }
         if let Identity::Vehicle(vin) = &who {
@@ -282,14 +287,18 @@ impl Connection {
         let Some(client) = self.client() else {
             return false;
         };
-        let allowed = match self.may_subscribe(&client, filter) {
-            Ok(allowed) => allowed,
+        match self.may_subscribe(&client, filter) {
+            Ok(allowed) => self.take_in(&client, filter, allowed),
             Err(denial) => {
                 add(&self.shared.counters.subscriptions_denied);
                 self.log_denial(&client, "subscription denied", filter, &denial);
-                return false;
+                false
             }
-        };
+        }
+    }
+
+    /// Takes an allowed filter in; false (counted, logged) when it is one too many.
+    fn take_in(&self, client: &Client, filter: &str, allowed: AllowedFilter<'_>) -> bool {
         let registry = &self.shared.registry;
         let mut state = self.state();
         if state.filters.contains_key(filter) {
@@ -302,11 +311,17 @@ impl Connection {
             && (!allowed.wildcard || registry.take_wildcard(&client.who));
         if fits {
             state.filters.insert(filter.to_owned(), allowed.wildcard);
+            state.decided_at = state.decided_at.min(allowed.changes);
+            drop(state);
+            if let Some(session) = &client.bus {
+                // Rights may have been taken away after the decision.
+                self.settle(session);
+            }
             return true;
         }
         drop(state);
         add(&self.shared.counters.subscriptions_over_limit);
-        if let Some(left_out) = self.may_log(&client, "too many filters") {
+        if let Some(left_out) = self.may_log(client, "too many filters") {
             warn!(client = %client.who, filter = %Shown(filter), left_out, "too many filters");
         }
         false

@@ -32,7 +32,7 @@ impl Connection {
         topic: &'t str,
     ) -> Result<Tree<'t>, Denied> {
         match &client.bus {
-            Some(session) => session.decide(Action::Publish, topic).map(|()| Tree::Bus),
+            Some(session) => session.decide(Action::Publish, topic).map(|_| Tree::Bus),
             None if client.who == Identity::Admin && is_of_bus(topic) => self
                 .rules_of_bus()
                 .decide_for_admin(Action::Publish, topic)
@@ -53,7 +53,11 @@ impl Connection {
         filter: &'f str,
     ) -> Result<AllowedFilter<'f>, Denied> {
         match &client.bus {
-            Some(session) => session.decide(Action::Subscribe, filter)?,
+            Some(session) => {
+                let changes = session.decide(Action::Subscribe, filter)?;
+                let allowed = AllowedFilter::of(filter);
+                return Ok(AllowedFilter { changes, ..allowed });
+            }
             None if client.who == Identity::Admin && is_of_bus(filter) => {
                 let decided = self
                     .rules_of_bus()

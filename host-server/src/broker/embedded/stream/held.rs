@@ -80,6 +80,16 @@ impl HeldPackets {
         self.packets.push_back(held);
     }
 
+    /// Drops the messages, but for one that is partly written.
+    pub(super) fn drop_publishes(&mut self) {
+        self.packets
+            .retain(|held| held.written > 0 || !is_publish(&held.bytes));
+        let bytes = |held: &Held| held.bytes.len();
+        let publishes = self.packets.iter().filter(|held| is_publish(&held.bytes));
+        self.publish_bytes = publishes.map(bytes).sum();
+        self.bytes = self.packets.iter().map(bytes).sum();
+    }
+
     /// Writes what may leave. Ready when nothing is held any more.
     pub(super) fn poll_leave(
         &mut self,

@@ -88,6 +88,10 @@ impl PeerStream {
 
     /// Takes a whole packet for a consumer at once: writes it, holds it, or drops it.
     fn take_over(&mut self, cx: &mut Context<'_>, packet: &[u8]) -> io::Result<()> {
+        if held::is_publish(packet) && !self.rules.may_hear() {
+            add(&self.counters.deliveries_denied);
+            return Ok(());
+        }
         let gate = self.rules.take_gate();
         if gate.is_none() && self.held.is_empty() {
             let written = match self.wire.poll_write(cx, packet)? {
@@ -148,7 +152,8 @@ impl AsyncRead for PeerStream {
         let this = self.get_mut();
         if let Some(last) = this.rules.poll_end(cx) {
             // The end of the stream, after which the library reads no more; what is held leaves
-            // when this is dropped.
+            // when this is dropped, except for messages: the peer has no right to them any more.
+            this.held.drop_publishes();
             this.held.push(Held::new(last, 0));
             return Poll::Ready(Ok(()));
         }

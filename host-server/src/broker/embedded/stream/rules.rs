@@ -11,13 +11,18 @@ use tokio::sync::oneshot;
 /// PUBACK without a reason, which stands for success (MQTT 5, 3.4.2.1).
 const PUBACK_SUCCESS: [u8; 2] = [0x40, 2];
 
+/// Whether the peer may still hear what it subscribed to.
+type MayHear = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// What a stream is to do about the packets written on it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(in crate::broker::embedded) struct WriteRules {
     next_gate: Mutex<Option<oneshot::Receiver<()>>>,
     drops_publishes: AtomicBool,
     /// The reason that the next PUBACK has in place of success; 0 is success.
     refusal: AtomicU8,
+    /// Asked before each message, where the peer may lose its rights.
+    may_hear: OnceLock<MayHear>,
     /// The last packet of the connection, once it is to end.
     end: OnceLock<Bytes>,
     end_known: AtomicWaker,
@@ -41,11 +46,18 @@ impl WriteRules {
         self.refusal.store(reason, Ordering::Relaxed);
     }
 
-    /// The connection ends, after this packet: the library reads the end of the stream.
-    pub(in crate::broker::embedded) fn end(&self, last: Bytes) {
-        // What ended it first stays.
-        let _ = self.end.set(last);
+    /// From now on, a message is written only while `may_hear` says so, and is dropped otherwise.
+    pub(in crate::broker::embedded) fn check_deliveries(&self, may_hear: MayHear) {
+        // Said once, at the login.
+        let _ = self.may_hear.set(may_hear);
+    }
+
+    /// The connection ends, after this packet: the library reads the end of the stream. False when
+    /// something else has ended it already.
+    pub(in crate::broker::embedded) fn end(&self, last: Bytes) -> bool {
+        let is_first = self.end.set(last).is_ok();
         self.end_known.wake();
+        is_first
     }
 
     /// The last packet, if the connection is to end; else the reader is woken when it is.
@@ -68,6 +80,10 @@ impl WriteRules {
             }
             _ => None,
         }
+    }
+
+    pub(super) fn may_hear(&self) -> bool {
+        self.may_hear.get().is_none_or(|may_hear| may_hear())
     }
 
     pub(super) fn take_gate(&self) -> Option<oneshot::Receiver<()>> {

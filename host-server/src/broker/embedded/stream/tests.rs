@@ -1,5 +1,6 @@
 //! What a peer gets, and when, over a stream of 64 bytes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -222,4 +223,41 @@ async fn message_that_must_not_be_lost_is_held_where_others_are_dropped() {
     stream.write_all(&[0x32; 1000]).await.unwrap();
     assert_eq!(stream.held.len(), held + 1);
     assert_eq!(stream.counters.snapshot().consumer_drops, 2);
+}
+
+#[tokio::test]
+async fn message_for_a_peer_that_may_not_hear_it_any_more_is_dropped() {
+    let (mut stream, rules, mut far) = pair(Duration::from_secs(60));
+    rules.drop_publishes_when_full();
+    let may_hear = Arc::new(AtomicBool::new(true));
+    let asked = Arc::clone(&may_hear);
+    rules.check_deliveries(Box::new(move || asked.load(Ordering::Relaxed)));
+    for packet in [b"0one", b"2two"] {
+        stream.write_all(packet).await.unwrap();
+    }
+    may_hear.store(false, Ordering::Relaxed);
+    for packet in [b"0no!", b"2no!", b"@ack"] {
+        stream.write_all(packet).await.unwrap();
+    }
+    assert_eq!(stream.counters.snapshot().deliveries_denied, 2);
+    drop(stream);
+    let mut got = String::new();
+    far.read_to_string(&mut got).await.unwrap();
+    assert_eq!(got, "0one2two@ack");
+}
+
+#[tokio::test]
+async fn messages_that_wait_are_not_for_a_peer_that_is_cut_off() {
+    let (mut stream, rules, mut far) = pair(Duration::from_secs(60));
+    rules.drop_publishes_when_full();
+    // The transport takes 64 bytes, so one is partly on its way.
+    for packet in [[b'0'; 100], [b'2'; 100], [b'@'; 100]] {
+        stream.write_all(&packet).await.unwrap();
+    }
+    rules.end(bytes::Bytes::from_static(b"last"));
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+    drop(stream);
+    let mut got = String::new();
+    far.read_to_string(&mut got).await.unwrap();
+    assert_eq!(got, format!("{}{}last", "0".repeat(100), "@".repeat(100)));
 }
