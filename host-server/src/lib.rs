@@ -16,6 +16,8 @@ pub mod broker;
 
 pub mod hub;
 
+pub mod bridge;
+
 pub mod webhook;
 
 pub mod metrics;

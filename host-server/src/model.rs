@@ -109,6 +109,29 @@ pub enum Step {
     Expired,
 }
 
+impl Step {
+    /// Every step.
+    pub const ALL: [Self; 5] = [
+        Self::Accepted,
+        Self::Held,
+        Self::Sent,
+        Self::Rejected,
+        Self::Expired,
+    ];
+
+    /// The word for it that everybody is told.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Held => "held",
+            Self::Sent => "sent",
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+        }
+    }
+}
+
 /// What became of a downlink message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
@@ -127,6 +150,21 @@ pub enum Presence {
     Offline,
     /// The broker cannot tell: messages are sent at once.
     Unknown,
+}
+
+impl Presence {
+    /// Every one of them.
+    pub const ALL: [Self; 3] = [Self::Online, Self::Offline, Self::Unknown];
+
+    /// The word for it that everybody is told.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Offline => "offline",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// What is known about a vehicle.

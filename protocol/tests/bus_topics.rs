@@ -42,8 +42,21 @@ fn map_has_all_57_topics_and_none_twice() {
 }
 
 #[test]
+fn host_adds_topics_that_are_none_of_the_map() {
+    let of_host = topics::OF_HOST.iter();
+    let patterns: BTreeSet<_> = of_host.map(|spec| spec.pattern).collect();
+    assert_eq!(patterns.len(), topics::OF_HOST.len());
+    assert!(
+        topics::ALL
+            .iter()
+            .all(|spec| !patterns.contains(spec.pattern))
+    );
+    assert!(topics::OF_HOST.iter().all(|spec| spec.payload.is_json()));
+}
+
+#[test]
 fn every_topic_is_taken_apart_into_what_it_was_built_from() {
-    for spec in topics::ALL {
+    for spec in topics::ALL.iter().chain(topics::OF_HOST) {
         let values = values(spec, "é-");
         let topic = spec.topic(&borrowed(&values)).expect("a topic");
         let parsed = BusTopic::parse(&topic).expect("a topic of the bus");
@@ -61,7 +74,7 @@ fn every_topic_is_taken_apart_into_what_it_was_built_from() {
 fn longest_values_fit_and_longer_ones_are_refused() {
     let longest = "v".repeat(BUS_LEVEL_BYTES_MAX);
     let longer = format!("{longest}v");
-    for spec in topics::ALL {
+    for spec in topics::ALL.iter().chain(topics::OF_HOST) {
         let with = |value| {
             spec.variables()
                 .map(|name| (name, value))

@@ -12,11 +12,19 @@ use std::sync::LazyLock;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use serde_json::{Map, Value, json};
-use vinbus_protocol::bus::{Owner, TopicSpec, topics};
+use vinbus_protocol::bus::{Owner, RENEWAL_TOPIC, TopicSpec, topics};
 use vinbus_protocol::limits::{BUS_LEVEL_BYTES_MAX, PAYLOAD_BYTES_MAX};
 
-/// What a client may do with a topic.
+/// What a client may do with a topic of the map; those of the host are there to be received.
 const ACTIONS: [&str; 2] = ["send", "receive"];
+
+/// The channel on which a client gives the host its next token.
+const RENEWAL: &str = "vinbus.token";
+
+/// Every topic that is described.
+fn described() -> impl Iterator<Item = &'static TopicSpec> {
+    topics::ALL.iter().chain(topics::OF_HOST)
+}
 
 /// Answers the document.
 pub(crate) async fn serve() -> impl IntoResponse {
@@ -48,8 +56,8 @@ fn document() -> Value {
         },
         "defaultContentType": "application/json",
         "servers": servers(),
-        "channels": keyed(topics::ALL.iter().map(|spec| (name(spec), channel(spec)))),
-        "operations": keyed(topics::ALL.iter().flat_map(operations)),
+        "channels": keyed(described().map(|spec| (name(spec), channel(spec))).chain([renewal_channel()])),
+        "operations": keyed(described().flat_map(operations).chain([renewal_operation()])),
         "components": {
             "parameters": parameters(),
             "messages": payloads::messages(),
@@ -102,6 +110,9 @@ fn address(spec: &TopicSpec) -> String {
 fn channel(spec: &TopicSpec) -> Value {
     let (resource, scope) = (spec.resource, spec.scope);
     let description = match spec.owner {
+        _ if *spec == topics::PLATFORM_TOKEN_EXPIRING => {
+            format!("Permission: `{resource}.{scope}`, but none for the client that it names.")
+        }
         Owner::App(_) | Owner::User(_) => format!("Permission: `{resource}.{scope}`."),
         Owner::System => "The platform's own: for superusers.".to_owned(),
     };
@@ -118,26 +129,51 @@ fn channel(spec: &TopicSpec) -> Value {
     })
 }
 
-fn operations(spec: &TopicSpec) -> [(String, Value); 2] {
+fn operations(spec: &TopicSpec) -> impl Iterator<Item = (String, Value)> + use<> {
     let name = name(spec);
-    let channel = format!("#/channels/{name}");
     let message = payloads::name(spec.payload);
-    ACTIONS.map(|action| {
-        let operation = json!({
-            "action": action,
-            "channel": { "$ref": channel },
-            "messages": [{ "$ref": format!("{channel}/messages/{message}") }],
-        });
-        (format!("{action}.{name}"), operation)
-    })
+    let actions = match topics::OF_HOST.contains(spec) {
+        true => &ACTIONS[1..],
+        false => &ACTIONS,
+    };
+    actions
+        .iter()
+        .map(move |action| operation(action, &name, message))
+}
+
+fn operation(action: &str, channel: &str, message: &str) -> (String, Value) {
+    let reference = format!("#/channels/{channel}");
+    let operation = json!({
+        "action": action,
+        "channel": { "$ref": reference },
+        "messages": [{ "$ref": format!("{reference}/messages/{message}") }],
+    });
+    (format!("{action}.{channel}"), operation)
+}
+
+fn renewal_channel() -> (String, Value) {
+    let channel = json!({
+        "address": RENEWAL_TOPIC,
+        "description": "No permission: a new token of its own, with which the client's session goes on. \
+                        Nobody hears it.",
+        "tags": [{ "name": "vinbus" }],
+        "messages": { payloads::TOKEN: reference("messages", payloads::TOKEN) },
+    });
+    (RENEWAL.to_owned(), channel)
+}
+
+fn renewal_operation() -> (String, Value) {
+    operation("send", RENEWAL, payloads::TOKEN)
 }
 
 fn parameters() -> Value {
-    let names = topics::ALL.iter().flat_map(TopicSpec::variables);
+    let names = described().flat_map(TopicSpec::variables);
     keyed(names.map(|name| {
         let of = match name {
             "appId" => "The application, one of the token's.",
             "name" => "The name of the tool.",
+            "vin" => "The vehicle.",
+            "step" => "What became of the message.",
             _ => "An identifier, chosen by whoever made what it names.",
         };
         let description = format!(
@@ -224,8 +260,8 @@ mod tests {
     fn every_channel_is_a_topic_with_all_its_parameters() {
         let document = document();
         let channels = object(&document["channels"]);
-        assert_eq!(channels.len(), topics::ALL.len());
-        for (name, channel) in channels {
+        assert_eq!(channels.len(), described().count() + 1);
+        for (name, channel) in channels.iter().filter(|(name, _)| *name != RENEWAL) {
             let address = channel["address"].as_str().expect("an address");
             let variables: BTreeSet<_> = address
                 .split('/')
@@ -251,7 +287,8 @@ mod tests {
     fn every_operation_is_of_a_channel_and_carries_its_message() {
         let document = document();
         let operations = object(&document["operations"]);
-        assert_eq!(operations.len(), topics::ALL.len() * ACTIONS.len());
+        let of_map = topics::ALL.len() * ACTIONS.len();
+        assert_eq!(operations.len(), of_map + topics::OF_HOST.len() + 1);
         for (name, operation) in operations {
             let action = operation["action"].as_str().expect("an action");
             let channel = operation["channel"]["$ref"].as_str().expect("a reference");

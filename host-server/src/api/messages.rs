@@ -226,7 +226,7 @@ pub(crate) async fn trace(
 fn traced<'a>(trace: &Trace, message: &'a RawValue) -> Traced<'a> {
     let downlink = &trace.downlink;
     let steps = trace.steps.iter().map(|&(step, at)| TracedStep {
-        step: name(step),
+        step: step.name(),
         at: timestamp(at),
     });
     Traced {
@@ -238,18 +238,9 @@ fn traced<'a>(trace: &Trace, message: &'a RawValue) -> Traced<'a> {
         status: trace
             .steps
             .last()
-            .map_or(name(Step::Accepted), |&(step, _)| name(step)),
+            .map_or(Step::Accepted, |&(step, _)| step)
+            .name(),
         steps: steps.collect(),
         message,
-    }
-}
-
-fn name(step: Step) -> &'static str {
-    match step {
-        Step::Accepted => "accepted",
-        Step::Held => "held",
-        Step::Sent => "sent",
-        Step::Rejected => "rejected",
-        Step::Expired => "expired",
     }
 }

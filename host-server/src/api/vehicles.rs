@@ -10,7 +10,7 @@ use super::Api;
 use super::auth::Caller;
 use super::parameters::{self, PathPart, Query};
 use super::problem::{Kind, Problem};
-use crate::model::{Presence, Vehicle, VehicleHealth};
+use crate::model::{Vehicle, VehicleHealth};
 use crate::uplink_json::timestamp;
 
 /// Vehicles of a page where the query says nothing, and at most.
@@ -121,11 +121,7 @@ fn reported(health: VehicleHealth) -> Option<Health> {
 fn shown(vehicle: Vehicle) -> Shown {
     Shown {
         vin: vehicle.vin.to_string(),
-        presence: match vehicle.presence {
-            Presence::Online => "online",
-            Presence::Offline => "offline",
-            Presence::Unknown => "unknown",
-        },
+        presence: vehicle.presence.name(),
         since: timestamp(vehicle.since),
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use vinbus_protocol::bus::access::{AccessRules, Action, Denial, Rule, Subject};
-use vinbus_protocol::bus::{BusTopicError, BusTopicText, Owner, RENEWAL_TOPIC};
+use vinbus_protocol::bus::{BuildError, BusTopicText, RENEWAL_TOPIC, topics};
 
 use super::{BusClient, ClientKey};
 
@@ -78,8 +78,12 @@ impl BusRules {
 ///
 /// # Errors
 /// None for a key that was parsed: its names are levels of a topic.
-pub fn expiry_topic(key: &ClientKey) -> Result<BusTopicText, BusTopicError> {
-    Owner::App(key.app.as_str()).topic("platform", "token", &["expiring", key.client.as_str()])
+pub fn expiry_topic(key: &ClientKey) -> Result<BusTopicText, BuildError> {
+    let variables = [
+        ("appId", key.app.as_str()),
+        ("clientId", key.client.as_str()),
+    ];
+    topics::PLATFORM_TOKEN_EXPIRING.topic(&variables)
 }
 
 /// Whether a topic or filter, also that of a shared subscription, is one of the bus and not of the

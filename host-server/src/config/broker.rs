@@ -201,7 +201,7 @@ fn limits(options: &ServeOptions) -> Result<Limits, ConfigError> {
 
 /// Whether an option says something about the embedded broker alone.
 fn is_of_embedded(option: &str) -> bool {
-    option.starts_with("mqtt") || matches!(option, "server-names" | "allow-origin")
+    option.starts_with("mqtt") || matches!(option, "server-names" | "allow-origin" | "bus-events")
 }
 
 /// Whether an option says something about an external broker alone.

@@ -5,6 +5,7 @@ use vinbus_protocol::topic::LevelError;
 use vinbus_transport_std::UrlError;
 
 use super::file::FileError;
+use crate::bus::NameError;
 
 /// Why the options make no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,22 @@ pub enum ConfigError {
         text: String,
         /// Why not.
         reason: IdError,
+    },
+    /// What should be the id of an application is none.
+    #[error("--{option} {text:?} is not an application: {reason}")]
+    App {
+        /// Which option.
+        option: &'static str,
+        /// What was given.
+        text: String,
+        /// Why not.
+        reason: NameError,
+    },
+    /// An application without a partner.
+    #[error("--bus-events {text:?} names no partner: write APP=UID, with commas between several")]
+    NoPair {
+        /// What was given.
+        text: String,
     },
     /// Two options that come together or not at all.
     #[error("--{given} needs --{missing} beside it")]

@@ -5,6 +5,7 @@
 //! without its dashes. The nearer word wins: command line, environment, file, default. [`Config`]
 //! is the checked result and the only thing the rest of the server sees.
 
+mod bridge;
 mod broker;
 mod bytes;
 mod count;

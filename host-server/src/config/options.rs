@@ -140,6 +140,12 @@ pub struct ServeOptions {
     #[arg(long, env = "VINBUS_BUS_TOPICS", help_heading = BUS)]
     pub bus_topics: Option<BusTopics>,
 
+    /// Which applications of the bus are told what happens to whose vehicles and messages: APP=UID,
+    /// separated by commas. Their clients need the permissions `vehicle.presence`, `vehicle.received`,
+    /// `vehicle.message` and so on, or `vehicle.*`. [default: none]
+    #[arg(long, value_name = "APP=UID", env = "VINBUS_BUS_EVENTS", help_heading = BUS)]
+    pub bus_events: Option<String>,
+
     /// The issuer (`iss`) of the tokens that bus clients get. [default: vinbus]
     #[arg(long, value_name = "NAME", env = "VINBUS_TOKEN_ISSUER", help_heading = BUS)]
     pub token_issuer: Option<String>,

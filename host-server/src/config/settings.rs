@@ -7,12 +7,14 @@ use std::time::Duration;
 use vinbus_protocol::id::Uid;
 use vinbus_protocol::topic::{PREFIX_DEFAULT, TopicScheme};
 
+use super::bridge;
 use super::broker::{self, BrokerChoice};
 use super::data_dir;
 use super::error::ConfigError;
 use super::options::{BusTopics, LogFormat, Networks, Profile, ServeOptions};
 use super::range::{bytes, count, message_ttl, retention, wait};
 use super::tokens;
+use crate::bridge::Audience;
 use crate::bus::{self, BusSettings};
 use crate::hub;
 use crate::store::sqlite::StoreSettings;
@@ -41,6 +43,8 @@ pub struct Config {
     pub partner: Uid,
     /// How tokens of bus clients are made, which are accepted, and which topics are.
     pub bus: BusSettings,
+    /// Which applications of the bus are told what happens.
+    pub audience: Audience,
     /// Web origins whose pages may speak MQTT over WebSocket.
     pub allow_origin: Vec<String>,
     /// The bounds of the HTTP side.
@@ -118,6 +122,7 @@ pub(super) fn check(options: &ServeOptions) -> Result<Config, ConfigError> {
             tokens: tokens::check(options)?,
             lenient: options.bus_topics == Some(BusTopics::Lenient),
         },
+        audience: bridge::audience(options)?,
         limits: limits(options)?,
         store: store(options)?,
         vehicle_unsent_max: count(
@@ -235,7 +240,7 @@ pub(super) fn uid(option: &'static str, text: &str) -> Result<Uid, ConfigError> 
 }
 
 /// The parts of a list with commas.
-fn list(text: Option<&str>) -> Vec<String> {
+pub(super) fn list(text: Option<&str>) -> Vec<String> {
     text.unwrap_or_default()
         .split(',')
         .map(|part| part.trim().to_owned())

@@ -19,6 +19,7 @@ use vinbus_protocol::presence;
 use vinbus_protocol::topic::{Direction, TopicError, TopicScheme};
 use vinbus_transport_std::guards::LogThrottle;
 
+use super::events::Events;
 use super::presence::Sign;
 use super::{PresenceSource, Settings};
 use crate::broker::{Arrival, Outcome};
@@ -46,6 +47,7 @@ pub(super) struct Ingest {
     /// Locked while a message is handed to the store and to the settling task, so that both have
     /// the same order.
     in_order: Mutex<mpsc::UnboundedSender<Entry>>,
+    events: Events,
     figures: Figures,
     log: LogThrottle,
 }
@@ -78,6 +80,7 @@ impl Ingest {
         store: Arc<dyn Store>,
         settings: &Settings,
         changes: watch::Sender<Cursor>,
+        events: Events,
         metrics: &Metrics,
     ) -> Self {
         let (queue, entries) = mpsc::unbounded_channel();
@@ -89,6 +92,7 @@ impl Ingest {
             store,
             room: Arc::new(Semaphore::new(IN_FLIGHT_BYTES_MAX)),
             in_order: Mutex::new(queue),
+            events,
             figures,
             log: LogThrottle::default(),
         }
@@ -157,6 +161,7 @@ impl Ingest {
             Ok(checked) => checked,
             Err(refusal) => {
                 self.figures.refused(refusal.reason);
+                self.tell_refusal(&refusal);
                 if let Some(unlogged) = self.log.pass(Instant::now()) {
                     let Refusal { topic, reason, .. } = &refusal;
                     let topic: String = topic.chars().take(200).collect();
@@ -165,6 +170,16 @@ impl Ingest {
                 }
                 Checked::Refused
             }
+        }
+    }
+
+    /// Tells those of a refusal whom the message was for, where its topic says so.
+    fn tell_refusal(&self, refusal: &Refusal) {
+        if let Ok(parsed) = self.topics.parse(&refusal.topic)
+            && parsed.direction == Direction::Uplink
+        {
+            let Refusal { reason, detail, .. } = refusal;
+            self.events.refused(parsed.vin, parsed.uid, reason, detail);
         }
     }
 

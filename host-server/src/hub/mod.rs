@@ -12,6 +12,8 @@
 mod error;
 mod settings;
 
+mod events;
+
 mod ingest;
 
 mod dispatch;
@@ -26,25 +28,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, broadcast, oneshot, watch};
 use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 
 use self::dispatch::Dispatch;
+use self::events::Events;
 use self::ingest::Ingest;
 use self::lanes::{LaneId, Lanes};
 use self::presence::{PresenceMap, Sign};
 use crate::broker::{Arrival, Broker, BrokerEvents, Outcome};
 use crate::metrics::Metrics;
 use crate::model::{
-    Cursor, Downlink, MessageId, NewDownlink, Presence, Trace, UplinkPage, Vehicle, VehicleHealth,
-    Webhook,
+    Cursor, Downlink, MessageId, NewDownlink, Presence, Step, Trace, UplinkPage, Vehicle,
+    VehicleHealth, Webhook,
 };
 use crate::store::awaited::{read, writer_gone, written};
 use crate::store::{Store, StoreError};
 use crate::webhook::Deliveries;
 
 pub use self::error::SubmitError;
+pub(crate) use self::events::request_id;
+pub use self::events::{EVENTS_MAX, HubEvent, MessageHead, REQUEST_ID_BYTES_MAX};
 pub use self::settings::{PresenceSource, Settings, TTL_MAX};
 pub use crate::webhook::{DeliverySettings, NewWebhook, WebhookError};
 
@@ -82,6 +87,7 @@ struct Inner {
     message_ttl: Duration,
     deliveries: Deliveries,
     uplink_changes: watch::Sender<Cursor>,
+    events: Events,
     /// One permit for each message for a vehicle that is being stored.
     submits: Arc<Semaphore>,
     /// One permit for each read of the store that somebody asked for: a read that waits for another
@@ -115,10 +121,12 @@ impl Hub {
         for vehicle in backlog.iter().filter(|vehicle| vehicle.held_to > 0) {
             presence.set(vehicle.vin, Presence::Offline, SystemTime::now());
         }
+        let events = Events::new();
         let ingest = Ingest::start(
             Arc::clone(&store),
             &settings,
             uplink_changes.clone(),
+            events.clone(),
             metrics,
         );
         let deliveries = Deliveries::start(
@@ -134,6 +142,7 @@ impl Hub {
             Arc::clone(&store),
             lanes,
             presence,
+            events.clone(),
             metrics,
         );
         Ok(Self {
@@ -144,6 +153,7 @@ impl Hub {
                 message_ttl: settings.message_ttl,
                 deliveries,
                 uplink_changes,
+                events,
                 reads: Arc::new(Semaphore::new(READS_MAX)),
                 submits: Arc::new(Semaphore::new(SUBMITS_MAX as usize)),
                 stopping: AtomicBool::new(false),
@@ -187,6 +197,10 @@ impl Hub {
         // On a task of its own, so that it is finished also when the caller goes away.
         let stored = tokio::spawn(async move {
             let stored = written(pending).await;
+            if let Ok(downlink) = &stored {
+                // Before a worker can tell of the next step.
+                inner.events.step(downlink, Step::Accepted);
+            }
             inner.dispatch.change_lanes(|lanes| match &stored {
                 Ok(downlink) => lanes.accepted(&lane, downlink),
                 Err(_) => lanes.not_stored(&lane, bytes),
@@ -240,6 +254,12 @@ impl Hub {
     #[must_use]
     pub fn uplink_changes(&self) -> watch::Receiver<Cursor> {
         self.inner.uplink_changes.subscribe()
+    }
+
+    /// What happens from now on, but for what vehicles send: that is followed in the log.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<HubEvent> {
+        self.inner.events.follow()
     }
 
     /// What became of a message for a vehicle; `None` when there is none of that name (any more).
@@ -381,7 +401,7 @@ impl BrokerEvents for Hub {
                 match sign {
                     Sign::Reported(presence) => dispatch.set_presence(vin, presence),
                     Sign::Spoke => dispatch.spoke(vin),
-                    Sign::Examined(report) => dispatch.examined(vin, report),
+                    Sign::Examined(report) => dispatch.examined(vin, uid, report),
                     Sign::WasHeard => {}
                 }
                 dispatch.introduce(vin, uid);

@@ -110,19 +110,26 @@ impl PresenceMap {
         true
     }
 
-    /// Notes that a vehicle sent something to a partner.
-    pub(super) fn introduce(&mut self, vin: Vin, uid: &Uid, now: SystemTime) {
-        let Some((Known { partners, .. }, _)) = self.known(vin, now) else {
-            return;
-        };
+    /// Notes that a vehicle sent something to a partner; gives the vehicle if that was the first time.
+    pub(super) fn introduce(&mut self, vin: Vin, uid: &Uid, now: SystemTime) -> Option<Vehicle> {
+        let (known, _) = self.known(vin, now)?;
+        let vehicle = known.vehicle(&vin);
+        let Known { partners, .. } = known;
         if partners.contains(uid) {
-            return;
+            return None;
         }
         if partners.len() >= PARTNERS_MAX {
             partners.remove(0);
         }
         partners.reserve_exact(1);
         partners.push(uid.clone());
+        Some(vehicle)
+    }
+
+    /// Whom a vehicle has sent something to.
+    pub(super) fn partners(&self, vin: &Vin) -> &[Uid] {
+        let known = self.vehicles.get(vin);
+        known.map_or(&[], |known| &known.partners)
     }
 
     /// What is known of a vehicle, and whether that begins now; `None` when there is no place for it.

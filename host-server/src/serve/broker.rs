@@ -12,6 +12,7 @@ use vinbus_transport_std::{ClientOptions, MqttVersion};
 
 use super::ServeError;
 use crate::api::MqttOverWebSocket;
+use crate::bridge::BusPort;
 use crate::broker::embedded::{self, BrokerCounters, EmbeddedBroker, StartError, TlsSettings};
 use crate::broker::external::{self, ExternalBroker};
 use crate::bus::Bus;
@@ -83,6 +84,14 @@ impl RunningBroker {
     pub(super) fn over_websocket(&self) -> Option<Arc<dyn MqttOverWebSocket>> {
         match self {
             Self::Embedded(broker) => Some(Arc::new(OverWebSocket(broker.clone()))),
+            Self::External(_) => None,
+        }
+    }
+
+    /// The way onto the bus, if it is ours.
+    pub(super) fn bus_port(&self) -> Option<Arc<dyn BusPort>> {
+        match self {
+            Self::Embedded(broker) => Some(Arc::new(broker.clone())),
             Self::External(_) => None,
         }
     }

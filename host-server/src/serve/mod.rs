@@ -23,6 +23,7 @@ use vinbus_transport_std::OptionsError;
 use self::addresses::AddressesFile;
 use self::broker::RunningBroker;
 use crate::api::{self, Foundation, connections};
+use crate::bridge::Bridge;
 use crate::broker::embedded::StartError;
 use crate::bus::{Bus, BusError};
 use crate::config::{BrokerChoice, Config, Networks};
@@ -144,6 +145,10 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         mqtts: broker.mqtts_address(),
     };
     let (stop_source, stop) = StopSource::new();
+    let mut bridge = broker.bus_port().map(|port| {
+        let audience = config.audience.clone();
+        Bridge::start(&hub, audience, port, &metrics, &stop)
+    });
     let router = api::router(Foundation {
         hub: hub.clone(),
         credentials: identities.credentials(),
@@ -173,6 +178,10 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     if let Err(error) = rest.await {
         tracing::error!(%error, "the REST interface ended badly");
     }
+    if let Some(bridge) = &mut bridge {
+        bridge.shutdown().await;
+    }
+    drop(bridge);
     broker.shutdown().await;
     hub.shutdown().await;
     drop((broker, hub, bus));

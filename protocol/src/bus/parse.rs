@@ -115,6 +115,7 @@ impl<'t> BusTopic<'t> {
     fn find_spec(&self) -> Option<&'static TopicSpec> {
         topics::ALL
             .iter()
+            .chain(topics::OF_HOST)
             .filter(|spec| self.fits(spec))
             .max_by_key(|spec| {
                 spec.context

@@ -31,6 +31,20 @@ pub enum PayloadKind {
     OperationState,
     /// Which client was given a token: `tokenType`.
     TokenRequested,
+    /// When a token is over: `tokenId`, `expiresAt`, `mqttClientId`.
+    TokenExpiring,
+    /// Whether a vehicle can hear the host: `vin`, `uid`, `presence`, `since`.
+    VehiclePresence,
+    /// What a vehicle sent: `vin`, `uid`, `cursor`, `content`.
+    VehicleReceived,
+    /// What a vehicle sent that breaks the protocol: `vin`, `uid`, `reason`, `detail`.
+    VehicleRefused,
+    /// What a vehicle reported of its health: `vin`, `report`.
+    VehicleHealth,
+    /// What became of a message for a vehicle: `vin`, `uid`, `messageId`, `step`.
+    MessageStep,
+    /// How many events the host could not tell: `count`.
+    EventsMissed,
     /// Sound or other raw bytes: not JSON.
     Bytes,
 }

@@ -1,12 +1,12 @@
 //! The topic map of the platform: all 57 topics, each under its group and name in the platform's
-//! source (`sermas.topic.ts`).
+//! source (`sermas.topic.ts`). Beside it those that a vinbus host server adds, [`OF_HOST`].
 
 use super::{Owner, PayloadKind, TopicSpec};
 
-/// Declares each topic as a constant, and [`ALL`] of them: its group and key, its resource and scope,
+/// Declares each topic as a constant, and a list of them: its group and key, its resource and scope,
 /// the levels behind them, and what is published on it.
 macro_rules! topic_map {
-    ($($root:literal $owner:expr => { $(
+    ($(#[$list_meta:meta])* $list:ident: $($root:literal $owner:expr => { $(
         $name:ident: $group:ident.$key:ident, $resource:literal $scope:literal [$($level:literal)*] $payload:ident;
     )* })*) => {
         $($(
@@ -23,12 +23,14 @@ macro_rules! topic_map {
             };
         )*)*
 
-        /// Every topic of the map.
-        pub const ALL: &[TopicSpec] = &[$($($name),*),*];
+        $(#[$list_meta])*
+        pub const $list: &[TopicSpec] = &[$($($name),*),*];
     };
 }
 
 topic_map! {
+    /// Every topic of the map.
+    ALL:
     "app/:appId" Owner::App(":appId") => {
         UI_ASSET_STATUS: ui.assetStatus, "ui" "status" [] Event;
         UI_INTERACTION: ui.interaction, "ui" "interaction" [":moduleId"] UiInteraction;
@@ -98,5 +100,20 @@ topic_map! {
     }
     "system" Owner::System => {
         PLATFORM_MODULE_CHANGED: platform.moduleChanged, "platform" "module" ["changed" ":moduleId"] Change;
+    }
+}
+
+topic_map! {
+    /// What a vinbus host server publishes beside the map (SPEC 15.6, 17): what happens to tokens,
+    /// vehicles and their messages.
+    OF_HOST:
+    "app/:appId" Owner::App(":appId") => {
+        PLATFORM_TOKEN_EXPIRING: platform.tokenExpiring, "platform" "token" ["expiring" ":clientId"] TokenExpiring;
+        VEHICLE_PRESENCE: vehicle.presence, "vehicle" "presence" [":vin"] VehiclePresence;
+        VEHICLE_RECEIVED: vehicle.received, "vehicle" "received" [":vin"] VehicleReceived;
+        VEHICLE_REFUSED: vehicle.refused, "vehicle" "refused" [":vin"] VehicleRefused;
+        VEHICLE_HEALTH: vehicle.health, "vehicle" "health" [":vin"] VehicleHealth;
+        VEHICLE_MESSAGE: vehicle.message, "vehicle" "message" [":vin" ":step"] MessageStep;
+        VEHICLE_MISSED: vehicle.missed, "vehicle" "missed" [] EventsMissed;
     }
 }

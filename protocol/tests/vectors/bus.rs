@@ -15,6 +15,8 @@ pub(crate) struct File {
     about: String,
     #[serde(default)]
     map: Vec<Entry>,
+    #[serde(default)]
+    of_host: Vec<Entry>,
     parse: Vec<Parse>,
     fields: Vec<Fields>,
     access: Vec<Access>,
@@ -99,6 +101,7 @@ fn is_false(flag: &bool) -> bool {
 /// Derives everything that is not an input.
 pub(crate) fn derive(file: &mut File) {
     file.map = topics::ALL.iter().map(Entry::of).collect();
+    file.of_host = topics::OF_HOST.iter().map(Entry::of).collect();
     for case in &mut file.parse {
         case.derive();
     }
@@ -217,6 +220,13 @@ fn payload(kind: PayloadKind) -> &'static str {
         PayloadKind::AgentHeartBeat => "agent heartbeat",
         PayloadKind::OperationState => "operation state",
         PayloadKind::TokenRequested => "token requested",
+        PayloadKind::TokenExpiring => "token expiring",
+        PayloadKind::VehiclePresence => "vehicle presence",
+        PayloadKind::VehicleReceived => "vehicle received",
+        PayloadKind::VehicleRefused => "vehicle refused",
+        PayloadKind::VehicleHealth => "vehicle health",
+        PayloadKind::MessageStep => "message step",
+        PayloadKind::EventsMissed => "events missed",
         PayloadKind::Bytes => "bytes",
     }
 }

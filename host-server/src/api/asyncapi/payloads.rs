@@ -1,9 +1,14 @@
 //! What is published on the bus, as schemas (SPEC 12.6).
 
+mod vehicles;
+
 use serde_json::{Value, json};
 use vinbus_protocol::bus::PayloadKind;
 
-const KINDS: [PayloadKind; 8] = [
+/// The message and schema of a token.
+pub(super) const TOKEN: &str = "Token";
+
+const KINDS: [PayloadKind; 15] = [
     PayloadKind::Event,
     PayloadKind::Change,
     PayloadKind::DialogueMessage,
@@ -11,6 +16,13 @@ const KINDS: [PayloadKind; 8] = [
     PayloadKind::AgentHeartBeat,
     PayloadKind::OperationState,
     PayloadKind::TokenRequested,
+    PayloadKind::TokenExpiring,
+    PayloadKind::VehiclePresence,
+    PayloadKind::VehicleReceived,
+    PayloadKind::VehicleRefused,
+    PayloadKind::VehicleHealth,
+    PayloadKind::MessageStep,
+    PayloadKind::EventsMissed,
     PayloadKind::Bytes,
 ];
 
@@ -24,6 +36,13 @@ pub(super) const fn name(kind: PayloadKind) -> &'static str {
         PayloadKind::AgentHeartBeat => "AgentHeartBeat",
         PayloadKind::OperationState => "OperationState",
         PayloadKind::TokenRequested => "TokenRequested",
+        PayloadKind::TokenExpiring => "TokenExpiring",
+        PayloadKind::VehiclePresence => "VehiclePresence",
+        PayloadKind::VehicleReceived => "VehicleReceived",
+        PayloadKind::VehicleRefused => "VehicleRefused",
+        PayloadKind::VehicleHealth => "VehicleHealth",
+        PayloadKind::MessageStep => "MessageStep",
+        PayloadKind::EventsMissed => "EventsMissed",
         PayloadKind::Bytes => "Bytes",
     }
 }
@@ -37,12 +56,24 @@ const fn summary(kind: PayloadKind) -> &'static str {
         PayloadKind::AgentHeartBeat => "How an agent is.",
         PayloadKind::OperationState => "What a robot does.",
         PayloadKind::TokenRequested => "A client was given a token.",
+        PayloadKind::TokenExpiring => "A client's token is over soon.",
+        PayloadKind::VehiclePresence => "A vehicle can hear the host, or no longer can.",
+        PayloadKind::VehicleReceived => "A vehicle sent a message, which is on disk.",
+        PayloadKind::VehicleRefused => "A vehicle sent what breaks the protocol.",
+        PayloadKind::VehicleHealth => "A vehicle told of its condition.",
+        PayloadKind::MessageStep => "What became of a message for a vehicle.",
+        PayloadKind::EventsMissed => "Events came faster than they could be told.",
         PayloadKind::Bytes => "Raw bytes, such as sound.",
     }
 }
 
 pub(super) fn messages() -> Value {
-    super::keyed(KINDS.into_iter().map(|kind| {
+    let token = json!({
+        "summary": "An access token.",
+        "contentType": "text/plain",
+        "payload": super::reference("schemas", TOKEN),
+    });
+    let messages = KINDS.into_iter().map(|kind| {
         let content_type = match kind.is_json() {
             true => "application/json",
             false => "application/octet-stream",
@@ -53,13 +84,18 @@ pub(super) fn messages() -> Value {
             "payload": super::reference("schemas", name(kind)),
         });
         (name(kind), message)
-    }))
+    });
+    super::keyed(messages.chain([(TOKEN, token)]))
 }
 
 pub(super) fn schemas() -> Value {
     let base = ("BaseFields", base_fields());
+    let token = (
+        TOKEN,
+        json!({ "type": "string", "description": "A JSON Web Token." }),
+    );
     let payloads = KINDS.into_iter().map(|kind| (name(kind), schema(kind)));
-    super::keyed(payloads.chain([base]))
+    super::keyed(payloads.chain([base, token]))
 }
 
 /// The base fields. All of them are optional: the topic names the application, too.
@@ -142,8 +178,26 @@ fn schema(kind: PayloadKind) -> Value {
             &["tokenType"],
             json!({ "tokenType": { "enum": ["access", "refresh"] } }),
         ),
+        PayloadKind::TokenExpiring => with_base(
+            &["expiresAt", "tokenId"],
+            json!({
+                "tokenId": { "type": "string", "description": "The token's `jti`." },
+                "expiresAt": time(),
+                "mqttClientId": { "type": "string", "description": "The session that ends with it." },
+            }),
+        ),
+        PayloadKind::VehiclePresence => vehicles::presence(),
+        PayloadKind::VehicleReceived => vehicles::received(),
+        PayloadKind::VehicleRefused => vehicles::refused(),
+        PayloadKind::VehicleHealth => vehicles::health(),
+        PayloadKind::MessageStep => vehicles::message_step(),
+        PayloadKind::EventsMissed => vehicles::events_missed(),
         PayloadKind::Bytes => json!({ "type": "string", "format": "binary" }),
     }
+}
+
+fn time() -> Value {
+    json!({ "type": "string", "format": "date-time" })
 }
 
 /// An object with the base fields and these members; others may stand beside them.

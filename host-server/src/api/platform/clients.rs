@@ -11,7 +11,7 @@ use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
-use vinbus_protocol::bus::Owner;
+use vinbus_protocol::bus::{Owner, topics};
 
 use super::error::PlatformError;
 use super::{Api, Asker, find, json};
@@ -139,7 +139,8 @@ pub(crate) async fn one(
     Ok(Json(Shown::of(&client)))
 }
 
-/// Lists the topics of the topic map that a client may use, as the map writes them.
+/// Lists the topics of the topic map, and of the host beside it, that a client may use, as the map
+/// writes them.
 pub(crate) async fn topics(
     asker: Asker,
     State(api): State<Api>,
@@ -147,7 +148,7 @@ pub(crate) async fn topics(
 ) -> Result<Json<Vec<&'static str>>, PlatformError> {
     let client = readable(&asker, &api, path)?;
     let mut list = Vec::new();
-    for topic in vinbus_protocol::bus::topics::ALL {
+    for topic in topics::ALL.iter().chain(topics::OF_HOST) {
         let of_app = matches!(topic.owner, Owner::App(_));
         if of_app && client.permissions.permit(topic.resource, topic.scope) {
             list.push(topic.pattern);

@@ -1,13 +1,14 @@
 //! Routing on the bus: at once, to whoever hears it now.
 //!
 //! Nothing on the bus is kept: a message goes to the clients that are connected, at the QoS that both
-//! sides asked for, QoS 1 at most. Nobody waits for a slow client. Messages of QoS 0 are paced, so that
-//! they do not overflow the library's queues, and then wait, or are dropped and counted, in the stream
+//! sides asked for, QoS 1 at most. Nobody waits for a slow client. Messages of QoS 0, and those of the
+//! host, are paced, so that they do not overflow the library's queues, and then wait, or are dropped and counted, in the stream
 //! of each client. Messages of QoS 1 wait for those that do not acknowledge them, within bounds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use mqtt5::QoS;
 use mqtt5::broker::router::MessageRouter;
 use mqtt5::packet::publish::PublishPacket;
@@ -22,7 +23,7 @@ use super::limits::{FAN_OUT_MESSAGE_BYTES_MIN, FAN_OUT_PATIENCE, FAN_OUT_WINDOW_
 pub(super) struct BusTraffic {
     router: Arc<MessageRouter>,
     counters: Arc<BrokerCounters>,
-    /// Bytes of QoS 0 messages on their way.
+    /// Bytes of messages on their way that are paced.
     window: Arc<Semaphore>,
     /// Whether the window stays full, as far as is known.
     stuck: AtomicBool,
@@ -49,6 +50,14 @@ impl BusTraffic {
             .route_message_with_deadline(&packet, from, deadline)
             .await;
         add(&self.counters.messages_out);
+    }
+
+    /// Publishes a message of the host's own at QoS 1, paced as those of QoS 0 are: they may come in
+    /// great numbers.
+    pub(super) async fn publish(&self, topic: &str, payload: Bytes) {
+        let mut packet = PublishPacket::new(topic, payload, QoS::AtLeastOnce);
+        self.pace(&mut packet).await;
+        self.route(packet, None).await;
     }
 
     /// Waits for room in the window, with patience, which the message then holds until its last copy

@@ -65,6 +65,7 @@ use self::quiet::Quiet;
 use self::registry::{Place, Registry};
 use self::stream::{Io, PeerStream, WriteRules};
 use super::{Broker, BrokerEvents, PublishError};
+use crate::bridge::{BusPort, PortError};
 use crate::bus::Bus;
 use crate::identity::{Credentials, Identity};
 
@@ -286,6 +287,19 @@ impl Broker for EmbeddedBroker {
             self.shared
                 .deliver(&vin, topic, payload, Delivery::Patient)
                 .await
+        })
+    }
+}
+
+impl BusPort for EmbeddedBroker {
+    fn publish<'a>(
+        &'a self,
+        topic: &'a str,
+        payload: Bytes,
+    ) -> BoxFuture<'a, Result<(), PortError>> {
+        Box::pin(async move {
+            self.shared.bus_traffic.publish(topic, payload).await;
+            Ok(())
         })
     }
 }

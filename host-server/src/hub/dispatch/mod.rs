@@ -21,6 +21,7 @@ use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::topic::{Direction, TopicScheme};
 use vinbus_transport_std::guards::LogThrottle;
 
+use super::events::{Events, HubEvent};
 use super::health::new_crash;
 use super::lanes::{LaneId, Lanes, Run};
 use super::presence::PresenceMap;
@@ -50,6 +51,7 @@ pub(super) struct Dispatch {
     link: watch::Sender<Option<Result<(), String>>>,
     stopping: watch::Sender<bool>,
     workers: Mutex<Vec<tokio::task::JoinHandle<()>>>,
+    events: Events,
     log: LogThrottle,
     crash_log: LogThrottle,
     pub(super) figures: Figures,
@@ -86,6 +88,7 @@ impl Dispatch {
         store: Arc<dyn Store>,
         lanes: Lanes,
         presence: PresenceMap,
+        events: Events,
         metrics: &Metrics,
     ) -> Self {
         let dispatch = Self {
@@ -97,6 +100,7 @@ impl Dispatch {
             link: watch::Sender::new(None),
             stopping: watch::Sender::new(false),
             workers: Mutex::default(),
+            events,
             log: LogThrottle::default(),
             crash_log: LogThrottle::default(),
             figures: Figures::new(metrics),
@@ -147,9 +151,13 @@ impl Dispatch {
     }
 
     pub(super) fn set_presence(&self, vin: Vin, presence: Presence) {
+        let now = SystemTime::now();
         let mut map = self.presence();
-        let changed = map.set(vin, presence, SystemTime::now());
+        let changed = map.set(vin, presence, now);
         self.figures.online.set(map.online() as i64);
+        if changed {
+            self.tell_presence(&map, vin, presence, now);
+        }
         drop(map);
         if changed {
             tracing::debug!(%vin, ?presence, "presence changed");
@@ -162,9 +170,13 @@ impl Dispatch {
 
     /// A vehicle sent a message just now.
     pub(super) fn spoke(&self, vin: Vin) {
+        let now = SystemTime::now();
         let mut map = self.presence();
-        let changed = map.spoke(vin, SystemTime::now());
+        let changed = map.spoke(vin, now);
         self.figures.online.set(map.online() as i64);
+        if changed {
+            self.tell_presence(&map, vin, Presence::Online, now);
+        }
         drop(map);
         if changed {
             tracing::info!(%vin, "a vehicle that did not report to be back is sending: it is online");
@@ -173,7 +185,14 @@ impl Dispatch {
     }
 
     /// A vehicle reported its health. A crash is told once, however often it is reported.
-    pub(super) fn examined(&self, vin: Vin, report: Box<str>) {
+    pub(super) fn examined(&self, vin: Vin, uid: &Uid, report: Box<str>) {
+        if self.events.is_followed() {
+            self.events.tell(HubEvent::Health {
+                vin,
+                uid: uid.clone(),
+                report: report.clone(),
+            });
+        }
         let mut presence = self.presence();
         let before = presence.health(&vin, None);
         let crash = new_crash(before.map(|before| &*before.report), &report);
@@ -186,9 +205,22 @@ impl Dispatch {
         }
     }
 
-    /// A vehicle sent something to a partner.
+    /// A vehicle sent something to a partner, which may know its presence from then on.
     pub(super) fn introduce(&self, vin: Vin, uid: &Uid) {
-        self.presence().introduce(vin, uid, SystemTime::now());
+        let mut map = self.presence();
+        if let Some(vehicle) = map.introduce(vin, uid, SystemTime::now()) {
+            let partners = vec![uid.clone()];
+            self.events
+                .presence(vin, vehicle.presence, vehicle.since, partners);
+        }
+    }
+
+    /// Tells a change of presence; while the map is held, so that changes are told in their order.
+    fn tell_presence(&self, map: &PresenceMap, vin: Vin, presence: Presence, since: SystemTime) {
+        if self.events.is_followed() {
+            let partners = map.partners(&vin).to_vec();
+            self.events.presence(vin, presence, since, partners);
+        }
     }
 
     pub(super) fn set_link(&self, up: Result<(), String>) {
@@ -393,15 +425,21 @@ impl Dispatch {
     /// send on without them could send all of it again after a restart.
     async fn settle(&self, notes: Vec<Note<'_>>) {
         for mut note in notes {
-            while let Err(error) = written(note.pending).await {
+            let is_on_disk = loop {
+                let Err(error) = written(note.pending).await else {
+                    break true;
+                };
                 self.log_error(&error, "a step of a message could not be noted");
                 if self.is_stopping() {
-                    break;
+                    break false;
                 }
                 // A stop ends the wait.
                 let mut stopping = self.stopping.subscribe();
                 let _ = time::timeout(NOTE_AGAIN, stopping.wait_for(|stop| *stop)).await;
                 note = self.note(note.downlink, note.step);
+            };
+            if is_on_disk {
+                self.events.step(note.downlink, note.step);
             }
         }
     }

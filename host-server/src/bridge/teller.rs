@@ -1,0 +1,214 @@
+//! Tells applications what happens, as fast as their bus takes it.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use vinbus_protocol::bus::BuildError;
+use vinbus_transport_std::guards::LogThrottle;
+
+use super::events::{self, Event};
+use super::log::{Log, Page};
+use super::{Audience, BusPort};
+use crate::bus::ClientName;
+use crate::hub::HubEvent;
+use crate::metrics::{Counter, Metrics};
+
+/// Tells an audience over a bus.
+pub(super) struct Teller {
+    audience: Audience,
+    port: Arc<dyn BusPort>,
+    told: Counter,
+    missed: Counter,
+    trouble: LogThrottle,
+}
+
+impl Teller {
+    pub(super) fn new(audience: Audience, port: Arc<dyn BusPort>, metrics: &Metrics) -> Self {
+        Self {
+            audience,
+            port,
+            told: metrics.counter(
+                "vinbus_bus_events_told_total",
+                "Events of vehicles and their messages that were told on the bus.",
+                &[],
+            ),
+            missed: metrics.counter(
+                "vinbus_bus_events_missed_total",
+                "Events of vehicles and their messages that could not be told on the bus.",
+                &[],
+            ),
+            trouble: LogThrottle::default(),
+        }
+    }
+
+    pub(super) fn audience(&self) -> &Audience {
+        &self.audience
+    }
+
+    /// Tells what happens in the hub, until that is gone.
+    pub(super) async fn tell_events(&self, mut events: broadcast::Receiver<HubEvent>) {
+        loop {
+            match events.recv().await {
+                Ok(event) => self.tell_event(&event).await,
+                Err(RecvError::Lagged(count)) => self.tell_missed(count).await,
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
+    /// Tells what vehicles send, until the hub is gone.
+    pub(super) async fn tell_received(&self, mut log: Log) {
+        while let Some(page) = log.page().await {
+            let Page {
+                messages,
+                searched_to,
+                lost,
+            } = page;
+            if lost > 0 {
+                self.tell_missed(lost).await;
+            }
+            for uplink in &messages {
+                for app in self.audience.of(&uplink.message.uid) {
+                    self.tell(events::received(uplink, app, SystemTime::now()))
+                        .await;
+                }
+            }
+            log.go_on(searched_to);
+        }
+    }
+
+    async fn tell_event(&self, event: &HubEvent) {
+        let now = SystemTime::now();
+        let uids = match event {
+            HubEvent::Presence { partners, .. } => &partners[..],
+            HubEvent::Health { uid, .. } | HubEvent::Refused { uid, .. } => {
+                std::slice::from_ref(uid)
+            }
+            HubEvent::Step { message, .. } => std::slice::from_ref(&message.uid),
+        };
+        let mut told: Vec<&ClientName> = Vec::new();
+        for app in uids.iter().flat_map(|uid| self.audience.of(uid)) {
+            // It may hear of several partners that know a vehicle.
+            if !told.contains(&app) {
+                told.push(app);
+                self.tell(events::of_hub(event, app, now)).await;
+            }
+        }
+    }
+
+    async fn tell_missed(&self, count: u64) {
+        self.missed.add(count);
+        if let Some(unlogged) = self.trouble.pass(Instant::now()) {
+            tracing::warn!(
+                count,
+                unlogged,
+                "events came faster than the bus was told of them"
+            );
+        }
+        for app in self.audience.apps() {
+            self.tell(events::missed(count, app, SystemTime::now()))
+                .await;
+        }
+    }
+
+    async fn tell(&self, event: Result<Event, BuildError>) {
+        let trouble = match event {
+            Ok(Event { topic, payload }) => match self.port.publish(&topic, payload).await {
+                Ok(()) => return self.told.increment(),
+                Err(error) => error.to_string(),
+            },
+            // Names, VINs and steps are levels of a topic.
+            Err(error) => error.to_string(),
+        };
+        self.missed.increment();
+        if let Some(unlogged) = self.trouble.pass(Instant::now()) {
+            tracing::warn!(trouble, unlogged, "an event could not be told on the bus");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use bytes::Bytes;
+    use futures_util::future::BoxFuture;
+    use serde_json::Value;
+    use vinbus_protocol::id::{Uid, Vin};
+
+    use super::*;
+    use crate::bridge::{Listener, PortError};
+
+    /// A bus that remembers what was published, and refuses it if told so.
+    #[derive(Default)]
+    struct Bus {
+        heard: Mutex<Vec<(String, Value)>>,
+        refuses: bool,
+    }
+
+    impl BusPort for Bus {
+        fn publish<'a>(
+            &'a self,
+            topic: &'a str,
+            payload: Bytes,
+        ) -> BoxFuture<'a, Result<(), PortError>> {
+            let payload = serde_json::from_slice(&payload).unwrap();
+            self.heard.lock().unwrap().push((topic.to_owned(), payload));
+            let answer = match self.refuses {
+                true => Err(PortError::LinkDown),
+                false => Ok(()),
+            };
+            Box::pin(std::future::ready(answer))
+        }
+    }
+
+    fn refused(detail: &str) -> HubEvent {
+        HubEvent::Refused {
+            vin: Vin::parse("0123456789ABCDEFG").unwrap(),
+            uid: Uid::parse("mine").unwrap(),
+            reason: "json",
+            detail: detail.to_owned(),
+        }
+    }
+
+    /// What the bus hears of so many events, of which two may wait, and how many were told and missed.
+    async fn told(refuses: bool, count: u64) -> (Vec<(String, Value)>, u64, u64) {
+        let bus = Arc::new(Bus {
+            refuses,
+            ..Bus::default()
+        });
+        let audience = Audience::new(vec![Listener {
+            app: ClientName::parse("myapp").unwrap(),
+            uid: Uid::parse("mine").unwrap(),
+        }]);
+        let teller = Teller::new(audience, Arc::clone(&bus) as _, &Metrics::new());
+        let (sender, events) = broadcast::channel(2);
+        for number in 1..=count {
+            sender.send(refused(&number.to_string())).unwrap();
+        }
+        drop(sender);
+        teller.tell_events(events).await;
+        let heard = std::mem::take(&mut *bus.heard.lock().unwrap());
+        (heard, teller.told.value(), teller.missed.value())
+    }
+
+    #[tokio::test]
+    async fn events_that_do_not_fit_are_counted_and_told_as_missed() {
+        let (heard, told, missed) = told(false, 5).await;
+        assert_eq!((told, missed), (3, 3));
+        assert_eq!(heard[0].0, "app/myapp/vehicle/missed");
+        assert_eq!(heard[0].1["count"], 3);
+        assert_eq!(
+            (&heard[1].1["detail"], &heard[2].1["detail"]),
+            (&"4".into(), &"5".into())
+        );
+    }
+
+    #[tokio::test]
+    async fn events_that_the_bus_does_not_take_are_counted() {
+        let (_, told, missed) = told(true, 2).await;
+        assert_eq!((told, missed), (0, 2));
+    }
+}
