@@ -94,6 +94,11 @@ pub const HEALTH_NAME_BYTES_MAX: usize = 32;
 /// Health is reported no more often than once in this time, in milliseconds: a flood of bad messages
 /// costs one report a minute.
 pub const HEALTH_INTERVAL_MS: u64 = 60_000;
+
+/// The slowest link that counts as one, in bytes a second: a fifteenth of the slowest one expected
+/// ([`DELIVERY_BYTES_PER_MS_MIN`]), and GPRS where it is bad. A message of the largest size takes 64 s.
+pub const LINK_BYTES_PER_S_MIN: u32 = 2_048;
+
 /// Greatest epoch of delivery: nine digits, so that a message's reserved member stays short. Counted
 /// in seconds since 2020 they last until 2051, counted in starts for ever.
 pub const DELIVERY_EPOCH_MAX: u32 = 999_999_999;
@@ -184,6 +189,7 @@ const _: () = assert!(PACKET_BYTES_MAX - PAYLOAD_BYTES_MAX >= BUS_TOPIC_BYTES_MA
 const _: () = assert!(POPUP_TEXT_BYTES_MAX < PAYLOAD_BYTES_MAX);
 const _: () = assert!(POPUP_SHOWN_MS < POPUP_INTERVAL_MS);
 const _: () = assert!(RECONNECT_DELAY_MS_MIN < RECONNECT_DELAY_MS_MAX);
+const _: () = assert!(LINK_BYTES_PER_S_MIN < DELIVERY_BYTES_PER_MS_MIN * 1_000);
 const _: () = assert!(DELIVERY_IN_FLIGHT_MAX as u32 <= DELIVERY_SPAN);
 const _: () = assert!(2 * DELIVERY_SPAN <= DELIVERY_REMEMBERED);
 const _: () = assert!(DELIVERY_REMEMBERED == u128::BITS);

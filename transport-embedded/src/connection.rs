@@ -1,6 +1,8 @@
 //! A session over its connections.
 
-use core::pin::pin;
+use core::future::{Future, poll_fn};
+use core::pin::{Pin, pin};
+use core::task::Poll;
 
 use embassy_time::{Duration, Instant, with_deadline, with_timeout};
 use embedded_io_async::{Read, Write};
@@ -28,6 +30,7 @@ pub struct Mqtt<'b> {
     session: Session<'b>,
     connect_timeout: Duration,
     answer_timeout: Duration,
+    bytes_per_s_min: u32,
     qos: Qos,
 }
 
@@ -43,8 +46,7 @@ impl<'b> Mqtt<'b> {
     ) -> Result<Self, OptionsError> {
         let mut config = ConfigBuilder::new(Buffers::new(receive, send))
             .client_id(options.client_id)?
-            .keepalive_interval(options.keep_alive_s)
-            .autodowngrade_qos();
+            .keepalive_interval(options.keep_alive_s);
         if let Some(will) = options.will {
             config = config.will(minimq::Will::new(will.topic, will.payload, &[])?.retained())?;
         }
@@ -55,6 +57,7 @@ impl<'b> Mqtt<'b> {
             session: Session::new(config),
             connect_timeout: options.connect_timeout,
             answer_timeout: options.answer_timeout,
+            bytes_per_s_min: options.bytes_per_s_min,
             qos: options.qos,
         })
     }
@@ -71,7 +74,8 @@ impl<'b> Mqtt<'b> {
         stream: IO,
         filters: impl IntoIterator<Item: AsRef<str>>,
     ) -> Result<Connection<'_, 'b, IO>, ConnectError> {
-        let (qos, answer_timeout) = (self.qos, self.answer_timeout);
+        let (qos, answer_timeout, bytes_per_s_min) =
+            (self.qos, self.answer_timeout, self.bytes_per_s_min);
         // Pinned here, because a future that is passed on takes its room once more.
         let connecting = pin!(async {
             let stream = WriteLimit::new(stream, answer_timeout);
@@ -81,6 +85,7 @@ impl<'b> Mqtt<'b> {
                 connection,
                 qos,
                 answer_timeout,
+                bytes_per_s_min,
                 unconfirmed: Some((asked, Instant::now() + answer_timeout)),
                 open: None,
                 publishing: false,
@@ -167,8 +172,10 @@ pub enum Fate {
 /// One connection. Dropping it without [`Connection::close`] has the broker publish the will.
 pub struct Connection<'s, 'b, IO> {
     connection: minimq::Connection<'s, 'b, WriteLimit<IO>>,
+    /// Becomes the lower one when the broker takes no other.
     qos: Qos,
     answer_timeout: Duration,
+    bytes_per_s_min: u32,
     /// The subscriptions that the broker has not answered yet, and by when it has to.
     unconfirmed: Option<(Asked, Instant)>,
     open: Option<Open>,
@@ -182,7 +189,11 @@ pub struct Connection<'s, 'b, IO> {
 #[derive(Debug)]
 enum Open {
     Settled(Fate),
-    Unacknowledged { op: Op, until: Instant },
+    Unacknowledged {
+        /// Unknown of a message that was not written at once, which is then all that is on its way.
+        op: Option<Op>,
+        until: Instant,
+    },
 }
 
 impl<IO: Read + Write> Connection<'_, '_, IO> {
@@ -227,11 +238,15 @@ impl<IO: Read + Write> Connection<'_, '_, IO> {
         }
     }
 
-    /// Publishes a message; [`Event::Published`] tells its fate. Not to be called again before. Not
-    /// cancel safe: the connection is lost when the future is dropped before it is done.
+    /// Publishes a message; [`Event::Published`] tells its fate. Not to be called again before.
+    ///
+    /// At QoS 1 it takes the message over, and [`Connection::next`] writes what the stream does not
+    /// take at once. It waits for the stream only at QoS 0, and for the first messages, while
+    /// subscriptions are without their answer. Not cancel safe: when the future is dropped before it is
+    /// done, the connection is over.
     ///
     /// # Errors
-    /// [`Lost`] when the connection is over.
+    /// [`Lost`] when the connection is over, or the broker took too long to take the message.
     pub async fn publish(&mut self, topic: &str, payload: &[u8], retain: bool) -> Result<(), Lost> {
         if core::mem::take(&mut self.rejected) {
             return Err(Lost::SubscriptionRefused);
@@ -239,35 +254,78 @@ impl<IO: Read + Write> Connection<'_, '_, IO> {
         if core::mem::replace(&mut self.publishing, true) {
             return Err(Lost::Broken);
         }
-        let qos = match self.qos {
-            Qos::AtMostOnce => QoS::AtMostOnce,
-            Qos::AtLeastOnce => QoS::AtLeastOnce,
+        let bytes = topic.len() + payload.len();
+        let writing_s = bytes as u64 / u64::from(self.bytes_per_s_min.max(1));
+        let until = Instant::now() + self.answer_timeout + Duration::from_secs(writing_s);
+        let open = {
+            // Pinned here, because a future that is passed on takes its room once more.
+            let taking = pin!(self.take(topic, payload, retain, until));
+            with_deadline(until, taking).await
         };
-        let mut publication = Publication::bytes(topic, payload).qos(qos);
-        if retain {
-            publication = publication.retain();
-        }
-        self.open = Some(match self.connection.publish(publication).await {
-            Ok(Some(op)) => Open::Unacknowledged {
-                op,
-                until: Instant::now() + self.answer_timeout,
-            },
-            Ok(None) => Open::Settled(Fate::Delivered),
-            Err(PubError::Session(
-                Error::NotReady | Error::Resource(ResourceError::InflightExhausted),
-            )) => Open::Settled(Fate::Busy),
-            // The payload is bytes already: it fails to serialise only for want of room.
-            Err(PubError::Payload(()) | PubError::Session(Error::Resource(_))) => {
-                Open::Settled(Fate::Refused)
-            }
-            Err(PubError::Session(_)) => return Err(Lost::Broken),
-        });
+        self.open = Some(open.unwrap_or(Err(Lost::Broken))?);
         self.publishing = false;
         Ok(())
     }
 
+    /// Gives a message to minimq, at QoS 0 if the broker takes no other.
+    async fn take(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        retain: bool,
+        until: Instant,
+    ) -> Result<Open, Lost> {
+        loop {
+            let (qos, later) = match self.qos {
+                Qos::AtMostOnce => (QoS::AtMostOnce, false),
+                // What is on its way afterwards can only be this message.
+                Qos::AtLeastOnce => (QoS::AtLeastOnce, self.nothing_is_on_its_way()),
+            };
+            let mut publication = Publication::bytes(topic, payload).qos(qos);
+            if retain {
+                publication = publication.retain();
+            }
+            let published = {
+                let publishing = pin!(self.connection.publish(publication));
+                if later {
+                    at_once(publishing).await
+                } else {
+                    Some(publishing.await)
+                }
+            };
+            return Ok(match published {
+                Some(Ok(Some(op))) => Open::Unacknowledged {
+                    op: Some(op),
+                    until,
+                },
+                Some(Ok(None)) => Open::Settled(Fate::Delivered),
+                Some(Err(PubError::Session(Error::InvalidRequest)))
+                    if self.qos == Qos::AtLeastOnce =>
+                {
+                    self.qos = Qos::AtMostOnce;
+                    continue;
+                }
+                Some(Err(PubError::Session(
+                    Error::NotReady | Error::Resource(ResourceError::InflightExhausted),
+                ))) => Open::Settled(Fate::Busy),
+                // The payload is bytes already: it fails to serialise only for want of room.
+                Some(Err(PubError::Payload(()) | PubError::Session(Error::Resource(_)))) => {
+                    Open::Settled(Fate::Refused)
+                }
+                Some(Err(PubError::Session(_))) => return Err(Lost::Broken),
+                // minimq refuses it, but has something else to write first.
+                None if self.nothing_is_on_its_way() => Open::Settled(Fate::Busy),
+                None => Open::Unacknowledged { op: None, until },
+            });
+        }
+    }
+
     /// Says goodbye, so that the broker keeps the will back.
     pub async fn close(mut self) {
+        if self.publishing {
+            // The broker would take it for the rest of a message.
+            return;
+        }
         // A broker that does not read is left without a word.
         let _ = with_timeout(CLOSE_TIMEOUT, self.connection.disconnect()).await;
     }
@@ -292,8 +350,29 @@ impl<IO: Read + Write> Connection<'_, '_, IO> {
     fn settled(&self) -> Option<Fate> {
         match self.open.as_ref()? {
             Open::Settled(fate) => Some(*fate),
-            Open::Unacknowledged { op, .. } if self.connection.is_pending(op) => None,
-            Open::Unacknowledged { .. } => Some(Fate::Delivered),
+            Open::Unacknowledged { op, .. } => {
+                let answered = match op {
+                    Some(op) => !self.connection.is_pending(op),
+                    None => self.nothing_is_on_its_way(),
+                };
+                answered.then_some(Fate::Delivered)
+            }
         }
     }
+
+    /// Whether every subscription and message has its answer.
+    fn nothing_is_on_its_way(&self) -> bool {
+        self.connection.session().is_publish_quiescent()
+    }
+}
+
+/// What a future comes to without waiting; one that would have to wait is dropped.
+async fn at_once<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    poll_fn(|cx| {
+        Poll::Ready(match future.as_mut().poll(cx) {
+            Poll::Ready(value) => Some(value),
+            Poll::Pending => None,
+        })
+    })
+    .await
 }

@@ -12,8 +12,9 @@
 //! For messages of 131,072 bytes, 133,000 bytes to receive and 136,000 to send are enough.
 //!
 //! Nothing here waits without bound but [`Connection::next`], which waits for the broker and keeps
-//! the connection alive while it does. A broker that takes nothing, or leaves a message or a ping
-//! without an answer, loses the connection.
+//! the connection alive while it does. A broker that takes nothing, takes a message more slowly than
+//! [`Options::bytes_per_s_min`], or leaves a message or a ping without an answer, loses the connection,
+//! however often `next` is dropped and called again meanwhile.
 //!
 //! Streams come from [`dial`], which opens TCP over any stack of embedded-nal-async, or from a board's
 //! own code. Features bring stacks and what lies above them:

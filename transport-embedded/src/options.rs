@@ -1,6 +1,7 @@
 //! The settings of a session.
 
 use embassy_time::Duration;
+use vinbus_protocol::limits::LINK_BYTES_PER_S_MIN;
 
 /// Quality of service of what is published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,15 +52,18 @@ pub struct Options<'o> {
     pub keep_alive_s: u16,
     /// Time for the broker's welcome and for taking the subscriptions.
     pub connect_timeout: Duration,
-    /// Time for the broker to acknowledge a message, after which the connection is given up: MQTT
-    /// lets it be sent again on another connection only.
+    /// Time for the broker to acknowledge a message, or to take anything at all, after which the
+    /// connection is given up: MQTT lets a message be sent again on another connection only.
     pub answer_timeout: Duration,
+    /// The slowest link that counts as one, in bytes a second. A message has that much longer than
+    /// `answer_timeout` to be written: a broker that takes a byte now and then takes nothing.
+    pub bytes_per_s_min: u32,
     /// Quality of service of what is published.
     pub qos: Qos,
 }
 
 impl<'o> Options<'o> {
-    /// 60 s keep-alive, 15 s to connect, 20 s to acknowledge, QoS 1, neither will nor credentials.
+    /// 60 s keep-alive, 15 s to connect, 20 s to acknowledge, [`LINK_BYTES_PER_S_MIN`], QoS 1, neither will nor credentials.
     #[must_use]
     pub fn new(client_id: &'o str) -> Self {
         Self {
@@ -69,6 +73,7 @@ impl<'o> Options<'o> {
             keep_alive_s: 60,
             connect_timeout: Duration::from_secs(15),
             answer_timeout: Duration::from_secs(20),
+            bytes_per_s_min: LINK_BYTES_PER_S_MIN,
             qos: Qos::AtLeastOnce,
         }
     }

@@ -6,8 +6,8 @@ use std::io;
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// A stream of tokio under the traits of embedded-io-async. Reads are cancel safe if those of `S`
-/// are, which holds for TCP and for tokio-rustls.
+/// A stream of tokio under the traits of embedded-io-async. Reads and writes are cancel safe if those
+/// of `S` are, which holds for TCP and for tokio-rustls.
 #[derive(Debug)]
 pub struct TokioStream<S>(S);
 

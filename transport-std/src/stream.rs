@@ -1,5 +1,5 @@
 //! The byte stream under MQTT, with four things that the MQTT library lacks: reading can be
-//! paused, a write that makes no progress ends with an error, the first error is kept as a
+//! paused, a write that takes too long ends with an error, the first error is kept as a
 //! [`LinkError`], because the layers above turn it into text, and a DISCONNECT in its short form
 //! is such an error.
 
@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+
+use vinbus_protocol::limits::LINK_BYTES_PER_S_MIN;
 
 use crate::dial::tls_error;
 use crate::disconnect::DisconnectWatch;
@@ -81,7 +83,9 @@ pub(crate) struct WatchedStream<S> {
     inner: S,
     line: Line,
     write_timeout: Duration,
-    stalled: Option<Pin<Box<Sleep>>>,
+    /// By when all has to be written that the library is waiting to write: a peer that takes a byte
+    /// now and then takes nothing.
+    write_by: Option<Pin<Box<Sleep>>>,
     disconnect: Option<DisconnectWatch>,
     /// The broker has said that this is the end; what the library makes of it need not be awaited.
     disconnected: bool,
@@ -99,7 +103,7 @@ impl<S> WatchedStream<S> {
             inner,
             line,
             write_timeout,
-            stalled: None,
+            write_by: None,
             disconnect,
             disconnected: false,
         }
@@ -139,20 +143,17 @@ impl<S: AsyncRead + Unpin> WatchedStream<S> {
         poll: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         match poll {
-            Poll::Ready(Ok(value)) => {
-                self.stalled = None;
-                Poll::Ready(Ok(value))
-            }
+            Poll::Ready(Ok(value)) => Poll::Ready(Ok(value)),
             Poll::Ready(Err(error)) => {
                 self.note_write_error(cx, &error);
                 Poll::Ready(Err(error))
             }
             Poll::Pending => {
                 let deadline = Instant::now() + self.write_timeout;
-                let stalled = self
-                    .stalled
+                let write_by = self
+                    .write_by
                     .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-                if stalled.as_mut().poll(cx).is_pending() {
+                if write_by.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
                 }
                 self.line.fail(LinkError::KeepAliveLost);
@@ -198,15 +199,67 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        if let (Poll::Ready(Ok(written)), Some(write_by)) = (&poll, &mut self.write_by) {
+            let later = Duration::from_secs(1) * u32::try_from(*written).unwrap_or(u32::MAX)
+                / LINK_BYTES_PER_S_MIN;
+            let deadline = write_by.deadline() + later;
+            write_by.as_mut().reset(deadline);
+        }
         self.watch_write(cx, poll)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut self.inner).poll_flush(cx);
+        if poll.is_ready() {
+            // The library flushes when it has nothing more to write.
+            self.write_by = None;
+        }
         self.watch_write(cx, poll)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(20);
+
+    /// Writes a message of the largest size to a peer that reads `piece` bytes in each second less than
+    /// the time for nothing at all.
+    async fn write_to_a_peer_that_reads(piece: usize) -> io::Result<()> {
+        let (near, mut far): (_, DuplexStream) = duplex(piece);
+        let mut stream = WatchedStream::new(near, Line::new(), TIMEOUT, None);
+        let write = async {
+            stream.write_all(&[0; 131_072]).await?;
+            stream.flush().await
+        };
+        let read = async {
+            let mut taken = vec![0; piece];
+            while let Ok(1..) = far.read(&mut taken).await {
+                tokio::time::sleep(TIMEOUT - Duration::from_secs(1)).await;
+            }
+        };
+        tokio::select! {
+            written = write => written,
+            () = read => unreachable!("the stream is not closed"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn peer_that_takes_a_byte_now_and_then_breaks_the_stream() {
+        let error = write_to_a_peer_that_reads(1).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn peer_that_is_slow_has_the_time_that_it_needs() {
+        let enough = LINK_BYTES_PER_S_MIN as usize * TIMEOUT.as_secs() as usize;
+        write_to_a_peer_that_reads(enough).await.unwrap();
     }
 }

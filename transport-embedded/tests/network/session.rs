@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use embassy_time::Duration as BoardDuration;
+use embassy_time::{Duration as BoardDuration, Timer};
+use embedded_io_async::{ErrorType, Read, Write};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use vinbus_transport_embedded::{
-    ConnectError, Event, Fate, Lost, Mqtt, Options, OptionsError, TokioStream, Will,
+    ConnectError, Connection, Event, Fate, Lost, Mqtt, Options, OptionsError, Qos, TokioStream,
+    Will,
 };
 use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto};
 
@@ -118,41 +120,153 @@ async fn peer_that_answers_no_ping_ends_the_connection() {
     assert_eq!(end, Lost::Broken);
 }
 
-#[tokio::test]
-async fn peer_that_takes_nothing_ends_the_connection() {
-    let (near, mut far) = tokio::io::duplex(512);
-    let (mut receive, mut send) = (vec![0; 1024], vec![0; 4096]);
+/// A peer that takes a piece of what it is given whenever it likes, and says nothing else.
+struct Slow<S> {
+    stream: S,
+    piece: usize,
+    pause: BoardDuration,
+}
+
+impl<S: ErrorType> ErrorType for Slow<S> {
+    type Error = S::Error;
+}
+
+impl<S: Read> Read for Slow<S> {
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, S::Error> {
+        self.stream.read(buffer).await
+    }
+}
+
+impl<S: Write> Write for Slow<S> {
+    async fn write(&mut self, bytes: &[u8]) -> Result<usize, S::Error> {
+        Timer::after(self.pause).await;
+        let len = bytes.len().min(self.piece);
+        self.stream.write(&bytes[..len]).await
+    }
+
+    async fn flush(&mut self) -> Result<(), S::Error> {
+        self.stream.flush().await
+    }
+}
+
+/// Connects, at a quality of service, to a peer that takes 100 bytes in each pause, publishes more
+/// than it takes in time, and tells how that ended.
+async fn published_to_a_slow_peer(qos: Qos) -> (Result<(), Lost>, Lost) {
+    let (near, mut far) = tokio::io::duplex(65_536);
+    let slow = Slow {
+        stream: TokioStream::new(near),
+        piece: 100,
+        pause: BoardDuration::from_millis(20),
+    };
+    let (mut receive, mut send) = (vec![0; 1024], vec![0; 60_000]);
     let impatient = Options {
-        answer_timeout: SOON,
+        answer_timeout: BoardDuration::from_millis(100),
+        bytes_per_s_min: 100_000,
+        qos,
         ..options("board")
     };
     let mut mqtt = Mqtt::new(&mut receive, &mut send, &impatient).unwrap();
-    let connecting = mqtt.connect(TokioStream::new(near), NONE);
+    let connecting = mqtt.connect(slow, NONE);
     let (link, ()) = in_time(async { tokio::join!(connecting, welcomed(&mut far)) }).await;
     let mut link = link.unwrap();
-    let stuck = in_time(link.publish("up", &[0; 2000], false)).await;
-    assert_eq!(stuck, Err(Lost::Broken));
-    assert_eq!(in_time(lost(&mut link)).await, Lost::Broken);
+    let took = in_time(link.publish("up", &[0; 50_000], false)).await;
+    (took, in_time(lost(&mut link)).await)
+}
+
+#[tokio::test]
+async fn peer_that_takes_a_message_piece_by_piece_but_not_in_time_ends_the_connection() {
+    // Each piece comes in time for itself, and all of them would take ten seconds.
+    let at_least_once = published_to_a_slow_peer(Qos::AtLeastOnce).await;
+    assert_eq!(at_least_once, (Ok(()), Lost::Broken));
+    let at_most_once = published_to_a_slow_peer(Qos::AtMostOnce).await;
+    assert_eq!(at_most_once, (Err(Lost::Broken), Lost::Broken));
+}
+
+/// A session at a quality of service with a peer that has taken nothing since its welcome.
+async fn stalled<T>(options: &Options<'_>, test: impl AsyncFnOnce(&mut Link<'_, '_>) -> T) -> T {
+    let (near, mut far) = tokio::io::duplex(512);
+    let (mut receive, mut send) = (vec![0; 1024], vec![0; 4096]);
+    let mut mqtt = Mqtt::new(&mut receive, &mut send, options).unwrap();
+    let connecting = mqtt.connect(TokioStream::new(near), NONE);
+    let (link, ()) = in_time(async { tokio::join!(connecting, welcomed(&mut far)) }).await;
+    test(&mut link.unwrap()).await
+}
+
+type Link<'s, 'b> = Connection<'s, 'b, TokioStream<DuplexStream>>;
+
+#[tokio::test]
+async fn peer_that_takes_nothing_ends_the_connection() {
+    for (qos, took) in [
+        (Qos::AtLeastOnce, Ok(())),
+        (Qos::AtMostOnce, Err(Lost::Broken)),
+    ] {
+        let impatient = Options {
+            answer_timeout: SOON,
+            qos,
+            ..options("board")
+        };
+        let test = async |link: &mut Link<'_, '_>| {
+            let published = in_time(link.publish("up", &[0; 2000], false)).await;
+            assert_eq!(published, took);
+            assert_eq!(in_time(lost(link)).await, Lost::Broken);
+        };
+        stalled(&impatient, test).await;
+    }
+}
+
+#[tokio::test]
+async fn broker_that_takes_nothing_but_qos_0_gets_that() {
+    let (stream, mut far) = wire();
+    let (mut receive, mut send) = (vec![0; 1024], vec![0; 1024]);
+    let mut mqtt = Mqtt::new(&mut receive, &mut send, &options("board")).unwrap();
+    let broker = async {
+        packet(&mut far).await;
+        // With the property "Maximum QoS".
+        far.write_all(&[0x20, 5, 0, 0, 2, 0x24, 0]).await.unwrap();
+        (packet(&mut far).await, packet(&mut far).await)
+    };
+    let client = async {
+        let mut link = mqtt.connect(stream, NONE).await.unwrap();
+        for _ in 0..2 {
+            link.publish("up", b"1", false).await.unwrap();
+            let told = link.next().await;
+            assert_eq!(told, Ok(Event::Published(Fate::Delivered)));
+        }
+    };
+    let (packets, ()) = in_time(async { tokio::join!(broker, client) }).await;
+    let plain = b"\x30\x06\x00\x02up\x001".to_vec();
+    assert_eq!(packets, (plain.clone(), plain));
+}
+
+#[tokio::test]
+async fn message_that_a_peer_is_slow_to_take_does_not_keep_the_caller() {
+    let test = async |link: &mut Link<'_, '_>| {
+        // No time passes between the two.
+        let published = timeout(Duration::ZERO, link.publish("up", &[0; 2000], false)).await;
+        assert_eq!(published, Ok(Ok(())));
+        let cut = timeout(Duration::ZERO, link.next()).await;
+        assert!(cut.is_err(), "its fate is open");
+        assert!(timeout(Duration::ZERO, link.next()).await.is_err());
+    };
+    stalled(&options("board"), test).await;
 }
 
 #[tokio::test]
 async fn publishing_that_is_cut_short_ends_the_connection() {
-    let (near, mut far) = tokio::io::duplex(512);
-    let (mut receive, mut send) = (vec![0; 1024], vec![0; 4096]);
-    let mut mqtt = Mqtt::new(&mut receive, &mut send, &options("board")).unwrap();
-    let connecting = mqtt.connect(TokioStream::new(near), NONE);
-    let (link, ()) = in_time(async { tokio::join!(connecting, welcomed(&mut far)) }).await;
-    let mut link = link.unwrap();
-    let cut = timeout(Duration::ZERO, link.publish("up", &[0; 2000], false)).await;
-    assert!(cut.is_err());
-    assert_eq!(link.next().await, Err(Lost::Broken));
-    assert_eq!(link.publish("up", b"", false).await, Err(Lost::Broken));
+    let at_most_once = Options {
+        qos: Qos::AtMostOnce,
+        ..options("board")
+    };
+    let test = async |link: &mut Link<'_, '_>| {
+        let cut = timeout(Duration::ZERO, link.publish("up", &[0; 2000], false)).await;
+        assert!(cut.is_err());
+        assert_eq!(link.next().await, Err(Lost::Broken));
+        assert_eq!(link.publish("up", b"", false).await, Err(Lost::Broken));
+    };
+    stalled(&at_most_once, test).await;
 }
 
-async fn lost<IO>(link: &mut vinbus_transport_embedded::Connection<'_, '_, IO>) -> Lost
-where
-    IO: embedded_io_async::Read + embedded_io_async::Write,
-{
+async fn lost<IO: Read + Write>(link: &mut Connection<'_, '_, IO>) -> Lost {
     loop {
         match link.next().await {
             Ok(Event::Progress) => {}
