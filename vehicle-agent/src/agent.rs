@@ -19,7 +19,7 @@ use crate::clock::{Clock, Random};
 use crate::desk::{Desk, Storage};
 use crate::link::{Event, Link, Lost, Session};
 use crate::outbound::Outbound;
-use crate::race::{First, first_of};
+use crate::race::{First, first_of, unless};
 
 /// Time for the last messages when the agent stops, in milliseconds.
 pub const STOP_GRACE_MS: u64 = 3_000;
@@ -86,7 +86,7 @@ pub async fn run<L, A, C, R, S, Q, const APPS: usize, const QUEUE: usize>(
         };
         if let Ok(mut session) = connected {
             let up_ms = clock.now_ms();
-            if served.online(stop.as_mut(), &mut session).await == Ok(Stopped) {
+            if served.online(stop.as_mut(), &mut session).await.is_ok() {
                 return session.close().await;
             }
             if clock.now_ms() - up_ms >= STABLE_AFTER_MS {
@@ -101,9 +101,19 @@ pub async fn run<L, A, C, R, S, Q, const APPS: usize, const QUEUE: usize>(
     }
 }
 
-/// `stop` has completed.
+/// `stop` has completed; there is time until then to finish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stopped;
+struct Stopped {
+    give_up_ms: u64,
+}
+
+impl Stopped {
+    fn now(clock: &impl Clock) -> Self {
+        Self {
+            give_up_ms: clock.now_ms() + STOP_GRACE_MS,
+        }
+    }
+}
 
 /// Everything but the link.
 struct Served<'r, S, Q, A, C, const APPS: usize, const QUEUE: usize> {
@@ -153,9 +163,9 @@ where
         self.apps.link_changed(true);
         let mut outbound = Outbound::new();
         let ended = self.serve(stop, session, &mut outbound).await;
-        if ended == Ok(Stopped) {
+        if let Ok(stopped) = ended {
             // A session that is lost now has taken the last chance with it: `stop` has completed.
-            let _ = self.finish(session, &mut outbound).await;
+            let _ = self.finish(stopped, session, &mut outbound).await;
         }
         self.apps.link_changed(false);
         ended
@@ -172,14 +182,14 @@ where
             link_first = !link_first;
             let now_ms = self.clock.now_ms();
             self.desk.settle(now_ms, self.apps);
-            outbound
-                .publish_next(now_ms, self.desk, self.apps, session)
-                .await?;
+            if let Some(stopped) = self.publish_next(stop.as_mut(), session, outbound).await? {
+                return Ok(stopped);
+            }
             let deadline = earlier(self.desk.deadline_ms(), outbound.deadline_ms(self.desk));
             let timer = sleep_until(self.clock, deadline);
             let (link, apps) = (session.next(), self.apps.next());
             match first_of(stop.as_mut(), timer, link, apps, link_first).await {
-                First::Stop(()) => return Ok(Stopped),
+                First::Stop(()) => return Ok(Stopped::now(self.clock)),
                 First::Timer(()) => {}
                 First::Link(event) => self.handle(event?, outbound),
                 First::Apps(request) => {
@@ -192,22 +202,49 @@ where
         }
     }
 
-    /// Sends what is queued and the farewell, but does not wait longer than [`STOP_GRACE_MS`].
+    /// Publishes the next message if none is on its way. One that is under way when `stop` completes
+    /// still has the time to finish; what it does not get out by then stays in the queue.
+    async fn publish_next(
+        &mut self,
+        stop: Pin<&mut impl Future<Output = ()>>,
+        session: &mut impl Session,
+        outbound: &mut Outbound,
+    ) -> Result<Option<Stopped>, Lost> {
+        let clock = self.clock;
+        let next = outbound.publish_next(clock.now_ms(), self.desk, self.apps, session);
+        let mut next = pin!(next);
+        if let Some(published) = unless(stop, next.as_mut()).await {
+            return published.map(|_| None);
+        }
+        let stopped = Stopped::now(clock);
+        let late = pin!(clock.sleep_until(stopped.give_up_ms));
+        match unless(late, next).await {
+            Some(published) => published.map(|_| Some(stopped)),
+            None => Ok(Some(stopped)),
+        }
+    }
+
+    /// Sends what is queued and the farewell, as long as there is time.
     async fn finish(
         &mut self,
+        Stopped { give_up_ms }: Stopped,
         session: &mut impl Session,
         outbound: &mut Outbound,
     ) -> Result<(), Lost> {
-        let give_up_ms = self.clock.now_ms() + STOP_GRACE_MS;
         outbound.stop();
         loop {
             let now_ms = self.clock.now_ms();
             if now_ms >= give_up_ms {
                 return Ok(());
             }
-            let next = outbound.publish_next(now_ms, self.desk, self.apps, session);
-            if !next.await? {
-                return Ok(());
+            {
+                let late = pin!(self.clock.sleep_until(give_up_ms));
+                let next = pin!(outbound.publish_next(now_ms, self.desk, self.apps, session));
+                match unless(late, next).await {
+                    Some(Ok(true)) => {}
+                    Some(Ok(false)) | None => return Ok(()),
+                    Some(Err(lost)) => return Err(lost),
+                }
             }
             let deadline = earlier(Some(give_up_ms), outbound.retry_at_ms());
             let timer = sleep_until(self.clock, deadline);

@@ -35,7 +35,7 @@ pub fn options<'o>(
 
 /// Opens streams to the broker.
 pub trait Dial {
-    /// An open stream, with TLS done. Its reads have to be cancel safe.
+    /// An open stream, with TLS done. Its reads and writes have to be cancel safe.
     type Stream: Read + Write;
 
     /// Opens one, within a time limit of its own. `None` when there is none now, which it reports

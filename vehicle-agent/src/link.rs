@@ -51,8 +51,12 @@ pub trait Session {
 
     /// Takes one message to publish; [`Event::Published`] tells its fate. Not called again before.
     ///
+    /// It should not wait for the peer: apps wait meanwhile. Where it has to, it gives up by itself,
+    /// and an agent that is stopped drops it. After that the session is over: [`Session::next`] and
+    /// [`Session::publish`] say so, and [`Session::close`] sends nothing more.
+    ///
     /// # Errors
-    /// [`Lost`] when the session is over.
+    /// [`Lost`] when the session is over, or the peer took too long.
     async fn publish(&mut self, message: Outgoing<'_>) -> Result<(), Lost>;
 
     /// Disconnects in order, so that the broker keeps the will back. Gives up by itself when the

@@ -1,7 +1,7 @@
 //! Waiting for the first of several futures, without a heap.
 
 use core::future::{Future, poll_fn};
-use core::pin::pin;
+use core::pin::{Pin, pin};
 use core::task::Poll;
 
 /// Which of the futures was first.
@@ -44,6 +44,18 @@ pub(crate) async fn first_of<S, T, A, B>(
             }
         }
         Poll::Pending
+    })
+    .await
+}
+
+/// What `future` comes to, unless `end` comes first.
+pub(crate) async fn unless<T>(
+    mut end: Pin<&mut impl Future<Output = ()>>,
+    mut future: Pin<&mut impl Future<Output = T>>,
+) -> Option<T> {
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending => end.as_mut().poll(cx).map(|()| None),
     })
     .await
 }

@@ -34,6 +34,8 @@ pub(crate) struct Air {
     dice: Dice,
     /// The broker takes and answers every message.
     pub(crate) kind: bool,
+    /// The broker takes no message, and says nothing.
+    pub(crate) deaf: bool,
     /// How often the link is broken; a session lives while it stays the same.
     breaks: u64,
     pub(crate) connected: bool,
@@ -43,6 +45,8 @@ pub(crate) struct Air {
     inbound: VecDeque<(String, Vec<u8>)>,
     /// What the broker has: topic, payload, retained.
     pub(crate) published: Vec<(String, String, bool)>,
+    /// Sessions that were closed in the middle of a message.
+    pub(crate) cut: u32,
     pub(crate) changed: Rc<Notify>,
 }
 
@@ -53,12 +57,14 @@ impl Air {
         Rc::new(RefCell::new(Self {
             dice: Dice(seed),
             kind: false,
+            deaf: false,
             breaks: 0,
             connected: false,
             attempts: Vec::new(),
             filters: Vec::new(),
             inbound: VecDeque::new(),
             published: Vec::new(),
+            cut: 0,
             changed: Rc::default(),
         }))
     }
@@ -112,6 +118,7 @@ impl Link for FakeLink {
             air: Rc::clone(&self.0),
             breaks: air.breaks,
             open: None,
+            cut: false,
             received: None,
         })
     }
@@ -124,6 +131,8 @@ pub(crate) struct FakeSession {
     breaks: u64,
     /// When the fate of the open message is told, and which.
     open: Option<(Instant, Fate)>,
+    /// Set while a message is written, and so after that was dropped.
+    cut: bool,
     received: Option<(String, Vec<u8>)>,
 }
 
@@ -133,7 +142,7 @@ impl Session for FakeSession {
         loop {
             let changed = Rc::clone(&self.air.borrow().changed);
             let changed = changed.notified();
-            if self.air.borrow().breaks != self.breaks {
+            if self.cut || self.air.borrow().breaks != self.breaks {
                 return Err(Lost);
             }
             if let Some(message) = self.air.borrow_mut().inbound.pop_front() {
@@ -159,10 +168,12 @@ impl Session for FakeSession {
 
     async fn publish(&mut self, message: Outgoing<'_>) -> Result<(), Lost> {
         assert!(self.open.is_none(), "one message at a time");
-        let mut air = self.air.borrow_mut();
-        if air.breaks != self.breaks {
+        if std::mem::replace(&mut self.cut, true) {
             return Err(Lost);
         }
+        self.until_the_broker_takes_it().await?;
+        self.cut = false;
+        let mut air = self.air.borrow_mut();
         let fate = match air.dice.roll(20) {
             _ if air.kind => Fate::Delivered,
             0 => Fate::Refused,
@@ -181,6 +192,25 @@ impl Session for FakeSession {
     }
 
     async fn close(self) {
-        self.air.borrow_mut().connected = false;
+        let mut air = self.air.borrow_mut();
+        air.connected = false;
+        air.cut += u32::from(self.cut);
+    }
+}
+
+impl FakeSession {
+    /// A deaf broker is waited for until the link breaks.
+    async fn until_the_broker_takes_it(&self) -> Result<(), Lost> {
+        loop {
+            let changed = Rc::clone(&self.air.borrow().changed);
+            let changed = changed.notified();
+            if self.air.borrow().breaks != self.breaks {
+                return Err(Lost);
+            }
+            if !self.air.borrow().deaf {
+                return Ok(());
+            }
+            changed.await;
+        }
     }
 }

@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::id::{AppId, Uid, Vin};
 use vinbus_protocol::topic::TopicScheme;
 use vinbus_protocol::uplink_queue::DropPolicy;
-use vinbus_vehicle_agent::agent::{self, World};
+use vinbus_vehicle_agent::agent::{self, STOP_GRACE_MS, World};
 use vinbus_vehicle_agent::apps::Request;
 use vinbus_vehicle_agent::desk::Desk;
 use vinbus_vehicle_agent::identity::Identity;
@@ -312,6 +312,65 @@ async fn agent_that_is_stopped_while_it_says_that_it_is_online_tells_every_partn
             assert_eq!(payload, Some(offline), "{uid}, seed {seed}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn agent_that_is_stopped_while_the_broker_takes_nothing_stops_in_time_and_loses_nothing() {
+    let (air, cabin) = (Air::new(7), Cabin::new(APPS));
+    air.borrow_mut().kind = true;
+    let slot = AppSlot::new(0);
+    let mut stopped_at = Instant::now();
+    let drive = async {
+        while !air.borrow().connected {
+            sleep(Duration::from_millis(1)).await;
+        }
+        settle(&cabin).await;
+        air.borrow_mut().deaf = true;
+        cabin.borrow_mut().wish(Wish::Send(slot, "1".into()));
+        settle(&cabin).await;
+        stopped_at = Instant::now();
+    };
+    let life = life(&air, &cabin, 7, drive);
+    let mut desk = timeout(Duration::from_secs(3_600), life).await.unwrap();
+    assert_eq!(stopped_at.elapsed(), Duration::from_millis(STOP_GRACE_MS));
+    assert_eq!(
+        air.borrow().cut,
+        1,
+        "what the broker has a part of ends the session"
+    );
+    let mut kept = Vec::new();
+    desk.drain_uplinks(|waiting| kept.push(waiting.payload.to_vec()));
+    assert_eq!(kept, [br#"{"content":1}"#]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn message_that_the_broker_did_not_take_goes_out_on_the_next_session() {
+    let (air, cabin) = (Air::new(7), Cabin::new(APPS));
+    air.borrow_mut().kind = true;
+    let drive = async {
+        while !air.borrow().connected {
+            sleep(Duration::from_millis(1)).await;
+        }
+        settle(&cabin).await;
+        air.borrow_mut().deaf = true;
+        cabin
+            .borrow_mut()
+            .wish(Wish::Send(AppSlot::new(0), "1".into()));
+        settle(&cabin).await;
+        assert!(!sent(&air), "nothing was taken");
+        air.borrow_mut().deaf = false;
+        air.borrow_mut().break_link();
+        settle(&cabin).await;
+        assert!(sent(&air));
+    };
+    life(&air, &cabin, 7, drive).await;
+}
+
+fn sent(air: &SharedAir) -> bool {
+    let air = air.borrow();
+    air.published
+        .iter()
+        .any(|(_, payload, _)| payload == r#"{"content":1}"#)
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,8 @@
 //!
 //! The chip's watchdog has a clock of its own and bites after [`PERIOD`] without food. A task feeds
 //! it, which proves that tasks run; and only as long as the agent's loop has come by within
-//! [`AGENT_SILENCE_MAX`]. That is longer than the loop ever waits for a broker that fell silent.
+//! [`AGENT_SILENCE_MAX`]. The loop comes by every second, whatever the broker does: wherever it waits,
+//! a message that is being written included, it looks after its heartbeat too.
 
 use embassy_executor::Spawner;
 use embassy_stm32::wdg::IndependentWatchdog;
