@@ -4,7 +4,7 @@
 //! from being judged, and one that floods cannot keep its messages from being written. Whoever wants
 //! the socket to end says so in its outbox.
 
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 
 use core::pin::{Pin, pin};
 
@@ -109,6 +109,7 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Connection<'_, '_, C, APP
             portal: self.taken.portal,
             place: self.taken.place,
             clock: self.clock,
+            rate: RefCell::new(Rate::new(self.taken.portal.settings.frames_per_second)),
             ping: Cell::new(false),
         };
         let peer = match self.app {
@@ -133,11 +134,20 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Connection<'_, '_, C, APP
     }
 }
 
+/// A message that is in the buffer.
+struct Arrived {
+    message: Message,
+    /// Some frame of it was one too many.
+    too_fast: bool,
+}
+
 /// What the reader and the writer of a socket share.
 struct Socket<'s, 'b, C, const APPS: usize, const PLACES: usize> {
     portal: &'s Portal<'b, APPS, PLACES>,
     place: &'s Place<'b>,
     clock: &'s C,
+    /// Every frame counts, whatever it is: fragments, empty ones too, pings and pongs.
+    rate: RefCell<Rate>,
     /// A ping is to be sent.
     ping: Cell<bool>,
 }
@@ -148,8 +158,14 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
             .clock
             .sleep_until(self.clock.now_ms() + HELLO_TIMEOUT_MS);
         let len = match select(self.next_message(rx), deadline).await {
-            Either::First(Ok(Message::Text(len))) => len,
-            Either::First(Ok(Message::Binary)) => {
+            Either::First(Ok(Arrived {
+                message: Message::Text(len),
+                ..
+            })) => len,
+            Either::First(Ok(Arrived {
+                message: Message::Binary,
+                ..
+            })) => {
                 return Err(LastWord::Refusal(Refusal::NoHello("something binary came")));
             }
             Either::First(Err(no_message)) => return Err(no_message.into()),
@@ -195,19 +211,15 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
 
     /// Reads until the program has gone, or is to go.
     async fn read<R: Read>(&self, rx: &mut SocketRx<R>) -> LastWord {
-        let mut rate = Rate::new(self.portal.settings.frames_per_second);
         loop {
-            let message = match self.next_message(rx).await {
-                Ok(message) => message,
+            let arrived = match self.next_message(rx).await {
+                Ok(arrived) => arrived,
                 Err(no_message) => return no_message.into(),
             };
-            match (rate.take(self.clock.now_ms()), message) {
-                (Verdict::End, _) => return LastWord::Ending(Ending::Flood),
-                (Verdict::Refuse, Message::Text(len)) => self.refuse_flood(len, rate.per_second()),
-                (Verdict::Refuse | Verdict::Pass, Message::Binary) => {
-                    self.refuse(None, &Refusal::Binary);
-                }
-                (Verdict::Pass, Message::Text(len)) => {
+            match arrived.message {
+                Message::Binary => self.refuse(None, &Refusal::Binary),
+                Message::Text(len) if arrived.too_fast => self.refuse_flood(len),
+                Message::Text(len) => {
                     if text(&self.place.receive.borrow(), len).is_none() {
                         return LastWord::Ending(Ending::Utf8);
                     }
@@ -215,10 +227,14 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
                     continue;
                 }
             }
-            // The writer writes why before the next frame is read: else a burst of bad frames would
-            // fill the outbox of a program that reads well.
-            yield_now().await;
+            self.let_it_be_written().await;
         }
+    }
+
+    /// The writer writes why before the next frame is read: else a burst of bad frames would fill the
+    /// outbox of a program that reads well.
+    async fn let_it_be_written(&self) {
+        yield_now().await;
     }
 
     /// Gives the frame in the buffer to the agent and waits until it is done with it.
@@ -230,23 +246,43 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
         }
     }
 
-    /// Reads the next message into the buffer; answers pings on the way.
+    /// Reads the next message into the buffer; answers pings on the way. Each frame of it that comes
+    /// too fast is told, and the whole is not taken then.
     #[expect(
         clippy::await_holding_refcell_ref,
         reason = "nobody else touches the buffer while there is no mail in it"
     )]
-    async fn next_message<R: Read>(&self, rx: &mut SocketRx<R>) -> Result<Message, NoMessage> {
+    async fn next_message<R: Read>(&self, rx: &mut SocketRx<R>) -> Result<Arrived, NoMessage> {
         let mut buffer = self.place.receive.borrow_mut();
         let mut partial = Partial::default();
+        let mut fragment_refused = false;
         loop {
             let silent = self.wait_for_silence();
             let progress = match select(partial.read(rx, &mut buffer), silent).await {
                 Either::First(progress) => progress?,
                 Either::Second(()) => return Err(NoMessage::Ended(Ending::Silent)),
             };
+            let verdict = self.rate.borrow_mut().take(self.clock.now_ms());
+            let too_fast = match verdict {
+                Verdict::Pass => false,
+                // Nothing is written before the hello.
+                Verdict::Refuse if self.place.phase.get() == Phase::Opening => {
+                    return Err(NoMessage::Ended(Ending::Flood));
+                }
+                Verdict::Refuse => true,
+                Verdict::End => return Err(NoMessage::Ended(Ending::Flood)),
+            };
             match progress {
-                Progress::Complete(message) => return Ok(message),
-                Progress::Partial => {}
+                Progress::Complete(message) => {
+                    let too_fast = too_fast || fragment_refused;
+                    return Ok(Arrived { message, too_fast });
+                }
+                Progress::Partial | Progress::Pong | Progress::Ping(_) if too_fast => {
+                    fragment_refused |= progress == Progress::Partial;
+                    self.refuse(None, &self.rate_refusal());
+                    self.let_it_be_written().await;
+                }
+                Progress::Partial | Progress::Pong => {}
                 Progress::Ping(len) => {
                     let payload = buffer.get(partial.len()..).and_then(|rest| rest.get(..len));
                     let payload = heapless::Vec::from_slice(payload.unwrap_or_default());
@@ -266,10 +302,15 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
         self.clock.sleep_until(now_ms + 2 * PING_INTERVAL_MS).await;
     }
 
-    fn refuse_flood(&self, len: usize, per_second: u32) {
+    fn refuse_flood(&self, len: usize) {
         let receive = self.place.receive.borrow();
         let WithId { id, .. } = ClientFrame::parse(text(&receive, len).unwrap_or_default());
-        self.refuse(id, &Refusal::Rate { per_second });
+        self.refuse(id, &self.rate_refusal());
+    }
+
+    fn rate_refusal(&self) -> Refusal {
+        let per_second = self.rate.borrow().per_second();
+        Refusal::Rate { per_second }
     }
 
     fn refuse(&self, id: Option<&str>, refusal: &Refusal) {

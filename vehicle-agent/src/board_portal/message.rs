@@ -43,8 +43,10 @@ pub(super) struct Partial {
 pub(super) enum Progress {
     /// The last one of a message.
     Complete(Message),
-    /// A part of a message, or a pong.
+    /// A part of a message.
     Partial,
+    /// An answer to a ping.
+    Pong,
     /// A ping, whose payload of this length is behind the partial message.
     Ping(usize),
 }
@@ -103,7 +105,7 @@ fn handle_control(frame: &Frame, control: &Control) -> Result<Progress, NoMessag
     match control {
         Control::Close => Err(NoMessage::Closed),
         Control::Ping => Ok(Progress::Ping(frame.length)),
-        Control::Pong => Ok(Progress::Partial),
+        Control::Pong => Ok(Progress::Pong),
         Control::Reserved(_) => Err(NoMessage::Ended(Ending::Protocol)),
     }
 }

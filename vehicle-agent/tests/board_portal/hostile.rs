@@ -165,7 +165,7 @@ fn flood_is_told_and_then_ended_and_others_are_served_meanwhile() {
         flood.until("WebPortal.onApplicationHide").await;
         let frame = json!({ "type": "WebPortal.onApplicationLoaded", "id": 7 });
         // The clock stands still: a hundred pass, two of which were the first frames.
-        for _ in 0..99 {
+        for _ in 0..98 {
             flood.send(frame.clone()).await;
         }
         flood.send(frame.clone()).await;
@@ -183,6 +183,91 @@ fn flood_is_told_and_then_ended_and_others_are_served_meanwhile() {
         assert!(flood.next_text().await.is_none());
         board.send("demo", &json!(1));
         assert_eq!(app.message().await, json!({ "content": 1 }));
+    });
+}
+
+/// Sends a frame until it is refused, and on until the socket is ended for that: so many were refused.
+async fn flood(app: &mut App, frame: impl Fn() -> Frame) -> u32 {
+    let mut refused = 0;
+    for _ in 0..98 {
+        app.socket.send(Message::Frame(frame())).await.unwrap();
+    }
+    loop {
+        app.socket.send(Message::Frame(frame())).await.unwrap();
+        match app.refusal().await.as_str() {
+            "rate" => refused += 1,
+            reason => {
+                assert_eq!(reason, "flood");
+                assert!(app.next_text().await.is_none());
+                return refused;
+            }
+        }
+    }
+}
+
+#[test]
+fn flood_of_fragments_pings_or_pongs_is_told_and_then_ended() {
+    let begin = || Frame::message(vec![b'x'], OpCode::Data(Data::Text), false);
+    let fragment = || Frame::message(Vec::new(), OpCode::Data(Data::Continue), false);
+    run(async {
+        let board = Board::new().await;
+        let mut app = board.app("demo").await;
+        assert_eq!(flood(&mut app, || Frame::ping("")).await, 1000);
+        let mut app = board.app("demo").await;
+        assert_eq!(flood(&mut app, || Frame::pong("")).await, 1000);
+        let mut app = board.app("demo").await;
+        app.socket.send(Message::Frame(begin())).await.unwrap();
+        // One more has been taken before.
+        assert_eq!(flood(&mut app, fragment).await, 1000);
+        let ended = board.status().await["sockets"]["ended"].clone();
+        assert_eq!(ended, json!(3));
+    });
+}
+
+#[test]
+fn flood_before_the_hello_is_ended() {
+    run(async {
+        let board = Board::new().await;
+        let mut app = App::silent(board.address).await;
+        for _ in 0..101 {
+            app.socket
+                .send(Message::Frame(Frame::ping("")))
+                .await
+                .unwrap();
+        }
+        assert_eq!(app.refusal().await, "flood");
+        assert!(app.next_text().await.is_none());
+    });
+}
+
+#[test]
+fn message_of_which_a_fragment_was_refused_is_not_taken() {
+    run(async {
+        let mut board = Board::new().await;
+        let mut app = board.app("demo").await;
+        for _ in 0..98 {
+            app.socket
+                .send(Message::Frame(Frame::ping("")))
+                .await
+                .unwrap();
+        }
+        let text = r#"{"type":"WebPortal.onSendNotificationRequest","id":7,"value":"late"}"#;
+        let (first, rest) = text.split_at(20);
+        let first = Frame::message(first.as_bytes().to_vec(), OpCode::Data(Data::Text), false);
+        app.socket.send(Message::Frame(first)).await.unwrap();
+        assert_eq!(app.refusal().await, "rate");
+        // There is time for one more.
+        board.clock.advance(100);
+        let rest = Frame::message(rest.as_bytes().to_vec(), OpCode::Data(Data::Continue), true);
+        app.socket.send(Message::Frame(rest)).await.unwrap();
+        let told = app.until("error").await;
+        assert_eq!(
+            (&told["value"]["reason"], &told["id"]),
+            (&json!("rate"), &json!(7))
+        );
+        board.clock.advance(1_000);
+        app.notify(&json!("next")).await;
+        assert_eq!(board.uplink().await.1, r#"{"content":"next"}"#);
     });
 }
 

@@ -108,6 +108,11 @@ async fn flood_of_frames_that_are_no_text_is_ended_as_well() {
     flood(Message::binary(noise(10))).await;
 }
 
+#[tokio::test]
+async fn flood_of_pings_is_ended_as_well() {
+    flood(Message::Ping("are you there?".into())).await;
+}
+
 async fn flood(frame: Message) {
     let mut world = World::new().await;
     let apps = ["demo=demo-partner", "other=demo-partner"];

@@ -125,7 +125,14 @@ impl Opened {
                     self.refuse(shared, None, &refusal).await;
                     continue;
                 }
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
+                    match self.judge() {
+                        Verdict::Pass => {}
+                        Verdict::Refuse => self.refuse(shared, None, &self.too_fast()).await,
+                        Verdict::End => return self.end(Ending::Flood).await,
+                    }
+                    continue;
+                }
                 Some(Err(error)) if is_too_long(&error) => {
                     return self.end(Ending::FrameTooLarge(FRAME_BYTES_MAX)).await;
                 }
