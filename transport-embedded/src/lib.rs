@@ -31,6 +31,7 @@
 #[cfg(feature = "tokio")]
 extern crate std;
 
+mod address;
 mod connection;
 pub mod dial;
 mod error;
@@ -49,6 +50,7 @@ mod std_clock;
 #[cfg(feature = "tokio")]
 mod tokio_stream;
 
+pub use address::{AddressError, DNS_SERVERS_MAX, StaticAddress};
 pub use connection::{Connection, Event, Fate, Mqtt};
 pub use error::{ConnectError, Lost, OptionsError};
 pub use options::{Credentials, Options, Qos, Will};

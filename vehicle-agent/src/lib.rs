@@ -5,10 +5,10 @@
 //!
 //! - [`agent`] is the loop, generic over [`link`], [`apps`] and [`clock`];
 //! - [`desk`] is what it knows and decides, without any waiting;
-//! - [`identity`] and [`presence`] say who the vehicle is and that it is there;
-//! - [`provisioned`] is the block of memory that makes a board one vehicle.
+//! - [`identity`] and [`presence`] say who the vehicle is and that it is there.
 //!
-//! The feature `embedded-link` adds a link for boards. The feature `linux`, on by default, adds the program `vehicle-agent`.
+//! The feature `embedded-link` adds a link for boards, and `provisioned`, the block of memory that makes a board one
+//! vehicle. The feature `linux`, on by default, adds the program `vehicle-agent`.
 #![cfg_attr(not(feature = "linux"), no_std)]
 #![forbid(unsafe_code)]
 
@@ -19,6 +19,7 @@ pub mod clock;
 pub mod identity;
 pub mod link;
 pub mod presence;
+#[cfg(feature = "embedded-link")]
 pub mod provisioned;
 
 pub mod apps;

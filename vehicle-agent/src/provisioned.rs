@@ -20,12 +20,12 @@ mod read;
 mod write;
 
 use core::fmt;
-use core::net::Ipv4Addr;
 
 use heapless::Vec;
 
 use vinbus_protocol::id::{AppId, Uid, Vin};
 use vinbus_protocol::topic::TopicScheme;
+use vinbus_transport_embedded::{AddressError, StaticAddress};
 
 pub use fields::Field;
 
@@ -122,17 +122,8 @@ impl<'b> TimeServer<'b> {
 pub enum Network {
     /// It asks a server of DHCP.
     Dhcp,
-    /// It is told.
-    Static {
-        /// The address.
-        address: Ipv4Addr,
-        /// Length of the network's prefix, in bits: 32 at most.
-        prefix_bits: u8,
-        /// The way to other networks.
-        gateway: Option<Ipv4Addr>,
-        /// Who resolves names.
-        name_server: Option<Ipv4Addr>,
-    },
+    /// It is told. A block has room for one DNS server.
+    Static(StaticAddress),
 }
 
 impl fmt::Debug for Tls<'_> {
@@ -161,6 +152,11 @@ pub enum ProvisionedError {
         /// The version of its format.
         version: u32,
     },
+    /// An older program wrote it.
+    Older {
+        /// The version of its format.
+        version: u32,
+    },
     /// It says that its body is longer than there is room.
     Truncated {
         /// Bytes of the body.
@@ -172,6 +168,8 @@ pub enum ProvisionedError {
     Damaged,
     /// A field is missing, comes twice, or holds what it cannot hold.
     Field(Field),
+    /// The address is none that a board could use.
+    Address(AddressError),
     /// A field that this version does not have.
     UnknownField {
         /// The byte that says which.
@@ -186,7 +184,13 @@ impl fmt::Display for ProvisionedError {
             Self::Foreign => f.write_str("what is there is no block of vinbus; write one"),
             Self::Newer { version } => write!(
                 f,
-                "its version is {version}, this firmware knows {VERSION}: update the firmware"
+                "a newer program wrote it: its version is {version}, this firmware reads {VERSION}; \
+                 update the firmware"
+            ),
+            Self::Older { version } => write!(
+                f,
+                "an older program wrote it: its version is {version}, this firmware reads \
+                 {VERSION}; write it again with the `vehicle-agent provision` of this firmware"
             ),
             Self::Truncated { expected, found } => write!(
                 f,
@@ -198,6 +202,9 @@ impl fmt::Display for ProvisionedError {
                     f,
                     "its {field} is missing, twice there or wrong; write it again"
                 )
+            }
+            Self::Address(error) => {
+                write!(f, "its address cannot be used: {error}; write it again")
             }
             Self::UnknownField { tag } => write!(f, "its field {tag} is unknown; write it again"),
         }

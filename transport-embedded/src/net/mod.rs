@@ -26,12 +26,13 @@
 //! A [`Tcp`] holds one socket and opens one connection at a time. Dropping a connection closes it
 //! in order: what was written is still sent, and the socket says goodbye in the background.
 
-mod address;
+mod config;
 mod resolver;
 mod tcp;
 mod udp;
 
-pub use address::{AddressConfig, AddressError, DNS_SERVERS_MAX, StaticAddress};
+pub use crate::address::{AddressError, DNS_SERVERS_MAX, StaticAddress};
+pub use config::AddressConfig;
 pub use resolver::{ResolveError, Resolver};
 pub use tcp::{Tcp, TcpError, TcpStream};
 pub use udp::{Udp, UdpBuffers, UdpError};

@@ -12,7 +12,7 @@ use clap::Args;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use vinbus_transport_embedded::Mqtt;
+use vinbus_transport_embedded::{Mqtt, StaticAddress};
 
 use crate::embedded_link;
 use crate::identity::Identity;
@@ -41,7 +41,7 @@ pub struct ProvisionArgs {
 
     /// The board's address and the bits of its network's prefix [default: it asks a DHCP server].
     #[arg(long, value_name = "IPV4/BITS")]
-    pub address: Option<StaticAddress>,
+    pub address: Option<AddressInNetwork>,
 
     /// The way to other networks.
     #[arg(long, value_name = "IPV4", requires = "address")]
@@ -63,12 +63,12 @@ pub struct ProvisionArgs {
 
 /// An address and the bits of its network's prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StaticAddress {
+pub struct AddressInNetwork {
     address: Ipv4Addr,
     prefix_bits: u8,
 }
 
-impl FromStr for StaticAddress {
+impl FromStr for AddressInNetwork {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -159,12 +159,20 @@ fn provisioned(args: &ProvisionArgs) -> anyhow::Result<Provisioned<'_>> {
             "--app {app} is given twice; an app belongs to one partner"
         );
     }
-    let network = args.address.map_or(Network::Dhcp, |fixed| Network::Static {
-        address: fixed.address,
-        prefix_bits: fixed.prefix_bits,
-        gateway: args.gateway,
-        name_server: args.name_server,
-    });
+    let network = match args.address {
+        None => Network::Dhcp,
+        Some(AddressInNetwork {
+            address,
+            prefix_bits,
+        }) => StaticAddress::new(
+            address,
+            prefix_bits,
+            args.gateway,
+            args.name_server.as_slice(),
+        )
+        .map(Network::Static)
+        .context("--address, --gateway or --name-server")?,
+    };
     let time_server = args
         .time_server
         .as_deref()
@@ -305,18 +313,8 @@ mod tests {
         let (host, port) = ("time.example", 1123);
         assert_eq!(read.time_server, Some(TimeServer { host, port }));
         assert!(read.tls.is_none() && read.login.is_none());
-        let Network::Static {
-            address,
-            prefix_bits,
-            ..
-        } = read.network
-        else {
-            panic!("the address is not there: {:?}", read.network);
-        };
-        assert_eq!(
-            (address.to_string().as_str(), prefix_bits),
-            ("10.0.2.15", 24)
-        );
+        let address = StaticAddress::new(Ipv4Addr::new(10, 0, 2, 15), 24, None, &[]);
+        assert_eq!(read.network, Network::Static(address.unwrap()));
     }
 
     #[test]
@@ -327,6 +325,13 @@ mod tests {
         assert!(with("ws://h/mqtt").contains("mqtts://"));
         assert!(refused(&[&PLAIN[..], &["--dir", "car"]].concat()).contains("mqtts://"));
         assert!(refused(&[&PLAIN[..], &["--address", "10.0.2.15"]].concat()).contains("/24"));
+        for wrong in [
+            ["--address=10.0.2.255/24", "--gateway=10.0.2.2"],
+            ["--address=10.0.2.15/24", "--gateway=0.0.0.0"],
+        ] {
+            let said = refused(&[&PLAIN[..], &wrong].concat());
+            assert!(said.contains("is not the address of a host"), "{said}");
+        }
         let server = ["--time-server", "time.example:"];
         assert!(refused(&[&PLAIN[..], &server].concat()).contains("HOST:PORT"));
         assert!(refused(&[&PLAIN[..], &["--gateway", "10.0.2.2"]].concat()).contains("--address"));

@@ -1,11 +1,13 @@
 //! Reading a block, of which any byte may be wrong.
 
+use core::cmp::Ordering;
 use core::net::Ipv4Addr;
 
 use heapless::Vec;
 
 use vinbus_protocol::id::{AppId, Uid, Vin};
 use vinbus_protocol::topic::{TopicProfile, TopicScheme};
+use vinbus_transport_embedded::StaticAddress;
 
 use super::{
     APPS_MAX, Broker, Field, HEADER_BYTES, Login, MAGIC, Network, Provisioned, ProvisionedError,
@@ -49,8 +51,10 @@ fn body(memory: &[u8]) -> Result<&[u8], ProvisionedError> {
     }
     let [.., a, b, c, d, e, f, g, h, i, j, k, l] = *header;
     let [version, len, crc] = [[a, b, c, d], [e, f, g, h], [i, j, k, l]].map(u32::from_le_bytes);
-    if version != VERSION {
-        return Err(ProvisionedError::Newer { version });
+    match version.cmp(&VERSION) {
+        Ordering::Greater => return Err(ProvisionedError::Newer { version }),
+        Ordering::Less => return Err(ProvisionedError::Older { version }),
+        Ordering::Equal => {}
     }
     let expected = len as usize;
     let found = rest.len();
@@ -107,7 +111,11 @@ impl<'b> Values<'b> {
             Field::UserName => text(value).and_then(|name| once(&mut self.user_name, name)),
             Field::Password => once(&mut self.password, value),
             Field::StaticAddress => {
-                static_address(value).and_then(|network| once(&mut self.network, network))
+                let octets = value
+                    .try_into()
+                    .map_err(|_| ProvisionedError::Field(field))?;
+                let fixed = static_address(octets)?;
+                once(&mut self.network, Network::Static(fixed))
             }
             Field::TimeServer => text(value)
                 .and_then(TimeServer::parse)
@@ -204,15 +212,12 @@ fn broker(value: &[u8]) -> Option<Broker<'_>> {
     })
 }
 
-fn static_address(value: &[u8]) -> Option<Network> {
-    let &[a, b, c, d, prefix_bits, e, f, g, h, i, j, k, l] = value else {
-        return None;
-    };
+fn static_address(octets: [u8; 13]) -> Result<StaticAddress, ProvisionedError> {
+    let [a, b, c, d, prefix_bits, e, f, g, h, i, j, k, l] = octets;
     let some = |address: Ipv4Addr| (!address.is_unspecified()).then_some(address);
-    (prefix_bits <= 32).then_some(Network::Static {
-        address: Ipv4Addr::new(a, b, c, d),
-        prefix_bits,
-        gateway: some(Ipv4Addr::new(e, f, g, h)),
-        name_server: some(Ipv4Addr::new(i, j, k, l)),
-    })
+    let gateway = some(Ipv4Addr::new(e, f, g, h));
+    let name_server = some(Ipv4Addr::new(i, j, k, l));
+    let address = Ipv4Addr::new(a, b, c, d);
+    StaticAddress::new(address, prefix_bits, gateway, name_server.as_slice())
+        .map_err(ProvisionedError::Address)
 }

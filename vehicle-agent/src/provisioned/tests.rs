@@ -3,7 +3,16 @@ use super::*;
 use std::vec;
 use std::vec::Vec as Heap;
 
+use core::net::Ipv4Addr;
+
 use vinbus_protocol::topic::TopicProfile;
+
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+
+fn fixed(dns_servers: &[Ipv4Addr]) -> StaticAddress {
+    let address = Ipv4Addr::new(10, 0, 2, 15);
+    StaticAddress::new(address, 24, Some(GATEWAY), dns_servers).unwrap()
+}
 
 fn full() -> Provisioned<'static> {
     let app = |app, uid| (AppId::parse(app).unwrap(), Uid::parse(uid).unwrap());
@@ -25,12 +34,7 @@ fn full() -> Provisioned<'static> {
             user_name: "somebody",
             password: b"secret word",
         }),
-        network: Network::Static {
-            address: Ipv4Addr::new(10, 0, 2, 15),
-            prefix_bits: 24,
-            gateway: Some(Ipv4Addr::new(10, 0, 2, 2)),
-            name_server: None,
-        },
+        network: Network::Static(fixed(&[])),
         time_server: Some(TimeServer {
             host: "time.example",
             port: 1123,
@@ -121,10 +125,64 @@ fn erased_memory_holds_no_block() {
 }
 
 #[test]
-fn newer_block_is_told_from_a_damaged_one() {
+fn newer_and_older_blocks_are_told_from_damaged_ones_and_from_each_other() {
     let mut memory = encoded(&full());
-    memory[8] = 2;
-    assert_eq!(refused(&memory), ProvisionedError::Newer { version: 2 });
+    let mut check = |version: u32, expected, advice| {
+        memory[8..12].copy_from_slice(&version.to_le_bytes());
+        let error = refused(&memory);
+        assert_eq!(error, expected);
+        let said = std::format!("{error}");
+        assert!(said.contains(advice), "{said}");
+    };
+    let (older, newer) = (VERSION - 1, VERSION + 1);
+    let update = "update the firmware";
+    check(newer, ProvisionedError::Newer { version: newer }, update);
+    check(
+        older,
+        ProvisionedError::Older { version: older },
+        "write it again",
+    );
+}
+
+#[test]
+fn address_that_no_board_could_use_is_refused_with_the_reason() {
+    let of = |value: [u8; 13]| {
+        let least = Provisioned {
+            network: Network::Dhcp,
+            ..full()
+        };
+        let mut body = encoded(&least)[HEADER_BYTES..].to_vec();
+        body.extend([Field::StaticAddress as u8, 13, 0]);
+        body.extend(value);
+        std::format!("{}", refused(&block_of(&body)))
+    };
+    for (value, reason) in [
+        ([10, 0, 2, 15, 33, 0, 0, 0, 0, 0, 0, 0, 0], "not 33"),
+        ([0, 0, 0, 0, 24, 10, 0, 2, 2, 0, 0, 0, 0], "0.0.0.0 is not"),
+        (
+            [10, 0, 2, 0, 24, 10, 0, 2, 2, 0, 0, 0, 0],
+            "10.0.2.0 is not",
+        ),
+        ([10, 0, 2, 15, 24, 224, 0, 0, 1, 0, 0, 0, 0], "224.0.0.1 is"),
+        ([10, 0, 2, 15, 24, 0, 0, 0, 0, 127, 0, 0, 1], "127.0.0.1 is"),
+    ] {
+        let said = of(value);
+        assert!(said.contains(reason), "{said}");
+    }
+}
+
+#[test]
+fn dns_server_for_which_a_block_has_no_room_is_not_left_out() {
+    let with = |dns_servers: &[Ipv4Addr]| Provisioned {
+        network: Network::Static(fixed(dns_servers)),
+        ..full()
+    };
+    let one = with(&[GATEWAY]);
+    let memory = encoded(&one);
+    let read = Provisioned::decode(&memory).unwrap();
+    assert_eq!(read.network, one.network);
+    let two = with(&[GATEWAY; 2]).encode(&mut [0; BLOCK_BYTES_MAX]);
+    assert_eq!(two, Err(NoRoom));
 }
 
 #[test]
@@ -219,10 +277,6 @@ fn wrong_values_are_refused_by_their_field() {
         (Field::Broker, b"\x01"),
         (Field::Broker, b"\x01\x02"),
         (Field::Broker, b"\x01\x02\xFF"),
-        (
-            Field::StaticAddress,
-            &[10, 0, 2, 15, 33, 0, 0, 0, 0, 0, 0, 0, 0],
-        ),
         (Field::StaticAddress, &[10, 0, 2, 15]),
         (Field::TimeServer, b""),
     ] {

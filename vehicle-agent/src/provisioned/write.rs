@@ -1,6 +1,7 @@
 //! Writing a block.
 
 use core::fmt::Write as _;
+use core::net::Ipv4Addr;
 
 use vinbus_protocol::topic::TopicProfile;
 
@@ -10,7 +11,8 @@ impl Provisioned<'_> {
     /// Writes the block to the start of `block`; its length. Reading it gives the same again if there is an app.
     ///
     /// # Errors
-    /// [`NoRoom`], when `block` is too short, or a value is longer than 65,535 bytes.
+    /// [`NoRoom`], when `block` is too short, a value is longer than 65,535 bytes, or there is more than
+    /// one DNS server.
     pub fn encode(&self, block: &mut [u8]) -> Result<usize, NoRoom> {
         let (header, body) = block.split_at_mut_checked(HEADER_BYTES).ok_or(NoRoom)?;
         let mut out = Body {
@@ -63,21 +65,16 @@ impl Provisioned<'_> {
             out.field(Field::UserName, &[login.user_name.as_bytes()])?;
             out.field(Field::Password, &[login.password])?;
         }
-        if let Network::Static {
-            address,
-            prefix_bits,
-            gateway,
-            name_server,
-        } = self.network
-        {
-            let octets = |address: Option<core::net::Ipv4Addr>| {
-                address.map_or([0; 4], |address| address.octets())
-            };
-            let (gateway, name_server) = (octets(gateway), octets(name_server));
+        if let Network::Static(fixed) = self.network {
+            let mut name_servers = fixed.dns_servers();
+            let name_server = octets(name_servers.next());
+            if name_servers.next().is_some() {
+                return Err(NoRoom);
+            }
             let parts = [
-                &address.octets()[..],
-                &[prefix_bits],
-                &gateway,
+                &fixed.address().octets()[..],
+                &[fixed.prefix_len()],
+                &octets(fixed.gateway()),
                 &name_server,
             ];
             out.field(Field::StaticAddress, &parts)?;
@@ -91,6 +88,11 @@ impl Provisioned<'_> {
         }
         Ok(())
     }
+}
+
+/// An address, or what stands for none.
+fn octets(address: Option<Ipv4Addr>) -> [u8; 4] {
+    address.unwrap_or(Ipv4Addr::UNSPECIFIED).octets()
 }
 
 struct Body<'b> {

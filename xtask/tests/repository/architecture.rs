@@ -51,32 +51,6 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("xtask", &[]),
-    (
-        "vinbus-board-bring-up",
-        &[
-            "vinbus-protocol",
-            "vinbus-transport-embedded",
-            "vinbus-vehicle-agent",
-        ],
-    ),
-    (
-        "vinbus-board-mps2-an500",
-        &[
-            "vinbus-board-bring-up",
-            "vinbus-protocol",
-            "vinbus-transport-embedded",
-            "vinbus-vehicle-agent",
-        ],
-    ),
-    (
-        "vinbus-board-nucleo-h743zi",
-        &[
-            "vinbus-board-bring-up",
-            "vinbus-protocol",
-            "vinbus-transport-embedded",
-            "vinbus-vehicle-agent",
-        ],
-    ),
 ];
 
 /// The files of a board's firmware that may be `unsafe`, each with its reason at its head.

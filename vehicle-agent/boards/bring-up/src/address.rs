@@ -2,7 +2,7 @@
 
 use embassy_net::Stack;
 use vinbus_protocol::id::Vin;
-use vinbus_transport_embedded::net::{AddressConfig, StaticAddress};
+use vinbus_transport_embedded::net::AddressConfig;
 use vinbus_vehicle_agent::provisioned::Network;
 
 /// A MAC address of our own making (its second bit says so) that is the same at every start.
@@ -22,21 +22,9 @@ pub fn mac_of(vin: &Vin) -> [u8; 6] {
 /// Where the board gets its address, as its block says.
 #[must_use]
 pub fn config_of(network: &Network) -> AddressConfig {
-    let Network::Static {
-        address,
-        prefix_bits,
-        gateway,
-        name_server,
-    } = *network
-    else {
-        return AddressConfig::Dhcp;
-    };
-    match StaticAddress::new(address, prefix_bits, gateway, name_server.as_slice()) {
-        Ok(fixed) => AddressConfig::Static(fixed),
-        Err(error) => {
-            log::error!("the provisioned address cannot be used: {error}; asking DHCP instead");
-            AddressConfig::Dhcp
-        }
+    match *network {
+        Network::Dhcp => AddressConfig::Dhcp,
+        Network::Static(fixed) => AddressConfig::Static(fixed),
     }
 }
 

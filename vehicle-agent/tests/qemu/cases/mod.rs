@@ -63,7 +63,7 @@ pub(crate) const ALL: &[Case] = cases![
         board_without_an_answer_of_dhcp_says_so_and_asks_on;
     provisioning:
         board_without_a_block_says_so_and_ends,
-        board_refuses_blocks_that_are_damaged_cut_off_newer_or_foreign;
+        board_refuses_blocks_that_are_damaged_cut_off_newer_older_or_foreign;
     vectors:
         golden_vectors_of_the_protocol_are_the_same_bytes_on_the_target;
 ];

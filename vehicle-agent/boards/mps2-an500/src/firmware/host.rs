@@ -7,6 +7,7 @@
 use embassy_time::Instant;
 use log::{LevelFilter, Log, Metadata, Record};
 use semihosting::experimental::random;
+#[cfg(feature = "tls")]
 use semihosting::experimental::time::SystemTime;
 
 /// Sends the log to the host, a line for each record, with the milliseconds since the start.
@@ -44,6 +45,7 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
 }
 
 /// Seconds since 1970.
+#[cfg(feature = "tls")]
 pub(crate) fn unix_time() -> u64 {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
