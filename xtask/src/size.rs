@@ -21,7 +21,6 @@ use elf::Image;
 const BUFFERS: &[&str] = &[
     "BUFFERS",
     "FRAME",
-    "HEADS",
     "KEPT_TEXTS",
     "LINE",
     "OUTBOXES",
@@ -34,6 +33,7 @@ const BUFFERS: &[&str] = &[
     "READ_RECORD",
     "RECEIVE",
     "SEND",
+    "SOCKETS",
     "TCP_RECEIVE",
     "TCP_SEND",
     "UPLINKS",

@@ -19,7 +19,7 @@ use vinbus_vehicle_agent::embedded_link::Dial;
 use vinbus_vehicle_agent::provisioned::{Provisioned, Tls};
 
 use crate::plain::{PlainDial, has_address, tell_failed, tell_lost};
-use crate::time_of_day::TimeOfDay;
+use crate::time_of_day::{self, TimeOfDay};
 
 /// Bytes of each of the two pipes between MQTT and TLS.
 pub const PIPE_BYTES: usize = 4 * 1024;
@@ -51,8 +51,9 @@ enum Way {
 }
 
 impl BrokerDial {
-    /// Gets ready to dial, and starts the line if there is to be TLS. `seed` has to be random, and
-    /// good enough for keys.
+    /// Gets ready to dial. If there is to be TLS, it starts the line, and sees to the time of day: that of
+    /// the time server in the block, else that of `clock`, the board's own, in seconds since 1970.
+    /// `random` has to be good enough for keys.
     ///
     /// # Errors
     /// When the block has credentials that cannot be used.
@@ -64,8 +65,8 @@ impl BrokerDial {
         stack: Stack<'static>,
         provisioned: &Provisioned<'static>,
         memory: Memory,
-        time: &'static TimeOfDay,
-        seed: [u8; 32],
+        clock: Option<fn() -> u64>,
+        random: fn() -> [u8; 32],
     ) -> Result<Self, CredentialsError> {
         static LINE: StaticCell<Line> = StaticCell::new();
         let (receive, send) = (memory.tcp_receive, memory.tcp_send);
@@ -79,13 +80,15 @@ impl BrokerDial {
             return Ok(Self(Way::Plain(plain)));
         };
         let (host, port) = (provisioned.broker.host, provisioned.broker.port);
+        let credentials = Credentials::new(authority, certificate, key, host)?;
+        let time = time_of_day::start(spawner, stack, provisioned.time_server, clock, random());
         let client = Client {
             tcp: Tcp::new(stack, receive, send),
             dns: Resolver::new(stack),
             broker: Broker { host, port },
-            credentials: Credentials::new(authority, certificate, key, host)?,
+            credentials,
             time,
-            random: ChaCha20Rng::from_seed(seed),
+            random: ChaCha20Rng::from_seed(random()),
         };
         let line = LINE.init_with(Line::new);
         spawner.spawn(pump(line, client, memory.records).expect("started once"));

@@ -11,6 +11,7 @@
 //! | the time of day, without which there is no TLS | [`time_of_day`] |
 //! | the way to the broker | [`broker`], [`plain`] |
 //! | the agent, and its news in the log | [`vehicle`], [`reported`] |
+//! | the portal for its apps | [`portal`] |
 //! | how much of the stack it uses | `stack` |
 //! | that its loop goes round, for a watchdog | [`heartbeat`] |
 //!
@@ -34,6 +35,7 @@ pub mod broker;
 pub mod heartbeat;
 pub mod no_apps;
 pub mod plain;
+pub mod portal;
 pub mod reach;
 pub mod reported;
 pub mod vehicle;

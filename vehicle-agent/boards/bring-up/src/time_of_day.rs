@@ -61,11 +61,11 @@ impl TimeOfDay {
 
 /// Starts the task that asks `server` now and then. Without one the time is
 /// that of `board`, a clock of the board's own that tells seconds since 1970. `seed` has to be
-/// random.
+/// random. Who does without TLS needs no time, and must not be told that there is none.
 ///
 /// # Panics
 /// If it is called twice.
-pub fn start(
+pub(crate) fn start(
     spawner: Spawner,
     stack: Stack<'static>,
     server: Option<TimeServer<'static>>,

@@ -44,7 +44,8 @@ pub(crate) const ALL: &[Case] = cases![
         board_without_a_clock_asks_a_time_server_and_connects,
         board_that_is_told_a_time_long_past_trusts_nobody,
         board_that_was_told_a_time_far_ahead_finds_certificates_expired_and_asks_again,
-        board_that_is_told_no_time_trusts_nobody;
+        board_that_is_told_no_time_trusts_nobody,
+        board_without_tls_asks_nobody_for_the_time;
     outages:
         board_comes_back_when_its_broker_is_started_again,
         board_comes_back_when_a_frozen_server_thaws,
@@ -63,6 +64,7 @@ pub(crate) const ALL: &[Case] = cases![
         board_without_an_answer_of_dhcp_says_so_and_asks_on;
     provisioning:
         board_without_a_block_says_so_and_ends,
+        board_with_the_key_of_another_vehicle_says_so_and_ends,
         board_refuses_blocks_that_are_damaged_cut_off_newer_older_or_foreign;
     vectors:
         golden_vectors_of_the_protocol_are_the_same_bytes_on_the_target;

@@ -4,6 +4,7 @@
 use std::time::SystemTime;
 
 use tokio::net::UdpSocket;
+use vinbus_transport_std::conformance::Mosquitto;
 
 use crate::board::{Board, HOST};
 use crate::server::Server;
@@ -44,6 +45,21 @@ pub(crate) async fn board_that_is_told_no_time_trusts_nobody() {
     let line = board.log.until("no connection").await;
     assert!(line.contains("does not know the time"), "{line}");
     board.log.until("no time").await;
+}
+
+pub(crate) async fn board_without_tls_asks_nobody_for_the_time() {
+    let broker = Mosquitto::start().await;
+    let server = Server::beside(&broker, &[]).await;
+    let time = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("{HOST}:{}", time.local_addr().unwrap().port());
+    let block = server
+        .plain_block(&broker, &["--time-server", &address])
+        .await;
+    let mut board = Board::start(Some(&block));
+    // It would have asked as soon as it had an address.
+    board.online().await;
+    let asked = time.try_recv(&mut [0; 64]);
+    assert!(asked.is_err(), "it asked the time: {asked:?}");
 }
 
 /// A board that is told this time, and the server that it is to connect to.

@@ -14,6 +14,7 @@
 //! | all of it | [`BUFFERS_BYTES`] |
 
 use vinbus_board_bring_up::broker::PIPE_BYTES;
+use vinbus_board_bring_up::portal::SOCKET_BYTES;
 use vinbus_board_bring_up::vehicle::UPLINKS_MAX;
 use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use vinbus_protocol::{record_ring, uplink_queue};
@@ -54,13 +55,6 @@ pub(crate) const PORTAL_OUTBOX_BYTES: usize = limits::OUTBOX_BYTES_MIN;
 
 const PLACE_BYTES: usize = PORTAL_RECEIVE_BYTES + PORTAL_OUTBOX_BYTES;
 
-/// Buffers of a program's socket.
-pub(crate) const PORTAL_TCP_RECEIVE_BYTES: usize = 2 * 1024;
-pub(crate) const PORTAL_TCP_SEND_BYTES: usize = 4 * 1024;
-
-/// The head of its request.
-pub(crate) const PORTAL_HEAD_BYTES: usize = limits::HTTP_HEAD_BYTES_MAX;
-
 /// Tasks that serve programs: one for each place, and one that says that there are no more.
 pub(crate) const PORTAL_TASKS: usize = PLACES_MAX + 1;
 
@@ -73,9 +67,7 @@ pub(crate) const READ_RECORD_BYTES: usize = tls::READ_RECORD_BYTES;
 /// The largest that is sent.
 pub(crate) const WRITE_RECORD_BYTES: usize = tls::WRITE_RECORD_BYTES;
 
-const SOCKETS_BYTES: usize = TCP_RECEIVE_BYTES
-    + TCP_SEND_BYTES
-    + PORTAL_TASKS * (PORTAL_TCP_RECEIVE_BYTES + PORTAL_TCP_SEND_BYTES + PORTAL_HEAD_BYTES);
+const SOCKETS_BYTES: usize = TCP_RECEIVE_BYTES + TCP_SEND_BYTES + PORTAL_TASKS * SOCKET_BYTES;
 
 const KEPT_TEXTS_BYTES: usize = size_of::<KeptTexts<UPLINKS_MAX>>();
 

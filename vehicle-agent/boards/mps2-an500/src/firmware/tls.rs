@@ -1,10 +1,9 @@
-//! The way to the broker over TLS: its memory, and where the time comes from.
+//! The way to the broker over TLS: its memory, and the board's clock.
 
 use embassy_executor::Spawner;
 use embassy_net::Stack;
 use static_cell::ConstStaticCell;
 use vinbus_board_bring_up::broker::Memory;
-use vinbus_board_bring_up::time_of_day;
 use vinbus_transport_embedded::tls::{CredentialsError, RecordBuffers};
 use vinbus_vehicle_agent::provisioned::Provisioned;
 
@@ -38,7 +37,5 @@ pub(crate) fn dial(
         },
     };
     let clock = Some(host::unix_time as fn() -> u64);
-    let server = provisioned.time_server;
-    let time = time_of_day::start(spawner, stack, server, clock, host::random());
-    BoardDial::start(spawner, stack, provisioned, memory, time, host::random())
+    BoardDial::start(spawner, stack, provisioned, memory, clock, host::random)
 }

@@ -49,13 +49,6 @@ pub(crate) const PORTAL_OUTBOX_BYTES: usize = limits::OUTBOX_BYTES_MIN;
 /// Tasks that serve programs: one for each place, and one that says that there are no more.
 pub(crate) const PORTAL_TASKS: usize = PLACES_MAX + 1;
 
-/// Buffers of a program's socket.
-pub(crate) const PORTAL_TCP_RECEIVE_BYTES: usize = 2 * 1024;
-pub(crate) const PORTAL_TCP_SEND_BYTES: usize = 4 * 1024;
-
-/// The head of its request.
-pub(crate) const PORTAL_HEAD_BYTES: usize = limits::HTTP_HEAD_BYTES_MAX;
-
 /// Sockets: to the broker, of DHCP, of DNS, to the time server, and of the portal.
 pub(crate) const SOCKETS_MAX: usize = 4 + PORTAL_TASKS;
 

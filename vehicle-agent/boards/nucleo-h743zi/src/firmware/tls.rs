@@ -1,9 +1,8 @@
-//! The way to the broker over TLS: its memory, and where the time comes from.
+//! The way to the broker over TLS: its memory. The board has no clock that runs without power.
 
 use embassy_executor::Spawner;
 use embassy_net::Stack;
 use vinbus_board_bring_up::broker::Memory;
-use vinbus_board_bring_up::time_of_day;
 use vinbus_transport_embedded::tls::CredentialsError;
 use vinbus_vehicle_agent::provisioned::Provisioned;
 
@@ -27,7 +26,5 @@ pub(crate) fn dial(
         tcp_send,
         records: memory::records(),
     };
-    let server = provisioned.time_server;
-    let time = time_of_day::start(spawner, stack, server, None, random::bytes());
-    BoardDial::start(spawner, stack, provisioned, memory, time, random::bytes())
+    BoardDial::start(spawner, stack, provisioned, memory, None, random::bytes)
 }

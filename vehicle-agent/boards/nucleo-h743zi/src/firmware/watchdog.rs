@@ -1,9 +1,10 @@
 //! The watchdog: resets the board when nothing runs any more, or when everything but the agent does.
 //!
 //! The chip's watchdog has a clock of its own and bites after [`PERIOD`] without food. A task feeds
-//! it, which proves that tasks run; and only as long as the agent's loop has come by within
-//! [`AGENT_SILENCE_MAX`]. The loop comes by every second, whatever the broker does: wherever it waits,
-//! a message that is being written included, it looks after its heartbeat too.
+//! it, which proves that tasks run; and, once the agent runs, only as long as its loop has come by
+//! within [`AGENT_SILENCE_MAX`]. The loop comes by every second, whatever the broker does: wherever it
+//! waits, a message that is being written included, it looks after its heartbeat too. A board whose
+//! block cannot be used has no agent: it has said so, and waits.
 
 use embassy_executor::Spawner;
 use embassy_stm32::wdg::IndependentWatchdog;
@@ -31,7 +32,7 @@ pub(crate) fn start(spawner: Spawner, peripheral: Peri<'static, peripherals::IWD
 
 #[embassy_executor::task]
 async fn feed(mut watchdog: Watchdog) {
-    while HEARTBEAT.silence() < AGENT_SILENCE_MAX {
+    while HEARTBEAT.silence().unwrap_or_default() < AGENT_SILENCE_MAX {
         watchdog.pet();
         Timer::after(FEED_EVERY).await;
     }

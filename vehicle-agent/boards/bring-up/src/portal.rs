@@ -1,0 +1,115 @@
+//! The portal: apps are programs that connect to the board, as they do to the one on Linux (SPEC 8).
+//!
+//! The board brings memory and tasks, as only it knows how many there are:
+//!
+//! ```ignore
+//! static SOCKETS: ConstStaticCell<Sockets<TASKS>> = ConstStaticCell::new(Sockets::new());
+//! static PORTAL: StaticCell<BoardPortal<PLACES>> = StaticCell::new();
+//!
+//! let portal = PORTAL.init(portal::of(provisioned, places));
+//! for socket in SOCKETS.take().each() {
+//!     spawner.spawn(serve(stack, portal, socket).expect("as many tasks as sockets"));
+//! }
+//!
+//! #[embassy_executor::task(pool_size = TASKS)]
+//! async fn serve(stack: Stack<'static>, portal: &'static BoardPortal<PLACES>, socket: Socket) -> ! {
+//!     portal::serve(stack, portal, socket).await
+//! }
+//! ```
+
+use embassy_net::Stack;
+use embassy_net::tcp::TcpSocket;
+use vinbus_vehicle_agent::board_portal::limits::HTTP_HEAD_BYTES_MAX;
+use vinbus_vehicle_agent::board_portal::{PlaceBuffers, Portal, PortalApps, Settings};
+use vinbus_vehicle_agent::provisioned::{APPS_MAX, Provisioned};
+
+use crate::vehicle::{BoardClock, UPLINKS_MAX};
+
+/// Where programs connect.
+pub const PORT: u16 = 8090;
+
+/// Buffers of a program's socket.
+const RECEIVE_BYTES: usize = 2 * 1024;
+const SEND_BYTES: usize = 4 * 1024;
+
+/// What a [`Socket`] takes, in bytes.
+pub const SOCKET_BYTES: usize = RECEIVE_BYTES + SEND_BYTES + HTTP_HEAD_BYTES_MAX;
+
+/// The portal of a board that serves `PLACES` programs at a time.
+pub type BoardPortal<const PLACES: usize> = Portal<'static, APPS_MAX, PLACES>;
+
+/// The apps of such a portal, as the agent sees them.
+pub type BoardApps<const PLACES: usize> =
+    PortalApps<'static, 'static, APPS_MAX, PLACES, UPLINKS_MAX>;
+
+/// The memory of `N` sockets.
+#[derive(Debug)]
+pub struct Sockets<const N: usize> {
+    receive: [[u8; RECEIVE_BYTES]; N],
+    send: [[u8; SEND_BYTES]; N],
+    heads: [[u8; HTTP_HEAD_BYTES_MAX]; N],
+}
+
+/// What a socket keeps bytes in that are on their way, and the head of its request.
+#[derive(Debug)]
+pub struct Socket {
+    receive: &'static mut [u8],
+    send: &'static mut [u8],
+    head: &'static mut [u8],
+}
+
+impl<const N: usize> Sockets<N> {
+    /// As it is before anything has come.
+    #[must_use]
+    #[expect(
+        clippy::new_without_default,
+        reason = "it is too large for anything but a static"
+    )]
+    pub const fn new() -> Self {
+        Self {
+            receive: [[0; RECEIVE_BYTES]; N],
+            send: [[0; SEND_BYTES]; N],
+            heads: [[0; HTTP_HEAD_BYTES_MAX]; N],
+        }
+    }
+
+    /// Each of them.
+    pub fn each(&'static mut self) -> impl Iterator<Item = Socket> {
+        let sockets = self.receive.iter_mut().zip(&mut self.send);
+        let sockets = sockets.zip(&mut self.heads);
+        sockets.map(|((receive, send), head)| Socket {
+            receive,
+            send,
+            head,
+        })
+    }
+}
+
+/// The portal for the apps of a vehicle, with these places for programs.
+pub fn of<const PLACES: usize>(
+    provisioned: &Provisioned<'_>,
+    places: [PlaceBuffers<'static>; PLACES],
+) -> BoardPortal<PLACES> {
+    let apps = provisioned.apps.iter().map(|(app, _)| app.clone());
+    Portal::new(provisioned.vin, apps, places, Settings::default())
+}
+
+/// Serves one program after the other, for ever.
+pub async fn serve<const PLACES: usize>(
+    stack: Stack<'static>,
+    portal: &BoardPortal<PLACES>,
+    socket: Socket,
+) -> ! {
+    let Socket {
+        receive,
+        send,
+        head,
+    } = socket;
+    loop {
+        let mut socket = TcpSocket::new(stack, &mut *receive, &mut *send);
+        socket.set_nagle_enabled(false);
+        if socket.accept(PORT).await.is_ok() {
+            portal.serve(socket, head, &BoardClock).await;
+        }
+    }
+}
