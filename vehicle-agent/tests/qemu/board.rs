@@ -38,10 +38,9 @@ const TIMER_HZ: u64 = 25_000_000;
 /// How often the board's time is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// The end of the board's memory, from where its stack grows down, and an address far below it that
-/// is above all statics; see `cargo xtask size`.
-const STACK_TOP: usize = 0x2040_0000;
-const STACK_BOTTOM: usize = 0x203C_0000;
+/// Where the board's stack grows down from, and how far; see `memory.x` of the board.
+const STACK_TOP: usize = 0x2002_0000;
+const STACK_BOTTOM: usize = 0x2000_0000;
 
 /// A running board; it loses its power when this is dropped.
 pub(crate) struct Board {
@@ -183,14 +182,32 @@ impl Board {
 
     /// Writes a word of memory, as a debugger does, until the next reset.
     pub(crate) async fn poke(&self, address: u32, word: u32) {
+        let bytes = word.swap_bytes();
+        self.debug(&[format!("M{address:x},4:{bytes:08x}")]).await;
+    }
+
+    /// Has the processor go on at an address, whatever it does.
+    pub(crate) async fn jump(&self, address: u32) {
+        const PROGRAM_COUNTER: u32 = 15;
+        // Who has not asked what registers there are may write none.
+        let ask = "qXfer:features:read:target.xml:0,1".to_owned();
+        let bytes = address.swap_bytes();
+        let write = format!("P{PROGRAM_COUNTER:x}={bytes:08x}");
+        self.debug(&[ask, write]).await;
+    }
+
+    /// Stops the board, gives commands of gdb's remote protocol, and lets it go on.
+    async fn debug(&self, commands: &[String]) {
         let path = self.folder.path().join("debugger");
         let mut debugger = UnixStream::connect(path).await.unwrap();
-        let bytes = word.swap_bytes();
-        for packet in [format!("M{address:x},4:{bytes:08x}"), "D".to_owned()] {
+        for packet in commands.iter().chain([&"D".to_owned()]) {
             let sum = packet.bytes().fold(0_u8, u8::wrapping_add);
             let packet = format!("${packet}#{sum:02x}");
             debugger.write_all(packet.as_bytes()).await.unwrap();
-            until(&mut debugger, b"$OK#9a").await;
+            // `$`, what it says, `#` and the sum.
+            let said = until(&mut debugger, b"#").await;
+            assert!(!said.contains("$E"), "{packet} is refused: {said}");
+            debugger.read_exact(&mut [0; 2]).await.unwrap();
             debugger.write_all(b"+").await.unwrap();
         }
     }

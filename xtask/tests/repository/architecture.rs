@@ -56,6 +56,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
 /// The files of a board's firmware that may be `unsafe`, each with its reason at its head.
 const UNSAFE_ON_BOARDS: &[&str] = &[
     "executor.rs",
+    "fault.rs",
     "interrupts.rs",
     "last_words.rs",
     "memory.rs",

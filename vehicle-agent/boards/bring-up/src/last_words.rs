@@ -8,15 +8,16 @@
 )]
 
 use core::cell::Cell;
-use core::fmt::{self, Write as _};
+use core::fmt;
 use core::mem::MaybeUninit;
 use core::panic::PanicInfo;
 
 use cortex_m::peripheral::SCB;
-use cortex_m_rt::{ExceptionFrame, exception};
 use embassy_sync::blocking_mutex::CriticalSectionMutex;
 use heapless::String;
 use static_cell::StaticCell;
+
+use crate::clipped;
 
 const WORDS_BYTES_MAX: usize = 192;
 
@@ -75,21 +76,10 @@ fn panicked(info: &PanicInfo<'_>) -> ! {
     end(format_args!("{info}"))
 }
 
-/// What no code catches: a bad address, a stack that is full, an instruction that is none.
-#[exception]
-unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
-    end(format_args!(
-        "hard fault at {:#010x}, called from {:#010x}",
-        frame.pc(),
-        frame.lr()
-    ))
-}
-
-fn end(words: fmt::Arguments<'_>) -> ! {
+/// Keeps `words` for the next start, and starts the board again.
+pub(crate) fn end(words: fmt::Arguments<'_>) -> ! {
     cortex_m::interrupt::disable();
-    let mut kept = Words::new();
-    // What does not fit is cut off.
-    let _ = kept.write_fmt(words);
+    let kept: Words = clipped(words);
     let mut bytes = [0; WORDS_BYTES_MAX];
     bytes[..kept.len()].copy_from_slice(kept.as_bytes());
     let record = Record {

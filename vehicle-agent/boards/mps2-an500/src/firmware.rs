@@ -26,7 +26,7 @@ mod vehicle;
 use embassy_executor::Spawner;
 use embassy_net::{Runner, Stack, StackResources};
 use static_cell::StaticCell;
-use vinbus_board_bring_up::{address, last_words, provisioning};
+use vinbus_board_bring_up::{address, last_words, provisioning, stack};
 use vinbus_vehicle_agent::provisioned::Provisioned;
 
 use lan9118::Lan9118;
@@ -42,6 +42,7 @@ fn start() -> ! {
 // Not inlined, because the frame of `start` stays on the stack below all tasks.
 #[inline(never)]
 fn prepare() -> &'static Provisioned<'static> {
+    stack::guard();
     clock::start();
     host::start_log();
     log::info!("vinbus {} on mps2-an500", env!("CARGO_PKG_VERSION"));

@@ -24,12 +24,13 @@ mod vehicle;
 use embassy_executor::{Executor, Spawner};
 use embassy_stm32::Peripherals;
 use static_cell::StaticCell;
-use vinbus_board_bring_up::{address, last_words, provisioning};
+use vinbus_board_bring_up::{address, last_words, provisioning, stack};
 use vinbus_vehicle_agent::provisioned::Provisioned;
 
 #[cortex_m_rt::entry]
 fn start() -> ! {
     memory::start();
+    stack::guard();
     let peripherals = chip::start();
     log_sink::start();
     log::info!("vinbus {} on nucleo-h743zi", env!("CARGO_PKG_VERSION"));

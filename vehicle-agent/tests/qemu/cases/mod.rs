@@ -52,6 +52,8 @@ pub(crate) const ALL: &[Case] = cases![
         board_comes_back_when_its_cable_is_plugged_in_again,
         board_that_is_reset_connects_again,
         fault_of_the_processor_is_told_after_the_reset_that_follows_it,
+        stack_overflow_of_a_task_is_told_after_the_reset_that_follows_it,
+        stack_overflow_of_an_interrupt_is_told_after_the_reset_that_follows_it,
         uplink_waits_while_the_broker_is_away,
         message_waits_while_the_vehicle_has_no_power,
         power_cut_in_the_middle_of_a_message_harms_nothing,

@@ -53,9 +53,42 @@ pub(crate) async fn board_that_is_reset_connects_again() {
     both_ways(&server, &board, &mut listener).await;
 }
 
+/// The entry of the Ethernet controller in the vector table, which a reset puts right again.
+const ETHERNET_VECTOR: u32 = (16 + 13) * 4;
+
+/// Memory that the image does not use, from which the processor may take instructions.
+const SPARE_MEMORY: u32 = 0x6000_0100;
+
+/// `push {r0-r7}`, and back to it: it never ends.
+const FILL_THE_STACK: u32 = 0xE7FD_B4FF;
+
+/// In the address of code: it is Thumb.
+const THUMB: u32 = 1;
+
+pub(crate) async fn stack_overflow_of_a_task_is_told_after_the_reset_that_follows_it() {
+    let (server, mut board, mut listener) = online().await;
+    board.poke(SPARE_MEMORY, FILL_THE_STACK).await;
+    board.jump(SPARE_MEMORY).await;
+    tells_of_the_overflow(&server, &mut board, &mut listener).await;
+}
+
+pub(crate) async fn stack_overflow_of_an_interrupt_is_told_after_the_reset_that_follows_it() {
+    let (server, mut board, mut listener) = online().await;
+    board.poke(SPARE_MEMORY, FILL_THE_STACK).await;
+    board.poke(ETHERNET_VECTOR, SPARE_MEMORY | THUMB).await;
+    done(&server.send(CONTENT).await);
+    tells_of_the_overflow(&server, &mut board, &mut listener).await;
+}
+
+async fn tells_of_the_overflow(server: &Server, board: &mut Board, listener: &mut Listener) {
+    let said = board.log.until("the last run ended in a panic").await;
+    assert!(said.contains("stack overflow"), "{said}");
+    board.online().await;
+    server.shows("\"crash\":\"stack overflow").await;
+    both_ways(server, board, listener).await;
+}
+
 pub(crate) async fn fault_of_the_processor_is_told_after_the_reset_that_follows_it() {
-    /// The entry of the Ethernet controller in the vector table, which a reset puts right again.
-    const ETHERNET_VECTOR: u32 = (16 + 13) * 4;
     let (server, mut board, mut listener) = online().await;
     board.poke(ETHERNET_VECTOR, 0).await;
     done(&server.send(CONTENT).await);

@@ -1,11 +1,9 @@
 //! The log: defmt over RTT, read by `probe-rs attach` and the like through the debugger's wire.
 
-use core::fmt::Write as _;
-
 use defmt_rtt as _;
 use embassy_time::Instant;
-use heapless::String;
 use log::{LevelFilter, Log, Metadata, Record};
+use vinbus_board_bring_up::clipped;
 
 /// Longer lines lose their end.
 const LINE_BYTES_MAX: usize = 256;
@@ -30,9 +28,7 @@ impl Log for Sink {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let mut line = String::<LINE_BYTES_MAX>::new();
-        // The part that does not fit is left out.
-        let _ = write!(line, "{}", record.args());
+        let line = clipped::<LINE_BYTES_MAX>(*record.args());
         match record.level() {
             log::Level::Error => defmt::error!("{=str}", line.as_str()),
             log::Level::Warn => defmt::warn!("{=str}", line.as_str()),
