@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -100,19 +101,23 @@ pub(crate) fn image(board: Board) -> Result<PathBuf> {
 
 /// Builds the image of a board; where it is.
 pub(crate) fn build(board: Board) -> Result<PathBuf> {
-    build_step(board, Step::Portal)
+    run(&mut build_program(board, board.name())?)?;
+    image(board)
 }
 
-/// Builds the image of a board as it is at a step; where it is, until the next one is built.
+/// Builds the image of a board as it is at a step; where it is, until the next one is built. Fails if
+/// the compiler warns of what the step leaves out.
 pub(crate) fn build_step(board: Board, step: Step) -> Result<PathBuf> {
-    build_program(board, board.name(), step.features())?;
+    let mut build = build_program(board, board.name())?;
+    build.args(step.features());
+    run(build.args(["--", "--deny", "warnings"]))?;
     image(board)
 }
 
 /// Builds the image that holds the protocol against its golden vectors; where it is.
 pub(crate) fn build_golden() -> Result<PathBuf> {
     const NAME: &str = "mps2-an500-golden";
-    build_program(Board::Mps2An500, NAME, &["--features", "golden"])?;
+    run(build_program(Board::Mps2An500, NAME)?.args(["--features", "golden"]))?;
     program(Board::Mps2An500, NAME)
 }
 
@@ -121,7 +126,8 @@ fn program(board: Board, name: &str) -> Result<PathBuf> {
     Ok(folder.join(name))
 }
 
-fn build_program(board: Board, name: &str, features: &[&str]) -> Result<()> {
+/// What builds a program of a board; options of the compiler may follow.
+fn build_program(board: Board, name: &str) -> Result<Command> {
     let target = board.target();
     let toolchain = Toolchain::of(target).with_context(|| toolchain::advice(target))?;
     let package = format!("vinbus-board-{}", board.name());
@@ -133,11 +139,10 @@ fn build_program(board: Board, name: &str, features: &[&str]) -> Result<()> {
     let flags = flags.chain(shorter_paths()?);
     let flags: Vec<String> = flags.map(|flag| format!("\"{flag}\"")).collect();
     let config = format!("target.{target}.rustflags=[{}]", flags.join(","));
-    let arguments = ["build", "--package", &package, "--bin", name];
-    run(toolchain
-        .cargo(target, &arguments)
-        .args(["--profile", "firmware", "--config", &config])
-        .args(features))
+    let arguments = ["rustc", "--package", &package, "--bin", name];
+    let mut build = toolchain.cargo(target, &arguments);
+    build.args(["--profile", "firmware", "--config", &config]);
+    Ok(build)
 }
 
 /// Options for the compiler that leave out of the image where this machine keeps the sources of
