@@ -212,12 +212,40 @@ pub struct SendArgs {
     /// the server's --message-ttl]
     #[arg(long, value_name = "TIME", value_parser = ttl)]
     pub ttl: Option<Duration>,
+    /// Have the message repeated until the vehicle answers, and be told what became of it in the
+    /// car: see `trace`. With `=repeatable` it may reach its app twice if the vehicle loses its
+    /// memory. [default: as the server's --receipts-for says]
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
+    pub receipts: Option<ReceiptsArg>,
     /// Send as this partner; only the administrator may choose.
     #[arg(long)]
     pub uid: Option<Uid>,
     /// Where to.
     #[command(flatten)]
     pub access: Access,
+}
+
+/// Whether a message carries receipts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ReceiptsArg {
+    /// It does.
+    Yes,
+    /// It does not.
+    No,
+    /// It does, and may be sent again to a vehicle that has lost its memory.
+    Repeatable,
+}
+
+impl ReceiptsArg {
+    /// As the server takes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::Repeatable => "repeatable",
+        }
+    }
 }
 
 /// `trace`: of which message.

@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use vinbus_protocol::delivery;
 use vinbus_protocol::id::{AppId, Uid, Vin};
 
 /// Names one downlink message for its whole life, at most 36 ASCII characters.
@@ -45,7 +46,27 @@ pub struct NewDownlink {
     pub envelope: Bytes,
     /// When it is not worth sending any more.
     pub expires_at: SystemTime,
+    /// Whether its sender wants to be told what became of it in the car.
+    pub receipts: Receipts,
 }
+
+/// Whether a message for a vehicle is repeated until the vehicle answers, and its sender told what
+/// became of it there (SPEC 16). A vehicle that knows nothing of receipts gets an ordinary message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Receipts {
+    /// It is sent once.
+    #[default]
+    No,
+    /// It reaches its app once, or its sender is told why not.
+    Asked,
+    /// The same, but if the vehicle loses its memory on the way, the message is sent to its next life,
+    /// and may reach its app twice.
+    Repeatable,
+}
+
+/// The subtopic of uplink messages that the server itself puts into the log: each tells a partner
+/// one more step of a message that asked for receipts. Vehicles cannot use it.
+pub const RECEIPT_SUBTOPIC: &str = "vinbus/receipt";
 
 /// A stored message for a vehicle.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,21 +126,54 @@ pub enum Step {
     Sent,
     /// The broker can never carry it, as its log says; it will not be sent.
     Rejected,
-    /// Its time was over before the vehicle could hear it; it will not be sent.
+    /// Its time was over before the vehicle answered; it will not be sent.
     Expired,
+    /// The vehicle left so many messages without a last word that this one is followed no longer.
+    GivenUp,
+    /// The vehicle lost its memory while it had the message, or may have had it; it will not be sent
+    /// again.
+    PeerRestarted,
+    /// What the vehicle told of it.
+    Told(delivery::Step),
 }
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 22] = [
         Self::Accepted,
         Self::Held,
         Self::Sent,
         Self::Rejected,
         Self::Expired,
+        Self::GivenUp,
+        Self::PeerRestarted,
+        Self::Told(delivery::Step::Known),
+        Self::Told(delivery::Step::Received),
+        Self::Told(delivery::Step::HeldBackground),
+        Self::Told(delivery::Step::HeldPrivacy),
+        Self::Told(delivery::Step::Handed),
+        Self::Told(delivery::Step::Taken),
+        Self::Told(delivery::Step::Confirmed),
+        Self::Told(delivery::Step::Evicted),
+        Self::Told(delivery::Step::UnknownApp),
+        Self::Told(delivery::Step::TooLarge),
+        Self::Told(delivery::Step::BadContent),
+        Self::Told(delivery::Step::Denied),
+        Self::Told(delivery::Step::RefusedByApp),
+        Self::Told(delivery::Step::PartStored),
+        Self::Told(delivery::Step::PartMissing),
     ];
 
-    /// The word for it that everybody is told.
+    /// What a vehicle told. That a message has expired is the same wherever it has.
+    #[must_use]
+    pub const fn told(step: delivery::Step) -> Self {
+        match step {
+            delivery::Step::Expired => Self::Expired,
+            step => Self::Told(step),
+        }
+    }
+
+    /// Its stable name, for REST, the command line, logs and metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -128,6 +182,19 @@ impl Step {
             Self::Sent => "sent",
             Self::Rejected => "rejected",
             Self::Expired => "expired",
+            Self::GivenUp => "given_up",
+            Self::PeerRestarted => "peer_restarted",
+            Self::Told(step) => step.name(),
+        }
+    }
+
+    /// Whether nothing follows it of a message with receipts.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        match self {
+            Self::Accepted | Self::Held | Self::Sent => false,
+            Self::Rejected | Self::Expired | Self::GivenUp | Self::PeerRestarted => true,
+            Self::Told(step) => step.is_final(),
         }
     }
 }

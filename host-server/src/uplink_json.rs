@@ -3,10 +3,11 @@
 
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use serde::Serialize;
 use vinbus_protocol::envelope::{self, EnvelopeError};
 
-use crate::model::Uplink;
+use crate::model::{Step, Uplink};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -42,6 +43,27 @@ pub(crate) fn write(out: &mut Vec<u8>, uplink: &Uplink) -> Result<(), EnvelopeEr
     });
     out.push(b'}');
     decoded.map(|_| ())
+}
+
+/// The envelope that tells one step of a message for a vehicle in the log.
+pub(crate) fn receipt(id: &str, app: &str, step: Step, at: SystemTime) -> Bytes {
+    let content = Receipt {
+        id,
+        id_app: app,
+        step: step.name(),
+        at: timestamp(at),
+    };
+    let envelope = serde_json::json!({ "content": content });
+    Bytes::from(envelope.to_string())
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Receipt<'a> {
+    id: &'a str,
+    id_app: &'a str,
+    step: &'static str,
+    at: String,
 }
 
 /// A time as RFC 3339 in UTC with milliseconds.

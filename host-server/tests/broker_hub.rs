@@ -11,7 +11,7 @@ use broker_support::{Fixture, OTHER_UID, Recorder, UID, VIN, downlink, uid, upli
 use bytes::Bytes;
 use hub_support::Server;
 use vinbus_host_server::broker::embedded::Limits;
-use vinbus_host_server::model::{Cursor, MessageId, NewDownlink, Presence, Step};
+use vinbus_host_server::model::{Cursor, MessageId, NewDownlink, Presence, Receipts, Step};
 use vinbus_protocol::id::{AppId, Uid};
 
 const PUBACK: u8 = 4;
@@ -44,6 +44,7 @@ impl Whole {
             app: AppId::parse("app").unwrap(),
             envelope: Bytes::from(number.to_string()),
             expires_at: SystemTime::now() + Duration::from_secs(3600),
+            receipts: Receipts::No,
         };
         self.server.hub.submit_downlink(message).await.unwrap().id
     }

@@ -16,6 +16,7 @@ use vinbus_host_server::model::{
     Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Presence, Step, Trace,
     UplinkPage, Webhook,
 };
+use vinbus_host_server::store::channels::ChannelStore;
 use vinbus_host_server::store::{Pending, Store, StoreError};
 use vinbus_protocol::id::{Uid, Vin};
 
@@ -34,6 +35,8 @@ fn done<T>(value: T) -> Pending<T> {
     pending
 }
 
+impl ChannelStore for MemoryStore {}
+
 impl Store for MemoryStore {
     fn append_downlink(&self, message: NewDownlink, _: SystemTime) -> Pending<Downlink> {
         let mut unsent = self.unsent.lock().unwrap();
@@ -48,11 +51,11 @@ impl Store for MemoryStore {
         done(downlink)
     }
 
-    fn note(&self, id: &MessageId, step: Step, _: SystemTime) -> Pending<()> {
+    fn note(&self, id: &MessageId, step: Step, _: SystemTime) -> Pending<Option<Cursor>> {
         if step == Step::Sent {
             self.unsent.lock().unwrap().retain(|kept| kept.id != *id);
         }
-        done(())
+        done(None)
     }
 
     fn unsent(

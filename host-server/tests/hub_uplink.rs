@@ -16,6 +16,7 @@ use vinbus_host_server::model::{
     Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Presence, Step, Trace, Uplink,
     UplinkPage, Webhook,
 };
+use vinbus_host_server::store::channels::ChannelStore;
 use vinbus_host_server::store::sqlite::StoreSettings;
 use vinbus_host_server::store::{Pending, Store, StoreError};
 use vinbus_protocol::id::{Uid, Vin};
@@ -272,6 +273,8 @@ fn never<T>() -> Pending<T> {
     oneshot::channel().1
 }
 
+impl ChannelStore for SlowStore {}
+
 impl Store for SlowStore {
     fn append_downlink(&self, _: NewDownlink, _: SystemTime) -> Pending<Downlink> {
         never()
@@ -283,7 +286,7 @@ impl Store for SlowStore {
         pending
     }
 
-    fn note(&self, _: &MessageId, _: Step, _: SystemTime) -> Pending<()> {
+    fn note(&self, _: &MessageId, _: Step, _: SystemTime) -> Pending<Option<Cursor>> {
         never()
     }
 

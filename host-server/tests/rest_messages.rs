@@ -277,3 +277,52 @@ async fn a_vehicle_is_shown_with_its_last_report_of_health() {
     let listed: Value = listed.await.unwrap().json().await.unwrap();
     assert_eq!(listed["vehicles"][0].get("health"), None);
 }
+
+#[tokio::test]
+async fn receipts_are_asked_for_by_a_parameter_and_refused_where_they_cannot_be() {
+    let rest = Rest::start().await;
+    let send = async |query: &str, body: &str| {
+        let path = format!("{PATH}{query}");
+        rest.admin(Method::POST, &path)
+            .body(body.to_owned())
+            .send()
+            .await
+            .unwrap()
+    };
+    let plain = r#"{"idApp":"weather","popup":false,"content":{"n":1}}"#;
+    for (query, shown) in [
+        ("", "no"),
+        ("?receipts=yes", "yes"),
+        ("?receipts=repeatable", "repeatable"),
+    ] {
+        let answer = send(query, plain).await;
+        assert_eq!(answer.status(), 202);
+        let path = answer.headers()["location"].to_str().unwrap().to_owned();
+        let trace = rest.admin(Method::GET, &path).send().await.unwrap();
+        let trace: Value = trace.json().await.unwrap();
+        assert_eq!(trace["receipts"], shown);
+    }
+    let popup = r#"{"idApp":"weather","popup":true,"popupText":"hello","content":1}"#;
+    let ours = r#"{"idApp":"vinbus","popup":false,"content":1}"#;
+    let marked = r#"{"idApp":"weather","popup":false,"content":{"vinbus":[1,1,1,1]}}"#;
+    let deep = format!(
+        r#"{{"idApp":"weather","popup":false,"content":{}1{}}}"#,
+        "[".repeat(127),
+        "]".repeat(127)
+    );
+    for (query, body, part) in [
+        ("?receipts=true", plain, "write yes, no or repeatable"),
+        ("?receipts=yes", popup, "a popup carries no receipts"),
+        ("", ours, "no app has it"),
+        ("", marked, "receipts=yes"),
+        ("?receipts=yes", &deep, "nests deeper"),
+    ] {
+        let problem: Value = send(query, body).await.json().await.unwrap();
+        assert_eq!(problem["status"], 400, "{problem}");
+        assert!(
+            problem["detail"].as_str().unwrap().contains(part),
+            "{problem}"
+        );
+    }
+    assert_eq!(send("?receipts=yes", marked).await.status(), 202);
+}

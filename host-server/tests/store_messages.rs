@@ -404,6 +404,9 @@ fn database_of_the_first_version_keeps_its_messages_and_lets_old_traces_go() {
          ALTER TABLE unsent DROP COLUMN expires_at;
          ALTER TABLE downlink DROP COLUMN expires_at;
          DROP TABLE bus_client;
+         ALTER TABLE downlink DROP COLUMN receipts;
+         DROP TABLE channel;
+         DROP TABLE numbered;
          PRAGMA user_version = 1",
     )
     .unwrap();

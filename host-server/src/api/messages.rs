@@ -13,7 +13,8 @@ use axum::response::IntoResponse;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use vinbus_protocol::envelope::{EncodeError, EnvelopeError, EnvelopeReason};
+use vinbus_protocol::delivery::{self, Epoch, Header, Marked, Received};
+use vinbus_protocol::envelope::{DownlinkBody, EncodeError, EnvelopeError, EnvelopeReason};
 use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::{envelope, limits};
 
@@ -24,7 +25,7 @@ use super::parameters::{self, PathPart, Query};
 use super::problem::{Kind, Problem};
 use super::strictness;
 use crate::hub::{Hub, SubmitError, TTL_MAX};
-use crate::model::{MessageId, NewDownlink, Step, Trace};
+use crate::model::{MessageId, NewDownlink, Receipts, Step, Trace};
 use crate::place::Place;
 use crate::uplink_json::timestamp;
 
@@ -33,6 +34,7 @@ use crate::uplink_json::timestamp;
 pub(crate) struct SubmitQuery {
     uid: Option<String>,
     ttl: Option<String>,
+    receipts: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -59,10 +61,12 @@ pub(crate) async fn submit(
         return Err(unknown_partner(&uid));
     }
     let ttl = ttl(query.ttl.as_deref(), api.hub())?;
+    let receipts = query.receipts.as_deref().map(receipts).transpose()?;
     let time = api.limits().body_time_max();
     let body = body::read(&headers, body, limits::PAYLOAD_BYTES_MAX, time).await?;
     // A body that comes slowly takes nothing of the message's time.
-    let message = encode(uid, vin, SystemTime::now() + ttl, &body)?;
+    let mut message = encode(uid, vin, SystemTime::now() + ttl, &body)?;
+    ask_for_receipts(&mut message, receipts, api.hub())?;
     let stored = api.hub().submit_downlink(message).await?;
     let location = format!("/api/v1/messages/{}", stored.id);
     let answer = Submitted {
@@ -100,6 +104,69 @@ fn ttl(asked: Option<&str>, hub: &Hub) -> Result<Duration, Problem> {
     }
 }
 
+fn receipts(asked: &str) -> Result<Receipts, Problem> {
+    match asked {
+        "yes" => Ok(Receipts::Asked),
+        "repeatable" => Ok(Receipts::Repeatable),
+        "no" => Ok(Receipts::No),
+        _ => Err(Problem::new(
+            Kind::BadQuery,
+            format!("the parameter receipts is {asked:?}; write yes, no or repeatable"),
+        )),
+    }
+}
+
+/// Has the message carry receipts, if its sender asked for them or the operator did for its app.
+fn ask_for_receipts(
+    message: &mut NewDownlink,
+    asked: Option<Receipts>,
+    hub: &Hub,
+) -> Result<(), Problem> {
+    // It was written a moment ago.
+    let Ok(downlink) = envelope::Downlink::decode(&message.envelope) else {
+        return Ok(());
+    };
+    let DownlinkBody::Data(content) = downlink.body else {
+        return match asked {
+            None | Some(Receipts::No) => Ok(()),
+            Some(Receipts::Asked | Receipts::Repeatable) => Err(Problem::new(
+                Kind::BadQuery,
+                "a popup carries no receipts; leave the parameter receipts away",
+            )),
+        };
+    };
+    message.receipts = asked.unwrap_or_else(|| hub.receipts_for(&message.app));
+    if message.receipts == Receipts::No {
+        let is_ours = matches!(delivery::read(content), Received::Plain);
+        return if is_ours {
+            Ok(())
+        } else {
+            Err(Problem::new(
+                Kind::BadEnvelope,
+                "the content has a member `vinbus` of the form that receipts have; name it \
+                 otherwise, or send the message with receipts=yes",
+            ))
+        };
+    }
+    let (len, max) = (
+        message.envelope.len() + limits::DELIVERY_ADDED_BYTES_MAX,
+        limits::PAYLOAD_BYTES_MAX,
+    );
+    if len > max {
+        return Err(Problem::too_large(len, max));
+    }
+    let header = Header {
+        epoch: Epoch::FIRST,
+        peer: Epoch::FIRST,
+        number: 1,
+        ttl_s: 0,
+        part: None,
+    };
+    let marked = Marked::new(header, content);
+    marked.map_err(|error| Problem::new(Kind::BadEnvelope, error.to_string()))?;
+    Ok(())
+}
+
 /// Checks the envelope and writes it again in the one order and form that vehicles get.
 fn encode(uid: Uid, vin: Vin, expires_at: SystemTime, body: &[u8]) -> Result<NewDownlink, Problem> {
     let downlink =
@@ -115,6 +182,10 @@ fn encode(uid: Uid, vin: Vin, expires_at: SystemTime, body: &[u8]) -> Result<New
     })?;
     let len = written.len();
     let app = downlink.app;
+    if app.as_str() == delivery::CONTROL_APP {
+        let detail = "the idApp \"vinbus\" is the server's own; no app has it";
+        return Err(Problem::new(Kind::BadEnvelope, detail));
+    }
     buffer.truncate(len);
     Ok(NewDownlink {
         uid,
@@ -122,6 +193,7 @@ fn encode(uid: Uid, vin: Vin, expires_at: SystemTime, body: &[u8]) -> Result<New
         app,
         envelope: Bytes::from(buffer),
         expires_at,
+        receipts: Receipts::No,
     })
 }
 
@@ -187,6 +259,7 @@ struct Traced<'a> {
     vin: String,
     app: String,
     expires_at: String,
+    receipts: &'static str,
     status: &'static str,
     steps: Vec<TracedStep>,
     message: &'a RawValue,
@@ -235,6 +308,11 @@ fn traced<'a>(trace: &Trace, message: &'a RawValue) -> Traced<'a> {
         vin: downlink.message.vin.to_string(),
         app: downlink.message.app.to_string(),
         expires_at: timestamp(downlink.message.expires_at),
+        receipts: match downlink.message.receipts {
+            Receipts::No => "no",
+            Receipts::Asked => "yes",
+            Receipts::Repeatable => "repeatable",
+        },
         status: trace
             .steps
             .last()

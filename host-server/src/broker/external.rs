@@ -316,7 +316,9 @@ impl Adapter {
 async fn acknowledge(mut outcomes: mpsc::Receiver<(Message, oneshot::Receiver<Outcome>)>) -> End {
     while let Some((message, outcome)) = outcomes.recv().await {
         match outcome.await {
-            Ok(Outcome::Stored | Outcome::Noted | Outcome::Refused) => message.ack(),
+            Ok(Outcome::Stored | Outcome::StoredAs(_) | Outcome::Noted | Outcome::Refused) => {
+                message.ack();
+            }
             // A message of QoS 0 is lost with the store; the core has counted it.
             Ok(Outcome::Failed(_)) | Err(_) if message.qos == Qos::AtMostOnce => {}
             Ok(Outcome::Failed(_)) | Err(_) => return End::StoreFailed,

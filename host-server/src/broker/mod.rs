@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
+use vinbus_protocol::delivery::Epoch;
 use vinbus_protocol::id::{Uid, Vin};
 
 use crate::model::Presence;
@@ -32,6 +33,9 @@ pub struct Arrival {
 pub enum Outcome {
     /// It is on disk: acknowledge it and offer it to consumers.
     Stored,
+    /// The same, of a message with receipts: consumers are offered this payload, which is what the
+    /// vehicle's app sent.
+    StoredAs(Bytes),
     /// It is a report of the vehicle's agent that the core has taken note of: acknowledge it and offer
     /// it to consumers.
     Noted,
@@ -56,6 +60,10 @@ pub trait BrokerEvents: Send + Sync + 'static {
     /// A vehicle reported its presence to a partner, as far as the broker itself knows what is true
     /// of it: from now on they know each other.
     fn introduced(&self, vin: Vin, uid: &Uid);
+
+    /// A vehicle reported to a partner that it is there; with an epoch, that it speaks delivery (SPEC
+    /// 16.7). Must not block. For brokers that do not bring such reports as arrivals.
+    fn announced(&self, vin: Vin, uid: &Uid, epoch: Option<Epoch>);
 
     /// The way to the broker opened, or closed with a reason that was logged.
     fn link_changed(&self, up: Result<(), String>);

@@ -104,6 +104,10 @@ pub async fn run(args: SendArgs) -> Result<(), SendError> {
         let seconds = ttl.as_secs().to_string();
         url.query_pairs_mut().append_pair("ttl", &seconds);
     }
+    if let Some(receipts) = args.receipts {
+        url.query_pairs_mut()
+            .append_pair("receipts", receipts.name());
+    }
     let request = server
         .post(url)
         .header("content-type", "application/json")

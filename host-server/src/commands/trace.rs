@@ -71,7 +71,7 @@ pub async fn run(args: TraceArgs) -> Result<(), TraceError> {
 fn lines(message: &Traced) -> String {
     let line = |TracedStep { step, at }: &TracedStep| {
         let reason = reason(step, message);
-        let line = format!("{at}  {step:<8}  {reason}");
+        let line = format!("{at}  {step:<15}  {reason}");
         line.trim_end().to_owned() + "\n"
     };
     message.steps.iter().map(line).collect()
@@ -91,7 +91,25 @@ fn reason(step: &str, message: &Traced) -> String {
         "held" => "the vehicle is offline, or does not listen to this partner".to_owned(),
         "sent" => "the broker has it".to_owned(),
         "rejected" => "the broker can never carry it; the server's log says why".to_owned(),
-        "expired" => format!("the vehicle could not hear it before {expires_at}"),
+        "expired" => format!("no app in the vehicle took it before {expires_at}"),
+        "at_agent" => "the vehicle has it".to_owned(),
+        "held_background" => "it waits for its app, which is in the background".to_owned(),
+        "held_privacy" => "it waits, as privacy is asked for".to_owned(),
+        "handed" => "the app was given it, and is to confirm it".to_owned(),
+        "taken" => "the app has it; it confirms nothing".to_owned(),
+        "confirmed" => "the app has confirmed it".to_owned(),
+        "known" => "the vehicle had it before; what became of it was told then".to_owned(),
+        "evicted" => "the app did not come up, and newer messages took its place".to_owned(),
+        "unknown_app" => format!("{app} is not installed in the vehicle"),
+        "too_large" => "the vehicle cannot take a message of this size".to_owned(),
+        "bad_content" => "the vehicle could not read it".to_owned(),
+        "denied" => format!("the vehicle does not let {uid} send to {app}"),
+        "refused_by_app" => "the app refused it".to_owned(),
+        "given_up" => "the vehicle never said what became of it".to_owned(),
+        "peer_restarted" => {
+            "the vehicle lost its memory: the app may have it or not, and it is not sent again"
+                .to_owned()
+        }
         _ => String::new(),
     }
 }

@@ -58,6 +58,16 @@ pub enum ConfigError {
         /// What was given.
         text: String,
     },
+    /// What should be an app in a vehicle is none.
+    #[error("--{option} {text:?} is not an idApp: {reason}")]
+    VehicleApp {
+        /// Which option.
+        option: &'static str,
+        /// What was given.
+        text: String,
+        /// Why not.
+        reason: IdError,
+    },
     /// Two options that come together or not at all.
     #[error("--{given} needs --{missing} beside it")]
     Incomplete {

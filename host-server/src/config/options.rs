@@ -229,6 +229,11 @@ pub struct ServeOptions {
     #[serde(default, deserialize_with = "time::deserialize")]
     pub message_ttl: Option<Duration>,
 
+    /// Messages for these apps carry receipts where the request says nothing of them; their `idApp`s,
+    /// with commas between. [default: none]
+    #[arg(long, value_name = "IDAPPS", env = "VINBUS_RECEIPTS_FOR", help_heading = "Limits")]
+    pub receipts_for: Option<String>,
+
     /// Webhooks, of all partners together; one more is answered 409. 0 allows none. [default: 100]
     #[arg(long, value_name = "COUNT", env = "VINBUS_WEBHOOKS_MAX", value_parser = count::parse, help_heading = "Limits")]
     pub webhooks_max: Option<u32>,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use vinbus_protocol::id::Uid;
+use vinbus_protocol::id::{AppId, Uid};
 use vinbus_protocol::topic::{PREFIX_DEFAULT, TopicScheme};
 
 use super::bridge;
@@ -57,6 +57,8 @@ pub struct Config {
     pub unsent_max: usize,
     /// How long a message waits for its vehicle by default.
     pub message_ttl: Duration,
+    /// Apps whose messages carry receipts by default.
+    pub receipts_for: Vec<AppId>,
     /// Webhooks of all partners.
     pub webhooks_max: usize,
     /// Where webhooks of partners may lead.
@@ -132,6 +134,16 @@ pub(super) fn check(options: &ServeOptions) -> Result<Config, ConfigError> {
         )?,
         unsent_max: count(options.unsent_max, queues.unsent_max, "unsent-max")?,
         message_ttl: message_ttl(options.message_ttl, queues.message_ttl, "message-ttl")?,
+        receipts_for: list(options.receipts_for.as_deref())
+            .into_iter()
+            .map(|text| {
+                AppId::parse(&text).map_err(|reason| ConfigError::VehicleApp {
+                    option: "receipts-for",
+                    text,
+                    reason,
+                })
+            })
+            .collect::<Result<_, _>>()?,
         // None at all is a choice here.
         webhooks_max: options
             .webhooks_max

@@ -9,8 +9,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use vinbus_protocol::delivery::{self, CONTROL_SUBTOPIC, Epoch, Header, Received, Verdict};
 use vinbus_protocol::envelope;
 use vinbus_protocol::health;
 use vinbus_protocol::id::{Uid, Vin};
@@ -19,12 +21,14 @@ use vinbus_protocol::presence;
 use vinbus_protocol::topic::{Direction, TopicError, TopicScheme};
 use vinbus_transport_std::guards::LogThrottle;
 
+use super::dispatch::{Dispatch, Driven, advance};
 use super::events::Events;
+use super::lanes::LaneId;
 use super::presence::Sign;
 use super::{PresenceSource, Settings};
 use crate::broker::{Arrival, Outcome};
 use crate::metrics::{Counter, DURATION_BOUNDS_S, Histogram, Metrics};
-use crate::model::{Cursor, NewUplink, Presence};
+use crate::model::{Cursor, NewUplink, Presence, RECEIPT_SUBTOPIC};
 use crate::store::awaited::writer_gone;
 use crate::store::{Pending, Store, StoreError};
 
@@ -55,10 +59,24 @@ pub(super) struct Ingest {
 /// What an arrival is.
 enum Checked {
     Message(NewUplink),
-    Presence(Vin, Uid, Presence),
+    /// A message with a number, as its app sent it, and its header.
+    Numbered(NewUplink, Header),
+    /// An envelope with a message of delivery's own.
+    Delivery(Vin, Uid, Bytes),
+    Presence(Vin, Uid, Presence, Option<Epoch>),
     /// The content of a report of its health.
     Health(Vin, Uid, Box<str>),
     Refused,
+}
+
+/// What delivery says of a message with a number.
+enum Heard {
+    /// It is new.
+    New(Arc<Driven>, delivery::MessageId),
+    /// It came before, or cannot be taken, or has none.
+    Done,
+    /// The store failed.
+    Failed(StoreError),
 }
 
 struct Entry {
@@ -71,6 +89,13 @@ struct Entry {
 
 enum EntryState {
     Storing(Pending<Cursor>),
+    /// A message with a number; consumers get its payload as it is here.
+    StoringNumbered {
+        pending: Pending<Cursor>,
+        channel: Arc<Driven>,
+        id: delivery::MessageId,
+        payload: Bytes,
+    },
     Settled(Outcome),
 }
 
@@ -102,6 +127,7 @@ impl Ingest {
     pub(super) async fn take_on(
         &self,
         arrival: Arrival,
+        dispatch: &Arc<Dispatch>,
         on_sign: impl FnOnce(Vin, &Uid, Sign),
     ) -> oneshot::Receiver<Outcome> {
         let arrived = Instant::now();
@@ -118,6 +144,7 @@ impl Ingest {
         };
         let is_live = !arrival.retained && self.presence == PresenceSource::Subtopic;
         let checked = self.check(arrival);
+        let verdict = self.hear(&checked, dispatch).await;
         let queue = self.in_order.lock().unwrap_or_else(PoisonError::into_inner);
         let state = match checked {
             Checked::Message(message) => {
@@ -128,7 +155,26 @@ impl Ingest {
                 on_sign(message.vin, &message.uid, sign);
                 EntryState::Storing(self.store.append_uplink(message))
             }
-            Checked::Presence(vin, uid, presence) => {
+            Checked::Numbered(message, _) => {
+                let sign = match is_live {
+                    true => Sign::Spoke,
+                    false => Sign::WasHeard,
+                };
+                on_sign(message.vin, &message.uid, sign);
+                match verdict {
+                    Heard::New(channel, id) => EntryState::StoringNumbered {
+                        payload: message.payload.clone(),
+                        pending: self.store.append_numbered(message, id),
+                        channel,
+                        id,
+                    },
+                    Heard::Failed(error) => EntryState::Settled(Outcome::Failed(error)),
+                    Heard::Done => EntryState::Settled(Outcome::Refused),
+                }
+            }
+            // A receipt that is lost is told again.
+            Checked::Delivery(..) => EntryState::Settled(Outcome::Refused),
+            Checked::Presence(vin, uid, presence, _) => {
                 on_sign(vin, &uid, Sign::Reported(presence));
                 EntryState::Settled(Outcome::Refused)
             }
@@ -154,6 +200,44 @@ impl Ingest {
         let all = self.room.acquire_many(IN_FLIGHT_BYTES_MAX as u32).await;
         self.room.close();
         drop(all);
+    }
+
+    /// Lets delivery hear what concerns it.
+    async fn hear(&self, checked: &Checked, dispatch: &Arc<Dispatch>) -> Heard {
+        let lane = |vin: &Vin, uid: &Uid| LaneId {
+            vin: *vin,
+            uid: uid.clone(),
+        };
+        match checked {
+            Checked::Numbered(message, header) => {
+                let lane = lane(&message.vin, &message.uid);
+                match dispatch.numbered_arrived(&lane, header).await {
+                    Ok(Some((Verdict::New(id), channel))) if header.part.is_none() => {
+                        Heard::New(channel, id)
+                    }
+                    Ok(_) => Heard::Done,
+                    Err(error) => Heard::Failed(error),
+                }
+            }
+            Checked::Delivery(vin, uid, payload) => {
+                if let Ok(envelope) = envelope::Uplink::decode(payload)
+                    && let Received::Control(control) = delivery::read(envelope.content)
+                    && let Err(error) = dispatch.control_arrived(&lane(vin, uid), &control).await
+                    && let Some(unlogged) = self.log.pass(Instant::now())
+                {
+                    tracing::error!(%error, unlogged, "receipts could not be taken; they are told again");
+                }
+                Heard::Done
+            }
+            Checked::Presence(vin, uid, Presence::Online, epoch) => {
+                dispatch.announced(lane(vin, uid), *epoch).await;
+                Heard::Done
+            }
+            Checked::Message(_)
+            | Checked::Presence(..)
+            | Checked::Health(..)
+            | Checked::Refused => Heard::Done,
+        }
     }
 
     fn check(&self, arrival: Arrival) -> Checked {
@@ -193,6 +277,11 @@ impl Ingest {
             return Err(Refusal::new(topic, "direction", &detail));
         }
         let (is_presence, is_health) = (parsed.is_presence(), parsed.is_health());
+        let is_delivery = parsed.subtopic == Some(CONTROL_SUBTOPIC);
+        if parsed.subtopic == Some(RECEIPT_SUBTOPIC) {
+            let detail = "receipts for partners are made by the server alone";
+            return Err(Refusal::new(topic, "receipt", &detail));
+        }
         let message = NewUplink {
             uid: parsed.uid,
             vin: parsed.vin,
@@ -212,9 +301,21 @@ impl Ingest {
             let report = envelope.content.as_str().into();
             return Ok(Checked::Health(message.vin, message.uid, report));
         }
-        if !is_presence {
-            return Ok(Checked::Message(message));
+        if is_delivery {
+            return match delivery::read(envelope.content) {
+                Received::Control(_) => {
+                    Ok(Checked::Delivery(message.vin, message.uid, message.payload))
+                }
+                Received::Plain | Received::Message(..) => {
+                    let detail = "it is no message of delivery (SPEC 16.6)";
+                    Err(Refusal::new(topic, "delivery", &detail))
+                }
+            };
         }
+        if !is_presence {
+            return Ok(with_receipts(&envelope, &message).unwrap_or(Checked::Message(message)));
+        }
+        let epoch = delivery::announced(envelope.content);
         match (presence::reported(envelope.content), self.presence) {
             (None, _) => {
                 let detail = "its content must be {\"online\":true} or {\"online\":false}";
@@ -226,11 +327,13 @@ impl Ingest {
                 message.vin,
                 message.uid,
                 Presence::Online,
+                epoch,
             )),
             (Some(false), PresenceSource::Subtopic) => Ok(Checked::Presence(
                 message.vin,
                 message.uid,
                 Presence::Offline,
+                None,
             )),
         }
     }
@@ -238,6 +341,24 @@ impl Ingest {
     pub(super) fn figures(&self) -> &Figures {
         &self.figures
     }
+}
+
+/// A message with a number, as its app sent it; `None` for an ordinary one.
+fn with_receipts(envelope: &envelope::Uplink<'_>, message: &NewUplink) -> Option<Checked> {
+    // Nearly all messages have none: to look for its name is cheaper than to read them again.
+    if !envelope.content.as_str().contains(delivery::MEMBER) {
+        return None;
+    }
+    let Received::Message(header, carried) = delivery::read(envelope.content) else {
+        return None;
+    };
+    let [head, tail] = carried.pieces();
+    let payload = ["{\"content\":", head, tail, "}"].concat();
+    let message = NewUplink {
+        payload: payload.into(),
+        ..message.clone()
+    };
+    Some(Checked::Numbered(message, header))
 }
 
 struct Refusal {
@@ -278,22 +399,38 @@ async fn settle(
     while entries.recv_many(&mut taken, SETTLE_AT_ONCE).await > 0 {
         let mut stored = None;
         for entry in taken.drain(..) {
-            let outcome = match entry.state {
-                EntryState::Settled(outcome) => outcome,
-                EntryState::Storing(mut pending) => {
-                    let result = match (&mut pending).now_or_never() {
-                        Some(result) => result,
-                        None => {
-                            // A commit is on its way; what is on disk already need not wait for it.
-                            publish(&changes, stored.take());
-                            pending.await
-                        }
-                    };
-                    let result = result.unwrap_or_else(|_| Err(writer_gone()));
-                    stored = result.clone().ok().or(stored);
-                    figures.outcome(result, entry.arrived, &log)
+            let (mut pending, numbered) = match entry.state {
+                EntryState::Settled(outcome) => {
+                    // The connection that brought it may have gone.
+                    let _ = entry.outcome.send(outcome);
+                    continue;
+                }
+                EntryState::Storing(pending) => (pending, None),
+                EntryState::StoringNumbered {
+                    pending,
+                    channel,
+                    id,
+                    payload,
+                } => (pending, Some((channel, id, payload))),
+            };
+            let result = match (&mut pending).now_or_never() {
+                Some(result) => result,
+                None => {
+                    // A commit is on its way; what is on disk already need not wait for it.
+                    publish(&changes, stored.take());
+                    pending.await
                 }
             };
+            let result = result.unwrap_or_else(|_| Err(writer_gone()));
+            stored = result.clone().ok().or(stored);
+            let mut outcome = figures.outcome(result, entry.arrived, &log);
+            if let Some((channel, id, payload)) = numbered {
+                let is_stored = outcome == Outcome::Stored;
+                channel.stored(id, is_stored);
+                if is_stored {
+                    outcome = Outcome::StoredAs(payload);
+                }
+            }
             // The connection that brought it may have gone.
             let _ = entry.outcome.send(outcome);
         }
@@ -303,7 +440,7 @@ async fn settle(
 
 fn publish(changes: &watch::Sender<Cursor>, stored: Option<Cursor>) {
     if let Some(cursor) = stored {
-        changes.send_replace(cursor);
+        advance(changes, cursor);
     }
 }
 

@@ -23,13 +23,14 @@ mod lanes;
 mod health;
 mod presence;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, broadcast, oneshot, watch};
-use vinbus_protocol::id::{Uid, Vin};
+use vinbus_protocol::delivery::Epoch;
+use vinbus_protocol::id::{AppId, Uid, Vin};
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 
 use self::dispatch::Dispatch;
@@ -40,10 +41,11 @@ use self::presence::{PresenceMap, Sign};
 use crate::broker::{Arrival, Broker, BrokerEvents, Outcome};
 use crate::metrics::Metrics;
 use crate::model::{
-    Cursor, Downlink, MessageId, NewDownlink, Presence, Step, Trace, UplinkPage, Vehicle,
+    Cursor, Downlink, MessageId, NewDownlink, Presence, Receipts, Step, Trace, UplinkPage, Vehicle,
     VehicleHealth, Webhook,
 };
 use crate::store::awaited::{read, writer_gone, written};
+use crate::store::channels::KnownChannel;
 use crate::store::{Store, StoreError};
 use crate::webhook::Deliveries;
 
@@ -84,7 +86,10 @@ struct Inner {
     store: Arc<dyn Store>,
     ingest: Ingest,
     dispatch: Arc<Dispatch>,
+    /// Where messages were on their way when the server stopped; until the broker is there.
+    unanswered: Mutex<Vec<LaneId>>,
     message_ttl: Duration,
+    receipts_for: Vec<AppId>,
     deliveries: Deliveries,
     uplink_changes: watch::Sender<Cursor>,
     events: Events,
@@ -143,14 +148,27 @@ impl Hub {
             lanes,
             presence,
             events.clone(),
+            uplink_changes.clone(),
             metrics,
         );
+        let (mut known, mut unanswered) = (Vec::new(), Vec::new());
+        for channel in store.channels()? {
+            let KnownChannel { vin, uid, .. } = channel;
+            if channel.unanswered {
+                let uid = uid.clone();
+                unanswered.push(LaneId { vin, uid });
+            }
+            known.push((vin, uid));
+        }
+        dispatch.know_channels(known);
         Ok(Self {
             inner: Arc::new(Inner {
                 store,
                 ingest,
                 dispatch: Arc::new(dispatch),
+                unanswered: Mutex::new(unanswered),
                 message_ttl: settings.message_ttl,
+                receipts_for: settings.receipts_for,
                 deliveries,
                 uplink_changes,
                 events,
@@ -164,7 +182,11 @@ impl Hub {
     /// Gives the hub its broker, once, and starts to send what was not sent yet. A broker adapter
     /// calls [`BrokerEvents::link_changed`] when the way is open; until then messages wait.
     pub fn attach(&self, broker: Arc<dyn Broker>) {
-        self.inner.dispatch.start(broker);
+        let mut unanswered = self.inner.unanswered.lock();
+        let unanswered = unanswered.as_deref_mut().map(std::mem::take);
+        self.inner
+            .dispatch
+            .start(broker, unanswered.unwrap_or_default());
     }
 
     /// Accepts a message for a vehicle: when this returns, it is on disk. Dropping the future does
@@ -219,6 +241,15 @@ impl Hub {
     #[must_use]
     pub fn message_ttl(&self) -> Duration {
         self.inner.message_ttl
+    }
+
+    /// Whether messages for this app carry receipts where nobody says otherwise.
+    #[must_use]
+    pub fn receipts_for(&self, app: &AppId) -> Receipts {
+        match self.inner.receipts_for.contains(app) {
+            true => Receipts::Asked,
+            false => Receipts::No,
+        }
     }
 
     /// Uplink messages after `cursor`, oldest first, of one partner or all, of one vehicle or all:
@@ -406,7 +437,7 @@ impl BrokerEvents for Hub {
                 }
                 dispatch.introduce(vin, uid);
             };
-            self.inner.ingest.take_on(arrival, on_sign).await
+            self.inner.ingest.take_on(arrival, dispatch, on_sign).await
         })
     }
 
@@ -416,6 +447,12 @@ impl BrokerEvents for Hub {
 
     fn introduced(&self, vin: Vin, uid: &Uid) {
         self.inner.dispatch.introduce(vin, uid);
+    }
+
+    fn announced(&self, vin: Vin, uid: &Uid, epoch: Option<Epoch>) {
+        let dispatch = Arc::clone(&self.inner.dispatch);
+        let uid = uid.clone();
+        tokio::spawn(async move { dispatch.announced(LaneId { vin, uid }, epoch).await });
     }
 
     fn link_changed(&self, up: Result<(), String>) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use vinbus_protocol::id::AppId;
 use vinbus_protocol::topic::TopicScheme;
 
 use super::DeliverySettings;
@@ -44,6 +45,8 @@ pub struct Settings {
     pub partner_unsent_bytes_max: u64,
     /// How long a message for a vehicle is worth sending where nobody says otherwise; see [`TTL_MAX`].
     pub message_ttl: Duration,
+    /// Apps whose messages carry receipts where nobody says otherwise.
+    pub receipts_for: Vec<AppId>,
     /// Webhooks at most; one more is [`WebhookError::TooMany`](super::WebhookError::TooMany).
     pub webhooks_max: usize,
     /// The patience of webhook deliveries.
@@ -64,6 +67,7 @@ impl Default for Settings {
             partner_unsent_max: 500_000,
             partner_unsent_bytes_max: 1 << 30,
             message_ttl: Duration::from_secs(7 * 24 * 60 * 60),
+            receipts_for: Vec::new(),
             webhooks_max: 100,
             deliveries: DeliverySettings::default(),
         }

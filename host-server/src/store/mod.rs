@@ -6,6 +6,8 @@
 
 pub mod lock;
 
+pub mod channels;
+
 mod message_id;
 
 pub(crate) mod awaited;
@@ -16,6 +18,7 @@ use std::time::SystemTime;
 
 use tokio::sync::oneshot;
 
+use self::channels::ChannelStore;
 use crate::model::{
     Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Trace, UplinkPage, Webhook,
 };
@@ -53,8 +56,16 @@ pub enum StoreError {
     },
 }
 
+/// An append that failed before it began.
+pub(crate) fn refused<T>(error: StoreError) -> Pending<T> {
+    let (reply, pending) = oneshot::channel();
+    // The receiver is right here.
+    let _ = reply.send(Err(error));
+    pending
+}
+
 /// What the server keeps.
-pub trait Store: Send + Sync + 'static {
+pub trait Store: ChannelStore + Send + Sync + 'static {
     /// Appends a message for a vehicle, with [`Step::Accepted`].
     fn append_downlink(&self, message: NewDownlink, now: SystemTime) -> Pending<Downlink>;
 
@@ -62,8 +73,9 @@ pub trait Store: Send + Sync + 'static {
     fn append_uplink(&self, message: NewUplink) -> Pending<Cursor>;
 
     /// Notes a step of a downlink message. The first note of a step counts, a repeated one changes
-    /// nothing.
-    fn note(&self, id: &MessageId, step: Step, now: SystemTime) -> Pending<()>;
+    /// nothing. Resolves to the position in the uplink log at which the step is told, if its sender
+    /// asked for receipts.
+    fn note(&self, id: &MessageId, step: Step, now: SystemTime) -> Pending<Option<Cursor>>;
 
     /// A partner's messages for a vehicle that have none of the last steps ([`Step::Sent`],
     /// [`Step::Rejected`], [`Step::Expired`]), oldest first, after a sequence: at most `limit`, fewer when they are large, none only when

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use vinbus_host_server::broker::{Arrival, Broker, BrokerEvents as _, Outcome, PublishError};
 use vinbus_host_server::hub::{Hub, PresenceSource, Settings};
 use vinbus_host_server::metrics::Metrics;
-use vinbus_host_server::model::{Downlink, MessageId, NewDownlink, Step};
+use vinbus_host_server::model::{Downlink, MessageId, NewDownlink, Receipts, Step};
 use vinbus_host_server::store::lock::DataDir;
 use vinbus_host_server::store::sqlite::{SqliteStore, StoreSettings};
 use vinbus_protocol::id::{AppId, Uid, Vin};
@@ -42,6 +42,7 @@ pub(crate) fn downlink(number: usize, n: usize) -> NewDownlink {
         app: AppId::parse("app").expect("an app"),
         envelope: Bytes::from(n.to_string()),
         expires_at: SystemTime::now() + Duration::from_secs(3600),
+        receipts: Receipts::No,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use vinbus_host_server::metrics::Metrics;
-use vinbus_host_server::model::{NewDownlink, NewUplink};
+use vinbus_host_server::model::{NewDownlink, NewUplink, Receipts};
 use vinbus_host_server::store::lock::DataDir;
 use vinbus_host_server::store::sqlite::{SqliteStore, StoreSettings};
 use vinbus_host_server::store::{Pending, StoreError};
@@ -74,5 +74,6 @@ pub(crate) fn downlink(number: usize, envelope: impl Into<Bytes>) -> NewDownlink
         app: AppId::parse("app").expect("an app"),
         envelope: envelope.into(),
         expires_at: at(1_000_000_000),
+        receipts: Receipts::No,
     }
 }

@@ -78,15 +78,19 @@ async fn settle(mut inbox: mpsc::Receiver<(Offer, OwnedSemaphorePermit)>, fan_ou
             let outcome = outcome.await;
             if let Some(ack) = offer.ack.take() {
                 match &outcome {
-                    Ok(Outcome::Stored | Outcome::Noted | Outcome::Refused) => {
+                    Ok(
+                        Outcome::Stored | Outcome::StoredAs(_) | Outcome::Noted | Outcome::Refused,
+                    ) => {
                         // A peer that is gone needs no acknowledgement.
                         let _ = ack.send(());
                     }
                     Ok(Outcome::Failed(_)) | Err(_) => add(&fan_out.counters.unacknowledged),
                 }
             }
-            if !matches!(outcome, Ok(Outcome::Stored | Outcome::Noted)) {
-                continue;
+            match outcome {
+                Ok(Outcome::Stored | Outcome::Noted) => {}
+                Ok(Outcome::StoredAs(payload)) => offer.payload = payload,
+                Ok(Outcome::Refused | Outcome::Failed(_)) | Err(_) => continue,
             }
         }
         fan_out.offer(offer).await;

@@ -9,8 +9,13 @@
 //!
 //! A message whose time is over is not sent any more: a worker that comes to it notes it as expired,
 //! and one more task looks for those that wait in lanes which nobody runs (see `expiry`).
+//!
+//! A message whose sender asked for receipts becomes the channel's (see `receipts`).
 
 mod expiry;
+
+mod channel;
+mod receipts;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -18,16 +23,18 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{Notify, watch};
 use tokio::time;
 use vinbus_protocol::id::{Uid, Vin};
-use vinbus_protocol::topic::{Direction, TopicScheme};
+use vinbus_protocol::topic::{Direction, TopicScheme, TopicText};
 use vinbus_transport_std::guards::LogThrottle;
 
+pub(super) use self::receipts::Driven;
+use self::receipts::{Admission, Channels};
 use super::events::{Events, HubEvent};
 use super::health::new_crash;
 use super::lanes::{LaneId, Lanes, Run};
 use super::presence::PresenceMap;
 use crate::broker::{Broker, PublishError};
 use crate::metrics::{Counter, Gauge, Metrics};
-use crate::model::{Downlink, Presence, Step};
+use crate::model::{Cursor, Downlink, Presence, Receipts, Step};
 use crate::store::awaited::{read, written};
 use crate::store::{Pending, Store, StoreError};
 
@@ -49,6 +56,12 @@ pub(super) struct Dispatch {
     work: Notify,
     /// Whether the way to the broker is open, and why not; nothing before the first try.
     link: watch::Sender<Option<Result<(), String>>>,
+    /// From the start of the workers until their end.
+    broker: Mutex<Option<Arc<dyn Broker>>>,
+    channels: Channels,
+    /// The positions of the uplink log that are on disk.
+    changes: watch::Sender<Cursor>,
+    begin: time::Instant,
     stopping: watch::Sender<bool>,
     workers: Mutex<Vec<tokio::task::JoinHandle<()>>>,
     events: Events,
@@ -73,13 +86,16 @@ enum Stop {
     Stuck,
     /// The vehicle does not listen to this partner.
     Deaf,
+    /// As many messages are on their way with receipts as may be: the lane is woken when one is
+    /// answered.
+    Full,
 }
 
 /// A step of a message on its way to the disk.
 struct Note<'p> {
     downlink: &'p Downlink,
     step: Step,
-    pending: Pending<()>,
+    pending: Pending<Option<Cursor>>,
 }
 
 impl Dispatch {
@@ -89,6 +105,7 @@ impl Dispatch {
         lanes: Lanes,
         presence: PresenceMap,
         events: Events,
+        changes: watch::Sender<Cursor>,
         metrics: &Metrics,
     ) -> Self {
         let dispatch = Self {
@@ -98,6 +115,10 @@ impl Dispatch {
             presence: Mutex::new(presence),
             work: Notify::new(),
             link: watch::Sender::new(None),
+            broker: Mutex::default(),
+            channels: Channels::default(),
+            changes,
+            begin: time::Instant::now(),
             stopping: watch::Sender::new(false),
             workers: Mutex::default(),
             events,
@@ -112,11 +133,13 @@ impl Dispatch {
 
     /// Starts the workers on `broker`; a second call changes nothing. Only the workers keep the
     /// broker: it knows the hub, and so the hub is free again when they have ended.
-    pub(super) fn start(self: &Arc<Self>, broker: Arc<dyn Broker>) {
+    pub(super) fn start(self: &Arc<Self>, broker: Arc<dyn Broker>, unanswered: Vec<LaneId>) {
         let mut running = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         if !running.is_empty() || self.is_stopping() {
             return;
         }
+        *self.broker.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&broker));
+        running.push(tokio::spawn(Arc::clone(self).resume_channels(unanswered)));
         running.extend(std::iter::repeat_n(broker, WORKERS).map(|broker| {
             let dispatch = Arc::clone(self);
             tokio::spawn(async move { dispatch.work(&*broker).await })
@@ -137,6 +160,20 @@ impl Dispatch {
         for worker in workers {
             // A panic of a worker was printed by itself.
             let _ = worker.await;
+        }
+        self.end_channels().await;
+        *self.broker.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn broker(&self) -> Option<Arc<dyn Broker>> {
+        let broker = self.broker.lock();
+        broker.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Steps are told in the uplink log up to this position.
+    fn tell_changes(&self, told: Option<Cursor>) {
+        if let Some(told) = told {
+            advance(&self.changes, told);
         }
     }
 
@@ -164,6 +201,7 @@ impl Dispatch {
         }
         // Being online is told again when the vehicle begins to listen to another partner.
         if changed || presence == Presence::Online {
+            self.refresh_vehicle(vin);
             self.change_lanes(|lanes| lanes.wake_vehicle(vin));
         }
     }
@@ -180,6 +218,7 @@ impl Dispatch {
         drop(map);
         if changed {
             tracing::info!(%vin, "a vehicle that did not report to be back is sending: it is online");
+            self.refresh_vehicle(vin);
             self.change_lanes(|lanes| lanes.wake_vehicle(vin));
         }
     }
@@ -227,6 +266,7 @@ impl Dispatch {
         self.figures.link.set(i64::from(up.is_ok()));
         let is_up = up.is_ok();
         let before = self.link.send_replace(Some(up));
+        self.refresh_all();
         if is_up && before != Some(Ok(())) {
             self.wake_all();
         }
@@ -261,7 +301,7 @@ impl Dispatch {
     }
 
     /// One worker: takes lanes until the server stops.
-    async fn work(&self, broker: &dyn Broker) {
+    async fn work(self: &Arc<Self>, broker: &dyn Broker) {
         let mut stopping = self.stopping.subscribe();
         while !self.is_stopping() {
             let (taken, next_rested) = {
@@ -289,7 +329,7 @@ impl Dispatch {
         }
     }
 
-    async fn run_lane(&self, broker: &dyn Broker, run: Run, held_to: &mut u64) -> Left {
+    async fn run_lane(self: &Arc<Self>, broker: &dyn Broker, run: Run, held_to: &mut u64) -> Left {
         let Run {
             lane, mut fresh, ..
         } = run;
@@ -324,6 +364,7 @@ impl Dispatch {
             match stop {
                 Some(Stop::Stuck) => return Left::Stuck,
                 Some(Stop::Deaf) => is_deaf = true,
+                Some(Stop::Full) => return Left::Done,
                 None => {}
             }
         }
@@ -351,20 +392,35 @@ impl Dispatch {
 
     /// Hands messages to the broker until one cannot be, the vehicle goes, or the server stops.
     async fn publish<'p>(
-        &self,
+        self: &Arc<Self>,
         broker: &dyn Broker,
         lane: &LaneId,
         page: &'p [Downlink],
     ) -> (Vec<Note<'p>>, Option<Stop>) {
         let mut notes = Vec::with_capacity(page.len());
         let mut stopping = self.stopping.subscribe();
-        for downlink in page {
+        let mut numbered = 0;
+        for (index, downlink) in page.iter().enumerate() {
+            if index < numbered {
+                continue;
+            }
             if self.is_offline(lane) {
                 break;
             }
             if downlink.message.expires_at <= SystemTime::now() {
                 notes.push(self.note(downlink, Step::Expired));
                 continue;
+            }
+            if downlink.message.receipts != Receipts::No {
+                match self.admit(lane, &page[index..]).await {
+                    Admission::Ordinary => {}
+                    Admission::Later => return (notes, Some(Stop::Stuck)),
+                    Admission::Numbered(0) => return (notes, Some(Stop::Full)),
+                    Admission::Numbered(count) => {
+                        numbered = index + count;
+                        continue;
+                    }
+                }
             }
             let published = tokio::select! {
                 published = self.publish_one(broker, downlink) => published,
@@ -391,16 +447,19 @@ impl Dispatch {
         downlink: &Downlink,
     ) -> Result<(), PublishError> {
         let message = &downlink.message;
-        let topic = self
-            .topics
-            .publish_topic(Direction::Downlink, &message.uid, &message.vin, None)
-            .map_err(|error| PublishError::Rejected {
-                detail: error.to_string(),
-            })?;
+        let topic = self.downlink_topic(&message.uid, &message.vin)?;
         let publish = broker.publish(&topic, message.envelope.clone());
         time::timeout(broker.patience(), publish)
             .await
             .unwrap_or(Err(PublishError::LinkDown))
+    }
+
+    fn downlink_topic(&self, uid: &Uid, vin: &Vin) -> Result<TopicText, PublishError> {
+        self.topics
+            .publish_topic(Direction::Downlink, uid, vin, None)
+            .map_err(|error| PublishError::Rejected {
+                detail: error.to_string(),
+            })
     }
 
     /// Waits until the notes are on disk; then the messages are no longer unsent.
@@ -426,8 +485,12 @@ impl Dispatch {
     async fn settle(&self, notes: Vec<Note<'_>>) {
         for mut note in notes {
             let is_on_disk = loop {
-                let Err(error) = written(note.pending).await else {
-                    break true;
+                let error = match written(note.pending).await {
+                    Ok(told) => {
+                        self.tell_changes(told);
+                        break true;
+                    }
+                    Err(error) => error,
                 };
                 self.log_error(&error, "a step of a message could not be noted");
                 if self.is_stopping() {
@@ -459,6 +522,15 @@ impl Dispatch {
     }
 }
 
+/// Moves on to a position of the uplink log, unless it is behind already.
+pub(super) fn advance(changes: &watch::Sender<Cursor>, to: Cursor) {
+    changes.send_if_modified(|cursor| {
+        let is_further = to > *cursor;
+        *cursor = to.max(*cursor);
+        is_further
+    });
+}
+
 /// Waits for a time, if there is one.
 async fn until(time: Option<time::Instant>) {
     match time {
@@ -474,6 +546,8 @@ pub(super) struct Figures {
     pub(super) sent: Counter,
     pub(super) rejected: Counter,
     pub(super) expired: Counter,
+    /// The others, by their names.
+    others: Vec<(Step, Counter)>,
     unsent: Gauge,
     online: Gauge,
     link: Gauge,
@@ -494,6 +568,11 @@ impl Figures {
             sent: step("sent"),
             rejected: step("rejected"),
             expired: step("expired"),
+            others: Step::ALL
+                .into_iter()
+                .filter(|step| matches!(step, Step::GivenUp | Step::PeerRestarted | Step::Told(_)))
+                .map(|other| (other, step(other.name())))
+                .collect(),
             unsent: metrics.gauge(
                 "vinbus_downlink_unsent",
                 "Messages for vehicles that were not sent yet.",
@@ -515,6 +594,12 @@ impl Figures {
             Step::Sent => &self.sent,
             Step::Rejected => &self.rejected,
             Step::Expired => &self.expired,
+            Step::GivenUp | Step::PeerRestarted | Step::Told(_) => {
+                let mut others = self.others.iter();
+                let found = others.find(|(other, _)| *other == step);
+                // All of them are there.
+                found.map_or(&self.rejected, |(_, counter)| counter)
+            }
         }
     }
 }

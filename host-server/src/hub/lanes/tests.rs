@@ -6,7 +6,7 @@ use bytes::Bytes;
 use vinbus_protocol::id::AppId;
 
 use super::*;
-use crate::model::{MessageId, NewDownlink};
+use crate::model::{MessageId, NewDownlink, Receipts};
 
 pub(super) fn vin(number: usize) -> Vin {
     Vin::parse(&format!("TESTV{number:012}")).unwrap()
@@ -33,6 +33,7 @@ pub(super) fn downlink(id: &LaneId, sequence: u64) -> Downlink {
             app: AppId::parse("app").unwrap(),
             envelope: Bytes::new(),
             expires_at: SystemTime::UNIX_EPOCH,
+            receipts: Receipts::No,
         },
     }
 }

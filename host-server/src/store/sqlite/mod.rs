@@ -2,7 +2,7 @@
 //!
 //! The only module that names `rusqlite`. `schema` has the tables, `writer` the one thread that
 //! writes and its group commit, `tables` what it writes, `retention` what it deletes, `reader` what
-//! is read, `bus_clients` both of the clients of the bus.
+//! is read, `channels` both of delivery with receipts, `bus_clients` both of the clients of the bus.
 
 mod schema;
 
@@ -14,21 +14,25 @@ mod retention;
 
 mod reader;
 
+mod channels;
+
 mod bus_clients;
 
 mod error;
 
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
+use vinbus_protocol::delivery::{self, Snapshot};
 use vinbus_protocol::id::{Uid, Vin};
 
 use self::reader::Readers;
 use self::retention::Retention;
 use self::tables::Tables;
 use self::writer::{Kind, Writer};
+use super::channels::{ChannelChange, ChannelStore, KnownChannel, Numbered};
 use super::lock::DataDir;
-use super::{Pending, Store, StoreError};
+use super::{Pending, Store, StoreError, refused};
 use crate::bus::{BusClient, ClientKey, ClientStore};
 use crate::metrics::Metrics;
 use crate::model::{
@@ -143,7 +147,7 @@ impl Store for SqliteStore {
         })
     }
 
-    fn note(&self, id: &MessageId, step: Step, now: SystemTime) -> Pending<()> {
+    fn note(&self, id: &MessageId, step: Step, now: SystemTime) -> Pending<Option<Cursor>> {
         let id = id.clone();
         self.writer
             .submit(Kind::Change, 0, move |tables| tables.note(&id, step, now))
@@ -224,6 +228,43 @@ impl Store for SqliteStore {
     }
 }
 
+impl ChannelStore for SqliteStore {
+    fn channels(&self) -> Result<Vec<KnownChannel>, StoreError> {
+        self.way_down.channels()
+    }
+
+    fn channel(
+        &self,
+        vin: &Vin,
+        uid: &Uid,
+    ) -> Result<Option<(Snapshot, Vec<Numbered>)>, StoreError> {
+        self.way_down.channel(vin, uid)
+    }
+
+    fn downlink(&self, sequence: u64) -> Result<Option<Downlink>, StoreError> {
+        self.way_down.downlink(sequence)
+    }
+
+    fn change_channel(
+        &self,
+        vin: &Vin,
+        uid: &Uid,
+        change: ChannelChange,
+    ) -> Pending<Option<Cursor>> {
+        let (vin, uid) = (*vin, uid.clone());
+        self.writer.submit(Kind::Change, 0, move |tables| {
+            tables.change_channel(&vin, &uid, &change)
+        })
+    }
+
+    fn append_numbered(&self, message: NewUplink, id: delivery::MessageId) -> Pending<Cursor> {
+        let bytes = message.payload.len();
+        self.writer.submit(Kind::Uplink, bytes, move |tables| {
+            tables.append_numbered(&message, id)
+        })
+    }
+}
+
 impl ClientStore for SqliteStore {
     fn bus_clients(&self) -> Result<Vec<BusClient>, StoreError> {
         self.readers.bus_clients()
@@ -241,14 +282,6 @@ impl ClientStore for SqliteStore {
             tables.remove_bus_client(&key)
         })
     }
-}
-
-/// An append that failed before it began.
-fn refused<T>(error: StoreError) -> Pending<T> {
-    let (reply, pending) = oneshot::channel();
-    // The receiver is right here.
-    let _ = reply.send(Err(error));
-    pending
 }
 
 #[cfg(test)]

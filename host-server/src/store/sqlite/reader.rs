@@ -12,7 +12,7 @@ use vinbus_protocol::id::{AppId, IdError, Uid, Vin};
 
 use super::error::of_file;
 use super::schema;
-use super::tables::{micros, step_number, time};
+use super::tables::{micros, receipts_numbered, step_numbered, time};
 use crate::model::{
     Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Trace, Uplink, UplinkPage,
     Webhook,
@@ -57,7 +57,7 @@ impl Readers {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT downlink.sequence, id, downlink.uid, downlink.vin, app, envelope,
-                        downlink.expires_at
+                        downlink.expires_at, receipts
                  FROM unsent JOIN downlink USING (sequence)
                  WHERE unsent.vin = ?1 AND unsent.uid = ?2 AND unsent.sequence > ?3
                  ORDER BY unsent.sequence LIMIT ?4",
@@ -101,7 +101,7 @@ impl Readers {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT downlink.sequence, id, downlink.uid, downlink.vin, app, envelope,
-                        downlink.expires_at
+                        downlink.expires_at, receipts
                  FROM unsent JOIN downlink USING (sequence)
                  WHERE unsent.vin = ?1 AND unsent.uid = ?2 AND unsent.expires_at <= ?3
                  ORDER BY unsent.sequence LIMIT ?4",
@@ -195,17 +195,17 @@ impl Readers {
         self.read(|connection| {
             let found = connection
                 .prepare_cached(
-                    "SELECT sequence, id, uid, vin, app, envelope, expires_at, accepted_at
+                    "SELECT sequence, id, uid, vin, app, envelope, expires_at, receipts, accepted_at
                      FROM downlink WHERE id = ?1",
                 )?
-                .query_row([&id.0], |row| Ok((downlink(row)?, row.get(7)?)))
+                .query_row([&id.0], |row| Ok((downlink(row)?, row.get(8)?)))
                 .optional()?;
             let Some((downlink, accepted_at)) = found else {
                 return Ok(None);
             };
             let mut steps = vec![(Step::Accepted, time(accepted_at))];
             let mut statement = connection.prepare_cached(
-                "SELECT step, at FROM downlink_step WHERE sequence = ?1 ORDER BY step",
+                "SELECT step, at FROM downlink_step WHERE sequence = ?1 ORDER BY at, step",
             )?;
             let rows = statement.query_map([signed(downlink.sequence)], |row| {
                 Ok((step(row)?, time(row.get(1)?)))
@@ -301,7 +301,7 @@ fn page<T>(
     Ok((messages, true))
 }
 
-fn downlink(row: &Row<'_>) -> rusqlite::Result<Downlink> {
+pub(super) fn downlink(row: &Row<'_>) -> rusqlite::Result<Downlink> {
     Ok(Downlink {
         sequence: row.get::<_, i64>(0)? as u64,
         id: MessageId(row.get(1)?),
@@ -311,6 +311,7 @@ fn downlink(row: &Row<'_>) -> rusqlite::Result<Downlink> {
             app: parsed(row, 4, AppId::parse)?,
             envelope: blob(row, 5)?,
             expires_at: time(row.get(6)?),
+            receipts: receipts_numbered(row.get(7)?),
         },
     })
 }
@@ -328,11 +329,11 @@ fn uplink(row: &Row<'_>) -> rusqlite::Result<Uplink> {
     })
 }
 
-fn blob(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
+pub(super) fn blob(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
     Ok(Bytes::copy_from_slice(row.get_ref(column)?.as_blob()?))
 }
 
-fn parsed<T>(
+pub(super) fn parsed<T>(
     row: &Row<'_>,
     column: usize,
     parse: impl Fn(&str) -> Result<T, IdError>,
@@ -344,13 +345,10 @@ fn parsed<T>(
 
 fn step(row: &Row<'_>) -> rusqlite::Result<Step> {
     let number = row.get(0)?;
-    [Step::Held, Step::Sent, Step::Rejected, Step::Expired]
-        .into_iter()
-        .find(|step| step_number(*step) == number)
-        .ok_or(rusqlite::Error::IntegralValueOutOfRange(0, number))
+    step_numbered(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(0, number))
 }
 
 /// A position as SQLite keeps it; positions beyond its range are after every message.
-fn signed(position: u64) -> i64 {
+pub(super) fn signed(position: u64) -> i64 {
     i64::try_from(position).unwrap_or(i64::MAX)
 }

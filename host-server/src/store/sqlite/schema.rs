@@ -17,7 +17,7 @@ use crate::store::StoreError;
 const APPLICATION_ID: i32 = 0x7662_7573;
 
 /// One step per version of the schema; `user_version` counts those done.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     "
     CREATE TABLE uplink (
         cursor INTEGER PRIMARY KEY,
@@ -105,6 +105,25 @@ const MIGRATIONS: [&str; 5] = [
         changed_at INTEGER NOT NULL,
         PRIMARY KEY (app, client)
     ) STRICT, WITHOUT ROWID;
+",
+    // `memory` is a `Snapshot` of the protocol. Epochs go by; numbers go on as long as the channel.
+    "
+    ALTER TABLE downlink ADD COLUMN receipts INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE channel (
+        vin TEXT NOT NULL,
+        uid TEXT NOT NULL,
+        memory BLOB NOT NULL,
+        PRIMARY KEY (vin, uid)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE numbered (
+        vin TEXT NOT NULL,
+        uid TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        sequence INTEGER NOT NULL,
+        answered INTEGER NOT NULL,
+        PRIMARY KEY (vin, uid, number)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX numbered_by_sequence ON numbered (sequence);
 ",
 ];
 

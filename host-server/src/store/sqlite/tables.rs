@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use vinbus_protocol::id::Uid;
 
-use crate::model::{Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Webhook};
+use crate::model::{Cursor, Downlink, MessageId, NewDownlink, NewUplink, Receipts, Step, Webhook};
 
 /// Bytes that a message takes beside its payload: columns, indexes and page headers, rounded up.
 pub(super) const ROW_BYTES: i64 = 160;
@@ -111,7 +111,7 @@ impl Tables {
     ) -> rusqlite::Result<Downlink> {
         let sequence = self.counts.last_sequence + 1;
         self.connection
-            .prepare_cached("INSERT INTO downlink VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+            .prepare_cached("INSERT INTO downlink VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
             .execute(params![
                 sequence,
                 id.0,
@@ -121,6 +121,7 @@ impl Tables {
                 message.app.as_str(),
                 &message.envelope[..],
                 micros(message.expires_at),
+                receipts_number(message.receipts),
             ])?;
         self.connection
             .prepare_cached("INSERT INTO unsent VALUES (?1, ?2, ?3, 0, ?4)")?
@@ -139,15 +140,15 @@ impl Tables {
         })
     }
 
-    /// Notes a step, once, and only of a message that was not sent yet.
+    /// Notes a step, once, and only of a message that was not sent yet. Where its sender asked for
+    /// receipts, the step is told in the uplink log, at the position that is returned.
     pub(super) fn note(
         &mut self,
         id: &MessageId,
         step: Step,
         now: SystemTime,
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<Option<Cursor>> {
         let change = match step {
-            Step::Accepted => return Ok(()),
             Step::Held => {
                 "UPDATE unsent SET held = 1
                  WHERE vin = ?1 AND uid = ?2 AND sequence = ?3 AND held = 0"
@@ -155,29 +156,45 @@ impl Tables {
             Step::Sent | Step::Rejected | Step::Expired => {
                 "DELETE FROM unsent WHERE vin = ?1 AND uid = ?2 AND sequence = ?3"
             }
+            // The first is the row itself; the others are of messages with numbers.
+            Step::Accepted | Step::GivenUp | Step::PeerRestarted | Step::Told(_) => {
+                return Ok(None);
+            }
         };
-        let found: Option<(String, String, i64)> = self
+        let found: Option<(String, String, i64, bool)> = self
             .connection
-            .prepare_cached("SELECT vin, uid, sequence FROM downlink WHERE id = ?1")?
-            .query_row([&id.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .prepare_cached("SELECT vin, uid, sequence, receipts FROM downlink WHERE id = ?1")?
+            .query_row([&id.0], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })
             .optional()?;
-        let Some((vin, uid, sequence)) = found else {
-            return Ok(());
+        let Some((vin, uid, sequence, receipts)) = found else {
+            return Ok(None);
         };
         let changed = self
             .connection
             .prepare_cached(change)?
             .execute(params![vin, uid, sequence])?;
-        if changed > 0 {
-            self.connection
-                .prepare_cached("INSERT INTO downlink_step VALUES (?1, ?2, ?3)")?
-                .execute(params![sequence, step_number(step), micros(now)])?;
-            if step != Step::Held {
-                self.connection
-                    .prepare_cached("INSERT INTO finished VALUES (?1, ?2)")?
-                    .execute(params![micros(now), sequence])?;
-            }
+        if changed == 0 {
+            return Ok(None);
         }
+        self.connection
+            .prepare_cached("INSERT INTO downlink_step VALUES (?1, ?2, ?3)")?
+            .execute(params![sequence, step_number(step), micros(now)])?;
+        if step != Step::Held {
+            self.finish(sequence, now)?;
+        }
+        match receipts {
+            true => self.tell_step(sequence, step, now),
+            false => Ok(None),
+        }
+    }
+
+    /// Lets retention have a message when it is old.
+    pub(super) fn finish(&self, sequence: i64, now: SystemTime) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached("INSERT INTO finished VALUES (?1, ?2)")?
+            .execute(params![micros(now), sequence])?;
         Ok(())
     }
 
@@ -267,6 +284,7 @@ impl Tables {
             .prepare_cached("DELETE FROM finished WHERE at = ?1 AND sequence = ?2")?
             .execute([at, sequence])?;
         for sql in [
+            "DELETE FROM numbered WHERE sequence = ?1",
             "DELETE FROM downlink_step WHERE sequence = ?1",
             "DELETE FROM downlink WHERE sequence = ?1",
         ] {
@@ -320,7 +338,8 @@ pub(super) fn time(micros: i64) -> SystemTime {
     time.unwrap_or(UNIX_EPOCH)
 }
 
-/// The number of a step on disk; [`Step::Accepted`] is the row of the message itself.
+/// The number of a step on disk; [`Step::Accepted`] is the row of the message itself. What a vehicle
+/// tells has its number of the wire, and 16.
 pub(super) fn step_number(step: Step) -> i64 {
     match step {
         Step::Accepted => 0,
@@ -328,5 +347,36 @@ pub(super) fn step_number(step: Step) -> i64 {
         Step::Sent => 2,
         Step::Rejected => 3,
         Step::Expired => 4,
+        Step::GivenUp => 5,
+        Step::PeerRestarted => 6,
+        Step::Told(step) => i64::from(step.code()) + TOLD,
+    }
+}
+
+/// The step with this number on disk.
+pub(super) fn step_numbered(number: i64) -> Option<Step> {
+    let mut steps = Step::ALL.into_iter();
+    steps.find(|step| step_number(*step) == number)
+}
+
+const TOLD: i64 = 16;
+
+/// How [`Receipts`] stand on disk.
+fn receipts_number(receipts: Receipts) -> i64 {
+    match receipts {
+        Receipts::No => 0,
+        Receipts::Asked => 1,
+        Receipts::Repeatable => REPEATABLE,
+    }
+}
+
+pub(super) const REPEATABLE: i64 = 2;
+
+/// The [`Receipts`] of a number on disk.
+pub(super) fn receipts_numbered(number: i64) -> Receipts {
+    match number {
+        0 => Receipts::No,
+        REPEATABLE => Receipts::Repeatable,
+        _ => Receipts::Asked,
     }
 }

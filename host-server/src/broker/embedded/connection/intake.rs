@@ -12,7 +12,8 @@ use mqtt5::broker::events::ClientPublishEvent;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::warn;
-use vinbus_protocol::envelope::Downlink;
+use vinbus_protocol::delivery::{self, Epoch};
+use vinbus_protocol::envelope::{Downlink, Uplink};
 use vinbus_protocol::id::Vin;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use vinbus_protocol::presence;
@@ -88,6 +89,9 @@ impl Connection {
                 let retain = retain && self.may_retain(topic, &payload).await;
                 if let Identity::Vehicle(vin) = client.who {
                     shared.events.introduced(vin, &parsed.uid);
+                    if let Some(offered) = offers_delivery(&payload) {
+                        shared.events.announced(vin, &parsed.uid, offered);
+                    }
                     self.note_report(topic, &payload, retain);
                 }
                 self.offer(client, topic, payload, retain, None).await
@@ -230,4 +234,11 @@ impl Connection {
         let is_presence = topics.parse(topic).is_ok_and(|parsed| parsed.is_presence());
         is_presence && self.shared.registry.vehicle_has_another(vin, self.id)
     }
+}
+
+/// Whether a report says that its vehicle is there, and if so, in which epoch it speaks delivery.
+fn offers_delivery(report: &[u8]) -> Option<Option<Epoch>> {
+    let report = Uplink::decode(report).ok()?;
+    let is_online = presence::reported(report.content)?;
+    is_online.then(|| delivery::announced(report.content))
 }

@@ -1,0 +1,518 @@
+//! Our end of one channel: the protocol's [`Endpoint`], and which messages its numbers are. Values
+//! without IO; times are milliseconds of the server's own clock.
+//!
+//! A message with a number is in one of these places:
+//!
+//! | place | is left when | and then |
+//! |---|---|---|
+//! | to resume: loaded from the disk | the endpoint has a place | on its way |
+//! | on its way: in the endpoint | a receipt names it | answered |
+//! | on its way | the endpoint gives it up | over, to be noted |
+//! | answered: only followed | the last word comes | over, to be noted |
+//!
+//! What is to be noted is taken by [`Channel::take_notes`] and becomes final for the other end only
+//! by [`Channel::noted`], once it is on disk.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use vinbus_protocol::delivery::{
+    Batch, Control, Endpoint, Epoch, Event, Header, Loss, Message, MessageId, Run, Snapshot,
+    SubmitError, Transmit, Verdict,
+};
+use vinbus_protocol::limits::{DELIVERY_CONTROL_BYTES_MAX, DELIVERY_IN_FLIGHT_MAX};
+
+use crate::model::Step;
+use crate::store::channels::{ChannelChange, Numbered};
+
+/// Messages that came and are accounted for: twice what a vehicle has on its way, as each is
+/// confirmed by one commit.
+const OPEN_MAX: usize = 2 * DELIVERY_IN_FLIGHT_MAX;
+
+/// Messages without a last word that are followed: as many as a vehicle can account for, and those on
+/// their way.
+pub(super) const FOLLOWED_MAX: usize = 256 + DELIVERY_IN_FLIGHT_MAX;
+
+/// One end of a channel. The task that drives it notes and sends; everything else only tells it.
+pub(super) struct Channel {
+    endpoint: Endpoint<DELIVERY_IN_FLIGHT_MAX, OPEN_MAX>,
+    /// Messages with numbers and without a last word.
+    followed: BTreeMap<u32, Followed>,
+    /// Those of them that the endpoint has not taken up yet.
+    to_resume: VecDeque<u32>,
+    /// Numbers that are on their way to the disk.
+    numbering: usize,
+    notes: Vec<Note>,
+    /// The newest batch of receipts; what it says is among the notes, or on disk.
+    batch: Option<Batch>,
+    /// The epochs are not on disk as they are.
+    session_changed: bool,
+    /// The last batch of receipts of our own that is on disk.
+    batch_noted: u32,
+    /// The vehicle said that it is there, and nothing of delivery.
+    silent: bool,
+    /// Somebody wanted more places than there were.
+    wanted: bool,
+    /// It is dropped: whoever has it gets it anew.
+    closed: bool,
+}
+
+/// Batches of receipts that may be sent before the last one's number is noted again: half of what an
+/// endpoint leaves out when it goes on.
+const BATCHES_UNNOTED_MAX: u32 = 1 << 15;
+
+#[derive(Clone, Debug)]
+struct Followed {
+    numbered: Numbered,
+    /// Kept from the store's answer until it is sent first.
+    envelope: Option<Bytes>,
+    sent: bool,
+    step: Option<Step>,
+}
+
+/// A step that is not on disk yet.
+#[derive(Clone, Copy, Debug)]
+struct Note {
+    number: u32,
+    sequence: u64,
+    step: Step,
+    at: SystemTime,
+}
+
+/// What is to be published next.
+#[derive(Debug)]
+pub(super) enum Frame {
+    /// A whole payload.
+    Control(Bytes),
+    /// A message, to be marked with this header.
+    Message {
+        header: Header,
+        sequence: u64,
+        envelope: Option<Bytes>,
+    },
+}
+
+/// What is to be on disk before more is sent.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    pub(super) change: ChannelChange,
+    /// The messages of the steps.
+    pub(super) sequences: Vec<u64>,
+    batch: Option<Batch>,
+}
+
+impl Notes {
+    pub(super) fn is_empty(&self) -> bool {
+        self.change == ChannelChange::default() && self.batch.is_none()
+    }
+}
+
+impl Channel {
+    /// A channel as it is on disk, or a new one.
+    pub(super) fn new(memory: Snapshot, numbered: Vec<Numbered>, is_new: bool) -> Self {
+        let to_resume = numbered.iter().filter(|message| !message.answered);
+        Self {
+            endpoint: Endpoint::new(memory),
+            to_resume: to_resume.map(|message| message.number).collect(),
+            followed: numbered.into_iter().map(Followed::again).collect(),
+            numbering: 0,
+            notes: Vec::new(),
+            batch: None,
+            session_changed: is_new,
+            batch_noted: memory.batch,
+            silent: false,
+            wanted: false,
+            closed: false,
+        }
+    }
+
+    /// Whether the vehicle speaks delivery, as far as is known.
+    pub(super) fn speaks(&self) -> bool {
+        self.endpoint.peer().is_some() && !self.silent
+    }
+
+    /// Drops it if everything is on disk and nothing is on its way.
+    pub(super) fn close_if_idle(&mut self) -> bool {
+        let all_stored = self.endpoint.open_messages().count() == self.endpoint.open();
+        self.closed = all_stored && self.taken() == 0 && !self.has_notes();
+        self.closed
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    fn has_notes(&self) -> bool {
+        !self.notes.is_empty() || self.session_changed || self.batch.is_some()
+    }
+
+    /// Places for messages on their way that are taken.
+    fn taken(&self) -> usize {
+        self.endpoint.unanswered() + self.to_resume.len() + self.numbering
+    }
+
+    /// Whether there are places again, after somebody wanted more than there were; once.
+    pub(super) fn has_room_again(&mut self) -> bool {
+        let again = self.wanted && self.taken() < DELIVERY_IN_FLIGHT_MAX;
+        self.wanted &= !again;
+        again
+    }
+
+    /// The vehicle reported that it is there; with an epoch, that it speaks delivery.
+    pub(super) fn announced(&mut self, now_ms: u64, epoch: Option<Epoch>) {
+        self.silent = epoch.is_none();
+        if let Some(epoch) = epoch {
+            self.hear(|endpoint| endpoint.handle_announcement(now_ms, epoch));
+            self.settle(now_ms);
+        }
+    }
+
+    pub(super) fn set_link(&mut self, now_ms: u64, up: bool) {
+        self.endpoint.handle_link(now_ms, up && !self.silent);
+        self.settle(now_ms);
+    }
+
+    /// Takes the header of a message that came.
+    pub(super) fn handle_message(&mut self, now_ms: u64, header: &Header) -> Verdict {
+        self.silent = false;
+        let verdict = self.hear(|endpoint| endpoint.handle_message(now_ms, header));
+        self.settle(now_ms);
+        verdict
+    }
+
+    /// Takes a message of delivery's own.
+    pub(super) fn handle_control(&mut self, now_ms: u64, control: &Control<'_>) {
+        self.silent = false;
+        let mut told = Vec::new();
+        let batch =
+            self.hear(|endpoint| endpoint.handle_control(now_ms, control, |run| told.push(run)));
+        // A restart that it tells of comes before what it tells.
+        self.settle(now_ms);
+        for Run { step, first, count } in told {
+            let last = first.saturating_add(count - 1);
+            let named = self.followed.range(first..=last);
+            let named: Vec<u32> = named.map(|(number, _)| *number).collect();
+            for number in named {
+                self.note(number, Step::told(step));
+            }
+        }
+        self.batch = batch.or(self.batch);
+        self.settle(now_ms);
+    }
+
+    /// What became of a message that came: it is on disk, or has to come again.
+    pub(super) fn stored(&mut self, now_ms: u64, id: MessageId, stored: bool) {
+        if stored {
+            self.refuse(now_ms, id, vinbus_protocol::delivery::Step::Confirmed);
+        } else {
+            self.endpoint.forget(id);
+        }
+    }
+
+    /// A message that came has met its end.
+    pub(super) fn refuse(
+        &mut self,
+        now_ms: u64,
+        id: MessageId,
+        step: vinbus_protocol::delivery::Step,
+    ) {
+        self.endpoint.report(now_ms, id, step);
+    }
+
+    /// Reserves numbers for up to `wanted` messages; fewer, or none, while as many are on their way
+    /// as may be. They are sent by [`Channel::submit`], once they are on disk.
+    pub(super) fn reserve(&mut self, wanted: usize) -> Vec<u32> {
+        let count = wanted.min(DELIVERY_IN_FLIGHT_MAX.saturating_sub(self.taken()));
+        self.wanted |= count < wanted;
+        let first = self.endpoint.snapshot().next_number;
+        let numbers: Vec<u32> = (0..count as u32).map(|n| first + n).collect();
+        self.numbering += numbers.len();
+        numbers
+    }
+
+    /// Messages whose numbers are on disk are to be sent; without them, none of the reserved is.
+    pub(super) fn submit(&mut self, now_ms: u64, messages: Vec<(Numbered, Bytes)>) {
+        self.numbering = 0;
+        for (numbered, envelope) in messages {
+            let message = message(now_ms, &numbered);
+            match self.endpoint.submit(now_ms, message) {
+                Ok(submitted) if submitted.number == numbered.number => {}
+                // One lane is run by one worker, so nobody else has taken a number.
+                unexpected => {
+                    debug_assert!(false, "{unexpected:?} for {numbered:?}");
+                    self.to_resume.push_back(numbered.number);
+                }
+            }
+            self.drop_oldest_followed();
+            let followed = Followed {
+                envelope: Some(envelope),
+                ..Followed::again(numbered).1
+            };
+            self.followed.insert(followed.numbered.number, followed);
+            self.settle(now_ms);
+        }
+    }
+
+    /// What is to be on disk before anything more is sent.
+    pub(super) fn take_notes(&mut self) -> Notes {
+        let snapshot = self.endpoint.snapshot();
+        // A first number is left out, so that a life that was killed before its first note is not
+        // mistaken for this one.
+        let session = (snapshot.epoch, snapshot.peer, snapshot.batch.max(1));
+        self.session_changed |= snapshot.batch - self.batch_noted > BATCHES_UNNOTED_MAX;
+        if self.session_changed {
+            self.batch_noted = snapshot.batch;
+        }
+        let notes = std::mem::take(&mut self.notes);
+        let steps = notes.iter().map(|note| (note.number, note.step, note.at));
+        Notes {
+            change: ChannelChange {
+                session: std::mem::take(&mut self.session_changed).then_some(session),
+                numbered: Vec::new(),
+                steps: steps.collect(),
+            },
+            sequences: notes.iter().map(|note| note.sequence).collect(),
+            batch: self.batch.take(),
+        }
+    }
+
+    /// Notes are on disk.
+    pub(super) fn noted(&mut self, notes: &Notes) {
+        if let Some(batch) = notes.batch {
+            self.endpoint.acknowledge(batch);
+        }
+    }
+
+    /// Notes could not be written: they are to be taken again.
+    pub(super) fn not_noted(&mut self, notes: Notes) {
+        self.session_changed |= notes.change.session.is_some();
+        let steps = notes.change.steps.into_iter().zip(notes.sequences);
+        let steps = steps.map(|((number, step, at), sequence)| Note {
+            number,
+            sequence,
+            step,
+            at,
+        });
+        let later = std::mem::replace(&mut self.notes, steps.collect());
+        self.notes.extend(later);
+        self.batch = self.batch.max(notes.batch);
+    }
+
+    /// Takes what time has brought.
+    pub(super) fn pass_time(&mut self, now_ms: u64) {
+        self.settle(now_ms);
+    }
+
+    /// Whether something is to be noted, or sent.
+    pub(super) fn has_work(&self, now_ms: u64) -> bool {
+        self.has_notes() || self.deadline_ms().is_some_and(|at| at <= now_ms)
+    }
+
+    /// What is to be sent now, unless something is to be noted first.
+    pub(super) fn next_frame(&mut self, now_ms: u64, random: u32) -> Option<Frame> {
+        if self.session_changed {
+            return None;
+        }
+        match self.endpoint.poll_transmit(now_ms, random)? {
+            Transmit::Control(control) => {
+                let mut buffer = vec![0; DELIVERY_CONTROL_BYTES_MAX + 64];
+                let len = control.encode_downlink(&mut buffer).ok()?.len();
+                buffer.truncate(len);
+                Some(Frame::Control(buffer.into()))
+            }
+            Transmit::Message(header) => {
+                let followed = self.followed.get_mut(&header.number)?;
+                Some(Frame::Message {
+                    header,
+                    sequence: followed.numbered.sequence,
+                    envelope: followed.envelope.take(),
+                })
+            }
+        }
+    }
+
+    /// A message was handed to the broker.
+    pub(super) fn sent(&mut self, number: u32) {
+        if let Some(followed) = self.followed.get_mut(&number)
+            && !std::mem::replace(&mut followed.sent, true)
+        {
+            self.notes.push(Note {
+                number,
+                sequence: followed.numbered.sequence,
+                step: Step::Sent,
+                at: SystemTime::now(),
+            });
+        }
+    }
+
+    /// The broker can never carry a message.
+    pub(super) fn rejected(&mut self, number: u32) {
+        self.endpoint.withdraw(number);
+        self.note(number, Step::Rejected);
+    }
+
+    /// When something is due.
+    pub(super) fn deadline_ms(&self) -> Option<u64> {
+        self.endpoint.poll_timeout()
+    }
+
+    /// A message is not kept any more, so it cannot be sent again.
+    pub(super) fn gone(&mut self, number: u32) {
+        self.endpoint.withdraw(number);
+        self.followed.remove(&number);
+    }
+
+    /// Lets the endpoint hear something that may tell it of another life.
+    fn hear<T>(
+        &mut self,
+        hear: impl FnOnce(&mut Endpoint<DELIVERY_IN_FLIGHT_MAX, OPEN_MAX>) -> T,
+    ) -> T {
+        let before = self.endpoint.peer();
+        let heard = hear(&mut self.endpoint);
+        self.session_changed |= before != self.endpoint.peer();
+        heard
+    }
+
+    /// Does what the endpoint's events ask for, and fills its places.
+    fn settle(&mut self, now_ms: u64) {
+        loop {
+            while let Some(event) = self.endpoint.poll_event(now_ms) {
+                self.handle_event(event);
+            }
+            if !self.resume_one(now_ms) {
+                return;
+            }
+        }
+    }
+
+    fn handle_event(&mut self, event: Event) {
+        match event {
+            Event::Lost { number, loss } => {
+                let step = match loss {
+                    Loss::Expired => Step::Expired,
+                    Loss::GivenUp => Step::GivenUp,
+                    Loss::PeerRestarted => Step::PeerRestarted,
+                };
+                self.note(number, step);
+            }
+            // What was told before is among the notes already, and so counts before.
+            Event::PeerRestarted => {
+                self.session_changed = true;
+                self.lose(Followed::is_answered);
+                let resumable = |followed: &Followed| followed.numbered.repeatable;
+                let (again, lost): (VecDeque<_>, VecDeque<_>) = self
+                    .to_resume
+                    .iter()
+                    .partition(|number| self.followed.get(number).is_some_and(resumable));
+                self.to_resume = again;
+                for number in lost {
+                    self.note(number, Step::PeerRestarted);
+                }
+            }
+            Event::EpochChanged(_) => {
+                self.session_changed = true;
+                self.lose(Followed::is_answered);
+            }
+        }
+    }
+
+    fn lose(&mut self, which: impl Fn(&Followed) -> bool) {
+        let followed = self.followed.iter();
+        let lost: Vec<u32> = followed
+            .filter(|(_, followed)| which(followed))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in lost {
+            self.note(number, Step::PeerRestarted);
+        }
+    }
+
+    /// Takes up one message of the disk; `false` if there is none, or no place.
+    fn resume_one(&mut self, now_ms: u64) -> bool {
+        let Some(&number) = self.to_resume.front() else {
+            return false;
+        };
+        let Some(followed) = self.followed.get(&number) else {
+            self.to_resume.pop_front();
+            return true;
+        };
+        let message = message(now_ms, &followed.numbered);
+        match self.endpoint.resume_sent(now_ms, number, message) {
+            Err(SubmitError::Full) => return false,
+            Ok(()) | Err(SubmitError::Number) => {}
+        }
+        self.to_resume.pop_front();
+        true
+    }
+
+    /// Notes a step of a message that has no last word yet.
+    fn note(&mut self, number: u32, step: Step) {
+        use vinbus_protocol::delivery::Step::Known;
+        let Some(followed) = self.followed.get_mut(&number) else {
+            return;
+        };
+        let is_known = step == Step::Told(Known);
+        if followed.step == Some(step) || is_known && followed.is_answered() {
+            return;
+        }
+        followed.step = Some(step);
+        let sequence = followed.numbered.sequence;
+        if step.is_final() {
+            self.followed.remove(&number);
+        }
+        // One that was told and not written yet is overtaken: a vehicle cannot make us keep more.
+        self.notes
+            .retain(|note| note.number != number || note.step == Step::Sent);
+        self.notes.push(Note {
+            number,
+            sequence,
+            step,
+            at: SystemTime::now(),
+        });
+    }
+
+    /// A vehicle that answers everything and finishes nothing must not fill our memory.
+    fn drop_oldest_followed(&mut self) {
+        if self.followed.len() < FOLLOWED_MAX {
+            return;
+        }
+        let mut answered = self.followed.iter().filter(|(_, it)| it.is_answered());
+        if let Some(number) = answered.next().map(|(number, _)| *number) {
+            self.note(number, Step::GivenUp);
+        }
+    }
+}
+
+impl Followed {
+    /// A message as it is on disk.
+    fn again(numbered: Numbered) -> (u32, Self) {
+        let followed = Self {
+            envelope: None,
+            // Noted again, a step changes nothing.
+            sent: false,
+            step: None,
+            numbered,
+        };
+        (followed.numbered.number, followed)
+    }
+
+    /// The vehicle has answered, and not finished.
+    fn is_answered(&self) -> bool {
+        self.numbered.answered || self.step.is_some()
+    }
+}
+
+fn message(now_ms: u64, numbered: &Numbered) -> Message {
+    let left = numbered
+        .expires_at
+        .duration_since(SystemTime::now())
+        .unwrap_or(Duration::ZERO);
+    let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+    Message {
+        bytes: numbered.bytes,
+        expires_at_ms: Some(now_ms.saturating_add(left_ms)),
+        key: None,
+        repeatable: numbered.repeatable,
+    }
+}

@@ -1,0 +1,623 @@
+//! Delivery with receipts (SPEC 16): a task for each channel, which notes what is told and then
+//! sends what is due.
+//!
+//! A worker that comes to a message whose sender asked for receipts gives it a number, which goes to
+//! the disk in the transaction that takes the message from the unsent, and hands it to the channel.
+//! To a vehicle that does not speak delivery it is sent as any other message; to one that is online
+//! and has not said yet whether it does, after [`ANNOUNCEMENT_PATIENCE`].
+//!
+//! Channels are loaded when they are needed, and dropped when the vehicle goes and nothing of them is
+//! only in memory.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::time;
+use vinbus_protocol::delivery::{self, Control, Epoch, Header, Marked, Snapshot, Verdict};
+use vinbus_protocol::envelope::{Downlink as Envelope, DownlinkBody};
+use vinbus_protocol::id::{Uid, Vin};
+
+use super::channel::{Channel, Frame, Notes};
+use super::{Dispatch, NOTE_AGAIN};
+use crate::broker::{Broker, PublishError};
+use crate::hub::lanes::LaneId;
+use crate::model::{Downlink, Presence, Receipts};
+use crate::store::StoreError;
+use crate::store::awaited::{read, written};
+use crate::store::channels::{ChannelChange, Numbered};
+
+/// A vehicle that came online says within this time whether it speaks delivery, or counts as one that
+/// does not.
+const ANNOUNCEMENT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Channels of one vehicle; what it says to more partners is not taken.
+const VEHICLE_CHANNELS_MAX: usize = 16;
+
+/// Seconds from 1970 to 2020, from which epochs count.
+const EPOCHS_BEGIN_S: u64 = 1_577_836_800;
+
+/// All channels that are known, by vehicle and partner.
+#[derive(Default)]
+pub(super) struct Channels {
+    known: Mutex<HashMap<Vin, HashMap<Uid, Place>>>,
+    /// One is loaded at a time, and so none twice.
+    loading: tokio::sync::Mutex<()>,
+    tasks: Mutex<tokio::task::JoinSet<()>>,
+}
+
+enum Place {
+    /// Only on disk. The vehicle may have said since that it does not speak delivery.
+    Disk {
+        silent: bool,
+    },
+    Memory(Arc<Driven>),
+}
+
+/// A channel and what wakes its task.
+pub(in crate::hub) struct Driven {
+    lane: LaneId,
+    channel: Mutex<Channel>,
+    work: Notify,
+    begin: time::Instant,
+}
+
+/// What a worker is to do with a message whose sender asked for receipts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// The vehicle does not speak delivery: send it as any other.
+    Ordinary,
+    /// It may say that it does: wait a little.
+    Later,
+    /// So many messages were numbered, and are the channel's from now on. None is: there is no place,
+    /// or they could not be noted.
+    Numbered(usize),
+}
+
+impl Driven {
+    fn lock(&self) -> MutexGuard<'_, Channel> {
+        self.channel.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A message that came is on disk, or could not be written.
+    pub(in crate::hub) fn stored(&self, id: delivery::MessageId, stored: bool) {
+        self.lock().stored(now_ms(self.begin), id, stored);
+        self.work.notify_one();
+    }
+}
+
+/// Milliseconds since then.
+fn now_ms(begin: time::Instant) -> u64 {
+    begin.elapsed().as_millis() as u64
+}
+
+impl Dispatch {
+    /// Loads the channels with messages on their way, and knows of all others.
+    pub(in crate::hub) fn know_channels(&self, known: impl IntoIterator<Item = (Vin, Uid)>) {
+        let mut channels = self.known_channels();
+        for (vin, uid) in known {
+            let place = Place::Disk { silent: false };
+            channels.entry(vin).or_default().insert(uid, place);
+        }
+    }
+
+    /// Goes on with the messages that were on their way when the server stopped.
+    pub(super) async fn resume_channels(self: Arc<Self>, lanes: Vec<LaneId>) {
+        for lane in lanes {
+            if self.is_stopping() {
+                return;
+            }
+            if let Err(error) = self.channel(&lane).await {
+                self.log_error(&error, "messages on their way could not be read");
+            }
+        }
+    }
+
+    /// A vehicle reported to a partner that it is there; with an epoch, that it speaks delivery.
+    pub(in crate::hub) async fn announced(self: &Arc<Self>, lane: LaneId, epoch: Option<Epoch>) {
+        if epoch.is_none() {
+            let driven = match self
+                .known_channels()
+                .get_mut(&lane.vin)
+                .and_then(|uids| uids.get_mut(&lane.uid))
+            {
+                None => return,
+                Some(Place::Disk { silent }) => {
+                    *silent = true;
+                    None
+                }
+                Some(Place::Memory(driven)) => Some(Arc::clone(driven)),
+            };
+            if let Some(driven) = driven {
+                let mut channel = driven.lock();
+                channel.announced(self.now_ms(), None);
+                channel.set_link(self.now_ms(), false);
+            }
+        } else {
+            let told = self
+                .with_channel(&lane, |channel, now_ms, up| {
+                    channel.announced(now_ms, epoch);
+                    channel.set_link(now_ms, up);
+                })
+                .await;
+            if let Err(error) = told {
+                self.log_error(&error, "a vehicle's offer of delivery could not be noted");
+            }
+        }
+        self.change_lanes(|lanes| lanes.wake(&lane));
+    }
+
+    /// Takes the header of a message that came; `None` when the vehicle has too many channels.
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read.
+    pub(in crate::hub) async fn numbered_arrived(
+        self: &Arc<Self>,
+        lane: &LaneId,
+        header: &Header,
+    ) -> Result<Option<(Verdict, Arc<Driven>)>, StoreError> {
+        let taken = self.with_driven(lane, |driven, channel, now_ms, _| {
+            let verdict = channel.handle_message(now_ms, header);
+            if let (Verdict::New(id), Some(_)) = (verdict, header.part) {
+                channel.refuse(now_ms, id, delivery::Step::TooLarge);
+            }
+            (verdict, Arc::clone(driven))
+        });
+        taken.await
+    }
+
+    /// Takes a message of delivery's own.
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read.
+    pub(in crate::hub) async fn control_arrived(
+        self: &Arc<Self>,
+        lane: &LaneId,
+        control: &Control<'_>,
+    ) -> Result<(), StoreError> {
+        let told = self.with_channel(lane, |channel, now_ms, _| {
+            channel.handle_control(now_ms, control);
+        });
+        told.await
+    }
+
+    /// Gives the first messages of a page their numbers, as far as their senders asked for receipts.
+    pub(super) async fn admit(self: &Arc<Self>, lane: &LaneId, page: &[Downlink]) -> Admission {
+        if let Some(decided) = self.must_wait(lane) {
+            return decided;
+        }
+        let now = SystemTime::now();
+        let asked = page.iter().take_while(|downlink| {
+            let message = &downlink.message;
+            message.receipts != Receipts::No && message.expires_at > now
+        });
+        let asked: Vec<&Downlink> = asked.collect();
+        let reserved = self.with_driven(lane, |driven, channel, _, _| {
+            let numbers = channel.speaks().then(|| channel.reserve(asked.len()));
+            numbers.map(|numbers| (Arc::clone(driven), numbers))
+        });
+        let (driven, numbers) = match reserved.await {
+            Ok(Some(Some(reserved))) => reserved,
+            Ok(Some(None) | None) => return Admission::Ordinary,
+            Err(error) => {
+                self.log_error(&error, "a channel could not be read");
+                return Admission::Numbered(0);
+            }
+        };
+        if numbers.is_empty() {
+            return Admission::Numbered(0);
+        }
+        let change = ChannelChange {
+            numbered: numbers
+                .iter()
+                .zip(&asked)
+                .map(|(number, downlink)| (*number, downlink.sequence))
+                .collect(),
+            ..ChannelChange::default()
+        };
+        let noted = written(self.store.change_channel(&lane.vin, &lane.uid, change)).await;
+        let messages = match noted {
+            Ok(_) => numbers.iter().zip(&asked).map(numbered).collect(),
+            Err(error) => {
+                self.log_error(&error, "a message could not be given its number");
+                Vec::new()
+            }
+        };
+        let count = messages.len();
+        driven.lock().submit(self.now_ms(), messages);
+        driven.work.notify_one();
+        self.change_lanes(|lanes| {
+            for downlink in &asked[..count] {
+                let bytes = downlink.message.envelope.len() as u64;
+                lanes.finished(lane, downlink.sequence, bytes);
+            }
+        });
+        Admission::Numbered(count)
+    }
+
+    /// A vehicle's presence changed.
+    pub(super) fn refresh_vehicle(&self, vin: Vin) {
+        let mut known = self.known_channels();
+        if let Some(uids) = known.get_mut(&vin) {
+            self.refresh(uids, self.is_reachable(&vin));
+        }
+    }
+
+    /// The way to the broker opened or closed.
+    pub(super) fn refresh_all(&self) {
+        let mut known = self.known_channels();
+        for (vin, uids) in known.iter_mut() {
+            self.refresh(uids, self.is_reachable(vin));
+        }
+    }
+
+    fn refresh(&self, uids: &mut HashMap<Uid, Place>, up: bool) {
+        for place in uids.values_mut() {
+            let Place::Memory(driven) = place else {
+                continue;
+            };
+            let mut channel = driven.lock();
+            channel.set_link(self.now_ms(), up);
+            let closed = !up && channel.close_if_idle();
+            drop(channel);
+            driven.work.notify_one();
+            if closed {
+                *place = Place::Disk { silent: false };
+            }
+        }
+    }
+
+    /// Ends the tasks of the channels; each notes first what it was told.
+    pub(super) async fn end_channels(&self) {
+        let mut tasks = {
+            let mut tasks = self.channel_tasks();
+            std::mem::take(&mut *tasks)
+        };
+        // A panic of a task was printed by itself.
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// What is to be done without a channel, if that is known.
+    fn must_wait(&self, lane: &LaneId) -> Option<Admission> {
+        let known = self.known_channels();
+        match known.get(&lane.vin).and_then(|uids| uids.get(&lane.uid)) {
+            Some(Place::Memory(_) | Place::Disk { silent: false }) => None,
+            Some(Place::Disk { silent: true }) => Some(Admission::Ordinary),
+            None => {
+                drop(known);
+                let vehicle = self.presence().vehicle(&lane.vin, None);
+                let is_new = vehicle.is_some_and(|vehicle| {
+                    let since = vehicle.since.elapsed().unwrap_or(Duration::ZERO);
+                    vehicle.presence == Presence::Online && since < ANNOUNCEMENT_PATIENCE
+                });
+                Some(if is_new {
+                    Admission::Later
+                } else {
+                    Admission::Ordinary
+                })
+            }
+        }
+    }
+
+    async fn with_channel(
+        self: &Arc<Self>,
+        lane: &LaneId,
+        tell: impl FnMut(&mut Channel, u64, bool),
+    ) -> Result<(), StoreError> {
+        let mut tell = tell;
+        let told = self.with_driven(lane, |_, channel, now_ms, up| tell(channel, now_ms, up));
+        told.await.map(|_| ())
+    }
+
+    /// Tells a channel something, with the time and whether the vehicle can be reached, and wakes its
+    /// task. `None` when the vehicle has too many.
+    async fn with_driven<T>(
+        self: &Arc<Self>,
+        lane: &LaneId,
+        mut tell: impl FnMut(&Arc<Driven>, &mut Channel, u64, bool) -> T,
+    ) -> Result<Option<T>, StoreError> {
+        loop {
+            let Some(driven) = self.channel(lane).await? else {
+                return Ok(None);
+            };
+            let mut channel = driven.lock();
+            if channel.is_closed() {
+                continue;
+            }
+            let up = self.is_reachable(&lane.vin);
+            let told = tell(&driven, &mut channel, self.now_ms(), up);
+            drop(channel);
+            driven.work.notify_one();
+            return Ok(Some(told));
+        }
+    }
+
+    /// A channel, which is loaded or made if need be.
+    async fn channel(self: &Arc<Self>, lane: &LaneId) -> Result<Option<Arc<Driven>>, StoreError> {
+        if let Some(driven) = self.loaded(lane) {
+            return Ok(Some(driven));
+        }
+        let _turn = self.channels.loading.lock().await;
+        if let Some(driven) = self.loaded(lane) {
+            return Ok(Some(driven));
+        }
+        let (store, LaneId { vin, uid }) = (Arc::clone(&self.store), lane.clone());
+        let stored = read(move || store.channel(&vin, &uid)).await?;
+        let mut channel = match stored {
+            Some((memory, numbered)) => Channel::new(memory, numbered, false),
+            None => Channel::new(Snapshot::fresh(new_epoch()), Vec::new(), true),
+        };
+        let mut known = self.known_channels();
+        let uids = known.entry(lane.vin).or_default();
+        match uids.get(&lane.uid) {
+            None if uids.len() >= VEHICLE_CHANNELS_MAX => return Ok(None),
+            Some(Place::Disk { silent: true }) => channel.announced(self.now_ms(), None),
+            _ => {}
+        }
+        channel.set_link(self.now_ms(), self.is_reachable(&lane.vin));
+        let driven = Arc::new(Driven {
+            lane: lane.clone(),
+            channel: Mutex::new(channel),
+            work: Notify::new(),
+            begin: self.begin,
+        });
+        uids.insert(lane.uid.clone(), Place::Memory(Arc::clone(&driven)));
+        drop(known);
+        self.start_driving(Arc::clone(&driven));
+        Ok(Some(driven))
+    }
+
+    fn loaded(&self, lane: &LaneId) -> Option<Arc<Driven>> {
+        let known = self.known_channels();
+        match known.get(&lane.vin)?.get(&lane.uid)? {
+            Place::Memory(driven) => Some(Arc::clone(driven)),
+            Place::Disk { .. } => None,
+        }
+    }
+
+    fn start_driving(self: &Arc<Self>, driven: Arc<Driven>) {
+        let mut tasks = self.channel_tasks();
+        while tasks.try_join_next().is_some() {}
+        let dispatch = Arc::clone(self);
+        tasks.spawn(async move { dispatch.drive(&driven).await });
+    }
+
+    /// Notes and sends what is due in one channel, until it is dropped or the server stops.
+    async fn drive(&self, driven: &Driven) {
+        let mut stopping = self.stopping.subscribe();
+        loop {
+            let notes = {
+                let mut channel = driven.lock();
+                channel.pass_time(self.now_ms());
+                channel.take_notes()
+            };
+            let noted = notes.is_empty() || self.note_channel(driven, notes).await;
+            let stop = self.is_stopping();
+            if stop || driven.lock().is_closed() {
+                return;
+            }
+            if !noted {
+                let _ = time::timeout(NOTE_AGAIN, stopping.wait_for(|stop| *stop)).await;
+                continue;
+            }
+            self.send_due(driven).await;
+            let (deadline, has_work, has_room) = {
+                let mut channel = driven.lock();
+                let room = channel.has_room_again();
+                (channel.deadline_ms(), channel.has_work(self.now_ms()), room)
+            };
+            if has_room {
+                self.change_lanes(|lanes| lanes.wake(&driven.lane));
+            }
+            if has_work {
+                // Others have their turn, whatever a peer makes us do.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            tokio::select! {
+                () = driven.work.notified() => {}
+                () = super::until(deadline.map(|at| self.begin + Duration::from_millis(at))) => {}
+                _ = stopping.wait_for(|stop| *stop) => {}
+            }
+        }
+    }
+
+    /// Puts notes on disk; says whether they are.
+    async fn note_channel(&self, driven: &Driven, notes: Notes) -> bool {
+        let LaneId { vin, uid } = &driven.lane;
+        let change = notes.change.clone();
+        let written = match change == ChannelChange::default() {
+            true => Ok(None),
+            false => written(self.store.change_channel(vin, uid, change)).await,
+        };
+        match written {
+            Ok(told) => {
+                driven.lock().noted(&notes);
+                self.tell_changes(told);
+                self.tell_steps(&notes).await;
+                true
+            }
+            Err(error) => {
+                self.log_error(&error, "what became of messages could not be noted");
+                driven.lock().not_noted(notes);
+                false
+            }
+        }
+    }
+
+    /// Counts the steps of notes that are on disk, and tells whoever follows events.
+    async fn tell_steps(&self, notes: &Notes) {
+        let steps = notes.change.steps.iter().map(|(_, step, _)| *step);
+        for (step, &sequence) in steps.zip(&notes.sequences) {
+            self.figures.of(step).increment();
+            if !self.events.is_followed() {
+                continue;
+            }
+            let store = Arc::clone(&self.store);
+            match read(move || store.downlink(sequence)).await {
+                Ok(Some(downlink)) => self.events.step(&downlink, step),
+                Ok(None) => {}
+                Err(error) => self.log_error(&error, "a step could not be told as an event"),
+            }
+        }
+    }
+
+    /// Publishes everything that is due, until something is to be noted first.
+    async fn send_due(&self, driven: &Driven) {
+        let Some(broker) = self.broker() else {
+            return;
+        };
+        while !self.is_stopping() {
+            let random = RandomState::new().hash_one(()) as u32;
+            let Some(frame) = driven.lock().next_frame(self.now_ms(), random) else {
+                return;
+            };
+            match frame {
+                Frame::Control(payload) => {
+                    let published = self.publish_to(&*broker, &driven.lane, payload).await;
+                    self.handle_published(driven, None, published);
+                }
+                Frame::Message {
+                    header,
+                    sequence,
+                    envelope,
+                } => {
+                    let Some(payload) = self.marked(driven, &header, sequence, envelope).await
+                    else {
+                        continue;
+                    };
+                    let published = self.publish_to(&*broker, &driven.lane, payload).await;
+                    self.handle_published(driven, Some(header.number), published);
+                }
+            }
+        }
+    }
+
+    fn handle_published(
+        &self,
+        driven: &Driven,
+        number: Option<u32>,
+        published: Result<(), PublishError>,
+    ) {
+        let mut channel = driven.lock();
+        match (published, number) {
+            (Ok(()), Some(number)) => channel.sent(number),
+            // What is lost on the way is repeated.
+            (Ok(()) | Err(PublishError::LinkDown), _) => {}
+            (Err(PublishError::NotListening), _) => channel.set_link(self.now_ms(), false),
+            (Err(PublishError::Rejected { detail }), Some(number)) => {
+                let vin = &driven.lane.vin;
+                tracing::error!(%vin, number, detail, "the broker cannot carry a message");
+                channel.rejected(number);
+            }
+            (Err(PublishError::Rejected { detail }), None) => {
+                let vin = &driven.lane.vin;
+                tracing::error!(%vin, detail, "the broker cannot carry receipts");
+            }
+        }
+    }
+
+    async fn publish_to(
+        &self,
+        broker: &dyn Broker,
+        lane: &LaneId,
+        payload: Bytes,
+    ) -> Result<(), PublishError> {
+        let topic = self.downlink_topic(&lane.uid, &lane.vin)?;
+        let publish = broker.publish(&topic, payload);
+        time::timeout(broker.patience(), publish)
+            .await
+            .unwrap_or(Err(PublishError::LinkDown))
+    }
+
+    /// The payload of a message with its header; `None` when it cannot be had now.
+    async fn marked(
+        &self,
+        driven: &Driven,
+        header: &Header,
+        sequence: u64,
+        envelope: Option<Bytes>,
+    ) -> Option<Bytes> {
+        let envelope = match envelope {
+            Some(envelope) => Some(envelope),
+            None => {
+                let store = Arc::clone(&self.store);
+                match read(move || store.downlink(sequence)).await {
+                    Ok(downlink) => downlink.map(|downlink| downlink.message.envelope),
+                    Err(error) => {
+                        self.log_error(&error, "a message could not be read");
+                        return None;
+                    }
+                }
+            }
+        };
+        let marked = envelope
+            .as_deref()
+            .and_then(|envelope| mark(header, envelope));
+        if marked.is_none() {
+            driven.lock().gone(header.number);
+        }
+        marked
+    }
+
+    fn is_reachable(&self, vin: &Vin) -> bool {
+        self.is_link_up() && self.presence().of(vin) != Presence::Offline
+    }
+
+    /// Milliseconds since this was made.
+    fn now_ms(&self) -> u64 {
+        now_ms(self.begin)
+    }
+
+    fn known_channels(&self) -> MutexGuard<'_, HashMap<Vin, HashMap<Uid, Place>>> {
+        let known = self.channels.known.lock();
+        known.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn channel_tasks(&self) -> MutexGuard<'_, tokio::task::JoinSet<()>> {
+        let tasks = self.channels.tasks.lock();
+        tasks.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn numbered((number, downlink): (&u32, &&Downlink)) -> (Numbered, Bytes) {
+    let message = &downlink.message;
+    let numbered = Numbered {
+        number: *number,
+        sequence: downlink.sequence,
+        bytes: message.envelope.len() as u32,
+        expires_at: message.expires_at,
+        repeatable: message.receipts == Receipts::Repeatable,
+        answered: false,
+    };
+    (numbered, message.envelope.clone())
+}
+
+fn mark(header: &Header, envelope: &[u8]) -> Option<Bytes> {
+    let downlink = Envelope::decode(envelope).ok()?;
+    let DownlinkBody::Data(content) = downlink.body else {
+        return None;
+    };
+    let marked = Marked::new(*header, content).ok()?;
+    let mut buffer =
+        vec![0; envelope.len() + 2 * vinbus_protocol::limits::DELIVERY_ADDED_BYTES_MAX];
+    let len = marked
+        .encode_downlink(&downlink.app, &mut buffer)
+        .ok()?
+        .len();
+    buffer.truncate(len);
+    Some(buffer.into())
+}
+
+/// A server without a memory of the channel: greater than every epoch that it had before, as clocks
+/// go.
+fn new_epoch() -> Epoch {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let seconds = since_1970.map_or(0, |age| age.as_secs());
+    let seconds = seconds.saturating_sub(EPOCHS_BEGIN_S);
+    let epoch = u32::try_from(seconds).ok().and_then(Epoch::new);
+    epoch.unwrap_or(Epoch::FIRST)
+}

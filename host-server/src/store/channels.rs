@@ -1,0 +1,108 @@
+//! What the server keeps of delivery with receipts (SPEC 16): of each channel, which is a vehicle and
+//! a partner, the memory of our end of it, and the messages with numbers that have no last word yet.
+//!
+//! A message's number is on disk before it is first sent under it. The number of a message that came
+//! goes into the window in the transaction that stores the message. What a receipt says is on disk
+//! before the receipt is acknowledged.
+
+use std::time::SystemTime;
+
+use vinbus_protocol::delivery::{self, Epoch, Snapshot};
+use vinbus_protocol::id::{Uid, Vin};
+
+use super::{Pending, StoreError};
+use crate::model::{Cursor, Downlink, NewUplink, Step};
+
+/// A vehicle and a partner, as far as delivery between them is on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownChannel {
+    /// The vehicle.
+    pub vin: Vin,
+    /// The partner.
+    pub uid: Uid,
+    /// Whether messages have numbers and no answer yet.
+    pub unanswered: bool,
+}
+
+/// A message with a number and without a last word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Numbered {
+    /// Its number.
+    pub number: u32,
+    /// Its place in the order of acceptance.
+    pub sequence: u64,
+    /// Bytes of its envelope.
+    pub bytes: u32,
+    /// When it is not worth sending any more.
+    pub expires_at: SystemTime,
+    /// It may be sent to another life of the vehicle.
+    pub repeatable: bool,
+    /// The vehicle has answered: it is not sent any more.
+    pub answered: bool,
+}
+
+/// Changes of one channel, which are on disk together or not at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChannelChange {
+    /// The two epochs, and the last batch of receipts. A greater epoch of the vehicle empties the
+    /// window; everything else of the memory follows from the other changes.
+    pub session: Option<(Epoch, Option<Epoch>, u32)>,
+    /// Messages that get a number: they are not among the unsent any more.
+    pub numbered: Vec<(u32, u64)>,
+    /// Steps of messages with numbers. The first note of a step counts.
+    pub steps: Vec<(u32, Step, SystemTime)>,
+}
+
+/// What the server keeps of channels. A store that keeps none needs nothing of it.
+pub trait ChannelStore {
+    /// All channels.
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read.
+    fn channels(&self) -> Result<Vec<KnownChannel>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// The memory of a channel, and its messages without a last word by number; `None` for one that
+    /// is not known.
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read.
+    fn channel(
+        &self,
+        _vin: &Vin,
+        _uid: &Uid,
+    ) -> Result<Option<(Snapshot, Vec<Numbered>)>, StoreError> {
+        Ok(None)
+    }
+
+    /// A message for a vehicle; `None` when it is not kept any more.
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read.
+    fn downlink(&self, _sequence: u64) -> Result<Option<Downlink>, StoreError> {
+        Ok(None)
+    }
+
+    /// Makes changes of a channel. Resolves to the last position in the uplink log at which steps
+    /// are told, if any are.
+    fn change_channel(
+        &self,
+        _vin: &Vin,
+        _uid: &Uid,
+        _change: ChannelChange,
+    ) -> Pending<Option<Cursor>> {
+        keeps_none()
+    }
+
+    /// Appends a message from a vehicle, and puts its number into the window of its channel.
+    fn append_numbered(&self, _message: NewUplink, _id: delivery::MessageId) -> Pending<Cursor> {
+        keeps_none()
+    }
+}
+
+fn keeps_none<T>() -> Pending<T> {
+    super::refused(StoreError::Failed {
+        detail: "it keeps no channels".to_owned(),
+    })
+}

@@ -1,0 +1,245 @@
+//! Delivery with receipts: what is read of channels, and what the writer does to them.
+
+use std::time::SystemTime;
+
+use rusqlite::{OptionalExtension as _, params};
+use vinbus_protocol::delivery::{self, Epoch, SNAPSHOT_BYTES, Snapshot, Window};
+use vinbus_protocol::id::{Uid, Vin};
+
+use super::reader::{Readers, blob, downlink, parsed, signed};
+use super::tables::{REPEATABLE, Tables, micros, step_number, time};
+use crate::model::{Cursor, Downlink, NewUplink, RECEIPT_SUBTOPIC, Step};
+use crate::store::StoreError;
+use crate::store::channels::{ChannelChange, KnownChannel, Numbered};
+use crate::uplink_json;
+
+impl Readers {
+    pub(super) fn channels(&self) -> Result<Vec<KnownChannel>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT vin, uid, EXISTS (
+                     SELECT 1 FROM numbered WHERE answered = 0
+                     AND numbered.vin = channel.vin AND numbered.uid = channel.uid)
+                 FROM channel",
+            )?;
+            let rows = statement.query_map([], |row| {
+                Ok(KnownChannel {
+                    vin: parsed(row, 0, Vin::parse)?,
+                    uid: parsed(row, 1, Uid::parse)?,
+                    unanswered: row.get(2)?,
+                })
+            })?;
+            rows.collect()
+        })
+    }
+
+    pub(super) fn channel(
+        &self,
+        vin: &Vin,
+        uid: &Uid,
+    ) -> Result<Option<(Snapshot, Vec<Numbered>)>, StoreError> {
+        self.read(|connection| {
+            let moment = connection.unchecked_transaction()?;
+            let memory = moment
+                .prepare_cached("SELECT memory FROM channel WHERE vin = ?1 AND uid = ?2")?
+                .query_row([vin.as_str(), uid.as_str()], |row| blob(row, 0))
+                .optional()?;
+            let Some(memory) = memory.map(|bytes| snapshot(&bytes)).transpose()? else {
+                return Ok(None);
+            };
+            let mut statement = moment.prepare_cached(
+                "SELECT number, sequence, length(envelope), expires_at, receipts, answered
+                 FROM numbered JOIN downlink USING (sequence)
+                 WHERE numbered.vin = ?1 AND numbered.uid = ?2 ORDER BY number",
+            )?;
+            let rows = statement.query_map([vin.as_str(), uid.as_str()], |row| {
+                Ok(Numbered {
+                    number: row.get(0)?,
+                    sequence: row.get::<_, i64>(1)? as u64,
+                    bytes: row.get(2)?,
+                    expires_at: time(row.get(3)?),
+                    repeatable: row.get::<_, i64>(4)? == REPEATABLE,
+                    answered: row.get(5)?,
+                })
+            })?;
+            Ok(Some((memory, rows.collect::<Result<_, _>>()?)))
+        })
+    }
+
+    pub(super) fn downlink(&self, sequence: u64) -> Result<Option<Downlink>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT sequence, id, uid, vin, app, envelope, expires_at, receipts
+                     FROM downlink WHERE sequence = ?1",
+                )?
+                .query_row([signed(sequence)], downlink)
+                .optional()
+        })
+    }
+}
+
+impl Tables {
+    pub(super) fn change_channel(
+        &mut self,
+        vin: &Vin,
+        uid: &Uid,
+        change: &ChannelChange,
+    ) -> rusqlite::Result<Option<Cursor>> {
+        let before = self.memory(vin, uid)?;
+        let mut memory = match (before, change.session) {
+            (Some(memory), _) => memory,
+            (None, Some((epoch, ..))) => Snapshot::fresh(epoch),
+            // Nothing is changed of a channel before its epoch is noted.
+            (None, None) => return Ok(None),
+        };
+        if let Some((epoch, peer, batch)) = change.session {
+            memory.epoch = epoch;
+            memory.batch = memory.batch.max(batch);
+            if let Some(peer) = peer {
+                hear(&mut memory, peer);
+            }
+        }
+        for &(number, sequence) in &change.numbered {
+            memory.next_number = memory.next_number.max(number.saturating_add(1));
+            self.number(vin, uid, number, signed(sequence))?;
+        }
+        if before != Some(memory) {
+            self.write_memory(vin, uid, &memory)?;
+        }
+        let mut told = None;
+        for &(number, step, at) in &change.steps {
+            told = self.note_numbered(vin, uid, number, step, at)?.or(told);
+        }
+        Ok(told)
+    }
+
+    pub(super) fn append_numbered(
+        &mut self,
+        message: &NewUplink,
+        id: delivery::MessageId,
+    ) -> rusqlite::Result<Cursor> {
+        let cursor = self.append_uplink(message)?;
+        let (vin, uid) = (&message.vin, &message.uid);
+        if let Some(mut memory) = self.memory(vin, uid)? {
+            hear(&mut memory, id.epoch);
+            // A message of a life that is over is told to nobody.
+            if memory.peer == Some(id.epoch) {
+                memory.window.insert(id.number);
+                self.write_memory(vin, uid, &memory)?;
+            }
+        }
+        Ok(cursor)
+    }
+
+    /// Tells a step in the uplink log, for the partner that asked for it.
+    pub(super) fn tell_step(
+        &mut self,
+        sequence: i64,
+        step: Step,
+        at: SystemTime,
+    ) -> rusqlite::Result<Option<Cursor>> {
+        let told = self
+            .connection
+            .prepare_cached("SELECT id, uid, vin, app FROM downlink WHERE sequence = ?1")?
+            .query_row([sequence], |row| {
+                let (id, app): (String, String) = (row.get(0)?, row.get(3)?);
+                Ok(NewUplink {
+                    uid: parsed(row, 1, Uid::parse)?,
+                    vin: parsed(row, 2, Vin::parse)?,
+                    subtopic: Some(RECEIPT_SUBTOPIC.to_owned()),
+                    payload: uplink_json::receipt(&id, &app, step, at),
+                    received_at: at,
+                })
+            })
+            .optional()?;
+        told.map(|receipt| self.append_uplink(&receipt)).transpose()
+    }
+
+    fn memory(&self, vin: &Vin, uid: &Uid) -> rusqlite::Result<Option<Snapshot>> {
+        let bytes = self
+            .connection
+            .prepare_cached("SELECT memory FROM channel WHERE vin = ?1 AND uid = ?2")?
+            .query_row([vin.as_str(), uid.as_str()], |row| blob(row, 0))
+            .optional()?;
+        bytes.map(|bytes| snapshot(&bytes)).transpose()
+    }
+
+    fn write_memory(&self, vin: &Vin, uid: &Uid, memory: &Snapshot) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached("INSERT OR REPLACE INTO channel VALUES (?1, ?2, ?3)")?
+            .execute(params![vin.as_str(), uid.as_str(), memory.to_bytes()])?;
+        Ok(())
+    }
+
+    fn number(&self, vin: &Vin, uid: &Uid, number: u32, sequence: i64) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached("DELETE FROM unsent WHERE vin = ?1 AND uid = ?2 AND sequence = ?3")?
+            .execute(params![vin.as_str(), uid.as_str(), sequence])?;
+        self.connection
+            .prepare_cached("INSERT INTO numbered VALUES (?1, ?2, ?3, ?4, 0)")?
+            .execute(params![vin.as_str(), uid.as_str(), number, sequence])?;
+        Ok(())
+    }
+
+    /// Notes a step of a message with a number, once, unless the message has its last word.
+    fn note_numbered(
+        &mut self,
+        vin: &Vin,
+        uid: &Uid,
+        number: u32,
+        step: Step,
+        at: SystemTime,
+    ) -> rusqlite::Result<Option<Cursor>> {
+        let key = params![vin.as_str(), uid.as_str(), number];
+        let found: Option<(i64, bool)> = self
+            .connection
+            .prepare_cached(
+                "SELECT sequence, answered FROM numbered
+                 WHERE vin = ?1 AND uid = ?2 AND number = ?3",
+            )?
+            .query_row(key, |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let Some((sequence, answered)) = found else {
+            return Ok(None);
+        };
+        let is_over = step != Step::Sent;
+        if is_over && !answered {
+            self.finish(sequence, at)?;
+        }
+        let change = match (step.is_final(), is_over) {
+            (true, _) => "DELETE FROM numbered WHERE vin = ?1 AND uid = ?2 AND number = ?3",
+            (false, _) => {
+                "UPDATE numbered SET answered = max(answered, ?4)
+                 WHERE vin = ?1 AND uid = ?2 AND number = ?3"
+            }
+        };
+        let mut statement = self.connection.prepare_cached(change)?;
+        match step.is_final() {
+            true => statement.execute(key)?,
+            false => statement.execute(params![vin.as_str(), uid.as_str(), number, is_over])?,
+        };
+        drop(statement);
+        let noted = self
+            .connection
+            .prepare_cached("INSERT OR IGNORE INTO downlink_step VALUES (?1, ?2, ?3)")?
+            .execute(params![sequence, step_number(step), micros(at)])?;
+        match noted {
+            0 => Ok(None),
+            _ => self.tell_step(sequence, step, at),
+        }
+    }
+}
+
+/// A vehicle that lost its memory sends numbers from 1 on again.
+fn hear(memory: &mut Snapshot, peer: Epoch) {
+    if memory.peer.is_none_or(|known| known < peer) {
+        (memory.peer, memory.window) = (Some(peer), Window::default());
+    }
+}
+
+fn snapshot(bytes: &[u8]) -> rusqlite::Result<Snapshot> {
+    let bytes: Option<&[u8; SNAPSHOT_BYTES]> = bytes.try_into().ok();
+    let memory = bytes.and_then(Snapshot::from_bytes);
+    memory.ok_or(rusqlite::Error::IntegralValueOutOfRange(0, 0))
+}

@@ -1,0 +1,472 @@
+//! Messages with receipts: repeated until the vehicle answers, told step by step, kept over a kill.
+//! The vehicle is the protocol's own endpoint, behind a broker that the test plays.
+
+mod hub_support;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use hub_support::{Server, uid, uplink_topic, vin};
+use tokio::sync::mpsc;
+use vinbus_host_server::broker::{Broker, BrokerEvents as _, Outcome, PublishError};
+use vinbus_host_server::hub::{PresenceSource, Settings};
+use vinbus_host_server::model::{
+    Cursor, MessageId, NewDownlink, Presence, RECEIPT_SUBTOPIC, Receipts, Step,
+};
+use vinbus_host_server::store::sqlite::StoreSettings;
+use vinbus_protocol::delivery::{
+    self, Endpoint, Epoch, Event, Marked, Message, Received, Snapshot, Transmit, Verdict,
+};
+use vinbus_protocol::envelope::{Content, Downlink, DownlinkBody};
+use vinbus_protocol::id::AppId;
+
+/// A broker that hands the vehicle what it is given.
+#[derive(Clone)]
+struct Air(mpsc::UnboundedSender<Bytes>);
+
+impl Broker for Air {
+    fn publish<'a>(
+        &'a self,
+        _: &'a str,
+        payload: Bytes,
+    ) -> BoxFuture<'a, Result<(), PublishError>> {
+        let taken = self.0.send(payload).map_err(|_| PublishError::LinkDown);
+        async move { taken }.boxed()
+    }
+}
+
+/// A vehicle that speaks delivery.
+struct Car {
+    endpoint: Endpoint<8, 64>,
+    air: mpsc::UnboundedReceiver<Bytes>,
+    begin: Instant,
+    /// Every n-th frame that comes is lost; 0 for none.
+    loses: usize,
+    came: usize,
+    /// What the app got.
+    app: Vec<String>,
+    /// What becomes of a message.
+    step: delivery::Step,
+    /// What it sends, by number.
+    sends: Vec<String>,
+}
+
+impl Car {
+    fn new(epoch: u32, server: &Server) -> Self {
+        let (sender, air) = mpsc::unbounded_channel();
+        server.hub.attach(Arc::new(Air(sender)));
+        server.hub.link_changed(Ok(()));
+        Self::on(epoch, air)
+    }
+
+    fn on(epoch: u32, air: mpsc::UnboundedReceiver<Bytes>) -> Self {
+        let mut endpoint = Endpoint::new(Snapshot::fresh(Epoch::new(epoch).unwrap()));
+        endpoint.handle_link(0, true);
+        Self {
+            endpoint,
+            air,
+            begin: Instant::now(),
+            loses: 0,
+            came: 0,
+            app: Vec::new(),
+            step: delivery::Step::Taken,
+            sends: Vec::new(),
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.begin.elapsed().as_millis() as u64
+    }
+
+    /// Goes online and offers delivery.
+    fn announce(&self, server: &Server) {
+        server.hub.presence_changed(vin(1), Presence::Online);
+        server
+            .hub
+            .announced(vin(1), &uid(), Some(self.endpoint.epoch()));
+    }
+
+    /// Lives until a check holds.
+    async fn until(&mut self, server: &Server, what: &str, check: impl AsyncFn(&Self) -> bool) {
+        let begin = Instant::now();
+        while !check(self).await {
+            assert!(
+                begin.elapsed() < Duration::from_secs(60),
+                "not in time: {what}"
+            );
+            self.answer(server).await;
+            let due = self.endpoint.poll_timeout();
+            let wait = due.map_or(10, |at| at.saturating_sub(self.now_ms()).min(10));
+            let next = tokio::time::timeout(Duration::from_millis(wait.max(1)), self.air.recv());
+            if let Ok(Some(payload)) = next.await {
+                self.hear(&payload);
+            }
+        }
+    }
+
+    fn hear(&mut self, payload: &[u8]) {
+        self.came += 1;
+        if self.loses > 0 && self.came.is_multiple_of(self.loses) {
+            return;
+        }
+        let now_ms = self.now_ms();
+        let downlink = Downlink::decode(payload).unwrap();
+        let DownlinkBody::Data(content) = downlink.body else {
+            panic!("no popups here");
+        };
+        match delivery::read(content) {
+            Received::Plain => self.app.push(content.as_str().to_owned()),
+            Received::Control(control) => {
+                assert_eq!(downlink.app.as_str(), "vinbus");
+                let batch = self.endpoint.handle_control(now_ms, &control, |_| {});
+                if let Some(batch) = batch {
+                    self.endpoint.acknowledge(batch);
+                }
+            }
+            Received::Message(header, carried) => {
+                if let Verdict::New(id) = self.endpoint.handle_message(now_ms, &header) {
+                    self.app.push(carried.pieces().concat());
+                    assert!(self.endpoint.report(now_ms, id, self.step));
+                }
+            }
+        }
+    }
+
+    async fn answer(&mut self, server: &Server) {
+        let now_ms = self.now_ms();
+        while let Some(event) = self.endpoint.poll_event(now_ms) {
+            assert!(!matches!(event, Event::Lost { .. }), "{event:?}");
+        }
+        let topic = uplink_topic(1);
+        loop {
+            let mut buffer = [0; 8192];
+            let (topic, payload) = match self.endpoint.poll_transmit(now_ms, 7) {
+                None => return,
+                Some(Transmit::Control(control)) => {
+                    let topic = format!("{topic}{}", delivery::CONTROL_SUBTOPIC);
+                    (topic, control.encode_uplink(&mut buffer).unwrap())
+                }
+                Some(Transmit::Message(header)) => {
+                    let text = &self.sends[header.number as usize - 1];
+                    let content = Content::parse(text.as_bytes()).unwrap();
+                    let marked = Marked::new(header, content).unwrap();
+                    (topic.clone(), marked.encode_uplink(&mut buffer).unwrap())
+                }
+            };
+            server.arrive_on(&topic, payload.to_vec()).await;
+        }
+    }
+
+    fn send(&mut self, text: &str) {
+        self.sends.push(text.to_owned());
+        let message = Message {
+            bytes: text.len() as u32,
+            expires_at_ms: None,
+            key: None,
+            repeatable: false,
+        };
+        self.endpoint.submit(self.now_ms(), message).unwrap();
+    }
+}
+
+fn message(n: usize, receipts: Receipts, ttl: Duration) -> NewDownlink {
+    NewDownlink {
+        envelope: Bytes::from(format!(
+            "{{\"idApp\":\"app\",\"popup\":false,\"content\":{{\"n\":{n}}}}}"
+        )),
+        app: AppId::parse("app").unwrap(),
+        receipts,
+        expires_at: SystemTime::now() + ttl,
+        ..hub_support::downlink(1, n)
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+async fn submit(server: &Server, numbers: std::ops::Range<usize>) -> Vec<MessageId> {
+    let mut ids = Vec::new();
+    for n in numbers {
+        let submitted = server
+            .hub
+            .submit_downlink(message(n, Receipts::Asked, HOUR));
+        ids.push(submitted.await.unwrap().id);
+    }
+    ids
+}
+
+async fn last_step(server: &Server, id: &MessageId) -> Step {
+    *server.steps(id).await.last().unwrap()
+}
+
+fn told(n: usize) -> String {
+    format!("{{\"n\":{n}}}")
+}
+
+const TAKEN: Step = Step::Told(delivery::Step::Taken);
+
+#[tokio::test]
+async fn message_with_receipts_is_told_step_by_step_in_the_trace_and_in_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::open(dir.path());
+    let mut car = Car::new(7, &server);
+    car.announce(&server);
+    let id = submit(&server, 0..1).await.remove(0);
+    car.until(&server, "it is taken", async |_| {
+        last_step(&server, &id).await == TAKEN
+    })
+    .await;
+    assert_eq!(car.app, [told(0)]);
+    assert_eq!(server.steps(&id).await, [Step::Accepted, Step::Sent, TAKEN]);
+    let mut changes = server.hub.uplink_changes();
+    changes
+        .wait_for(|cursor| *cursor >= Cursor(2))
+        .await
+        .unwrap();
+    let page = server
+        .hub
+        .uplink_after(Cursor(0), None, None, 10)
+        .await
+        .unwrap();
+    let log: Vec<_> = page
+        .messages
+        .iter()
+        .map(|uplink| {
+            assert_eq!(uplink.message.subtopic.as_deref(), Some(RECEIPT_SUBTOPIC));
+            let text = std::str::from_utf8(&uplink.message.payload).unwrap();
+            let value: serde_json::Value = serde_json::from_str(text).unwrap();
+            assert_eq!(value["content"]["id"], id.0);
+            assert_eq!(value["content"]["idApp"], "app");
+            value["content"]["step"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(log, ["sent", "taken"]);
+}
+
+#[tokio::test]
+async fn hundreds_of_messages_reach_the_app_once_though_every_third_frame_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::open(dir.path());
+    let mut car = Car::new(7, &server);
+    car.announce(&server);
+    car.until(&server, "it is known", async |car| {
+        car.endpoint.is_established()
+    })
+    .await;
+    car.loses = 3;
+    let ids = submit(&server, 0..300).await;
+    (0..8).for_each(|n| car.send(&told(n)));
+    car.until(&server, "all are taken", async |car| {
+        car.app.len() >= 300 && last_step(&server, &ids[299]).await == TAKEN
+    })
+    .await;
+    for id in &ids {
+        car.until(&server, "it is taken", async |_| {
+            last_step(&server, id).await == TAKEN
+        })
+        .await;
+    }
+    car.app.sort();
+    let mut expected: Vec<_> = (0..300).map(told).collect();
+    expected.sort();
+    assert_eq!(car.app, expected);
+    car.until(&server, "its messages are confirmed", async |car| {
+        car.endpoint.unanswered() == 0
+    })
+    .await;
+    let page = server
+        .hub
+        .uplink_after(Cursor(0), None, None, 10_000)
+        .await
+        .unwrap();
+    let came = page
+        .messages
+        .iter()
+        .filter(|uplink| uplink.message.subtopic.is_none());
+    let came: Vec<_> = came.map(|uplink| uplink.message.payload.clone()).collect();
+    let expected: Vec<_> = (0..8)
+        .map(|n| format!("{{\"content\":{}}}", told(n)))
+        .collect();
+    let mut came: Vec<_> = came
+        .iter()
+        .map(|it| std::str::from_utf8(it).unwrap())
+        .collect();
+    came.sort_unstable();
+    assert_eq!(came, expected);
+}
+
+#[tokio::test]
+async fn vehicle_that_offers_nothing_gets_an_ordinary_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::open(dir.path());
+    let mut car = Car::new(7, &server);
+    server.hub.presence_changed(vin(1), Presence::Online);
+    server.hub.announced(vin(1), &uid(), None);
+    let id = submit(&server, 0..1).await.remove(0);
+    car.until(&server, "it comes", async |car| !car.app.is_empty())
+        .await;
+    assert_eq!(car.app, [told(0)]);
+    server.has_step(&id, Step::Sent).await;
+    // One that has spoken delivery, and does not any more.
+    car.announce(&server);
+    let id = submit(&server, 1..2).await.remove(0);
+    car.until(&server, "it is taken", async |_| {
+        last_step(&server, &id).await == TAKEN
+    })
+    .await;
+    server.hub.announced(vin(1), &uid(), None);
+    let before = car.came;
+    submit(&server, 2..3).await;
+    car.until(&server, "it comes", async |car| car.app.len() == 3)
+        .await;
+    assert_eq!((car.came - before, &car.app[2]), (1, &told(2)));
+}
+
+#[tokio::test]
+async fn message_on_its_way_when_the_server_stops_is_sent_again_and_taken_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::open(dir.path());
+    let mut car = Car::new(7, &server);
+    car.announce(&server);
+    car.until(&server, "it is known", async |car| {
+        car.endpoint.is_established()
+    })
+    .await;
+    let ids = submit(&server, 0..3).await;
+    // The app gets it, and no receipt comes back.
+    car.step = delivery::Step::Confirmed;
+    for _ in 0..3 {
+        let payload = car.air.recv().await.unwrap();
+        car.hear(&payload);
+    }
+    server.close().await;
+    let server = Server::open(dir.path());
+    let (sender, air) = mpsc::unbounded_channel();
+    server.hub.attach(Arc::new(Air(sender)));
+    server.hub.link_changed(Ok(()));
+    car.air = air;
+    car.announce(&server);
+    let confirmed = Step::Told(delivery::Step::Confirmed);
+    for id in &ids {
+        car.until(&server, "it is confirmed", async |_| {
+            last_step(&server, id).await == confirmed
+        })
+        .await;
+    }
+    assert_eq!(car.app, [told(0), told(1), told(2)]);
+}
+
+#[tokio::test]
+async fn vehicle_that_lost_its_memory_is_told_and_gets_only_what_may_be_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::open(dir.path());
+    let mut car = Car::new(7, &server);
+    car.announce(&server);
+    car.step = delivery::Step::HeldBackground;
+    let once = submit(&server, 0..1).await.remove(0);
+    let held = Step::Told(delivery::Step::HeldBackground);
+    car.until(&server, "it is held", async |_| {
+        last_step(&server, &once).await == held
+    })
+    .await;
+    let air = std::mem::replace(&mut car.air, mpsc::unbounded_channel().1);
+    let mut car = Car::on(8, air);
+    car.announce(&server);
+    car.until(&server, "it is lost", async |_| {
+        last_step(&server, &once).await == Step::PeerRestarted
+    })
+    .await;
+    assert!(car.app.is_empty());
+    let again = message(1, Receipts::Repeatable, HOUR);
+    let again = server.hub.submit_downlink(again).await.unwrap().id;
+    let payload = loop {
+        let payload = car.air.recv().await.unwrap();
+        if payload.windows(3).any(|it| it == b"\"n\"") {
+            break payload;
+        }
+        car.hear(&payload);
+        car.answer(&server).await;
+    };
+    drop(payload);
+    let mut car = Car::on(9, car.air);
+    car.announce(&server);
+    car.until(&server, "it is taken", async |_| {
+        last_step(&server, &again).await == TAKEN
+    })
+    .await;
+    assert_eq!(car.app, [told(1)]);
+}
+
+#[tokio::test]
+async fn message_that_is_never_answered_expires_and_frees_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::open(dir.path());
+    let mut car = Car::new(7, &server);
+    car.announce(&server);
+    car.until(&server, "it is known", async |car| {
+        car.endpoint.is_established()
+    })
+    .await;
+    car.loses = 1;
+    let mut ids = Vec::new();
+    for n in 0..40 {
+        let message = message(n, Receipts::Asked, Duration::from_secs(2));
+        ids.push(server.hub.submit_downlink(message).await.unwrap().id);
+    }
+    for id in &ids {
+        car.until(&server, "it has expired", async |_| {
+            last_step(&server, id).await == Step::Expired
+        })
+        .await;
+    }
+    car.loses = 0;
+    let id = submit(&server, 99..100).await.remove(0);
+    car.until(&server, "it is taken", async |_| {
+        last_step(&server, &id).await == TAKEN
+    })
+    .await;
+    assert_eq!(car.app, [told(99)]);
+}
+
+#[tokio::test]
+async fn offer_of_delivery_comes_in_time_for_the_first_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        presence: PresenceSource::Connections,
+        ..Settings::default()
+    };
+    let server = Server::open_with(dir.path(), settings, StoreSettings::default());
+    let mut car = Car::new(7, &server);
+    let id = submit(&server, 0..1).await.remove(0);
+    server.has_step(&id, Step::Held).await;
+    // The vehicle is there, and its report is on its way.
+    server.hub.presence_changed(vin(1), Presence::Online);
+    server
+        .hub
+        .announced(vin(1), &uid(), Some(car.endpoint.epoch()));
+    car.until(&server, "it is taken", async |_| {
+        last_step(&server, &id).await == TAKEN
+    })
+    .await;
+    assert_eq!(
+        server.steps(&id).await,
+        [Step::Accepted, Step::Held, Step::Sent, TAKEN]
+    );
+}
+
+#[tokio::test]
+async fn receipts_that_a_vehicle_forges_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::open(dir.path());
+    let topic = uplink_topic(1);
+    let forged = format!("{topic}{RECEIPT_SUBTOPIC}");
+    let content = r#"{"content":{"id":"x","step":"confirmed"}}"#;
+    assert_eq!(server.arrive_on(&forged, content).await, Outcome::Refused);
+    let control = format!("{topic}{}", delivery::CONTROL_SUBTOPIC);
+    assert_eq!(server.arrive_on(&control, content).await, Outcome::Refused);
+    let reason = |reason| server.counted("vinbus_uplink_refused_total", &[("reason", reason)]);
+    assert_eq!((reason("receipt"), reason("delivery")), (1, 1));
+    assert_eq!(server.hub.uplink_end().await, Ok(Cursor(0)));
+}
