@@ -14,6 +14,7 @@ use super::{Audience, BusPort};
 use crate::bus::ClientName;
 use crate::hub::HubEvent;
 use crate::metrics::{Counter, Metrics};
+use crate::model::RECEIPT_SUBTOPIC;
 
 /// Tells an audience over a bus.
 pub(super) struct Teller {
@@ -69,7 +70,11 @@ impl Teller {
             if lost > 0 {
                 self.tell_missed(lost).await;
             }
-            for uplink in &messages {
+            // Receipts are told as steps of their messages.
+            let received = messages
+                .iter()
+                .filter(|uplink| uplink.message.subtopic.as_deref() != Some(RECEIPT_SUBTOPIC));
+            for uplink in received {
                 for app in self.audience.of(&uplink.message.uid) {
                     self.tell(events::received(uplink, app, SystemTime::now()))
                         .await;

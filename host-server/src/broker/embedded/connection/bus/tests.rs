@@ -3,6 +3,7 @@
 
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
+use vinbus_protocol::delivery::Epoch;
 use vinbus_protocol::id::{Uid, Vin};
 
 use super::*;
@@ -25,6 +26,8 @@ impl BrokerEvents for Deaf {
     fn presence_changed(&self, _: Vin, _: Presence) {}
 
     fn introduced(&self, _: Vin, _: &Uid) {}
+
+    fn announced(&self, _: Vin, _: &Uid, _: Option<Epoch>) {}
 
     fn link_changed(&self, _: Result<(), String>) {}
 }
