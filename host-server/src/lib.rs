@@ -40,6 +40,7 @@ pub mod stop;
 
 pub mod serve;
 
+mod bucket;
 mod invocation;
 mod nearest;
 mod place;

@@ -294,6 +294,21 @@ async fn a_new_token_takes_the_place_of_the_old_one_and_nothing_is_lost() {
 }
 
 #[tokio::test]
+async fn new_tokens_are_looked_at_so_often_and_no_more() {
+    let it = BusFixture::start().await;
+    let mine = it.make("myapp", "mine", &["ui.*"]).await;
+    let mut flood = it.enter(&mine, "flood").await;
+    let mut codes = Vec::new();
+    for _ in 0..12 {
+        codes.push(publish(&mut flood, RENEWAL_TOPIC, b"nothing").await);
+    }
+    assert_eq!(codes[..10], [NOT_AUTHORIZED; 10]);
+    assert_eq!(codes[10..], [QUOTA_EXCEEDED; 2]);
+    let topic = "app/myapp/ui/content";
+    assert_eq!(publish(&mut flood, topic, b"{}").await, 0, "it goes on");
+}
+
+#[tokio::test]
 async fn changed_permissions_hold_in_sessions_that_are_open() {
     let it = BusFixture::start().await;
     let mine = it.make("myapp", "mine", &["ui.content", "ui.status"]).await;

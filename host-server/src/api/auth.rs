@@ -7,16 +7,27 @@ use vinbus_protocol::id::Uid;
 
 use super::Api;
 use super::problem::{Kind, Problem};
+use crate::identity::Secret;
 use crate::model::Principal;
 
 /// The principal of a request, within its rate.
 #[derive(Clone, Debug)]
-pub(crate) struct Caller(Principal);
+pub(crate) struct Caller {
+    principal: Principal,
+    token: Secret,
+}
 
 impl Caller {
+    /// The principal again, now that a body is there that may have come slowly: its token may have
+    /// been replaced meanwhile.
+    pub(crate) fn again(self, api: &Api) -> Result<Self, Problem> {
+        let principal = principal(api, self.token.expose())?;
+        Ok(Self { principal, ..self })
+    }
+
     /// The UID to send as: a partner's own, the administrator's choice or else `default`.
     pub(crate) fn sender(&self, asked: Option<Uid>, default: &Uid) -> Result<Uid, Problem> {
-        match (&self.0, asked) {
+        match (&self.principal, asked) {
             (Principal::Admin, asked) => Ok(asked.unwrap_or_else(|| default.clone())),
             (Principal::Partner(own), None) => Ok(own.clone()),
             (Principal::Partner(own), Some(asked)) if *own == asked => Ok(asked),
@@ -26,7 +37,7 @@ impl Caller {
 
     /// Whose messages this principal reads: a partner's own; the administrator's choice, or all.
     pub(crate) fn reader(&self, asked: Option<Uid>) -> Result<Option<Uid>, Problem> {
-        match (&self.0, asked) {
+        match (&self.principal, asked) {
             (Principal::Admin, asked) => Ok(asked),
             (Principal::Partner(own), Some(asked)) if *own != asked => Err(foreign(own, &asked)),
             (Principal::Partner(own), _) => Ok(Some(own.clone())),
@@ -35,7 +46,7 @@ impl Caller {
 
     /// Whether this principal may know of something that belongs to `uid`.
     pub(crate) fn sees(&self, uid: Option<&Uid>) -> bool {
-        match &self.0 {
+        match &self.principal {
             Principal::Admin => true,
             Principal::Partner(own) => uid == Some(own),
         }
@@ -43,12 +54,12 @@ impl Caller {
 
     /// Whether this is the partner `uid`.
     pub(crate) fn is(&self, uid: &Uid) -> bool {
-        matches!(&self.0, Principal::Partner(own) if own == uid)
+        matches!(&self.principal, Principal::Partner(own) if own == uid)
     }
 
     /// Whether this is the administrator.
     pub(crate) fn is_admin(&self) -> bool {
-        self.0 == Principal::Admin
+        self.principal == Principal::Admin
     }
 }
 
@@ -64,12 +75,17 @@ impl FromRequestParts<Api> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let token = bearer(parts)?;
-        let principal = api.credentials().principal(token).ok_or_else(|| {
-            Problem::unauthorized("nobody has this token; it may be mistyped, or of another server")
-        })?;
+        let principal = principal(api, token)?;
         api.rates().take(&principal)?;
-        Ok(Self(principal))
+        let token = Secret::new(token.to_owned());
+        Ok(Self { principal, token })
     }
+}
+
+fn principal(api: &Api, token: &str) -> Result<Principal, Problem> {
+    api.credentials().principal(token).ok_or_else(|| {
+        Problem::unauthorized("nobody has this token; it may be mistyped, or of another server")
+    })
 }
 
 fn bearer(parts: &Parts) -> Result<&str, Problem> {

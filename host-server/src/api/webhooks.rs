@@ -52,6 +52,7 @@ pub(crate) async fn create(
 ) -> Result<impl IntoResponse, Problem> {
     let time = api.limits().body_time_max();
     let body = body::read(&headers, body, BODY_BYTES_MAX, time).await?;
+    let caller = caller.again(&api)?;
     let asked: Asked = serde_json::from_slice(&body).map_err(|error| {
         Problem::new(Kind::BadBody, error.to_string())
             .with("line", error.line())

@@ -128,7 +128,11 @@ pub struct BusClient {
     pub permissions: Arc<Permissions>,
     /// It may do nothing for now.
     pub disabled: bool,
-    /// Tokens that were issued until then, in seconds since 1970, are not accepted.
+    /// How often its tokens were revoked. Ours say it, and count as long as it is the same: no clock
+    /// that was wrong can make one outlive that.
+    pub generation: u64,
+    /// Tokens that do not say a generation, as those of another issuer, are not accepted when they were
+    /// issued until then, in seconds since 1970.
     pub revoked_until: u64,
     /// When it was made.
     pub created_at: SystemTime,

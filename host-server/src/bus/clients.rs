@@ -1,7 +1,8 @@
 //! Who may use the bus: all clients in memory, and every change on disk before it counts.
 //!
 //! Each client is behind a [`watch`] channel, so that a session of it hears of a change at once; the
-//! channel closes when the client is removed. There are at most [`CLIENTS_MAX`] of them.
+//! channel closes when the client is removed. There are at most [`CLIENTS_MAX`] of them, and
+//! [`CLIENTS_PER_APP_MAX`] of each app.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -19,6 +20,9 @@ use crate::store::{Pending, StoreError};
 
 /// Clients of all apps: each takes about 1 KiB.
 const CLIENTS_MAX: usize = 10_000;
+
+/// Clients of one app, so that who manages one leaves room for others.
+const CLIENTS_PER_APP_MAX: usize = 1_000;
 
 /// Longest name for people, in bytes.
 const NAME_BYTES_MAX: usize = 256;
@@ -53,6 +57,9 @@ pub enum ClientError {
     /// There are as many as there may be.
     #[error("there are {CLIENTS_MAX} clients already, as many as there may be")]
     TooMany,
+    /// Its app has as many as it may.
+    #[error("the app has {CLIENTS_PER_APP_MAX} clients already, as many as it may")]
+    TooManyOfApp,
     /// The permissions are not taken.
     #[error(transparent)]
     Permissions(#[from] PermissionError),
@@ -170,6 +177,20 @@ impl Clients {
             .await
     }
 
+    /// What is answered to `secret`, given from `address` for a client that there is not: as long after as
+    /// to a wrong one.
+    pub async fn refuse_unknown(
+        &self,
+        key: &ClientKey,
+        secret: &str,
+        address: IpAddr,
+    ) -> LoginError {
+        let user = key.to_string();
+        self.credentials
+            .refuse_unknown(&user, secret.as_bytes(), address)
+            .await
+    }
+
     /// Makes a client and its secret, which is known to nobody but whom it is given to.
     ///
     /// # Errors
@@ -191,6 +212,9 @@ impl Clients {
         if self.map(BTreeMap::len) >= CLIENTS_MAX {
             return Err(ClientError::TooMany);
         }
+        if self.list(Some(&key.app)).len() >= CLIENTS_PER_APP_MAX {
+            return Err(ClientError::TooManyOfApp);
+        }
         let (secret, secret_argon2id) = fresh_secret().await?;
         let now = SystemTime::now();
         let made = Arc::new(BusClient {
@@ -200,6 +224,7 @@ impl Clients {
             secret_argon2id,
             permissions: Arc::new(new.permissions),
             disabled: false,
+            generation: 0,
             revoked_until: 0,
             created_at: now,
             changed_at: now,
@@ -231,8 +256,8 @@ impl Clients {
         client.name = change.name.or(client.name);
         client.disabled = change.disabled.unwrap_or(client.disabled);
         if change.revoke {
-            // A token that was given since the last time may be of the second after it.
-            client.revoked_until = seconds(client.changed_at).max(client.revoked_until + 1);
+            client.generation += 1;
+            client.revoked_until = seconds(client.changed_at).max(client.revoked_until);
         }
         let changed = Arc::new(client);
         written(self.store.put_bus_client((*changed).clone())).await?;

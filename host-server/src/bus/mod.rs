@@ -12,14 +12,17 @@ mod rules;
 mod token;
 mod uuid;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use announcement::announcement;
 pub use client::{BusClient, ClientKey, ClientName, NameError};
 pub use clients::{ClientChange, ClientError, ClientStore, Clients, NewClient};
 pub use permissions::{PermissionError, Permissions};
 pub use rules::{Allowance, BusRules, expiry_topic, is_of_bus};
 pub use token::{
-    Algorithm, BusIdentity, Issued, JwkSet, KeyError, KeySource, TOKEN_SCOPE, TokenError,
-    TokenKind, TokenSettings, Tokens, TrustedIssuer, shown,
+    Algorithm, BusIdentity, Issued, JwkSet, KEYS_FETCH_PAUSE, KeyError, KeySource, KeyUrlError,
+    TOKEN_SCOPE, TokenError, TokenKind, TokenSettings, Tokens, TrustedIssuer, shown,
 };
 pub use vinbus_protocol::bus::RENEWAL_TOPIC;
 

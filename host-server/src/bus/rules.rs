@@ -128,6 +128,7 @@ mod tests {
             secret_argon2id: String::new(),
             permissions: Arc::new(Permissions::parse(permissions).unwrap()),
             disabled: false,
+            generation: 0,
             revoked_until: 0,
             created_at: UNIX_EPOCH,
             changed_at: UNIX_EPOCH,

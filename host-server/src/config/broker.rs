@@ -190,6 +190,11 @@ fn limits(options: &ServeOptions) -> Result<Limits, ConfigError> {
             default.wildcard_filters_per_identity_max,
             "mqtt-wildcard-filters-per-identity-max",
         )?,
+        wildcard_filters_per_app_max: count(
+            options.mqtt_wildcard_filters_per_app_max,
+            default.wildcard_filters_per_app_max,
+            "mqtt-wildcard-filters-per-app-max",
+        )?,
         retained_max: count(
             options.mqtt_retained_max,
             default.retained_max,
@@ -261,7 +266,8 @@ mod tests {
             mqtt_filters_per_client_max: Some(9),
             mqtt_wildcard_filters_max: Some(10),
             mqtt_wildcard_filters_per_identity_max: Some(11),
-            mqtt_retained_max: Some(12),
+            mqtt_wildcard_filters_per_app_max: Some(12),
+            mqtt_retained_max: Some(13),
             ..Default::default()
         };
         let expected = Limits {
@@ -276,7 +282,8 @@ mod tests {
             filters_per_client_max: 9,
             wildcard_filters_max: 10,
             wildcard_filters_per_identity_max: 11,
-            retained_max: 12,
+            wildcard_filters_per_app_max: 12,
+            retained_max: 13,
             shutdown_time_max: Limits::default().shutdown_time_max,
         };
         assert_eq!(limits_of(&options), expected);
@@ -323,6 +330,10 @@ mod tests {
             (
                 "mqtt_wildcard_filters_per_identity_max",
                 limits.wildcard_filters_per_identity_max,
+            ),
+            (
+                "mqtt_wildcard_filters_per_app_max",
+                limits.wildcard_filters_per_app_max,
             ),
             ("mqtt_retained_max", limits.retained_max),
         ] {

@@ -5,7 +5,7 @@ use vinbus_protocol::topic::LevelError;
 use vinbus_transport_std::UrlError;
 
 use super::file::FileError;
-use crate::bus::NameError;
+use crate::bus::{KeyUrlError, NameError};
 
 /// Why the options make no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -100,9 +100,9 @@ pub enum ConfigError {
         /// The name.
         issuer: String,
     },
-    /// The address of a key set is none.
-    #[error("--trusted-jwks is neither a file nor a URL that begins with http:// or https://")]
-    KeySet,
+    /// Keys are not read from there.
+    #[error("--trusted-jwks: {0}")]
+    KeySet(#[from] KeyUrlError),
     /// A value below its range.
     #[error("--{option} {given} is too little: at least {least}")]
     TooLittle {

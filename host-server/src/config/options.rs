@@ -293,10 +293,15 @@ pub struct ServeOptions {
     #[arg(long, value_name = "COUNT", env = "VINBUS_MQTT_WILDCARD_FILTERS_MAX", value_parser = count::parse, help_heading = BROKER_LIMITS)]
     pub mqtt_wildcard_filters_max: Option<u32>,
 
-    /// Those of one vehicle or partner, on all its connections; one more is refused. At least 1.
+    /// Those of one vehicle, partner or client of the bus, on all its connections; one more is refused. At
+    /// least 1.
     /// [default: 64]
     #[arg(long, value_name = "COUNT", env = "VINBUS_MQTT_WILDCARD_FILTERS_PER_IDENTITY_MAX", value_parser = count::parse, help_heading = BROKER_LIMITS)]
     pub mqtt_wildcard_filters_per_identity_max: Option<u32>,
+
+    /// Those of all clients of one app of the bus; one more is refused. At least 1. [default: 128]
+    #[arg(long, value_name = "COUNT", env = "VINBUS_MQTT_WILDCARD_FILTERS_PER_APP_MAX", value_parser = count::parse, help_heading = BROKER_LIMITS)]
+    pub mqtt_wildcard_filters_per_app_max: Option<u32>,
 
     /// Presence messages of vehicles that are retained; one more is delivered without. At least 1.
     /// [default: 100000]

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use reqwest::Url;
-
 use super::error::ConfigError;
 use super::options::{ServeOptions, TokenAlgorithm};
 use super::range::{key_rotation, token_lifetime};
@@ -59,18 +57,8 @@ fn trusted(options: &ServeOptions) -> Result<Option<TrustedIssuer>, ConfigError>
             TokenAlgorithm::Rs256 => Algorithm::Rs256,
             TokenAlgorithm::Es256 => Algorithm::Es256,
         },
-        keys: key_source(jwks)?,
+        keys: KeySource::at(jwks)?,
     }))
-}
-
-fn key_source(text: &str) -> Result<KeySource, ConfigError> {
-    if !text.contains("://") {
-        return Ok(KeySource::File(text.into()));
-    }
-    match Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(KeySource::Url(url)),
-        Ok(_) | Err(_) => Err(ConfigError::KeySet),
-    }
 }
 
 #[cfg(test)]
@@ -94,6 +82,8 @@ mod tests {
         );
         says(issuer("vinbus", Some("keys.json")), "--trusted-issuer");
         says(issuer("other", Some("ftp://x/keys")), "--trusted-jwks");
+        let http = "http://issuer.example/keys";
+        says(issuer("other", Some(http)), "use https://");
         let file = check(&issuer("other", Some("keys.json"))).unwrap().trusted;
         let file = file.unwrap();
         assert_eq!(file.keys, KeySource::File("keys.json".into()));

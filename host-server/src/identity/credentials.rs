@@ -140,7 +140,9 @@ impl Credentials {
             };
         }
         let uid = Uid::parse(user_name).map_err(|_| LoginError::UnknownUser)?;
-        let record = self.partner(&uid)?.ok_or(LoginError::UnknownUser)?;
+        let Some(record) = self.partner(&uid)? else {
+            return Err(self.refuse_unknown(user_name, password, address).await);
+        };
         let stored = record.password_argon2id;
         self.check_secret(user_name, &stored, password, address)
             .await?;
@@ -160,6 +162,12 @@ impl Credentials {
         address: IpAddr,
     ) -> Result<(), LoginError> {
         self.checks.check(user, stored, secret, address).await
+    }
+
+    /// What is answered to `secret`, given from `address` by a `user` that there is not. It takes as long
+    /// as [`Credentials::check_secret`] with a wrong one.
+    pub async fn refuse_unknown(&self, user: &str, secret: &[u8], address: IpAddr) -> LoginError {
+        self.checks.refuse(user, secret, address).await
     }
 
     /// Makes a password and a token for a partner.

@@ -1,16 +1,19 @@
-//! Who may have a password checked now: a bounded queue, and a pause after wrong passwords.
+//! Who may have a password checked now: a bounded queue, and pauses after wrong passwords.
 //!
 //! A check is costly, so whoever floods the server with wrong passwords could keep others from
 //! logging in. Three rules prevent it. The queue is bounded, and who does not fit is told to come
 //! back. No address and no user has more than a part of it. And after some wrong passwords, an
 //! address has to wait before it may try that user again, twice as long each time. The pause is for
-//! the pair, not for the user: it must not be possible to lock somebody else out.
+//! the pair, not for the user: it must not be possible to lock somebody else out. Whoever tries one
+//! name after the other has a bound for all of them.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::bucket::{Buckets, Rate};
 
 /// Checks that run or wait, of all.
 const TURNS_MAX: usize = 64;
@@ -33,7 +36,14 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Wrong passwords are forgotten after this time without another.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(10 * 60);
 
-/// Pairs of address and user remembered; of more, wrong passwords bring no pause.
+/// Wrong passwords of one address, whatever the users, that bring no pause: some devices behind it may
+/// have a wrong one, and all may try at once.
+const ADDRESS_FAILURES: Rate = Rate {
+    per_second: 0.2,
+    burst: 100.0,
+};
+
+/// Pairs of address and user remembered; the oldest is forgotten for one more.
 const REMEMBERED_MAX: usize = 10_000;
 
 /// Why no check is made now.
@@ -52,12 +62,24 @@ pub(super) enum NotNow {
 #[derive(Default)]
 pub(super) struct LoginQueue(Mutex<State>);
 
-#[derive(Default)]
 struct State {
     turns: usize,
     of_address: HashMap<IpAddr, usize>,
     of_user: HashMap<String, usize>,
     failures: HashMap<(IpAddr, String), Failures>,
+    failures_of_address: Buckets<IpAddr>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            turns: 0,
+            of_address: HashMap::new(),
+            of_user: HashMap::new(),
+            failures: HashMap::new(),
+            failures_of_address: Buckets::new(ADDRESS_FAILURES),
+        }
+    }
 }
 
 struct Failures {
@@ -100,6 +122,8 @@ impl LoginQueue {
                 return Err(NotNow::Paused { left });
             }
         }
+        let of_address = state.failures_of_address.look(&address, now);
+        of_address.map_err(|left| NotNow::Paused { left })?;
         let of_address = state.of_address.get(&address).copied().unwrap_or_default();
         let of_user = state.of_user.get(user).copied().unwrap_or_default();
         if state.turns >= TURNS_MAX
@@ -127,12 +151,17 @@ impl Turn {
     /// The password was wrong.
     pub(super) fn failed(&self, now: Instant) {
         let mut state = self.queue.lock();
+        // It entered while there was one; others may have been faster.
+        let _ = state.failures_of_address.take(self.address, now);
         let pair = (self.address, self.user.clone());
         let forgotten = |it: &Failures| now.saturating_duration_since(it.last) >= FORGOTTEN_AFTER;
         if state.failures.len() >= REMEMBERED_MAX && !state.failures.contains_key(&pair) {
             state.failures.retain(|_, it| !forgotten(it));
-            if state.failures.len() >= REMEMBERED_MAX {
-                return;
+            // So many come from many addresses only: the oldest makes room.
+            if state.failures.len() >= REMEMBERED_MAX
+                && let Some(oldest) = oldest(&state.failures)
+            {
+                state.failures.remove(&oldest);
             }
         }
         let failures = state.failures.entry(pair).or_insert(Failures {
@@ -160,6 +189,11 @@ impl Drop for Turn {
         give_back(&mut state.of_address, &self.address);
         give_back(&mut state.of_user, &self.user);
     }
+}
+
+fn oldest(failures: &HashMap<(IpAddr, String), Failures>) -> Option<(IpAddr, String)> {
+    let oldest = failures.iter().min_by_key(|(_, it)| it.last);
+    oldest.map(|(pair, _)| pair.clone())
 }
 
 fn give_back<K: Eq + Hash>(turns: &mut HashMap<K, usize>, of: &K) {
@@ -239,5 +273,22 @@ mod tests {
         now += PAUSE_MAX;
         queue.enter(address(1), acme, now).unwrap().succeeded();
         assert!(queue.enter(address(1), acme, now).is_ok());
+    }
+
+    #[test]
+    fn trying_one_name_after_the_other_brings_a_pause_for_that_address() {
+        let queue = Arc::<LoginQueue>::default();
+        let mut now = Instant::now();
+        let try_names = |now| {
+            let entered = (0..1000).map_while(|name| {
+                let turn = queue.enter(address(1), &format!("user-{name}"), now);
+                turn.ok().map(|turn| turn.failed(now))
+            });
+            entered.count()
+        };
+        assert_eq!(try_names(now), 100);
+        now += Duration::from_secs(60);
+        assert_eq!(try_names(now), 12);
+        assert!(queue.enter(address(2), "user-1", now).is_ok());
     }
 }

@@ -31,6 +31,10 @@ const CHECKS_AT_ONCE_MAX: usize = 2;
 /// Successful checks remembered; 32 bytes each.
 const REMEMBERED_MAX: usize = 10_000;
 
+/// A hash that takes as long as those of [`hash`], and is of no secret: all zeros.
+const NOBODYS_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA\
+                            $AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
 /// Checks secrets of logins.
 pub(super) struct SecretChecks {
     /// Key of the remembered checks; made anew for each process.
@@ -99,6 +103,15 @@ impl SecretChecks {
         Ok(())
     }
 
+    /// What is answered to `secret` of a `user` that there is not: it costs what a wrong one costs and
+    /// has the same pauses, so that nobody learns by trying who there is.
+    pub(super) async fn refuse(&self, user: &str, secret: &[u8], address: IpAddr) -> LoginError {
+        match self.check(user, NOBODYS_HASH, secret, address).await {
+            Err(not_checked @ (LoginError::Busy | LoginError::Paused { .. })) => not_checked,
+            Ok(()) | Err(_) => LoginError::UnknownUser,
+        }
+    }
+
     /// Compares in constant time: HMAC tags of both sides, by a verifier made for that.
     pub(super) fn are_equal(&self, one: &[u8], other: &[u8]) -> bool {
         let tag = hmac::sign(&self.process_key, one);
@@ -161,4 +174,26 @@ pub(super) fn hash(secret: &Secret) -> Result<String, IdentityError> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_of_nobody_costs_what_others_cost() {
+        let real = hash(&Secret::new("secret".to_owned())).unwrap();
+        let of = |text| {
+            let PasswordHash {
+                algorithm,
+                version,
+                params,
+                salt,
+                hash,
+            } = PasswordHash::new(text).unwrap();
+            let bytes = (salt.unwrap().len(), hash.unwrap().len());
+            (algorithm, version, params, bytes)
+        };
+        assert_eq!(of(NOBODYS_HASH), of(&real));
+    }
 }

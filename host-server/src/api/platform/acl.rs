@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use vinbus_protocol::bus::access::Action;
 
 use super::error::PlatformError;
-use super::{Api, Asker, json};
+use super::{Api, Asker};
 use crate::bus::{Bus, BusClient, TokenError};
+use crate::identity::Secret;
 
 /// What is asked: about a token, the asker's own where none is given.
 #[derive(Default, Deserialize)]
@@ -49,18 +50,18 @@ pub(crate) async fn explain(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Explained>, PlatformError> {
-    let asked: Asked = json(&api, &headers, body).await?;
+    let (asker, asked): (_, Asked) = asker.with_body(&api, &headers, body).await?;
     let missing = |what: &str| PlatformError::bad_request(format!("{what} missing"));
     if asked.topic.is_empty() {
         return Err(missing("topic"));
     }
     let token = match (&asker, asked.token.filter(|token| !token.is_empty())) {
-        (_, Some(token)) => token,
+        (_, Some(token)) => Secret::new(token),
         (Asker::Client { token, .. }, None) => token.clone(),
         (Asker::Admin, None) => return Err(missing("token")),
     };
     let bus = api.bus();
-    let found = client_of(bus, &token).await;
+    let found = client_of(bus, token.expose()).await;
     let own = match &asker {
         Asker::Admin => true,
         Asker::Client { client, .. } => {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use vinbus_protocol::bus::{Owner, topics};
 
 use super::error::PlatformError;
-use super::{Api, Asker, find, json};
+use super::{Api, Asker, find};
 use crate::bus::{BusClient, ClientChange, ClientName, NewClient, Permissions};
 
 /// The permission that managing clients takes, a scope of the platform.
@@ -78,11 +78,12 @@ pub(crate) async fn create(
 ) -> Result<impl IntoResponse, PlatformError> {
     let app = app_of(app)?;
     asker.require(&app, SCOPE)?;
-    let asked: Asked = json(&api, &headers, body).await?;
+    let (asker, asked): (_, Asked) = asker.with_body(&api, &headers, body).await?;
+    asker.require(&app, SCOPE)?;
     let client = asked.client_id.filter(|text| !text.is_empty());
     let client = client.as_deref().map(ClientName::parse).transpose();
     let permissions = parse(&asked.permissions.unwrap_or_default())?;
-    may_pass_on(&asker, &permissions)?;
+    asker.require_all(&permissions)?;
     let new = NewClient {
         app,
         client: client.map_err(|error| PlatformError::bad_request(format!("clientId: {error}")))?,
@@ -165,10 +166,10 @@ pub(crate) async fn change(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Shown>, PlatformError> {
-    let asked: Asked = json(&api, &headers, body).await?;
+    let (asker, asked): (_, Asked) = asker.with_body(&api, &headers, body).await?;
     let client = client_of(&asker, &api, path)?;
     // Nobody raises, and nobody cuts down, who may more than itself.
-    may_pass_on(&asker, &client.permissions)?;
+    asker.require_all_of(&client)?;
     // Only a client that is made gets everything when nothing is named.
     if asked.permissions.as_ref().is_some_and(Vec::is_empty) {
         let detail = "permissions: name at least one; \"disabled\":true takes all of them away";
@@ -176,7 +177,7 @@ pub(crate) async fn change(
     }
     let permissions = asked.permissions.as_deref().map(parse).transpose()?;
     if let Some(permissions) = &permissions {
-        may_pass_on(&asker, permissions)?;
+        asker.require_all(permissions)?;
     }
     let change = ClientChange {
         permissions,
@@ -195,7 +196,7 @@ pub(crate) async fn remove(
     path: ClientPath,
 ) -> Result<StatusCode, PlatformError> {
     let client = client_of(&asker, &api, path)?;
-    may_pass_on(&asker, &client.permissions)?;
+    asker.require_all_of(&client)?;
     api.bus().clients.remove(&client.key).await?;
     Ok(StatusCode::OK)
 }
@@ -229,14 +230,4 @@ fn not_found(message: &str) -> PlatformError {
 
 fn parse(permissions: &[String]) -> Result<Permissions, PlatformError> {
     Permissions::parse(permissions).map_err(|error| PlatformError::bad_request(error.to_string()))
-}
-
-/// Refuses a client that would give, or take, more than it has.
-fn may_pass_on(asker: &Asker, permissions: &Permissions) -> Result<(), PlatformError> {
-    match asker {
-        Asker::Client { client, .. } if !client.permissions.include(permissions) => {
-            Err(PlatformError::forbidden())
-        }
-        Asker::Admin | Asker::Client { .. } => Ok(()),
-    }
 }

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::api::problem::Problem;
-use crate::bus::ClientError;
+use crate::bus::{ClientError, KEYS_FETCH_PAUSE, TokenError};
 use crate::identity::{IdentityError, LoginError};
 use crate::store::StoreError;
 
@@ -95,6 +95,20 @@ impl From<LoginError> for PlatformError {
     }
 }
 
+impl From<TokenError> for PlatformError {
+    /// Why a token does not count is for the log of its client; that it cannot be told now is not the
+    /// client's fault, who may come again.
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Keys { .. } => {
+                let seconds = KEYS_FETCH_PAUSE.as_secs();
+                Self::later(StatusCode::SERVICE_UNAVAILABLE, error.to_string(), seconds)
+            }
+            _ => Self::unauthorized(),
+        }
+    }
+}
+
 impl From<ClientError> for PlatformError {
     fn from(error: ClientError) -> Self {
         let text = error.to_string();
@@ -103,7 +117,9 @@ impl From<ClientError> for PlatformError {
                 Self::bad_request(text)
             }
             ClientError::Unknown => Self::new(StatusCode::NOT_FOUND, text),
-            ClientError::TooMany => Self::new(StatusCode::CONFLICT, text),
+            ClientError::TooMany | ClientError::TooManyOfApp => {
+                Self::new(StatusCode::CONFLICT, text)
+            }
             ClientError::Secret(error) => error.into(),
             ClientError::Store(error) => error.into(),
         }

@@ -10,16 +10,18 @@ pub(super) mod well_known;
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::FromRequestParts;
-use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 
 use self::error::PlatformError;
 use super::Api;
 use super::body;
-use crate::bus::{BusClient, BusIdentity, ClientKey, ClientName};
+use crate::bus::{BusClient, BusIdentity, ClientKey, ClientName, Permissions};
+use crate::identity::Secret;
 use crate::model::Principal;
 
 /// Largest body of a request, in bytes.
@@ -35,7 +37,7 @@ pub(crate) enum Asker {
         /// Who it is.
         client: Arc<BusClient>,
         /// What it showed.
-        token: String,
+        token: Secret,
     },
 }
 
@@ -50,19 +52,46 @@ impl Asker {
                 Principal::Partner(_) => Err(PlatformError::forbidden()),
             };
         }
-        let unauthorized = |_| PlatformError::unauthorized();
-        let BusIdentity { key, .. } = api
-            .bus()
-            .tokens
-            .verify(bearer)
-            .await
-            .map_err(unauthorized)?;
-        api.rates().take_platform(Some(&key))?;
-        let client = api.bus().clients.find(&key);
+        let client = client_of(bearer, api).await?;
+        api.rates().take_platform(Some(&client.key))?;
         Ok(Self::Client {
-            client: client.ok_or_else(PlatformError::unauthorized)?,
-            token: bearer.to_owned(),
+            client,
+            token: Secret::new(bearer.to_owned()),
         })
+    }
+
+    /// Refuses whoever may less than `client`: who has its tokens, or gives it rights, may what it may.
+    fn require_all_of(&self, client: &BusClient) -> Result<(), PlatformError> {
+        self.require_all(&client.permissions)
+    }
+
+    /// Refuses whoever has not all of these permissions.
+    fn require_all(&self, permissions: &Permissions) -> Result<(), PlatformError> {
+        match self {
+            Self::Client { client, .. } if !client.permissions.include(permissions) => {
+                Err(PlatformError::forbidden())
+            }
+            Self::Admin | Self::Client { .. } => Ok(()),
+        }
+    }
+
+    /// Reads the body of a request, and gives it with the asker as it is now that the body is there: a
+    /// body may come slowly, and rights may be taken away meanwhile.
+    async fn with_body<T: DeserializeOwned>(
+        self,
+        api: &Api,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<(Self, T), PlatformError> {
+        let asked = json(api, headers, body).await?;
+        let asker = match self {
+            Self::Admin => Self::Admin,
+            Self::Client { token, .. } => Self::Client {
+                client: client_of(token.expose(), api).await?,
+                token,
+            },
+        };
+        Ok((asker, asked))
     }
 
     /// Refuses whoever may not use `scope` of the platform in `app`.
@@ -90,8 +119,16 @@ impl FromRequestParts<Api> for Asker {
     }
 }
 
+/// The client that `token` stands for.
+async fn client_of(token: &str, api: &Api) -> Result<Arc<BusClient>, PlatformError> {
+    let verified = api.bus().tokens.verify(token).await;
+    let BusIdentity { key, .. } = verified?;
+    let client = api.bus().clients.find(&key);
+    client.ok_or_else(PlatformError::unauthorized)
+}
+
 /// The token of a request, with or without `Bearer` before it, as that platform has it.
-fn bearer(headers: &axum::http::HeaderMap) -> Option<&str> {
+fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?.trim();
     let token = match value.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
@@ -104,8 +141,8 @@ fn bearer(headers: &axum::http::HeaderMap) -> Option<&str> {
 /// The body of a request as JSON; none is an empty object.
 async fn json<T: DeserializeOwned>(
     api: &Api,
-    headers: &axum::http::HeaderMap,
-    body: axum::body::Body,
+    headers: &HeaderMap,
+    body: Body,
 ) -> Result<T, PlatformError> {
     let time = api.limits().body_time_max();
     let bytes = body::read(headers, body, BODY_BYTES_MAX, time).await?;

@@ -1,6 +1,9 @@
 //! `/api/platform/token/…` and `/api/auth/whoami`: how a client gets a token, gets a new one, and
 //! learns what it says.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Extension, State};
@@ -63,13 +66,12 @@ pub(crate) async fn access(
             let named = key(&app, &client).ok_or_else(|| unknown(&client))?;
             asker.require(&named.app, "token")?;
             let client = find(&api, &app, &client).map_err(|_| unknown(&client))?;
+            asker.require_all_of(&client)?;
             give(&api, &client, TokenKind::Access)
         }
         // Whoever knows the secret needs no token beside it.
         (_, Some(secret)) => {
-            let client = find(&api, &app, &client).map_err(|_| PlatformError::unauthorized())?;
-            let clients = &api.bus().clients;
-            clients.check_secret(&client, &secret, peer.ip()).await?;
+            let client = proven(&api, (&app, &client), &secret, peer.ip()).await?;
             give(&api, &client, TokenKind::Access)
         }
     }
@@ -86,27 +88,45 @@ pub(crate) async fn refresh(
     let missing = |what| move || PlatformError::bad_request(format!("{what} missing"));
     let app = given(asked.app_id).ok_or_else(missing("appId"))?;
     let client = given(asked.client_id).ok_or_else(missing("clientId"))?;
-    let client = find(&api, &app, &client)?;
     let refresh_token = match (given(asked.refresh_token), given(asked.client_secret)) {
         (Some(refresh_token), _) => refresh_token,
         (None, Some(secret)) => {
-            let clients = &api.bus().clients;
-            clients.check_secret(&client, &secret, peer.ip()).await?;
+            let client = proven(&api, (&app, &client), &secret, peer.ip()).await?;
             return give(&api, &client, TokenKind::Access);
         }
         (None, None) => return Err(missing("refreshToken")()),
     };
     let tokens = &api.bus().tokens;
-    match tokens.verify_kind(&refresh_token, TokenKind::Refresh).await {
-        Ok(identity) if identity.key == client.key => give(&api, &client, TokenKind::Refresh),
+    let identity = tokens.verify_kind(&refresh_token, TokenKind::Refresh).await;
+    let identity = identity?;
+    match find(&api, &app, &client) {
+        Ok(client) if identity.key == client.key => give(&api, &client, TokenKind::Refresh),
         Ok(_) | Err(_) => Err(PlatformError::unauthorized()),
     }
+}
+
+/// The client whose secret this is. Who guesses learns neither by the answer nor by its time which
+/// clients there are.
+async fn proven(
+    api: &Api,
+    (app, client): (&str, &str),
+    secret: &str,
+    address: IpAddr,
+) -> Result<Arc<BusClient>, PlatformError> {
+    let clients = &api.bus().clients;
+    if let Ok(client) = find(api, app, client) {
+        clients.check_secret(&client, secret, address).await?;
+        return Ok(client);
+    }
+    // What is no name is that of nobody, as anybody knows.
+    let named = key(app, client).ok_or_else(PlatformError::unauthorized)?;
+    Err(clients.refuse_unknown(&named, secret, address).await.into())
 }
 
 /// Says what the token of the request says.
 pub(crate) async fn whoami(asker: Asker) -> Result<Json<Value>, PlatformError> {
     match asker {
-        Asker::Client { token, .. } => bus::shown(&token)
+        Asker::Client { token, .. } => bus::shown(token.expose())
             .map(|(_, claims)| Json(claims))
             .map_err(|_| PlatformError::unauthorized()),
         // The administrator's token says nothing.
@@ -119,6 +139,10 @@ fn give(api: &Api, client: &BusClient, asked: TokenKind) -> Result<Answer, Platf
     if client.disabled {
         return Err(PlatformError::unauthorized());
     }
+    api.rates().take_token(&client.key).map_err(|wait| {
+        let text = "too many tokens of this client; use the one that it has until it expires";
+        PlatformError::later(StatusCode::TOO_MANY_REQUESTS, text, wait.as_secs() + 1)
+    })?;
     let tokens = &api.bus().tokens;
     let access = tokens.issue(client, TokenKind::Access)?;
     let refresh = tokens.issue(client, TokenKind::Refresh)?;

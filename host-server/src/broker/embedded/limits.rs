@@ -31,8 +31,10 @@ pub struct Limits {
     /// Filters with wildcards of all clients; one more is refused. Each is compared with every
     /// message: 300 of them leave 10,000 messages a second.
     pub wildcard_filters_max: usize,
-    /// Filters with wildcards of one vehicle or partner, on all its connections; one more is refused.
+    /// Filters with wildcards of one vehicle, partner or client of the bus, on all its connections; one more is refused.
     pub wildcard_filters_per_identity_max: usize,
+    /// Filters with wildcards of all clients of one app of the bus; one more is refused.
+    pub wildcard_filters_per_app_max: usize,
     /// Retained presence messages of all vehicles; one more is delivered without being retained.
     pub retained_max: usize,
     /// Time that connections get to take their last bytes at shutdown.
@@ -53,6 +55,7 @@ impl Default for Limits {
             filters_per_client_max: 256,
             wildcard_filters_max: 300,
             wildcard_filters_per_identity_max: 64,
+            wildcard_filters_per_app_max: 128,
             retained_max: 100_000,
             shutdown_time_max: Duration::from_secs(5),
         }
@@ -130,9 +133,12 @@ pub(super) const RETAINED_BYTES_MAX: usize = 1024;
 /// connection is gone; others are told by the vehicle itself or not at all.
 pub(super) const REPORTS_MAX: usize = 64;
 
-/// Different shared subscriptions of one identity, by name and filter, until the broker restarts: the
-/// router never forgets one.
+/// Different shared subscriptions of one identity, by name and filter, until the broker restarts, or the
+/// client of the bus is removed: the router never forgets one.
 pub(super) const SHARES_PER_IDENTITY_MAX: usize = 256;
+
+/// Those of all clients of one app of the bus, also of clients that were removed meanwhile.
+pub(super) const SHARES_PER_APP_MAX: usize = 1024;
 
 /// Different shared subscriptions of all identities, likewise.
 pub(super) const SHARES_MAX: usize = 16_384;

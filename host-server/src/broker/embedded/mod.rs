@@ -10,7 +10,7 @@
 //! Begin with `connection` (what a client may do and what becomes of it) and `access` (the topic
 //! rules of the vehicle tree). `bus_traffic` routes on the bus, on which
 //! `announce` tells of its clients, `listen` accepts, `stream` holds acknowledgements back, `forward` offers to consumers,
-//! `registry` knows who is connected. Every bound is in `limits`, every counter in `counters`.
+//! `registry` knows who is connected, `quotas` what each has taken of what is scarce. Every bound is in `limits`, every counter in `counters`.
 //!
 //! The library logs under the target `mqtt5` without limit and with what peers sent; leave it off.
 
@@ -25,6 +25,7 @@ mod limits;
 mod listen;
 mod open_files;
 mod quiet;
+mod quotas;
 mod registry;
 mod stream;
 mod tls;
@@ -62,11 +63,12 @@ use self::forward::{Forwarder, permits, tracked};
 use self::library::Library;
 use self::limits::{CONSUMERS_BYTES_MAX, SWEEP_INTERVAL, VEHICLE_MESSAGE_BYTES_MIN};
 use self::quiet::Quiet;
+use self::quotas::Quotas;
 use self::registry::{Place, Registry};
 use self::stream::{Io, PeerStream, WriteRules};
 use super::{Broker, BrokerEvents, PublishError};
 use crate::bridge::{BusPort, PortError};
-use crate::bus::Bus;
+use crate::bus::{Bus, ClientKey};
 use crate::identity::{Credentials, Identity};
 
 /// The WebSocket subprotocol of MQTT, to be chosen when a WebSocket is accepted.
@@ -133,6 +135,7 @@ struct Shared {
     events: Arc<dyn BrokerEvents>,
     counters: Arc<BrokerCounters>,
     registry: Arc<Registry>,
+    quotas: Quotas,
     router: Arc<MessageRouter>,
     bus: Option<Arc<Bus>>,
     bus_traffic: BusTraffic,
@@ -319,6 +322,7 @@ impl Shared {
                 Arc::clone(&counters),
                 Arc::clone(&events),
             )),
+            quotas: Quotas::new(settings.limits.clone(), Arc::clone(&counters)),
             limits: settings.limits,
             credentials,
             events,
@@ -443,12 +447,18 @@ impl Drop for Served {
     }
 }
 
-/// Sweeps out what the library keeps of clients that are gone.
+/// Sweeps out what is kept of clients that are gone.
 async fn sweep(shared: Arc<Shared>) {
     let mut interval = tokio::time::interval(SWEEP_INTERVAL);
     loop {
         tokio::select! {
-            _ = interval.tick() => shared.router.sweep_sessions().await,
+            _ = interval.tick() => {
+                shared.router.sweep_sessions().await;
+                if let Some(bus) = &shared.bus {
+                    let is_there = |key: &ClientKey| bus.clients.find(key).is_some();
+                    shared.quotas.forget_clients(is_there);
+                }
+            }
             () = shared.stopped() => return,
         }
     }

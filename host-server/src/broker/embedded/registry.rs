@@ -1,4 +1,4 @@
-//! Who is connected: client identifiers and their owners, vehicles that listen, filters in use.
+//! Who is connected: client identifiers and their owners, vehicles that listen.
 //!
 //! One lock holds it all, and presence is told under it, so that the core hears changes in the
 //! order in which they happen.
@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use vinbus_protocol::id::Vin;
 
 use super::counters::{BrokerCounters, add, subtract};
-use super::limits::{Limits, SHARES_MAX, SHARES_PER_IDENTITY_MAX};
+use super::limits::Limits;
 use crate::broker::BrokerEvents;
 use crate::identity::Identity;
 use crate::model::Presence;
@@ -35,10 +35,6 @@ struct Inner {
     /// The identity behind each client identifier and its live connections (two during a takeover).
     clients: HashMap<String, (Identity, usize)>,
     vehicles: HashMap<Vin, Vec<VehicleConnection>>,
-    /// Filters with wildcards of each identity that has any.
-    wildcards: HashMap<Identity, usize>,
-    /// Shared subscriptions that each identity ever had.
-    shares: HashMap<Identity, HashSet<String>>,
 }
 
 /// Numbers of connections.
@@ -264,47 +260,6 @@ impl Registry {
             .rev()
             .find(|connection| connection.filters.iter().any(hears))
             .map(|connection| connection.way.clone())
-    }
-
-    /// Takes one of the places for filters with wildcards; false when there is none, or `who` has
-    /// its share of them.
-    pub(super) fn take_wildcard(&self, who: &Identity) -> bool {
-        let mut inner = self.lock();
-        let all: usize = inner.wildcards.values().sum();
-        let own = inner.wildcards.get(who).copied().unwrap_or_default();
-        if all >= self.limits.wildcard_filters_max
-            || own >= self.limits.wildcard_filters_per_identity_max
-        {
-            return false;
-        }
-        inner.wildcards.insert(who.clone(), own + 1);
-        add(&self.counters.wildcard_filters);
-        true
-    }
-
-    /// Gives back places for filters with wildcards.
-    pub(super) fn release_wildcards(&self, who: &Identity, count: usize) {
-        let mut inner = self.lock();
-        if let Some(own) = inner.wildcards.get_mut(who) {
-            *own -= count;
-            if *own == 0 {
-                inner.wildcards.remove(who);
-            }
-        }
-        self.counters
-            .wildcard_filters
-            .fetch_sub(count as u64, Ordering::Relaxed);
-    }
-
-    /// Admits a shared subscription; false when there are as many as there may be, of `who` or in
-    /// all.
-    pub(super) fn admit_share(&self, who: &Identity, name: &str, filter: &str) -> bool {
-        let share = format!("{name}/{filter}");
-        let mut inner = self.lock();
-        let all: usize = inner.shares.values().map(HashSet::len).sum();
-        let own = inner.shares.entry(who.clone()).or_default();
-        own.contains(&share)
-            || (own.len() < SHARES_PER_IDENTITY_MAX && all < SHARES_MAX && own.insert(share))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

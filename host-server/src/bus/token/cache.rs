@@ -11,8 +11,12 @@ use ring::digest;
 
 use super::claims::Said;
 
-/// Tokens of each of two generations: 20,000 in all, each less than 1 KiB.
+/// Tokens of each of two generations: 20,000 in all, 20 MiB.
 const GENERATION_MAX: usize = 10_000;
+
+/// Largest of what is remembered of a token, in bytes; ours take some 600. A larger one of another issuer
+/// is verified each time.
+const VERIFIED_BYTES_MAX: usize = 1024;
 
 /// A token's SHA-256.
 type TokenHash = [u8; digest::SHA256_OUTPUT_LEN];
@@ -34,6 +38,27 @@ struct Generations {
     older: HashMap<TokenHash, Arc<Verified>>,
 }
 
+impl Verified {
+    /// About how much memory it takes.
+    fn bytes(&self) -> usize {
+        let Said {
+            jti,
+            iss,
+            aud,
+            sub,
+            typ,
+            azp,
+            app_id,
+            ..
+        } = &self.said;
+        let texts = [jti, iss, sub, typ, azp, &self.kid].into_iter();
+        let lists = [aud, app_id].into_iter().flatten();
+        let listed = size_of::<String>() * (aud.capacity() + app_id.capacity());
+        let text: usize = texts.chain(lists).map(String::capacity).sum();
+        size_of::<(TokenHash, Self)>() + listed + text
+    }
+}
+
 impl VerifiedTokens {
     pub(super) fn find(&self, token: &str) -> Option<Arc<Verified>> {
         let hash = hash(token);
@@ -47,7 +72,9 @@ impl VerifiedTokens {
     }
 
     pub(super) fn insert(&self, token: &str, verified: Arc<Verified>) {
-        self.lock().insert(hash(token), verified);
+        if verified.bytes() <= VERIFIED_BYTES_MAX {
+            self.lock().insert(hash(token), verified);
+        }
     }
 
     pub(super) fn remove(&self, token: &str) {
@@ -75,4 +102,38 @@ fn hash(token: &str) -> TokenHash {
     let mut hash = TokenHash::default();
     hash.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
     hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verified(audiences: usize) -> Arc<Verified> {
+        let name = "x".repeat(64);
+        let said = serde_json::json!({
+            "exp": 1, "iat": 1, "jti": "x".repeat(36), "iss": "https://issuer.example/realms/sermas",
+            "sub": "x".repeat(36), "typ": "Bearer", "azp": format!("{name}-{name}"), "appId": [name],
+            "aud": vec!["a"; audiences],
+        });
+        Arc::new(Verified {
+            said: serde_json::from_value(said).unwrap(),
+            kid: "x".repeat(43),
+            is_ours: true,
+        })
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_in_number_and_bytes() {
+        let tokens = VerifiedTokens::default();
+        tokens.insert("ours", verified(1));
+        assert!(tokens.find("ours").is_some());
+        tokens.insert("large", verified(1000));
+        assert!(tokens.find("large").is_none());
+        let one = verified(1);
+        for number in 0..3 * GENERATION_MAX {
+            tokens.insert(&number.to_string(), Arc::clone(&one));
+        }
+        let kept = tokens.lock();
+        assert!(kept.newer.len() + kept.older.len() <= 2 * GENERATION_MAX);
+    }
 }

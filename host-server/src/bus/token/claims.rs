@@ -25,6 +25,7 @@ pub(super) struct Claims<'c> {
     pub(super) preferred_username: String,
     #[serde(rename = "appId")]
     pub(super) app_id: [&'c str; 1],
+    pub(super) generation: u64,
     pub(super) roles: &'c [&'c str],
 }
 
@@ -51,6 +52,9 @@ pub(super) struct Said {
     pub(super) azp: String,
     #[serde(rename = "appId", default, deserialize_with = "one_or_many")]
     pub(super) app_id: Vec<String>,
+    /// In ours.
+    #[serde(default)]
+    pub(super) generation: Option<u64>,
 }
 
 /// A text, or a list of texts: JWT has it both ways (RFC 7519, section 4.1.3).

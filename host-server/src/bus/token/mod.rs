@@ -14,7 +14,7 @@ mod trusted;
 pub use error::{KeyError, TokenError};
 pub use jwk::JwkSet;
 pub use jws::Algorithm;
-pub use trusted::{KeySource, TrustedIssuer};
+pub use trusted::{KEYS_FETCH_PAUSE, KeySource, KeyUrlError, TrustedIssuer};
 
 use std::path::Path;
 use std::sync::Arc;
@@ -97,6 +97,8 @@ pub struct BusIdentity {
     pub subject: String,
     /// Names the token, for the log; not a secret.
     pub token_id: String,
+    /// The [`BusClient::generation`] that the token was issued in, as far as it says.
+    pub generation: Option<u64>,
     /// When the token was issued, in seconds since 1970.
     pub issued_at: u64,
     /// When the token is over.
@@ -116,7 +118,11 @@ impl BusIdentity {
         if client.disabled {
             return Err(TokenError::Disabled);
         }
-        if self.issued_at <= client.revoked_until {
+        let is_revoked = match self.generation {
+            Some(generation) => generation != client.generation,
+            None => self.issued_at <= client.revoked_until,
+        };
+        if is_revoked {
             return Err(TokenError::Revoked);
         }
         Ok(())
@@ -193,7 +199,7 @@ impl Tokens {
         self.issue_at(client, kind, SystemTime::now())
     }
 
-    fn issue_at(
+    pub(super) fn issue_at(
         &self,
         client: &BusClient,
         kind: TokenKind,
@@ -203,13 +209,11 @@ impl Tokens {
             TokenKind::Access => self.settings.lifetime,
             TokenKind::Refresh => self.settings.refresh_lifetime,
         };
-        // After what was revoked, also within the same second.
-        let iat = seconds(now).max(client.revoked_until + 1);
         let azp = client.key.composite();
         let id = uuid::random()?;
         let token = self.keys.sign(&Claims {
             exp: seconds(now) + lifetime.as_secs(),
-            iat,
+            iat: seconds(now),
             jti: &id,
             iss: &self.settings.issuer,
             aud: AUDIENCE,
@@ -225,6 +229,7 @@ impl Tokens {
             client_id: &azp,
             preferred_username: format!("service-account-{azp}"),
             app_id: [client.key.app.as_str()],
+            generation: client.generation,
             roles: &[],
         })?;
         Ok(Issued {
@@ -254,7 +259,7 @@ impl Tokens {
         self.verify_at(token, kind, SystemTime::now()).await
     }
 
-    async fn verify_at(
+    pub(super) async fn verify_at(
         &self,
         token: &str,
         kind: TokenKind,
@@ -347,6 +352,8 @@ impl Tokens {
             key: client.key.clone(),
             subject: client.subject.clone(),
             token_id: said.jti.clone(),
+            // What another issuer counts is none of ours.
+            generation: said.generation.filter(|_| verified.is_ours),
             issued_at: said.iat,
             expires_at: time(said.exp),
         };

@@ -2,8 +2,11 @@
 //!
 //! The algorithm is a setting and not the token's choice. Keys are fetched when a token names one that
 //! is not there, and again when they are [`KEYS_AGE_MAX`] old, but not more often than
-//! [`FETCH_PAUSE`], however many unknown keys tokens name.
+//! [`KEYS_FETCH_PAUSE`], however many unknown keys tokens name.
 
+use std::error::Error;
+use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +20,7 @@ use super::jwk;
 use super::jws::{Algorithm, VerifyingKey};
 
 /// Least time between two fetches of the keys.
-const FETCH_PAUSE: Duration = Duration::from_secs(30);
+pub const KEYS_FETCH_PAUSE: Duration = Duration::from_secs(30);
 
 /// Keys that are older are fetched again, so that one which the issuer took back does not stay.
 const KEYS_AGE_MAX: Duration = Duration::from_secs(60 * 60);
@@ -46,8 +49,66 @@ pub struct TrustedIssuer {
 pub enum KeySource {
     /// In a file, which is read again like a URL is.
     File(PathBuf),
-    /// At a URL.
+    /// At a URL, which [`KeySource::at`] has checked.
     Url(Url),
+}
+
+/// Why keys are not read from a URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyUrlError {
+    /// It is none, or of another scheme.
+    #[error("it is neither a file nor a URL that begins with https:// or http://")]
+    NoUrl,
+    /// It would be shown with the secret in it.
+    #[error(
+        "it holds a user name or password, which would be seen in logs: serve the keys without, they are \
+         public"
+    )]
+    UserInfo,
+    /// Anybody on the way could put keys of its own in place of the issuer's.
+    #[error(
+        "http:// is for this machine only (localhost, 127.0.0.1, [::1]): use https://, or fetch the keys to a \
+         file"
+    )]
+    Http,
+}
+
+impl KeySource {
+    /// The source that a text names: a URL, or else a file.
+    ///
+    /// # Errors
+    /// A [`KeyUrlError`] for a URL that no keys should come from.
+    pub fn at(text: &str) -> Result<Self, KeyUrlError> {
+        if !text.contains("://") {
+            return Ok(Self::File(text.into()));
+        }
+        let url = Url::parse(text).map_err(|_| KeyUrlError::NoUrl)?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(KeyUrlError::NoUrl);
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(KeyUrlError::UserInfo);
+        }
+        if url.scheme() == "http" && !is_loopback(&url) {
+            return Err(KeyUrlError::Http);
+        }
+        Ok(Self::Url(url))
+    }
+}
+
+impl fmt::Display for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Url(url) => url.fmt(f),
+        }
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse().is_ok_and(|it: IpAddr| it.is_loopback())
 }
 
 /// The keys of a [`TrustedIssuer`]; a handle that is cheap enough to clone.
@@ -104,7 +165,7 @@ impl TrustedKeys {
         let is_due = |after: Duration| age.is_none_or(|age| age >= after);
         let is_known = fetched.keys.iter().any(|(known, _)| known == kid);
         let is_wanted = !is_known || fetched.error.is_some();
-        if is_due(KEYS_AGE_MAX) || (is_wanted && is_due(FETCH_PAUSE)) {
+        if is_due(KEYS_AGE_MAX) || (is_wanted && is_due(KEYS_FETCH_PAUSE)) {
             fetched.tried_at = Some(Instant::now());
             match self.fetch().await {
                 Ok(keys) => {
@@ -113,7 +174,8 @@ impl TrustedKeys {
                 }
                 // The keys that are there are as good as they were.
                 Err(detail) => {
-                    tracing::warn!(issuer = self.issuer.issuer, detail, "keys not fetched");
+                    let TrustedIssuer { issuer, keys, .. } = &*self.issuer;
+                    tracing::warn!(issuer, %keys, detail, "keys not fetched");
                     fetched.error = Some(detail);
                 }
             }
@@ -132,7 +194,7 @@ impl TrustedKeys {
         let json = match &self.issuer.keys {
             KeySource::File(path) => tokio::fs::read(path)
                 .await
-                .map_err(|error| format!("{}: {error}", path.display()))?,
+                .map_err(|error| error.to_string())?,
             KeySource::Url(url) => self.download(url.clone()).await?,
         };
         jwk::read_set(&json, self.issuer.algorithm)
@@ -140,8 +202,8 @@ impl TrustedKeys {
     }
 
     async fn download(&self, url: Url) -> Result<Vec<u8>, String> {
-        // The URL may hold a password.
-        let failed = |error: reqwest::Error| error.without_url().to_string();
+        // Where they are is for the log; whoever shows a token is told what happened.
+        let failed = |error: reqwest::Error| innermost(&error.without_url());
         let answer = self.http.get(url).send().await.map_err(failed)?;
         let mut answer = answer.error_for_status().map_err(failed)?;
         let mut json = Vec::new();
@@ -152,5 +214,51 @@ impl TrustedKeys {
             json.extend_from_slice(&chunk);
         }
         Ok(json)
+    }
+}
+
+/// The innermost cause says what happened.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_come_from_files_or_over_a_way_that_nobody_can_change() {
+        for good in [
+            "https://issuer.example/realms/sermas/protocol/openid-connect/certs",
+            "http://localhost:8081/certs",
+            "http://127.0.0.1/certs",
+            "http://[::1]:8081/certs",
+        ] {
+            let source = KeySource::at(good).unwrap();
+            assert_eq!(source.to_string(), good);
+        }
+        assert_eq!(
+            KeySource::at("a/b.json"),
+            Ok(KeySource::File("a/b.json".into()))
+        );
+        for (bad, why) in [
+            ("ftp://issuer.example/certs", KeyUrlError::NoUrl),
+            ("https://", KeyUrlError::NoUrl),
+            (
+                "https://me:secret@issuer.example/certs",
+                KeyUrlError::UserInfo,
+            ),
+            ("http://me@localhost/certs", KeyUrlError::UserInfo),
+            ("http://issuer.example/certs", KeyUrlError::Http),
+            ("http://localhost.issuer.example/certs", KeyUrlError::Http),
+            ("http://192.168.1.1/certs", KeyUrlError::Http),
+            ("http://0.0.0.0/certs", KeyUrlError::Http),
+        ] {
+            assert_eq!(KeySource::at(bad), Err(why), "{bad}");
+        }
     }
 }

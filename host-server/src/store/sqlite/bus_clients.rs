@@ -19,7 +19,8 @@ impl Tables {
         let permissions: Vec<_> = client.permissions.iter().collect();
         self.connection
             .prepare_cached(
-                "INSERT OR REPLACE INTO bus_client VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                "INSERT OR REPLACE INTO bus_client
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             )?
             .execute(params![
                 client.key.app.as_str(),
@@ -32,6 +33,7 @@ impl Tables {
                 i64::try_from(client.revoked_until).unwrap_or(i64::MAX),
                 micros(client.created_at),
                 micros(client.changed_at),
+                i64::try_from(client.generation).unwrap_or(i64::MAX),
             ])?;
         Ok(())
     }
@@ -50,7 +52,7 @@ impl Readers {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT app, client, name, subject, secret_argon2id, permissions, disabled,
-                        revoked_until, created_at, changed_at FROM bus_client",
+                        revoked_until, created_at, changed_at, generation FROM bus_client",
             )?;
             statement.query_map([], bus_client)?.collect()
         })
@@ -72,6 +74,7 @@ fn bus_client(row: &Row<'_>) -> rusqlite::Result<BusClient> {
         revoked_until: row.get::<_, i64>(7)?.max(0) as u64,
         created_at: time(row.get(8)?),
         changed_at: time(row.get(9)?),
+        generation: row.get::<_, i64>(10)?.max(0) as u64,
         changes: 0,
     })
 }

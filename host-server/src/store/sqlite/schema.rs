@@ -17,7 +17,7 @@ use crate::store::StoreError;
 const APPLICATION_ID: i32 = 0x7662_7573;
 
 /// One step per version of the schema; `user_version` counts those done.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     "
     CREATE TABLE uplink (
         cursor INTEGER PRIMARY KEY,
@@ -124,6 +124,9 @@ const MIGRATIONS: [&str; 6] = [
         PRIMARY KEY (vin, uid, number)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX numbered_by_sequence ON numbered (sequence);
+",
+    "
+    ALTER TABLE bus_client ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
 ",
 ];
 

@@ -12,7 +12,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -31,6 +31,7 @@ use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use super::{Client, Connection, Refused};
 use crate::broker::embedded::Denied;
 use crate::broker::embedded::counters::add;
+use crate::bucket::{Bucket, Rate};
 use crate::bus::{
     Bus, BusClient, BusIdentity, BusRules, ClientKey, RENEWAL_TOPIC, TokenError, expiry_topic,
 };
@@ -47,14 +48,37 @@ const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
 /// maximum connection time authorized for this connection has been exceeded" (4.13, 0xA0).
 const TOKEN_OVER: ReasonCode = ReasonCode::MaximumConnectTime;
 
+/// New tokens that a session may offer: each costs a verification, and one lasts for hours.
+const RENEWALS: Rate = Rate {
+    per_second: 0.2,
+    burst: 10.0,
+};
+
 /// What is known of a client of the bus while it is connected.
 pub(super) struct BusSession {
     client: watch::Receiver<Arc<BusClient>>,
     token: watch::Sender<BusIdentity>,
     rules: BusRules,
+    renewals: Mutex<Bucket>,
 }
 
 impl BusSession {
+    fn new(client: watch::Receiver<Arc<BusClient>>, token: BusIdentity, rules: BusRules) -> Self {
+        let renewals = Bucket::full(RENEWALS, Instant::now().into_std());
+        Self {
+            client,
+            token: watch::Sender::new(token),
+            rules,
+            renewals: Mutex::new(renewals),
+        }
+    }
+
+    /// Whether another new token may be looked at now.
+    fn may_renew(&self) -> bool {
+        let mut renewals = self.renewals.lock().unwrap_or_else(PoisonError::into_inner);
+        renewals.take(RENEWALS, Instant::now().into_std()).is_ok()
+    }
+
     /// Decides whether the client may do it now; when it may, how often it had been changed by then.
     pub(super) fn decide(&self, action: Action, topic: &str) -> Result<u64, Denied> {
         let client = self.client.borrow();
@@ -159,6 +183,13 @@ impl Connection {
         let (Some(bus), Some(session)) = (&self.shared.bus, &client.bus) else {
             return;
         };
+        if !session.may_renew() {
+            add(&self.shared.counters.publishes_denied);
+            if let Some(left_out) = self.may_log(client, "too many new tokens") {
+                warn!(client = %client.who, peer = %self.peer, left_out, "too many new tokens");
+            }
+            return self.refuse_publish(client, event.qos, ReasonCode::QuotaExceeded);
+        }
         let token = std::str::from_utf8(&event.payload)
             .unwrap_or_default()
             .trim();
@@ -273,12 +304,7 @@ async fn open(bus: &Bus, token: &str) -> Result<(ClientKey, BusSession), TokenEr
     // It may have been removed just now.
     let client = bus.clients.watch(&key).ok_or(TokenError::UnknownClient)?;
     identity.check_client(&client.borrow())?;
-    let session = BusSession {
-        client,
-        token: watch::Sender::new(identity),
-        rules: bus.rules,
-    };
-    Ok((key, session))
+    Ok((key, BusSession::new(client, identity, bus.rules)))
 }
 
 /// Follows the changes of a client and the age of its token.
@@ -292,7 +318,8 @@ async fn watch_over(connection: Weak<Connection>, session: Arc<BusSession>) {
         let present = token.borrow_and_update().clone();
         let left = left_of(&present);
         let before = warned_before(&present);
-        let is_warned = warned_of.as_ref() == Some(&present.token_id);
+        // A token without a name of its own is told from the next by its times.
+        let is_warned = warned_of.as_ref() == Some(&present);
         let until_next = if is_warned {
             left
         } else {
@@ -321,7 +348,7 @@ async fn watch_over(connection: Weak<Connection>, session: Arc<BusSession>) {
                 }
                 if !is_warned && left <= before {
                     connection.warn_of_expiry(&present).await;
-                    warned_of = Some(present.token_id);
+                    warned_of = Some(present);
                 }
             }
         }

@@ -128,7 +128,7 @@ impl Connection {
         drop(state);
         let registry = &self.shared.registry;
         if let Some(client) = client {
-            registry.release_wildcards(&client.who, wildcards);
+            self.shared.quotas.release_wildcards(&client.who, wildcards);
             registry.unclaim(&client.client_id);
             if let Identity::Vehicle(vin) = client.who {
                 registry.vehicle_down(vin, self.id);
@@ -299,7 +299,7 @@ impl Connection {
 
     /// Takes an allowed filter in; false (counted, logged) when it is one too many.
     fn take_in(&self, client: &Client, filter: &str, allowed: AllowedFilter<'_>) -> bool {
-        let registry = &self.shared.registry;
+        let quotas = &self.shared.quotas;
         let mut state = self.state();
         if state.filters.contains_key(filter) {
             return true;
@@ -307,8 +307,8 @@ impl Connection {
         let fits = state.filters.len() < self.shared.limits.filters_per_client_max
             && allowed
                 .share
-                .is_none_or(|name| registry.admit_share(&client.who, name, allowed.filter))
-            && (!allowed.wildcard || registry.take_wildcard(&client.who));
+                .is_none_or(|name| quotas.admit_share(&client.who, name, allowed.filter))
+            && (!allowed.wildcard || quotas.take_wildcard(&client.who));
         if fits {
             state.filters.insert(filter.to_owned(), allowed.wildcard);
             state.decided_at = state.decided_at.min(allowed.changes);
@@ -456,9 +456,7 @@ impl BrokerEventHandler for Connection {
         let Some(client) = client else {
             return Box::pin(std::future::ready(()));
         };
-        self.shared
-            .registry
-            .release_wildcards(&client.who, wildcards);
+        self.shared.quotas.release_wildcards(&client.who, wildcards);
         if let Identity::Vehicle(vin) = client.who {
             let filters = event
                 .topic_filters

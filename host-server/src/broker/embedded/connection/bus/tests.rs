@@ -58,6 +58,7 @@ impl Unwatched {
             secret_argon2id: String::new(),
             permissions: Arc::new(Permissions::parse(&["ui.content"]).unwrap()),
             disabled: false,
+            generation: 0,
             revoked_until: 0,
             created_at: SystemTime::UNIX_EPOCH,
             changed_at: SystemTime::UNIX_EPOCH,
@@ -68,14 +69,12 @@ impl Unwatched {
             key: key.clone(),
             subject: "s".to_owned(),
             token_id: String::new(),
+            generation: Some(0),
             issued_at: 1,
             expires_at: SystemTime::now() + Duration::from_secs(3600),
         };
-        let session = Arc::new(BusSession {
-            client: rights.subscribe(),
-            token: watch::Sender::new(token),
-            rules: BusRules::default(),
-        });
+        let session = BusSession::new(rights.subscribe(), token, BusRules::default());
+        let session = Arc::new(session);
         let peer = ([127, 0, 0, 1], 1).into();
         let place = shared.registry.admit([127, 0, 0, 1].into()).unwrap();
         let rules = Arc::default();

@@ -1,0 +1,113 @@
+//! Clients and tokens over a store in memory, at times of the tests' own.
+
+use std::time::SystemTime;
+
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::identity::Identities;
+use crate::store::Pending;
+
+/// Forgets what it is given; what it has is there from the start.
+struct Given(Vec<BusClient>);
+
+impl ClientStore for Given {
+    fn bus_clients(&self) -> Result<Vec<BusClient>, StoreError> {
+        Ok(self.0.clone())
+    }
+
+    fn put_bus_client(&self, _: BusClient) -> Pending<()> {
+        done()
+    }
+
+    fn remove_bus_client(&self, _: &ClientKey) -> Pending<()> {
+        done()
+    }
+}
+
+fn done() -> Pending<()> {
+    let (answer, pending) = oneshot::channel();
+    answer.send(Ok(())).unwrap();
+    pending
+}
+
+fn name(text: &str) -> ClientName {
+    ClientName::parse(text).unwrap()
+}
+
+fn client(app: &str, client: &str) -> BusClient {
+    BusClient {
+        key: ClientKey {
+            app: name(app),
+            client: name(client),
+        },
+        name: None,
+        subject: format!("{app} {client}"),
+        secret_argon2id: String::new(),
+        permissions: Arc::new(Permissions::parse(&["*"]).unwrap()),
+        disabled: false,
+        generation: 0,
+        revoked_until: 0,
+        created_at: SystemTime::UNIX_EPOCH,
+        changed_at: SystemTime::UNIX_EPOCH,
+        changes: 0,
+    }
+}
+
+fn open(clients: Vec<BusClient>) -> Bus {
+    let dir = tempfile::tempdir().unwrap();
+    let credentials = Identities::open(dir.path()).unwrap().credentials();
+    let store = Arc::new(Given(clients));
+    Bus::open(dir.path(), store, credentials, BusSettings::default()).unwrap()
+}
+
+#[tokio::test]
+async fn one_app_leaves_room_for_the_clients_of_others() {
+    let many = (0..1_000).map(|number| client("full", &number.to_string()));
+    let bus = open(many.collect());
+    let make = |app| {
+        let new = NewClient {
+            app: name(app),
+            client: None,
+            name: None,
+            permissions: Permissions::parse(&["*"]).unwrap(),
+        };
+        bus.clients.create(new)
+    };
+    let refused = make("full").await.unwrap_err();
+    assert!(matches!(refused, ClientError::TooManyOfApp), "{refused}");
+    assert!(make("other").await.is_ok());
+    let key = client("full", "0").key;
+    bus.clients.remove(&key).await.unwrap();
+    assert!(make("full").await.is_ok());
+}
+
+#[tokio::test]
+async fn no_token_outlives_its_revocation_because_a_clock_ran_ahead() {
+    let bus = open(vec![client("myapp", "mine")]);
+    let key = client("myapp", "mine").key;
+    let find = || bus.clients.find(&key).unwrap();
+    let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
+    let (now, ahead) = (SystemTime::now(), SystemTime::now() + hours(2));
+    let token = |at| {
+        bus.tokens
+            .issue_at(&find(), TokenKind::Access, at)
+            .unwrap()
+            .token
+    };
+    let verified_at =
+        async |token: &str, at| bus.tokens.verify_at(token, TokenKind::Access, at).await;
+    let early = token(ahead);
+    assert!(verified_at(&early, ahead).await.is_ok());
+    let revoke = || ClientChange {
+        revoke: true,
+        ..ClientChange::default()
+    };
+    bus.clients.change(&key, revoke()).await.unwrap();
+    for at in [ahead, ahead + hours(3)] {
+        let refused = verified_at(&early, at).await.unwrap_err();
+        assert!(matches!(refused, TokenError::Revoked), "{refused}");
+    }
+    let fresh = token(now);
+    assert!(verified_at(&fresh, now).await.is_ok());
+}
