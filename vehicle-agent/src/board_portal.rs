@@ -1,4 +1,4 @@
-//! The portal on a board: the apps' WebSockets (SPEC 8) without a heap, on picoserve.
+//! The portal on a board: the apps' WebSockets (SPEC 8) without a heap.
 //!
 //! The frames are those of the portal on Linux. [`Portal::serve`] serves one connection,
 //! [`Portal::apps`] is what the agent sees of all of them. Both run on one thread, and nothing an app
@@ -8,8 +8,9 @@
 //! | file | holds |
 //! |---|---|
 //! | [`limits`] | every bound |
-//! | `http`, `quiet` | the HTTP request, and the socket under it |
-//! | `connection`, `message` | one WebSocket, from hello to goodbye |
+//! | `http`, `request`, `accept_key` | the HTTP request and its answer |
+//! | `connection` | one WebSocket, from hello to goodbye |
+//! | `message`, `frames`, `pieces` | its frames, in and out |
 //! | `place`, `outbox` | what a socket and the agent tell each other, and the memory for it |
 //! | `seats`, `from_sockets`, `to_sockets` | who sits where, what they say, what they are told |
 //!
@@ -24,9 +25,8 @@
 //! broker.
 //!
 //! # On embassy-net
-//! With the feature `embassy` of picoserve, its sockets are what [`Portal::serve`] takes. As many
-//! tasks serve as there are places, and one more that tells the next one that there are no more. The
-//! crate needs `#![recursion_limit = "256"]`, as the futures are deep.
+//! As many tasks serve as there are places, and one more that tells the next one that there are no
+//! more.
 //!
 //! ```text
 //! #[embassy_executor::task(pool_size = PLACES + 1)]
@@ -39,7 +39,9 @@
 //!         let mut socket = TcpSocket::new(stack, &mut *buffers.receive, &mut *buffers.send);
 //!         socket.set_nagle_enabled(false);
 //!         if socket.accept(8090).await.is_ok() {
-//!             portal.serve(socket, buffers.head, &BoardClock).await;
+//!             let (reader, writer) = socket.split();
+//!             portal.serve(reader, writer, buffers.head, &BoardClock).await;
+//!             close(socket).await;
 //!         }
 //!     }
 //! }
@@ -49,7 +51,9 @@
 //! agent::run(&mut desk, World { apps: &mut apps, .. }, stop).await
 //! ```
 
+mod accept_key;
 mod connection;
+mod frames;
 mod from_sockets;
 mod http;
 pub mod limits;
@@ -57,22 +61,21 @@ mod message;
 #[cfg(test)]
 mod order_tests;
 mod outbox;
+mod pieces;
 mod place;
-mod quiet;
+mod request;
 mod seats;
 mod to_sockets;
 
 use core::cell::Cell;
 
+use embedded_io_async::{Read, Write};
 use heapless::Vec;
-use picoserve::io::Socket;
-use picoserve::time::Duration;
-use picoserve::{Config, Router, Server, Timeouts};
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::id::{AppId, Vin};
 
-use self::http::{ClockTimer, Door};
-use self::limits::{FRAMES_PER_SECOND, REQUEST_TIMEOUT_MS, WRITE_TIMEOUT_MS};
+use self::http::Door;
+use self::limits::FRAMES_PER_SECOND;
 pub use self::place::PlaceBuffers;
 use self::place::{Bell, Place};
 pub use self::seats::{KeptTexts, PortalApps};
@@ -155,33 +158,23 @@ impl<'b, const APPS: usize, const PLACES: usize> Portal<'b, APPS, PLACES> {
         }
     }
 
-    /// Serves a connection that was accepted until it ends, and closes it. `head` holds the head of
-    /// its request: [`limits::HTTP_HEAD_BYTES_MAX`]. `clock` is the agent's.
-    pub async fn serve<Runtime, S: Socket<Runtime>>(
+    /// Serves a connection that was accepted until it ends. `buffer` holds the head of its request and
+    /// then what is about to be written: [`limits::HTTP_HEAD_BYTES_MAX`]. `clock` is the agent's.
+    ///
+    /// The caller then says that nothing more comes, and reads what still comes for
+    /// [`limits::CLOSE_TIMEOUT_MS`]: a connection that is reset may lose the last words.
+    pub async fn serve(
         &self,
-        socket: S,
-        head: &mut [u8],
+        reader: impl Read,
+        writer: impl Write,
+        buffer: &mut [u8],
         clock: &impl Clock,
     ) {
         let door = Door {
             portal: self,
             clock,
         };
-        let router = Router::from_service(door);
-        let request = Duration::from_millis(REQUEST_TIMEOUT_MS);
-        let config = Config::new(Timeouts {
-            start_read_request: request,
-            persistent_start_read_request: request,
-            read_request: request,
-            write: Duration::from_millis(WRITE_TIMEOUT_MS),
-        });
-        let server = Server::custom(&router, ClockTimer(clock), &config, head);
-        let served = server.serve(quiet::Quiet(socket)).await;
-        // How a connection ended otherwise is nobody's concern but its own.
-        if let Err(picoserve::Error::BadRequest | picoserve::Error::ReadTimeout(_)) = served {
-            let counters = &self.counters;
-            counters.count(|counters| &mut counters.refused_request);
-        }
+        door.serve(reader, writer, buffer).await;
     }
 
     /// The apps as the agent sees them. `texts` has room for the frame ids of `QUEUE` messages: as
@@ -211,9 +204,9 @@ impl<'b, const APPS: usize, const PLACES: usize> Portal<'b, APPS, PLACES> {
         u8::try_from(index).ok().map(AppSlot::new)
     }
 
-    fn allows(&self, origin: &[u8]) -> bool {
+    fn allows(&self, origin: &str) -> bool {
         let mut allowed = self.settings.origins.iter();
-        allowed.any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(origin))
+        allowed.any(|allowed| allowed.eq_ignore_ascii_case(origin))
     }
 }
 

@@ -5,22 +5,22 @@
 //! the socket to end says so in its outbox.
 
 use core::cell::{Cell, RefCell};
-
+use core::fmt::Display;
 use core::pin::{Pin, pin};
 
 use embassy_futures::select::{Either, Either3, select, select3};
 use embassy_futures::yield_now;
-use picoserve::io::{Read, Write};
-use picoserve::response::ws::{SocketRx, SocketTx, WebSocketCallback};
-use picoserve::url_encoded::UrlEncodedString;
+use embedded_io_async::{Read, Write};
 use vinbus_protocol::limits::APP_ID_BYTES_MAX;
 
 use super::Portal;
+use super::frames::FrameWriter;
 use super::limits::{
     CLOSE_TIMEOUT_MS, HELLO_TIMEOUT_MS, PING_INTERVAL_MS, SAVE_TIME_MS, WRITE_TIMEOUT_MS,
 };
 use super::message::{Message, NoMessage, Partial, Progress};
 use super::outbox::Front;
+use super::pieces::Broken;
 use super::place::{Mail, Peer, Phase, Place};
 use crate::app_interface::client_frame::{ClientFrame, Lifecycle, Role, WithId, shown};
 use crate::app_interface::rate::{Rate, Verdict};
@@ -75,36 +75,23 @@ enum LastWord {
 pub(super) struct Connection<'p, 'b, C, const APPS: usize, const PLACES: usize> {
     pub(super) taken: Taken<'p, 'b, APPS, PLACES>,
     pub(super) clock: &'p C,
-    /// The app that the address named, if it did, as it stands there.
-    pub(super) app: Option<UrlEncodedString<'p>>,
-}
-
-impl<C: Clock, const APPS: usize, const PLACES: usize> WebSocketCallback
-    for Connection<'_, '_, C, APPS, PLACES>
-{
-    async fn run<R: Read, W: Write<Error = R::Error>>(
-        self,
-        mut rx: SocketRx<R>,
-        mut tx: SocketTx<W>,
-    ) -> Result<(), W::Error> {
-        let clock = self.clock;
-        let last_word = self.serve(&mut rx, &mut tx).await;
-        // The place is free, or the agent's, before the goodbye, which may take its time.
-        let goodbye = say_goodbye(tx, &last_word);
-        let deadline = clock.sleep_until(clock.now_ms() + CLOSE_TIMEOUT_MS);
-        match select(goodbye, deadline).await {
-            Either::First(said) => said,
-            Either::Second(()) => Ok(()),
-        }
-    }
+    /// The app that the address named, if it did.
+    pub(super) app: Option<AppName>,
 }
 
 impl<C: Clock, const APPS: usize, const PLACES: usize> Connection<'_, '_, C, APPS, PLACES> {
-    async fn serve<R: Read, W: Write>(
-        self,
-        rx: &mut SocketRx<R>,
-        tx: &mut SocketTx<W>,
-    ) -> LastWord {
+    /// Serves the socket until it ends, and says goodbye.
+    pub(super) async fn run<R: Read, W: Write>(self, mut rx: R, mut tx: FrameWriter<'_, W>) {
+        let clock = self.clock;
+        let last_word = self.serve(&mut rx, &mut tx).await;
+        // The place is free, or the agent's, before the goodbye, which may take its time.
+        let goodbye = say_goodbye(&mut tx, &last_word);
+        let deadline = clock.sleep_until(clock.now_ms() + CLOSE_TIMEOUT_MS);
+        // Whether it was heard is nobody's concern but the peer's.
+        let _ = select(goodbye, deadline).await;
+    }
+
+    async fn serve<R: Read, W: Write>(self, rx: &mut R, tx: &mut FrameWriter<'_, W>) -> LastWord {
         let socket = Socket {
             portal: self.taken.portal,
             place: self.taken.place,
@@ -153,7 +140,7 @@ struct Socket<'s, 'b, C, const APPS: usize, const PLACES: usize> {
 }
 
 impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, PLACES> {
-    async fn hello<R: Read>(&self, rx: &mut SocketRx<R>) -> Result<Peer, LastWord> {
+    async fn hello<R: Read>(&self, rx: &mut R) -> Result<Peer, LastWord> {
         let deadline = self
             .clock
             .sleep_until(self.clock.now_ms() + HELLO_TIMEOUT_MS);
@@ -184,10 +171,8 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
         .map_err(LastWord::Refusal)
     }
 
-    /// The app in the address of the socket. A name that cannot be one is an empty one, which is
-    /// unknown.
-    fn peer_named(&self, app: UrlEncodedString<'_>) -> Result<Peer, Refusal> {
-        let name: AppName = app.try_into_string().unwrap_or_default();
+    /// The app in the address of the socket.
+    fn peer_named(&self, name: AppName) -> Result<Peer, Refusal> {
         match self.portal.slot(|installed| installed == name.as_str()) {
             Some(slot) => Ok(Peer::App {
                 slot,
@@ -210,7 +195,7 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
     }
 
     /// Reads until the program has gone, or is to go.
-    async fn read<R: Read>(&self, rx: &mut SocketRx<R>) -> LastWord {
+    async fn read<R: Read>(&self, rx: &mut R) -> LastWord {
         loop {
             let arrived = match self.next_message(rx).await {
                 Ok(arrived) => arrived,
@@ -252,7 +237,7 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
         clippy::await_holding_refcell_ref,
         reason = "nobody else touches the buffer while there is no mail in it"
     )]
-    async fn next_message<R: Read>(&self, rx: &mut SocketRx<R>) -> Result<Arrived, NoMessage> {
+    async fn next_message<R: Read>(&self, rx: &mut R) -> Result<Arrived, NoMessage> {
         let mut buffer = self.place.receive.borrow_mut();
         let mut partial = Partial::default();
         let mut fragment_refused = false;
@@ -323,15 +308,15 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
     }
 
     /// Writes until the socket is to end.
-    async fn write<W: Write>(&self, tx: &mut SocketTx<W>) -> LastWord {
+    async fn write<W: Write>(&self, tx: &mut FrameWriter<'_, W>) -> LastWord {
         loop {
             if let Some(ending) = self.ending() {
                 return self.end(ending, tx).await;
             }
             let sent = if let Some(payload) = self.place.pong.take() {
-                self.send(pin!(tx.send_pong(&payload))).await
+                self.send(pin!(tx.pong(&payload))).await
             } else if self.ping.take() {
-                self.send(pin!(tx.send_ping(&[]))).await
+                self.send(pin!(tx.ping())).await
             } else if self.place.outbox.borrow().is_empty() {
                 self.place.to_write.wait().await;
                 true
@@ -344,9 +329,9 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
         }
     }
 
-    async fn send_front<W: Write>(&self, tx: &mut SocketTx<W>) -> bool {
-        let sending = pin!(tx.send_display(Front(&self.place.outbox)));
-        let sent = self.send(sending).await;
+    async fn send_front<W: Write>(&self, tx: &mut FrameWriter<'_, W>) -> bool {
+        let front = Front(&self.place.outbox);
+        let sent = self.send(pin!(tx.text(&front))).await;
         if sent {
             let listed = self.place.outbox.borrow_mut().written();
             if listed.is_some() {
@@ -359,7 +344,7 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
 
     /// Whether all of it was given to the network, before the time was up or the socket was to end.
     /// Pinned by the caller, because a future that is passed on takes its room once more.
-    async fn send<E>(&self, sending: Pin<&mut impl Future<Output = Result<(), E>>>) -> bool {
+    async fn send(&self, sending: Pin<&mut dyn Future<Output = Result<(), Broken>>>) -> bool {
         let limit = self
             .clock
             .sleep_until(self.clock.now_ms() + WRITE_TIMEOUT_MS);
@@ -395,12 +380,12 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
     }
 
     /// Tells an app that is closed so; what it sends in the time that it has is still taken.
-    async fn end<W: Write>(&self, ending: Ending, tx: &mut SocketTx<W>) -> LastWord {
+    async fn end<W: Write>(&self, ending: Ending, tx: &mut FrameWriter<'_, W>) -> LastWord {
         if matches!(ending, Ending::Closed | Ending::NotLoaded) {
             let frame = ServerFrame::new(Lifecycle::Unload.name());
             let saved = self.clock.sleep_until(self.clock.now_ms() + SAVE_TIME_MS);
             let told = pin!(async {
-                let told = tx.send_display(frame).await;
+                let told = tx.text(&frame).await;
                 saved.await;
                 told
             });
@@ -431,22 +416,18 @@ impl From<NoMessage> for LastWord {
 }
 
 /// Says why, and closes.
-async fn say_goodbye<W: Write>(mut tx: SocketTx<W>, last_word: &LastWord) -> Result<(), W::Error> {
-    let (code, reason) = match last_word {
+async fn say_goodbye<W: Write>(
+    tx: &mut FrameWriter<'_, W>,
+    last_word: &LastWord,
+) -> Result<(), Broken> {
+    let (code, reason, text): (_, _, &dyn Display) = match last_word {
         LastWord::None => return Ok(()),
-        LastWord::Close => return tx.close(None).await,
-        LastWord::Ending(ending) => {
-            let value = Explained(ending.reason(), ending);
-            tx.send_display(ServerFrame::new(kind::ERROR).with_value(&value))
-                .await?;
-            (ending.code(), ending.reason())
-        }
-        LastWord::Refusal(refusal) => {
-            let value = Explained(refusal.reason(), refusal);
-            tx.send_display(ServerFrame::new(kind::ERROR).with_value(&value))
-                .await?;
-            (1008, refusal.reason())
-        }
+        LastWord::Close => return tx.close().await,
+        LastWord::Ending(ending) => (ending.code(), ending.reason(), ending),
+        LastWord::Refusal(refusal) => (1008, refusal.reason(), refusal),
     };
-    tx.close((code, reason)).await
+    let value = Explained(reason, text);
+    tx.text(&ServerFrame::new(kind::ERROR).with_value(&value))
+        .await?;
+    tx.close_with(code, reason).await
 }

@@ -1,108 +1,215 @@
 //! The requests that the portal answers: `/portal`, which becomes a WebSocket, and `/status`.
+//!
+//! A connection has one request, without a body. Its head is read byte by byte, so that nothing of
+//! what follows is read with it.
 
-use core::fmt;
+use core::fmt::{self, Display};
 
-use picoserve::ResponseSent;
-use picoserve::extract::FromRequest;
-use picoserve::io::Read;
-use picoserve::request::{Path, Request, RequestParts};
-use picoserve::response::ws::WebSocketUpgrade;
-use picoserve::response::{IntoResponse, Response, ResponseWriter, StatusCode};
-use picoserve::routing::PathRouterService;
-use picoserve::time::{Duration, Timer};
-use picoserve::url_encoded::UrlEncodedString;
+use embassy_futures::select::{Either, select};
+use embedded_io_async::{Read, Write};
 use vinbus_protocol::portal::PortalCounters;
 
 use super::Portal;
+use super::accept_key::{AcceptKey, KEY_LEN, accept_key};
 use super::connection::{Connection, Taken};
+use super::frames::FrameWriter;
+use super::limits::{REQUEST_TIMEOUT_MS, WRITE_TIMEOUT_MS};
+use super::pieces::{self, Broken, Pieces};
+use super::request::{Request, decoded};
 use crate::app_interface::server_frame::link_name;
 use crate::clock::Clock;
 
-/// Answers the requests of one connection.
+/// Answers the request of one connection.
 pub(super) struct Door<'p, 'b, C, const APPS: usize, const PLACES: usize> {
     pub(super) portal: &'p Portal<'b, APPS, PLACES>,
     pub(super) clock: &'p C,
 }
 
-impl<C: Clock, const APPS: usize, const PLACES: usize> PathRouterService
-    for Door<'_, '_, C, APPS, PLACES>
-{
-    async fn call_path_router_service<R: Read, W: ResponseWriter<Error = R::Error>>(
-        &self,
-        (): &(),
-        (): (),
-        path: Path<'_>,
-        mut request: Request<'_, R>,
-        writer: W,
-    ) -> Result<ResponseSent, W::Error> {
-        if path == "/portal" {
-            let parts = request.parts;
-            let body = request.body_connection.body();
-            let upgrade = WebSocketUpgrade::from_request(&(), parts, body).await;
-            let connection = request.body_connection.finalize().await?;
-            let upgraded = match (self.admit(&parts), upgrade) {
-                (_, Err(rejection)) => return rejection.write_to(connection, writer).await,
-                (Err(refused), Ok(_)) => return refused.write_to(connection, writer).await,
-                (Ok(admitted), Ok(upgrade)) => upgrade.on_upgrade(admitted),
-            };
-            return upgraded.write_to(connection, writer).await;
-        }
-        let connection = request.body_connection.finalize().await?;
-        if path == "/status" {
-            let status = Status(self.portal);
-            return Response::ok(format_args!("{status}"))
-                .with_content_type("application/json")
-                .write_to(connection, writer)
-                .await;
-        }
-        let text = "there are /portal, a WebSocket, and /status\n";
-        (StatusCode::NOT_FOUND, text)
-            .write_to(connection, writer)
-            .await
-    }
+/// What a request gets.
+enum Answer<'p, 'b, C, const APPS: usize, const PLACES: usize> {
+    /// A place, and the proof that its request was understood.
+    Socket(Connection<'p, 'b, C, APPS, PLACES>, AcceptKey),
+    Status,
+    Refused(Refused),
 }
 
-impl<'p, 'b, C, const APPS: usize, const PLACES: usize> Door<'p, 'b, C, APPS, PLACES> {
-    /// Gives a socket a place, or says why not.
-    fn admit<'r>(
+/// Status and text of a request that is not served.
+type Refused = (&'static str, &'static str);
+
+const BAD_REQUEST: &str = "400 Bad Request";
+
+impl<'p, 'b, C: Clock, const APPS: usize, const PLACES: usize> Door<'p, 'b, C, APPS, PLACES> {
+    /// Reads the request into `buffer` and answers it.
+    pub(super) async fn serve<R: Read, W: Write>(
         &self,
-        parts: &RequestParts<'r>,
-    ) -> Result<Connection<'r, 'b, C, APPS, PLACES>, (StatusCode, &'static str)>
-    where
-        'p: 'r,
-    {
+        mut reader: R,
+        writer: W,
+        buffer: &mut [u8],
+    ) {
         let counters = &self.portal.counters;
-        if let Some(origin) = parts.headers().get("origin")
-            && !self.portal.allows(origin.as_raw())
+        let limit = self.after(REQUEST_TIMEOUT_MS);
+        let head = match select(read_head(&mut reader, buffer), limit).await {
+            Either::First(head) => head,
+            Either::Second(()) => None,
+        };
+        let Some(head) = head else {
+            return counters.count(|counters| &mut counters.refused_request);
+        };
+        let answer = match Request::parse(head) {
+            Some(request) => self.answer(&request),
+            None => {
+                counters.count(|counters| &mut counters.refused_request);
+                let text = "this is no request of HTTP/1.1, has a body, or is too long\n";
+                Answer::Refused((BAD_REQUEST, text))
+            }
+        };
+        let mut pieces = Pieces::new(writer, buffer);
+        let told = match &answer {
+            Answer::Socket(_, key) => self.tell(&mut pieces, &Upgraded(key)).await,
+            Answer::Status => {
+                let status = Status(self.portal);
+                let answer = Whole("200 OK", "application/json", &status);
+                self.tell(&mut pieces, &answer).await
+            }
+            Answer::Refused((status, text)) => {
+                let answer = Whole(status, "text/plain; charset=utf-8", text);
+                self.tell(&mut pieces, &answer).await
+            }
+        };
+        if let (Answer::Socket(connection, _), Ok(())) = (answer, told) {
+            connection.run(reader, FrameWriter::new(pieces)).await;
+        }
+    }
+
+    fn answer(&self, request: &Request<'_>) -> Answer<'p, 'b, C, APPS, PLACES> {
+        match request.path() {
+            "/status" => Answer::Status,
+            "/portal" => match self.admit(request) {
+                Ok((connection, key)) => Answer::Socket(connection, key),
+                Err(refused) => Answer::Refused(refused),
+            },
+            _ => {
+                let text = "there are /portal, a WebSocket, and /status\n";
+                Answer::Refused(("404 Not Found", text))
+            }
+        }
+    }
+
+    /// Gives a socket a place, or says why not.
+    fn admit(
+        &self,
+        request: &Request<'_>,
+    ) -> Result<(Connection<'p, 'b, C, APPS, PLACES>, AcceptKey), Refused> {
+        let counters = &self.portal.counters;
+        let key = websocket_key(request)?;
+        if let Some(origin) = request.header("origin")
+            && !self.portal.allows(origin)
         {
             counters.count(|counters| &mut counters.refused_origin);
             let text = "web pages of this origin may not be apps in this vehicle\n";
-            return Err((StatusCode::FORBIDDEN, text));
+            return Err(("403 Forbidden", text));
         }
         let Some(taken) = Taken::new(self.portal) else {
             counters.count(|counters| &mut counters.refused_full);
             let text = "the portal has as many sockets as it can; close one\n";
-            return Err((StatusCode::SERVICE_UNAVAILABLE, text));
+            return Err(("503 Service Unavailable", text));
         };
-        Ok(Connection {
+        let connection = Connection {
             taken,
             clock: self.clock,
-            app: parts.query().and_then(|query| app_named(query.0)),
-        })
+            // A name that cannot be one is an empty one, which is unknown.
+            app: request
+                .parameter("app")
+                .map(|app| decoded(app).unwrap_or_default()),
+        };
+        Ok((connection, accept_key(key)))
+    }
+
+    /// Writes an answer in the time that it has.
+    async fn tell<W: Write>(
+        &self,
+        pieces: &mut Pieces<'_, W>,
+        answer: &dyn Display,
+    ) -> Result<(), Broken> {
+        let told = pieces.write_text(answer, pieces::len(answer));
+        match select(told, self.after(WRITE_TIMEOUT_MS)).await {
+            Either::First(told) => told,
+            Either::Second(()) => Err(Broken),
+        }
+    }
+
+    fn after(&self, ms: u64) -> impl Future<Output = ()> + use<'_, 'p, 'b, C, APPS, PLACES> {
+        self.clock
+            .sleep_until(self.clock.now_ms().saturating_add(ms))
     }
 }
 
-/// The app in `app=…&…`.
-fn app_named(query: &str) -> Option<UrlEncodedString<'_>> {
-    let mut pairs = query.split('&');
-    let value = pairs.find_map(|pair| pair.strip_prefix("app="))?;
-    Some(UrlEncodedString(value))
+/// Reads up to the empty line behind the headers, or as far as there is room; `None` when the
+/// connection ends before that.
+async fn read_head<'h, R: Read>(reader: &mut R, buffer: &'h mut [u8]) -> Option<&'h [u8]> {
+    let mut len = 0;
+    while let Some(next) = buffer.get_mut(len..len + 1) {
+        if reader.read(next).await.ok()? == 0 {
+            return None;
+        }
+        len += 1;
+        let head = buffer.get(..len)?;
+        if head.ends_with(b"\n\r\n") || head.ends_with(b"\n\n") {
+            break;
+        }
+    }
+    buffer.get(..len)
+}
+
+/// The key of a request that may become a WebSocket (RFC 6455, 4.2.1), or what is wrong with it.
+fn websocket_key<'r>(request: &Request<'r>) -> Result<&'r [u8; KEY_LEN], Refused> {
+    let bad = |text| (BAD_REQUEST, text);
+    if !request.names("connection", "upgrade") || !request.names("upgrade", "websocket") {
+        return Err(bad(
+            "this is a WebSocket: ask with Connection: Upgrade and Upgrade: websocket\n",
+        ));
+    }
+    if request.header("sec-websocket-version") != Some("13") {
+        return Err(bad("the version of WebSocket here is 13\n"));
+    }
+    let key = request.header("sec-websocket-key");
+    key.and_then(|key| key.as_bytes().try_into().ok())
+        .ok_or(bad("Sec-WebSocket-Key has to have 24 characters\n"))
+}
+
+/// The answer that makes a connection a WebSocket.
+struct Upgraded<'k>(&'k AcceptKey);
+
+impl Display for Upgraded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(key) = self;
+        f.write_str("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n")?;
+        write!(
+            f,
+            "Upgrade: websocket\r\nSec-WebSocket-Accept: {key}\r\n\r\n"
+        )
+    }
+}
+
+/// An answer with which the connection ends: status, type of the body, body.
+struct Whole<'a>(&'a str, &'a str, &'a dyn Display);
+
+impl Display for Whole<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(status, kind, body) = self;
+        let len = pieces::len(body);
+        write!(
+            f,
+            "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: {kind}\r\n"
+        )?;
+        write!(f, "Content-Length: {len}\r\n\r\n{body}")
+    }
 }
 
 /// The JSON of `/status`, with the names that it has on Linux.
 struct Status<'p, 'b, const APPS: usize, const PLACES: usize>(&'p Portal<'b, APPS, PLACES>);
 
-impl<const APPS: usize, const PLACES: usize> fmt::Display for Status<'_, '_, APPS, PLACES> {
+impl<const APPS: usize, const PLACES: usize> Display for Status<'_, '_, APPS, PLACES> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(portal) = self;
         let (vin, link) = (portal.vin.as_str(), link_name(portal.link_up.get()));
@@ -156,15 +263,5 @@ impl<const APPS: usize, const PLACES: usize> fmt::Display for Status<'_, '_, APP
         write!(f, r#","slowReaders":{}"#, sockets.slow_readers)?;
         write!(f, r#","ended":{}"#, sockets.ended)?;
         write!(f, r#","refusedFrames":{}}}}}"#, sockets.refused_frames)
-    }
-}
-
-/// The agent's clock, for picoserve.
-pub(super) struct ClockTimer<'c, C>(pub(super) &'c C);
-
-impl<Runtime, C: Clock> Timer<Runtime> for ClockTimer<'_, C> {
-    async fn delay(&self, duration: Duration) {
-        let deadline_ms = self.0.now_ms().saturating_add(duration.as_millis());
-        self.0.sleep_until(deadline_ms).await;
     }
 }

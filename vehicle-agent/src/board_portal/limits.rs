@@ -34,7 +34,7 @@ pub const OUTBOX_BYTES_MIN: usize =
 /// Frames that may wait for one socket.
 pub const OUTBOX_FRAMES_MAX: usize = 64;
 
-/// Longest head of an HTTP request.
+/// Longest head of an HTTP request, and the longest piece that is written at once.
 pub const HTTP_HEAD_BYTES_MAX: usize = 2048;
 
 /// Frames that a socket may send in a second, and twice as many at once.

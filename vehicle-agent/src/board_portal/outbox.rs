@@ -17,6 +17,7 @@ use vinbus_protocol::envelope::AppMessage;
 use vinbus_protocol::record_ring::{Record, RecordRing};
 
 use super::limits::{LIST_BYTES_MAX, LIST_END_BYTES, OUTBOX_FRAMES_MAX};
+use super::pieces;
 use crate::app_interface::refusal::Ending;
 use crate::app_interface::server_frame::{PendingFrame, ServerFrame, kind};
 
@@ -116,13 +117,11 @@ impl<'b> Outbox<'b> {
         if self.ending.is_some() {
             return;
         }
-        let mut len = Length(1);
-        // Counting cannot fail.
-        let _ = write!(len, "{frame}");
-        if !self.has_room(len.0) {
+        let len = 1 + pieces::len(frame);
+        if !self.has_room(len) {
             return self.end(Ending::SlowReader);
         }
-        let pushed = self.ring.push_with(len.0, |bytes| {
+        let pushed = self.ring.push_with(len, |bytes| {
             if let Some((first, rest)) = bytes.split_first_mut() {
                 *first = tag::NOTICE;
                 let mut fill = Fill(rest);
@@ -284,16 +283,6 @@ fn is(record: &[u8], tag: u8) -> bool {
 /// Bytes that were text when they were stored.
 fn text(bytes: &[u8]) -> &str {
     core::str::from_utf8(bytes).unwrap_or_default()
-}
-
-/// Counts what is written.
-struct Length(usize);
-
-impl Write for Length {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0 = self.0.saturating_add(text.len());
-        Ok(())
-    }
 }
 
 /// Fills a buffer with what is written.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
@@ -15,6 +16,7 @@ use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PACKET_BYTES_MAX};
 use vinbus_protocol::record_ring::storage_bytes_for;
 use vinbus_protocol::topic::TopicScheme;
 use vinbus_protocol::uplink_queue::DropPolicy;
+use vinbus_transport_embedded::TokioStream;
 use vinbus_vehicle_agent::agent::{self, World};
 use vinbus_vehicle_agent::board_portal::limits::{
     HTTP_HEAD_BYTES_MAX, OUTBOX_BYTES_MIN, RECEIVE_BYTES,
@@ -138,8 +140,8 @@ impl Board {
                 stream.set_nodelay(true).unwrap();
                 let clock = Rc::clone(&socket_clock);
                 spawn_local(async move {
-                    let mut head = [0; HTTP_HEAD_BYTES_MAX];
-                    portal.serve(stream, &mut head, &*clock).await;
+                    let (reader, writer) = stream.into_split();
+                    serve(portal, reader, writer, &clock).await;
                 });
             }
         });
@@ -238,6 +240,23 @@ impl Board {
     pub(crate) async fn screen(&self) -> App {
         App::open(self.address, json!({ "role": "screen" })).await
     }
+}
+
+/// Serves a connection and closes it, as boards do.
+async fn serve(
+    portal: &Portal<'static, { APPS.len() }, PLACES>,
+    mut reader: OwnedReadHalf,
+    mut writer: OwnedWriteHalf,
+    clock: &TestClock,
+) {
+    let mut buffer = [0; HTTP_HEAD_BYTES_MAX];
+    let (from, to) = (TokioStream::new(&mut reader), TokioStream::new(&mut writer));
+    portal.serve(from, to, &mut buffer, clock).await;
+    let goodbye = async {
+        let _ = writer.shutdown().await;
+        while let Ok(1..) = reader.read(&mut buffer).await {}
+    };
+    let _said_or_late = timeout(PATIENCE, goodbye).await;
 }
 
 /// Listens with buffers as small as those of a board.

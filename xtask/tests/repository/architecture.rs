@@ -84,7 +84,6 @@ const HOMES: &[(&str, &[&str])] = &[
     ("indicatif", &["vehicle-agent/src/linux"]),
     ("minimq", &["transport-embedded/src"]),
     ("mqtt5", &["host-server/src/broker/embedded"]),
-    ("picoserve", &["vehicle-agent/src/board_portal"]),
     (
         "rcgen",
         &["host-server/src/identity", "transport-std/src/conformance"],

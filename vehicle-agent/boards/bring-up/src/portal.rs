@@ -19,7 +19,8 @@
 
 use embassy_net::Stack;
 use embassy_net::tcp::TcpSocket;
-use vinbus_vehicle_agent::board_portal::limits::HTTP_HEAD_BYTES_MAX;
+use embassy_time::{Duration, with_timeout};
+use vinbus_vehicle_agent::board_portal::limits::{CLOSE_TIMEOUT_MS, HTTP_HEAD_BYTES_MAX};
 use vinbus_vehicle_agent::board_portal::{PlaceBuffers, Portal, PortalApps, Settings};
 use vinbus_vehicle_agent::provisioned::{APPS_MAX, Provisioned};
 
@@ -27,6 +28,9 @@ use crate::vehicle::{BoardClock, UPLINKS_MAX};
 
 /// Where programs connect.
 pub const PORT: u16 = 8090;
+
+/// How long a program has to take what was written last and to say goodbye.
+const GOODBYE: Duration = Duration::from_millis(CLOSE_TIMEOUT_MS);
 
 /// Buffers of a program's socket.
 const RECEIVE_BYTES: usize = 2 * 1024;
@@ -109,7 +113,26 @@ pub async fn serve<const PLACES: usize>(
         let mut socket = TcpSocket::new(stack, &mut *receive, &mut *send);
         socket.set_nagle_enabled(false);
         if socket.accept(PORT).await.is_ok() {
-            portal.serve(socket, head, &BoardClock).await;
+            let (reader, writer) = socket.split();
+            portal.serve(reader, writer, head, &BoardClock).await;
+            hang_up(socket).await;
         }
     }
+}
+
+/// Ends a connection so that what was written last arrives: says that nothing more comes, and reads
+/// what still comes. A peer that does not say goodbye in time is cut off.
+async fn hang_up(mut socket: TcpSocket<'_>) {
+    socket.close();
+    let goodbye = async {
+        let mut rest = [0; 64];
+        while let Ok(1..) = socket.read(&mut rest).await {}
+        socket.flush().await
+    };
+    if let Ok(Ok(())) = with_timeout(GOODBYE, goodbye).await {
+        return;
+    }
+    socket.abort();
+    // The reset leaves with the next turn of the network; one that has no way out is forgotten.
+    let _gone_or_late = with_timeout(GOODBYE, socket.flush()).await;
 }
