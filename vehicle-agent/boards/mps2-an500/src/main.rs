@@ -3,8 +3,6 @@
 //! One image serves all vehicles: who it is stands in a block of memory that
 //! `vehicle-agent provision` writes. Begin at `firmware.rs`.
 #![cfg_attr(target_os = "none", no_std, no_main)]
-// The compiler has to look deeper than usual into the portal's futures.
-#![recursion_limit = "256"]
 
 #[cfg(target_os = "none")]
 mod firmware;

@@ -4,7 +4,6 @@
 //! `cargo xtask flash` writes beside the image. Begin at `firmware.rs`.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 // The future that serves a program is made of more than 128 others.
-#![recursion_limit = "256"]
 
 #[cfg(target_os = "none")]
 mod firmware;
