@@ -2,7 +2,7 @@
 //!
 //! This file alone reads and writes memory by address. It is sound because every block below is a
 //! device of the AN500 image that answers over its whole length, is no memory of any Rust object,
-//! and reaches no memory by itself: none of them does DMA. The last one is plain memory that no
+//! and reaches no memory by itself: none of them does DMA. The last two are plain memory that no
 //! section of `memory.x` lies in.
 #![expect(
     unsafe_code,
@@ -27,6 +27,9 @@ pub(crate) const LAN9118: Device = Device::new(0xA000_0000, 0x100);
 /// The start of the memory beside the RAM, where whoever starts QEMU may have left a word; it is 0
 /// otherwise. See `clock.rs`.
 pub(crate) const SPEED: Device = Device::new(0x6000_0000, 0x4);
+
+/// The word behind it, where a debugger may leave that it wants to see a panic. See `host.rs`.
+pub(crate) const PANIC: Device = Device::new(0x6000_0004, 0x4);
 
 impl Device {
     const fn new(base: usize, bytes: usize) -> Self {

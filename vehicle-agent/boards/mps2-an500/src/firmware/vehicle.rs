@@ -1,7 +1,5 @@
 //! The vehicle: the way to the broker, the apps, and the agent between them.
 
-use core::future::pending;
-
 use embassy_executor::Spawner;
 use embassy_net::Stack;
 use static_cell::ConstStaticCell;
@@ -68,7 +66,7 @@ async fn serve(
         apps: &mut apps,
         board: "mps2-an500",
     };
-    let (seed, never) = (host::random(), pending());
+    let (seed, never) = (host::random(), host::panic_on_demand());
     let served = vehicle::run(provisioned, memory, dial, &mut apps, seed, never);
     if let Err(error) = served.await {
         log::error!("the provisioned block does not fit: {error}");
