@@ -48,12 +48,13 @@ pub(crate) const ALL: &[Case] = cases![
         board_without_tls_asks_nobody_for_the_time;
     outages:
         board_comes_back_when_its_broker_is_started_again,
-        board_comes_back_when_a_frozen_server_thaws,
+        board_notices_that_its_server_is_frozen_and_comes_back_when_it_thaws,
         board_comes_back_when_its_cable_is_plugged_in_again,
         board_that_is_reset_connects_again,
         fault_of_the_processor_is_told_after_the_reset_that_follows_it,
         stack_overflow_of_a_task_is_told_after_the_reset_that_follows_it,
         stack_overflow_of_an_interrupt_is_told_after_the_reset_that_follows_it,
+        panic_of_the_firmware_is_told_after_the_reset_that_follows_it,
         uplink_waits_while_the_broker_is_away,
         message_waits_while_the_vehicle_has_no_power,
         power_cut_in_the_middle_of_a_message_harms_nothing,

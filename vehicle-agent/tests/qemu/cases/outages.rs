@@ -21,17 +21,22 @@ pub(crate) async fn board_comes_back_when_its_broker_is_started_again() {
     both_ways(&server, &board, &mut listener).await;
 }
 
-pub(crate) async fn board_comes_back_when_a_frozen_server_thaws() {
-    let (server, mut board, mut listener) = online().await;
+pub(crate) async fn board_notices_that_its_server_is_frozen_and_comes_back_when_it_thaws() {
+    let server = Server::start(&[]).await;
+    // The minute until the board asks whether the server is there takes 12 s.
+    let mut board = Board::start_fast(Some(&server.block(&[]).await), 5);
+    let mut listener = server.listen().await;
+    board.online().await;
+    // The last that the board says by itself: no message is without its answer from here on.
+    server.shows("\"platform\":\"mps2-an500\"").await;
+    both_ways(&server, &board, &mut listener).await;
     server.freeze();
-    // For the board to dial a server that takes connections and says nothing.
-    board.cable(false).await;
-    board.log.until("disconnected").await;
-    board.cable(true).await;
-    board
-        .log
-        .until("did not finish the TLS handshake in time")
-        .await;
+    // The connection stays open and the kernel takes what comes: only the answer to a ping is missing.
+    let said = board.log.until("disconnected").await;
+    assert!(said.contains("does not answer"), "{said}");
+    // From here on the server takes connections and says nothing.
+    let handshake = "did not finish the TLS handshake in time";
+    board.log.until(handshake).await;
     server.thaw();
     board.online().await;
     both_ways(&server, &board, &mut listener).await;
@@ -99,6 +104,22 @@ pub(crate) async fn fault_of_the_processor_is_told_after_the_reset_that_follows_
     let shown = server.shows("\"crash\":\"hard fault at").await;
     let expected = "\"platform\":\"mps2-an500\"";
     assert!(shown.contains(expected), "{shown}");
+    both_ways(&server, &board, &mut listener).await;
+}
+
+pub(crate) async fn panic_of_the_firmware_is_told_after_the_reset_that_follows_it() {
+    /// Where the image looks whether somebody wants to see a panic; see `host.rs` of the board.
+    const PANIC_ADDRESS: u32 = 0x6000_0004;
+    let (server, mut board, mut listener) = online().await;
+    board.poke(PANIC_ADDRESS, 1).await;
+    let said = board.log.until("the last run ended in a panic").await;
+    assert!(said.contains("panicked at "), "{said}");
+    board.online().await;
+    // And to whoever asks the server: where it was, and what it said.
+    let shown = server.shows("\"crash\":\"panicked at ").await;
+    for words in ["firmware/host.rs:", "the debugger wanted to see one"] {
+        assert!(shown.contains(words), "{shown}");
+    }
     both_ways(&server, &board, &mut listener).await;
 }
 
