@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 
 use crate::connection::WISHES_MAX;
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, Login};
 use crate::driver::{Driver, Stop, Subscribe};
 use crate::link_error::LinkError;
 use crate::message::{Inbox, Qos};
@@ -56,7 +56,10 @@ pub fn connect(options: ClientOptions) -> Result<(Client, Inbox), OptionsError> 
     let (wishes, wishes_out) = mpsc::channel(WISHES_MAX);
     let (link_in, link) = watch::channel(LinkState::Connecting);
     let (closing, closing_out) = watch::channel(false);
-    let (credentials, credentials_out) = watch::channel(options.credentials.clone());
+    let (login, login_out) = watch::channel(Login {
+        credentials: options.credentials.clone(),
+        renewed_until: None,
+    });
     tokio::spawn(
         Driver {
             options: Arc::clone(&options),
@@ -65,7 +68,7 @@ pub fn connect(options: ClientOptions) -> Result<(Client, Inbox), OptionsError> 
             link: link_in,
             messages: messages_in,
             wishes: wishes_out,
-            credentials: credentials_out,
+            login: login_out,
             stop: Stop {
                 closing: closing_out,
                 released,
@@ -78,7 +81,7 @@ pub fn connect(options: ClientOptions) -> Result<(Client, Inbox), OptionsError> 
         link,
         wishes,
         closing: Arc::new(closing),
-        credentials: Arc::new(credentials),
+        login: Arc::new(login),
         _lifeline: lifeline.clone(),
     };
     let inbox = Inbox {
@@ -96,7 +99,7 @@ pub struct Client {
     link: watch::Receiver<LinkState>,
     wishes: mpsc::Sender<Subscribe>,
     closing: Arc<watch::Sender<bool>>,
-    pub(crate) credentials: Arc<watch::Sender<Option<Credentials>>>,
+    pub(crate) login: Arc<watch::Sender<Login>>,
     _lifeline: mpsc::Sender<()>,
 }
 
@@ -153,7 +156,10 @@ impl Client {
     /// [`OptionsError::Credential`] when MQTT cannot carry them; nothing changes then.
     pub fn renew_credentials(&self, credentials: Credentials) -> Result<(), OptionsError> {
         credentials.check()?;
-        self.credentials.send_replace(Some(credentials));
+        self.login.send_replace(Login {
+            credentials: Some(credentials),
+            renewed_until: None,
+        });
         Ok(())
     }
 

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 
 use crate::client::LinkState;
-use crate::credentials::Credentials;
+use crate::credentials::Login;
 use crate::driver::{Driver, Stop, Subscribe};
 use crate::link_error::{LinkError, Phase};
 use crate::message::{Message, Qos, Receipt};
@@ -76,7 +76,7 @@ pub(crate) struct Connection<'a> {
     link: &'a watch::Sender<LinkState>,
     messages: &'a mpsc::Sender<Message>,
     wishes: &'a mut mpsc::Receiver<Subscribe>,
-    credentials: &'a mut watch::Receiver<Option<Credentials>>,
+    login: &'a mut watch::Receiver<Login>,
     stop: &'a mut Stop,
     subscriptions: &'a mut Subscriptions,
     line: Line,
@@ -115,7 +115,7 @@ impl<'a> Connection<'a> {
             link: &driver.link,
             messages: &driver.messages,
             wishes: &mut driver.wishes,
-            credentials: &mut driver.credentials,
+            login: &mut driver.login,
             stop: &mut driver.stop,
             subscriptions,
             line,
@@ -194,7 +194,7 @@ impl<'a> Connection<'a> {
                             let patience = self.options.answer_timeout + FAREWELL;
                             deadline.as_mut().reset(Instant::now() + patience);
                         },
-                        Ok(()) = self.credentials.changed(), if self.state != State::Closing => {
+                        Ok(()) = self.login.changed(), if self.state != State::Closing => {
                             self.renewing = true;
                             self.link.send_replace(LinkState::Connecting);
                             if self.state == State::Connecting {

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use tokio::time::Instant;
+
 use crate::options::OptionsError;
 use crate::tls::Pem;
 
@@ -25,6 +27,22 @@ impl Credentials {
             }
         }
         Ok(())
+    }
+}
+
+/// What the broker is shown at the next connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Login {
+    pub(crate) credentials: Option<Credentials>,
+    /// When they are over, if somebody renews them: then, and when the broker has refused them, there
+    /// is no use in connecting before that is done.
+    pub(crate) renewed_until: Option<Instant>,
+}
+
+impl Login {
+    pub(crate) fn is_over(&self) -> bool {
+        self.renewed_until
+            .is_some_and(|until| until <= Instant::now())
     }
 }
 

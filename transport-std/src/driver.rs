@@ -11,8 +11,9 @@ use vinbus_protocol::backoff::Backoff;
 
 use crate::client::LinkState;
 use crate::connection::{Connection, End};
-use crate::credentials::Credentials;
+use crate::credentials::Login;
 use crate::dial::Dialer;
+use crate::link_error::LinkError;
 use crate::message::{Message, Qos};
 use crate::options::{ClientOptions, MqttVersion};
 use crate::shared::Shared;
@@ -41,7 +42,7 @@ pub(crate) struct Driver {
     pub(crate) link: watch::Sender<LinkState>,
     pub(crate) messages: mpsc::Sender<Message>,
     pub(crate) wishes: mpsc::Receiver<Subscribe>,
-    pub(crate) credentials: watch::Receiver<Option<Credentials>>,
+    pub(crate) login: watch::Receiver<Login>,
     pub(crate) stop: Stop,
 }
 
@@ -73,7 +74,7 @@ impl Driver {
             millis(self.options.reconnect_max),
         );
         let mut told = None;
-        loop {
+        while self.has_login().await {
             let (end, lasted) = self.connect_once(&mut subscriptions, &memory).await;
             self.shared.set_online(None);
             let error = match end {
@@ -93,14 +94,27 @@ impl Driver {
                 tracing::warn!(%url, %error, advice, ?delay, "link down");
             }
             told = Some(error.clone());
+            let is_refused = matches!(error, LinkError::BadCredentials | LinkError::NotAuthorized);
+            let waits_for_others = is_refused && self.login.borrow().renewed_until.is_some();
             self.link.send_replace(LinkState::Down(error));
             tokio::select! {
-                () = tokio::time::sleep(delay) => {}
-                Ok(()) = self.credentials.changed() => {}
+                () = tokio::time::sleep(delay), if !waits_for_others => {}
+                Ok(()) = self.login.changed() => {}
                 () = self.stop.requested() => break,
             }
         }
         self.link.send_replace(LinkState::Closed);
+    }
+
+    /// Waits while the credentials are over and somebody renews them; false when the user stops.
+    async fn has_login(&mut self) -> bool {
+        while self.login.borrow().is_over() {
+            tokio::select! {
+                Ok(()) = self.login.changed() => {}
+                () = self.stop.requested() => return false,
+            }
+        }
+        true
     }
 
     /// One connection, and how long the broker kept it.
@@ -118,7 +132,7 @@ impl Driver {
                 && !self.options.url.scheme().is_web_socket(),
             line: line.clone(),
         };
-        let credentials = self.credentials.borrow_and_update().clone();
+        let credentials = self.login.borrow_and_update().credentials.clone();
         let (requests, events) = wire::open(&self.options, credentials, dialer, memory);
         let mut connection = Connection::new(self, subscriptions, line, requests);
         let end = connection.run(events).await;

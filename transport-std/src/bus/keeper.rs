@@ -16,7 +16,7 @@ use super::TokenError;
 use super::client::Shared;
 use super::token::{Token, Tokens};
 use crate::client::{Client, LinkState, Publisher};
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, Login as MqttLogin};
 use crate::driver::random;
 use crate::link_error::LinkError;
 use crate::message::Qos;
@@ -44,13 +44,26 @@ pub(super) struct Login {
     pub(super) offers_tokens: bool,
 }
 
+impl Login {
+    /// What the broker is shown with this token.
+    fn with(&self, token: &Token) -> MqttLogin {
+        MqttLogin {
+            credentials: Some(Credentials {
+                user_name: token.access.clone(),
+                password: self.password.clone(),
+            }),
+            renewed_until: Some(token.expires_at()),
+        }
+    }
+}
+
 /// See the module.
 pub(super) struct Keeper {
     tokens: Tokens,
     token: Token,
     login: Login,
     publisher: Publisher,
-    credentials: Arc<watch::Sender<Option<Credentials>>>,
+    mqtt: Arc<watch::Sender<MqttLogin>>,
     link: watch::Receiver<LinkState>,
     state: watch::Sender<TokenState>,
     shared: Arc<Shared>,
@@ -78,13 +91,18 @@ impl Keeper {
         shared: &Arc<Shared>,
     ) -> watch::Receiver<TokenState> {
         let expires_at = token.expires_at();
+        // The first connection has this token already.
+        client.login.send_if_modified(|current| {
+            *current = login.with(&token);
+            false
+        });
         let (state, states) = watch::channel(TokenState::Valid { expires_at });
         let keeper = Self {
             tokens,
             token,
             login,
             publisher: client.publisher.clone(),
-            credentials: Arc::clone(&client.credentials),
+            mqtt: Arc::clone(&client.login),
             link: client.link(),
             state,
             shared: Arc::clone(shared),
@@ -149,10 +167,7 @@ impl Keeper {
 
     /// In the session that runs, if the platform takes it there, and else on another connection.
     async fn put_to_use(&self, token: &Token) {
-        let credentials = Some(Credentials {
-            user_name: token.access.clone(),
-            password: self.login.password.clone(),
-        });
+        let login = self.login.with(token);
         let taken = self.login.offers_tokens && {
             let token = token.access.clone().into();
             let offer = self
@@ -160,8 +175,8 @@ impl Keeper {
                 .publish(RENEWAL_TOPIC, token, Qos::AtLeastOnce, false);
             offer.await.is_ok()
         };
-        self.credentials.send_if_modified(|current| {
-            *current = credentials;
+        self.mqtt.send_if_modified(|current| {
+            *current = login;
             // Whoever is told connects anew.
             !taken
         });

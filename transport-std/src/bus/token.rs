@@ -124,7 +124,7 @@ impl Tokens {
             .post(self.refresh_url.clone())
             .bearer_auth(&token.access);
         match ask(request, &self.refresh_url, &body).await {
-            Err(error) if !error.is_transient() => {
+            Err(error) if error.is_answer() => {
                 tracing::info!(%error, "the refresh token does not work, the secret is used");
                 self.fetch().await
             }

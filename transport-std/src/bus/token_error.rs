@@ -70,6 +70,15 @@ impl TokenError {
         matches!(self, Self::Unreachable { .. } | Self::Failed { .. })
     }
 
+    /// Whether the platform has answered, and not only that it is asked too often: another way to a token
+    /// may work.
+    pub(super) const fn is_answer(&self) -> bool {
+        !matches!(
+            self,
+            Self::Unreachable { .. } | Self::Failed { status: 429, .. }
+        )
+    }
+
     /// What the person who runs the client can do about it.
     #[must_use]
     pub const fn advice(&self) -> &'static str {

@@ -1,7 +1,15 @@
 //! A token's place is taken by the next.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
 use vinbus_protocol::bus::topics;
-use vinbus_transport_std::bus::{BusClient, TokenError, TokenState};
+use vinbus_transport_std::bus::{BusClient, BusOptions, TokenError, TokenState};
 use vinbus_transport_std::conformance::{Mosquitto, in_time, is_connected, wait_for_link};
 use vinbus_transport_std::{BrokerUrl, LinkState, MqttVersion};
 
@@ -102,10 +110,16 @@ async fn platform_that_takes_no_token_in_a_running_session_gets_another_connecti
 
 #[tokio::test]
 async fn refresh_token_is_used_and_the_secret_where_it_does_not_work() {
+    for refusal in [401, 500] {
+        refreshing(Answer::Refusal(refusal, "the refresh token is not valid")).await;
+    }
+}
+
+async fn refreshing(refusal: Answer) {
     let platform = Platform::answering(&[
         Answer::Refreshable { expires_in: 2 },
         Answer::Refreshable { expires_in: 2 },
-        Answer::Refusal(401, "the refresh token is not valid"),
+        refusal,
         Answer::Token { expires_in: 600 },
     ])
     .await;
@@ -196,4 +210,89 @@ async fn link_that_is_down_for_another_reason_asks_for_no_token() {
     assert_eq!(bus.counters().tokens, 1);
     let refused = bus.publish(&topics::UI_CONTENT, &[], "{}".into()).await;
     assert!(refused.is_err());
+}
+
+/// A broker that reads each CONNECT, answers it with this and closes; and how many there were.
+async fn curt_broker(answer: &'static [u8]) -> (BrokerUrl, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("mqtt://{}", listener.local_addr().unwrap());
+    let count = Arc::new(AtomicU64::new(0));
+    let connected = Arc::clone(&count);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            connected.fetch_add(1, Relaxed);
+            // Its first bytes are enough of a CONNECT, and the client may be gone already.
+            let _ = stream.read(&mut [0; 1024]).await;
+            let _ = stream.write_all(answer).await;
+        }
+    });
+    (url.parse().unwrap(), count)
+}
+
+/// Which connects again at once.
+fn eager(options: BusOptions) -> BusOptions {
+    let delay = Duration::from_millis(10);
+    options.mqtt(|it| it.reconnect_delays(delay, delay))
+}
+
+/// Once so many attempts to renew the token have failed.
+async fn failures(bus: &BusClient, count: u64) {
+    let failing = async {
+        while bus.counters().token_failures < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time("failures", failing).await;
+}
+
+#[tokio::test]
+async fn broker_is_not_asked_again_with_a_token_that_it_refused() {
+    const BAD_USER_NAME_OR_PASSWORD: &[u8] = &[0x20, 3, 0, 0x86, 0];
+    let answers = [Answer::Unwelcome, Answer::Refusal(503, "in a moment")];
+    let platform = Platform::answering(&answers).await;
+    let (url, connections) = curt_broker(BAD_USER_NAME_OR_PASSWORD).await;
+    let broker = Mosquitto::start().await;
+    let refused = eager(options(&platform, &broker, "refused").broker(url));
+    let (bus, _inbox) = connected(refused).await;
+    failures(&bus, 2).await;
+    assert_eq!(connections.load(Relaxed), 1);
+}
+
+#[tokio::test]
+async fn broker_is_not_asked_with_a_token_that_is_over() {
+    let answers = [
+        Answer::Token { expires_in: 1 },
+        Answer::Refusal(503, "in a moment"),
+        Answer::Refusal(503, "in a moment"),
+        Answer::Refusal(503, "in a moment"),
+        Answer::Refusal(503, "in a moment"),
+        Answer::Token { expires_in: 600 },
+    ];
+    let platform = Platform::answering(&answers).await;
+    // The link is lost again and again, for no reason that has to do with the token.
+    let (url, connections) = curt_broker(&[]).await;
+    let broker = Mosquitto::start().await;
+    let late = eager(options(&platform, &broker, "late").broker(url));
+    let (bus, _inbox) = connected(late).await;
+    let TokenState::Valid { expires_at } = *bus.token().borrow() else {
+        panic!("no token");
+    };
+    while Instant::now() < expires_at {
+        tokio::task::yield_now().await;
+    }
+    // What began before that is through by then.
+    let failed = bus.counters().token_failures + 1;
+    failures(&bus, failed).await;
+    let so_far = connections.load(Relaxed);
+    assert!(so_far > 0);
+    failures(&bus, failed + 1).await;
+    assert_eq!(connections.load(Relaxed), so_far);
+    // With a new one it goes on.
+    let again = async {
+        while connections.load(Relaxed) == so_far {
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time("another connection", again).await;
 }
