@@ -407,6 +407,7 @@ fn database_of_the_first_version_keeps_its_messages_and_lets_old_traces_go() {
          ALTER TABLE downlink DROP COLUMN receipts;
          DROP TABLE channel;
          DROP TABLE numbered;
+         DROP TABLE follower;
          PRAGMA user_version = 1",
     )
     .unwrap();

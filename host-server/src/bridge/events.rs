@@ -9,6 +9,8 @@ use vinbus_protocol::bus::{BuildError, BusTopicText, TopicSpec, topics};
 use vinbus_protocol::envelope;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 
+use super::REFUSED;
+use super::intake::Refusal;
 use crate::bus::ClientName;
 use crate::hub::{HubEvent, MessageHead, request_id};
 use crate::model::Uplink;
@@ -125,6 +127,26 @@ pub(super) fn received(
         topic,
         payload: payload.into(),
     })
+}
+
+/// A message of the bus was not taken on for a vehicle.
+///
+/// # Errors
+/// As [`of_hub`].
+pub(super) fn refused(refusal: &Refusal, now: SystemTime) -> Result<Event, BuildError> {
+    let mut own = json!({
+        "vin": refusal.vehicle,
+        "uid": refusal.uid.as_str(),
+        "idApp": refusal.id_app.as_str(),
+        "step": REFUSED,
+        "reason": refusal.error.name(),
+        "detail": refusal.error.to_string(),
+    });
+    if let Some(id) = &refusal.request_id {
+        own["requestId"] = json!(id);
+    }
+    let variables = [("vin", &*refusal.vehicle), ("step", REFUSED)];
+    event_of(&topics::VEHICLE_MESSAGE, &refusal.app, &variables, now, own)
 }
 
 /// So many events could not be told.

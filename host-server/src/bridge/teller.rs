@@ -5,13 +5,14 @@ use std::time::{Instant, SystemTime};
 
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
 use vinbus_protocol::bus::BuildError;
 use vinbus_transport_std::guards::LogThrottle;
 
 use super::events::{self, Event};
+use super::intake::Refusal;
 use super::log::{Log, Page};
 use super::{Audience, BusPort};
-use crate::bus::ClientName;
 use crate::hub::HubEvent;
 use crate::metrics::{Counter, Metrics};
 use crate::model::RECEIPT_SUBTOPIC;
@@ -48,10 +49,21 @@ impl Teller {
         &self.audience
     }
 
-    /// Tells what happens in the hub, until that is gone.
-    pub(super) async fn tell_events(&self, mut events: broadcast::Receiver<HubEvent>) {
+    /// Tells what happens in the hub, and what the intake refuses, until the hub is gone.
+    pub(super) async fn tell_events(
+        &self,
+        mut events: broadcast::Receiver<HubEvent>,
+        mut refusals: mpsc::Receiver<Refusal>,
+    ) {
         loop {
-            match events.recv().await {
+            let event = tokio::select! {
+                event = events.recv() => event,
+                Some(refusal) = refusals.recv() => {
+                    self.tell(events::refused(&refusal, SystemTime::now())).await;
+                    continue;
+                }
+            };
+            match event {
                 Ok(event) => self.tell_event(&event).await,
                 Err(RecvError::Lagged(count)) => self.tell_missed(count).await,
                 Err(RecvError::Closed) => return,
@@ -75,7 +87,7 @@ impl Teller {
                 .iter()
                 .filter(|uplink| uplink.message.subtopic.as_deref() != Some(RECEIPT_SUBTOPIC));
             for uplink in received {
-                for app in self.audience.of(&uplink.message.uid) {
+                for app in self.audience.of_received(&uplink.message.uid) {
                     self.tell(events::received(uplink, app, SystemTime::now()))
                         .await;
                 }
@@ -86,20 +98,8 @@ impl Teller {
 
     async fn tell_event(&self, event: &HubEvent) {
         let now = SystemTime::now();
-        let uids = match event {
-            HubEvent::Presence { partners, .. } => &partners[..],
-            HubEvent::Health { uid, .. } | HubEvent::Refused { uid, .. } => {
-                std::slice::from_ref(uid)
-            }
-            HubEvent::Step { message, .. } => std::slice::from_ref(&message.uid),
-        };
-        let mut told: Vec<&ClientName> = Vec::new();
-        for app in uids.iter().flat_map(|uid| self.audience.of(uid)) {
-            // It may hear of several partners that know a vehicle.
-            if !told.contains(&app) {
-                told.push(app);
-                self.tell(events::of_hub(event, app, now)).await;
-            }
+        for app in self.audience.of(event) {
+            self.tell(events::of_hub(event, app, now)).await;
         }
     }
 
@@ -144,7 +144,8 @@ mod tests {
     use vinbus_protocol::id::{Uid, Vin};
 
     use super::*;
-    use crate::bridge::{Listener, PortError};
+    use crate::bridge::{Hears, Listener, PortError};
+    use crate::bus::ClientName;
 
     /// A bus that remembers what was published, and refuses it if told so.
     #[derive(Default)]
@@ -187,6 +188,7 @@ mod tests {
         let audience = Audience::new(vec![Listener {
             app: ClientName::parse("myapp").unwrap(),
             uid: Uid::parse("mine").unwrap(),
+            hears: Hears::Everything,
         }]);
         let teller = Teller::new(audience, Arc::clone(&bus) as _, &Metrics::new());
         let (sender, events) = broadcast::channel(2);
@@ -194,7 +196,8 @@ mod tests {
             sender.send(refused(&number.to_string())).unwrap();
         }
         drop(sender);
-        teller.tell_events(events).await;
+        let (_sender, refusals) = mpsc::channel(1);
+        teller.tell_events(events, refusals).await;
         let heard = std::mem::take(&mut *bus.heard.lock().unwrap());
         (heard, teller.told.value(), teller.missed.value())
     }

@@ -69,6 +69,33 @@ pub trait BrokerEvents: Send + Sync + 'static {
     fn link_changed(&self, up: Result<(), String>);
 }
 
+/// Why a message of the bus is refused to who publishes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BusRefusal {
+    /// Its topic names nothing that there is.
+    Topic,
+    /// Its payload cannot be used.
+    Payload,
+    /// It is too large, or too many wait already.
+    Quota,
+    /// It cannot be stored now.
+    Unavailable,
+}
+
+/// What takes messages of the bus before they are routed on it.
+pub trait BusIntake: Send + Sync + 'static {
+    /// Whether it takes messages on a topic.
+    fn wants(&self, topic: &str) -> bool;
+
+    /// Takes a message: `Ok` once it is on disk, or is none that is kept. It is acknowledged and
+    /// routed only then.
+    fn take<'a>(
+        &'a self,
+        topic: &'a str,
+        payload: &'a [u8],
+    ) -> BoxFuture<'a, Result<(), BusRefusal>>;
+}
+
 /// Why a broker did not take a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {

@@ -3,7 +3,7 @@
 use super::error::ConfigError;
 use super::options::ServeOptions;
 use super::settings::{list, uid};
-use crate::bridge::{Audience, Listener};
+use crate::bridge::{Audience, Hears, Listener};
 use crate::bus::ClientName;
 
 /// Applications that are told of partners, at most: each event looks at all of them.
@@ -31,6 +31,7 @@ pub(super) fn audience(options: &ServeOptions) -> Result<Audience, ConfigError> 
                 reason,
             })?,
             uid: uid(option, partner.trim())?,
+            hears: Hears::Everything,
         })
     };
     let listeners = pairs.iter().map(listener).collect::<Result<_, _>>()?;

@@ -68,6 +68,9 @@ pub enum ConfigError {
         /// Why not.
         reason: IdError,
     },
+    /// There are rules for a bus, and no bus.
+    #[error("[[bridge]] needs a bus, and beside --broker there is none of our own")]
+    NoBus,
     /// Two options that come together or not at all.
     #[error("--{given} needs --{missing} beside it")]
     Incomplete {

@@ -9,6 +9,8 @@ use serde::de::IgnoredAny;
 use toml::Spanned;
 
 use super::options::ServeOptions;
+use super::rules::{self, BRIDGE_KEY};
+use crate::bridge::Rules;
 use crate::nearest::nearest;
 use crate::place::Place;
 
@@ -40,11 +42,20 @@ pub enum FileError {
     },
 }
 
-/// Reads the options that the file at `path` gives.
+/// What a file says.
+#[derive(Debug)]
+pub(super) struct Contents {
+    /// The options.
+    pub(super) options: ServeOptions,
+    /// What the bridge carries.
+    pub(super) rules: Rules,
+}
+
+/// Reads what the file at `path` says.
 ///
 /// # Errors
 /// A [`FileError`].
-pub(super) fn read(path: &Path) -> Result<ServeOptions, FileError> {
+pub(super) fn read(path: &Path) -> Result<Contents, FileError> {
     let text = std::fs::read_to_string(path).map_err(|source| FileError::Read {
         path: path.to_owned(),
         source,
@@ -60,16 +71,22 @@ pub(super) fn read(path: &Path) -> Result<ServeOptions, FileError> {
     if let Some(key) = unknown.min_by_key(|key| key.span().start) {
         return Err(wrong(path, &text, key.span(), unknown_key(key.as_ref())));
     }
-    toml::from_str(&text).map_err(refused)
+    let options = toml::from_str(&text).map_err(refused)?;
+    let tables: rules::Tables = toml::from_str(&text).map_err(refused)?;
+    let line = |offset| Place::of(text.as_bytes(), offset).line;
+    let rules = rules::check(&tables, line)
+        .map_err(|rules::Wrong { span, message }| wrong(path, &text, span, message))?;
+    Ok(Contents { options, rules })
 }
 
 fn is_known(key: &str) -> bool {
-    ServeOptions::keys().any(|known| known == key)
+    key == BRIDGE_KEY || ServeOptions::keys().any(|known| known == key)
 }
 
 /// What to say of a key that is none of ours.
 fn unknown_key(key: &str) -> String {
-    let known: Vec<_> = ServeOptions::keys().collect();
+    let bridge = std::iter::once(BRIDGE_KEY.to_owned());
+    let known: Vec<_> = ServeOptions::keys().chain(bridge).collect();
     let meant = nearest(key, known.iter().map(String::as_str));
     let meant = meant.map_or_else(
         || ".".to_owned(),
@@ -164,6 +181,129 @@ mod tests {
     #[test]
     fn config_file_may_not_name_a_config_file() {
         check("config = \"other.toml\"", 1, 1, "unknown key `config`");
+    }
+
+    const RULE: &str = "[[bridge]]\napp = \"myapp\"\nuid = \"partner\"\n";
+
+    /// A rule with these lines is refused: the first of them is line 4.
+    fn check_rule(lines: &str, line: usize, column: usize, part: &str) {
+        check(&format!("{RULE}{lines}"), line, column, part);
+    }
+
+    #[test]
+    fn wrong_rule_is_refused_at_its_line() {
+        check("bridges = 1", 1, 1, "did you mean `bridge`?");
+        check("[bridge]\napp = \"a\"", 1, 1, "");
+        check(
+            "[[bridge]]\nuid = \"partner\"\n",
+            1,
+            1,
+            "missing field `app`",
+        );
+        check(
+            "[[bridge]]\napp = \"a/b\"\nuid = \"partner\"\n",
+            2,
+            7,
+            "app \"a/b\" cannot be used",
+        );
+        check("[[bridge]]\napp = 5\n", 2, 7, "expected a string in quotes");
+        check_rule("", 1, 1, "it carries nothing");
+        check_rule(
+            "from = \"a/b\"",
+            4,
+            1,
+            "unknown field `from`, expected one of",
+        );
+        check_rule(
+            "vin = \"short\"\nto-bus = \"a/b\"",
+            4,
+            7,
+            "vin \"short\" cannot be used",
+        );
+        check_rule("to-bus = \"a\"", 4, 10, "write resource/scope");
+        check_rule(
+            "to-bus = \"a/b\"\nsubtopic = \"+\"",
+            5,
+            12,
+            "subtopic \"+\" cannot be used",
+        );
+        check_rule(
+            "to-bus = \"a/b\"\nid-app = \"x\"",
+            5,
+            10,
+            "no effect without from-bus",
+        );
+        check_rule("from-bus = \"a/b/:vin\"", 1, 1, "needs id-app");
+        check_rule(
+            "from-bus = \"a/b\"\nid-app = \"x\"",
+            4,
+            12,
+            "`:vin` must stand in from-bus",
+        );
+        check_rule(
+            "vin = \"0123456789ABCDEFG\"\nfrom-bus = \"a/b/:vin\"\nid-app = \"x\"",
+            5,
+            12,
+            "remove `:vin`",
+        );
+        check_rule(
+            "from-bus = \"a/b/:vin\"\nid-app = \"x\"\nttl = \"1ms\"",
+            6,
+            7,
+            "at least 1s",
+        );
+        check_rule(
+            "from-bus = \"a/b/:vin\"\nid-app = \"x\"\nreceipts = \"maybe\"",
+            6,
+            12,
+            "write yes, no or repeatable",
+        );
+        check_rule(
+            "from-bus = \"a/b/:vin\"\nid-app = \"vinbus\"",
+            5,
+            10,
+            "it is the server's own",
+        );
+    }
+
+    #[test]
+    fn rules_that_do_not_go_together_are_refused_at_the_later_one() {
+        let first = format!("{RULE}from-bus = \"a/b/:vin\"\nid-app = \"x\"\n");
+        let second = |lines: &str| format!("{first}{RULE}{lines}");
+        check(
+            &second("from-bus = \"a/b/:vin\"\nid-app = \"y\""),
+            9,
+            12,
+            "the rule in line 1 takes",
+        );
+        check(
+            &second("to-bus = \"a/b/c\""),
+            9,
+            10,
+            "where the rule in line 1 takes",
+        );
+        check(
+            &format!("{first}to-bus = \"a/b/:vin\"\n"),
+            6,
+            10,
+            "where the rule in line 1 takes",
+        );
+    }
+
+    #[test]
+    fn rules_and_options_stand_in_one_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vinbus.toml");
+        let text = format!("http = \"127.0.0.1:0\"\n{RULE}to-bus = \"a/b\"\nsubtopic = \"/s\"\n");
+        std::fs::write(&path, text).unwrap();
+        let Contents { options, rules } = read(&path).unwrap();
+        assert!(options.http.is_some());
+        let rule = rules.iter().next().unwrap();
+        let up = rule.up.as_ref().unwrap();
+        assert_eq!(
+            (up.to.to_string(), up.subtopic.as_deref()),
+            ("a/b".to_owned(), Some("s"))
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod file;
 mod listen;
 mod options;
 mod range;
+mod rules;
 mod settings;
 mod time;
 mod tokens;
@@ -26,6 +27,8 @@ pub use options::{
     BusTopics, LogFormat, MqttVersion, Networks, Profile, ServeOptions, TokenAlgorithm,
 };
 pub use settings::{Config, HttpLimits};
+
+use crate::bridge::Rules;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -41,11 +44,14 @@ pub const DATA_DIR_DEFAULT: &str = "vinbus-data";
 /// # Errors
 /// A [`ConfigError`] that names the option, or the line and column of the file.
 pub fn load(given: ServeOptions) -> Result<Config, ConfigError> {
-    let options = match &given.config {
-        Some(path) => given.clone().over(file::read(path)?),
-        None => given,
+    let (options, rules) = match &given.config {
+        Some(path) => {
+            let file = file::read(path)?;
+            (given.clone().over(file.options), file.rules)
+        }
+        None => (given, Rules::default()),
     };
-    settings::check(&options)
+    settings::check(&options, rules)
 }
 
 /// A time as people write it, such as `90s` or `7days`.

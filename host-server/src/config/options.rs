@@ -49,10 +49,11 @@ macro_rules! options {
 options! {
 /// The options of `serve`. What is not given has the default that its description names.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub struct ServeOptions {
     /// A TOML file with these options: each key is an option's name without the dashes, such as
-    /// `data-dir = "/var/lib/vinbus"`. The command line and the environment win over it.
+    /// `data-dir = "/var/lib/vinbus"`. The command line and the environment win over it. Tables
+    /// `[[bridge]]` in it say which messages go between the bus and vehicles (docs/examples/bridge.toml).
     #[arg(long, value_name = "FILE", env = "VINBUS_CONFIG")]
     #[serde(skip)]
     pub config: Option<PathBuf>,

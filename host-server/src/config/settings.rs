@@ -14,7 +14,7 @@ use super::error::ConfigError;
 use super::options::{BusTopics, LogFormat, Networks, Profile, ServeOptions};
 use super::range::{bytes, count, message_ttl, retention, wait};
 use super::tokens;
-use crate::bridge::Audience;
+use crate::bridge::{Audience, Rules};
 use crate::bus::{self, BusSettings};
 use crate::hub;
 use crate::store::sqlite::StoreSettings;
@@ -45,6 +45,8 @@ pub struct Config {
     pub bus: BusSettings,
     /// Which applications of the bus are told what happens.
     pub audience: Audience,
+    /// What goes between the bus and vehicles.
+    pub rules: Rules,
     /// Web origins whose pages may speak MQTT over WebSocket.
     pub allow_origin: Vec<String>,
     /// The bounds of the HTTP side.
@@ -108,7 +110,10 @@ impl Default for HttpLimits {
 }
 
 /// Checks the options against each other and fills in the defaults.
-pub(super) fn check(options: &ServeOptions) -> Result<Config, ConfigError> {
+pub(super) fn check(options: &ServeOptions, rules: Rules) -> Result<Config, ConfigError> {
+    if options.broker.is_some() && !rules.is_empty() {
+        return Err(ConfigError::NoBus);
+    }
     let partner = partner(options)?;
     let queues = hub::Settings::default();
     Ok(Config {
@@ -125,6 +130,7 @@ pub(super) fn check(options: &ServeOptions) -> Result<Config, ConfigError> {
             lenient: options.bus_topics == Some(BusTopics::Lenient),
         },
         audience: bridge::audience(options)?,
+        rules,
         limits: limits(options)?,
         store: store(options)?,
         vehicle_unsent_max: count(
@@ -268,7 +274,7 @@ mod tests {
 
     #[test]
     fn nothing_given_is_a_whole_configuration() {
-        let config = check(&ServeOptions::default()).unwrap();
+        let config = check(&ServeOptions::default(), Rules::default()).unwrap();
         assert_eq!(config.http.to_string(), "127.0.0.1:8080");
         assert_eq!(config.scheme, TopicScheme::default());
         let BrokerChoice::Embedded { mqtt, mqtts, .. } = config.broker else {
@@ -286,7 +292,7 @@ mod tests {
                 uplink_bytes_max,
                 ..Default::default()
             };
-            check(&options).unwrap().store
+            check(&options, Rules::default()).unwrap().store
         };
         for store in [
             with(None, None),
@@ -301,7 +307,7 @@ mod tests {
     #[test]
     fn options_that_contradict_each_other_are_named() {
         let says = |options: ServeOptions, part: &str| {
-            let shown = check(&options).unwrap_err().to_string();
+            let shown = check(&options, Rules::default()).unwrap_err().to_string();
             assert!(shown.contains(part), "{shown}");
         };
         says(

@@ -293,6 +293,17 @@ impl Hub {
         self.inner.events.follow()
     }
 
+    /// Tells that what a vehicle sent is refused behind the hub.
+    pub(crate) fn tell_refused(
+        &self,
+        vin: Vin,
+        uid: Uid,
+        reason: &'static str,
+        detail: &dyn std::fmt::Display,
+    ) {
+        self.inner.events.refused(vin, uid, reason, detail);
+    }
+
     /// What became of a message for a vehicle; `None` when there is none of that name (any more).
     ///
     /// # Errors

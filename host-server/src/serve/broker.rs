@@ -13,6 +13,7 @@ use vinbus_transport_std::{ClientOptions, MqttVersion};
 use super::ServeError;
 use crate::api::MqttOverWebSocket;
 use crate::bridge::BusPort;
+use crate::broker::BusIntake;
 use crate::broker::embedded::{self, BrokerCounters, EmbeddedBroker, StartError, TlsSettings};
 use crate::broker::external::{self, ExternalBroker};
 use crate::bus::Bus;
@@ -35,6 +36,7 @@ impl RunningBroker {
         identities: &Identities,
         hub: &Hub,
         bus: &Arc<Bus>,
+        intake: Option<Arc<dyn BusIntake>>,
     ) -> Result<Self, ServeError> {
         let events = Arc::new(hub.clone());
         match &config.broker {
@@ -47,6 +49,7 @@ impl RunningBroker {
                 let settings = embedded::Settings {
                     limits: limits.clone(),
                     bus: Some(Arc::clone(bus)),
+                    intake,
                     ..embedded(config, identities, *mqtt, *mqtts, server_names)?
                 };
                 let broker = EmbeddedBroker::start(settings, identities.credentials(), events)

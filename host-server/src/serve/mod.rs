@@ -131,13 +131,20 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let store = Arc::new(SqliteStore::open(data_dir, config.store, &metrics)?);
     let store_closed = store.closed();
     let hub = hub(Arc::clone(&store), &config, &metrics)?;
+    let bridge = Bridge::new(
+        hub.clone(),
+        Arc::clone(&store) as _,
+        config.rules.clone(),
+        &metrics,
+    );
     let bus = Arc::new(Bus::open(
         &config.data_dir,
         store,
         identities.credentials(),
         config.bus.clone(),
     )?);
-    let broker = RunningBroker::start(&config, &identities, &hub, &bus).await?;
+    let intake = bridge.intake();
+    let broker = RunningBroker::start(&config, &identities, &hub, &bus, intake).await?;
 
     let addresses = Addresses {
         http: http.local_addr().unwrap_or(config.http),
@@ -147,7 +154,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let (stop_source, stop) = StopSource::new();
     let mut bridge = broker.bus_port().map(|port| {
         let audience = config.audience.clone();
-        Bridge::start(&hub, audience, port, &metrics, &stop)
+        bridge.start(audience, port, &stop)
     });
     let router = api::router(Foundation {
         hub: hub.clone(),

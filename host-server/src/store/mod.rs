@@ -64,6 +64,18 @@ pub(crate) fn refused<T>(error: StoreError) -> Pending<T> {
     pending
 }
 
+/// Keeps how far those came who follow the log of uplink messages.
+pub trait FollowerStore: Send + Sync + 'static {
+    /// How far a follower came, if it was noted.
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read.
+    fn follower(&self, name: &str) -> Result<Option<Cursor>, StoreError>;
+
+    /// Notes that a follower has everything up to `cursor`; less than before changes nothing.
+    fn note_follower(&self, name: &str, cursor: Cursor) -> Pending<()>;
+}
+
 /// What the server keeps.
 pub trait Store: ChannelStore + Send + Sync + 'static {
     /// Appends a message for a vehicle, with [`Step::Accepted`].

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use mqtt5::QoS;
 use mqtt5::broker::router::MessageRouter;
 use mqtt5::packet::publish::PublishPacket;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
 
 use super::counters::{BrokerCounters, add};
@@ -25,6 +25,8 @@ pub(super) struct BusTraffic {
     counters: Arc<BrokerCounters>,
     /// Bytes of messages on their way that are paced.
     window: Arc<Semaphore>,
+    /// Held by the message of the host's own that is being routed.
+    own: Mutex<()>,
     /// Whether the window stays full, as far as is known.
     stuck: AtomicBool,
 }
@@ -35,6 +37,7 @@ impl BusTraffic {
             router,
             counters,
             window: Arc::new(Semaphore::new(FAN_OUT_WINDOW_BYTES)),
+            own: Mutex::default(),
             stuck: AtomicBool::new(false),
         }
     }
@@ -53,9 +56,10 @@ impl BusTraffic {
     }
 
     /// Publishes a message of the host's own at QoS 1, paced as those of QoS 0 are: they may come in
-    /// great numbers.
+    /// great numbers. They go in the order in which this is called.
     pub(super) async fn publish(&self, topic: &str, payload: Bytes) {
         let mut packet = PublishPacket::new(topic, payload, QoS::AtLeastOnce);
+        let _turn = self.own.lock().await;
         self.pace(&mut packet).await;
         self.route(packet, None).await;
     }

@@ -66,7 +66,7 @@ use self::quiet::Quiet;
 use self::quotas::Quotas;
 use self::registry::{Place, Registry};
 use self::stream::{Io, PeerStream, WriteRules};
-use super::{Broker, BrokerEvents, PublishError};
+use super::{Broker, BrokerEvents, BusIntake, PublishError};
 use crate::bridge::{BusPort, PortError};
 use crate::bus::{Bus, ClientKey};
 use crate::identity::{Credentials, Identity};
@@ -75,7 +75,7 @@ use crate::identity::{Credentials, Identity};
 pub const WEBSOCKET_PROTOCOL: &str = "mqtt";
 
 /// What the embedded broker is told at start.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Settings {
     /// How topics are spelt.
     pub topics: TopicScheme,
@@ -87,6 +87,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Clients of the bus and their tokens; without, no token is accepted.
     pub bus: Option<Arc<Bus>>,
+    /// What takes messages of the bus before they are routed.
+    pub intake: Option<Arc<dyn BusIntake>>,
 }
 
 /// Why the embedded broker did not start.
@@ -138,6 +140,7 @@ struct Shared {
     quotas: Quotas,
     router: Arc<MessageRouter>,
     bus: Option<Arc<Bus>>,
+    intake: Option<Arc<dyn BusIntake>>,
     bus_traffic: BusTraffic,
     forwarder: Forwarder,
     quiet: Quiet,
@@ -327,6 +330,7 @@ impl Shared {
             credentials,
             events,
             bus: settings.bus,
+            intake: settings.intake,
             bus_traffic: BusTraffic::new(Arc::clone(&router), Arc::clone(&counters)),
             forwarder: Forwarder::start(Arc::clone(&router), Arc::clone(&counters)),
             router,

@@ -32,7 +32,7 @@ use self::tables::Tables;
 use self::writer::{Kind, Writer};
 use super::channels::{ChannelChange, ChannelStore, KnownChannel, Numbered};
 use super::lock::DataDir;
-use super::{Pending, Store, StoreError, refused};
+use super::{FollowerStore, Pending, Store, StoreError, refused};
 use crate::bus::{BusClient, ClientKey, ClientStore};
 use crate::metrics::Metrics;
 use crate::model::{
@@ -261,6 +261,19 @@ impl ChannelStore for SqliteStore {
         let bytes = message.payload.len();
         self.writer.submit(Kind::Uplink, bytes, move |tables| {
             tables.append_numbered(&message, id)
+        })
+    }
+}
+
+impl FollowerStore for SqliteStore {
+    fn follower(&self, name: &str) -> Result<Option<Cursor>, StoreError> {
+        self.readers.follower(name)
+    }
+
+    fn note_follower(&self, name: &str, cursor: Cursor) -> Pending<()> {
+        let name = name.to_owned();
+        self.writer.submit(Kind::Change, 0, move |tables| {
+            tables.note_follower(&name, cursor)
         })
     }
 }

@@ -218,6 +218,17 @@ impl Readers {
     }
 
     /// All webhooks.
+    /// How far a follower of the log came.
+    pub(super) fn follower(&self, name: &str) -> Result<Option<Cursor>, StoreError> {
+        self.read(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT cursor FROM follower WHERE name = ?1")?;
+            let mut rows = statement.query_map([name], |row| row.get::<_, i64>(0))?;
+            let cursor = rows.next().transpose()?;
+            Ok(cursor.map(|cursor| Cursor(cursor as u64)))
+        })
+    }
+
     pub(super) fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(

@@ -17,7 +17,7 @@ use crate::store::StoreError;
 const APPLICATION_ID: i32 = 0x7662_7573;
 
 /// One step per version of the schema; `user_version` counts those done.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     "
     CREATE TABLE uplink (
         cursor INTEGER PRIMARY KEY,
@@ -127,6 +127,12 @@ const MIGRATIONS: [&str; 7] = [
 ",
     "
     ALTER TABLE bus_client ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
+",
+    "
+    CREATE TABLE follower (
+        name TEXT PRIMARY KEY,
+        cursor INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
 ",
 ];
 

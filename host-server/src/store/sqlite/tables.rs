@@ -235,6 +235,16 @@ impl Tables {
         Ok(())
     }
 
+    pub(super) fn note_follower(&mut self, name: &str, cursor: Cursor) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached(
+                "INSERT INTO follower VALUES (?1, ?2)
+                 ON CONFLICT (name) DO UPDATE SET cursor = max(cursor, excluded.cursor)",
+            )?
+            .execute(params![name, cursor.0 as i64])?;
+        Ok(())
+    }
+
     /// Oldest uplink messages but the newest: position, time of arrival, bytes.
     pub(super) fn oldest_uplink(&self, limit: i64) -> rusqlite::Result<Vec<(i64, i64, i64)>> {
         self.rows(

@@ -29,6 +29,7 @@ use vinbus_protocol::bus::access::Action;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 
 use super::{Client, Connection, Refused};
+use crate::broker::BusRefusal;
 use crate::broker::embedded::Denied;
 use crate::broker::embedded::counters::add;
 use crate::bucket::{Bucket, Rate};
@@ -159,6 +160,20 @@ impl Connection {
         }
         if *event.topic == *RENEWAL_TOPIC {
             return self.renew(client, event).await;
+        }
+        if let Some(intake) = &self.shared.intake
+            && intake.wants(&event.topic)
+            && let Err(refusal) = intake.take(&event.topic, &event.payload).await
+        {
+            // The intake has logged why.
+            add(&self.shared.counters.publishes_denied);
+            let reason = match refusal {
+                BusRefusal::Topic => ReasonCode::TopicNameInvalid,
+                BusRefusal::Payload => ReasonCode::PayloadFormatInvalid,
+                BusRefusal::Quota => ReasonCode::QuotaExceeded,
+                BusRefusal::Unavailable => ReasonCode::UnspecifiedError,
+            };
+            return self.refuse_publish(client, event.qos, reason);
         }
         // QoS 2 is acknowledged as such, and delivered at QoS 1.
         let qos = match event.qos {
