@@ -5,20 +5,22 @@
 //! one app. One more message drops the oldest. Where the buffer is too small for ten long messages,
 //! the oldest go earlier; that is counted apart.
 //!
+//! Each message of the app has a number, in the order in which they arrived, whether it is stored here
+//! ([`PendingRing::push`]) or goes past the ring to the app at once ([`PendingRing::pass`]). So one
+//! that did not reach the app takes its place by age when it comes back ([`PendingRing::put_back`]):
+//! it is handed out ahead of what is newer, and dropped before it.
+//!
 //! The app gets each message exactly once. Where handing over can fail half way, it takes two
 //! steps: [`PendingRing::hand_out`] shows the records with their numbers, and
 //! [`PendingRing::confirm`] removes those that were taken. A message that arrives in between has a
-//! higher number and stays. What is not confirmed is handed out again. An app that takes messages
+//! higher number and stays, and one that comes back was not handed out and stays as well, whatever its
+//! number is. What is not confirmed is handed out again. An app that takes messages
 //! out of order names each: [`PendingRing::confirm_one`].
 
 use crate::limits::PENDING_MESSAGES_MAX;
 use crate::record_ring::{self, Record, RecordRing, TooLarge, copy};
 
-/// Records that the ring ever holds: those that wait, and those behind them that were taken out of
-/// order, a bit for each.
-const RECORDS_MAX: usize = u32::BITS as usize;
-
-const _: () = assert!(PENDING_MESSAGES_MAX < RECORDS_MAX);
+const _: () = assert!(PENDING_MESSAGES_MAX <= u16::BITS as usize);
 
 /// Bytes of storage in which [`PENDING_MESSAGES_MAX`] messages of up to `message_bytes_max` bytes
 /// always fit, so that none ever goes early for want of bytes.
@@ -43,23 +45,24 @@ pub struct PendingCounters {
     pub drained: u64,
 }
 
-/// A message was stored.
+/// A message was taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pushed {
     /// Its number.
     pub number: u64,
     /// Older messages dropped for it.
     pub evicted: u32,
+    /// It is in the ring. One that came back is not when only newer ones have room: it was dropped
+    /// itself, and counted as any other.
+    pub kept: bool,
 }
 
 /// The last [`PENDING_MESSAGES_MAX`] messages of one app, over a buffer of fixed size.
 #[derive(Debug)]
 pub struct PendingRing<S> {
     ring: RecordRing<S>,
-    /// One more than the highest number handed out.
-    handed_out: u64,
-    /// Bit `n`: the app has taken record `n` of the ring, the oldest being 0, which it never has.
-    taken: u32,
+    /// Bit `n`: record `n` of the ring, the oldest being 0, was handed out.
+    handed_out: u16,
     counters: PendingCounters,
 }
 
@@ -70,7 +73,6 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> PendingRing<S> {
         Self {
             ring: RecordRing::new(storage),
             handed_out: 0,
-            taken: 0,
             counters: PendingCounters::default(),
         }
     }
@@ -92,64 +94,118 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> PendingRing<S> {
         len: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<Pushed, TooLarge> {
-        let max = self.record_bytes_max();
-        if len > max {
-            self.counters.refused_too_large += 1;
-            return Err(TooLarge { len, max });
-        }
-        let evicted = self.make_room(len);
-        let number = self
-            .ring
-            .push_with(len, fill)
-            .map_err(|_| TooLarge { len, max })?;
-        self.counters.stored += 1;
-        Ok(Pushed { number, evicted })
+        self.store(self.next_number(), len, fill)
     }
 
-    /// Leaves out the numbers below `number`, which an earlier life gave to messages that are taken;
-    /// `false` if they are too many.
-    pub fn skip_to(&mut self, number: u64) -> bool {
+    /// Gives a message that goes past the ring to the app at once its number.
+    pub fn pass(&mut self) -> u64 {
+        let number = self.next_number();
+        self.ring.skip_to(number.saturating_add(1));
+        number
+    }
+
+    /// Stores a message that did not reach the app under the number that it has: in its place by age,
+    /// dropping the oldest where needed, which may be this one. A number that was not given yet is
+    /// given to it. One that is in the ring stays as it is.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn put_back(&mut self, number: u64, message: &[u8]) -> Result<Pushed, TooLarge> {
+        self.put_back_with(number, message.len(), |bytes| copy(bytes, message))
+    }
+
+    /// As [`Self::put_back`], for a message of `len` bytes that `fill` writes in place; `fill` is to
+    /// write all of them.
+    ///
+    /// # Errors
+    /// As [`Self::push`]; `fill` is not called then.
+    pub fn put_back_with(
+        &mut self,
+        number: u64,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<Pushed, TooLarge> {
+        if self.place_of(number).is_some() {
+            return Ok(Pushed {
+                number,
+                evicted: 0,
+                kept: true,
+            });
+        }
+        self.store(number, len, fill)
+    }
+
+    /// Leaves out those of the numbers below `number` that were not given yet: an earlier life has
+    /// given them.
+    pub fn skip_to(&mut self, number: u64) {
         self.ring.skip_to(number);
-        while self.ring.next_number() < number {
-            let place = self.ring.len();
-            if place >= RECORDS_MAX || self.ring.push(&[]).is_err() {
-                return false;
-            }
-            self.taken |= 1_u32.wrapping_shl(place as u32);
-        }
-        true
     }
 
-    /// Drops the oldest messages until one of `len` bytes has room; returns how many.
-    fn make_room(&mut self, len: usize) -> u32 {
+    fn store(
+        &mut self,
+        number: u64,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<Pushed, TooLarge> {
+        self.ring.check_len(len).inspect_err(|_| {
+            self.counters.refused_too_large += 1;
+        })?;
         let mut evicted: u32 = 0;
-        while self.len() >= PENDING_MESSAGES_MAX || self.ring.len() >= RECORDS_MAX {
-            self.pop_oldest();
-            self.counters.evicted_by_count += 1;
+        while let Some(counter) = self.lacks_room_for(len) {
+            *counter += 1;
+            if self.is_empty() || self.first_number() > number {
+                self.counters.stored += 1;
+                return Ok(Pushed {
+                    number,
+                    evicted,
+                    kept: false,
+                });
+            }
+            self.remove(0);
             evicted = evicted.saturating_add(1);
         }
-        while !self.ring.is_empty() && !self.ring.fits(len) {
-            self.pop_oldest();
-            self.counters.evicted_by_bytes += 1;
-            evicted = evicted.saturating_add(1);
+        let stored = self.ring.insert_with(number, len, fill);
+        debug_assert!(stored.is_ok(), "there is room");
+        if let Some(place) = self.place_of(number) {
+            let older = older_than(place);
+            self.handed_out = (self.handed_out & older) | ((self.handed_out & !older) << 1);
         }
-        evicted
+        self.counters.stored += 1;
+        Ok(Pushed {
+            number,
+            evicted,
+            kept: true,
+        })
     }
 
-    /// Removes the oldest message, and the taken ones behind it.
-    fn pop_oldest(&mut self) {
-        loop {
-            self.ring.pop_front();
-            self.taken >>= 1;
-            if self.taken & 1 == 0 {
-                return;
-            }
+    /// Where a message that goes for want of room for one of `len` bytes is counted, if one has to.
+    fn lacks_room_for(&mut self, len: usize) -> Option<&mut u64> {
+        if self.len() >= PENDING_MESSAGES_MAX {
+            Some(&mut self.counters.evicted_by_count)
+        } else if self.ring.fits(len) {
+            None
+        } else {
+            Some(&mut self.counters.evicted_by_bytes)
         }
+    }
+
+    /// Removes the message with so many older ones in front of it.
+    fn remove(&mut self, place: usize) {
+        if let Some(record) = self.ring.iter().nth(place) {
+            self.ring.remove(record.number);
+            let older = older_than(place);
+            self.handed_out = (self.handed_out & older) | ((self.handed_out >> 1) & !older);
+        }
+    }
+
+    /// How many messages are older than the one with this number, if that is there.
+    fn place_of(&self, number: u64) -> Option<usize> {
+        self.ring.iter().position(|record| record.number == number)
     }
 
     /// Hands out all messages, oldest first, without removing them; [`Self::confirm`] does.
     pub fn hand_out(&mut self) -> impl Iterator<Item = Record<'_>> {
-        self.handed_out = self.ring.next_number();
+        self.handed_out = older_than(self.len());
         self.iter()
     }
 
@@ -157,31 +213,29 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> PendingRing<S> {
     /// message that was never handed out is not removed, whatever `last` is; one that was dropped
     /// since it was handed out is gone already and counted as dropped.
     pub fn confirm(&mut self, last: u64) -> usize {
-        let Some(last_handed_out) = self.handed_out.checked_sub(1) else {
-            return 0;
-        };
-        let last = last.min(last_handed_out);
-        let mut removed = 0;
-        while !self.ring.is_empty() && self.ring.first_number() <= last {
-            self.pop_oldest();
-            removed += 1;
+        let before = self.len();
+        while let Some(place) = self.first_handed_out(last) {
+            self.remove(place);
         }
+        let removed = before.saturating_sub(self.len());
         self.counters.drained += removed as u64;
         removed
     }
 
+    /// The place of the oldest message that was handed out, if its number is at most `last`.
+    fn first_handed_out(&self, last: u64) -> Option<usize> {
+        let place = self.handed_out.trailing_zeros() as usize;
+        let record = self.ring.iter().nth(place)?;
+        (record.number <= last).then_some(place)
+    }
+
     /// Removes the message with this number, which the app has taken, whatever waits in front of it;
-    /// `false` if it is not there. Its bytes are free again once those in front of it are gone.
+    /// `false` if it is not there.
     pub fn confirm_one(&mut self, number: u64) -> bool {
-        let place = number.wrapping_sub(self.first_number());
-        if place >= self.ring.len() as u64 || self.is_taken(number) {
+        let Some(place) = self.place_of(number) else {
             return false;
-        }
-        if place == 0 {
-            self.pop_oldest();
-        } else {
-            self.taken |= 1_u32.wrapping_shl(place as u32);
-        }
+        };
+        self.remove(place);
         self.counters.drained += 1;
         true
     }
@@ -198,13 +252,6 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> PendingRing<S> {
         self.ring.next_number()
     }
 
-    /// Whether the app has taken this record of the ring.
-    fn is_taken(&self, number: u64) -> bool {
-        let place = number.wrapping_sub(self.first_number());
-        let bit = u32::try_from(place).ok().and_then(|n| 1_u32.checked_shl(n));
-        bit.is_some_and(|bit| self.taken & bit != 0)
-    }
-
     /// Hands out and confirms in one step, where handing over cannot fail; returns how many.
     pub fn drain(&mut self, mut take: impl FnMut(Record<'_>)) -> usize {
         self.hand_out().for_each(&mut take);
@@ -213,15 +260,13 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> PendingRing<S> {
 
     /// The messages, oldest first, for a look that hands nothing out.
     pub fn iter(&self) -> impl Iterator<Item = Record<'_>> + Clone {
-        let records = self.ring.iter();
-        records.filter(|record| !self.is_taken(record.number))
+        self.ring.iter()
     }
 
     /// Messages in the ring.
     #[must_use]
     pub fn len(&self) -> usize {
-        let taken = self.taken.count_ones() as usize;
-        self.ring.len().saturating_sub(taken)
+        self.ring.len()
     }
 
     /// Whether there is no message.
@@ -243,13 +288,20 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> PendingRing<S> {
     }
 }
 
+/// A bit for each of the first `place` records.
+fn older_than(place: usize) -> u16 {
+    1_u16
+        .checked_shl(place as u32)
+        .map_or(u16::MAX, |bit| bit - 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::vec;
     use std::vec::Vec;
 
-    fn numbers(ring: &PendingRing<[u8; 256]>) -> Vec<u64> {
+    fn numbers<const BYTES: usize>(ring: &PendingRing<[u8; BYTES]>) -> Vec<u64> {
         ring.iter().map(|record| record.number).collect()
     }
 
@@ -268,7 +320,8 @@ mod tests {
             ring.push(b"x"),
             Ok(Pushed {
                 number: 10,
-                evicted: 1
+                evicted: 1,
+                kept: true
             })
         );
         assert_eq!(numbers(&ring), (1..=10).collect::<Vec<_>>());
@@ -292,11 +345,11 @@ mod tests {
 
     #[test]
     fn oldest_go_early_when_bytes_run_short_and_that_is_counted_apart() {
-        let mut ring = PendingRing::new([0; 64]);
+        let mut ring = PendingRing::new([0; 84]);
         for byte in 0..3 {
             ring.push(&[byte; 16]).unwrap();
         }
-        assert_eq!(ring.push(&[3; 40]).unwrap().evicted, 3);
+        assert_eq!(ring.push(&[3; 60]).unwrap().evicted, 3);
         assert_eq!(ring.counters().evicted_by_bytes, 3);
         assert_eq!(ring.counters().evicted_by_count, 0);
     }
@@ -304,7 +357,7 @@ mod tests {
     #[test]
     fn message_longer_than_the_buffer_is_refused_and_costs_no_other() {
         let mut ring = ring_with(10);
-        assert_eq!(ring.push(&[0; 253]), Err(TooLarge { len: 253, max: 252 }));
+        assert_eq!(ring.push(&[0; 245]), Err(TooLarge { len: 245, max: 244 }));
         assert_eq!(ring.len(), 10);
         assert_eq!(ring.counters().refused_too_large, 1);
     }
@@ -389,15 +442,71 @@ mod tests {
             ring.push(b"x").unwrap();
             assert!(ring.confirm_one(n));
         }
+        assert_eq!(numbers(&ring), [0]);
+        assert_eq!(ring.counters().drained, 99);
+    }
+
+    #[test]
+    fn message_that_comes_back_takes_its_place_by_age() {
+        let mut ring = ring_with(2);
+        let (third, fourth) = (ring.pass(), ring.pass());
+        ring.push(b"x").unwrap();
+        let kept = Pushed {
+            number: fourth,
+            evicted: 0,
+            kept: true,
+        };
+        assert_eq!(ring.put_back(fourth, b"4"), Ok(kept));
+        assert!(ring.put_back(third, b"3").unwrap().kept);
+        assert_eq!(numbers(&ring), [0, 1, 2, 3, 4]);
+        assert_eq!(ring.put_back(fourth, b"once more"), Ok(kept));
+        assert_eq!(ring.iter().nth(3).unwrap().bytes, b"4", "it was there");
+        assert_eq!(ring.push(b"y").unwrap().number, 5);
+    }
+
+    #[test]
+    fn full_ring_drops_the_oldest_whether_it_comes_back_or_not() {
+        let mut ring = ring_with(1);
+        let (older, newer) = (ring.pass(), ring.pass());
+        for byte in 3..12 {
+            ring.push(&[byte]).unwrap();
+        }
+        assert_eq!(ring.put_back(newer, b"n").unwrap().evicted, 1);
+        assert_eq!(numbers(&ring), (2..12).collect::<Vec<_>>());
+        let dropped = Pushed {
+            number: older,
+            evicted: 0,
+            kept: false,
+        };
+        assert_eq!(ring.put_back(older, b"o"), Ok(dropped));
+        assert_eq!(numbers(&ring), (2..12).collect::<Vec<_>>());
         let counters = ring.counters();
-        assert_eq!(
-            ring.len() as u64 + counters.drained + counters.evicted_by_count,
-            100
-        );
-        assert_eq!(
-            counters.evicted_by_count, 1,
-            "the first went for want of a place"
-        );
+        assert_eq!((counters.stored, counters.evicted_by_count), (12, 2));
+    }
+
+    #[test]
+    fn message_that_comes_back_is_dropped_when_the_newer_ones_leave_too_few_bytes() {
+        let mut ring = PendingRing::new([0; 64]);
+        let number = ring.pass();
+        ring.push(&[1; 30]).unwrap();
+        let len = 64 - 42 - record_ring::RECORD_HEADER_BYTES;
+        assert!(!ring.put_back(number, &vec![0; len + 1]).unwrap().kept);
+        assert_eq!(ring.counters().evicted_by_bytes, 1);
+        assert!(ring.put_back(number, &vec![0; len]).unwrap().kept);
+        assert_eq!(numbers(&ring), [0, 1]);
+    }
+
+    #[test]
+    fn confirming_leaves_what_came_back_after_the_hand_out() {
+        let mut ring = ring_with(1);
+        let number = ring.pass();
+        ring.push(b"x").unwrap();
+        let last = ring.hand_out().last().unwrap().number;
+        ring.put_back(number, b"back").unwrap();
+        assert_eq!(ring.confirm(last), 2);
+        assert_eq!(numbers(&ring), [number]);
+        assert_eq!(ring.hand_out().count(), 1);
+        assert_eq!(ring.confirm(number), 1);
     }
 
     #[test]
@@ -416,12 +525,10 @@ mod tests {
     fn messages_of_an_earlier_life_keep_their_numbers() {
         let mut ring = PendingRing::new([0; 256]);
         for number in [7, 8, 11] {
-            assert!(ring.skip_to(number));
-            assert_eq!(ring.push(b"x").unwrap().number, number);
+            assert_eq!(ring.put_back(number, b"x").unwrap().number, number);
         }
-        assert!(ring.skip_to(13));
+        ring.skip_to(1000);
         assert_eq!(numbers(&ring), [7, 8, 11]);
-        assert_eq!((ring.len(), ring.next_number()), (3, 13));
-        assert!(!ring.skip_to(1000), "a ring has so many places and no more");
+        assert_eq!((ring.len(), ring.next_number()), (3, 1000));
     }
 }

@@ -163,15 +163,15 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> PopupQueue<S> {
 mod tests {
     use super::*;
 
-    fn queue_with(popups: u8) -> PopupQueue<[u8; 64]> {
-        let mut queue = PopupQueue::new([0; 64]);
+    fn queue_with(popups: u8) -> PopupQueue<[u8; 96]> {
+        let mut queue = PopupQueue::new([0; 96]);
         for popup in 0..popups {
             queue.push(&[popup]).unwrap();
         }
         queue
     }
 
-    fn close(queue: &mut PopupQueue<[u8; 64]>, action: PopupAction) -> u8 {
+    fn close(queue: &mut PopupQueue<[u8; 96]>, action: PopupAction) -> u8 {
         assert_eq!(queue.poll(), Some(PopupStep::Close(action)));
         queue.take_front().unwrap().bytes[0]
     }
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn popup_without_room_is_refused_apart_from_one_that_is_too_large() {
-        let mut queue = PopupQueue::new([0; 16]);
+        let mut queue = PopupQueue::new([0; 24]);
         queue.push(&[0; 8]).unwrap();
         assert_eq!(queue.push(&[0; 8]), Err(PopupRefusal::BufferFull));
         let error = TooLarge { len: 13, max: 12 };

@@ -20,7 +20,8 @@ use heapless::Vec;
 use self::app::{App, app_mut, slot_of, slots, slots_mut};
 pub use self::lifecycle::{AppEvent, AppState};
 pub use self::verdict::{
-    AppEventError, Disposition, InstallError, Output, PopupAnswer, PortalCounters, Refusal,
+    AppEventError, Disposition, Handover, InstallError, Output, PopupAnswer, PortalCounters,
+    Refusal,
 };
 use crate::app_slot::AppSlot;
 use crate::envelope::{AppMessage, Downlink, DownlinkBody, Popup, PopupAction};
@@ -171,7 +172,10 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Portal<S, APPS> {
     }
 
     /// Takes back a message that was to be handed to an app which could not take it, for example
-    /// because its connection broke, into the app's pending ring.
+    /// because its connection broke, into the app's pending ring. `number` is the one that the message
+    /// was handed over with: it takes its place by age, ahead of what arrived since, and is itself
+    /// dropped where only newer ones have room ([`Pushed::kept`]). A number that was not given yet, of
+    /// a message from an earlier life, is given to it.
     ///
     /// # Errors
     /// [`Refusal::UnknownApp`] when the slot is empty, [`Refusal::TooLarge`]; both are counted.
@@ -179,6 +183,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Portal<S, APPS> {
         &mut self,
         now_ms: u64,
         slot: AppSlot,
+        number: u64,
         message: &AppMessage<'_>,
     ) -> Result<Pushed, Refusal> {
         self.advance(now_ms);
@@ -186,7 +191,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Portal<S, APPS> {
             self.counters.refused_unknown_app += 1;
             return Err(Refusal::UnknownApp);
         };
-        let kept = app.keep(message).map_err(|error| error.of(slot));
+        let kept = app.keep_as(number, message).map_err(|error| error.of(slot));
         match kept {
             Ok(_) => self.counters.pending += 1,
             Err(_) => self.counters.refused_too_large += 1,
@@ -268,10 +273,12 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Portal<S, APPS> {
         app_mut(&mut self.apps, slot).is_some_and(|app| app.pending.confirm_one(number))
     }
 
-    /// Leaves out the numbers below `number` for an app's pending messages; `false` if they are too
-    /// many. So messages of an earlier life keep their numbers, and none is given twice.
-    pub fn skip_numbers(&mut self, slot: AppSlot, number: u64) -> bool {
-        app_mut(&mut self.apps, slot).is_some_and(|app| app.pending.skip_to(number))
+    /// Leaves out those of the numbers below `number` that no message of an app has got yet: an earlier
+    /// life has given them, and none is given twice.
+    pub fn skip_numbers(&mut self, slot: AppSlot, number: u64) {
+        if let Some(app) = app_mut(&mut self.apps, slot) {
+            app.pending.skip_to(number);
+        }
     }
 
     /// Hands out and removes the pending messages of an app in one step; returns how many.
@@ -352,7 +359,12 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Portal<S, APPS> {
         }
         match message.body {
             DownlinkBody::Data(content) if app.in_foreground(self.nac_active) => {
-                Ok(Disposition::Deliver { slot, content })
+                let number = app.pending.pass();
+                Ok(Disposition::Deliver {
+                    slot,
+                    number,
+                    content,
+                })
             }
             DownlinkBody::Data(content) => app
                 .keep(&AppMessage::Data(content))
@@ -419,16 +431,19 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Portal<S, APPS> {
         *counter += 1;
         let record = self.popups.take_front()?;
         let (slot, popup) = parse_popup(&self.apps, record.bytes)?;
-        let outcome = AppMessage::PopupOutcome {
+        let message = AppMessage::PopupOutcome {
             action,
             content: popup.content,
         };
         let app = app_mut(&mut self.apps, slot)?;
-        let deliver = app.in_foreground(self.nac_active).then_some(outcome);
+        let deliver = app.in_foreground(self.nac_active).then(|| Handover {
+            number: app.pending.pass(),
+            message,
+        });
         match deliver {
             Some(_) => self.counters.delivered += 1,
             // Its length was checked when the popup was queued.
-            None if app.keep(&outcome).is_ok() => self.counters.pending += 1,
+            None if app.keep(&message).is_ok() => self.counters.pending += 1,
             None => self.counters.refused_too_large += 1,
         }
         Some(Output::ClosePopup {

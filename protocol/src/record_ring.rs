@@ -1,41 +1,36 @@
 //! A first-in first-out queue of byte records over one fixed buffer; the memory under
 //! [`crate::pending`], [`crate::uplink_queue`] and [`crate::popup`].
 //!
-//! A record is stored in one piece, so that reading it yields one `&[u8]` and copies nothing. The
-//! price is at most one record's worth of unused bytes at the end of the buffer, which
-//! [`storage_bytes_for`] accounts for. An emptied ring starts again at the front of its buffer:
-//! memory that the operating system maps on first touch stays unmapped while traffic is light.
+//! A record is stored in one piece, so that reading it yields one `&[u8]` and copies nothing. No byte
+//! is wasted: where the free ones are in two pieces, the records are moved together. An emptied ring
+//! starts again at the front of its buffer: memory that the operating system maps on first touch stays
+//! unmapped while traffic is light.
 //!
 //! Records are numbered from 0 in the order in which they were pushed. A number stays valid after
 //! its record is gone, so a reader that gives up the borrow can still say what it has taken:
-//! [`RecordRing::pop_through`].
+//! [`RecordRing::pop_through`]. A record that comes back takes its place by its number, and any one
+//! may go before those in front of it; both move bytes.
 //!
 //! The ring never drops a record by itself; who owns it decides, with [`RecordRing::make_room`].
 
 use core::fmt;
 
-/// Bytes in front of each record: its length as a little-endian `u32`.
-pub const RECORD_HEADER_BYTES: usize = 4;
+/// Bytes in front of each record: its length as a little-endian `u32` and its number as a `u64`.
+pub const RECORD_HEADER_BYTES: usize = LEN_BYTES + size_of::<u64>();
 
-/// Bytes of storage that hold `records` records of up to `record_bytes_max` bytes, whatever was
-/// pushed and popped before.
+const LEN_BYTES: usize = size_of::<u32>();
+
+/// Bytes of storage that hold `records` records of up to `record_bytes_max` bytes.
 #[must_use]
 pub const fn storage_bytes_for(records: usize, record_bytes_max: usize) -> usize {
     let stored = RECORD_HEADER_BYTES.saturating_add(record_bytes_max);
-    match records {
-        0 => 0,
-        // An empty ring starts at the front, so a single record wastes nothing.
-        1 => stored,
-        // At the worst, one byte less than a record is unused at the end of the buffer and the
-        // free bytes are split around the oldest record.
-        _ => records.saturating_add(1).saturating_mul(stored) - 1,
-    }
+    stored.saturating_mul(records)
 }
 
 /// One stored record. `Debug` tells its length only.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// Its number: 0 for the first record ever pushed, one more for each that follows.
+    /// Its number: 0 for the first record ever pushed, at least one more for each that follows.
     pub number: u64,
     /// Its bytes, as pushed.
     pub bytes: &'a [u8],
@@ -70,7 +65,7 @@ impl core::error::Error for TooLarge {}
 pub enum PushError {
     /// It can never be stored.
     TooLarge(TooLarge),
-    /// It can be stored once older records are gone.
+    /// It can be stored once other records are gone.
     Full,
 }
 
@@ -146,14 +141,12 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecordRing<S> {
     /// The number of the oldest record, or [`Self::next_number`] of an empty ring.
     #[must_use]
     pub fn first_number(&self) -> u64 {
-        self.next_number.wrapping_sub(self.len as u64)
+        self.front().map_or(self.next_number, |front| front.number)
     }
 
-    /// Leaves out the numbers below `number`, while the ring is empty; else it does nothing.
+    /// Leaves out those of the numbers below `number` that were not given yet.
     pub fn skip_to(&mut self, number: u64) {
-        if self.len == 0 {
-            self.next_number = self.next_number.max(number);
-        }
+        self.next_number = self.next_number.max(number);
     }
 
     /// Stores a copy of `record` as the newest and returns its number.
@@ -174,41 +167,83 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecordRing<S> {
         len: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<u64, PushError> {
-        self.check_len(len).map_err(PushError::TooLarge)?;
-        let at = self.place_for(len).ok_or(PushError::Full)?;
-        let end = at + RECORD_HEADER_BYTES + len;
-        let (header, bytes) = self
-            .storage
-            .as_mut()
-            .get_mut(at..end)
-            .and_then(<[u8]>::split_first_chunk_mut::<RECORD_HEADER_BYTES>)
-            .ok_or(PushError::Full)?;
-        *header = (len as u32).to_le_bytes();
-        fill(bytes);
-        if at < self.tail {
-            self.wrap = Some(self.tail);
-        }
-        self.tail = end;
-        self.len += 1;
         let number = self.next_number;
+        fill(self.append(number, len)?);
         self.next_number = number.wrapping_add(1);
         Ok(number)
     }
 
-    /// Drops the oldest records until one of `len` bytes fits and the ring, with it, holds no more
-    /// than `records_max`.
+    /// Stores a record of `len` bytes that `fill` writes in place under a number that no other record
+    /// has, ahead of all with greater numbers, whose bytes are moved. Greater numbers than this one are
+    /// given next.
     ///
     /// # Errors
-    /// [`TooLarge`] when no record of `len` bytes can ever be stored; nothing is dropped then.
-    pub fn make_room(&mut self, len: usize, records_max: usize) -> Result<Evicted, TooLarge> {
-        self.check_len(len)?;
+    /// As [`Self::push_with`].
+    pub fn insert_with(
+        &mut self,
+        number: u64,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(), PushError> {
+        fill(self.append(number, len)?);
+        if self.next_number > number {
+            self.move_last_into_place(number);
+        } else {
+            self.next_number = number.wrapping_add(1);
+        }
+        Ok(())
+    }
+
+    /// Removes the record with this number, whatever is in front of it; `false` if there is none. The
+    /// bytes of the records on one side of it are moved.
+    pub fn remove(&mut self, number: u64) -> bool {
+        if self.first_number() == number {
+            return self.pop_front().is_some();
+        }
+        if self.wrap.is_some() {
+            self.straighten();
+        }
+        let Some((start, end)) = self.span_of(number) else {
+            return false;
+        };
+        let size = end - start;
+        if start - self.head <= self.tail.saturating_sub(end) {
+            self.rotate(self.head, end, start - self.head);
+            self.head += size;
+        } else {
+            self.rotate(start, self.tail, size);
+            self.tail -= size;
+        }
+        self.len -= 1;
+        true
+    }
+
+    /// Drops the oldest records behind the first `stay` until one of `len` bytes fits and the ring,
+    /// with it, holds no more than `records_max`.
+    ///
+    /// # Errors
+    /// [`PushError`] when no record of `len` bytes can be stored beside those that stay; nothing is
+    /// dropped then.
+    pub fn make_room(
+        &mut self,
+        len: usize,
+        records_max: usize,
+        stay: usize,
+    ) -> Result<Evicted, PushError> {
+        self.check_len(len).map_err(PushError::TooLarge)?;
+        let staying = self.iter().take(stay);
+        let sizes = staying.map(|record| RECORD_HEADER_BYTES + record.bytes.len());
+        let (count, used) = sizes.fold((0, 0), |(count, used), size| (count + 1, used + size));
+        let is_full = count > 0 && count >= records_max;
+        if is_full || self.capacity().saturating_sub(used) < len.saturating_add(RECORD_HEADER_BYTES)
+        {
+            return Err(PushError::Full);
+        }
         let mut evicted = Evicted::default();
-        while self.len > 0 && self.len >= records_max {
-            self.pop_front();
+        while self.len >= records_max && self.remove_nth(count) {
             evicted.by_count = evicted.by_count.saturating_add(1);
         }
-        while self.len > 0 && self.place_for(len).is_none() {
-            self.pop_front();
+        while !self.fits(len) && self.remove_nth(count) {
             evicted.by_bytes = evicted.by_bytes.saturating_add(1);
         }
         Ok(evicted)
@@ -217,7 +252,8 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecordRing<S> {
     /// Whether a record of `len` bytes fits now.
     #[must_use]
     pub fn fits(&self, len: usize) -> bool {
-        self.check_len(len).is_ok() && self.place_for(len).is_some()
+        let free = self.capacity().saturating_sub(self.used());
+        self.check_len(len).is_ok() && len.saturating_add(RECORD_HEADER_BYTES) <= free
     }
 
     /// The oldest record.
@@ -231,18 +267,15 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecordRing<S> {
         if self.len == 0 {
             return None;
         }
-        let number = self.first_number();
-        let span = self.span_at(self.head);
-        self.head = span.map_or(self.tail, |(_, end)| end);
+        let at = self.head;
+        self.head = self.record_at(at).map_or(self.tail, |(_, end)| end);
         self.len -= 1;
         if self.len == 0 {
             (self.head, self.tail, self.wrap) = (0, 0, None);
         } else if self.wrap == Some(self.head) {
             (self.head, self.wrap) = (0, None);
         }
-        let (start, end) = span?;
-        let bytes = self.storage.as_ref().get(start..end)?;
-        Some(Record { number, bytes })
+        self.record_at(at).map(|(record, _)| record)
     }
 
     /// Removes every record whose number is `last` or less; returns how many there were. Numbers of
@@ -261,7 +294,6 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecordRing<S> {
         Iter {
             ring: self,
             at: self.head,
-            number: self.first_number(),
             left: self.len,
         }
     }
@@ -270,7 +302,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecordRing<S> {
         self.storage.as_ref().len()
     }
 
-    fn check_len(&self, len: usize) -> Result<(), TooLarge> {
+    pub(crate) fn check_len(&self, len: usize) -> Result<(), TooLarge> {
         let max = self.record_bytes_max();
         // A buffer too short for a header cannot even hold an empty record.
         if len > max || self.capacity() < RECORD_HEADER_BYTES {
@@ -295,18 +327,109 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecordRing<S> {
         }
     }
 
-    /// Start and end of the bytes of the record whose header is at `at`.
-    fn span_at(&self, at: usize) -> Option<(usize, usize)> {
-        let header = self
-            .storage
-            .as_ref()
-            .get(at..)?
-            .first_chunk::<RECORD_HEADER_BYTES>()?;
-        let start = at + RECORD_HEADER_BYTES;
-        Some((
-            start,
-            start.checked_add(u32::from_le_bytes(*header) as usize)?,
-        ))
+    /// Bytes of the records, with their headers.
+    fn used(&self) -> usize {
+        match self.wrap {
+            Some(wrap) => self.tail.saturating_add(wrap).saturating_sub(self.head),
+            None => self.tail.saturating_sub(self.head),
+        }
+    }
+
+    /// Makes a record behind all others, whatever its number is, and gives its bytes, to be written.
+    fn append(&mut self, number: u64, len: usize) -> Result<&mut [u8], PushError> {
+        self.check_len(len).map_err(PushError::TooLarge)?;
+        if self.place_for(len).is_none() && self.fits(len) {
+            self.straighten();
+        }
+        let at = self.place_for(len).ok_or(PushError::Full)?;
+        let end = at + RECORD_HEADER_BYTES + len;
+        let record = self.storage.as_mut().get_mut(at..end);
+        let (len_bytes, rest) = record
+            .and_then(<[u8]>::split_first_chunk_mut)
+            .ok_or(PushError::Full)?;
+        let (number_bytes, bytes) = rest.split_first_chunk_mut().ok_or(PushError::Full)?;
+        *len_bytes = (len as u32).to_le_bytes();
+        *number_bytes = number.to_le_bytes();
+        if at < self.tail {
+            self.wrap = Some(self.tail);
+        }
+        self.tail = end;
+        self.len += 1;
+        Ok(bytes)
+    }
+
+    /// Moves the last record ahead of all whose numbers are greater than `number`, its own.
+    fn move_last_into_place(&mut self, number: u64) {
+        let next = number.saturating_add(1);
+        if self.first_from(next).is_none() {
+            return;
+        }
+        if self.wrap.is_some() {
+            self.straighten();
+        }
+        if let (Some(newer), Some((last, end))) = (self.first_from(next), self.span_of(number)) {
+            self.rotate(newer, end, last.saturating_sub(newer));
+        }
+    }
+
+    /// Removes the record with `n` others in front of it; `false` if there is none.
+    fn remove_nth(&mut self, n: usize) -> bool {
+        let number = self.iter().nth(n).map(|record| record.number);
+        number.is_some_and(|number| self.remove(number))
+    }
+
+    /// Moves all records to the front of the buffer, so that the free bytes are in one piece.
+    fn straighten(&mut self) {
+        let used = self.used();
+        self.rotate(0, self.wrap.unwrap_or(self.tail), self.head);
+        (self.head, self.tail, self.wrap) = (0, used, None);
+    }
+
+    /// Moves the first `by` bytes between `start` and `end` behind the others there.
+    fn rotate(&mut self, start: usize, end: usize, by: usize) {
+        let bytes = self.storage.as_mut().get_mut(start..end);
+        let bytes = bytes.unwrap_or_default();
+        if let Some((front, back)) = bytes.split_at_mut_checked(by) {
+            // Less code than `rotate_left`, for boards.
+            front.reverse();
+            back.reverse();
+            bytes.reverse();
+        }
+    }
+
+    /// Where the first record begins whose number is `number` or greater.
+    fn first_from(&self, number: u64) -> Option<usize> {
+        let mut records = self.iter();
+        loop {
+            let at = records.at;
+            if records.next()?.number >= number {
+                return Some(at);
+            }
+        }
+    }
+
+    /// Where the record with this number begins and ends, in its place by number or not.
+    fn span_of(&self, number: u64) -> Option<(usize, usize)> {
+        let mut records = self.iter();
+        loop {
+            let at = records.at;
+            if records.next()?.number == number {
+                return Some((at, self.record_at(at)?.1));
+            }
+        }
+    }
+
+    /// The record whose header is at `at`, and its end.
+    fn record_at(&self, at: usize) -> Option<(Record<'_>, usize)> {
+        let stored = self.storage.as_ref().get(at..)?;
+        let (len, rest) = stored.split_first_chunk::<LEN_BYTES>()?;
+        let (number, rest) = rest.split_first_chunk()?;
+        let len = u32::from_le_bytes(*len) as usize;
+        let record = Record {
+            number: u64::from_le_bytes(*number),
+            bytes: rest.get(..len)?,
+        };
+        Some((record, at + RECORD_HEADER_BYTES + len))
     }
 }
 
@@ -324,7 +447,6 @@ impl<S> fmt::Debug for RecordRing<S> {
 pub struct Iter<'a, S> {
     ring: &'a RecordRing<S>,
     at: usize,
-    number: u64,
     left: usize,
 }
 
@@ -339,12 +461,9 @@ impl<'a, S: AsRef<[u8]> + AsMut<[u8]>> Iterator for Iter<'a, S> {
 
     fn next(&mut self) -> Option<Record<'a>> {
         self.left = self.left.checked_sub(1)?;
-        let (start, end) = self.ring.span_at(self.at)?;
-        let bytes = self.ring.storage.as_ref().get(start..end)?;
-        let number = self.number;
-        self.number = number.wrapping_add(1);
+        let (record, end) = self.ring.record_at(self.at)?;
         self.at = if self.ring.wrap == Some(end) { 0 } else { end };
-        Some(Record { number, bytes })
+        Some(record)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -364,10 +483,12 @@ pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::vec;
+    use std::vec::Vec;
 
     #[test]
     fn record_longer_than_the_buffer_is_refused_to_the_byte() {
-        let mut ring = RecordRing::new([0; 12]);
+        let mut ring = RecordRing::new([0; RECORD_HEADER_BYTES + 8]);
         assert_eq!(ring.push(&[1; 8]), Ok(0));
         ring.pop_front();
         assert_eq!(
@@ -380,13 +501,14 @@ mod tests {
     fn buffer_shorter_than_a_header_holds_nothing() {
         for mut ring in [
             RecordRing::new(&mut [][..]),
-            RecordRing::new(&mut [0; 3][..]),
+            RecordRing::new(&mut [0; RECORD_HEADER_BYTES - 1][..]),
         ] {
             assert_eq!(
                 ring.push(&[]),
                 Err(PushError::TooLarge(TooLarge { len: 0, max: 0 }))
             );
-            assert_eq!(ring.make_room(0, 1), Err(TooLarge { len: 0, max: 0 }));
+            let too_large = PushError::TooLarge(TooLarge { len: 0, max: 0 });
+            assert_eq!(ring.make_room(0, 1, 0), Err(too_large));
             assert!(!ring.fits(0));
             assert_eq!(ring.pop_front(), None);
         }
@@ -394,14 +516,16 @@ mod tests {
 
     #[test]
     fn length_that_would_overflow_is_refused() {
-        let mut ring = RecordRing::new([0; 12]);
-        let huge = TooLarge {
+        let mut ring = RecordRing::new([0; RECORD_HEADER_BYTES + 8]);
+        let huge = PushError::TooLarge(TooLarge {
             len: usize::MAX,
             max: 8,
-        };
+        });
         let pushed = ring.push_with(usize::MAX, |_| unreachable!());
-        assert_eq!(pushed, Err(PushError::TooLarge(huge)));
-        assert_eq!(ring.make_room(usize::MAX, 1), Err(huge));
+        assert_eq!(pushed, Err(huge));
+        let inserted = ring.insert_with(0, usize::MAX, |_| unreachable!());
+        assert_eq!(inserted, Err(huge));
+        assert_eq!(ring.make_room(usize::MAX, 1, 0), Err(huge));
     }
 
     #[test]
@@ -411,22 +535,125 @@ mod tests {
             ring.push(&[round; 8]).unwrap();
             ring.pop_front();
         }
-        assert_eq!(&ring.storage[12..], &[0; 52], "only the front was touched");
+        let untouched = &ring.storage[RECORD_HEADER_BYTES + 8..];
+        assert!(untouched.iter().all(|&byte| byte == 0));
+    }
+
+    /// The numbers of the records, after a look at their bytes, which are to be their number.
+    fn numbers<S: AsRef<[u8]> + AsMut<[u8]>>(ring: &RecordRing<S>) -> Vec<u64> {
+        let check = |record: Record<'_>| {
+            let mut bytes = record.bytes.iter();
+            assert!(bytes.all(|&byte| u64::from(byte) == record.number));
+            record.number
+        };
+        ring.iter().map(check).collect()
     }
 
     #[test]
     fn record_that_does_not_fit_at_the_end_is_stored_whole_at_the_front() {
-        let mut ring = RecordRing::new([0; 32]);
+        let mut ring = RecordRing::new([0; 56]);
+        ring.push(&[0; 8]).unwrap();
         ring.push(&[1; 8]).unwrap();
-        ring.push(&[2; 8]).unwrap();
         ring.pop_front();
-        ring.push(&[3; 6]).unwrap();
-        assert_eq!(ring.push(&[4; 1]), Err(PushError::Full));
-        let bytes: std::vec::Vec<_> = ring.iter().map(|record| record.bytes).collect();
-        assert_eq!(bytes, [&[2; 8][..], &[3; 6][..]]);
-        assert_eq!(ring.pop_front().unwrap().bytes, [2; 8]);
-        assert_eq!(ring.pop_front().unwrap().bytes, [3; 6]);
+        ring.push(&[2; 6]).unwrap();
+        assert_eq!(ring.wrap, Some(40));
+        assert_eq!(ring.push(&[3; 7]), Err(PushError::Full));
+        assert_eq!(numbers(&ring), [1, 2]);
+        assert_eq!(ring.pop_front().unwrap().bytes, [1; 8]);
+        assert_eq!(ring.pop_front().unwrap().bytes, [2; 6]);
         assert!(ring.is_empty());
+    }
+
+    #[test]
+    fn free_bytes_in_two_pieces_are_one_for_a_record_that_needs_both() {
+        let mut ring = RecordRing::new([0; 3 * RECORD_HEADER_BYTES + 24]);
+        ring.push(&[0; 8]).unwrap();
+        ring.push(&[1; 8]).unwrap();
+        ring.pop_front();
+        assert_eq!(ring.push(&[2; 16]), Ok(2), "in front and behind");
+        ring.pop_front();
+        ring.push(&[3; 4]).unwrap();
+        assert!(ring.wrap.is_some());
+        assert_eq!(ring.push(&[4; 5]), Err(PushError::Full));
+        assert_eq!(ring.push(&[4; 4]), Ok(4), "to the last byte");
+        assert_eq!(numbers(&ring), [2, 3, 4]);
+    }
+
+    #[test]
+    fn record_that_comes_back_takes_its_place_by_number() {
+        for gone in 0..6 {
+            for wrapped in [false, true] {
+                let mut ring = RecordRing::new([0; 160]);
+                if wrapped {
+                    ring.push(&[9; 60]).unwrap();
+                    ring.push(&[9; 50]).unwrap();
+                    ring.pop_front();
+                    ring.next_number = 0;
+                }
+                for n in 0..6_u8 {
+                    if u64::from(n) == gone {
+                        ring.skip_to(gone + 1);
+                    } else {
+                        ring.push(&vec![n; usize::from(n)]).unwrap();
+                    }
+                    if n == 0 && wrapped {
+                        ring.pop_front();
+                    }
+                }
+                let before = numbers(&ring);
+                let len = 20 - before.len();
+                ring.insert_with(gone, len, |bytes| bytes.fill(gone as u8))
+                    .unwrap();
+                let mut expected = before;
+                expected.push(gone);
+                expected.sort_unstable();
+                assert_eq!(numbers(&ring), expected);
+                assert_eq!(ring.push(&[6]), Ok(6));
+            }
+        }
+    }
+
+    #[test]
+    fn record_goes_from_any_place_and_its_bytes_are_free() {
+        for gone in 0..4_u64 {
+            for popped in 0..2_u8 {
+                let mut ring = RecordRing::new([0; 4 * (RECORD_HEADER_BYTES + 10)]);
+                for n in 0..4 + popped {
+                    if ring.len() == 4 {
+                        ring.pop_front();
+                    }
+                    ring.push(&[n; 10]).unwrap();
+                }
+                let gone = gone + u64::from(popped);
+                assert!(ring.remove(gone));
+                assert!(!ring.remove(gone), "it is gone");
+                let next = 4 + popped;
+                assert_eq!(ring.push(&[next; 10]), Ok(u64::from(next)));
+                let all = u64::from(popped)..=u64::from(next);
+                let expected: Vec<_> = all.filter(|&n| n != gone).collect();
+                assert_eq!(numbers(&ring), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn room_is_made_behind_what_stays_or_not_at_all() {
+        let mut ring = RecordRing::new([0; 3 * (RECORD_HEADER_BYTES + 10)]);
+        for n in 0..3_u8 {
+            ring.push(&[n; 10]).unwrap();
+        }
+        let full = Err(PushError::Full);
+        let beside = 2 * (RECORD_HEADER_BYTES + 10) - RECORD_HEADER_BYTES;
+        assert_eq!(ring.make_room(beside + 1, 9, 1), full, "by bytes");
+        assert_eq!(ring.make_room(1, 1, 1), full, "by count");
+        assert_eq!(numbers(&ring), [0, 1, 2]);
+        let evicted = ring.make_room(10, 9, 1).unwrap();
+        assert_eq!((evicted.by_count, evicted.by_bytes), (0, 1));
+        assert_eq!(numbers(&ring), [0, 2]);
+        let evicted = ring.make_room(beside, 2, 1).unwrap();
+        assert_eq!((evicted.by_count, evicted.by_bytes), (1, 0));
+        ring.push(&vec![3; beside]).unwrap();
+        assert_eq!(numbers(&ring), [0, 3]);
     }
 
     #[test]
@@ -452,8 +679,8 @@ mod tests {
     #[test]
     fn storage_sums_do_not_overflow() {
         assert_eq!(storage_bytes_for(0, usize::MAX), 0);
-        assert_eq!(storage_bytes_for(1, 8), 12);
-        assert_eq!(storage_bytes_for(2, 8), 35);
-        assert_eq!(storage_bytes_for(usize::MAX, usize::MAX), usize::MAX - 1);
+        assert_eq!(storage_bytes_for(1, 8), 20);
+        assert_eq!(storage_bytes_for(2, 8), 40);
+        assert_eq!(storage_bytes_for(usize::MAX, usize::MAX), usize::MAX);
     }
 }

@@ -255,7 +255,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const N: usize> UplinkQueue<S, N> {
         match self.policy {
             DropPolicy::Newest if self.ring.len() >= N || !self.ring.fits(len) => Err(self.full()),
             DropPolicy::Newest => Ok(Evicted::default()),
-            DropPolicy::Oldest => self.ring.make_room(len, N).map_err(|_| self.full()),
+            DropPolicy::Oldest => self.ring.make_room(len, N, 0).map_err(|_| self.full()),
         }
     }
 

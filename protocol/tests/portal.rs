@@ -7,8 +7,8 @@ use vinbus_protocol::id::{AppId, Uid};
 use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use vinbus_protocol::pending;
 use vinbus_protocol::portal::{
-    AppEvent, AppEventError, AppState, Disposition, InstallError, Output, PopupAnswer, Portal,
-    Refusal,
+    AppEvent, AppEventError, AppState, Disposition, Handover, InstallError, Output, PopupAnswer,
+    Portal, Refusal,
 };
 
 use AppEvent::{Hidden, Launched, Loaded, Shown, Unloaded};
@@ -198,7 +198,11 @@ fn message_is_delivered_in_the_foreground_only() {
             assert_eq!(car.portal.foreground(), foreground.then_some(A));
             let content = Content::parse(b"[1, 2.0]").unwrap();
             let expected = if foreground {
-                Disposition::Deliver { slot: A, content }
+                Disposition::Deliver {
+                    slot: A,
+                    number: 0,
+                    content,
+                }
             } else {
                 Disposition::Pending {
                     slot: A,
@@ -345,7 +349,7 @@ fn pending_messages_survive_every_event_and_are_drained_once() {
 
 #[test]
 fn message_that_the_vehicle_cannot_hold_is_refused_with_both_lengths() {
-    let mut car = Car::with_storage(24);
+    let mut car = Car::with_storage(32);
     let (len, max) = (21, 20);
     assert_eq!(
         car.send(r#"{"idApp":"a","content":123456789}"#),
@@ -387,18 +391,24 @@ fn popup_of_the_largest_size_is_taken_and_so_is_its_outcome() {
 #[test]
 fn message_that_an_app_could_not_take_goes_to_its_pending_ring() {
     let mut car = Car::after(&[Launched, Loaded, Shown]);
-    let Ok(Disposition::Deliver { slot, content }) = car.send(r#"{"idApp":"a","content":7}"#)
+    let Ok(Disposition::Deliver {
+        slot,
+        number,
+        content,
+    }) = car.send(r#"{"idApp":"a","content":7}"#)
     else {
         panic!("the app is in the foreground")
     };
     let (now_ms, message) = (car.now_ms, AppMessage::Data(content));
     car.portal
-        .handle_undelivered(now_ms, slot, &message)
+        .handle_undelivered(now_ms, slot, number, &message)
         .unwrap();
     assert_eq!(car.pending(A), [r#"{"content":7}"#]);
     assert_eq!(car.portal.counters().delivered, 1);
     assert_eq!(car.portal.counters().pending, 1);
-    let refused = car.portal.handle_undelivered(now_ms, EMPTY, &message);
+    let refused = car
+        .portal
+        .handle_undelivered(now_ms, EMPTY, number, &message);
     assert_eq!(refused, Err(Refusal::UnknownApp));
     let long = format!("\"{}\"", "x".repeat(PAYLOAD_BYTES_MAX - 2));
     let long = AppMessage::PopupOutcome {
@@ -406,7 +416,7 @@ fn message_that_an_app_could_not_take_goes_to_its_pending_ring() {
         content: Content::parse(long.as_bytes()).ok(),
     };
     assert_eq!(
-        car.portal.handle_undelivered(now_ms, slot, &long),
+        car.portal.handle_undelivered(now_ms, slot, 1, &long),
         Err(Refusal::TooLarge {
             slot,
             len: long.encoded_len(),
@@ -415,6 +425,36 @@ fn message_that_an_app_could_not_take_goes_to_its_pending_ring() {
     );
     assert_eq!(car.portal.counters().refused_unknown_app, 1);
     assert_eq!(car.portal.counters().refused_too_large, 1);
+}
+
+#[test]
+fn message_that_comes_back_is_older_than_what_arrived_since() {
+    let mut car = Car::after(&[Launched, Loaded, Shown]);
+    let payloads: [_; 12] = std::array::from_fn(|n| format!(r#"{{"idApp":"a","content":{n}}}"#));
+    let (handed_over, pending) = payloads.split_at(3);
+    let handed_over = handed_over.iter().map(|payload| match car.send(payload) {
+        Ok(Disposition::Deliver {
+            number, content, ..
+        }) => (number, AppMessage::Data(content)),
+        other => panic!("{other:?}"),
+    });
+    let handed_over: Vec<_> = handed_over.collect();
+    car.app(A, Hidden).unwrap();
+    for payload in pending {
+        car.send(payload).unwrap();
+    }
+    let now_ms = car.now_ms;
+    let mut kept = Vec::new();
+    for (number, message) in handed_over.iter().rev() {
+        let pushed = car
+            .portal
+            .handle_undelivered(now_ms, A, *number, message)
+            .unwrap();
+        kept.push((pushed.kept, pushed.evicted));
+    }
+    assert_eq!(kept, [(true, 0), (false, 0), (false, 0)], "ten have room");
+    let expected: Vec<_> = (2..12).map(|n| format!(r#"{{"content":{n}}}"#)).collect();
+    assert_eq!(car.pending(A), expected);
 }
 
 #[test]
@@ -455,7 +495,10 @@ fn outcome_goes_to_the_app_in_the_foreground_and_else_to_its_pending_ring() {
                 slot: A,
                 number,
                 action,
-                deliver: foreground.then_some(outcome),
+                deliver: foreground.then_some(Handover {
+                    number: 0,
+                    message: outcome,
+                }),
             };
             assert_eq!(car.output(), Some(expected), "{state:?}");
             assert_eq!(car.output(), None);
@@ -486,14 +529,14 @@ fn outcome_of_a_popup_whose_app_was_unloaded_meanwhile_is_kept() {
 
 #[test]
 fn popup_whose_outcome_the_vehicle_cannot_hold_is_refused_when_it_arrives() {
-    let mut car = Car::with_storage(59);
+    let mut car = Car::with_storage(67);
     let payload = r#"{"idApp":"a","popup":true,"popupText":""}"#;
     let (len, max) = (56, 55);
     assert_eq!(
         car.send(payload),
         Err(Refusal::TooLarge { slot: A, len, max })
     );
-    assert!(Car::with_storage(60).send(payload).is_ok());
+    assert!(Car::with_storage(68).send(payload).is_ok());
 }
 
 #[test]

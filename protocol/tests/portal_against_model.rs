@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::Index;
 use vinbus_protocol::app_slot::AppSlot;
-use vinbus_protocol::envelope::{AppMessage, PopupAction};
+use vinbus_protocol::envelope::{AppMessage, Content, PopupAction};
 use vinbus_protocol::id::{AppId, Uid};
 use vinbus_protocol::portal::{
     AppEvent, Disposition, Output, PopupAnswer, Portal, PortalCounters, Refusal,
@@ -25,6 +26,8 @@ enum Input {
     /// Answers the popup shown last, whether it is still on screen or not.
     Answer(PopupAnswer),
     Drain(usize),
+    /// One of the messages that were handed over and not returned yet comes back.
+    Return(Index),
 }
 
 fn input() -> impl Strategy<Value = Input> {
@@ -41,6 +44,7 @@ fn input() -> impl Strategy<Value = Input> {
         4 => app.clone().prop_map(Input::Popup),
         1 => answer.prop_map(Input::Answer),
         1 => app.prop_map(Input::Drain),
+        3 => any::<Index>().prop_map(Input::Return),
     ]
 }
 
@@ -48,7 +52,10 @@ fn input() -> impl Strategy<Value = Input> {
 struct AppModel {
     launched_at: Option<u64>,
     loaded: bool,
-    pending: VecDeque<String>,
+    /// Messages that have arrived.
+    arrived: u64,
+    /// How many had arrived before, and the message.
+    pending: Vec<(u64, String)>,
     overflows: u32,
 }
 
@@ -119,12 +126,18 @@ impl Model {
         true
     }
 
-    fn keep(&mut self, app: usize, message: String) {
+    fn arrive(&mut self, app: usize) -> u64 {
+        self.apps[app].arrived += 1;
+        self.apps[app].arrived - 1
+    }
+
+    fn keep(&mut self, app: usize, number: u64, message: String) {
         let pending = &mut self.apps[app].pending;
-        pending.push_back(message);
+        pending.push((number, message));
+        pending.sort();
         self.counters.pending += 1;
         if pending.len() > 10 {
-            pending.pop_front();
+            pending.remove(0);
         }
     }
 
@@ -162,10 +175,13 @@ impl Model {
                 PopupAction::Timeout => self.counters.popups_timed_out += 1,
             }
             self.counters.delivered += u64::from(deliver);
-            self.outputs
-                .push(format!("close popup {number} {app} {action:?} {deliver}"));
+            let arrived = self.arrive(app);
+            let delivered = deliver.then_some(arrived);
+            self.outputs.push(format!(
+                "close popup {number} {app} {action:?} {delivered:?}"
+            ));
             if !deliver {
-                self.keep(app, format!("{action:?} {app}"));
+                self.keep(app, arrived, format!("{action:?} {app}"));
             }
         }
         if self.may_open()
@@ -187,6 +203,8 @@ struct Pair {
     uid: Uid,
     messages: u64,
     last_shown: u64,
+    /// What apps in the foreground got: app, number and content.
+    handed_over: Vec<(usize, u64, String)>,
 }
 
 fn slot(app: usize) -> AppSlot {
@@ -207,6 +225,7 @@ impl Pair {
             uid,
             messages: 0,
             last_shown: 0,
+            handed_over: Vec::new(),
         }
     }
 
@@ -232,7 +251,8 @@ impl Pair {
         }
         for app in 0..APPS {
             let pending = self.portal.pending(slot(app)).unwrap();
-            assert_eq!(pending.len(), self.model.apps[app].pending.len());
+            let pending = pending.iter().map(|r| (r.number, describe(r.bytes)));
+            assert!(pending.eq(self.model.apps[app].pending.iter().cloned()));
             assert_eq!(
                 self.portal.foreground() == Some(slot(app)),
                 self.model.foreground(app)
@@ -268,13 +288,35 @@ impl Pair {
                 self.model.counters.answers_ignored += u64::from(!taken);
             }
             Input::Drain(app) => {
-                let mut taken = VecDeque::new();
-                self.portal
-                    .drain(slot(app), |record| taken.push_back(describe(record.bytes)));
+                let mut taken = Vec::new();
+                self.portal.drain(slot(app), |record| {
+                    taken.push((record.number, describe(record.bytes)));
+                });
                 let expected = self.model.apps.get_mut(app).map(|app| &mut app.pending);
                 assert_eq!(taken, expected.map(std::mem::take).unwrap_or_default());
             }
+            Input::Return(which) if !self.handed_over.is_empty() => {
+                let which = which.index(self.handed_over.len());
+                let (app, number, content) = self.handed_over.remove(which);
+                self.give_back(app, number, content);
+            }
+            Input::Return(_) => {}
         }
+    }
+
+    fn give_back(&mut self, app: usize, number: u64, content: String) {
+        let message = AppMessage::Data(Content::parse(content.as_bytes()).unwrap());
+        let now = self.model.now;
+        let pushed = self
+            .portal
+            .handle_undelivered(now, slot(app), number, &message)
+            .unwrap();
+        let pending = &self.model.apps[app].pending;
+        let full = pending.len() == 10;
+        let oldest = pending.iter().all(|(other, _)| *other > number);
+        assert_eq!(pushed.kept, !full || !oldest);
+        assert_eq!(pushed.evicted, u32::from(full && !oldest));
+        self.model.keep(app, number, content);
     }
 
     fn data(&mut self, app: usize) {
@@ -289,17 +331,24 @@ impl Pair {
                 assert_eq!(app, APPS);
                 self.model.counters.refused_unknown_app += 1;
             }
-            Ok(Disposition::Deliver { slot: to, content }) => {
+            Ok(Disposition::Deliver {
+                slot: to,
+                number: given,
+                content,
+            }) => {
                 assert_eq!((to, content.as_str()), (slot(app), &*number.to_string()));
                 assert!(self.model.foreground(app));
+                assert_eq!(given, self.model.arrive(app));
                 self.model.counters.delivered += 1;
+                self.handed_over.push((app, given, number.to_string()));
             }
             Ok(Disposition::Pending { slot: to, evicted }) => {
                 assert_eq!(to, slot(app));
                 assert!(!self.model.foreground(app));
                 let full = self.model.apps[app].pending.len() == 10;
                 assert_eq!(evicted, u32::from(full));
-                self.model.keep(app, number.to_string());
+                let given = self.model.arrive(app);
+                self.model.keep(app, given, number.to_string());
             }
             other => panic!("{other:?}"),
         }
@@ -342,8 +391,8 @@ impl Pair {
                     action,
                     deliver,
                 } => {
-                    let deliver = deliver.is_some();
-                    format!("close popup {number} {slot} {action:?} {deliver}")
+                    let delivered = deliver.map(|handover| handover.number);
+                    format!("close popup {number} {slot} {action:?} {delivered:?}")
                 }
                 Output::PopupOverflow { slot, refused } => format!("overflow {slot} {refused}"),
                 Output::HideApp { slot } => format!("hide app {slot}"),

@@ -1,15 +1,16 @@
 //! The record ring, the pending ring and the uplink queue against reference models that a reader
 //! can check at a glance, under random operations. A failure prints the operations that lead to it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::Index;
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::backoff::Backoff;
 use vinbus_protocol::limits::{PENDING_MESSAGES_MAX, SUBTOPIC_BYTES_MAX};
 use vinbus_protocol::pending::PendingRing;
-use vinbus_protocol::record_ring::{PushError, RecordRing, storage_bytes_for};
+use vinbus_protocol::record_ring::{PushError, RECORD_HEADER_BYTES, RecordRing, storage_bytes_for};
 use vinbus_protocol::uplink_queue::{self, DropPolicy, UplinkQueue, UplinkRefusal};
 
 /// A record whose bytes tell its number, so that a mixed-up one is seen.
@@ -20,66 +21,126 @@ fn record(number: u64, len: usize) -> Vec<u8> {
 #[derive(Clone, Debug)]
 enum RingOp {
     Push(usize),
+    /// Leaves out numbers.
+    Skip(u64),
+    /// Stores a record under this number, if it has none.
+    Insert(u64, usize),
     PopFront,
     PopThrough(u64),
-    MakeRoom(usize, usize),
+    Remove(u64),
+    MakeRoom(usize, usize, usize),
 }
 
 fn ring_op() -> impl Strategy<Value = RingOp> {
     prop_oneof![
         4 => (0..40_usize).prop_map(RingOp::Push),
+        1 => (0..4_u64).prop_map(RingOp::Skip),
+        2 => (0..200_u64, 0..40_usize).prop_map(|(number, len)| RingOp::Insert(number, len)),
         2 => Just(RingOp::PopFront),
         1 => (0..200_u64).prop_map(RingOp::PopThrough),
-        1 => (0..40_usize, 0..8_usize).prop_map(|(len, max)| RingOp::MakeRoom(len, max)),
+        2 => (0..200_u64).prop_map(RingOp::Remove),
+        1 => (0..40_usize, 0..8_usize, 0..3_usize)
+            .prop_map(|(len, max, stay)| RingOp::MakeRoom(len, max, stay)),
     ]
+}
+
+/// Records by number.
+type Model = BTreeMap<u64, Vec<u8>>;
+
+fn bytes_of(model: &Model) -> usize {
+    let sizes = model
+        .values()
+        .map(|bytes| RECORD_HEADER_BYTES + bytes.len());
+    sizes.sum()
+}
+
+/// Whether a record of this length was stored as it should have been.
+fn check_stored<T>(
+    stored: &Result<T, PushError>,
+    len: usize,
+    model: &Model,
+    capacity: usize,
+) -> Result<(), TestCaseError> {
+    let needed = RECORD_HEADER_BYTES + len;
+    match stored {
+        Ok(_) => prop_assert!(bytes_of(model) + needed <= capacity),
+        Err(PushError::TooLarge(_)) => prop_assert!(needed > capacity),
+        Err(PushError::Full) => prop_assert!(bytes_of(model) + needed > capacity),
+    }
+    Ok(())
 }
 
 proptest! {
     #[test]
-    fn record_ring_is_a_queue(capacity in 0..120_usize, ops in vec(ring_op(), 0..200)) {
+    fn record_ring_is_a_map_in_which_no_byte_is_wasted(
+        capacity in 0..240_usize,
+        ops in vec(ring_op(), 0..200),
+    ) {
         let mut ring = RecordRing::new(vec![0xA5; capacity]);
-        let mut model: VecDeque<(u64, Vec<u8>)> = VecDeque::new();
+        let mut model = Model::new();
         let mut next = 0;
         for op in ops {
             match op {
-                RingOp::Push(len) => match ring.push(&record(next, len)) {
-                    Ok(number) => {
+                RingOp::Push(len) => {
+                    let pushed = ring.push(&record(next, len));
+                    check_stored(&pushed, len, &model, capacity)?;
+                    if let Ok(number) = pushed {
                         prop_assert_eq!(number, next);
-                        model.push_back((next, record(next, len)));
+                        model.insert(next, record(next, len));
                         next += 1;
                     }
-                    Err(PushError::TooLarge(error)) => {
-                        prop_assert!(len > error.max || capacity < 4);
+                }
+                RingOp::Skip(numbers) => {
+                    next += numbers;
+                    ring.skip_to(next);
+                }
+                RingOp::Insert(number, len) => if !model.contains_key(&number) {
+                    let bytes = record(number, len);
+                    let inserted = ring.insert_with(number, len, |room| room.copy_from_slice(&bytes));
+                    check_stored(&inserted, len, &model, capacity)?;
+                    if inserted.is_ok() {
+                        model.insert(number, bytes);
+                        next = next.max(number + 1);
                     }
-                    Err(PushError::Full) => {
-                        let stored: usize = model.iter().map(|(_, bytes)| bytes.len() + 4).sum();
-                        let longest = model.iter().map(|(_, bytes)| bytes.len()).max();
-                        prop_assert!(longest.is_some(), "an empty ring is never full");
-                        // No more is wasted than what `storage_bytes_for` allows for.
-                        let longest = longest.unwrap_or(0).max(len) + 4;
-                        prop_assert!(stored + 4 + len + longest > capacity);
-                    }
-                },
+                }
                 RingOp::PopFront => {
                     let popped = ring.pop_front().map(|r| (r.number, r.bytes.to_vec()));
-                    prop_assert_eq!(popped, model.pop_front());
+                    prop_assert_eq!(popped, model.pop_first());
                 }
                 RingOp::PopThrough(last) => {
                     let before = model.len();
-                    model.retain(|&(number, _)| number > last);
+                    model.retain(|&number, _| number > last);
                     prop_assert_eq!(ring.pop_through(last), before - model.len());
                 }
-                RingOp::MakeRoom(len, max) => if let Ok(evicted) = ring.make_room(len, max) {
-                    model.drain(..evicted.total() as usize);
-                    prop_assert!(ring.fits(len));
-                    prop_assert!(ring.is_empty() || ring.len() < max);
-                },
+                RingOp::Remove(number) => {
+                    prop_assert_eq!(ring.remove(number), model.remove(&number).is_some());
+                }
+                RingOp::MakeRoom(len, max, stay) => {
+                    let numbers: Vec<_> = model.keys().copied().collect();
+                    let staying: Model = model.clone().into_iter().take(stay).collect();
+                    match ring.make_room(len, max, stay) {
+                        Ok(evicted) => {
+                            let dropped = numbers.iter().skip(stay).take(evicted.total() as usize);
+                            dropped.for_each(|number| { model.remove(number); });
+                            prop_assert!(ring.fits(len));
+                            prop_assert!(ring.is_empty() || ring.len() < max);
+                            prop_assert!(model.len() == numbers.len() - evicted.total() as usize);
+                        }
+                        Err(error) => {
+                            let stored = Err::<(), _>(error);
+                            if staying.is_empty() || staying.len() < max {
+                                check_stored(&stored, len, &staying, capacity)?;
+                            }
+                        }
+                    }
+                }
             }
-            let stored: Vec<_> = ring.iter().map(|r| (r.number, r.bytes.to_vec())).collect();
-            prop_assert_eq!(&stored, model.make_contiguous());
+            let stored: Model = ring.iter().map(|r| (r.number, r.bytes.to_vec())).collect();
+            prop_assert!(ring.iter().map(|r| r.number).is_sorted());
+            prop_assert_eq!(&stored, &model);
             prop_assert_eq!(ring.len(), model.len());
             prop_assert_eq!(ring.next_number(), next);
-            prop_assert_eq!(ring.front().map(|r| r.number), model.front().map(|r| r.0));
+            prop_assert_eq!(ring.first_number(), model.keys().next().copied().unwrap_or(next));
         }
     }
 
@@ -90,7 +151,7 @@ proptest! {
     ) {
         let mut ring = RecordRing::new(vec![0; storage_bytes_for(records, 24)]);
         for len in lens {
-            let evicted = ring.make_room(len, records).unwrap();
+            let evicted = ring.make_room(len, records, 0).unwrap();
             prop_assert_eq!(evicted.by_bytes, 0);
             ring.push(&vec![0; len]).unwrap();
         }
@@ -100,72 +161,133 @@ proptest! {
 #[derive(Clone, Debug)]
 enum PendingOp {
     Push(usize),
+    /// A message goes to the app at once.
+    Pass(usize),
+    /// One of those comes back.
+    PutBack(Index),
     HandOut,
     Confirm(u64),
+    ConfirmOne(u64),
     Drain,
 }
 
 fn pending_op() -> impl Strategy<Value = PendingOp> {
     prop_oneof![
         8 => (0..60_usize).prop_map(PendingOp::Push),
+        4 => (0..60_usize).prop_map(PendingOp::Pass),
+        4 => any::<Index>().prop_map(PendingOp::PutBack),
         2 => Just(PendingOp::HandOut),
         2 => prop_oneof![0..200_u64, Just(u64::MAX)].prop_map(PendingOp::Confirm),
+        1 => (0..200_u64).prop_map(PendingOp::ConfirmOne),
         1 => Just(PendingOp::Drain),
     ]
 }
 
+/// The last ten, by number; the oldest go, whether they come or are there.
+#[derive(Default)]
+struct PendingModel {
+    capacity: usize,
+    messages: Model,
+    handed_out: BTreeSet<u64>,
+    evicted: u64,
+    drained: u64,
+}
+
+impl PendingModel {
+    fn store(&mut self, number: u64, bytes: Vec<u8>) {
+        self.handed_out.remove(&number);
+        self.messages.insert(number, bytes);
+        while self.messages.len() > PENDING_MESSAGES_MAX || bytes_of(&self.messages) > self.capacity
+        {
+            self.messages.pop_first();
+            self.evicted += 1;
+        }
+    }
+
+    /// The app takes some of them; returns how many it got.
+    fn take(&mut self, takes: impl Fn(u64) -> bool) -> usize {
+        let before = self.messages.len();
+        self.messages.retain(|&number, _| !takes(number));
+        let taken = before - self.messages.len();
+        self.drained += taken as u64;
+        taken
+    }
+}
+
 proptest! {
     /// Every message that was accepted ends in exactly one place: dropped as the oldest, drained,
-    /// or still in the ring; and what is drained comes in order.
+    /// or still in the ring; and what is drained comes in the order in which it arrived.
     #[test]
     fn pending_message_is_drained_or_dropped_exactly_once(
-        capacity in 8..200_usize,
+        capacity in 16..400_usize,
         ops in vec(pending_op(), 0..200),
     ) {
         let mut ring = PendingRing::new(vec![0; capacity]);
-        let mut model: VecDeque<(u64, Vec<u8>)> = VecDeque::new();
-        let (mut next, mut handed_out, mut evicted, mut drained) = (0, 0, 0, 0);
+        let mut model = PendingModel { capacity, ..PendingModel::default() };
+        let mut passed = Vec::new();
+        let (mut next, mut stored) = (0, 0);
         for op in ops {
+            let before = model.evicted;
             match op {
                 PendingOp::Push(len) => match ring.push(&record(next, len)) {
                     Ok(pushed) => {
-                        prop_assert_eq!(pushed.number, next);
-                        model.push_back((next, record(next, len)));
-                        model.drain(..pushed.evicted as usize);
-                        evicted += u64::from(pushed.evicted);
+                        model.store(next, record(next, len));
+                        prop_assert_eq!((pushed.number, pushed.kept), (next, true));
+                        prop_assert_eq!(u64::from(pushed.evicted), model.evicted - before);
                         next += 1;
+                        stored += 1;
                     }
                     Err(error) => prop_assert!(len > error.max),
+                },
+                PendingOp::Pass(len) => {
+                    prop_assert_eq!(ring.pass(), next);
+                    passed.push((next, len));
+                    next += 1;
+                }
+                PendingOp::PutBack(which) => if !passed.is_empty() {
+                    let (number, len) = passed.swap_remove(which.index(passed.len()));
+                    match ring.put_back(number, &record(number, len)) {
+                        Ok(pushed) => {
+                            model.store(number, record(number, len));
+                            let kept = model.messages.contains_key(&number);
+                            prop_assert_eq!((pushed.number, pushed.kept), (number, kept));
+                            let evicted = u64::from(pushed.evicted) + u64::from(!kept);
+                            prop_assert_eq!(evicted, model.evicted - before);
+                            stored += 1;
+                        }
+                        Err(error) => prop_assert!(len > error.max),
+                    }
                 },
                 PendingOp::HandOut => {
                     let shown: Vec<_> =
                         ring.hand_out().map(|r| (r.number, r.bytes.to_vec())).collect();
-                    prop_assert_eq!(&shown, model.make_contiguous());
-                    handed_out = next;
+                    model.handed_out = model.messages.keys().copied().collect();
+                    prop_assert!(shown.into_iter().eq(model.messages.clone()));
                 }
                 PendingOp::Confirm(last) => {
-                    let before = model.len();
-                    model.retain(|&(number, _)| number > last || number >= handed_out);
-                    prop_assert_eq!(ring.confirm(last), before - model.len());
-                    drained += (before - model.len()) as u64;
+                    let handed_out = model.handed_out.clone();
+                    let taken = model.take(|number| number <= last && handed_out.contains(&number));
+                    prop_assert_eq!(ring.confirm(last), taken);
+                }
+                PendingOp::ConfirmOne(number) => {
+                    let taken = model.take(|other| other == number);
+                    prop_assert_eq!(ring.confirm_one(number), taken == 1);
                 }
                 PendingOp::Drain => {
                     let mut taken = Vec::new();
                     ring.drain(|r| taken.push((r.number, r.bytes.to_vec())));
-                    prop_assert_eq!(&taken, model.make_contiguous());
-                    drained += taken.len() as u64;
-                    handed_out = next;
-                    model.clear();
+                    prop_assert!(taken.into_iter().eq(model.messages.clone()));
+                    model.take(|_| true);
                 }
             }
-            let stored: Vec<_> = ring.iter().map(|r| (r.number, r.bytes.to_vec())).collect();
-            prop_assert_eq!(&stored, model.make_contiguous());
-            prop_assert!(ring.len() <= PENDING_MESSAGES_MAX);
+            let messages = ring.iter().map(|r| (r.number, r.bytes.to_vec()));
+            prop_assert!(messages.eq(model.messages.clone()));
+            prop_assert_eq!((ring.len(), ring.next_number()), (model.messages.len(), next));
             let counters = ring.counters();
-            prop_assert_eq!(counters.stored, next);
-            prop_assert_eq!(counters.evicted_by_count + counters.evicted_by_bytes, evicted);
-            prop_assert_eq!(counters.drained, drained);
-            prop_assert_eq!(next, evicted + drained + ring.len() as u64);
+            prop_assert_eq!(counters.stored, stored);
+            prop_assert_eq!(counters.evicted_by_count + counters.evicted_by_bytes, model.evicted);
+            prop_assert_eq!(counters.drained, model.drained);
+            prop_assert_eq!(stored, model.evicted + model.drained + ring.len() as u64);
         }
     }
 }
@@ -314,7 +436,7 @@ fn uplink_storage_sum_never_runs_short() {
 
 #[test]
 fn newest_policy_refuses_and_keeps_what_waits() {
-    let mut queue: UplinkQueue<_, 2> = UplinkQueue::new([0; 64], DropPolicy::Newest);
+    let mut queue: UplinkQueue<_, 2> = UplinkQueue::new([0; 100], DropPolicy::Newest);
     for payload in [b"a", b"b"] {
         queue.push(AppSlot::new(1), None, payload).unwrap();
     }

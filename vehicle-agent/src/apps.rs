@@ -4,7 +4,8 @@
 //! shows its apps. The agent decides who gets what; the implementation carries it.
 //!
 //! A message given to [`Apps::deliver`] is the implementation's to keep: it reaches the app or comes
-//! back as [`Request::Return`], in order, so that it becomes pending instead of lost.
+//! back as [`Request::Return`] with its number, so that it becomes pending instead of lost, and takes
+//! its place among what arrived before and since.
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::envelope::{AppMessage, EnvelopeError, Popup, PopupAction};
@@ -22,8 +23,9 @@ pub trait Apps {
     )]
     async fn next(&mut self) -> Request<'_>;
 
-    /// Hands a message to an app in the foreground; never waits.
-    fn deliver(&mut self, slot: AppSlot, message: AppMessage<'_>);
+    /// Hands a message to an app in the foreground; never waits. `number` is its number among all
+    /// messages of the app.
+    fn deliver(&mut self, slot: AppSlot, number: u64, message: AppMessage<'_>);
 
     /// Hands an app its pending messages, encoded as [`AppMessage`]s and oldest first, in answer to
     /// [`Request::TakePending`]. With `kept` they stay pending until [`Request::ConfirmPending`];
@@ -98,6 +100,8 @@ pub enum Request<'r> {
     Return {
         /// The app.
         slot: AppSlot,
+        /// The number that it was handed over with.
+        number: u64,
         /// The encoded [`AppMessage`].
         message: &'r [u8],
     },
@@ -129,7 +133,7 @@ pub enum Request<'r> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice<'n> {
     /// A message of the app is with the broker. Messages of one app meet their fates in the order
-    /// in which they were sent.
+    /// in which they were sent, but one that is on its way stays while others are dropped.
     Delivered,
     /// A message of the app was dropped, as the queue was full of newer ones.
     Dropped,

@@ -15,7 +15,8 @@ use vinbus_protocol::health::{self, Health, Troubles};
 use vinbus_protocol::id::{AppId, Uid};
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use vinbus_protocol::portal::{
-    AppEvent, Disposition, InstallError, Output, PopupAnswer, Portal, PortalCounters, Refusal,
+    AppEvent, Disposition, Handover, InstallError, Output, PopupAnswer, Portal, PortalCounters,
+    Refusal,
 };
 use vinbus_protocol::presence;
 use vinbus_protocol::uplink_queue::{DropPolicy, UplinkQueue, UplinkRefusal, WaitingUplink};
@@ -101,6 +102,8 @@ pub(crate) enum Todo {
     },
     /// Hand out the pending messages.
     HandOut { slot: AppSlot, keep: bool },
+    /// Tell of the message that was taken back.
+    TellKept { slot: AppSlot, number: u64 },
 }
 
 impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, APPS, QUEUE> {
@@ -148,16 +151,16 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         self.uplinks.len()
     }
 
-    /// Takes up a pending message of an earlier life: an encoded [`AppMessage`]. What does not
-    /// decode, or does not fit, is left out.
-    pub fn restore_pending(&mut self, slot: AppSlot, message: &[u8]) {
-        self.take_back(0, slot, message);
+    /// Takes up a pending message, of an earlier life or at the end of this one: an encoded
+    /// [`AppMessage`] and its number, by which it finds its place. What does not decode, or does not
+    /// fit, is left out.
+    pub fn restore_pending(&mut self, slot: AppSlot, number: u64, message: &[u8]) {
+        self.take_back(0, slot, number, message);
     }
 
-    /// Leaves out the numbers below `number` for an app's pending messages, as
-    /// [`Portal::skip_numbers`] does.
-    pub fn skip_pending_numbers(&mut self, slot: AppSlot, number: u64) -> bool {
-        self.portal.skip_numbers(slot, number)
+    /// Leaves out the numbers below `number` for an app's messages, as [`Portal::skip_numbers`] does.
+    pub fn skip_pending_numbers(&mut self, slot: AppSlot, number: u64) {
+        self.portal.skip_numbers(slot, number);
     }
 
     /// Takes up an uplink message of an earlier life. Where the queue is smaller than it was then,
@@ -244,8 +247,12 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             return apps.downlink_refused(topic, DownlinkRefusal::ForeignTopic);
         };
         match self.portal.handle_downlink(now_ms, &uid, payload) {
-            Ok(Disposition::Deliver { slot, content }) => {
-                apps.deliver(slot, AppMessage::Data(content));
+            Ok(Disposition::Deliver {
+                slot,
+                number,
+                content,
+            }) => {
+                apps.deliver(slot, number, AppMessage::Data(content));
             }
             Ok(Disposition::Pending { .. } | Disposition::PopupQueued { .. }) => {}
             Err(refusal) => {
@@ -277,7 +284,14 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             Request::ConfirmOne { slot, number } => {
                 self.portal.confirm_one(slot, number);
             }
-            Request::Return { slot, message } => self.take_back(now_ms, slot, message),
+            Request::Return {
+                slot,
+                number,
+                message,
+            } => {
+                self.take_back(now_ms, slot, number, message);
+                return Todo::TellKept { slot, number };
+            }
             Request::Launched(slot) => self.handle_app(now_ms, slot, AppEvent::Launched),
             Request::Loaded(slot) => self.handle_app(now_ms, slot, AppEvent::Loaded),
             Request::Shown(slot) => self.handle_app(now_ms, slot, AppEvent::Shown),
@@ -313,6 +327,13 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                     self.portal.confirm(slot, u64::MAX);
                 }
             }
+            Todo::TellKept { slot, number } => {
+                if let Some(pending) = self.portal.pending(slot)
+                    && let Some(record) = pending.iter().find(|record| record.number == number)
+                {
+                    apps.kept(slot, record, pending.first_number());
+                }
+            }
         }
     }
 
@@ -334,8 +355,8 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                     deliver,
                 } => {
                     apps.tell(slot, Notice::PopupClosed { number, action });
-                    if let Some(message) = deliver {
-                        apps.deliver(slot, message);
+                    if let Some(Handover { number, message }) = deliver {
+                        apps.deliver(slot, number, message);
                     }
                 }
                 Output::PopupOverflow { slot, refused } => {
@@ -375,7 +396,6 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     }
 
     /// Removes the uplink message with this number, now that its fate is known, and tells its app.
-    /// Does nothing if it was dropped meanwhile.
     pub(crate) fn confirm(&mut self, number: u64, delivered: bool, apps: &mut impl Apps) {
         for _ in 0..self.uplinks.confirm(number) {
             let Some(slot) = self.senders.pop_front() else {
@@ -399,10 +419,12 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     }
 
     /// Keeps a message for an app that it did not reach. What does not decode was never handed out.
-    fn take_back(&mut self, now_ms: u64, slot: AppSlot, message: &[u8]) {
+    fn take_back(&mut self, now_ms: u64, slot: AppSlot, number: u64, message: &[u8]) {
         if let Ok(message) = AppMessage::decode(message) {
             // A refusal is counted by the portal; there is nobody left to tell.
-            let _ = self.portal.handle_undelivered(now_ms, slot, &message);
+            let _ = self
+                .portal
+                .handle_undelivered(now_ms, slot, number, &message);
         }
     }
 

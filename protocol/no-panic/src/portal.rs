@@ -39,7 +39,8 @@ fn inputs(portal: &mut AnyPortal, slot: AppSlot, uid: &Uid) {
         Err(refusal) => displayed(&refusal),
     }
     if let Ok(message) = AppMessage::decode(bytes()) {
-        match Portal::handle_undelivered(black_box(&mut *portal), number(), slot, &message) {
+        let portal = black_box(&mut *portal);
+        match Portal::handle_undelivered(portal, number(), slot, number(), &message) {
             Ok(pushed) => used(pushed),
             Err(refusal) => displayed(&refusal),
         }
@@ -68,11 +69,7 @@ fn outputs(portal: &mut AnyPortal, slot: AppSlot) {
     used(Portal::poll_deadline(black_box(&*portal)));
     Portal::hand_out(black_box(&mut *portal), slot).for_each(used);
     used(Portal::confirm(black_box(&mut *portal), slot, number()));
-    used(Portal::skip_numbers(
-        black_box(&mut *portal),
-        slot,
-        number(),
-    ));
+    Portal::skip_numbers(black_box(&mut *portal), slot, number());
     used(Portal::confirm_one(black_box(&mut *portal), slot, number()));
     used(Portal::drain(black_box(&mut *portal), slot, |record| {
         used(record);

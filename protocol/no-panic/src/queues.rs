@@ -4,7 +4,7 @@ use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::envelope::PopupAction;
 use vinbus_protocol::pending::{self, PendingRing};
 use vinbus_protocol::popup::{self, PopupQueue};
-use vinbus_protocol::record_ring::{self, Evicted, RecordRing};
+use vinbus_protocol::record_ring::{self, Evicted, PushError, RecordRing};
 use vinbus_protocol::uplink_queue::{self, DropPolicy, UplinkQueue};
 
 use crate::{bytes, displayed, number, space, text, used};
@@ -35,9 +35,16 @@ fn records() {
     let len = number() as usize;
     let filled = RecordRing::push_with(black_box(&mut *ring), len, |bytes| used(bytes.len()));
     used(filled.is_ok());
-    match RecordRing::make_room(black_box(&mut *ring), len, number() as usize) {
+    let inserted = RecordRing::insert_with(black_box(&mut *ring), number(), len, |bytes| {
+        used(bytes.len());
+    });
+    used(inserted.is_ok());
+    used(RecordRing::remove(black_box(&mut *ring), number()));
+    let stay = number() as usize;
+    match RecordRing::make_room(black_box(&mut *ring), len, number() as usize, stay) {
         Ok(evicted) => used(Evicted::total(evicted)),
-        Err(error) => displayed(&error),
+        Err(PushError::TooLarge(error)) => displayed(&error),
+        Err(PushError::Full) => {}
     }
     used(RecordRing::fits(black_box(&*ring), len));
     used(RecordRing::front(black_box(&*ring)));
@@ -60,7 +67,12 @@ fn pending() {
     used(filled.is_ok());
     PendingRing::hand_out(black_box(&mut *ring)).for_each(used);
     used(PendingRing::confirm(black_box(&mut *ring), number()));
-    used(PendingRing::skip_to(black_box(&mut *ring), number()));
+    used(PendingRing::pass(black_box(&mut *ring)));
+    used(PendingRing::put_back(black_box(&mut *ring), number(), bytes()).is_ok());
+    let fill = |bytes: &mut [u8]| used(bytes.len());
+    let kept = PendingRing::put_back_with(black_box(&mut *ring), number(), len, fill);
+    used(kept.is_ok());
+    PendingRing::skip_to(black_box(&mut *ring), number());
     used(PendingRing::confirm_one(black_box(&mut *ring), number()));
     used(PendingRing::first_number(black_box(&*ring)));
     used(PendingRing::next_number(black_box(&*ring)));

@@ -106,10 +106,19 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> App<S> {
         self.overflows_untold = self.overflows_untold.saturating_add(1);
     }
 
-    /// Puts a message into the pending ring.
+    /// Puts a message into the pending ring as the newest.
     pub(super) fn keep(&mut self, message: &AppMessage<'_>) -> Result<Pushed, TooLarge> {
+        self.keep_as(self.pending.next_number(), message)
+    }
+
+    /// Puts a message with this number into the pending ring.
+    pub(super) fn keep_as(
+        &mut self,
+        number: u64,
+        message: &AppMessage<'_>,
+    ) -> Result<Pushed, TooLarge> {
         let len = encodable_len(message)?;
-        self.pending.push_with(len, |bytes| {
+        self.pending.put_back_with(number, len, |bytes| {
             let encoded = message.encode(bytes);
             debug_assert!(encoded.is_ok(), "its length was checked");
         })

@@ -14,6 +14,9 @@ pub enum Disposition<'p> {
     Deliver {
         /// The app.
         slot: AppSlot,
+        /// The number of the message among all those of the app, by which it finds its place if it
+        /// comes back.
+        number: u64,
         /// What it gets.
         content: Content<'p>,
     },
@@ -173,7 +176,7 @@ pub enum Output<'a> {
         action: PopupAction,
         /// To be handed to the app now, as it is in the foreground; `None` when the message went to
         /// its pending ring.
-        deliver: Option<AppMessage<'a>>,
+        deliver: Option<Handover<'a>>,
     },
     /// Tell the app (`WebPortal.OverflowPopup`) that popups on its behalf were refused. An app that
     /// is not loaded is told once it is.
@@ -193,6 +196,15 @@ pub enum Output<'a> {
         /// The app.
         slot: AppSlot,
     },
+}
+
+/// A message for an app in the foreground.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handover<'a> {
+    /// Its number, as in [`Disposition::Deliver`].
+    pub number: u64,
+    /// What the app gets.
+    pub message: AppMessage<'a>,
 }
 
 /// What the portal has seen. What became of each app's pending messages is in

@@ -1,5 +1,5 @@
-//! A check for both portals: what an app has not read goes back behind what waits for it and ahead of
-//! what comes later, however messages and the end of its socket meet.
+//! A check for both portals: what an app has not read goes back to its place by age, however messages,
+//! the hiding of the app and the end of its socket meet.
 
 use std::string::String;
 use std::vec::Vec;
@@ -22,10 +22,14 @@ const UID: &str = "demo-partner";
 pub(crate) const APP: &str = "demo";
 pub(crate) const SLOT: AppSlot = AppSlot::new(0);
 const LOADED: &str = r#"{"type":"WebPortal.onApplicationLoaded"}"#;
+const HIDE: &str = r#"{"type":"WebPortal.onApplicationHide"}"#;
 
 /// Messages that arrive while the app does not read, and all that arrive.
 const UNREAD: u64 = 12;
 const ALL: u64 = 40;
+
+/// Messages that arrive once it is hidden, if it is.
+const HIDDEN: u64 = 3;
 
 struct Vehicle<A> {
     desk: Desk<Vec<u8>, Vec<u8>, 1, 1>,
@@ -77,9 +81,9 @@ impl<A: Apps> Vehicle<A> {
     }
 }
 
-/// An app that reads nothing gets messages and ends; `between` more arrive for each request of its
-/// portal.
-pub(crate) fn check<A: Apps>(apps: A, mut says: impl FnMut(Word), between: u64) {
+/// An app that reads nothing gets messages, may be hidden, and ends; `between` more arrive for each
+/// request of its portal.
+pub(crate) fn check<A: Apps>(apps: A, mut says: impl FnMut(Word), between: u64, hidden: bool) {
     let mut vehicle = Vehicle::new(apps);
     for word in [Word::Hello, Word::Frame(LOADED)] {
         says(word);
@@ -87,6 +91,12 @@ pub(crate) fn check<A: Apps>(apps: A, mut says: impl FnMut(Word), between: u64) 
     }
     vehicle.receive(UNREAD);
     assert!(vehicle.pending().is_empty(), "the app is in the foreground");
+    if hidden {
+        says(Word::Frame(HIDE));
+        while vehicle.turn() {}
+        vehicle.receive(HIDDEN);
+        assert_eq!(vehicle.pending().len() as u64, HIDDEN);
+    }
     says(Word::Goodbye);
     vehicle.receive(between);
     while vehicle.turn() {
@@ -96,7 +106,8 @@ pub(crate) fn check<A: Apps>(apps: A, mut says: impl FnMut(Word), between: u64) 
     let expected: Vec<_> = (sent - 10..sent)
         .map(|n| format!(r#"{{"content":{n}}}"#))
         .collect();
-    assert_eq!(vehicle.pending(), expected, "{between} between requests");
+    let case = format!("{between} between requests, hidden: {hidden}");
+    assert_eq!(vehicle.pending(), expected, "{case}");
 }
 
 /// What a socket says.

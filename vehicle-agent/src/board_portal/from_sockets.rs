@@ -6,7 +6,7 @@ use core::ops::Range;
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::json::JsonString;
 
-use super::outbox::{Listed, Outbox};
+use super::outbox::Listed;
 use super::place::{Mail, Peer, Place};
 use super::seats::{Asking, FrameId, Lent, PortalApps, Step, Subtopic, tell};
 use crate::app_interface::client_frame::{ClientFrame, Lifecycle, WithId, shown};
@@ -204,11 +204,17 @@ impl<'p, const APPS: usize, const PLACES: usize, const QUEUE: usize>
     }
 
     fn lend_message(&self, place: usize, slot: AppSlot) -> Lent<'p> {
-        let outbox = self.place(place).map(|place| place.outbox.borrow());
-        let message = outbox.and_then(|outbox| Ref::filter_map(outbox, Outbox::unwritten).ok());
+        let Some(outbox) = self.place(place).map(|place| place.outbox.borrow()) else {
+            return Lent::Nothing;
+        };
+        let Some((number, _)) = outbox.unwritten() else {
+            return Lent::Nothing;
+        };
+        let message = Ref::filter_map(outbox, |outbox| Some(outbox.unwritten()?.1));
         message.map_or(Lent::Nothing, |message| Lent::Message {
             place,
             slot,
+            number,
             message,
         })
     }

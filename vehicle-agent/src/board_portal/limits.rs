@@ -18,7 +18,7 @@ pub const RECEIVE_BYTES: usize = FRAME_BYTES_MAX + CONTROL_BYTES_MAX;
 
 /// Room for the end of an answer to `getPendingNotifications`: its tag, the flag, the number and the
 /// record's header.
-pub(super) const LIST_END_BYTES: usize = 16;
+pub(super) const LIST_END_BYTES: usize = 2 + size_of::<u64>() + RECORD_HEADER_BYTES;
 
 /// What an answer with one message takes besides it at most: its beginning with an `id`, its end, and
 /// the header of the message.

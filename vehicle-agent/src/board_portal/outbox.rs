@@ -23,7 +23,7 @@ use crate::app_interface::server_frame::{PendingFrame, ServerFrame, kind};
 
 /// What a record is, in its first byte.
 mod tag {
-    /// An encoded app message.
+    /// A message: its number, 8 bytes, and the encoded app message.
     pub(super) const MESSAGE: u8 = b'm';
     /// A frame that tells something and means nothing to the next socket.
     pub(super) const NOTICE: u8 = b'n';
@@ -35,6 +35,9 @@ mod tag {
     /// it has one.
     pub(super) const LIST_END: u8 = b']';
 }
+
+/// The tag of a message, and its number.
+const MESSAGE_HEAD_BYTES: usize = 1 + size_of::<u64>();
 
 /// The frames that wait for one socket.
 #[derive(Debug)]
@@ -88,8 +91,8 @@ impl<'b> Outbox<'b> {
     }
 
     /// Takes a message, which ends the socket as a slow reader's when there is no room.
-    pub(super) fn push_message(&mut self, message: &AppMessage<'_>) {
-        let len = 1 + message.encoded_len();
+    pub(super) fn push_message(&mut self, number: u64, message: &AppMessage<'_>) {
+        let len = MESSAGE_HEAD_BYTES + message.encoded_len();
         if len > self.ring.record_bytes_max() {
             self.evicted += 1;
             return;
@@ -101,8 +104,10 @@ impl<'b> Outbox<'b> {
             self.make_room(len);
         }
         let pushed = self.ring.push_with(len, |bytes| {
-            if let Some((first, rest)) = bytes.split_first_mut() {
+            if let Some((head, rest)) = bytes.split_first_chunk_mut::<MESSAGE_HEAD_BYTES>() {
+                let [first, number_bytes @ ..] = head;
                 *first = tag::MESSAGE;
+                *number_bytes = number.to_le_bytes();
                 let encoded = message.encode(rest);
                 debug_assert!(encoded.is_ok(), "the record has its length");
             }
@@ -199,9 +204,14 @@ impl<'b> Outbox<'b> {
         !self.ring.is_empty()
     }
 
-    /// The message that [`Outbox::find_unwritten`] has found.
-    pub(super) fn unwritten(&self) -> Option<&[u8]> {
-        self.ring.front()?.bytes.get(1..)
+    /// The message that [`Outbox::find_unwritten`] has found, and its number.
+    pub(super) fn unwritten(&self) -> Option<(u64, &[u8])> {
+        let ([_, number @ ..], message) = self
+            .ring
+            .front()?
+            .bytes
+            .split_first_chunk::<MESSAGE_HEAD_BYTES>()?;
+        Some((u64::from_le_bytes(*number), message))
     }
 
     /// Forgets the message of [`Outbox::unwritten`].
@@ -246,8 +256,8 @@ impl Display for Front<'_, '_> {
         let outbox = self.0.borrow();
         let mut records = outbox.ring.iter().map(|record| record.bytes);
         match records.next().and_then(<[u8]>::split_first) {
-            Some((&tag::MESSAGE, message)) => {
-                let value = text(message);
+            Some((&tag::MESSAGE, record)) => {
+                let value = text(record.get(MESSAGE_HEAD_BYTES - 1..).unwrap_or_default());
                 write!(f, "{}", ServerFrame::new(kind::MESSAGE).with_value(&value))
             }
             Some((&tag::NOTICE, frame)) => f.write_str(text(frame)),
@@ -319,14 +329,20 @@ mod tests {
     fn push(outbox: &RefCell<Outbox<'_>>, n: usize) {
         let json = n.to_string();
         let content = Content::parse(json.as_bytes()).unwrap();
-        outbox.borrow_mut().push_message(&AppMessage::Data(content));
+        let message = AppMessage::Data(content);
+        outbox.borrow_mut().push_message(n as u64, &message);
     }
 
     fn unwritten(outbox: &RefCell<Outbox<'_>>) -> Vec<String> {
         let mut left = Vec::new();
         while outbox.borrow_mut().find_unwritten() {
-            let message = outbox.borrow().unwritten().unwrap().to_vec();
-            left.push(String::from_utf8(message).unwrap());
+            let (number, text) = {
+                let outbox = outbox.borrow();
+                let (number, message) = outbox.unwritten().unwrap();
+                (number, String::from_utf8(message.to_vec()).unwrap())
+            };
+            assert_eq!(text, message(number as usize), "it kept its number");
+            left.push(text);
             outbox.borrow_mut().returned();
         }
         left
@@ -350,8 +366,8 @@ mod tests {
 
     #[test]
     fn slow_reader_is_ended_and_the_newest_messages_stay() {
-        // Ten records of 4 + 1 + 13 bytes.
-        let outbox = outbox(180);
+        // Ten records of 12 + 9 + 13 bytes.
+        let outbox = outbox(340);
         (0..10).for_each(|n| push(&outbox, n));
         assert_eq!(outbox.borrow().ending(), None);
         (0..3).for_each(|n| push(&outbox, n));
@@ -433,7 +449,8 @@ mod tests {
         let outbox = outbox(256);
         let json = format!("\"{}\"", "x".repeat(250));
         let content = Content::parse(json.as_bytes()).unwrap();
-        outbox.borrow_mut().push_message(&AppMessage::Data(content));
+        let message = AppMessage::Data(content);
+        outbox.borrow_mut().push_message(0, &message);
         let records = [json.as_str(), "{}"].into_iter().zip(0..);
         let records = records.map(|(text, number)| Record {
             number,

@@ -142,6 +142,7 @@ pub(super) enum Lent<'p> {
     Message {
         place: usize,
         slot: AppSlot,
+        number: u64,
         message: Ref<'p, [u8]>,
     },
     /// A request that needs nothing else.

@@ -37,8 +37,14 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
                 subtopic: self.subtopic.as_deref(),
                 content,
             },
-            Lent::Message { slot, message, .. } => Request::Return {
+            Lent::Message {
+                slot,
+                number,
+                message,
+                ..
+            } => Request::Return {
                 slot: *slot,
+                number: *number,
                 message,
             },
             Lent::Other(request) => *request,
@@ -47,11 +53,11 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
         }
     }
 
-    fn deliver(&mut self, slot: AppSlot, message: AppMessage<'_>) {
+    fn deliver(&mut self, slot: AppSlot, number: u64, message: AppMessage<'_>) {
         self.take_back();
         match self.app_place(slot) {
             Some(place) => {
-                place.outbox.borrow_mut().push_message(&message);
+                place.outbox.borrow_mut().push_message(number, &message);
                 place.to_write.signal(());
             }
             // The agent knows of no socket's end before its messages are back.

@@ -82,7 +82,7 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
         random: &mut ProcessRandom::new(),
     };
     agent::run(&mut desk, world, stopped(stopping)).await;
-    apps.stop(|slot, message| desk.restore_pending(slot, message.as_bytes()))
+    apps.stop(|slot, number, message| desk.restore_pending(slot, number, message.as_bytes()))
         .await;
     let life = apps.life();
     drop(apps);

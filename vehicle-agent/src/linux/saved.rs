@@ -388,9 +388,9 @@ fn take_up(
 ) -> Option<TakenBack> {
     if let Some(message) = &waiting.message {
         // Without its number it is one that nobody has seen.
-        desk.skip_pending_numbers(slot, waiting.number.unwrap_or_default());
-        let number = desk.portal().pending(slot)?.next_number();
-        desk.restore_pending(slot, message.as_bytes());
+        let next = desk.portal().pending(slot)?.next_number();
+        let number = waiting.number.unwrap_or(next);
+        desk.restore_pending(slot, number, message.as_bytes());
         return Some(TakenBack::Pending(number));
     }
     let content = waiting.content.as_ref()?;

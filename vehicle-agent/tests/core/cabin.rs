@@ -18,8 +18,8 @@ use vinbus_vehicle_agent::desk::{Counters, DownlinkRefusal};
 #[derive(Debug, Default)]
 pub(crate) struct App {
     pub(crate) running: bool,
-    /// Given to it and not yet read.
-    outbox: VecDeque<Vec<u8>>,
+    /// Given to it and not yet read: numbers and messages.
+    outbox: VecDeque<(u64, Vec<u8>)>,
     /// Given to it and read.
     pub(crate) read: Vec<String>,
     /// Handed out but not confirmed: the number of the last, and the messages.
@@ -34,7 +34,7 @@ pub(crate) struct App {
 #[derive(Debug)]
 pub(crate) enum Wish {
     Send(AppSlot, String),
-    Return(AppSlot, Vec<u8>),
+    Return(AppSlot, u64, Vec<u8>),
     Other(Request<'static>),
 }
 
@@ -77,7 +77,7 @@ impl Cabin {
         let read = app
             .outbox
             .drain(..)
-            .map(|message| String::from_utf8(message).unwrap());
+            .map(|(_, message)| String::from_utf8(message).unwrap());
         app.read.extend(read);
     }
 
@@ -100,8 +100,8 @@ impl Cabin {
         app.running = false;
         app.handed_out = None;
         let unread: Vec<_> = app.outbox.drain(..).collect();
-        for message in unread {
-            self.wish(Wish::Return(slot, message));
+        for (number, message) in unread {
+            self.wish(Wish::Return(slot, number, message));
         }
         self.wish(Wish::Other(Request::Unloaded(slot)));
     }
@@ -115,6 +115,12 @@ impl Cabin {
             app.handed_out = None;
         }
     }
+}
+
+/// When a message was sent, as its content tells: `{"content":"APP-N"}`.
+fn sent_as(message: &str) -> u64 {
+    let digits = message.split('-').next_back().unwrap();
+    digits.trim_end_matches(['"', '}']).parse().unwrap()
 }
 
 /// The apps, as the agent sees them.
@@ -145,8 +151,9 @@ impl Apps for FakeApps {
                         subtopic: None,
                         content: content.as_bytes(),
                     },
-                    Wish::Return(slot, message) => Request::Return {
+                    Wish::Return(slot, number, message) => Request::Return {
                         slot: *slot,
+                        number: *number,
                         message,
                     },
                     Wish::Other(request) => *request,
@@ -156,14 +163,14 @@ impl Apps for FakeApps {
         }
     }
 
-    fn deliver(&mut self, slot: AppSlot, message: AppMessage<'_>) {
+    fn deliver(&mut self, slot: AppSlot, number: u64, message: AppMessage<'_>) {
         let mut bytes = vec![0; message.encoded_len()];
         message.encode(&mut bytes).unwrap();
         let mut cabin = self.cabin.borrow_mut();
         if cabin.app(slot).running {
-            cabin.app(slot).outbox.push_back(bytes);
+            cabin.app(slot).outbox.push_back((number, bytes));
         } else {
-            cabin.wish(Wish::Return(slot, bytes));
+            cabin.wish(Wish::Return(slot, number, bytes));
         }
     }
 
@@ -182,22 +189,27 @@ impl Apps for FakeApps {
             })
             .collect();
         assert!(records.len() <= PENDING_MESSAGES_MAX);
+        let in_order = records.is_sorted_by_key(|(_, message)| sent_as(message));
+        assert!(in_order, "pending, oldest first: {records:?}");
         let last = records.last().map(|(number, _)| *number);
-        let messages: Vec<_> = records.into_iter().map(|(_, message)| message).collect();
         let mut cabin = self.cabin.borrow_mut();
         let running = cabin.app(slot).running;
         // What was handed out before and not confirmed is among these.
         cabin.app(slot).handed_out = None;
         match (kept, last) {
-            (true, Some(last)) if running => cabin.app(slot).handed_out = Some((last, messages)),
+            (true, Some(last)) if running => {
+                let messages = records.into_iter().map(|(_, message)| message).collect();
+                cabin.app(slot).handed_out = Some((last, messages));
+            }
             (true, _) => {}
             (false, _) if running => {
-                let messages = messages.into_iter().map(String::into_bytes);
-                cabin.app(slot).outbox.extend(messages);
+                let unread = records.into_iter();
+                let unread = unread.map(|(number, message)| (number, message.into_bytes()));
+                cabin.app(slot).outbox.extend(unread);
             }
             (false, _) => {
-                for message in messages {
-                    cabin.wish(Wish::Return(slot, message.into_bytes()));
+                for (number, message) in records {
+                    cabin.wish(Wish::Return(slot, number, message.into_bytes()));
                 }
             }
         }

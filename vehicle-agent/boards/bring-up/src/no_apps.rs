@@ -26,7 +26,7 @@ impl Apps for NoApps {
         pending().await
     }
 
-    fn deliver(&mut self, _: AppSlot, _: AppMessage<'_>) {}
+    fn deliver(&mut self, _: AppSlot, _: u64, _: AppMessage<'_>) {}
 
     fn hand_out<'r>(&mut self, _: AppSlot, _: impl Iterator<Item = Record<'r>>, _: bool) {}
 

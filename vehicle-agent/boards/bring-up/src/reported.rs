@@ -22,8 +22,8 @@ impl<A: Apps> Apps for Reported<'_, A> {
         self.apps.next().await
     }
 
-    fn deliver(&mut self, slot: AppSlot, message: AppMessage<'_>) {
-        self.apps.deliver(slot, message);
+    fn deliver(&mut self, slot: AppSlot, number: u64, message: AppMessage<'_>) {
+        self.apps.deliver(slot, number, message);
     }
 
     fn hand_out<'r>(

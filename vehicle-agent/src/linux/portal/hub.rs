@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::id::{AppId, Vin};
 
-use super::outbox::{Item, Outbox};
+use super::outbox::{Item, Outbox, Unread};
 use super::{FRAME_BYTES_MAX, FromSocket, News, Peer};
 use crate::app_interface::client_frame::Lifecycle;
 use crate::app_interface::refusal::Ending;
@@ -65,8 +65,6 @@ struct Seat {
     /// Whether the app has the screen, or will once it has loaded.
     shown: bool,
     loaded: bool,
-    /// The next message that is kept was for the foreground.
-    keeps_current: bool,
     /// The frame ids of messages that wait for the broker, oldest first.
     waiting: VecDeque<Option<String>>,
 }
@@ -111,22 +109,11 @@ enum Step {
     },
     Return {
         slot: AppSlot,
-        message: Box<str>,
-        /// It is for the foreground, and told to the app as soon as it has its number.
+        unread: Unread,
+        /// It is for the foreground, and told to the app as soon as it is kept.
         current: bool,
     },
     Other(Request<'static>),
-}
-
-impl Step {
-    /// Gives a message that did not reach the app back to the agent.
-    fn give_back(slot: AppSlot, message: Box<str>) -> Self {
-        Self::Return {
-            slot,
-            message,
-            current: false,
-        }
-    }
 }
 
 impl<'s> SocketApps<'s> {
@@ -143,7 +130,6 @@ impl<'s> SocketApps<'s> {
             next: None,
             shown: false,
             loaded: false,
-            keeps_current: false,
             waiting: VecDeque::new(),
         };
         Self {
@@ -184,16 +170,16 @@ impl<'s> SocketApps<'s> {
         }
     }
 
-    /// Ends every socket and gives `unread` what was not written to them, in order.
-    pub(crate) async fn stop(&mut self, mut unread: impl FnMut(AppSlot, &str)) {
+    /// Ends every socket and lets `take` have what was not written to them: numbers and messages.
+    pub(crate) async fn stop(&mut self, mut take: impl FnMut(AppSlot, u64, &str)) {
         let ended = async {
             loop {
                 while self.leaving.is_some() {
                     self.go_on_leaving();
                 }
                 for step in self.steps.drain(..) {
-                    if let Step::Return { slot, message, .. } = step {
-                        unread(slot, &message);
+                    if let Step::Return { slot, unread, .. } = step {
+                        take(slot, unread.number, &unread.message);
                     }
                 }
                 if !self.end_all() {
@@ -324,7 +310,11 @@ impl<'s> SocketApps<'s> {
             .socket(slot)
             .and_then(|socket| socket.outbox.take_back())
         {
-            Some(message) => self.steps.push_back(Step::give_back(slot, message)),
+            Some(unread) => self.steps.push_back(Step::Return {
+                slot,
+                unread,
+                current: false,
+            }),
             None => {
                 self.leaving = None;
                 self.leave(slot);

@@ -25,21 +25,28 @@ pub(crate) const OUTBOX_FRAMES_MAX: usize = 64;
 /// Bytes that may wait for one socket: a full reply of pending messages and as much again.
 pub(crate) const OUTBOX_BYTES_MAX: usize = 2 * PENDING_MESSAGES_MAX * (APP_MESSAGE_BYTES_MAX + 64);
 
+/// A message that the app has not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unread {
+    /// Its number among all messages of the app.
+    pub(crate) number: u64,
+    /// Encoded.
+    pub(crate) message: Box<str>,
+}
+
 /// Something to write to a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
-    /// An encoded app message.
-    Message(Box<str>),
+    /// An app message.
+    Message(Unread),
     /// The reply to `getPendingNotifications`.
     Pending {
         /// The frame's `id`, as JSON.
         id: Option<String>,
-        /// Encoded app messages, oldest first.
-        messages: Vec<Box<str>>,
-        /// They are still in the ring; else they are only here.
+        /// Oldest first.
+        messages: Vec<Unread>,
+        /// They are still in the ring until they are confirmed; else they are only here.
         kept: bool,
-        /// The number of each that is to be confirmed.
-        numbers: Vec<u64>,
     },
     /// A frame that tells something and means nothing to the next socket.
     Notice(String),
@@ -49,21 +56,18 @@ impl Item {
     /// The text frame.
     pub(crate) fn render(&self) -> String {
         match self {
-            Self::Message(message) => {
+            Self::Message(Unread { message, .. }) => {
                 let frame = ServerFrame::new(kind::MESSAGE);
                 frame.with_value(message).to_string()
             }
-            Self::Pending {
-                id,
-                messages,
-                numbers,
-                ..
-            } => {
+            Self::Pending { id, messages, kept } => {
+                let to_confirm = messages.iter().filter(|_| *kept);
+                let numbers: Vec<_> = to_confirm.map(|unread| unread.number).collect();
                 let frame = PendingFrame {
                     id: id.as_deref(),
-                    messages: messages.iter().map(AsRef::as_ref),
+                    messages: messages.iter().map(|unread| unread.message.as_ref()),
                     upto: numbers.last().copied(),
-                    numbers,
+                    numbers: &numbers,
                 };
                 frame.to_string()
             }
@@ -73,16 +77,18 @@ impl Item {
 
     fn bytes(&self) -> usize {
         match self {
-            Self::Message(message) => message.len(),
-            Self::Pending { messages, .. } => messages.iter().map(|message| message.len()).sum(),
+            Self::Message(unread) => unread.message.len(),
+            Self::Pending { messages, .. } => {
+                messages.iter().map(|unread| unread.message.len()).sum()
+            }
             Self::Notice(text) => text.len(),
         }
     }
 
     /// The messages that are lost if this is never written.
-    fn into_messages(self) -> Vec<Box<str>> {
+    fn into_messages(self) -> Vec<Unread> {
         match self {
-            Self::Message(message) => vec![message],
+            Self::Message(unread) => vec![unread],
             Self::Pending {
                 messages,
                 kept: false,
@@ -98,7 +104,7 @@ struct State {
     items: VecDeque<Item>,
     bytes: usize,
     /// Messages taken after the ending began.
-    late: VecDeque<Box<str>>,
+    late: VecDeque<Unread>,
     late_evicted: u64,
     ending: Option<Ending>,
 }
@@ -176,7 +182,7 @@ impl Outbox {
     }
 
     /// Takes back the oldest message that was not written, once the socket has ended.
-    pub(crate) fn take_back(&self) -> Option<Box<str>> {
+    pub(crate) fn take_back(&self) -> Option<Unread> {
         let mut state = self.lock();
         while let Some(item) = state.items.pop_front() {
             state.bytes -= item.bytes();
@@ -184,9 +190,9 @@ impl Outbox {
             let Some(oldest) = messages.next() else {
                 continue;
             };
-            for message in messages.rev() {
-                state.bytes += message.len();
-                state.items.push_front(Item::Message(message));
+            for unread in messages.rev() {
+                state.bytes += unread.message.len();
+                state.items.push_front(Item::Message(unread));
             }
             return Some(oldest);
         }
@@ -222,14 +228,22 @@ impl State {
 mod tests {
     use super::*;
 
+    fn unread(number: u64) -> Unread {
+        let message = number.to_string().into();
+        Unread { number, message }
+    }
+
     fn message(n: usize) -> Item {
-        Item::Message(n.to_string().into())
+        Item::Message(unread(n as u64))
     }
 
     fn taken_back(outbox: &Outbox) -> Vec<usize> {
-        std::iter::from_fn(|| outbox.take_back())
-            .map(|message| message.parse().unwrap())
-            .collect()
+        let unread = std::iter::from_fn(|| outbox.take_back());
+        let number = |unread: Unread| {
+            assert_eq!(*unread.message, unread.number.to_string());
+            unread.number as usize
+        };
+        unread.map(number).collect()
     }
 
     #[tokio::test]
@@ -259,7 +273,10 @@ mod tests {
     #[test]
     fn bytes_are_bounded_as_well() {
         let outbox = Outbox::default();
-        let big = || Item::Message("x".repeat(APP_MESSAGE_BYTES_MAX).into());
+        let big = || {
+            let message = "x".repeat(APP_MESSAGE_BYTES_MAX).into();
+            Item::Message(Unread { number: 0, message })
+        };
         (0..=OUTBOX_BYTES_MAX / APP_MESSAGE_BYTES_MAX).for_each(|_| outbox.push(big()));
         assert_eq!(outbox.lock().ending, Some(Ending::SlowReader));
     }
@@ -267,12 +284,10 @@ mod tests {
     #[test]
     fn messages_to_confirm_stay_in_the_ring_and_are_not_taken_back() {
         let outbox = Outbox::default();
-        let messages = || vec!["1".into(), "2".into()];
         let pending = |kept| Item::Pending {
             id: None,
-            messages: messages(),
+            messages: vec![unread(1), unread(2)],
             kept,
-            numbers: Vec::new(),
         };
         outbox.push(pending(true));
         outbox.push(Item::Notice(String::new()));

@@ -91,7 +91,7 @@ impl Apps for SimulatedApp {
         }
     }
 
-    fn deliver(&mut self, _: AppSlot, message: AppMessage<'_>) {
+    fn deliver(&mut self, _: AppSlot, _: u64, message: AppMessage<'_>) {
         self.fleet.received();
         if let (true, AppMessage::Data(content)) = (self.echo, message) {
             if self.echoes.len() < ECHOES_MAX {

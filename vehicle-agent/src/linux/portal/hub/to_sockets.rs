@@ -16,7 +16,7 @@ use crate::app_interface::server_frame::{
 };
 use crate::apps::{Apps, Notice, Request, SendRefusal};
 use crate::desk::{Counters, DownlinkRefusal};
-use crate::linux::portal::outbox::Item;
+use crate::linux::portal::outbox::{Item, Unread};
 
 impl Apps for SocketApps<'_> {
     async fn next(&mut self) -> Request<'_> {
@@ -34,11 +34,6 @@ impl Apps for SocketApps<'_> {
         if let Some(step) = self.steps.pop_front() {
             self.current = step;
         }
-        if let Step::Return { slot, current, .. } = &self.current
-            && let Some(seat) = self.seats.get_mut(usize::from(slot.index()))
-        {
-            seat.keeps_current = *current;
-        }
         match &self.current {
             Step::Send {
                 slot,
@@ -55,39 +50,46 @@ impl Apps for SocketApps<'_> {
                 slot: *slot,
                 keep: *keep,
             },
-            Step::Return { slot, message, .. } => Request::Return {
+            Step::Return { slot, unread, .. } => Request::Return {
                 slot: *slot,
-                message: message.as_bytes(),
+                number: unread.number,
+                message: unread.message.as_bytes(),
             },
             Step::Other(request) => *request,
         }
     }
 
-    fn deliver(&mut self, slot: AppSlot, message: AppMessage<'_>) {
+    fn deliver(&mut self, slot: AppSlot, number: u64, message: AppMessage<'_>) {
         let mut bytes = vec![0; message.encoded_len()];
         let encoded = message.encode(&mut bytes).ok();
         let Some(text) = encoded.and_then(|bytes| std::str::from_utf8(bytes).ok()) else {
             // It came in one piece of at most the same length, as UTF-8.
             return;
         };
+        let message = text.into();
+        let unread = Unread { number, message };
         match self.socket(slot) {
             Some(socket) if socket.confirms => self.steps.push_back(Step::Return {
                 slot,
-                message: text.into(),
+                unread,
                 current: true,
             }),
-            Some(socket) => socket.outbox.push(Item::Message(text.into())),
+            Some(socket) => socket.outbox.push(Item::Message(unread)),
             // An app is in the foreground only while it has its seat.
             None => self.status.evicted(1),
         }
     }
 
     fn kept(&mut self, slot: AppSlot, record: Record<'_>, oldest: u64) {
-        let Some(seat) = self.seats.get_mut(usize::from(slot.index())) else {
-            return;
+        let current = match &self.current {
+            Step::Return {
+                slot: of,
+                unread,
+                current,
+            } => *current && *of == slot && unread.number == record.number,
+            Step::Send { .. } | Step::TakePending { .. } | Step::Other(_) => false,
         };
-        let current = std::mem::take(&mut seat.keeps_current);
-        let socket = seat.socket.as_ref().filter(|socket| socket.confirms);
+        let socket = self.socket(slot).filter(|socket| socket.confirms);
         if let (Some(socket), Ok(message)) = (socket, std::str::from_utf8(record.bytes)) {
             socket.tell(&NumberedFrame {
                 kind: if current { kind::MESSAGE } else { kind::KEPT },
@@ -105,28 +107,20 @@ impl Apps for SocketApps<'_> {
         kept: bool,
     ) {
         let mut messages = Vec::with_capacity(PENDING_MESSAGES_MAX);
-        let mut numbers = Vec::with_capacity(PENDING_MESSAGES_MAX);
-        for record in records {
-            messages.extend(std::str::from_utf8(record.bytes).map(Box::from));
-            numbers.push(record.number);
+        for Record { number, bytes } in records {
+            let message = std::str::from_utf8(bytes).map(Box::from);
+            messages.extend(message.map(|message| Unread { number, message }));
         }
         let id = match &mut self.current {
             Step::TakePending { id, .. } => id.take(),
             Step::Send { .. } | Step::Return { .. } | Step::Other(_) => None,
         };
-        if kept {
-            // The app confirms them.
-        } else if let Some(last) = numbers.last() {
-            self.app_takes(slot, *last);
-            numbers.clear();
+        // Else the app confirms them.
+        if let (false, Some(last)) = (kept, messages.last()) {
+            self.app_takes(slot, last.number);
         }
         match self.socket(slot) {
-            Some(socket) => socket.outbox.push(Item::Pending {
-                id,
-                messages,
-                kept,
-                numbers,
-            }),
+            Some(socket) => socket.outbox.push(Item::Pending { id, messages, kept }),
             None if kept => {}
             // Only an app that has its seat asks.
             None => self.status.evicted(messages.len() as u64),
@@ -283,6 +277,6 @@ impl SocketApps<'_> {
 
     fn write_not_delivered(&self, slot: AppSlot, id: Option<&str>, value: &dyn Display) {
         let frame = ServerFrame::new(kind::NOT_DELIVERED);
-        self.write(slot, &frame.with_value(value).with_id(id));
+        self.write(slot, &frame.with_value(&value).with_id(id));
     }
 }
