@@ -3,9 +3,10 @@
 //! When it is full, a stated [`DropPolicy`] decides: the oldest waiting message is dropped, or the
 //! new one is refused. Both are counted, and the caller is told either way.
 //!
-//! To send: take [`UplinkQueue::front`], publish it, then [`UplinkQueue::confirm`] its number. A
-//! push in between may drop the message that is being sent; the number makes sure that `confirm`
-//! never removes another in its place.
+//! To send: take [`UplinkQueue::front`], say so with [`UplinkQueue::begin`], publish it, then
+//! [`UplinkQueue::confirm`] its number. From `begin` to `confirm` the message is *in flight*: it may
+//! have reached the host, so it is not dropped. What is behind it is, and where that does not make
+//! enough room, the new message is refused (SPEC 7.1). Publishing it again changes nothing of that.
 
 use core::fmt;
 
@@ -29,7 +30,7 @@ pub const fn storage_bytes_for(messages: usize, payload_bytes_max: usize) -> usi
 /// What a full queue does with one more message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DropPolicy {
-    /// Drops the oldest waiting messages: the host sees the latest state.
+    /// Drops the oldest messages that are not in flight: the host sees the latest state.
     #[default]
     Oldest,
     /// Refuses the new message: the host sees the beginning of what happened.
@@ -39,7 +40,8 @@ pub enum DropPolicy {
 /// Why a message was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UplinkRefusal {
-    /// The queue is full and its policy is [`DropPolicy::Newest`].
+    /// The queue is full and its policy is [`DropPolicy::Newest`], or the message in flight leaves no
+    /// room for this one.
     Full {
         /// Messages that wait.
         waiting: usize,
@@ -63,7 +65,7 @@ impl fmt::Display for UplinkRefusal {
         match self {
             Self::Full { waiting } => write!(
                 f,
-                "the link is down and {waiting} messages wait already; try again when it is up"
+                "the link is slow or down and {waiting} messages wait already; try again when it is up"
             ),
             Self::TooLarge { len, max } => write!(
                 f,
@@ -125,6 +127,8 @@ impl fmt::Debug for WaitingUplink<'_> {
 pub struct UplinkQueue<S, const N: usize> {
     ring: RecordRing<S>,
     policy: DropPolicy,
+    /// The oldest message is in flight.
+    in_flight: bool,
     counters: UplinkCounters,
 }
 
@@ -136,6 +140,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const N: usize> UplinkQueue<S, N> {
         Self {
             ring: RecordRing::new(storage),
             policy,
+            in_flight: false,
             counters: UplinkCounters::default(),
         }
     }
@@ -203,10 +208,22 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const N: usize> UplinkQueue<S, N> {
         })
     }
 
+    /// Puts the oldest message in flight: until it is confirmed, it is not dropped.
+    pub fn begin(&mut self) {
+        self.in_flight = !self.is_empty();
+    }
+
+    /// Messages in flight: none, or the oldest one.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        usize::from(self.in_flight)
+    }
+
     /// Removes the message with this number, and any older one, as sent; returns how many there
-    /// were: 0 when it was dropped meanwhile.
+    /// were.
     pub fn confirm(&mut self, number: u64) -> usize {
         let removed = self.ring.pop_through(number);
+        self.in_flight &= removed == 0;
         self.counters.sent += removed as u64;
         removed
     }
@@ -255,7 +272,10 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const N: usize> UplinkQueue<S, N> {
         match self.policy {
             DropPolicy::Newest if self.ring.len() >= N || !self.ring.fits(len) => Err(self.full()),
             DropPolicy::Newest => Ok(Evicted::default()),
-            DropPolicy::Oldest => self.ring.make_room(len, N, 0).map_err(|_| self.full()),
+            DropPolicy::Oldest => {
+                let made = self.ring.make_room(len, N, self.in_flight());
+                made.map_err(|_| self.full())
+            }
         }
     }
 

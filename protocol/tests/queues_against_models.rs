@@ -297,16 +297,16 @@ const WAITING_MAX: usize = 4;
 #[derive(Clone, Debug)]
 enum UplinkOp {
     Push(u8, String, usize),
+    Begin,
     Confirm,
-    ConfirmAfterPush(usize),
 }
 
 fn uplink_op() -> impl Strategy<Value = UplinkOp> {
     prop_oneof![
         4 => (any::<u8>(), "[a-zé/]{0,6}", 0..60_usize)
             .prop_map(|(slot, subtopic, len)| UplinkOp::Push(slot, subtopic, len)),
-        2 => Just(UplinkOp::Confirm),
-        1 => (0..60_usize).prop_map(UplinkOp::ConfirmAfterPush),
+        2 => Just(UplinkOp::Begin),
+        1 => Just(UplinkOp::Confirm),
     ]
 }
 
@@ -315,28 +315,51 @@ type Waiting = (u64, u8, Option<String>, Vec<u8>);
 
 struct UplinkPair {
     queue: UplinkQueue<Vec<u8>, WAITING_MAX>,
+    capacity: usize,
     model: VecDeque<Waiting>,
+    in_flight: bool,
     next: u64,
     refused: u64,
 }
 
+/// Bytes of a record in the queue: its header, a slot, the length of the subtopic, and both texts.
+fn uplink_bytes((_, _, subtopic, payload): &Waiting) -> usize {
+    RECORD_HEADER_BYTES + 2 + subtopic.as_ref().map_or(0, String::len) + payload.len()
+}
+
 impl UplinkPair {
+    /// Whether one message more than these has room.
+    fn has_room(&self, waiting: &[Waiting], new: &Waiting) -> bool {
+        let bytes: usize = waiting.iter().chain([new]).map(uplink_bytes).sum();
+        waiting.len() < WAITING_MAX && bytes <= self.capacity
+    }
+
     fn push(&mut self, slot: u8, subtopic: &str, len: usize) {
         let payload = record(self.next, len);
-        match self
+        let pushed = self
             .queue
-            .push(AppSlot::new(slot), Some(subtopic), &payload)
-        {
+            .push(AppSlot::new(slot), Some(subtopic), &payload);
+        let subtopic = Some(subtopic.to_owned()).filter(|text| !text.is_empty());
+        let new = (self.next, slot, subtopic, payload);
+        let mut waiting: Vec<_> = self.model.iter().cloned().collect();
+        match pushed {
             Ok(evicted) => {
-                self.model.drain(..evicted.total() as usize);
-                let subtopic = Some(subtopic.to_owned()).filter(|text| !text.is_empty());
-                self.model.push_back((self.next, slot, subtopic, payload));
+                let stay = usize::from(self.in_flight);
+                for _ in 0..evicted.total() {
+                    assert!(!self.has_room(&waiting, &new), "none goes for nothing");
+                    waiting.remove(stay);
+                }
+                assert!(self.has_room(&waiting, &new));
+                self.model = waiting.into_iter().chain([new]).collect();
                 self.next += 1;
             }
-            Err(UplinkRefusal::Full { waiting }) => {
-                assert_eq!(self.queue.policy(), DropPolicy::Newest);
-                assert_eq!(waiting, self.model.len());
-                assert_ne!(waiting, 0, "an empty queue is never full");
+            Err(UplinkRefusal::Full { waiting: told }) => {
+                assert_eq!(told, waiting.len());
+                if self.queue.policy() == DropPolicy::Oldest {
+                    assert!(self.in_flight, "what is not in flight makes room");
+                    waiting.truncate(1);
+                }
+                assert!(!self.has_room(&waiting, &new));
                 self.refused += 1;
             }
             Err(UplinkRefusal::TooLarge { len: told, max }) => {
@@ -362,31 +385,33 @@ impl UplinkPair {
 proptest! {
     #[test]
     fn uplink_queue_keeps_order_and_counts_every_message(
-        capacity in 20..160_usize,
+        capacity in 30..240_usize,
         newest in any::<bool>(),
         ops in vec(uplink_op(), 0..200),
     ) {
         let policy = if newest { DropPolicy::Newest } else { DropPolicy::Oldest };
         let mut pair = UplinkPair {
             queue: UplinkQueue::new(vec![0; capacity], policy),
+            capacity,
             model: VecDeque::new(),
+            in_flight: false,
             next: 0,
             refused: 0,
         };
         for op in ops {
             match op {
                 UplinkOp::Push(slot, subtopic, len) => pair.push(slot, &subtopic, len),
+                UplinkOp::Begin => {
+                    pair.queue.begin();
+                    pair.in_flight = !pair.model.is_empty();
+                }
                 UplinkOp::Confirm => if let Some(sent) = pair.model.pop_front() {
                     prop_assert_eq!(pair.queue.confirm(sent.0), 1);
-                },
-                // The message may be dropped while it is being sent.
-                UplinkOp::ConfirmAfterPush(len) => if let Some(sending) = pair.front() {
-                    pair.push(7, "", len);
-                    let before = pair.model.len();
-                    pair.model.retain(|waiting| waiting.0 != sending.0);
-                    prop_assert_eq!(pair.queue.confirm(sending.0), before - pair.model.len());
+                    pair.in_flight = false;
+                    prop_assert_eq!(pair.queue.confirm(sent.0), 0);
                 },
             }
+            prop_assert_eq!(pair.queue.in_flight(), usize::from(pair.in_flight));
             prop_assert_eq!(pair.front(), pair.model.front().cloned());
             prop_assert_eq!(pair.queue.len(), pair.model.len());
             prop_assert!(pair.queue.len() <= WAITING_MAX);
@@ -446,6 +471,27 @@ fn newest_policy_refuses_and_keeps_what_waits() {
     );
     assert_eq!(queue.front().unwrap().payload, b"a");
     assert_eq!(queue.counters().refused_full, 1);
+}
+
+#[test]
+fn message_in_flight_is_not_dropped_but_the_next_one_is() {
+    let mut queue: UplinkQueue<_, 2> = UplinkQueue::new([0; 100], DropPolicy::Oldest);
+    for payload in [b"a", b"b"] {
+        queue.push(AppSlot::new(1), None, payload).unwrap();
+    }
+    let sending = queue.front().unwrap().number;
+    queue.begin();
+    let evicted = queue.push(AppSlot::new(1), None, b"c").unwrap();
+    assert_eq!(evicted.total(), 1);
+    assert_eq!(queue.front().unwrap().payload, b"a");
+    assert_eq!(queue.confirm(sending), 1);
+    assert_eq!(queue.front().unwrap().payload, b"c");
+    queue.begin();
+    let large = [b'd'; 80];
+    let refused = queue.push(AppSlot::new(1), None, &large);
+    assert_eq!(refused, Err(UplinkRefusal::Full { waiting: 1 }));
+    assert_eq!(queue.confirm(2), 1);
+    assert!(queue.push(AppSlot::new(1), None, &large).is_ok());
 }
 
 #[test]

@@ -10,6 +10,8 @@
 
 pub(crate) mod client_frame;
 #[cfg(test)]
+pub(crate) mod fates;
+#[cfg(test)]
 pub(crate) mod order;
 pub(crate) mod rate;
 pub(crate) mod refusal;

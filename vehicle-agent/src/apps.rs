@@ -135,8 +135,12 @@ pub enum Notice<'n> {
     /// A message of the app is with the broker. Messages of one app meet their fates in the order
     /// in which they were sent, but one that is on its way stays while others are dropped.
     Delivered,
-    /// A message of the app was dropped, as the queue was full of newer ones.
-    Dropped,
+    /// A message of the app was dropped, as the queue was full of newer ones: its oldest, or the one
+    /// behind that if its oldest is on its way.
+    Dropped {
+        /// Whose message is on its way to the broker, if one is.
+        in_flight: Option<AppSlot>,
+    },
     /// The broker refused a message of the app.
     Refused,
     /// Another app has the screen.

@@ -395,6 +395,11 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         Some((waiting, uid))
     }
 
+    /// Keeps the oldest uplink message from being dropped: it is about to be published.
+    pub(crate) fn begin_front(&mut self) {
+        self.uplinks.begin();
+    }
+
     /// Removes the uplink message with this number, now that its fate is known, and tells its app.
     pub(crate) fn confirm(&mut self, number: u64, delivered: bool, apps: &mut impl Apps) {
         for _ in 0..self.uplinks.confirm(number) {
@@ -485,13 +490,22 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         debug_assert!(kept.is_ok(), "the queue holds as many");
     }
 
-    /// Keeps `senders` in step with the queue after a push that dropped the `dropped` oldest.
+    /// Keeps `senders` in step with the queue after a push that dropped the `dropped` oldest behind
+    /// the one in flight.
     fn tell_dropped(&mut self, dropped: u32, apps: &mut impl Apps) {
+        let in_flight = match self.uplinks.in_flight() {
+            0 => None,
+            _ => self.senders.pop_front(),
+        };
         for _ in 0..dropped {
             if let Some(slot) = self.senders.pop_front() {
                 self.counters.uplinks_dropped += 1;
-                apps.tell(slot, Notice::Dropped);
+                apps.tell(slot, Notice::Dropped { in_flight });
             }
+        }
+        if let Some(slot) = in_flight {
+            let kept = self.senders.push_front(slot);
+            debug_assert!(kept.is_ok(), "it was there");
         }
     }
 }

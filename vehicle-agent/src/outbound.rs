@@ -106,6 +106,7 @@ impl Outbound {
             self.in_flight = Some(InFlight::Health);
             return Ok(true);
         }
+        desk.begin_front();
         let Some((waiting, uid)) = desk.front() else {
             return Ok(false);
         };

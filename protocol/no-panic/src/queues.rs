@@ -106,6 +106,8 @@ fn uplink() {
         Err(error) => displayed(&error),
     }
     used(UplinkQueue::front(black_box(&*queue)).map(|waiting| waiting.payload));
+    UplinkQueue::begin(black_box(&mut *queue));
+    used(UplinkQueue::in_flight(black_box(&*queue)));
     used(UplinkQueue::confirm(black_box(&mut *queue), number()));
     used(UplinkQueue::len(black_box(&*queue)));
     used(UplinkQueue::is_empty(black_box(&*queue)));

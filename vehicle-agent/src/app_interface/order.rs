@@ -21,7 +21,7 @@ pub(crate) const VIN: &str = "0123456789ABCDEFG";
 const UID: &str = "demo-partner";
 pub(crate) const APP: &str = "demo";
 pub(crate) const SLOT: AppSlot = AppSlot::new(0);
-const LOADED: &str = r#"{"type":"WebPortal.onApplicationLoaded"}"#;
+pub(crate) const LOADED: &str = r#"{"type":"WebPortal.onApplicationLoaded"}"#;
 const HIDE: &str = r#"{"type":"WebPortal.onApplicationHide"}"#;
 
 /// Messages that arrive while the app does not read, and all that arrive.

@@ -1,13 +1,16 @@
-//! The order of messages when a socket ends.
+//! The order of messages when a socket ends, and of what becomes of an app's own.
 
+use std::string::ToString;
 use std::vec;
+use std::vec::Vec;
 
 use vinbus_protocol::id::{AppId, Vin};
 
+use super::outbox::Front;
 use super::place::{Mail, Peer, Phase};
 use super::{KeptTexts, PlaceBuffers, Portal, Settings};
-use crate::app_interface::order;
 use crate::app_interface::order::{APP, SLOT, VIN, Word};
+use crate::app_interface::{fates, order};
 
 type OnePlace = Portal<'static, 1, 1>;
 
@@ -45,4 +48,21 @@ fn messages_that_an_app_did_not_read_keep_their_order() {
         let apps = portal.apps(&mut texts);
         order::check(apps, |word| say(&portal, word), between, hidden);
     }
+}
+
+#[test]
+fn app_hears_what_became_of_each_of_its_messages() {
+    // The last of them has no place of its own until one is free.
+    let (portal, mut texts) = (portal(), KeptTexts::<3>::new());
+    let apps = portal.apps(&mut texts);
+    let read = || {
+        let outbox = &portal.places[0].outbox;
+        let mut frames = Vec::new();
+        while !outbox.borrow().is_empty() {
+            frames.push(Front(outbox).to_string());
+            outbox.borrow_mut().written();
+        }
+        frames
+    };
+    fates::check(apps, |word| say(&portal, word), read);
 }

@@ -110,15 +110,15 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
         self.take_back();
         match notice {
             Notice::Delivered => {
-                let id = self.fate(slot);
+                let id = self.fate(slot, None);
                 let id = Some(id.as_str()).filter(|id| !id.is_empty());
                 if let (Some(place), Some(_)) = (self.app_place(slot), id) {
                     let frame = ServerFrame::new(kind::DELIVERED);
                     tell(place, &frame.with_id(id));
                 }
             }
-            Notice::Dropped => self.meet_bad_fate(slot, DROPPED),
-            Notice::Refused => self.meet_bad_fate(slot, REFUSED),
+            Notice::Dropped { in_flight } => self.meet_bad_fate(slot, in_flight, DROPPED),
+            Notice::Refused => self.meet_bad_fate(slot, None, REFUSED),
             Notice::Hide => {
                 if let Some(seat) = self.seat(slot) {
                     seat.shown = false;
@@ -185,15 +185,14 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
 impl<const APPS: usize, const PLACES: usize, const QUEUE: usize>
     PortalApps<'_, '_, APPS, PLACES, QUEUE>
 {
-    /// The frame id of the app's oldest message without a fate, which has met it now.
-    fn fate(&mut self, slot: AppSlot) -> FrameId {
-        let oldest = self
-            .texts
-            .waiting
-            .iter()
-            .position(|waiting| waiting.slot == slot);
-        let met = match oldest {
-            Some(oldest) => Some(self.texts.waiting.remove(oldest)),
+    /// The frame id of the app's oldest message without a fate but the one `in_flight`: it has met it
+    /// now.
+    fn fate(&mut self, slot: AppSlot, in_flight: Option<AppSlot>) -> FrameId {
+        let older = usize::from(in_flight == Some(slot));
+        let waiting = self.texts.waiting.iter().enumerate();
+        let mut own = waiting.filter(|(_, waiting)| waiting.slot == slot);
+        let met = match own.nth(older).map(|(at, _)| at) {
+            Some(at) => Some(self.texts.waiting.remove(at)),
             None => self.newest.take_if(|newest| newest.slot == slot),
         };
         if let Some(newest) = self.newest.take() {
@@ -203,8 +202,13 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize>
         met.map(|met| met.id).unwrap_or_default()
     }
 
-    fn meet_bad_fate(&mut self, slot: AppSlot, (reason, message): (&'static str, &str)) {
-        let id = self.fate(slot);
+    fn meet_bad_fate(
+        &mut self,
+        slot: AppSlot,
+        in_flight: Option<AppSlot>,
+        (reason, message): (&'static str, &str),
+    ) {
+        let id = self.fate(slot, in_flight);
         self.tell_not_delivered(slot, &id, reason, &message);
     }
 

@@ -317,9 +317,9 @@ impl TakenUp<'_> {
         }
     }
 
-    /// The oldest uplink message has met its fate.
-    pub(crate) fn uplink_settled(&mut self) {
-        if self.uplinks > 0 {
+    /// The oldest uplink message has met its fate, or the one behind as many `older` ones.
+    pub(crate) fn uplink_settled(&mut self, older: u64) {
+        if self.uplinks > older {
             self.uplinks -= 1;
             if self.uplinks == 0 {
                 self.rewrite();

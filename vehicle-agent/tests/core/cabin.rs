@@ -25,9 +25,11 @@ pub(crate) struct App {
     /// Handed out but not confirmed: the number of the last, and the messages.
     handed_out: Option<(u64, Vec<String>)>,
     pub(crate) accepted: Vec<String>,
-    pub(crate) delivered: u64,
-    pub(crate) dropped: u64,
-    pub(crate) refused: u64,
+    /// Accepted and without a fate.
+    unsettled: VecDeque<String>,
+    pub(crate) delivered: Vec<String>,
+    pub(crate) dropped: Vec<String>,
+    pub(crate) refused: Vec<String>,
 }
 
 /// Something that an app asks for.
@@ -112,6 +114,7 @@ impl Cabin {
         for app in &mut self.apps {
             app.running = false;
             app.outbox.clear();
+            app.unsettled.clear();
             app.handed_out = None;
         }
     }
@@ -220,17 +223,26 @@ impl Apps for FakeApps {
             panic!("an answer without a question");
         };
         match outcome {
-            Ok(()) => self.cabin.borrow_mut().app(slot).accepted.push(content),
+            Ok(()) => {
+                let mut cabin = self.cabin.borrow_mut();
+                let app = cabin.app(slot);
+                app.unsettled.push_back(content.clone());
+                app.accepted.push(content);
+            }
             Err(refusal) => panic!("{refusal}"),
         }
     }
 
     fn tell(&mut self, slot: AppSlot, notice: Notice<'_>) {
         let mut cabin = self.cabin.borrow_mut();
+        let app = cabin.app(slot);
         match notice {
-            Notice::Delivered => cabin.app(slot).delivered += 1,
-            Notice::Dropped => cabin.app(slot).dropped += 1,
-            Notice::Refused => cabin.app(slot).refused += 1,
+            Notice::Delivered => app.delivered.extend(app.unsettled.pop_front()),
+            Notice::Dropped { in_flight } => {
+                let older = usize::from(in_flight == Some(slot));
+                app.dropped.extend(app.unsettled.remove(older));
+            }
+            Notice::Refused => app.refused.extend(app.unsettled.pop_front()),
             Notice::NotLoaded => cabin.crash(slot),
             Notice::Hide
             | Notice::PopupShown { .. }

@@ -92,16 +92,18 @@ async fn step(dice: &mut Dice, air: &SharedAir, cabin: &SharedCabin, ledger: &mu
         air.borrow_mut()
             .send(&topic("to", app), payload.into_bytes());
     };
+    let say = |ledger: &mut Ledger| {
+        ledger.uplinks += 1;
+        let content = format!("\"{app}-{}\"", ledger.uplinks);
+        cabin.borrow_mut().wish(Wish::Send(slot, content));
+    };
     match dice.roll(40) {
         0 => air.borrow_mut().break_link(),
-        // A flood.
+        // A flood, and one that the queue cannot hold.
         1 => (0..30).for_each(|_| send(ledger, app)),
-        2..=15 => send(ledger, app),
-        16..=22 => {
-            ledger.uplinks += 1;
-            let content = format!("\"{app}-{}\"", ledger.uplinks);
-            cabin.borrow_mut().wish(Wish::Send(slot, content));
-        }
+        2 => (0..70).for_each(|_| say(ledger)),
+        3..=15 => send(ledger, app),
+        16..=22 => say(ledger),
         23..=25 => {
             let mut cabin = cabin.borrow_mut();
             if !std::mem::replace(&mut cabin.apps[app].running, true) {
@@ -167,8 +169,8 @@ fn check_uplinks(air: &SharedAir, cabin: &SharedCabin, reboots: u64) {
     let air = air.borrow();
     let mut lost = 0;
     for (app, state) in cabin.borrow().apps.iter().enumerate() {
-        let told = state.delivered + state.dropped + state.refused;
-        let accepted = state.accepted.len() as u64;
+        let told = state.delivered.len() + state.dropped.len() + state.refused.len();
+        let accepted = state.accepted.len();
         assert!(
             told <= accepted,
             "app {app} was told more fates than it sent messages"
@@ -182,6 +184,13 @@ fn check_uplinks(air: &SharedAir, cabin: &SharedCabin, reboots: u64) {
                 .find(|(at, what, _)| *what == payload && *at != topic("from", app));
             assert_eq!(wrong, None, "a message went to another partner");
         }
+        let arrived: HashSet<_> = air.published.iter().map(|(_, what, _)| what).collect();
+        let has_arrived =
+            |content: &String| arrived.contains(&format!(r#"{{"content":{content}}}"#));
+        let untrue = state.delivered.iter().find(|content| !has_arrived(content));
+        assert_eq!(untrue, None, "the app was told that it is delivered");
+        let untrue = state.dropped.iter().find(|content| has_arrived(content));
+        assert_eq!(untrue, None, "the app was told that it is dropped");
     }
     assert!(reboots > 0 || lost == 0, "{lost} messages met no fate");
 }

@@ -128,7 +128,7 @@ pub enum Profile {
 /// `--uplink-drop`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Drop {
-    /// The oldest goes: the partner gets the latest.
+    /// The oldest that is not being sent goes: the partner gets the latest.
     Oldest,
     /// The new one is refused, and the app is told at once.
     Newest,

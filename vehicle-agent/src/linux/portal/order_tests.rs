@@ -1,14 +1,15 @@
-//! The order of messages when a socket ends.
+//! The order of messages when a socket ends, and of what becomes of an app's own.
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 use vinbus_protocol::id::{AppId, Vin};
 
 use super::outbox::Outbox;
 use super::{FromSocket, News, Peer, SocketApps};
-use crate::app_interface::order;
 use crate::app_interface::order::{APP, SLOT, VIN, Word};
+use crate::app_interface::{fates, order};
 use crate::linux::status::Status;
 
 /// The apps, what its socket says, and what waits for that.
@@ -45,4 +46,18 @@ fn messages_that_an_app_did_not_read_keep_their_order() {
         let (apps, says, _) = portal();
         order::check(apps, says, between, hidden);
     }
+}
+
+#[test]
+fn app_hears_what_became_of_each_of_its_messages() {
+    let (apps, says, outbox) = portal();
+    let read = || {
+        let mut frames = Vec::new();
+        while let Some(Ok(frame)) = outbox.front().now_or_never() {
+            frames.push(frame);
+            outbox.written();
+        }
+        frames
+    };
+    fates::check(apps, says, read);
 }

@@ -116,7 +116,7 @@ impl Apps for SimulatedApp {
         match notice {
             Notice::Delivered => self.fleet.sent(),
             // These are in the counters of the desk, which are added up at the end.
-            Notice::Dropped
+            Notice::Dropped { .. }
             | Notice::Refused
             | Notice::Hide
             | Notice::NotLoaded

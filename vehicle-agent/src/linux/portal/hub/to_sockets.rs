@@ -139,8 +139,8 @@ impl Apps for SocketApps<'_> {
                 }
             }
             Err(refusal) => {
-                let value = Explained(send_refusal_reason(refusal), refusal);
-                self.write_not_delivered(slot, id.as_deref(), &value);
+                let why = (send_refusal_reason(refusal), refusal);
+                self.write_not_delivered(slot, id.as_deref(), why);
             }
         }
     }
@@ -148,13 +148,19 @@ impl Apps for SocketApps<'_> {
     fn tell(&mut self, slot: AppSlot, notice: Notice<'_>) {
         match notice {
             Notice::Delivered => {
-                if let Some(id) = self.fate(slot) {
+                if let Some(id) = self.fate(slot, None) {
                     let frame = ServerFrame::new(kind::DELIVERED);
                     self.write(slot, &frame.with_id(Some(&id)));
                 }
             }
-            Notice::Dropped => self.not_delivered(slot, DROPPED),
-            Notice::Refused => self.not_delivered(slot, REFUSED),
+            Notice::Dropped { in_flight } => {
+                let id = self.fate(slot, in_flight);
+                self.write_not_delivered(slot, id.as_deref(), DROPPED);
+            }
+            Notice::Refused => {
+                let id = self.fate(slot, None);
+                self.write_not_delivered(slot, id.as_deref(), REFUSED);
+            }
             Notice::Hide => {
                 if let Some(seat) = self.seats.get_mut(usize::from(slot.index())) {
                     seat.shown = false;
@@ -202,13 +208,15 @@ impl Apps for SocketApps<'_> {
 }
 
 impl SocketApps<'_> {
-    /// The frame id of the app's oldest message without a fate, which has met it now.
-    fn fate(&mut self, slot: AppSlot) -> Option<String> {
+    /// The frame id of the app's oldest message without a fate but the one `in_flight`: it has met it
+    /// now.
+    fn fate(&mut self, slot: AppSlot, in_flight: Option<AppSlot>) -> Option<String> {
         if let Some(taken_up) = &mut self.taken_up {
-            taken_up.uplink_settled();
+            taken_up.uplink_settled(u64::from(in_flight.is_some()));
         }
         let seat = self.seats.get_mut(usize::from(slot.index()))?;
-        seat.waiting.pop_front().flatten()
+        let older = usize::from(in_flight == Some(slot));
+        seat.waiting.remove(older).flatten()
     }
 
     /// The app takes its pending messages up to the number `upto`.
@@ -270,12 +278,13 @@ impl SocketApps<'_> {
         }
     }
 
-    fn not_delivered(&mut self, slot: AppSlot, (reason, message): (&'static str, &str)) {
-        let id = self.fate(slot);
-        self.write_not_delivered(slot, id.as_deref(), &Explained(reason, message));
-    }
-
-    fn write_not_delivered(&self, slot: AppSlot, id: Option<&str>, value: &dyn Display) {
+    fn write_not_delivered(
+        &self,
+        slot: AppSlot,
+        id: Option<&str>,
+        (reason, message): (&'static str, impl Display),
+    ) {
+        let value = Explained(reason, message);
         let frame = ServerFrame::new(kind::NOT_DELIVERED);
         self.write(slot, &frame.with_value(&value).with_id(id));
     }
