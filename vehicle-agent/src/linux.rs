@@ -1,5 +1,5 @@
-//! The Linux program around the core: [`args`] are its options, [`run`], [`app`], [`simulate`] and
-//! [`provision`] its commands.
+//! The Linux program around the core: [`args`] are its options, [`run`], [`app`], [`simulate`],
+//! [`provision`] and [`inspect`] its commands.
 //!
 //! Only here are tokio, axum and the MQTT client of `vinbus-transport-std` named.
 
@@ -18,6 +18,7 @@ mod embedded;
 
 pub mod app;
 pub mod failure;
+pub mod inspect;
 pub mod logging;
 pub mod provision;
 pub mod run;

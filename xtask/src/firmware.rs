@@ -49,6 +49,14 @@ impl Board {
         }
     }
 
+    /// Whether it has a clock that goes on without power.
+    pub(crate) const fn has_clock(self) -> bool {
+        match self {
+            Self::Mps2An500 => true,
+            Self::NucleoH743zi => false,
+        }
+    }
+
     /// The processor, whose instructions the compiler may use.
     const fn processor(self) -> &'static str {
         match self {

@@ -1,14 +1,13 @@
 //! Writes firmware and the provisioned block to a board, with `probe-rs`.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::command::{line, program, root, run, succeeds};
+use crate::command::{line, program, root, run, stdout, succeeds};
 use crate::firmware::{self, Board};
-
-/// How a provisioned block begins.
-const MAGIC: &[u8] = b"VINBUS";
+use crate::provision::inspection;
 
 /// What is to be written, and to which board.
 #[derive(clap::Args)]
@@ -29,7 +28,7 @@ pub(crate) struct Flash {
 }
 
 impl Flash {
-    /// Builds the image, writes the block and the image, and starts it.
+    /// Looks at the block, builds the image, writes both, and starts it.
     pub(crate) fn run(&self) -> Result<()> {
         let Some(chip) = self.board.chip() else {
             bail!(
@@ -37,56 +36,43 @@ impl Flash {
                 self.board.name()
             );
         };
-        let writes_block = match &self.block {
-            Some(block) => Some(self.write_block(block)?),
-            None => None,
-        };
-        let image = firmware::image(self.board)?;
-        let mut commands: Vec<Vec<String>> = Vec::new();
-        commands.extend(writes_block);
-        commands.push(vec!["download".into(), image.display().to_string()]);
-        commands.push(vec!["reset".into()]);
-        if !self.dry_run {
-            ensure_probe_rs()?;
-            firmware::build(self.board)?;
+        // Neither a wrong block nor a missing tool is worth a build.
+        let block = self.block.as_deref().map(std::path::absolute).transpose()?;
+        let mut writes = Vec::new();
+        if let Some(block) = &block {
+            let place = Place::of(self.board)?;
+            place.ensure_room(block)?;
+            println!("this block is to be written:");
+            run(&mut inspection(self.board, block))?;
+            writes.push(self.probe_rs(chip, &place.write(block)));
         }
-        for words in commands {
-            let mut command = program("probe-rs", &[&words[0], "--chip", chip]);
-            command.args(self.probe.iter().flat_map(|probe| ["--probe", probe]));
-            command.args(&words[1..]);
-            if self.dry_run {
-                println!("{}", line(&command));
-            } else {
-                run(&mut command)?;
+        let image = firmware::image(self.board)?;
+        let shown = image.display().to_string();
+        writes.push(self.probe_rs(chip, &["download".into(), shown.clone()]));
+        writes.push(self.probe_rs(chip, &["reset".into()]));
+        if self.dry_run {
+            println!("these commands would write:");
+            for write in writes {
+                println!("{}", line(&write));
+            }
+        } else {
+            ensure_probe_rs()?;
+            ensure_probe()?;
+            firmware::build(self.board)?;
+            for mut write in writes {
+                run(&mut write)?;
             }
         }
-        println!("its log: probe-rs attach --chip {chip} {}", image.display());
+        println!("its log: probe-rs attach --chip {chip} {shown}");
         Ok(())
     }
 
-    fn write_block(&self, block: &Path) -> Result<Vec<String>> {
-        let place = Place::of(self.board)?;
-        let bytes =
-            std::fs::read(block).with_context(|| format!("cannot read {}", block.display()))?;
-        ensure!(
-            bytes.starts_with(MAGIC),
-            "{} is no provisioned block; `cargo xtask provision` writes one",
-            block.display()
-        );
-        ensure!(
-            bytes.len() <= place.length,
-            "{} has {} bytes; the board has room for {}",
-            block.display(),
-            bytes.len(),
-            place.length
-        );
-        let block = std::path::absolute(block)?;
-        Ok(vec![
-            "download".into(),
-            "--binary-format=bin".into(),
-            format!("--base-address={:#x}", place.origin),
-            block.display().to_string(),
-        ])
+    /// `probe-rs` with these words, for the chip and the debugger.
+    fn probe_rs(&self, chip: &str, words: &[String]) -> Command {
+        let mut command = program("probe-rs", &[&words[0], "--chip", chip]);
+        command.args(self.probe.iter().flat_map(|probe| ["--probe", probe]));
+        command.args(&words[1..]);
+        command
     }
 }
 
@@ -95,6 +81,17 @@ fn ensure_probe_rs() -> Result<()> {
         succeeds(&mut program("probe-rs", &["--version"])),
         "probe-rs is missing: `cargo install probe-rs-tools --locked`, on Debian after \
          `apt-get install pkg-config libudev-dev`; `--dry-run` shows what it would do"
+    );
+    Ok(())
+}
+
+/// Before it takes minutes to build what cannot be written.
+fn ensure_probe() -> Result<()> {
+    let probes = stdout(&mut program("probe-rs", &["list"])).unwrap_or_default();
+    ensure!(
+        !probes.contains("No debug probes were found"),
+        "there is no debugger: plug the board in at its USB connector for ST-LINK, and see to it that \
+         you may use it (https://probe.rs/docs/getting-started/probe-setup/); `probe-rs list` shows it"
     );
     Ok(())
 }
@@ -114,6 +111,30 @@ impl Place {
             .with_context(|| format!("cannot read {}", script.display()))?;
         Self::parse(&text)
             .with_context(|| format!("{} has no region PROVISIONED", script.display()))
+    }
+
+    fn ensure_room(&self, block: &Path) -> Result<()> {
+        let file = std::fs::metadata(block);
+        let bytes = file
+            .with_context(|| format!("cannot read {}", block.display()))?
+            .len();
+        ensure!(
+            bytes <= self.length as u64,
+            "{} has {bytes} bytes; the board has room for {}",
+            block.display(),
+            self.length
+        );
+        Ok(())
+    }
+
+    /// What tells `probe-rs` to write the block.
+    fn write(&self, block: &Path) -> [String; 4] {
+        [
+            "download".into(),
+            "--binary-format=bin".into(),
+            format!("--base-address={:#x}", self.origin),
+            block.display().to_string(),
+        ]
     }
 
     /// Of `PROVISIONED : ORIGIN = 0x081E0000, LENGTH = 128K`.
@@ -151,20 +172,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_block_is_refused() {
+    fn file_that_is_larger_than_its_place_is_refused() {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let file = folder.path().join("block.bin");
-        std::fs::write(&file, "-----BEGIN CERTIFICATE-----").expect("a file can be written");
-        let flash = Flash {
-            board: Board::NucleoH743zi,
-            block: Some(file),
-            probe: None,
-            dry_run: true,
-        };
-        let error = flash.run().expect_err("it is none");
-        assert!(
-            error.to_string().contains("no provisioned block"),
-            "{error:#}"
-        );
+        std::fs::write(&file, [0; 101]).expect("a file can be written");
+        let place = |length| Place { origin: 0, length };
+        assert!(place(101).ensure_room(&file).is_ok());
+        let error = place(100).ensure_room(&file).expect_err("it is larger");
+        assert!(error.to_string().contains("has 101 bytes"), "{error:#}");
+        assert!(place(100).ensure_room(&folder.path().join("none")).is_err());
     }
 }

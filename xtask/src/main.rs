@@ -121,6 +121,8 @@ enum Chore {
         boards: Vec<firmware::Board>,
     },
     /// Write the block of memory that makes a board one vehicle, as `vehicle-agent provision` does.
+    // What it takes, `vehicle-agent provision --help` tells.
+    #[command(disable_help_flag = true)]
     Provision {
         /// The options of `vehicle-agent provision`; `--help` lists them.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -168,5 +170,26 @@ fn main() -> ExitCode {
             eprintln!("\nerror: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn command_line_has_no_contradictions() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_another_program_are_handed_on_its_help_among_them() {
+        let cli = Cli::try_parse_from(["xtask", "provision", "--help", "--vin", "x"]);
+        let Ok(Chore::Provision { options }) = cli.map(|cli| cli.chore) else {
+            panic!("it is taken for something else");
+        };
+        assert_eq!(options, ["--help", "--vin", "x"]);
     }
 }

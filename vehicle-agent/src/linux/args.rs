@@ -14,6 +14,7 @@ use vinbus_protocol::id::AppId;
 
 pub use self::broker::{AccessArgs, BrokerArgs, Drop, Profile};
 pub use self::vehicle::{InstalledApp, VehicleArgs};
+use crate::linux::inspect::InspectArgs;
 use crate::linux::provision::ProvisionArgs;
 
 const EXAMPLES: &str = "\
@@ -54,6 +55,8 @@ pub enum Command {
     /// A board has at most 8 apps, and speaks mqtts:// or mqtt://. With TLS the broker's certificate has to
     /// name the host.
     Provision(ProvisionArgs),
+    /// Tell what such a block says, without its secrets, and fail if a board would refuse it.
+    Inspect(InspectArgs),
 }
 
 /// Options of `run`.

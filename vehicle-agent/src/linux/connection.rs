@@ -56,7 +56,14 @@ impl Credentials<'_> {
 }
 
 /// Brokers know a vehicle by the common name of its certificate (SPEC 10.1).
-fn check_name(identity: &vinbus_transport_std::Identity, vin: &Vin) -> anyhow::Result<()> {
+/// Refuses the certificate of another vehicle.
+///
+/// # Errors
+/// When it is that of another one, or cannot be read.
+pub(crate) fn check_name(
+    identity: &vinbus_transport_std::Identity,
+    vin: &Vin,
+) -> anyhow::Result<()> {
     let names = identity.common_names()?;
     ensure!(
         names == [vin.as_str()],

@@ -12,13 +12,12 @@ use clap::Args;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use vinbus_transport_embedded::{Mqtt, StaticAddress};
+use vinbus_protocol::id::Vin;
+use vinbus_transport_embedded::StaticAddress;
+use vinbus_transport_std::Pem;
 
-use crate::embedded_link;
-use crate::identity::Identity;
 use crate::linux::args::{AccessArgs, VehicleArgs};
-use crate::linux::connection;
-use crate::presence;
+use crate::linux::{connection, inspect};
 use crate::provisioned::{
     APPS_MAX, BLOCK_BYTES_MAX, Broker, Login, Network, Provisioned, TimeServer, Tls,
 };
@@ -114,7 +113,7 @@ fn block(args: &ProvisionArgs) -> anyhow::Result<Vec<u8>> {
         "boards speak MQTT over TCP or TLS: use a mqtt:// or mqtts:// URL"
     );
     let files = match &args.dir {
-        Some(dir) if scheme.is_tls() => Some(Files::read(dir)?),
+        Some(dir) if scheme.is_tls() => Some(Files::read(dir, &args.vehicle.vin)?),
         None if !scheme.is_tls() => None,
         Some(_) => bail!("--dir needs TLS: use a mqtts:// URL, or leave it out"),
         None => bail!("mqtts:// needs --dir, the folder with ca.pem, cert.pem and key.pem"),
@@ -132,14 +131,13 @@ fn block(args: &ProvisionArgs) -> anyhow::Result<Vec<u8>> {
                 user_name,
                 password: password.as_bytes(),
             });
-    check_session(&provisioned)?;
     let mut block = vec![0; BLOCK_BYTES_MAX];
     let len = provisioned.encode(&mut block).with_context(|| {
         format!("a block has {BLOCK_BYTES_MAX} bytes at most; are the certificates this long?")
     })?;
     block.truncate(len);
     // Whatever is wrong is better told here than on the board.
-    Provisioned::decode(&block).context("the board would refuse the block")?;
+    inspect::read(&block)?;
     Ok(block)
 }
 
@@ -197,24 +195,6 @@ fn provisioned(args: &ProvisionArgs) -> anyhow::Result<Provisioned<'_>> {
     })
 }
 
-/// Makes the session that the board will make, which has bounds of its own: of the will's topic, for
-/// one.
-fn check_session(provisioned: &Provisioned<'_>) -> anyhow::Result<()> {
-    let (vin, scheme) = (provisioned.vin, provisioned.scheme.clone());
-    let mut identity: Identity<APPS_MAX> = Identity::new(vin, scheme, provisioned.subtree);
-    for (_, uid) in &provisioned.apps {
-        identity.add(uid);
-    }
-    let will = presence::will(&identity);
-    let options = embedded_link::options(provisioned, will.as_ref());
-    Mqtt::new(&mut [0; 64], &mut [0; 64], &options)
-        .map(drop)
-        .with_context(|| match &will {
-            Some((topic, _)) => format!("the board could not connect; its will's topic is {topic}"),
-            None => "the board could not connect".to_owned(),
-        })
-}
-
 /// The credentials, as DER.
 struct Files {
     authority: CertificateDer<'static>,
@@ -223,7 +203,8 @@ struct Files {
 }
 
 impl Files {
-    fn read(dir: &Path) -> anyhow::Result<Self> {
+    /// Reads those of the vehicle `vin`.
+    fn read(dir: &Path, vin: &Vin) -> anyhow::Result<Self> {
         let certificate = |name: &str| {
             let path = dir.join(name);
             CertificateDer::from_pem_file(&path)
@@ -238,11 +219,17 @@ impl Files {
                 path.display()
             );
         };
-        Ok(Self {
+        let files = Self {
             authority: certificate("ca.pem")?,
             certificate: certificate("cert.pem")?,
             key,
-        })
+        };
+        let identity = vinbus_transport_std::Identity {
+            certificate: Pem::File(dir.join("cert.pem")),
+            key: Pem::File(path),
+        };
+        connection::check_name(&identity, vin)?;
+        Ok(files)
     }
 
     fn tls(&self) -> Tls<'_> {
@@ -258,20 +245,16 @@ impl Files {
 mod tests {
     use clap::Parser as _;
     use vinbus_protocol::topic::TopicProfile;
+    use vinbus_transport_std::conformance::{Authority, Validity};
 
     use super::*;
     use crate::linux::args::{Cli, Command};
 
+    const VIN: &str = "0123456789ABCDEFG";
+
     /// The block for these options, or what is wrong with them.
     fn block_of(options: &[&str]) -> Result<Vec<u8>, String> {
-        let command = [
-            "vehicle-agent",
-            "provision",
-            "--vin",
-            "0123456789ABCDEFG",
-            "--out",
-            "x",
-        ];
+        let command = ["vehicle-agent", "provision", "--vin", VIN, "--out", "x"];
         let cli = Cli::try_parse_from([&command[..], options].concat());
         let Command::Provision(args) = cli.map_err(|error| error.to_string())?.command else {
             return Err("another command".into());
@@ -356,6 +339,33 @@ mod tests {
         assert!(
             error.contains("128 bytes") && error.contains("UID"),
             "{error}"
+        );
+    }
+
+    #[test]
+    fn credentials_that_no_broker_would_take_from_the_board_are_refused() {
+        let authority = Authority::new("ours");
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().display().to_string();
+        let write = |name, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        let [own, other] =
+            [VIN, "1123456789ABCDEFG"].map(|vin| authority.client(vin, Validity::Now));
+        let options = ["--broker", "mqtts://h", "--app", "demo=p", "--dir", &dir];
+        write("ca.pem", &authority.certificate);
+        write("cert.pem", &own.certificate);
+        write("key.pem", &own.key);
+        assert_eq!(block_of(&options).err(), None);
+        write("key.pem", &other.key);
+        let said = refused(&options);
+        assert!(
+            said.contains("does not belong to its certificate"),
+            "{said}"
+        );
+        write("cert.pem", &other.certificate);
+        let said = refused(&options);
+        assert!(
+            said.contains(VIN) && said.contains("1123456789ABCDEFG"),
+            "{said}"
         );
     }
 

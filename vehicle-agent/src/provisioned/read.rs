@@ -35,9 +35,12 @@ impl<'b> Provisioned<'b> {
 fn body(memory: &[u8]) -> Result<&[u8], ProvisionedError> {
     let found = memory.len();
     let Some((header, rest)) = memory.split_first_chunk::<HEADER_BYTES>() else {
-        return Err(ProvisionedError::Truncated {
-            expected: HEADER_BYTES,
-            found,
+        let begins = memory.starts_with(&MAGIC) || MAGIC.starts_with(memory);
+        let expected = HEADER_BYTES;
+        return Err(if begins {
+            ProvisionedError::Truncated { expected, found }
+        } else {
+            ProvisionedError::Foreign
         });
     };
     if !header.starts_with(&MAGIC) {
