@@ -89,6 +89,14 @@ pub enum Request<'r> {
         /// The number of the last one.
         upto: u64,
     },
+    /// The app is told of every message as it is kept ([`Apps::kept`]), and has taken them up to this
+    /// number, whether it was handed them again or not.
+    ConfirmKept {
+        /// The app.
+        slot: AppSlot,
+        /// The number of the last one.
+        upto: u64,
+    },
     /// The app has taken this one of its pending messages.
     ConfirmOne {
         /// The app.

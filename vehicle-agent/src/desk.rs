@@ -281,6 +281,10 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             Request::ConfirmPending { slot, upto } => {
                 self.portal.confirm(slot, upto);
             }
+            Request::ConfirmKept { slot, upto } => {
+                self.portal.hand_out(slot).for_each(drop);
+                self.portal.confirm(slot, upto);
+            }
             Request::ConfirmOne { slot, number } => {
                 self.portal.confirm_one(slot, number);
             }

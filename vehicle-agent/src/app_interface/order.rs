@@ -31,14 +31,14 @@ const ALL: u64 = 40;
 /// Messages that arrive once it is hidden, if it is.
 const HIDDEN: u64 = 3;
 
-struct Vehicle<A> {
+pub(crate) struct Vehicle<A> {
     desk: Desk<Vec<u8>, Vec<u8>, 1, 1>,
     apps: A,
     received: u64,
 }
 
 impl<A: Apps> Vehicle<A> {
-    fn new(apps: A) -> Self {
+    pub(crate) fn new(apps: A) -> Self {
         let vin = Vin::parse(VIN).unwrap();
         let identity = Identity::new(vin, TopicScheme::default(), false);
         let popups = vec![0; popup::storage_bytes_for(PAYLOAD_BYTES_MAX)];
@@ -54,7 +54,7 @@ impl<A: Apps> Vehicle<A> {
     }
 
     /// Does one thing that the apps want; `false` if they want nothing.
-    fn turn(&mut self) -> bool {
+    pub(crate) fn turn(&mut self) -> bool {
         let Some(request) = self.apps.next().now_or_never() else {
             return false;
         };
@@ -64,7 +64,7 @@ impl<A: Apps> Vehicle<A> {
         true
     }
 
-    fn receive(&mut self, messages: u64) {
+    pub(crate) fn receive(&mut self, messages: u64) {
         let topic = format!("psa/OVIPPartners-Dev/to/uid/{UID}/opa/{VIN}/");
         for n in self.received..ALL.min(self.received + messages) {
             let payload = format!(r#"{{"idApp":"{APP}","popup":false,"content":{n}}}"#);
@@ -74,7 +74,7 @@ impl<A: Apps> Vehicle<A> {
         }
     }
 
-    fn pending(&self) -> Vec<String> {
+    pub(crate) fn pending(&self) -> Vec<String> {
         let ring = self.desk.portal().pending(SLOT).unwrap();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         ring.iter().map(|record| text(record.bytes)).collect()
