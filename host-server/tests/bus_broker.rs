@@ -33,6 +33,8 @@ async fn every_topic_of_the_map_is_for_those_who_have_its_permission() {
         .map(|it| format!("{}.{}", it.resource, it.scope))
         .collect();
     let permissions: Vec<_> = permissions.iter().map(String::as_str).collect();
+    let lacking = it.make("myapp", "lacking", &["nothing.here"]).await;
+    let mut lacks_one = it.enter(&lacking, "lacks-one").await;
     let holder = it.make("myapp", "holder", &permissions).await;
     let mut speaker = it.enter(&holder, "speaker").await;
     let mut holder = it.enter(&holder, "holder").await;
@@ -58,6 +60,31 @@ async fn every_topic_of_the_map_is_for_those_who_have_its_permission() {
             let answered = publish(client, &name, b"{}").await;
             assert_eq!(answered, code(allowed), "{name}");
         }
+    }
+    // All permissions but the one for the topic are as good as none.
+    for topic in topics::ALL {
+        let own = format!("{}.{}", topic.resource, topic.scope);
+        let others: Vec<_> = permissions.iter().filter(|it| **it != own).collect();
+        let others = Permissions::parse(&others).unwrap();
+        it.change(&lacking, permitted(others)).await;
+        let values = values(topic);
+        let filter = topic.filter(&values[..values.len().min(1)]).unwrap();
+        let granted = lacks_one.subscribe(&filter, 0).await;
+        assert_eq!(granted, NOT_AUTHORIZED, "{filter}");
+        let name = topic.topic(&values).unwrap();
+        let answered = publish(&mut lacks_one, &name, b"{}").await;
+        assert_eq!(answered, NOT_AUTHORIZED, "{name}");
+    }
+    assert_eq!(
+        publish(&mut lacks_one, "app/myapp/ui/status", b"{}").await,
+        0
+    );
+}
+
+fn permitted(permissions: Permissions) -> ClientChange {
+    ClientChange {
+        permissions: Some(permissions),
+        ..ClientChange::default()
     }
 }
 
@@ -317,10 +344,7 @@ async fn changed_permissions_hold_in_sessions_that_are_open() {
     assert_eq!(hearer.subscribe("app/myapp/ui/content", 0).await, 0);
     let mut bystander = it.entered("myapp", "bystander", &["ui.*"]).await;
     assert_eq!(bystander.subscribe("app/myapp/ui/content", 0).await, 0);
-    let permissions = |texts: &[&str]| ClientChange {
-        permissions: Some(Permissions::parse(texts).unwrap()),
-        ..ClientChange::default()
-    };
+    let permissions = |texts: &[&str]| permitted(Permissions::parse(texts).unwrap());
     it.change(&mine, permissions(&["ui.content", "session.agent"]))
         .await;
     assert_eq!(

@@ -30,3 +30,22 @@ pub(crate) fn get(address: SocketAddr, path: &str, token: &str) -> Result<String
     open(address, path, token)?.read_to_string(&mut body)?;
     Ok(body)
 }
+
+/// The body of the answer to a POST of JSON, which has to be 201.
+pub(crate) fn post(address: SocketAddr, path: &str, token: &str, body: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    let length = body.len();
+    write!(
+        stream,
+        "POST {path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .context("an answer without a body")?;
+    let status = head.split(' ').nth(1);
+    ensure!(status == Some("201"), "POST {path}: {answer}");
+    Ok(body.to_owned())
+}

@@ -1,7 +1,7 @@
 //! How fast and how big the whole service is: real programs, real sockets, a real disk.
 //!
 //! `path` is the way up, from the broker to an event stream, beside a client that only reads;
-//! `downlink` the way down, from REST to the car; `memory` a server and a simulator with many
+//! `downlink` the way down, from REST to the car; `bus` programs with tokens among each other; `memory` a server and a simulator with many
 //! vehicles. Each prints one table, whose rows were all measured in the same run. How, and with
 //! which inputs, is in `docs/BENCHMARKS.md`; `cargo xtask bench` builds what is needed and runs it.
 
@@ -18,6 +18,8 @@ mod path;
 
 mod downlink;
 mod memory;
+
+mod bus;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -51,6 +53,15 @@ enum What {
         #[arg(long, default_value_t = 10)]
         seconds: u64,
     },
+    /// Clients of the bus: messages with access rules, and connections.
+    Bus {
+        /// Seconds that are measured, for each row of each round.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+        /// Rounds; the median is printed.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+    },
     /// Memory of the server and of the simulator.
     Memory {
         /// The program that simulates.
@@ -66,6 +77,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().what {
         What::Path { seconds, rounds } => path::measure(Duration::from_secs(seconds), rounds),
         What::Downlink { seconds } => downlink::measure(Duration::from_secs(seconds)),
+        What::Bus { seconds, rounds } => bus::measure(Duration::from_secs(seconds), rounds),
         What::Memory {
             vehicle_agent,
             vehicles,

@@ -71,6 +71,17 @@ impl HostServer {
         Self::start(folder()?, &["--mqtt", anywhere, "--mqtts", anywhere])
     }
 
+    /// With its own broker and room for this many clients of one address and login.
+    pub(crate) fn embedded_for(clients: usize) -> Result<Self> {
+        let (anywhere, clients) = ("127.0.0.1:0", clients.to_string());
+        let mqtt = ["--mqtt", anywhere, "--mqtts", "off"];
+        let room = ["--mqtt-connections-per-partner-max", &clients];
+        Self::start(
+            folder()?,
+            &[mqtt, [room[0], room[1], "--bus-topics", "strict"]].concat(),
+        )
+    }
+
     /// With another one.
     pub(crate) fn external(broker: SocketAddr) -> Result<Self> {
         Self::start(folder()?, &["--broker", &format!("mqtt://{broker}")])

@@ -42,6 +42,14 @@ pub(crate) fn connect(
     Ok(stream)
 }
 
+/// A SUBSCRIBE packet for one filter.
+pub(crate) fn subscribe(filter: &str, qos: u8) -> Vec<u8> {
+    let mut body = vec![0, 1];
+    push_string(&mut body, filter);
+    body.push(qos);
+    packet(0x82, &body)
+}
+
 /// A PUBLISH packet with places for its identifier and for a number of its payload.
 #[derive(Clone, Debug)]
 pub(crate) struct Publish {

@@ -61,7 +61,7 @@ fn row(size: &str, content: &str, start: SystemTime) -> Result<Vec<String>> {
 }
 
 /// What criterion has written since `start`, and not in an earlier run.
-fn median_ns(name: &str, start: SystemTime) -> Result<f64> {
+pub(super) fn median_ns(name: &str, start: SystemTime) -> Result<f64> {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     let file = target

@@ -3,6 +3,7 @@
 //! The whole programs are driven by the benchmark `service` of the host-server, which prints its
 //! tables itself. Every table holds ratios between things measured in the same run on the same machine.
 
+mod bus;
 mod codec;
 mod service;
 mod table;
@@ -19,6 +20,8 @@ pub(crate) enum Bench {
     Path,
     /// REST, disk, car; beside a bare MQTT publish.
     Downlink,
+    /// The bus: messages with access rules beside none, decisions of the rules, connections with tokens.
+    Bus,
     /// Memory of a server and of a simulator with 1,000 vehicles.
     Memory,
 }
@@ -39,6 +42,7 @@ impl Bench {
             Self::Codec => codec::run(),
             Self::Path => service::run("path", &[]),
             Self::Downlink => service::run("downlink", &[]),
+            Self::Bus => bus::run(),
             Self::Memory => service::memory(),
         }
     }
