@@ -16,6 +16,7 @@ mod events;
 mod intake;
 mod log;
 mod pattern;
+mod platform;
 mod port;
 mod rules;
 mod teller;
@@ -23,17 +24,19 @@ mod up;
 
 pub use audience::{Audience, Hears, Listener};
 pub use pattern::{Pattern, PatternError};
+pub use platform::Platform;
 pub use port::{BusPort, PortError};
 pub use rules::{Down, Rule, RuleError, Rules, Up};
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use self::carrier::Carrier;
 use self::intake::{Intake, Refusal};
 use self::log::Log;
+use self::platform::PlatformPort;
 use self::teller::Teller;
 use crate::broker::BusIntake;
 use crate::hub::Hub;
@@ -92,15 +95,46 @@ impl Bridge {
         takes.then(|| Arc::clone(&self.intake) as _)
     }
 
-    /// Starts to carry what vehicles send to our own bus, and to tell `audience` and the applications
-    /// of the rules what happens, until the word to stop. Must be called inside a tokio runtime.
+    /// Starts to carry and to tell, until the word to stop. `own` is our own bus and who is told
+    /// everything there; the rules are about `platform`, if there is one, and else about our own bus.
+    /// Must be called inside a tokio runtime.
     #[must_use]
-    pub fn start(self, audience: Audience, port: Arc<dyn BusPort>, stop: &Stop) -> RunningBridge {
+    pub fn start(
+        self,
+        own: Option<(Audience, Arc<dyn BusPort>)>,
+        platform: Option<Platform>,
+        stop: &Stop,
+    ) -> RunningBridge {
         let mut running = RunningBridge::default();
-        let audience = audience.and(Audience::of_rules(&self.rules));
-        running.carry(&self, OWN_BUS, &port, stop);
-        running.tell(self, audience, port, stop);
+        let of_rules = Audience::of_rules(&self.rules);
+        let (of_all, own) = own.map_or_else(Default::default, |(all, port)| (all, Some(port)));
+        let Some(platform) = platform else {
+            if let Some(port) = own {
+                running.carry(&self, OWN_BUS, &port, stop);
+                let teller = self.teller(of_all.and(of_rules), port);
+                running.tell(&self.hub, teller, self.refusals, stop);
+            }
+            return running;
+        };
+        if let Some(port) = own {
+            let (_, no_refusals) = mpsc::channel(1);
+            let teller = self.teller(of_all, port);
+            running.tell(&self.hub, teller, no_refusals, stop);
+        }
+        let (clients, client) = watch::channel(None);
+        let port: Arc<dyn BusPort> = Arc::new(PlatformPort(client));
+        running.carry(&self, &platform.name, &port, stop);
+        let teller = self.teller(of_rules, port);
+        running.tell(&self.hub, teller, self.refusals, stop);
+        running.spawn(
+            platform::follow(platform, self.rules, self.intake, clients),
+            stop,
+        );
         running
+    }
+
+    fn teller(&self, audience: Audience, port: Arc<dyn BusPort>) -> Teller {
+        Teller::new(audience, port, &self.metrics)
     }
 }
 
@@ -122,18 +156,18 @@ impl RunningBridge {
     }
 
     /// Starts to tell what happens.
-    fn tell(&mut self, bridge: Bridge, audience: Audience, port: Arc<dyn BusPort>, stop: &Stop) {
-        if audience.is_empty() {
+    fn tell(&mut self, hub: &Hub, teller: Teller, refusals: mpsc::Receiver<Refusal>, stop: &Stop) {
+        if teller.audience().is_empty() {
             return;
         }
-        let teller = Arc::new(Teller::new(audience, port, &bridge.metrics));
+        let teller = Arc::new(teller);
         if teller.audience().is_told_of_received() {
-            let end = *bridge.hub.uplink_changes().borrow();
-            let log = Log::new(bridge.hub.clone(), end, teller.audience().only_uid());
+            let end = *hub.uplink_changes().borrow();
+            let log = Log::new(hub.clone(), end, teller.audience().only_uid());
             let teller = Arc::clone(&teller);
             self.spawn(async move { teller.tell_received(log).await }, stop);
         }
-        let (events, refusals) = (bridge.hub.events(), bridge.refusals);
+        let events = hub.events();
         self.spawn(
             async move { teller.tell_events(events, refusals).await },
             stop,

@@ -183,6 +183,19 @@ impl Pattern {
             })
     }
 
+    /// The filter that hears all topics of it.
+    pub(super) fn filter(&self, app: &str) -> String {
+        let mut filter = format!("app/{app}/{}/{}", self.resource, self.scope);
+        for level in &self.context {
+            filter.push('/');
+            filter.push_str(match level {
+                Level::Literal(literal) => literal,
+                Level::Vehicle | Level::Variable(_) => "+",
+            });
+        }
+        filter
+    }
+
     fn fill(
         &self,
         vehicle: &str,
@@ -261,6 +274,8 @@ mod tests {
                 "{bad}"
             );
         }
+        let filter = pattern("dialogue/messages/:sessionId/:vin").filter("a");
+        assert_eq!(filter, "app/a/dialogue/messages/+/+");
     }
 
     #[test]

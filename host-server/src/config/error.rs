@@ -3,6 +3,7 @@
 use vinbus_protocol::id::IdError;
 use vinbus_protocol::topic::LevelError;
 use vinbus_transport_std::UrlError;
+use vinbus_transport_std::bus::PlatformUrlError;
 
 use super::file::FileError;
 use crate::bus::{KeyUrlError, NameError};
@@ -69,8 +70,30 @@ pub enum ConfigError {
         reason: IdError,
     },
     /// There are rules for a bus, and no bus.
-    #[error("[[bridge]] needs a bus, and beside --broker there is none of our own")]
+    #[error(
+        "[[bridge]] needs a bus, and beside --broker there is none of our own: name a --platform"
+    )]
     NoBus,
+    /// A rule is about an application that we are not of at the platform.
+    #[error(
+        "[[bridge]] is about the application {app}, and --platform-client is of {own}: a client \
+         reaches its own application only"
+    )]
+    ForeignApp {
+        /// Of the rule.
+        app: String,
+        /// Of our client.
+        own: String,
+    },
+    /// The address of a platform is none.
+    #[error("--platform {0}")]
+    PlatformUrl(PlatformUrlError),
+    /// What should be a client of a platform is none.
+    #[error("--platform-client {text:?} is no client: write APP/CLIENT")]
+    PlatformClient {
+        /// What was given.
+        text: String,
+    },
     /// Two options that come together or not at all.
     #[error("--{given} needs --{missing} beside it")]
     Incomplete {

@@ -19,12 +19,14 @@ mod settings;
 mod time;
 mod tokens;
 
+pub use bridge::PlatformChoice;
 pub use broker::{BrokerChoice, ExternalBroker};
 pub use error::ConfigError;
 pub use file::FileError;
 pub use listen::{Listen, LocalListen};
 pub use options::{
-    BusTopics, LogFormat, MqttVersion, Networks, Profile, ServeOptions, TokenAlgorithm,
+    BusTopics, LogFormat, MqttVersion, Networks, PlatformKind, Profile, ServeOptions,
+    TokenAlgorithm,
 };
 pub use settings::{Config, HttpLimits};
 

@@ -14,6 +14,9 @@ use super::{bytes, count, time};
 /// The heading of what concerns the bus and its clients.
 const BUS: &str = "Bus";
 
+/// The heading of what concerns another platform.
+const PLATFORM: &str = "Another platform's bus";
+
 /// The heading of the bounds of the embedded broker.
 const BROKER_LIMITS: &str = "Limits of the embedded broker (MQTT)";
 
@@ -146,6 +149,29 @@ pub struct ServeOptions {
     /// `vehicle.message` and so on, or `vehicle.*`. [default: none]
     #[arg(long, value_name = "APP=UID", env = "VINBUS_BUS_EVENTS", help_heading = BUS)]
     pub bus_events: Option<String>,
+
+    /// Carry what the tables `[[bridge]]` say to and from this SERMAS-like platform in place of our own
+    /// bus: http:// or https://, host, and port.
+    #[arg(long, value_name = "URL", env = "VINBUS_PLATFORM", help_heading = PLATFORM)]
+    pub platform: Option<String>,
+
+    /// Our client there, as APP/CLIENT.
+    #[arg(long, value_name = "APP/CLIENT", env = "VINBUS_PLATFORM_CLIENT", help_heading = PLATFORM)]
+    pub platform_client: Option<String>,
+
+    /// A file with the secret of that client; a line end after it is not part of it.
+    #[arg(long, value_name = "FILE", env = "VINBUS_PLATFORM_SECRET_FILE", help_heading = PLATFORM)]
+    pub platform_secret_file: Option<PathBuf>,
+
+    /// The certificate authority that signed the platform's certificate, a PEM file. [default: those of
+    /// the system]
+    #[arg(long, value_name = "FILE", env = "VINBUS_PLATFORM_CA", help_heading = PLATFORM)]
+    pub platform_ca: Option<PathBuf>,
+
+    /// What the platform is: a `vinbus` host server takes each new token in the session that runs, so
+    /// that nothing is missed. [default: sermas]
+    #[arg(long, env = "VINBUS_PLATFORM_KIND", help_heading = PLATFORM)]
+    pub platform_kind: Option<PlatformKind>,
 
     /// The issuer (`iss`) of the tokens that bus clients get. [default: vinbus]
     #[arg(long, value_name = "NAME", env = "VINBUS_TOKEN_ISSUER", help_heading = BUS)]
@@ -395,6 +421,17 @@ pub enum BusTopics {
     Strict,
     /// Also those of an app and one name.
     Lenient,
+}
+
+/// What another platform is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlatformKind {
+    /// One of SERMAS.
+    #[default]
+    Sermas,
+    /// Another host server.
+    Vinbus,
 }
 
 /// How the tokens of another issuer are signed.

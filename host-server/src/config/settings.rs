@@ -7,7 +7,7 @@ use std::time::Duration;
 use vinbus_protocol::id::{AppId, Uid};
 use vinbus_protocol::topic::{PREFIX_DEFAULT, TopicScheme};
 
-use super::bridge;
+use super::bridge::{self, PlatformChoice};
 use super::broker::{self, BrokerChoice};
 use super::data_dir;
 use super::error::ConfigError;
@@ -47,6 +47,8 @@ pub struct Config {
     pub audience: Audience,
     /// What goes between the bus and vehicles.
     pub rules: Rules,
+    /// The platform that they are about, in place of our own bus.
+    pub platform: Option<PlatformChoice>,
     /// Web origins whose pages may speak MQTT over WebSocket.
     pub allow_origin: Vec<String>,
     /// The bounds of the HTTP side.
@@ -111,7 +113,8 @@ impl Default for HttpLimits {
 
 /// Checks the options against each other and fills in the defaults.
 pub(super) fn check(options: &ServeOptions, rules: Rules) -> Result<Config, ConfigError> {
-    if options.broker.is_some() && !rules.is_empty() {
+    let platform = bridge::platform(options, &rules)?;
+    if options.broker.is_some() && !rules.is_empty() && platform.is_none() {
         return Err(ConfigError::NoBus);
     }
     let partner = partner(options)?;
@@ -131,6 +134,7 @@ pub(super) fn check(options: &ServeOptions, rules: Rules) -> Result<Config, Conf
         },
         audience: bridge::audience(options)?,
         rules,
+        platform,
         limits: limits(options)?,
         store: store(options)?,
         vehicle_unsent_max: count(

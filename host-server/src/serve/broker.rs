@@ -8,11 +8,12 @@ use std::sync::atomic::Ordering;
 
 use axum::extract::ws::WebSocket;
 use futures_util::future::BoxFuture;
-use vinbus_transport_std::{ClientOptions, MqttVersion};
+use vinbus_transport_std::bus::BusOptions;
+use vinbus_transport_std::{ClientOptions, MqttVersion, Pem, TlsOptions};
 
 use super::ServeError;
 use crate::api::MqttOverWebSocket;
-use crate::bridge::BusPort;
+use crate::bridge::{BusPort, Platform};
 use crate::broker::BusIntake;
 use crate::broker::embedded::{self, BrokerCounters, EmbeddedBroker, StartError, TlsSettings};
 use crate::broker::external::{self, ExternalBroker};
@@ -173,6 +174,29 @@ fn external(
         options,
         topics: config.scheme.clone(),
         uids: choice.uids.clone(),
+    })
+}
+
+/// The other platform of the configuration's choice.
+pub(super) fn platform(choice: &config::PlatformChoice) -> Result<Platform, ServeError> {
+    let path = &choice.secret_file;
+    let secret = fs::read_to_string(path).map_err(|source| ServeError::PlatformSecret {
+        path: path.clone(),
+        source,
+    })?;
+    let (app, client) = (choice.app.as_str(), &*choice.client);
+    let secret = secret.trim_end_matches(['\r', '\n']);
+    let mut options =
+        BusOptions::new(choice.url.clone(), app, client, secret).renewal_in_place(choice.is_vinbus);
+    if let Some(ca) = &choice.ca {
+        options = options.tls(TlsOptions {
+            ca: Some(Pem::File(ca.clone())),
+            identity: None,
+        });
+    }
+    Ok(Platform {
+        options,
+        name: choice.to_string(),
     })
 }
 

@@ -78,6 +78,14 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
+    /// Our secret at the other platform cannot be read.
+    #[error("the file {} (--platform-secret-file) cannot be read: {source}", path.display())]
+    PlatformSecret {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The addresses cannot be written into the data folder.
     #[error("the file {ADDRESSES_FILE} cannot be written into the data folder: {0}")]
     Addresses(io::Error),
@@ -143,7 +151,9 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         identities.credentials(),
         config.bus.clone(),
     )?);
-    let intake = bridge.intake();
+    let platform = config.platform.as_ref().map(broker::platform).transpose()?;
+    // What another platform has for vehicles is taken there.
+    let intake = bridge.intake().filter(|_| platform.is_none());
     let broker = RunningBroker::start(&config, &identities, &hub, &bus, intake).await?;
 
     let addresses = Addresses {
@@ -152,10 +162,10 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         mqtts: broker.mqtts_address(),
     };
     let (stop_source, stop) = StopSource::new();
-    let mut bridge = broker.bus_port().map(|port| {
-        let audience = config.audience.clone();
-        bridge.start(audience, port, &stop)
-    });
+    let own = broker
+        .bus_port()
+        .map(|port| (config.audience.clone(), port));
+    let mut bridge = bridge.start(own, platform, &stop);
     let router = api::router(Foundation {
         hub: hub.clone(),
         credentials: identities.credentials(),
@@ -185,10 +195,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     if let Err(error) = rest.await {
         tracing::error!(%error, "the REST interface ended badly");
     }
-    if let Some(bridge) = &mut bridge {
-        bridge.shutdown().await;
-    }
-    drop(bridge);
+    bridge.shutdown().await;
     broker.shutdown().await;
     hub.shutdown().await;
     drop((broker, hub, bus));

@@ -43,6 +43,12 @@ impl BusMessage {
         BaseFields::read(&self.0.payload)
     }
 
+    /// Whether the platform had kept it, so that it says nothing about now.
+    #[must_use]
+    pub fn is_retained(&self) -> bool {
+        self.0.retain
+    }
+
     /// Tells the platform that the message is safe here; see [`Message::ack`].
     pub fn ack(self) {
         self.0.ack();

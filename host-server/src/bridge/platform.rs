@@ -1,0 +1,135 @@
+//! Another platform in place of our own bus: a client of it, whose token renews itself.
+//!
+//! What it hears is acknowledged to the platform when it is on disk here. While there is no connection
+//! nothing is lost that waits in the log of what vehicles sent; what programs publish meanwhile, the
+//! platform keeps or not.
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, join, join_all};
+use tokio::sync::watch;
+use vinbus_protocol::backoff::Backoff;
+use vinbus_transport_std::bus::{BusClient, BusInbox, BusOptions};
+use vinbus_transport_std::{PublishError, SubscribeError};
+
+use super::down::DownError;
+use super::intake::Intake;
+use super::rules::Rules;
+use super::{BusPort, PortError};
+use crate::hub::SubmitError;
+
+/// Pauses between attempts to get the first token.
+const PAUSE_MS_MIN: u32 = 1_000;
+const PAUSE_MS_MAX: u32 = 60_000;
+
+/// A filter that the platform does not grant is asked for again after this time: its operator may
+/// have changed the permissions.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// A message that cannot be stored is tried again after this time.
+const STORE_AGAIN: Duration = Duration::from_secs(1);
+
+/// Another platform, and who we are there.
+#[derive(Clone, Debug)]
+pub struct Platform {
+    /// How to reach it.
+    pub options: BusOptions,
+    /// What the place in the log is kept as, for this platform and no other.
+    pub name: String,
+}
+
+/// The way onto the platform's bus.
+pub(super) struct PlatformPort(pub(super) watch::Receiver<Option<BusClient>>);
+
+impl BusPort for PlatformPort {
+    fn publish<'a>(
+        &'a self,
+        topic: &'a str,
+        payload: Bytes,
+    ) -> BoxFuture<'a, Result<(), PortError>> {
+        Box::pin(async move {
+            let client = self.0.borrow().clone();
+            let client = client.ok_or(PortError::LinkDown)?;
+            let published = client.publish_on(topic, payload).await;
+            published.map_err(|error| match error {
+                PublishError::LinkDown
+                | PublishError::QueueFull { .. }
+                | PublishError::Unconfirmed => PortError::LinkDown,
+                PublishError::TooLarge { .. }
+                | PublishError::Topic { .. }
+                | PublishError::Refused { .. } => PortError::Refused {
+                    detail: format!("{topic}: {error}"),
+                },
+            })
+        })
+    }
+}
+
+/// Connects, and takes in what the rules name, for ever.
+pub(super) async fn follow(
+    platform: Platform,
+    rules: Arc<Rules>,
+    intake: Arc<Intake>,
+    clients: watch::Sender<Option<BusClient>>,
+) {
+    let (client, inbox) = connect(&platform).await;
+    clients.send_replace(Some(client.clone()));
+    let filters = rules.iter().filter_map(|rule| {
+        let down = rule.down.as_ref()?;
+        Some(down.from.filter(rule.app.as_str()))
+    });
+    let subscribing = join_all(filters.map(|filter| subscribe(&client, filter)));
+    join(subscribing, receive(inbox, &intake)).await;
+}
+
+async fn connect(platform: &Platform) -> (BusClient, BusInbox) {
+    let mut pauses = Backoff::new(PAUSE_MS_MIN, PAUSE_MS_MAX);
+    loop {
+        match BusClient::connect(platform.options.clone()).await {
+            Ok(connected) => return connected,
+            Err(error) => {
+                let platform = &platform.name;
+                tracing::warn!(platform, %error, "the bridge has no token of the platform; will try again");
+            }
+        }
+        let hash = RandomState::new().build_hasher().finish();
+        let pause = pauses.next_delay_ms((hash >> 32) as u32);
+        tokio::time::sleep(Duration::from_millis(u64::from(pause))).await;
+    }
+}
+
+async fn subscribe(client: &BusClient, filter: String) {
+    loop {
+        match client.subscribe_to(&filter).await {
+            Ok(()) => {
+                return tracing::info!(
+                    filter,
+                    "the bridge hears what the platform has for vehicles"
+                );
+            }
+            Err(SubscribeError::Closed) => return,
+            Err(error) => {
+                tracing::error!(filter, %error, "the platform does not grant what the bridge takes for vehicles");
+            }
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
+/// Takes messages in, each on disk before it is acknowledged.
+async fn receive(mut inbox: BusInbox, intake: &Intake) {
+    while let Some(message) = inbox.recv().await {
+        // What a platform has kept would be carried out again on each connection.
+        if !message.is_retained() {
+            while let Err(DownError::Submit(SubmitError::Store(_))) =
+                intake.take_on(message.topic(), message.payload()).await
+            {
+                tokio::time::sleep(STORE_AGAIN).await;
+            }
+        }
+        message.ack();
+    }
+}
