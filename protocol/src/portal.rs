@@ -144,6 +144,15 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Portal<S, APPS> {
         self.nac_active = active;
     }
 
+    /// Takes note how many bytes an encoded [`AppMessage`] may have that is handed to an app now, any
+    /// number at first. A longer one is kept as if the app were not in the foreground: so an app that
+    /// reads slowly loses nothing.
+    pub fn handle_room(&mut self, slot: AppSlot, bytes: usize) {
+        if let Some(app) = app_mut(&mut self.apps, slot) {
+            app.room = bytes;
+        }
+    }
+
     /// Takes a downlink message that arrived on a topic of `uid`.
     ///
     /// # Errors
@@ -358,7 +367,9 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Portal<S, APPS> {
             return Err(Refusal::ForeignUid { slot });
         }
         match message.body {
-            DownlinkBody::Data(content) if app.in_foreground(self.nac_active) => {
+            DownlinkBody::Data(content)
+                if app.takes(self.nac_active, &AppMessage::Data(content)) =>
+            {
                 let number = app.pending.pass();
                 Ok(Disposition::Deliver {
                     slot,
@@ -436,7 +447,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Portal<S, APPS> {
             content: popup.content,
         };
         let app = app_mut(&mut self.apps, slot)?;
-        let deliver = app.in_foreground(self.nac_active).then(|| Handover {
+        let deliver = app.takes(self.nac_active, &message).then(|| Handover {
             number: app.pending.pass(),
             message,
         });

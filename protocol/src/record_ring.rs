@@ -256,6 +256,14 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecordRing<S> {
         self.check_len(len).is_ok() && len.saturating_add(RECORD_HEADER_BYTES) <= free
     }
 
+    /// Bytes of the longest record that fits now.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        let taken = self.used().saturating_add(RECORD_HEADER_BYTES);
+        let free = self.capacity().saturating_sub(taken);
+        free.min(self.record_bytes_max())
+    }
+
     /// The oldest record.
     #[must_use]
     pub fn front(&self) -> Option<Record<'_>> {

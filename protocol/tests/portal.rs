@@ -220,6 +220,31 @@ fn message_is_delivered_in_the_foreground_only() {
 }
 
 #[test]
+fn message_that_an_app_in_the_foreground_has_no_room_for_waits() {
+    let mut car = Car::after(&[Launched, Loaded, Shown]);
+    let (short, long) = (
+        r#"{"idApp":"a","content":1}"#,
+        r#"{"idApp":"a","content":12}"#,
+    );
+    car.portal.handle_room(A, r#"{"content":1}"#.len());
+    assert!(matches!(car.send(short), Ok(Disposition::Deliver { .. })));
+    assert!(matches!(car.send(long), Ok(Disposition::Pending { .. })));
+    car.send_popup().unwrap();
+    let number = car.show_popup();
+    assert!(car.answer(number, PopupAnswer::Ok));
+    let closed = car.output();
+    assert!(matches!(
+        closed,
+        Some(Output::ClosePopup { deliver: None, .. })
+    ));
+    car.portal.handle_room(A, usize::MAX);
+    assert!(matches!(car.send(long), Ok(Disposition::Deliver { .. })));
+    let pending = car.pending(A);
+    assert_eq!(pending.len(), 2, "{pending:?}");
+    assert_eq!(pending[0], r#"{"content":12}"#);
+}
+
+#[test]
 fn showing_one_app_hides_the_other_and_tells_it() {
     for (events, left) in [
         (&[Launched, Loaded, Shown][..], AppState::Hidden),

@@ -27,6 +27,12 @@ pub trait Apps {
     /// messages of the app.
     fn deliver(&mut self, slot: AppSlot, number: u64, message: AppMessage<'_>);
 
+    /// Bytes of the longest encoded message that [`Apps::deliver`] is to be given for an app now. A longer
+    /// one, and those behind it, are kept as pending until there is room: see [`Notice::Short`].
+    fn room(&self, _slot: AppSlot) -> usize {
+        usize::MAX
+    }
+
     /// Hands an app its pending messages, encoded as [`AppMessage`]s and oldest first, in answer to
     /// [`Request::TakePending`]. With `kept` they stay pending until [`Request::ConfirmPending`];
     /// else they are the implementation's to keep, as with [`Apps::deliver`].
@@ -113,6 +119,8 @@ pub enum Request<'r> {
         /// The encoded [`AppMessage`].
         message: &'r [u8],
     },
+    /// An app whose messages found no room has some more.
+    Room(AppSlot),
     /// The app started; it is to report that it has loaded.
     Launched(AppSlot),
     /// The app has loaded.
@@ -151,6 +159,9 @@ pub enum Notice<'n> {
     },
     /// The broker refused a message of the app.
     Refused,
+    /// Not for the app itself: messages for it wait until there is room, of which [`Request::Room`] is
+    /// to tell.
+    Short,
     /// Another app has the screen.
     Hide,
     /// The app did not load in time and is closed.

@@ -16,8 +16,8 @@
 //!
 //! # Memory
 //! A place has [`limits::RECEIVE_BYTES`] (135,293) for the largest frame that an app sends, and an
-//! outbox of at least [`limits::OUTBOX_BYTES_MIN`] (131,275) for the largest message that it gets:
-//! 266,568 bytes for messages of every size, and no more is needed to send them, as WebSocket
+//! outbox of at least [`limits::OUTBOX_BYTES_MIN`] (135,883) for the largest message that it gets:
+//! 271,176 bytes for messages of every size, and no more is needed to send them, as WebSocket
 //! fragments are written from the outbox into the socket. Shorter buffers bound the messages of
 //! their socket and nothing else. On a Cortex-M a place takes 264 bytes besides them, the future of
 //! [`Portal::serve`] 3.2 KB and the head of its request 2 KiB, [`PortalApps`] 90 bytes for each app,

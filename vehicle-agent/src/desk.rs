@@ -86,6 +86,8 @@ pub struct Desk<S, Q, const APPS: usize, const QUEUE: usize> {
     senders: Deque<AppSlot, QUEUE>,
     /// For each app, the number of the next message that [`Apps::kept`] is told of.
     untold: heapless::Vec<u64, APPS>,
+    /// The app in the foreground some of whose messages wait for room, and the number of the first.
+    short: Option<(AppSlot, u64)>,
     counters: Counters,
     health: Rounds,
 }
@@ -118,6 +120,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             uplinks: UplinkQueue::new(uplinks, policy),
             senders: Deque::new(),
             untold: heapless::Vec::new(),
+            short: None,
             counters: Counters::default(),
             health: Rounds::new(),
         }
@@ -246,6 +249,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             self.counters.foreign_topics += 1;
             return apps.downlink_refused(topic, DownlinkRefusal::ForeignTopic);
         };
+        self.look_for_room(apps);
         match self.portal.handle_downlink(now_ms, &uid, payload) {
             Ok(Disposition::Deliver {
                 slot,
@@ -254,7 +258,8 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             }) => {
                 apps.deliver(slot, number, AppMessage::Data(content));
             }
-            Ok(Disposition::Pending { .. } | Disposition::PopupQueued { .. }) => {}
+            Ok(Disposition::Pending { slot, .. }) => self.note_if_in_front(slot),
+            Ok(Disposition::PopupQueued { .. }) => {}
             Err(refusal) => {
                 if let Refusal::Envelope(error) = refusal
                     && let EnvelopeReason::TooLarge { .. } = error.reason
@@ -296,6 +301,8 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                 self.take_back(now_ms, slot, number, message);
                 return Todo::TellKept { slot, number };
             }
+            // What waits is handed over when all is settled.
+            Request::Room(_) => {}
             Request::Launched(slot) => self.handle_app(now_ms, slot, AppEvent::Launched),
             Request::Loaded(slot) => self.handle_app(now_ms, slot, AppEvent::Loaded),
             Request::Shown(slot) => self.handle_app(now_ms, slot, AppEvent::Shown),
@@ -326,6 +333,8 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                 }
             }
             Todo::HandOut { slot, keep } => {
+                // From here on they are handed out when the app asks.
+                self.short.take_if(|(short, _)| *short == slot);
                 apps.hand_out(slot, self.portal.hand_out(slot), keep);
                 if !keep {
                     self.portal.confirm(slot, u64::MAX);
@@ -341,9 +350,64 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         }
     }
 
+    /// Tells the portal how much the app in the foreground can be handed: nothing while others wait for
+    /// room, so that they keep their order.
+    fn look_for_room(&mut self, apps: &impl Apps) {
+        if let Some(slot) = self.portal.foreground() {
+            let room = if self.short.is_some() {
+                0
+            } else {
+                apps.room(slot)
+            };
+            self.portal.handle_room(slot, room);
+        }
+    }
+
+    /// Takes note that a message was kept for want of room, if that is why it was kept.
+    fn note_if_in_front(&mut self, slot: AppSlot) {
+        if self.portal.foreground() == Some(slot)
+            && let Some(pending) = self.portal.pending(slot)
+        {
+            let newest = pending.next_number().saturating_sub(1);
+            self.short.get_or_insert((slot, newest));
+        }
+    }
+
+    /// Hands an app in the foreground what was kept for want of room, as far as there is some now.
+    fn hand_over_kept(&mut self, apps: &mut impl Apps) {
+        let Some((slot, from)) = self.short else {
+            return;
+        };
+        // In the background it asks for them.
+        if self.portal.foreground() != Some(slot) {
+            self.short = None;
+        }
+        while self.short.is_some() {
+            let pending = self.portal.pending(slot);
+            let kept = pending.and_then(|ring| ring.iter().find(|record| record.number >= from));
+            let Some(record) = kept else {
+                self.short = None;
+                return;
+            };
+            if record.bytes.len() > apps.room(slot) {
+                return apps.tell(slot, Notice::Short);
+            }
+            let number = record.number;
+            // It was encoded when it was kept.
+            if let Ok(message) = AppMessage::decode(record.bytes) {
+                apps.deliver(slot, number, message);
+            }
+            self.portal.confirm_one(slot, number);
+        }
+    }
+
     /// Does what the portal wants done now.
     pub(crate) fn settle(&mut self, now_ms: u64, apps: &mut impl Apps) {
-        while let Some(output) = self.portal.poll_output(now_ms) {
+        loop {
+            self.look_for_room(apps);
+            let Some(output) = self.portal.poll_output(now_ms) else {
+                break;
+            };
             match output {
                 Output::ShowPopup {
                     slot,
@@ -359,8 +423,9 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                     deliver,
                 } => {
                     apps.tell(slot, Notice::PopupClosed { number, action });
-                    if let Some(Handover { number, message }) = deliver {
-                        apps.deliver(slot, number, message);
+                    match deliver {
+                        Some(Handover { number, message }) => apps.deliver(slot, number, message),
+                        None => self.note_if_in_front(slot),
                     }
                 }
                 Output::PopupOverflow { slot, refused } => {
@@ -370,6 +435,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                 Output::CloseApp { slot } => apps.tell(slot, Notice::NotLoaded),
             }
         }
+        self.hand_over_kept(apps);
         self.tell_kept(apps);
         apps.counted(&self.counters());
     }

@@ -45,6 +45,7 @@ fn inputs(portal: &mut AnyPortal, slot: AppSlot, uid: &Uid) {
             Err(refusal) => displayed(&refusal),
         }
     }
+    Portal::handle_room(black_box(&mut *portal), slot, number() as usize);
     let event = black_box(AppEvent::Shown);
     match Portal::handle_app(black_box(&mut *portal), number(), slot, event) {
         Ok(state) => {

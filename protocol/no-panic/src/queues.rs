@@ -47,6 +47,7 @@ fn records() {
         Err(PushError::Full) => {}
     }
     used(RecordRing::fits(black_box(&*ring), len));
+    used(RecordRing::room(black_box(&*ring)));
     used(RecordRing::front(black_box(&*ring)));
     used(RecordRing::pop_front(black_box(&mut *ring)));
     used(RecordRing::pop_through(black_box(&mut *ring), number()));

@@ -16,6 +16,8 @@ pub(super) struct App<S> {
     pub(super) uid: Uid,
     pub(super) pending: PendingRing<S>,
     pub(super) state: AppState,
+    /// Bytes of the longest message that can be handed to it now.
+    pub(super) room: usize,
     /// Time left to load, while it is loading.
     loading_left_ms: u64,
     tell_closed: bool,
@@ -30,6 +32,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> App<S> {
             uid,
             pending: PendingRing::new(pending_storage),
             state: AppState::Stopped,
+            room: usize::MAX,
             loading_left_ms: 0,
             tell_closed: false,
             tell_hidden: false,
@@ -39,6 +42,11 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> App<S> {
 
     pub(super) fn in_foreground(&self, nac_active: bool) -> bool {
         nac_active && self.state == AppState::Shown
+    }
+
+    /// Whether a message is handed to it now.
+    pub(super) fn takes(&self, nac_active: bool, message: &AppMessage<'_>) -> bool {
+        self.in_foreground(nac_active) && message.encoded_len() <= self.room
     }
 
     pub(super) fn enter(&mut self, state: AppState, event: AppEvent) {

@@ -20,7 +20,7 @@ pub enum Disposition<'p> {
         /// What it gets.
         content: Content<'p>,
     },
-    /// The app is not in the foreground: the message waits in its pending ring.
+    /// The app is not in the foreground, or has no room for it: the message waits in its pending ring.
     Pending {
         /// The app.
         slot: AppSlot,

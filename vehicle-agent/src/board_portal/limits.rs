@@ -1,6 +1,6 @@
 //! Every bound of the portal on a board, in bytes, milliseconds or as it says.
 
-use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX, POPUP_TEXT_BYTES_MAX};
 use vinbus_protocol::record_ring::{RECORD_HEADER_BYTES, storage_bytes_for};
 
 use crate::app_interface::client_frame::FRAME_ID_BYTES_MAX;
@@ -25,13 +25,17 @@ pub(super) const LIST_END_BYTES: usize = 2 + size_of::<u64>() + RECORD_HEADER_BY
 pub(super) const LIST_BYTES_MAX: usize =
     RECORD_HEADER_BYTES + 1 + FRAME_ID_BYTES_MAX + LIST_END_BYTES + RECORD_HEADER_BYTES;
 
-/// An outbox of this length takes the largest message. A message that is too large for a shorter one
-/// is lost and counted. To hand out all pending messages of an app in one answer, an outbox needs as
+/// What of an outbox is left to frames that tell something while messages wait: a popup of the longest
+/// text, and half a KiB. A quarter of an outbox where that is less.
+pub const NOTICES_BYTES: usize = POPUP_TEXT_BYTES_MAX + 512;
+
+/// An outbox of this length takes the largest message, and what is to be told while it is being
+/// written. A message that is too large for a shorter one is lost and counted. To hand out all pending messages of an app in one answer, an outbox needs as
 /// many bytes as they have, and 1 KiB.
 pub const OUTBOX_BYTES_MIN: usize =
-    storage_bytes_for(1, 1 + APP_MESSAGE_BYTES_MAX + LIST_BYTES_MAX);
+    storage_bytes_for(1, 1 + APP_MESSAGE_BYTES_MAX + LIST_BYTES_MAX) + NOTICES_BYTES;
 
-/// Frames that may wait for one socket.
+/// Frames that may wait for one socket; twice as many with those that tell something.
 pub const OUTBOX_FRAMES_MAX: usize = 64;
 
 /// Longest head of an HTTP request, and the longest piece that is written at once.

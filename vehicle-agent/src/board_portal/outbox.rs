@@ -7,16 +7,19 @@
 //! The answer to `getPendingNotifications` is several records that are one frame. Its messages are
 //! still in the pending ring, and go from there when the answer was written.
 //!
-//! A socket whose reader is too slow for its ring is ended. Messages that arrive until it is gone
-//! push out the oldest, as they would in the pending ring, and that is counted.
+//! Some of the ring is for frames that tell something. A message that finds no room in the rest is not
+//! put in: [`Outbox::room`] says so before, and the agent keeps it, and those behind it, until there is.
+//!
+//! A socket whose reader leaves too little even for what it is told is ended. Messages that arrive until
+//! it is gone push out the oldest, as they would in the pending ring, and that is counted.
 
 use core::cell::RefCell;
 use core::fmt::{self, Display, Write};
 
 use vinbus_protocol::envelope::AppMessage;
-use vinbus_protocol::record_ring::{Record, RecordRing};
+use vinbus_protocol::record_ring::{RECORD_HEADER_BYTES, Record, RecordRing};
 
-use super::limits::{LIST_BYTES_MAX, LIST_END_BYTES, OUTBOX_FRAMES_MAX};
+use super::limits::{LIST_BYTES_MAX, LIST_END_BYTES, NOTICES_BYTES, OUTBOX_FRAMES_MAX};
 use super::pieces;
 use crate::app_interface::refusal::Ending;
 use crate::app_interface::server_frame::{PendingFrame, ServerFrame, kind};
@@ -43,10 +46,23 @@ const MESSAGE_HEAD_BYTES: usize = 1 + size_of::<u64>();
 #[derive(Debug)]
 pub(super) struct Outbox<'b> {
     ring: RecordRing<&'b mut [u8]>,
+    /// Whether messages wait elsewhere for room.
+    short: Short,
     ending: Option<Ending>,
     /// Messages that found no room: too large for any, or dropped for newer ones when the socket had
     /// ended.
     evicted: u64,
+}
+
+/// Whether messages that found no room wait for some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Short {
+    /// None does, or they are being looked after.
+    No,
+    /// They do.
+    Waiting,
+    /// They do, and a frame was written since.
+    Written,
 }
 
 /// The answer to `getPendingNotifications` was written.
@@ -60,6 +76,7 @@ impl<'b> Outbox<'b> {
     pub(super) fn new(buffer: &'b mut [u8]) -> Self {
         Self {
             ring: RecordRing::new(buffer),
+            short: Short::No,
             ending: None,
             evicted: 0,
         }
@@ -68,6 +85,7 @@ impl<'b> Outbox<'b> {
     /// Empties it for the next socket.
     pub(super) fn reset(&mut self) {
         while self.ring.pop_front().is_some() {}
+        self.short = Short::No;
         self.ending = None;
         self.evicted = 0;
     }
@@ -88,6 +106,48 @@ impl<'b> Outbox<'b> {
     /// Messages that found no room, and are lost.
     pub(super) fn evicted(&self) -> u64 {
         self.evicted
+    }
+
+    /// Bytes of the longest message that is to be put in now: none once the socket ends. One that comes
+    /// when nothing waits is put in whatever its length, as waiting would not help it.
+    pub(super) fn room(&self) -> usize {
+        if self.ending.is_some() || self.ring.len() >= OUTBOX_FRAMES_MAX {
+            return 0;
+        }
+        if self.ring.is_empty() {
+            return usize::MAX;
+        }
+        self.room_beside_notices()
+            .saturating_sub(MESSAGE_HEAD_BYTES)
+    }
+
+    /// Takes note that messages wait for room.
+    pub(super) fn fall_short(&mut self) {
+        self.short = Short::Waiting;
+    }
+
+    /// Whether there is more since messages wait for it; once for each frame that was written.
+    pub(super) fn has_more_room(&mut self) -> bool {
+        let written = self.short == Short::Written;
+        if written {
+            self.short = Short::No;
+        }
+        written
+    }
+
+    /// Bytes of the longest record that leaves to notices what is theirs.
+    fn room_beside_notices(&self) -> usize {
+        let capacity = self.ring.record_bytes_max() + RECORD_HEADER_BYTES;
+        let theirs = NOTICES_BYTES.min(capacity / 4);
+        let others = self
+            .ring
+            .iter()
+            .filter(|record| !is(record.bytes, tag::NOTICE));
+        let taken: usize = others
+            .map(|record| RECORD_HEADER_BYTES + record.bytes.len())
+            .sum();
+        let left = capacity.saturating_sub(theirs + taken + RECORD_HEADER_BYTES);
+        left.min(self.ring.room())
     }
 
     /// Takes a message, which ends the socket as a slow reader's when there is no room.
@@ -123,7 +183,7 @@ impl<'b> Outbox<'b> {
             return;
         }
         let len = 1 + pieces::len(frame);
-        if !self.has_room(len) {
+        if !self.has_room_for_notice(len) {
             return self.end(Ending::SlowReader);
         }
         let pushed = self.ring.push_with(len, |bytes| {
@@ -135,6 +195,11 @@ impl<'b> Outbox<'b> {
             }
         });
         debug_assert!(pushed.is_ok(), "there was room");
+    }
+
+    /// Whether a frame that tells something finds room.
+    pub(super) fn takes_notice(&self, frame: &dyn Display) -> bool {
+        self.has_room_for_notice(1 + pieces::len(frame))
     }
 
     /// Takes the answer to `getPendingNotifications`: as many messages as fit. With `confirm` the
@@ -158,7 +223,9 @@ impl<'b> Outbox<'b> {
         for Record { number, bytes } in messages {
             if 1 + bytes.len() > longest {
                 self.evicted += 1;
-            } else if self.ring.fits(1 + bytes.len() + LIST_END_BYTES) {
+            } else if last.is_none() && self.ring.fits(1 + bytes.len() + LIST_END_BYTES)
+                || 1 + bytes.len() + LIST_END_BYTES <= self.room_beside_notices()
+            {
                 // The end finds room behind it: a longer record fits in one piece.
                 self.push(tag::ITEM, bytes);
             } else {
@@ -180,6 +247,9 @@ impl<'b> Outbox<'b> {
 
     /// Forgets the frame that [`Front`] showed: all of it was written.
     pub(super) fn written(&mut self) -> Option<Listed> {
+        if self.short == Short::Waiting {
+            self.short = Short::Written;
+        }
         let list = self.front_tag() == Some(tag::LIST);
         let mut record = self.ring.pop_front()?;
         if !list {
@@ -225,6 +295,10 @@ impl<'b> Outbox<'b> {
 
     fn has_room(&self, len: usize) -> bool {
         self.ring.len() < OUTBOX_FRAMES_MAX && self.ring.fits(len)
+    }
+
+    fn has_room_for_notice(&self, len: usize) -> bool {
+        self.ring.len() < 2 * OUTBOX_FRAMES_MAX && self.ring.fits(len)
     }
 
     fn make_room(&mut self, len: usize) {
@@ -317,7 +391,7 @@ mod tests {
     use std::vec::Vec;
 
     use vinbus_protocol::envelope::Content;
-    use vinbus_protocol::limits::APP_MESSAGE_BYTES_MAX;
+    use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, POPUP_TEXT_BYTES_MAX};
 
     use crate::app_interface::client_frame::FRAME_ID_BYTES_MAX;
     use crate::board_portal::limits::OUTBOX_BYTES_MIN;
@@ -375,6 +449,46 @@ mod tests {
         assert_eq!(outbox.borrow().evicted(), 3);
         let expected: Vec<_> = (3..10).chain(0..3).map(message).collect();
         assert_eq!(unwritten(&outbox), expected);
+    }
+
+    #[test]
+    fn message_without_room_is_told_before_and_notices_have_theirs() {
+        let outbox = outbox(OUTBOX_BYTES_MIN);
+        assert_eq!(outbox.borrow().room(), usize::MAX);
+        outbox.borrow_mut().push_notice(&"shown");
+        assert!(outbox.borrow().room() >= APP_MESSAGE_BYTES_MAX);
+        let json = format!("\"{}\"", "x".repeat(100_000));
+        let content = Content::parse(json.as_bytes()).unwrap();
+        let message = AppMessage::Data(content);
+        outbox.borrow_mut().push_message(0, &message);
+        let room = outbox.borrow().room();
+        assert!((20_000..message.encoded_len()).contains(&room), "{room}");
+        // As much as fits.
+        let json = format!("\"{}\"", "x".repeat(room - r#"{"content":""}"#.len()));
+        let content = Content::parse(json.as_bytes()).unwrap();
+        outbox
+            .borrow_mut()
+            .push_message(1, &AppMessage::Data(content));
+        assert_eq!(outbox.borrow().room(), 0);
+        // And the longest popup.
+        outbox
+            .borrow_mut()
+            .push_notice(&"p".repeat(POPUP_TEXT_BYTES_MAX));
+        assert_eq!(outbox.borrow().ending(), None);
+    }
+
+    #[test]
+    fn room_is_told_once_for_each_frame_that_is_written_while_messages_wait_for_it() {
+        let outbox = outbox(256);
+        let more = |outbox: &RefCell<Outbox<'_>>| outbox.borrow_mut().has_more_room();
+        (0..3).for_each(|n| push(&outbox, n));
+        outbox.borrow_mut().written();
+        assert!(!more(&outbox), "none waits");
+        outbox.borrow_mut().fall_short();
+        assert!(!more(&outbox), "nothing was written since");
+        outbox.borrow_mut().written();
+        assert!(more(&outbox));
+        assert!(!more(&outbox), "once");
     }
 
     #[test]

@@ -241,6 +241,9 @@ impl<'p, 'b, const APPS: usize, const PLACES: usize, const QUEUE: usize>
             Phase::Opened(Peer::Screen) => self.open_screen(index),
             Phase::Seated(peer) => {
                 if let Peer::App { slot, .. } = peer {
+                    if place.outbox.borrow_mut().has_more_room() {
+                        return self.push_step(Request::Room(slot));
+                    }
                     self.go_on_with_list(place, slot);
                 }
                 if let Mail::Waiting(len) = place.mail.get() {

@@ -65,6 +65,11 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
         }
     }
 
+    fn room(&self, slot: AppSlot) -> usize {
+        let place = self.app_place(slot);
+        place.map_or(usize::MAX, |place| place.outbox.borrow().room())
+    }
+
     fn hand_out<'r>(
         &mut self,
         slot: AppSlot,
@@ -119,6 +124,11 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
             }
             Notice::Dropped { in_flight } => self.meet_bad_fate(slot, in_flight, DROPPED),
             Notice::Refused => self.meet_bad_fate(slot, None, REFUSED),
+            Notice::Short => {
+                if let Some(place) = self.app_place(slot) {
+                    place.outbox.borrow_mut().fall_short();
+                }
+            }
             Notice::Hide => {
                 if let Some(seat) = self.seat(slot) {
                     seat.shown = false;
@@ -236,7 +246,16 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize>
             content: popup.content.map(|content| content.as_str()),
         };
         let frame = ServerFrame::new(kind::POPUP_SHOW).with_value(&value);
-        self.tell_app_and_screen(slot, &frame);
+        let value = PopupShown {
+            content: None,
+            ..value
+        };
+        let shorter = ServerFrame::new(kind::POPUP_SHOW).with_value(&value);
+        for place in [self.app_place(slot), self.screen_place()] {
+            let Some(place) = place else { continue };
+            let fits = place.outbox.borrow().takes_notice(&frame);
+            tell(place, if fits { &frame } else { &shorter });
+        }
         self.popup = Some(ShownPopup {
             number,
             slot,

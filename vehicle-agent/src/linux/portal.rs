@@ -72,6 +72,8 @@ enum News {
     Opened(Arc<Outbox>),
     /// It sent a frame that was parsed without a refusal.
     Frame(Utf8Bytes),
+    /// Messages wait for room in its outbox, and there is some more.
+    Room,
     /// It has ended; its outbox holds what was not written.
     Gone,
 }

@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
-use vinbus_vehicle_agent::board_portal::limits::FRAME_BYTES_MAX;
+use vinbus_vehicle_agent::board_portal::limits::{FRAME_BYTES_MAX, OUTBOX_BYTES_MIN};
 
-use crate::app::{envelope, text};
+use crate::app::{App, envelope, text};
 use crate::board::{Board, Memory, run};
 
 #[test]
@@ -88,6 +88,35 @@ fn frame_over_the_limit_ends_its_socket_only() {
         assert!(message.contains(&FRAME_BYTES_MAX.to_string()), "{message}");
         board.send("demo", &json!(1));
         assert_eq!(app.message().await, json!({ "content": 1 }));
+    });
+}
+
+#[test]
+fn messages_that_come_while_a_large_one_is_written_wait_and_arrive_in_order() {
+    run(async {
+        let memory = Memory {
+            outbox: OUTBOX_BYTES_MIN,
+            ..Memory::default()
+        };
+        let board = Board::with_memory(memory).await;
+        // Kept before it was in the foreground: nobody gets it before the app asks.
+        board.send("demo", &json!("old"));
+        board.status_reaches("/downlinks/pending", 1).await;
+        let mut app = App::with_little_room(board.address).await;
+        app.load().await;
+        let large = "x".repeat(131_000);
+        for n in 0..4 {
+            board.send("demo", &json!([n, large]));
+            board.send("demo", &json!([n]));
+        }
+        // There is room for small ones behind the first, but not ahead of what waits.
+        board.status_reaches("/downlinks/pending", 7).await;
+        for n in 0..4 {
+            assert_eq!(app.message().await, json!({ "content": [n, large] }));
+            assert_eq!(app.message().await, json!({ "content": [n] }));
+        }
+        assert_eq!(app.pending().await, [json!({ "content": "old" })]);
+        assert_eq!(board.status().await["sockets"]["ended"], json!(0));
     });
 }
 

@@ -278,8 +278,8 @@ fn app_that_never_reads_is_ended_and_its_messages_wait_for_the_next() {
         let deaf = board.app("demo").await;
         let content = "x".repeat(100_000);
         let mut sent = 0;
-        // Until the buffers of kernel and portal are full.
-        while board.status().await["sockets"]["slowReaders"] == json!(0) {
+        // Until the buffers of kernel and portal are full, and as much again.
+        while board.status().await["downlinks"]["pending"].as_u64() < Some(5) {
             board.send("demo", &json!({ "n": sent, "x": content }));
             sent += 1;
             board.status_reaches("/received", sent).await;
@@ -288,6 +288,10 @@ fn app_that_never_reads_is_ended_and_its_messages_wait_for_the_next() {
                 "the portal holds {sent} messages for an app that never reads"
             );
         }
+        let sockets = board.status().await["sockets"].clone();
+        assert_eq!(sockets["ended"], json!(0), "it may be about to read");
+        board.clock.advance(WRITE_TIMEOUT_MS);
+        board.status_reaches("/sockets/slowReaders", 1).await;
         let mut app = board.app("demo").await;
         let mut numbers = Vec::new();
         loop {

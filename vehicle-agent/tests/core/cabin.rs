@@ -244,7 +244,8 @@ impl Apps for FakeApps {
             }
             Notice::Refused => app.refused.extend(app.unsettled.pop_front()),
             Notice::NotLoaded => cabin.crash(slot),
-            Notice::Hide
+            Notice::Short
+            | Notice::Hide
             | Notice::PopupShown { .. }
             | Notice::PopupClosed { .. }
             | Notice::PopupOverflow { .. } => {}

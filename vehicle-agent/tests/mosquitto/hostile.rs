@@ -136,13 +136,13 @@ async fn flood(frame: Message) {
 }
 
 #[tokio::test]
-async fn app_that_never_reads_is_ended_and_its_messages_wait_for_the_next() {
+async fn app_that_never_reads_loses_nothing_but_what_is_evicted() {
     let mut world = World::new().await;
     let vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
     let deaf = vehicle.app("demo").await;
     let content = "x".repeat(100_000);
     let mut sent = 0;
-    // Until the buffers of kernel and portal are full and the socket is ended: 64 frames, or 30 s.
+    // Until the buffers of kernel and portal are full.
     while vehicle.status().await["downlinks"]["pending"] == json!(0) {
         world
             .send("demo", &json!({ "n": sent, "x": content }))
@@ -169,6 +169,25 @@ async fn app_that_never_reads_is_ended_and_its_messages_wait_for_the_next() {
     );
     assert!(!numbers.is_empty() && numbers.len() <= 10);
     drop(deaf);
+}
+
+#[tokio::test]
+async fn messages_that_find_no_room_arrive_in_order_when_the_app_reads() {
+    let mut world = World::new().await;
+    let vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
+    let mut app = vehicle.app("demo").await;
+    let content = "x".repeat(100_000);
+    let mut sent = 0;
+    while vehicle.status().await["downlinks"]["pending"] == json!(0) {
+        world
+            .send("demo", &json!({ "n": sent, "x": content }))
+            .await;
+        sent += 1;
+    }
+    for n in 0..sent {
+        assert_eq!(app.message().await["content"]["n"], json!(n));
+    }
+    assert_eq!(vehicle.status().await["sockets"]["ended"], json!(0));
 }
 
 #[tokio::test]

@@ -26,6 +26,10 @@ impl<A: Apps> Apps for Reported<'_, A> {
         self.apps.deliver(slot, number, message);
     }
 
+    fn room(&self, slot: AppSlot) -> usize {
+        self.apps.room(slot)
+    }
+
     fn hand_out<'r>(
         &mut self,
         slot: AppSlot,

@@ -230,6 +230,9 @@ impl<'s> SocketApps<'s> {
                 self.open(slot, socket);
             }
             (Peer::App { slot, .. }, News::Frame(frame)) => self.app_frame(slot, id, frame),
+            (Peer::App { slot, .. }, News::Room) => {
+                self.steps.push_back(Step::Other(Request::Room(slot)));
+            }
             (Peer::App { slot, .. }, News::Gone) => self.gone(slot, id),
             (Peer::Screen, News::Opened(outbox)) => {
                 let socket = Socket {
@@ -240,6 +243,8 @@ impl<'s> SocketApps<'s> {
                 };
                 self.open_screen(socket);
             }
+            // It is sent no messages.
+            (Peer::Screen, News::Room) => {}
             (Peer::Screen, News::Frame(frame)) => {
                 self.screen_frame(id, &frame);
             }

@@ -5,8 +5,9 @@
 //! as pending for the app. So a message is delivered, pending, or counted as evicted, never two of
 //! them.
 //!
-//! A socket whose reader is too slow to stay within [`OUTBOX_FRAMES_MAX`] and [`OUTBOX_BYTES_MAX`]
-//! is closed. Messages that arrive until its task has ended are still taken, at most the last
+//! A message that would exceed [`OUTBOX_FRAMES_MAX`] or [`OUTBOX_BYTES_MAX`] is not put in:
+//! [`Outbox::room`] says so before, and the agent keeps it until there is room. A socket that leaves too little
+//! room even for what it is told is closed. Messages that arrive until its task has ended are still taken, at most the last
 //! [`PENDING_MESSAGES_MAX`] of them: more would not survive in the pending ring either.
 
 use std::collections::VecDeque;
@@ -19,7 +20,7 @@ use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PENDING_MESSAGES_MAX};
 use crate::app_interface::refusal::Ending;
 use crate::app_interface::server_frame::{PendingFrame, ServerFrame, kind};
 
-/// Frames that may wait for one socket.
+/// Frames that may wait for one socket; twice as many with those that tell something.
 pub(crate) const OUTBOX_FRAMES_MAX: usize = 64;
 
 /// Bytes that may wait for one socket: a full reply of pending messages and as much again.
@@ -33,6 +34,9 @@ pub(crate) struct Unread {
     /// Encoded.
     pub(crate) message: Box<str>,
 }
+
+/// Bytes beside them for frames that tell something while messages wait.
+const NOTICES_BYTES: usize = 64 * 1024;
 
 /// Something to write to a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +110,8 @@ struct State {
     /// Messages taken after the ending began.
     late: VecDeque<Unread>,
     late_evicted: u64,
+    /// Messages wait elsewhere for room.
+    short: bool,
     ending: Option<Ending>,
 }
 
@@ -117,6 +123,26 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
+    /// Bytes of the longest message that is to be put in now; the agent keeps a longer one meanwhile.
+    pub(crate) fn room(&self) -> usize {
+        let state = self.lock();
+        if state.ending.is_some() || state.items.len() >= OUTBOX_FRAMES_MAX {
+            0
+        } else if state.items.is_empty() {
+            usize::MAX
+        } else {
+            OUTBOX_BYTES_MAX.saturating_sub(state.bytes)
+        }
+    }
+
+    /// Takes note that messages wait for room, of which [`Outbox::written`] is to tell; `false` if all was
+    /// written meanwhile, so that there is room.
+    pub(crate) fn fall_short(&self) -> bool {
+        let mut state = self.lock();
+        state.short = !state.items.is_empty() || state.ending.is_some();
+        state.short
+    }
+
     /// Takes something to write; never waits. Ends the socket as a slow reader when it is full.
     pub(crate) fn push(&self, item: Item) {
         let mut state = self.lock();
@@ -173,12 +199,14 @@ impl Outbox {
         }
     }
 
-    /// Forgets the frame that [`Outbox::front`] gave: all of it was given to the kernel.
-    pub(crate) fn written(&self) {
+    /// Forgets the frame that [`Outbox::front`] gave: all of it was given to the kernel. Whether messages
+    /// wait for the room that it leaves.
+    pub(crate) fn written(&self) -> bool {
         let mut state = self.lock();
         if let Some(item) = state.items.pop_front() {
             state.bytes -= item.bytes();
         }
+        std::mem::take(&mut state.short)
     }
 
     /// Takes back the oldest message that was not written, once the socket has ended.
@@ -212,7 +240,11 @@ impl Outbox {
 
 impl State {
     fn is_full_for(&self, item: &Item) -> bool {
-        self.items.len() >= OUTBOX_FRAMES_MAX || self.bytes + item.bytes() > OUTBOX_BYTES_MAX
+        let (frames_max, bytes_max) = match item {
+            Item::Notice(_) => (2 * OUTBOX_FRAMES_MAX, OUTBOX_BYTES_MAX + NOTICES_BYTES),
+            Item::Message(_) | Item::Pending { .. } => (OUTBOX_FRAMES_MAX, OUTBOX_BYTES_MAX),
+        };
+        self.items.len() >= frames_max || self.bytes + item.bytes() > bytes_max
     }
 
     fn keep_late(&mut self, item: Item) {

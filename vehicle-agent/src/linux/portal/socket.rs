@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::{self, error::CapacityError};
 
@@ -94,8 +95,14 @@ impl Opened {
         if agent.send(self.news(opened)).await.is_err() {
             return Some(Ending::Stopping);
         }
+        let (socket, peer) = (self.id, self.peer);
+        let room = || FromSocket {
+            socket,
+            peer,
+            news: News::Room,
+        };
         let told = tokio::select! {
-            told = write(&outbox, sink) => told,
+            told = write(&outbox, sink, agent, room) => told,
             () = self.read(shared, stream) => None,
         };
         // The agent may be gone already; then nobody wants to know.
@@ -221,8 +228,14 @@ pub(super) fn refusal_frame(id: Option<&str>, refusal: &Refusal) -> String {
 }
 
 /// Writes until the socket is to end; `None` when its program can no longer be told why, because
-/// the connection broke or a frame is half written.
-async fn write(outbox: &Outbox, sink: &mut Sink) -> Option<Ending> {
+/// the connection broke or a frame is half written. The agent gets `room` when messages wait for the
+/// room that a frame has left.
+async fn write(
+    outbox: &Outbox,
+    sink: &mut Sink,
+    agent: &mpsc::Sender<FromSocket>,
+    room: impl Fn() -> FromSocket,
+) -> Option<Ending> {
     loop {
         let text = match outbox.front().await {
             Ok(text) => text,
@@ -238,7 +251,12 @@ async fn write(outbox: &Outbox, sink: &mut Sink) -> Option<Ending> {
         };
         tokio::select! {
             sent = timeout(WRITE_TIMEOUT, sink.send(Message::text(text))) => match sent {
-                Ok(Ok(())) => outbox.written(),
+                Ok(Ok(())) => {
+                    if outbox.written() {
+                        // Nobody waits for it if the agent is gone.
+                        let _ = agent.send(room()).await;
+                    }
+                }
                 Ok(Err(_)) => return None,
                 Err(_late) => {
                     outbox.end(Ending::SlowReader);

@@ -118,6 +118,7 @@ impl Apps for SimulatedApp {
             // These are in the counters of the desk, which are added up at the end.
             Notice::Dropped { .. }
             | Notice::Refused
+            | Notice::Short
             | Notice::Hide
             | Notice::NotLoaded
             | Notice::PopupShown { .. }

@@ -80,6 +80,12 @@ impl Apps for SocketApps<'_> {
         }
     }
 
+    fn room(&self, slot: AppSlot) -> usize {
+        // What an app confirms is kept in any case.
+        let socket = self.socket(slot).filter(|socket| !socket.confirms);
+        socket.map_or(usize::MAX, |socket| socket.outbox.room())
+    }
+
     fn kept(&mut self, slot: AppSlot, record: Record<'_>, oldest: u64) {
         let current = match &self.current {
             Step::Return {
@@ -160,6 +166,14 @@ impl Apps for SocketApps<'_> {
             Notice::Refused => {
                 let id = self.fate(slot, None);
                 self.write_not_delivered(slot, id.as_deref(), REFUSED);
+            }
+            Notice::Short => {
+                if self
+                    .socket(slot)
+                    .is_some_and(|socket| !socket.outbox.fall_short())
+                {
+                    self.steps.push_back(Step::Other(Request::Room(slot)));
+                }
             }
             Notice::Hide => {
                 if let Some(seat) = self.seats.get_mut(usize::from(slot.index())) {
