@@ -45,8 +45,8 @@ enum Chore {
     /// Run all tests; installs what they need through apt when it may, else says what to install.
     ///
     /// In this order: bare-metal and WebAssembly checks, the proof that the protocol cannot panic,
-    /// golden files, documentation tests, the firmware (`size`, `qemu-test`), the agent for ARM Linux
-    /// (`dist --test`), then every other test of the workspace. The last lines are the test runner's
+    /// golden files, documentation tests, the firmware (`size`, `qemu-test`), the agent for ARM Linux,
+    /// 64 and 32 bits (`dist --test`), then every other test of the workspace. The last lines are the test runner's
     /// own summary.
     Test {
         /// Leave out what needs more than this machine's own compile target, and install nothing

@@ -10,7 +10,9 @@ pub(crate) fn all(host_only: bool) -> Result<()> {
     setup::ensure(host_only)?;
     examples::prepare()?;
     if !host_only {
-        dist::ensure(dist::DEFAULT)?;
+        for target in dist::targets() {
+            dist::ensure(target)?;
+        }
         bare_metal::check()?;
     }
     no_panic::prove(host_only)?;
@@ -20,7 +22,9 @@ pub(crate) fn all(host_only: bool) -> Result<()> {
     if !host_only {
         size::check(&[])?;
         qemu_test::run_cases(None)?;
-        dist::agent(dist::DEFAULT, true)?;
+        for target in dist::targets() {
+            dist::agent(target, true)?;
+        }
     }
     run_tests()
 }
