@@ -137,12 +137,23 @@ pub struct EnrollTo {
     pub new_authority: bool,
 }
 
-/// Where the server is and how to prove who asks.
+/// Where the server is.
 #[derive(Args, Debug)]
-pub struct Access {
+pub struct ServerArgs {
     /// The server. [default: that which runs on the data folder, else http://127.0.0.1:8080]
     #[arg(long, value_name = "URL", env = "VINBUS_URL")]
     pub url: Option<String>,
+    /// The server's data folder, where the administrator's token is. [default: vinbus-data]
+    #[arg(long, value_name = "DIR", env = "VINBUS_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Where the server is and how to prove who asks.
+#[derive(Args, Debug)]
+pub struct Access {
+    /// Where the server is.
+    #[command(flatten)]
+    pub server: ServerArgs,
     /// The token to show; without it, the administrator's in the data folder is used.
     #[arg(
         long,
@@ -152,9 +163,6 @@ pub struct Access {
         value_parser = secret
     )]
     pub token: Option<Secret>,
-    /// The server's data folder, where the administrator's token is. [default: vinbus-data]
-    #[arg(long, value_name = "DIR", env = "VINBUS_DATA_DIR")]
-    pub data_dir: Option<PathBuf>,
 }
 
 fn cursor(text: &str) -> Result<u64, &'static str> {

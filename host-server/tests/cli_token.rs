@@ -140,3 +140,18 @@ async fn a_token_is_shown_without_a_server() {
     let nonsense = cli_support::run(&["token", "show", "nonsense"]).await;
     assert!(failed(&nonsense, 2).contains("this is no token"));
 }
+
+#[tokio::test]
+async fn each_command_names_its_own_option_for_the_token_that_it_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().to_str().unwrap();
+    let explain: &[&str] = &["explain-acl", "--token", "t", "--topic", "app/a/b/c"];
+    for (command, option) in [
+        (&["trace", "id"][..], "give --token"),
+        (explain, "give --admin-token"),
+    ] {
+        let told = cli_support::run(&[command, &["--data-dir", folder]].concat()).await;
+        let told = failed(&told, 1);
+        assert!(told.contains(option), "{told}");
+    }
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 
-use crate::cli::Access;
+use crate::cli::{Access, ServerArgs};
 use crate::config;
 use crate::identity::Secret;
 use crate::serve::Addresses;
@@ -39,7 +39,7 @@ pub enum ClientError {
     /// There is no token.
     #[error(
         "no token: {} cannot be read ({source}); start `host-server` first, name its folder with \
-         --data-dir, or give --token",
+         --data-dir, or give {option}",
         path.display()
     )]
     NoToken {
@@ -47,6 +47,8 @@ pub enum ClientError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+        /// The option that gives one.
+        option: &'static str,
     },
     /// The token cannot be sent.
     #[error("the token {from} is empty or has characters that no token has; copy it again")]
@@ -67,13 +69,15 @@ pub enum ClientError {
     /// The server does not know the token.
     #[error(
         "{url} refused the token {from}: {detail}. Name the data folder of that server with \
-         --data-dir, or give a token of it with --token"
+         --data-dir, or give a token of it with {option}"
     )]
     Unauthorized {
         /// Where.
         url: String,
         /// Where the token was found.
         from: String,
+        /// The option that gives another.
+        option: &'static str,
         /// What the server said.
         detail: String,
     },
@@ -123,6 +127,8 @@ pub(super) struct Server {
 struct Token {
     secret: Secret,
     from: String,
+    /// The option that gives another.
+    option: &'static str,
 }
 
 /// The part of an error that people read: of a problem document, or as the paths of the bus have it.
@@ -136,9 +142,18 @@ enum Said {
 impl Server {
     /// The server and the token that `access` names.
     pub(super) fn new(access: &Access) -> Result<Self, ClientError> {
+        Self::with_token(&access.server, access.token.as_ref(), "--token")
+    }
+
+    /// A server and a token that was given with `option`; without, the administrator's.
+    pub(super) fn with_token(
+        place: &ServerArgs,
+        token: Option<&Secret>,
+        option: &'static str,
+    ) -> Result<Self, ClientError> {
         // The first call of the process installs it; a later one finds it there.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let base = base(&url(access))?;
+        let base = base(&url(place))?;
         let http = Client::builder()
             .connect_timeout(CONNECT_TIME_MAX)
             .read_timeout(READ_TIME_MAX)
@@ -147,7 +162,7 @@ impl Server {
         Ok(Self {
             http,
             base,
-            token: token(access)?,
+            token: token_of(place, token, option)?,
         })
     }
 
@@ -204,6 +219,7 @@ impl Server {
             ) => ClientError::Unauthorized {
                 url: self.url().to_owned(),
                 from: self.token.from.clone(),
+                option: self.token.option,
                 detail,
             },
             (status, said) => ClientError::Refused {
@@ -238,9 +254,9 @@ impl Server {
 }
 
 /// The URL that is given, that of the server which runs on the data folder, or the default.
-fn url(access: &Access) -> String {
-    let running = Addresses::read(&config::data_dir(access.data_dir.as_deref()));
-    match (&access.url, running) {
+fn url(place: &ServerArgs) -> String {
+    let running = Addresses::read(&config::data_dir(place.data_dir.as_deref()));
+    match (&place.url, running) {
         (Some(url), _) => url.clone(),
         (None, Some(addresses)) => format!("http://{}", addresses.reachable_http()),
         (None, None) => URL_DEFAULT.to_owned(),
@@ -269,13 +285,18 @@ fn shown(url: &Url) -> &str {
     text.strip_suffix('/').unwrap_or(text)
 }
 
-fn token(access: &Access) -> Result<Token, ClientError> {
-    let token = match &access.token {
+fn token_of(
+    place: &ServerArgs,
+    given: Option<&Secret>,
+    option: &'static str,
+) -> Result<Token, ClientError> {
+    let token = match given {
         Some(secret) => Token {
             secret: secret.clone(),
-            from: "given with --token or VINBUS_TOKEN".to_owned(),
+            from: format!("given with {option} or VINBUS_TOKEN"),
+            option,
         },
-        None => token_of_administrator(access)?,
+        None => token_of_administrator(place, option)?,
     };
     let text = token.secret.expose();
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -284,18 +305,23 @@ fn token(access: &Access) -> Result<Token, ClientError> {
     Ok(token)
 }
 
-fn token_of_administrator(access: &Access) -> Result<Token, ClientError> {
-    let path = config::data_dir(access.data_dir.as_deref())
+fn token_of_administrator(place: &ServerArgs, option: &'static str) -> Result<Token, ClientError> {
+    let path = config::data_dir(place.data_dir.as_deref())
         .join("admin")
         .join("token");
     match std::fs::read_to_string(&path) {
         Ok(text) => Ok(Token {
             secret: Secret::new(text.trim().to_owned()),
             from: format!("in {}", path.display()),
+            option,
         }),
         Err(source) => {
             let path = std::path::absolute(&path).unwrap_or(path);
-            Err(ClientError::NoToken { path, source })
+            Err(ClientError::NoToken {
+                path,
+                source,
+                option,
+            })
         }
     }
 }

@@ -1,35 +1,12 @@
 //! `explain-acl`: asks a server what a token may do on a topic of the bus, and why.
 
-use std::io::{self, Write};
-
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::client::{ClientError, Server};
+use super::client::Server;
+use super::{AskError, print};
 use crate::cli::{ExplainArgs, TopicAction};
-
-/// Why nothing was explained.
-#[derive(Debug, thiserror::Error)]
-pub enum ExplainError {
-    /// The server did not do it.
-    #[error(transparent)]
-    Server(#[from] ClientError),
-    /// The explanation cannot be printed.
-    #[error("the explanation could not be printed: {0}")]
-    Output(#[from] io::Error),
-}
-
-impl ExplainError {
-    /// Whether what was typed is at fault.
-    #[must_use]
-    pub fn is_usage(&self) -> bool {
-        match self {
-            Self::Server(error) => error.is_usage(),
-            Self::Output(_) => false,
-        }
-    }
-}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -51,9 +28,10 @@ struct Decision {
 /// Asks, and prints a line for who the token stands for and one for each action.
 ///
 /// # Errors
-/// An [`ExplainError`].
-pub async fn run(args: ExplainArgs) -> Result<(), ExplainError> {
-    let server = Server::new(&args.access())?;
+/// An [`AskError`].
+pub async fn run(args: ExplainArgs) -> Result<(), AskError> {
+    let token = args.admin_token.as_ref();
+    let server = Server::with_token(&args.server, token, "--admin-token")?;
     let url = server.at_root(&["api", "platform", "acl"]);
     let body = json!({"token": args.token.expose(), "topic": args.topic});
     let request = server.request(Method::POST, url).json(&body);
@@ -62,7 +40,7 @@ pub async fn run(args: ExplainArgs) -> Result<(), ExplainError> {
         .json()
         .await
         .map_err(|error| server.strange(&error))?;
-    Ok(io::stdout().write_all(shown(&explained, args.action).as_bytes())?)
+    print(&shown(&explained, args.action))
 }
 
 fn shown(explained: &Explained, only: Option<TopicAction>) -> String {

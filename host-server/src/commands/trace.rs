@@ -1,34 +1,11 @@
 //! `trace`: what became of a message for a vehicle, step by step.
 
-use std::io::{self, Write};
-
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::client::{ClientError, Server};
+use super::client::Server;
+use super::{AskError, print};
 use crate::cli::TraceArgs;
-
-/// Why nothing was shown.
-#[derive(Debug, thiserror::Error)]
-pub enum TraceError {
-    /// The server did not tell.
-    #[error(transparent)]
-    Server(#[from] ClientError),
-    /// What it told cannot be printed.
-    #[error("the steps could not be printed: {0}")]
-    Output(#[from] io::Error),
-}
-
-impl TraceError {
-    /// Whether what was typed is at fault.
-    #[must_use]
-    pub fn is_usage(&self) -> bool {
-        match self {
-            Self::Server(error) => error.is_usage(),
-            Self::Output(_) => false,
-        }
-    }
-}
 
 /// A message as the server shows it.
 #[derive(Deserialize)]
@@ -50,8 +27,8 @@ struct TracedStep {
 /// Prints one line for each step, or the server's own words.
 ///
 /// # Errors
-/// A [`TraceError`].
-pub async fn run(args: TraceArgs) -> Result<(), TraceError> {
+/// An [`AskError`].
+pub async fn run(args: TraceArgs) -> Result<(), AskError> {
     let server = Server::new(&args.access)?;
     let url = server.at(&["messages", &args.id]);
     let answer = server.send(server.get(url)).await?;
@@ -65,7 +42,7 @@ pub async fn run(args: TraceArgs) -> Result<(), TraceError> {
     } else {
         lines(&serde_json::from_str(told.get()).map_err(|error| server.strange(&error))?)
     };
-    Ok(io::stdout().write_all(text.as_bytes())?)
+    print(&text)
 }
 
 fn lines(message: &Traced) -> String {
