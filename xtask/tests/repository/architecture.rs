@@ -51,6 +51,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("xtask", &[]),
+    ("vinbus-chromium", &[]),
 ];
 
 /// The files of a board's firmware that may be `unsafe`, each with its reason at its head.

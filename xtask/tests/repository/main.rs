@@ -48,4 +48,5 @@ const CRATES: &[&str] = &[
     "vehicle-agent",
     "host-server",
     "xtask",
+    "xtask/chromium",
 ];

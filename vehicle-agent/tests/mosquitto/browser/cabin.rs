@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use vinbus_chromium::Page;
 
-use super::chromium::Page;
 use crate::world::{Vehicle, World};
 
 /// What the pages of the tests' own apps begin with: `log` keeps what they get, over reloads.

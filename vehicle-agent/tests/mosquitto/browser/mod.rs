@@ -1,7 +1,6 @@
 //! The portal's page in a real Chromium: partners' HTML5 apps, as they are.
 
 mod cabin;
-mod chromium;
 
 mod delivery;
 mod hostile;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
+use vinbus_chromium::Page;
 
-use super::chromium::Page;
 use crate::world::World;
 
 const APP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples-app/next-stop");

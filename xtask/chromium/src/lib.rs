@@ -1,9 +1,15 @@
-//! A Chromium without a window, driven over its DevTools protocol.
+//! A Chromium without a window, driven by tests over its DevTools protocol.
+//!
+//! [`Page::open`] starts one; the rest of [`Page`] does what a person does, and looks. Everything waits
+//! for what has to happen, and panics when it does not within [`PATIENCE`].
+
+mod trace;
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -13,7 +19,10 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use crate::app::PATIENCE;
+pub use trace::Task;
+
+/// Longest time for anything to happen. Only what is broken takes it.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A frame of another origin, which has a session of its own.
 struct Frame {
@@ -23,7 +32,7 @@ struct Frame {
 }
 
 /// A page, and the browser around it.
-pub(crate) struct Page {
+pub struct Page {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     calls: u64,
     session: String,
@@ -35,7 +44,7 @@ pub(crate) struct Page {
 
 impl Page {
     /// Starts a browser and opens an address in it.
-    pub(crate) async fn open(url: &str, (width, height): (u32, u32)) -> Self {
+    pub async fn open(url: &str, (width, height): (u32, u32)) -> Self {
         let profile = tempfile::tempdir().unwrap();
         let (process, endpoint) = launch(profile.path());
         let (socket, _) = connect_async(endpoint).await.unwrap();
@@ -59,39 +68,41 @@ impl Page {
         let size =
             json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
         page.call("Emulation.setDeviceMetricsOverride", size).await;
-        page.call("Page.enable", json!({})).await;
+        for domain in ["Page.enable", "Runtime.enable", "Log.enable"] {
+            page.call(domain, json!({})).await;
+        }
         page.go_to(url).await;
         page
     }
 
     /// Goes to an address and waits until its page is complete.
-    pub(crate) async fn go_to(&mut self, url: &str) {
+    pub async fn go_to(&mut self, url: &str) {
         let gone = self.call("Page.navigate", json!({ "url": url })).await;
         assert_eq!(gone.get("errorText"), None, "{url}");
         self.event("Page.loadEventFired").await;
     }
 
     /// Loads the page once more.
-    pub(crate) async fn reload(&mut self) {
+    pub async fn reload(&mut self) {
         self.call("Page.reload", json!({})).await;
         self.event("Page.loadEventFired").await;
     }
 
     /// Sets what the system prefers: `light` or `dark`.
-    pub(crate) async fn prefers(&mut self, scheme: &str) {
+    pub async fn prefers(&mut self, scheme: &str) {
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
         let media = json!({ "features": features });
         self.call("Emulation.setEmulatedMedia", media).await;
     }
 
     /// What an expression is in the page; promises are waited for.
-    pub(crate) async fn eval(&mut self, expression: &str) -> Value {
+    pub async fn eval(&mut self, expression: &str) -> Value {
         let session = self.session.clone();
         self.eval_in(&session, expression).await
     }
 
     /// Waits until an expression is true in the page.
-    pub(crate) async fn until(&mut self, expression: &str) -> Value {
+    pub async fn until(&mut self, expression: &str) -> Value {
         let session = self.session.clone();
         loop {
             if let Some(found) = self.try_eval(&session, &awaited(expression)).await {
@@ -101,13 +112,13 @@ impl Page {
     }
 
     /// What an expression is in the frame whose address begins with this.
-    pub(crate) async fn eval_frame(&mut self, url: &str, expression: &str) -> Value {
+    pub async fn eval_frame(&mut self, url: &str, expression: &str) -> Value {
         let session = self.frame(url).await;
         self.eval_in(&session, expression).await
     }
 
     /// Waits until an expression is true in the frame whose address begins with this.
-    pub(crate) async fn until_frame(&mut self, url: &str, expression: &str) -> Value {
+    pub async fn until_frame(&mut self, url: &str, expression: &str) -> Value {
         loop {
             let session = self.frame(url).await;
             if let Some(found) = self.try_eval(&session, &awaited(expression)).await {
@@ -117,7 +128,7 @@ impl Page {
     }
 
     /// Presses the button that a selector finds, once it is there.
-    pub(crate) async fn press(&mut self, selector: &str) {
+    pub async fn press(&mut self, selector: &str) {
         let found = format!("document.querySelector({})", json!(selector));
         self.until(&format!(
             "{found} && !{found}.disabled && {found}.checkVisibility()"
@@ -126,8 +137,78 @@ impl Page {
         self.eval(&format!("{found}.click()")).await;
     }
 
+    /// Types a text into the field that a selector finds, in place of what stands there.
+    pub async fn fill(&mut self, selector: &str, text: &str) {
+        let found = format!("document.querySelector({})", json!(selector));
+        self.until(&format!(
+            "{found}?.checkVisibility() && ({found}.select(), {found}.focus(), true)"
+        ))
+        .await;
+        self.call("Input.insertText", json!({ "text": text })).await;
+    }
+
+    /// Presses a key, named as in the `key` of its event, wherever the focus is.
+    pub async fn key(&mut self, key: &str) {
+        let code = match key {
+            "Enter" => 13,
+            "Escape" => 27,
+            "Tab" => 9,
+            "End" => 35,
+            "Home" => 36,
+            "ArrowUp" => 38,
+            "ArrowDown" => 40,
+            _ => 0,
+        };
+        for kind in ["keyDown", "keyUp"] {
+            let mut event = json!({ "type": kind, "key": key, "windowsVirtualKeyCode": code });
+            if key == "Enter" {
+                event["text"] = json!("\r");
+            }
+            self.call("Input.dispatchKeyEvent", event).await;
+        }
+    }
+
+    /// What the page has complained of so far: errors of scripts, and what its policy has refused.
+    pub async fn complaints(&mut self) -> Vec<String> {
+        // What came before the answer is there.
+        self.eval("0").await;
+        let is_complaint = |event: &&Value| match event["method"].as_str() {
+            Some("Runtime.exceptionThrown") => true,
+            Some("Log.entryAdded") => event["params"]["entry"]["level"] == "error",
+            _ => false,
+        };
+        let complaints = self.early.iter().filter(is_complaint);
+        complaints
+            .map(|event| event["params"].to_string())
+            .collect()
+    }
+
+    /// Begins to note what keeps the page busy.
+    pub async fn start_trace(&mut self) {
+        let config = json!({ "includedCategories": ["toplevel"] });
+        let start = json!({ "traceConfig": config, "transferMode": "ReportEvents" });
+        let answer = self.exchange("", "Tracing.start", start).await;
+        assert_eq!(answer.get("error"), None);
+        self.early.clear();
+    }
+
+    /// What has kept the page busy since then: the tasks of the thread that its scripts run on.
+    pub async fn end_trace(&mut self) -> Vec<Task> {
+        let answer = self.exchange("", "Tracing.end", json!({})).await;
+        assert_eq!(answer.get("error"), None);
+        self.event("Tracing.tracingComplete").await;
+        let events: Vec<Value> = self
+            .early
+            .drain(..)
+            .filter(|event| event["method"] == "Tracing.dataCollected")
+            .flat_map(|event| event["params"]["value"].as_array().cloned())
+            .flatten()
+            .collect();
+        trace::busiest(&events)
+    }
+
     /// The page as a PNG, in base64.
-    pub(crate) async fn screenshot(&mut self) -> String {
+    pub async fn screenshot(&mut self) -> String {
         let shot = self.call("Page.captureScreenshot", json!({ "format": "png" }));
         shot.await["data"].as_str().unwrap().to_owned()
     }
