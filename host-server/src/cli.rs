@@ -29,6 +29,7 @@ Examples:
   host-server send --vin 0123456789ABCDEFG --app demo --content '{\"hello\":\"car\"}'
   host-server trace ID                           what became of the message with the id that send printed
   host-server listen --vin 0123456789ABCDEFG
+  host-server console                            a link to see the fleet in a browser
   host-server token create-client --app myapp --client dashboard --permission ui.content
 
 `host-server serve --help` lists the options of serve; they work without the word serve, too.
@@ -64,6 +65,8 @@ pub enum Command {
     Send(SendArgs),
     /// Tell what became of a message that was sent, one step a line
     Trace(TraceArgs),
+    /// Print a link that opens the console in a browser, once and within ten minutes
+    Console(Access),
     /// Manage the clients of the bus and their tokens
     Token(TokenArgs),
     /// Tell what a token may do on a topic of the bus, and by which rule

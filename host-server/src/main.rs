@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use vinbus_host_server::cli::{self, Cli, Command};
-use vinbus_host_server::commands::{enroll, explain, listen, send, token, trace};
+use vinbus_host_server::commands::{console, enroll, explain, listen, send, token, trace};
 use vinbus_host_server::config::{self, ServeOptions};
 use vinbus_host_server::signals::Signals;
 use vinbus_host_server::{logging, serve};
@@ -98,6 +98,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             .await
             .map_err(|error| Failure::of(error.is_usage(), error)),
         Command::Trace(args) => trace::run(args)
+            .await
+            .map_err(|error| Failure::of(error.is_usage(), error)),
+        Command::Console(access) => console::run(access)
             .await
             .map_err(|error| Failure::of(error.is_usage(), error)),
         Command::Token(args) => token::run(args)

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use vinbus_protocol::delivery;
+use vinbus_protocol::envelope::{self, DownlinkBody};
 use vinbus_protocol::id::{AppId, Uid, Vin};
 
 /// Names one downlink message for its whole life, at most 36 ASCII characters.
@@ -206,6 +207,74 @@ pub struct Trace {
     pub downlink: Downlink,
     /// Its steps, oldest first.
     pub steps: Vec<(Step, SystemTime)>,
+}
+
+/// What is told of a message for a vehicle where many are shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Brief {
+    /// Whether it is a popup.
+    pub is_popup: bool,
+    /// Bytes of the whole MQTT payload.
+    pub bytes: usize,
+    /// How the popup's text or the content begins: at most [`EXCERPT_CHARS`] characters.
+    pub excerpt: Box<str>,
+}
+
+/// Characters of a [`Brief`]'s excerpt.
+pub const EXCERPT_CHARS: usize = 200;
+
+impl Brief {
+    /// What is told of an envelope.
+    #[must_use]
+    pub fn of(envelope: &[u8]) -> Self {
+        let bytes = envelope.len();
+        // What is stored was decoded before; a damaged row has no excerpt.
+        let Ok(downlink) = envelope::Downlink::decode(envelope) else {
+            return Self {
+                bytes,
+                ..Self::default()
+            };
+        };
+        let excerpt: String = match &downlink.body {
+            DownlinkBody::Data(content) => content.as_str().chars().take(EXCERPT_CHARS).collect(),
+            DownlinkBody::Popup(popup) => popup.text.chars().take(EXCERPT_CHARS).collect(),
+        };
+        Self {
+            is_popup: matches!(downlink.body, DownlinkBody::Popup(_)),
+            bytes,
+            excerpt: excerpt.into(),
+        }
+    }
+}
+
+/// A message that was sent, in brief, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outline {
+    /// Its name.
+    pub id: MessageId,
+    /// Its place in the order of acceptance.
+    pub sequence: u64,
+    /// The partner.
+    pub uid: Uid,
+    /// The vehicle.
+    pub vin: Vin,
+    /// The app.
+    pub app: AppId,
+    /// What is told of it.
+    pub brief: Brief,
+    /// When it is not worth sending any more.
+    pub expires_at: SystemTime,
+    /// Its steps, oldest first.
+    pub steps: Vec<(Step, SystemTime)>,
+}
+
+/// What was sent lately, in brief.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SentPage {
+    /// The messages, newest first.
+    pub messages: Vec<Outline>,
+    /// Before which sequence the next page begins, if there is more.
+    pub next: Option<u64>,
 }
 
 /// Whether a vehicle can hear us.

@@ -13,7 +13,7 @@ use vinbus_host_server::broker::BrokerEvents as _;
 use vinbus_host_server::hub::{Hub, Settings};
 use vinbus_host_server::metrics::Metrics;
 use vinbus_host_server::model::{
-    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Presence, Step, Trace,
+    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Presence, SentPage, Step, Trace,
     UplinkPage, Webhook,
 };
 use vinbus_host_server::store::channels::ChannelStore;
@@ -113,6 +113,10 @@ impl Store for MemoryStore {
     }
 
     fn trace(&self, _: &MessageId) -> Result<Option<Trace>, StoreError> {
+        unreachable!("nobody asks")
+    }
+
+    fn sent_before(&self, _: u64, _: Option<&Uid>, _: usize) -> Result<SentPage, StoreError> {
         unreachable!("nobody asks")
     }
 

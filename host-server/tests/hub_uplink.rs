@@ -13,8 +13,8 @@ use vinbus_host_server::broker::{Arrival, BrokerEvents as _, Outcome};
 use vinbus_host_server::hub::{Hub, Settings};
 use vinbus_host_server::metrics::Metrics;
 use vinbus_host_server::model::{
-    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Presence, Step, Trace, Uplink,
-    UplinkPage, Webhook,
+    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Presence, SentPage, Step, Trace,
+    Uplink, UplinkPage, Webhook,
 };
 use vinbus_host_server::store::channels::ChannelStore;
 use vinbus_host_server::store::sqlite::StoreSettings;
@@ -328,6 +328,10 @@ impl Store for SlowStore {
 
     fn trace(&self, _: &MessageId) -> Result<Option<Trace>, StoreError> {
         Ok(None)
+    }
+
+    fn sent_before(&self, _: u64, _: Option<&Uid>, _: usize) -> Result<SentPage, StoreError> {
+        Ok(SentPage::default())
     }
 
     fn add_webhook(&self, _: Webhook) -> Pending<()> {

@@ -165,7 +165,7 @@ async fn nothing_is_told_to_those_without_a_token() {
 async fn unknown_paths_methods_and_parameters_are_refused() {
     let rest = Rest::start().await;
     for path in [
-        "/",
+        "/console",
         "/api",
         "/api/v1",
         "/api/v1/nothing",

@@ -1,7 +1,8 @@
-//! What the programs in `docs/examples/` import: packages of Python and JavaScript, put below
-//! `target/examples/`, where the tests that run them look.
+//! What tests need of others' packages: those of Python and JavaScript that the programs in
+//! `docs/examples/` import, and axe-core, which looks at pages as people with disabilities meet them.
+//! They are put below `target/examples/`, where the tests look.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -31,14 +32,13 @@ const NEEDS: &[Need] = &[
     },
 ];
 
-/// Installs what the examples import, unless it is there.
+/// Installs them, unless they are there.
 pub(crate) fn prepare() -> Result<()> {
     ensure_all(NEEDS)?;
-    in_folder("python", PYTHON, |folder| {
+    in_folder("python", "docs/examples", PYTHON, |folder, from| {
         let place = folder.display().to_string();
         run(&mut program("python3", &["-m", "venv", "--clear", &place]))?;
-        let wanted = root().join("docs/examples/requirements.txt");
-        let wanted = wanted.display().to_string();
+        let wanted = from.join("requirements.txt").display().to_string();
         let install = [
             "install",
             "--quiet",
@@ -48,44 +48,54 @@ pub(crate) fn prepare() -> Result<()> {
         ];
         run(&mut program(folder.join("bin/pip"), &install))
     })?;
-    in_folder("javascript", JAVASCRIPT, |folder| {
-        for file in JAVASCRIPT {
-            std::fs::copy(root().join("docs/examples").join(file), folder.join(file))?;
-        }
-        let install = [
-            "ci",
-            "--ignore-scripts",
-            "--no-audit",
-            "--no-fund",
-            "--silent",
-        ];
-        run(program("npm", &install).current_dir(folder))
-    })
+    in_folder(
+        "javascript",
+        "docs/examples",
+        JAVASCRIPT,
+        install_javascript,
+    )?;
+    in_folder("axe", "xtask/chromium", JAVASCRIPT, install_javascript)
 }
 
-/// Fills a folder below `target/examples/`, unless it was filled from the same `inputs` already.
-fn in_folder(name: &str, inputs: &[&str], fill: impl Fn(&Path) -> Result<()>) -> Result<()> {
-    let folder = root().join("target/examples").join(name);
+fn install_javascript(folder: &Path, from: &Path) -> Result<()> {
+    for file in JAVASCRIPT {
+        std::fs::copy(from.join(file), folder.join(file))?;
+    }
+    let install = [
+        "ci",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--silent",
+    ];
+    run(program("npm", &install).current_dir(folder))
+}
+
+/// Fills a folder below `target/examples/`, unless it was filled from the same `inputs` of the folder
+/// `from` already.
+fn in_folder(
+    name: &str,
+    from: &str,
+    inputs: &[&str],
+    fill: impl Fn(&Path, &Path) -> Result<()>,
+) -> Result<()> {
+    let (folder, from) = (root().join("target/examples").join(name), root().join(from));
     let filled_from = folder.join("filled-from");
-    let wanted = contents(inputs)?;
+    let wanted = contents(&from, inputs)?;
     if std::fs::read_to_string(&filled_from).is_ok_and(|contents| contents == wanted) {
         return Ok(());
     }
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    fill(&folder)?;
+    fill(&folder, &from)?;
     std::fs::write(&filled_from, wanted)
         .with_context(|| format!("cannot write {}", filled_from.display()))
 }
 
-fn contents(files: &[&str]) -> Result<String> {
-    let path = |file: &&str| -> PathBuf { root().join("docs/examples").join(file) };
-    files
-        .iter()
-        .map(path)
-        .map(|path| {
-            std::fs::read_to_string(&path)
-                .with_context(|| format!("cannot read {}", path.display()))
-        })
-        .collect()
+fn contents(folder: &Path, files: &[&str]) -> Result<String> {
+    let read = |file: &&str| {
+        let path = folder.join(file);
+        std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    files.iter().map(read).collect()
 }

@@ -58,7 +58,8 @@ enum Chore {
     Lint,
     /// All that continuous integration runs: `lint`, then `test`.
     Ci,
-    /// Install what the programs in `docs/examples/` import, for the tests that run them.
+    /// Install what tests need from npm and PyPI: what the programs in `docs/examples/` import, and
+    /// axe-core for the console.
     Examples,
     /// Measure, and print tables with ratios.
     Bench {
@@ -82,7 +83,7 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
-    /// Photograph the portal's page, for the README, into `docs/images/`.
+    /// Photograph the portal's page and the console, for the README, into `docs/images/`.
     Screenshots,
     /// Prove that nothing public in the protocol crate can panic, here and on a board.
     NoPanic {

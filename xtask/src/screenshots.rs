@@ -1,4 +1,4 @@
-//! Pictures for the README, taken by the test that drives what they show.
+//! Pictures for the README, taken by the tests that drive what they show.
 
 use anyhow::Result;
 
@@ -10,8 +10,12 @@ pub(crate) fn take() -> Result<()> {
     setup::ensure(true)?;
     let folder = std::env::current_dir()?.join("docs/images");
     std::fs::create_dir_all(&folder)?;
-    let test = "browser::next_stop";
-    let mut tests = cargo(&["test", "--package", "vinbus-vehicle-agent"]);
-    tests.args(["--test", "mosquitto", test]);
-    run(tests.env("VINBUS_SCREENSHOTS", folder))
+    for (package, program, test) in [
+        ("vinbus-vehicle-agent", "mosquitto", "browser::next_stop"),
+        ("vinbus-host-server", "console", "pictures"),
+    ] {
+        let mut tests = cargo(&["test", "--package", package, "--test", program, test]);
+        run(tests.env("VINBUS_SCREENSHOTS", &folder))?;
+    }
+    Ok(())
 }

@@ -16,13 +16,7 @@ pub(crate) async fn alive() -> &'static str {
 
 /// Says whether messages go through now, or why not.
 pub(crate) async fn ready(State(api): State<Api>) -> impl IntoResponse {
-    let mut reasons = Vec::new();
-    if api.stop().is_requested() {
-        reasons.push("the server is shutting down");
-    }
-    if !api.hub().is_link_up() {
-        reasons.push("there is no connection to the broker; messages are accepted and wait");
-    }
+    let reasons = reasons(&api);
     let status = if reasons.is_empty() {
         StatusCode::OK
     } else {
@@ -32,6 +26,18 @@ pub(crate) async fn ready(State(api): State<Api>) -> impl IntoResponse {
         status,
         Json(json!({ "ready": reasons.is_empty(), "reasons": reasons })),
     )
+}
+
+/// Why messages do not go through now, if they do not.
+pub(super) fn reasons(api: &Api) -> Vec<&'static str> {
+    let mut reasons = Vec::new();
+    if api.stop().is_requested() {
+        reasons.push("the server is shutting down");
+    }
+    if !api.hub().is_link_up() {
+        reasons.push("there is no connection to the broker; messages are accepted and wait");
+    }
+    reasons
 }
 
 /// Answers the figures as Prometheus text.

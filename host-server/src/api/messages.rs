@@ -265,10 +265,20 @@ struct Traced<'a> {
     message: &'a RawValue,
 }
 
+/// A step as it is shown.
 #[derive(Serialize)]
-struct TracedStep {
-    step: &'static str,
-    at: String,
+pub(super) struct TracedStep {
+    pub(super) step: &'static str,
+    pub(super) at: String,
+}
+
+impl From<(Step, SystemTime)> for TracedStep {
+    fn from((step, at): (Step, SystemTime)) -> Self {
+        Self {
+            step: step.name(),
+            at: timestamp(at),
+        }
+    }
 }
 
 /// Tells what became of a message for a vehicle, step by step.
@@ -298,10 +308,7 @@ pub(crate) async fn trace(
 
 fn traced<'a>(trace: &Trace, message: &'a RawValue) -> Traced<'a> {
     let downlink = &trace.downlink;
-    let steps = trace.steps.iter().map(|&(step, at)| TracedStep {
-        step: step.name(),
-        at: timestamp(at),
-    });
+    let steps = trace.steps.iter().map(|&step| step.into());
     Traced {
         id: downlink.id.to_string(),
         uid: downlink.message.uid.to_string(),

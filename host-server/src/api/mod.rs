@@ -25,6 +25,9 @@ mod feed;
 mod messages;
 mod strictness;
 
+mod activity;
+mod end;
+mod sent;
 mod stream;
 mod uplink;
 
@@ -34,10 +37,12 @@ mod webhooks;
 
 mod platform;
 
+mod console;
 mod health;
 mod mqtt;
 mod openapi;
 mod origin;
+mod status;
 
 pub mod asyncapi;
 
@@ -45,6 +50,7 @@ pub use mqtt::MqttOverWebSocket;
 pub use routes::router;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vinbus_protocol::id::Uid;
@@ -52,7 +58,7 @@ use vinbus_protocol::id::Uid;
 use crate::bus::Bus;
 use crate::config::HttpLimits;
 use crate::hub::Hub;
-use crate::identity::Credentials;
+use crate::identity::{Credentials, Sessions};
 use crate::metrics::{Gauge, Held, Metrics};
 use crate::stop::Stop;
 use rate::Rates;
@@ -63,6 +69,8 @@ pub struct Foundation {
     pub hub: Hub,
     /// Whose token is whose.
     pub credentials: Arc<Credentials>,
+    /// Who is signed in to the console.
+    pub sessions: Arc<Sessions>,
     /// Clients of the bus and their tokens.
     pub bus: Arc<Bus>,
     /// The figures to show.
@@ -88,6 +96,7 @@ pub(crate) struct Api(Arc<Shared>);
 struct Shared {
     foundation: Foundation,
     rates: Rates,
+    started_at: SystemTime,
     streams: Arc<Semaphore>,
     streams_open: Gauge,
 }
@@ -107,6 +116,7 @@ impl Api {
                 "Event streams open now.",
                 &[],
             ),
+            started_at: SystemTime::now(),
             streams: Arc::new(Semaphore::new(foundation.limits.streams_max)),
             foundation,
         }))
@@ -118,6 +128,14 @@ impl Api {
 
     fn credentials(&self) -> &Credentials {
         &self.0.foundation.credentials
+    }
+
+    fn sessions(&self) -> &Sessions {
+        &self.0.foundation.sessions
+    }
+
+    fn started_at(&self) -> SystemTime {
+        self.0.started_at
     }
 
     fn bus(&self) -> &Bus {

@@ -1,10 +1,21 @@
-//! Which web pages may open a WebSocket here. A browser lets any page try, and sends the page's origin
+//! Which web pages may open a WebSocket or use a session here. A browser lets any page try, and sends the page's origin
 //! with it; programs send none, or that of the server itself.
 
 use axum::http::HeaderMap;
 use axum::http::header::{HOST, ORIGIN};
 
 use super::problem::{Kind, Problem};
+
+/// Refuses a page of another origin than the server's own.
+pub(super) fn check_own(headers: &HeaderMap) -> Result<(), Problem> {
+    if !headers.contains_key(ORIGIN) || is_own(headers) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Kind::Forbidden,
+        "web pages of another origin may not do this",
+    ))
+}
 
 /// Refuses a page of another origin than the server's own and the `allowed` ones.
 pub(super) fn check(headers: &HeaderMap, allowed: &[String]) -> Result<(), Problem> {
@@ -30,7 +41,7 @@ pub(super) fn check(headers: &HeaderMap, allowed: &[String]) -> Result<(), Probl
 }
 
 /// Whether the page comes from the host and port that it asks now.
-fn is_own(headers: &HeaderMap) -> bool {
+pub(super) fn is_own(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let (Some(origin), Some(host)) = (text(ORIGIN), text(HOST)) else {
         return false;

@@ -52,6 +52,8 @@ pub(crate) enum Kind {
     VehicleQueueFull,
     /// The partner has as many unsent messages as it may.
     PartnerQueueFull,
+    /// The sign-in link opens nothing.
+    LinkRefused,
     /// The path speaks another protocol than HTTP.
     UpgradeRequired,
     /// There is no room for it now.
@@ -65,7 +67,7 @@ pub(crate) enum Kind {
 impl Kind {
     /// Every kind, for the OpenAPI document's test.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::BadVin,
         Self::BadEnvelope,
         Self::BadBody,
@@ -81,6 +83,7 @@ impl Kind {
         Self::RateLimited,
         Self::VehicleQueueFull,
         Self::PartnerQueueFull,
+        Self::LinkRefused,
         Self::UpgradeRequired,
         Self::Busy,
         Self::Unavailable,
@@ -152,6 +155,11 @@ impl Kind {
                 StatusCode::TOO_MANY_REQUESTS,
                 "partner-queue-full",
                 "Too many messages of this partner wait",
+            ),
+            Self::LinkRefused => (
+                StatusCode::GONE,
+                "link-refused",
+                "The sign-in link opens nothing",
             ),
             Self::UpgradeRequired => (
                 StatusCode::UPGRADE_REQUIRED,

@@ -12,7 +12,8 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use super::platform::{acl, clients, token, well_known};
 use super::problem::{self, Kind, Problem};
 use super::{
-    Api, Foundation, asyncapi, health, messages, mqtt, openapi, stream, uplink, vehicles, webhooks,
+    Api, Foundation, activity, asyncapi, console, health, messages, mqtt, openapi, sent, status,
+    stream, uplink, vehicles, webhooks,
 };
 
 /// One method of one path.
@@ -50,6 +51,24 @@ pub(super) const ROUTES: &[Route] = &[
     route(GET, "/api/v1/messages/stream", |method| {
         on(method, stream::follow)
     }),
+    route(GET, "/api/v1/messages/sent", |method| {
+        on(method, sent::page)
+    }),
+    route(GET, "/api/v1/activity/stream", |method| {
+        on(method, activity::follow)
+    }),
+    route(GET, "/api/v1/status", |method| on(method, status::show)),
+    route(POST, "/api/v1/console/links", |method| {
+        on(method, console::link)
+    }),
+    route(POST, "/api/v1/console/session", |method| {
+        on(method, console::sign_in)
+    }),
+    route(DELETE, "/api/v1/console/session", |method| {
+        on(method, console::sign_out)
+    }),
+    route(GET, "/", |method| on(method, console::page)),
+    route(GET, "/console/{file}", |method| on(method, console::part)),
     route(GET, "/api/v1/messages/{id}", |method| {
         on(method, messages::trace)
     }),

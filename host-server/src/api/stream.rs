@@ -22,12 +22,12 @@ use tokio::sync::watch;
 
 use super::auth::Caller;
 use super::connections::Endless;
+use super::end::End;
 use super::feed::{self, Feed};
 use super::parameters::{self, Query};
 use super::problem::{Kind, Problem};
 use super::{Api, StreamSlot};
 use crate::model::Cursor;
-use crate::stop::Stop;
 
 /// Pause after which a quiet stream shows that it lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -61,7 +61,7 @@ pub(crate) async fn follow(
     let follower = Follower {
         feed: Feed::new(api.hub().clone(), uid, vin, begin),
         changes,
-        stop: api.stop(),
+        end: End::new(api.stop(), caller.session_end()),
         progress: Progress::Begin,
         _slot: slot,
     };
@@ -87,7 +87,7 @@ fn beginning(headers: &HeaderMap, after: Option<&str>) -> Result<Option<Cursor>,
 struct Follower {
     feed: Feed,
     changes: watch::Receiver<Cursor>,
-    stop: Stop,
+    end: End,
     progress: Progress,
     _slot: StreamSlot,
 }
@@ -111,7 +111,7 @@ impl Follower {
     /// What the client sees next; `None` ends the stream.
     async fn show(&mut self) -> Option<Bytes> {
         // Whoever is behind reads the rest from the next server, with its last id.
-        while !self.stop.is_requested() {
+        while !self.end.is_reached() {
             match self.progress {
                 Progress::Begin => {
                     self.progress = Progress::Reading;
@@ -125,7 +125,7 @@ impl Follower {
                 }
                 Progress::Waiting => {
                     tokio::select! {
-                        () = self.stop.requested() => return None,
+                        () = self.end.reached() => return None,
                         changed = self.changes.changed() => {
                             changed.ok()?;
                             self.progress = Progress::Reading;

@@ -118,7 +118,7 @@ fn reported(health: VehicleHealth) -> Option<Health> {
     clippy::needless_pass_by_value,
     reason = "it is mapped over owned vehicles"
 )]
-fn shown(vehicle: Vehicle) -> Shown {
+pub(super) fn shown(vehicle: Vehicle) -> Shown {
     Shown {
         vin: vehicle.vin.to_string(),
         presence: vehicle.presence.name(),

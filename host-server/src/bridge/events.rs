@@ -78,7 +78,9 @@ pub(super) fn of_hub(
                 own,
             )
         }
-        HubEvent::Step { id, message, step } => {
+        HubEvent::Step {
+            id, message, step, ..
+        } => {
             let mut own = head(message);
             own["messageId"] = json!(id.0);
             own["step"] = json!(step.name());
@@ -217,7 +219,7 @@ mod tests {
     use vinbus_protocol::id::{AppId, Uid, Vin};
 
     use super::*;
-    use crate::model::{Cursor, MessageId, NewUplink, Presence, Step};
+    use crate::model::{Brief, Cursor, MessageId, NewUplink, Presence, Step};
 
     const VIN: &str = "0123456789ABCDEFG";
 
@@ -287,9 +289,12 @@ mod tests {
                     vin: vin(),
                     uid: uid(),
                     app: AppId::parse("demo").unwrap(),
+                    expires_at: UNIX_EPOCH,
+                    brief: Brief::default(),
                     request_id: Some("r-1".into()),
                 },
                 step,
+                at: UNIX_EPOCH,
             };
             let expected = json!({
                 "vin": VIN, "uid": "partner", "idApp": "demo", "messageId": "m1",

@@ -11,6 +11,8 @@ pub mod trace;
 
 pub mod token;
 
+pub mod console;
+
 pub mod explain;
 
 mod client;

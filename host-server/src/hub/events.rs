@@ -2,7 +2,7 @@
 //! listens.
 //!
 //! A follower that is slower than [`EVENTS_MAX`] events misses the oldest and is told how many
-//! (`RecvError::Lagged`). An event takes some hundred bytes, whatever the message that it is about.
+//! (`RecvError::Lagged`). An event takes a kilobyte at most, whatever the message that it is about.
 //! What vehicles send is not among them: it is followed in the log.
 
 use std::fmt::Display;
@@ -13,7 +13,7 @@ use vinbus_protocol::bus::BaseFields;
 use vinbus_protocol::envelope::{self, DownlinkBody};
 use vinbus_protocol::id::{AppId, Uid, Vin};
 
-use crate::model::{Downlink, MessageId, NewDownlink, Presence, Step};
+use crate::model::{Brief, Downlink, MessageId, NewDownlink, Presence, Step};
 
 /// Events that wait for a follower.
 pub const EVENTS_MAX: usize = 4096;
@@ -67,10 +67,12 @@ pub enum HubEvent {
         message: MessageHead,
         /// The step.
         step: Step,
+        /// When it came there.
+        at: SystemTime,
     },
 }
 
-/// A message for a vehicle without its content.
+/// A message for a vehicle, and how its content begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageHead {
     /// The vehicle.
@@ -79,6 +81,10 @@ pub struct MessageHead {
     pub uid: Uid,
     /// The app in the vehicle.
     pub app: AppId,
+    /// When it is not worth sending any more.
+    pub expires_at: SystemTime,
+    /// What is told of its content.
+    pub brief: Brief,
     /// The `requestId` in its content, if that is an object with one.
     pub request_id: Option<Box<str>>,
 }
@@ -109,14 +115,12 @@ impl Events {
         since: SystemTime,
         partners: Vec<Uid>,
     ) {
-        if !partners.is_empty() {
-            self.tell(HubEvent::Presence {
-                vin,
-                presence,
-                since,
-                partners,
-            });
-        }
+        self.tell(HubEvent::Presence {
+            vin,
+            presence,
+            since,
+            partners,
+        });
     }
 
     pub(super) fn refused(&self, vin: Vin, uid: Uid, reason: &'static str, detail: &dyn Display) {
@@ -132,12 +136,13 @@ impl Events {
         }
     }
 
-    pub(super) fn step(&self, downlink: &Downlink, step: Step) {
+    pub(super) fn step(&self, downlink: &Downlink, step: Step, at: SystemTime) {
         if self.is_followed() {
             self.tell(HubEvent::Step {
                 id: downlink.id.clone(),
                 message: MessageHead::of(&downlink.message),
                 step,
+                at,
             });
         }
     }
@@ -156,6 +161,8 @@ impl MessageHead {
             vin: message.vin,
             uid: message.uid.clone(),
             app: message.app.clone(),
+            expires_at: message.expires_at,
+            brief: Brief::of(&message.envelope),
             request_id: request_id_of(&message.envelope),
         }
     }

@@ -41,8 +41,8 @@ use self::presence::{PresenceMap, Sign};
 use crate::broker::{Arrival, Broker, BrokerEvents, Outcome};
 use crate::metrics::Metrics;
 use crate::model::{
-    Cursor, Downlink, MessageId, NewDownlink, Presence, Receipts, Step, Trace, UplinkPage, Vehicle,
-    VehicleHealth, Webhook,
+    Cursor, Downlink, MessageId, NewDownlink, Presence, Receipts, SentPage, Step, Trace,
+    UplinkPage, Vehicle, VehicleHealth, Webhook,
 };
 use crate::store::awaited::{read, writer_gone, written};
 use crate::store::channels::KnownChannel;
@@ -215,13 +215,14 @@ impl Hub {
         inner
             .dispatch
             .change_lanes(|lanes| lanes.reserve(&lane, bytes))?;
-        let pending = inner.store.append_downlink(message, SystemTime::now());
+        let accepted_at = SystemTime::now();
+        let pending = inner.store.append_downlink(message, accepted_at);
         // On a task of its own, so that it is finished also when the caller goes away.
         let stored = tokio::spawn(async move {
             let stored = written(pending).await;
             if let Ok(downlink) = &stored {
                 // Before a worker can tell of the next step.
-                inner.events.step(downlink, Step::Accepted);
+                inner.events.step(downlink, Step::Accepted, accepted_at);
             }
             inner.dispatch.change_lanes(|lanes| match &stored {
                 Ok(downlink) => lanes.accepted(&lane, downlink),
@@ -310,6 +311,34 @@ impl Hub {
     /// A [`StoreError`] of the read.
     pub async fn trace(&self, id: MessageId) -> Result<Option<Trace>, StoreError> {
         self.read(move |store| store.trace(&id)).await
+    }
+
+    /// Messages for vehicles that were accepted before a sequence, newest first, and what became of
+    /// them: at most `limit`, fewer when they are large or when others lie between them.
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read.
+    pub async fn sent_before(
+        &self,
+        before: u64,
+        uid: Option<Uid>,
+        limit: usize,
+    ) -> Result<SentPage, StoreError> {
+        self.read(move |store| store.sent_before(before, uid.as_ref(), limit))
+            .await
+    }
+
+    /// How many messages for vehicles were not sent yet.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.inner.dispatch.unsent_messages()
+    }
+
+    /// Vehicles of which anything is known, and how many of them are online.
+    #[must_use]
+    pub fn vehicle_counts(&self) -> (usize, usize) {
+        let presence = self.inner.dispatch.presence();
+        (presence.known_vehicles(), presence.online())
     }
 
     /// Vehicles of which anything is known, by VIN: those that sent something to a partner, or all. At

@@ -215,6 +215,11 @@ impl PresenceMap {
         (page, next)
     }
 
+    /// How many vehicles are in the map.
+    pub(super) fn known_vehicles(&self) -> usize {
+        self.vehicles.len()
+    }
+
     /// How many vehicles are online.
     pub(super) fn online(&self) -> usize {
         self.online

@@ -12,6 +12,7 @@ pub(crate) mod files;
 mod login_queue;
 mod secret;
 mod secret_checks;
+mod sessions;
 
 pub use ca::{Authority, IssuedCertificate};
 pub use credentials::{ADMIN_USER_NAME, Credentials, LoginError};
@@ -19,6 +20,7 @@ pub use enroll::{Identities, IdentityError};
 pub use files::Existing;
 pub use secret::Secret;
 pub(crate) use secret::hex;
+pub use sessions::{LinkError, SessionEnd, Sessions};
 
 use std::fmt;
 

@@ -28,7 +28,7 @@ use crate::broker::embedded::StartError;
 use crate::bus::{Bus, BusError};
 use crate::config::{BrokerChoice, Config, Networks};
 use crate::hub::{self, DeliverySettings, Hub, PresenceSource};
-use crate::identity::{Identities, IdentityError};
+use crate::identity::{Identities, IdentityError, Sessions};
 use crate::metrics::Metrics;
 use crate::signals::Signals;
 use crate::stop::StopSource;
@@ -161,6 +161,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         mqtt: broker.mqtt_address(),
         mqtts: broker.mqtts_address(),
     };
+    let sessions = Arc::new(Sessions::default());
     let (stop_source, stop) = StopSource::new();
     let own = broker
         .bus_port()
@@ -169,6 +170,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let router = api::router(Foundation {
         hub: hub.clone(),
         credentials: identities.credentials(),
+        sessions: Arc::clone(&sessions),
         bus: Arc::clone(&bus),
         metrics: metrics.clone(),
         partner: config.partner.clone(),
@@ -185,7 +187,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     tracing::info!(%addresses, data_dir = %config.data_dir.display(), "ready");
     let link = tokio::time::timeout(LINK_TIME_MAX, hub.link_tried()).await;
     let link = link.unwrap_or_else(|_| Err("it has not answered yet".to_owned()));
-    welcome::print(&config, &identities, &addresses, &link);
+    welcome::print(&config, &identities, &addresses, &link, &sessions);
 
     let signal = signals.first().await;
     tracing::info!(signal, "stopping; a second signal ends at once");

@@ -1,12 +1,13 @@
 //! What a server that is ready prints: where it is, and what to type next.
 
 use std::io::Write;
+use std::net::Ipv4Addr;
 
 use vinbus_protocol::id::Vin;
 
 use super::addresses::Addresses;
 use crate::config::{BrokerChoice, Config, DATA_DIR_DEFAULT};
-use crate::identity::Identities;
+use crate::identity::{Identities, Sessions};
 use crate::invocation;
 
 /// The VIN of the examples.
@@ -19,9 +20,10 @@ pub(super) fn print(
     identities: &Identities,
     addresses: &Addresses,
     link: &Result<(), String>,
+    sessions: &Sessions,
 ) {
     let mut out = std::io::stdout().lock();
-    let text = text(config, identities, addresses, link);
+    let text = text(config, identities, addresses, link, sessions);
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
@@ -30,6 +32,7 @@ fn text(
     identities: &Identities,
     addresses: &Addresses,
     link: &Result<(), String>,
+    sessions: &Sessions,
 ) -> String {
     let partner = &config.partner;
     let lines = addresses.to_string().replace(' ', "\n");
@@ -41,12 +44,14 @@ fn text(
          vinbus host-server {} is ready; its data are in {data_dir}\n  \
          administrator's token   {}\n  \
          partner {partner}    {}/ (token, password, certificate)\n  \
+         console                 {}\n  \
          what REST can do        http://{}/api/openapi.json\n  \
          vehicles                {}\n\n\
          Type next, in other terminals:\n",
         env!("CARGO_PKG_VERSION"),
         admin.display(),
         partner_dir.display(),
+        console(addresses, sessions),
         addresses.reachable_http(),
         vehicles(config, addresses, link),
     );
@@ -57,6 +62,26 @@ fn text(
     }
     text.push_str("\nStop with Ctrl-C.\n");
     text
+}
+
+/// Where the console is, with a link that signs in to it.
+fn console(addresses: &Addresses, sessions: &Sessions) -> String {
+    let address = addresses.reachable_http();
+    let host = if address.ip() == Ipv4Addr::LOCALHOST {
+        format!("localhost:{}", address.port())
+    } else {
+        address.to_string()
+    };
+    let minutes = sessions.link_life().as_secs() / 60;
+    let again = format!("{} console", invocation::of("host-server"));
+    match sessions.link() {
+        Some(link) => format!(
+            "http://{host}/#sign-in={}\n                          \
+             (opens it once, within {minutes} minutes; then: {again})",
+            link.expose()
+        ),
+        None => format!("http://{host}/ (for a link to sign in: {again})"),
+    }
 }
 
 /// How vehicles reach us, and who else can.

@@ -20,7 +20,8 @@ use tokio::sync::oneshot;
 
 use self::channels::ChannelStore;
 use crate::model::{
-    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Trace, UplinkPage, Webhook,
+    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, SentPage, Step, Trace,
+    UplinkPage, Webhook,
 };
 use vinbus_protocol::id::{Uid, Vin};
 
@@ -154,6 +155,19 @@ pub trait Store: ChannelStore + Send + Sync + 'static {
     /// # Errors
     /// A [`StoreError`] of the read.
     fn trace(&self, id: &MessageId) -> Result<Option<Trace>, StoreError>;
+
+    /// Messages for vehicles that were accepted before a sequence, newest first, of one partner or all,
+    /// and what became of them: at most `limit`, fewer when they are large or when others lie between
+    /// them.
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read.
+    fn sent_before(
+        &self,
+        before: u64,
+        uid: Option<&Uid>,
+        limit: usize,
+    ) -> Result<SentPage, StoreError>;
 
     /// Adds a webhook.
     fn add_webhook(&self, webhook: Webhook) -> Pending<()>;

@@ -18,7 +18,7 @@ use vinbus_host_server::broker::{Arrival, Broker, BrokerEvents, Outcome, Publish
 use vinbus_host_server::bus::{Bus, BusSettings};
 use vinbus_host_server::config::HttpLimits;
 use vinbus_host_server::hub::{self, Hub};
-use vinbus_host_server::identity::{Existing, Identities};
+use vinbus_host_server::identity::{Existing, Identities, Sessions};
 use vinbus_host_server::metrics::Metrics;
 use vinbus_host_server::model::Presence;
 use vinbus_host_server::stop::{Stop, StopSource};
@@ -49,6 +49,7 @@ pub(crate) struct Rest {
     pub(crate) partner: String,
     pub(crate) other: String,
     pub(crate) hub: Hub,
+    pub(crate) sessions: Arc<Sessions>,
     /// What the hub published, in order.
     pub(crate) published: mpsc::UnboundedReceiver<(String, Bytes)>,
     http: Client,
@@ -66,6 +67,7 @@ pub(crate) struct Setup {
     pub(crate) bus: BusSettings,
     pub(crate) mqtt: Option<Arc<dyn api::MqttOverWebSocket>>,
     pub(crate) allow_origin: Vec<String>,
+    pub(crate) sessions: Sessions,
 }
 
 impl Setup {
@@ -120,10 +122,12 @@ impl Rest {
         let (publications, published) = mpsc::unbounded_channel();
         hub.link_changed(Ok(()));
         hub.attach(Arc::new(Publications(publications)));
+        let sessions = Arc::new(setup.sessions);
         let (stop_source, stop) = StopSource::new();
         let foundation = Foundation {
             hub: hub.clone(),
             credentials: identities.credentials(),
+            sessions: Arc::clone(&sessions),
             bus: Arc::new(bus),
             metrics,
             broker_figures: Arc::new(String::new),
@@ -140,6 +144,7 @@ impl Rest {
             partner,
             other,
             hub,
+            sessions,
             published,
             http: Client::new(),
             stop: Some(stop_source),

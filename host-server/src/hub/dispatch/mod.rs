@@ -95,6 +95,7 @@ enum Stop {
 struct Note<'p> {
     downlink: &'p Downlink,
     step: Step,
+    at: SystemTime,
     pending: Pending<Option<Cursor>>,
 }
 
@@ -204,6 +205,11 @@ impl Dispatch {
             self.refresh_vehicle(vin);
             self.change_lanes(|lanes| lanes.wake_vehicle(vin));
         }
+    }
+
+    /// How many messages were not sent yet.
+    pub(super) fn unsent_messages(&self) -> usize {
+        self.lanes().unsent()
     }
 
     /// A vehicle sent a message just now.
@@ -502,16 +508,18 @@ impl Dispatch {
                 note = self.note(note.downlink, note.step);
             };
             if is_on_disk {
-                self.events.step(note.downlink, note.step);
+                self.events.step(note.downlink, note.step, note.at);
             }
         }
     }
 
     fn note<'p>(&self, downlink: &'p Downlink, step: Step) -> Note<'p> {
+        let at = SystemTime::now();
         Note {
             downlink,
             step,
-            pending: self.store.note(&downlink.id, step, SystemTime::now()),
+            at,
+            pending: self.store.note(&downlink.id, step, at),
         }
     }
 

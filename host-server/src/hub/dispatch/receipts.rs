@@ -450,15 +450,15 @@ impl Dispatch {
 
     /// Counts the steps of notes that are on disk, and tells whoever follows events.
     async fn tell_steps(&self, notes: &Notes) {
-        let steps = notes.change.steps.iter().map(|(_, step, _)| *step);
-        for (step, &sequence) in steps.zip(&notes.sequences) {
+        let steps = notes.change.steps.iter().map(|&(_, step, at)| (step, at));
+        for ((step, at), &sequence) in steps.zip(&notes.sequences) {
             self.figures.of(step).increment();
             if !self.events.is_followed() {
                 continue;
             }
             let store = Arc::clone(&self.store);
             match read(move || store.downlink(sequence)).await {
-                Ok(Some(downlink)) => self.events.step(&downlink, step),
+                Ok(Some(downlink)) => self.events.step(&downlink, step, at),
                 Ok(None) => {}
                 Err(error) => self.log_error(&error, "a step could not be told as an event"),
             }

@@ -36,7 +36,8 @@ use super::{FollowerStore, Pending, Store, StoreError, refused};
 use crate::bus::{BusClient, ClientKey, ClientStore};
 use crate::metrics::Metrics;
 use crate::model::{
-    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Trace, UplinkPage, Webhook,
+    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, SentPage, Step, Trace,
+    UplinkPage, Webhook,
 };
 
 /// How much is kept.
@@ -197,6 +198,15 @@ impl Store for SqliteStore {
 
     fn trace(&self, id: &MessageId) -> Result<Option<Trace>, StoreError> {
         self.readers.trace(id)
+    }
+
+    fn sent_before(
+        &self,
+        before: u64,
+        uid: Option<&Uid>,
+        limit: usize,
+    ) -> Result<SentPage, StoreError> {
+        self.readers.sent_before(before, uid, limit)
     }
 
     fn add_webhook(&self, webhook: Webhook) -> Pending<()> {

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use rusqlite::types::Type;
@@ -14,8 +14,8 @@ use super::error::of_file;
 use super::schema;
 use super::tables::{micros, receipts_numbered, step_numbered, time};
 use crate::model::{
-    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Step, Trace, Uplink, UplinkPage,
-    Webhook,
+    Backlog, Brief, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Outline, SentPage, Step,
+    Trace, Uplink, UplinkPage, Webhook,
 };
 use crate::store::StoreError;
 
@@ -203,17 +203,57 @@ impl Readers {
             let Some((downlink, accepted_at)) = found else {
                 return Ok(None);
             };
-            let mut steps = vec![(Step::Accepted, time(accepted_at))];
-            let mut statement = connection.prepare_cached(
-                "SELECT step, at FROM downlink_step WHERE sequence = ?1 ORDER BY at, step",
-            )?;
-            let rows = statement.query_map([signed(downlink.sequence)], |row| {
-                Ok((step(row)?, time(row.get(1)?)))
-            })?;
-            for row in rows {
-                steps.push(row?);
-            }
+            let steps = steps(connection, downlink.sequence, time(accepted_at))?;
             Ok(Some(Trace { downlink, steps }))
+        })
+    }
+
+    /// Messages for vehicles that were accepted before a sequence, newest first.
+    pub(super) fn sent_before(
+        &self,
+        before: u64,
+        uid: Option<&Uid>,
+        limit: usize,
+    ) -> Result<SentPage, StoreError> {
+        let filter = match uid {
+            None => "",
+            Some(_) => "AND uid = ?4",
+        };
+        let sql = format!(
+            "SELECT sequence, id, uid, vin, app, envelope, expires_at, accepted_at FROM downlink
+             WHERE sequence < ?1 AND sequence >= ?2 {filter} ORDER BY sequence DESC LIMIT ?3"
+        );
+        self.read(|connection| {
+            // What is deleted between the reads must not be missing its steps.
+            let snapshot = connection.unchecked_transaction()?;
+            let last: i64 = snapshot
+                .prepare_cached("SELECT coalesce(max(sequence), 0) FROM downlink")?
+                .query_row([], |row| row.get(0))?;
+            let before = before.min(last as u64 + 1);
+            let from = match uid {
+                Some(_) => before.saturating_sub(SEARCH_POSITIONS_MAX),
+                None => 0,
+            };
+            let mut statement = snapshot.prepare_cached(&sql)?;
+            let bounds = (signed(before), signed(from), limit as i64);
+            let outlined = |row: &Row<'_>| outline(row);
+            let rows = match uid {
+                Some(uid) => statement.query_map(
+                    params![bounds.0, bounds.1, bounds.2, uid.as_str()],
+                    outlined,
+                )?,
+                None => statement.query_map(params![bounds.0, bounds.1, bounds.2], outlined)?,
+            };
+            let (mut messages, is_whole) = page(rows, |outline| outline.brief.bytes)?;
+            let next = match messages.last() {
+                Some(last) if !is_whole || messages.len() >= limit => Some(last.sequence),
+                _ => (from > 0).then_some(from),
+            };
+            for message in &mut messages {
+                let accepted = message.steps.first().map_or(UNIX_EPOCH, |&(_, at)| at);
+                message.steps = steps(&snapshot, message.sequence, accepted)?;
+            }
+            Ok(SentPage { messages, next })
         })
     }
 
@@ -278,6 +318,25 @@ impl Readers {
     }
 }
 
+/// The steps of a message for a vehicle, oldest first.
+fn steps(
+    connection: &Connection,
+    sequence: u64,
+    accepted_at: SystemTime,
+) -> rusqlite::Result<Vec<(Step, SystemTime)>> {
+    let mut steps = vec![(Step::Accepted, accepted_at)];
+    let mut statement = connection.prepare_cached(
+        "SELECT step, at FROM downlink_step WHERE sequence = ?1 ORDER BY at, step",
+    )?;
+    let rows = statement.query_map([signed(sequence)], |row| {
+        Ok((step(row)?, time(row.get(1)?)))
+    })?;
+    for row in rows {
+        steps.push(row?);
+    }
+    Ok(steps)
+}
+
 fn last_cursor(connection: &Connection) -> rusqlite::Result<Cursor> {
     connection
         .prepare_cached("SELECT coalesce(max(cursor), 0) FROM uplink")?
@@ -324,6 +383,25 @@ pub(super) fn downlink(row: &Row<'_>) -> rusqlite::Result<Downlink> {
             expires_at: time(row.get(6)?),
             receipts: receipts_numbered(row.get(7)?),
         },
+    })
+}
+
+/// A message of which only the first step is known.
+fn outline(row: &Row<'_>) -> rusqlite::Result<Outline> {
+    let Downlink {
+        id,
+        sequence,
+        message,
+    } = downlink(row)?;
+    Ok(Outline {
+        id,
+        sequence,
+        uid: message.uid,
+        vin: message.vin,
+        app: message.app,
+        brief: Brief::of(&message.envelope),
+        expires_at: message.expires_at,
+        steps: vec![(Step::Accepted, time(row.get(7)?))],
     })
 }
 

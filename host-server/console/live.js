@@ -1,0 +1,169 @@
+// What happens, as the server tells it: two event streams, taken in a little at a time so that the
+// page answers whoever uses it, however much comes.
+
+import { head } from './envelope.js';
+import * as server from './server.js';
+
+/** Messages that are read at the beginning, each way. */
+const PAST = 500;
+
+/** Characters of a content that the list shows. */
+const EXCERPT = 200;
+
+/** Events that wait to be taken in; the oldest give way, and are counted. */
+const WAITING = 20_000;
+
+/** Milliseconds that are spent at once on taking events in. */
+const AT_ONCE = 8;
+
+/** Pause before a stream that the server has ended is opened again, in milliseconds. */
+const AGAIN = 2000;
+
+/** A page that nobody sees takes events in this often. */
+const HIDDEN = 500;
+
+export class Live {
+  /** `told` gets what happens: messages, steps, a vehicle, the status, the link's state, a notice. */
+  constructor(told) {
+    this.told = told;
+    this.waiting = [];
+    this.isDue = false;
+    this.cursor = undefined;
+    this.takeIn = this.takeIn.bind(this);
+  }
+
+  start() {
+    this.openActivity();
+  }
+
+  stop() {
+    this.isStopped = true;
+    this.activity?.close();
+    this.uplink?.close();
+  }
+
+  openActivity() {
+    const stream = new EventSource('/api/v1/activity/stream');
+    this.activity = stream;
+    let isFresh = true;
+    stream.addEventListener('open', () => {
+      isFresh = true;
+    });
+    stream.addEventListener('status', ({ data }) => {
+      const status = JSON.parse(data);
+      this.told.link(status.ready ? 'live' : 'trouble', status.reasons.join('; '));
+      this.told.status(status);
+      if (isFresh) this.catchUp(status);
+      isFresh = false;
+    });
+    stream.addEventListener('accepted', ({ data }) => this.wait('accepted', data));
+    stream.addEventListener('step', ({ data }) => this.wait('step', data));
+    stream.addEventListener('vehicle', ({ data }) => this.told.vehicle(JSON.parse(data)));
+    stream.addEventListener('lost', () => {
+      // The pages know.
+      isFresh = true;
+    });
+    stream.addEventListener('error', () => this.broken(stream, () => this.openActivity()));
+  }
+
+  openUplink() {
+    const stream = new EventSource(`/api/v1/messages/stream?after=${this.cursor}`);
+    this.uplink = stream;
+    const begin = BigInt(this.newest);
+    stream.addEventListener('message', ({ data, lastEventId }) => {
+      this.cursor = lastEventId;
+      this.wait('up', data);
+    });
+    stream.addEventListener('lost', ({ data, lastEventId }) => {
+      this.cursor = lastEventId;
+      // What was deleted before the page was opened is nothing that it has missed.
+      if (BigInt(lastEventId) <= begin) return;
+      this.told.notice(`${JSON.parse(data).lost} messages from vehicles were deleted before they could be shown.`);
+    });
+    stream.addEventListener('error', () => this.broken(stream, () => this.openUplink()));
+  }
+
+  /** What happened before the stream began. */
+  async catchUp(status) {
+    if (this.cursor === undefined || BigInt(this.cursor) > BigInt(status.newest)) {
+      // Also if the store was replaced: its log is another one.
+      this.uplink?.close();
+      const begin = BigInt(status.newest) - BigInt(PAST);
+      this.cursor = String(begin > 0n ? begin : 0n);
+      this.newest = status.newest;
+      this.openUplink();
+    }
+    try {
+      const page = await server.sent(PAST);
+      this.told.messages(page.messages.map(down).reverse());
+      await this.told.vehicles();
+    } catch (error) {
+      this.told.notice(`What happened before could not be read: ${error.message}.`);
+    }
+  }
+
+  /** A stream that is lost comes back by itself; one that the server has refused does not. */
+  async broken(stream, again) {
+    if (this.isStopped) return;
+    this.told.link('waiting', 'reconnecting');
+    if (stream.readyState !== EventSource.CLOSED) return;
+    try {
+      await server.status();
+    } catch (error) {
+      if (error.status === 401) {
+        this.stop();
+        this.told.signedOut(error.message);
+        return;
+      }
+    }
+    setTimeout(() => !this.isStopped && again(), AGAIN);
+  }
+
+  wait(kind, data) {
+    this.waiting.push([kind, data]);
+    if (this.waiting.length > WAITING) {
+      const count = this.waiting.length - WAITING / 2;
+      this.waiting.splice(0, count);
+      this.told.dropped(count);
+    }
+    this.due();
+  }
+
+  due() {
+    if (this.isDue) return;
+    this.isDue = true;
+    if (document.hidden) setTimeout(this.takeIn, HIDDEN);
+    else requestAnimationFrame(this.takeIn);
+  }
+
+  takeIn() {
+    this.isDue = false;
+    const end = performance.now() + AT_ONCE;
+    const [messages, steps] = [[], []];
+    let taken = 0;
+    while (taken < this.waiting.length && performance.now() < end) {
+      const [kind, data] = this.waiting[taken];
+      taken += 1;
+      if (kind === 'up') messages.push(up(data));
+      else if (kind === 'accepted') messages.push(down(JSON.parse(data)));
+      else steps.push(JSON.parse(data));
+    }
+    this.waiting.splice(0, taken);
+    if (messages.length > 0) this.told.messages(messages);
+    if (steps.length > 0) this.told.steps(steps);
+    if (this.waiting.length > 0) this.due();
+  }
+}
+
+/** A message from a vehicle, as the list keeps it. */
+function up(data) {
+  const { cursor, vin, uid, subtopic, receivedAt, excerpt, length } = head(data, EXCERPT);
+  const at = Date.parse(receivedAt);
+  return { key: `up-${cursor}`, way: 'up', cursor, vin, uid, subtopic, at, excerpt, bytes: length };
+}
+
+/** A message for a vehicle, as the list keeps it. */
+function down({ id, vin, uid, app, popup, bytes, excerpt, expiresAt, status, steps }) {
+  const at = Date.parse(steps[0].at);
+  return { key: id, way: 'down', id, vin, uid, app, popup, bytes, excerpt, expiresAt, status, steps, at };
+}

@@ -1,0 +1,52 @@
+// What the page asks the server, and what the server says when it refuses.
+
+/** A refusal, with the server's own words. */
+export class Refused extends Error {
+  constructor(status, problem) {
+    super(problem?.detail ?? `the server answered ${status}`);
+    this.status = status;
+    this.problem = problem ?? {};
+  }
+}
+
+async function ask(path, options) {
+  let answer;
+  try {
+    answer = await fetch(path, options);
+  } catch {
+    throw new Refused(0, { detail: 'the server cannot be reached' });
+  }
+  if (!answer.ok) throw new Refused(answer.status, await answer.json().catch(() => undefined));
+  return answer;
+}
+
+const json = async (path) => (await ask(path)).json();
+
+export const status = () => json('/api/v1/status');
+export const sent = (limit) => json(`/api/v1/messages/sent?limit=${limit}`);
+export const vehicle = (vin) => json(`/api/v1/vehicles/${vin}`);
+
+/** A page of vehicles behind a VIN. */
+export const vehicles = (after) => json(`/api/v1/vehicles${after ? `?after=${after}` : ''}`);
+
+/** What became of a message for a vehicle, as text: its content is to keep every byte. */
+export const trace = async (id) => (await ask(`/api/v1/messages/${encodeURIComponent(id)}`)).text();
+
+/** The page with one message from a vehicle, as text. */
+export const received = async (cursor) =>
+  (await ask(`/api/v1/messages?after=${BigInt(cursor) - 1n}&limit=1`)).text();
+
+/** Sends an envelope; `uid` and `ttl` may be empty. */
+export async function send(vin, envelope, uid, ttl) {
+  const query = new URLSearchParams();
+  if (uid) query.set('uid', uid);
+  if (ttl) query.set('ttl', ttl);
+  const headers = { 'content-type': 'application/json' };
+  const path = `/api/v1/vehicles/${encodeURIComponent(vin)}/messages?${query}`;
+  return (await ask(path, { method: 'POST', headers, body: envelope })).json();
+}
+
+const SESSION = '/api/v1/console/session';
+
+export const signIn = (link) => ask(SESSION, { method: 'POST', body: JSON.stringify({ link }) });
+export const signOut = () => ask(SESSION, { method: 'DELETE' });
