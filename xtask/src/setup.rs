@@ -28,7 +28,7 @@ const BROKER: Need = Need {
 };
 
 const BROWSER: Need = Need {
-    purpose: "a browser for the portal's page",
+    purpose: "a browser for the portal's page and the console",
     packages: &["chromium"],
     instead: "Chromium 120 or newer as `chromium` on the PATH",
     is_met: || find("chromium").is_some(),
@@ -67,6 +67,11 @@ pub(crate) fn ensure(host_only: bool) -> Result<()> {
     } else {
         ensure_all(&[BROKER, BROWSER, HTTP_CLIENT, BARE_METAL, QEMU])
     }
+}
+
+/// Makes a browser available, or fails with what to install.
+pub(crate) fn ensure_browser() -> Result<()> {
+    ensure_all(&[BROWSER])
 }
 
 /// Makes the tools that `cargo xtask qemu-test` needs available, or fails with what to install.

@@ -19,7 +19,7 @@ use crate::wire::{self, Login, NUMBER_DIGITS, Publish};
 pub(crate) const PAYLOAD_BYTES: usize = 256;
 
 /// Connections that publish.
-const PUBLISHERS: usize = 8;
+pub(crate) const PUBLISHERS: usize = 8;
 
 /// Vehicles that each of them speaks for, in turn.
 const VEHICLES_PER_PUBLISHER: usize = 8;
@@ -218,7 +218,7 @@ impl Publisher {
 }
 
 /// One packet for each vehicle of a publisher.
-fn packets(publisher: usize, qos: u8) -> Vec<Publish> {
+pub(crate) fn packets(publisher: usize, qos: u8) -> Vec<Publish> {
     let payload = payload(publisher);
     let number = MARK.len() + 8;
     (0..VEHICLES_PER_PUBLISHER)

@@ -1,7 +1,8 @@
 //! How fast and how big the whole service is: real programs, real sockets, a real disk.
 //!
 //! `path` is the way up, from the broker to an event stream, beside a client that only reads;
-//! `downlink` the way down, from REST to the car; `bus` programs with tokens among each other; `memory` a server and a simulator with many
+//! `downlink` the way down, from REST to the car; `bus` programs with tokens among each other;
+//! `console` the console's page in a browser; `memory` a server and a simulator with many
 //! vehicles. Each prints one table, whose rows were all measured in the same run. How, and with
 //! which inputs, is in `docs/BENCHMARKS.md`; `cargo xtask bench` builds what is needed and runs it.
 
@@ -16,6 +17,7 @@ mod consumers;
 mod load;
 mod path;
 
+mod console;
 mod downlink;
 mod memory;
 
@@ -62,6 +64,15 @@ enum What {
         #[arg(long, default_value_t = 3)]
         rounds: usize,
     },
+    /// The console's page while messages arrive.
+    Console {
+        /// Messages that arrive in a second.
+        #[arg(long, default_value_t = 1000)]
+        rate: u64,
+        /// Seconds of the trace.
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
+    },
     /// Memory of the server and of the simulator.
     Memory {
         /// The program that simulates.
@@ -78,6 +89,7 @@ fn main() -> anyhow::Result<()> {
         What::Path { seconds, rounds } => path::measure(Duration::from_secs(seconds), rounds),
         What::Downlink { seconds } => downlink::measure(Duration::from_secs(seconds)),
         What::Bus { seconds, rounds } => bus::measure(Duration::from_secs(seconds), rounds),
+        What::Console { rate, seconds } => console::measure(rate, Duration::from_secs(seconds)),
         What::Memory {
             vehicle_agent,
             vehicles,

@@ -22,6 +22,8 @@ pub(crate) enum Bench {
     Downlink,
     /// The bus: messages with access rules beside none, decisions of the rules, connections with tokens.
     Bus,
+    /// The console's page in Chromium while 1,000 messages a second arrive.
+    Console,
     /// Memory of a server and of a simulator with 1,000 vehicles.
     Memory,
 }
@@ -43,6 +45,7 @@ impl Bench {
             Self::Path => service::run("path", &[]),
             Self::Downlink => service::run("downlink", &[]),
             Self::Bus => bus::run(),
+            Self::Console => service::console(),
             Self::Memory => service::memory(),
         }
     }

@@ -5,15 +5,26 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 
 use crate::command::{cargo, find, root, run as run_command};
+use crate::setup;
 
 /// Runs one measurement of the benchmark `service`.
 pub(super) fn run(what: &str, options: &[&str]) -> Result<()> {
     if what != "bus" && find("mosquitto").is_none() {
         bail!("mosquitto is the rival and is not installed: `sudo apt-get install mosquitto`");
     }
+    bench(what, options)
+}
+
+fn bench(what: &str, options: &[&str]) -> Result<()> {
     let mut bench = cargo(&["bench", "--package", "vinbus-host-server"]);
     bench.args(["--bench", "service", "--", what]).args(options);
     run_command(&mut bench)
+}
+
+/// The one measurement that needs a browser.
+pub(super) fn console() -> Result<()> {
+    setup::ensure_browser()?;
+    bench("console", &[])
 }
 
 /// The one measurement that needs a program of another package.
