@@ -166,9 +166,11 @@ fn each<'a>(listeners: impl Iterator<Item = &'a Listener>) -> Vec<&'a ClientName
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use super::*;
     use crate::hub::MessageHead;
-    use crate::model::{MessageId, Step};
+    use crate::model::{Brief, MessageId, Step};
 
     const VIN: &str = "0123456789ABCDEFG";
 
@@ -187,9 +189,12 @@ mod tests {
                 vin: Vin::parse(VIN).unwrap(),
                 uid: Uid::parse(uid).unwrap(),
                 app: AppId::parse(app).unwrap(),
+                expires_at: UNIX_EPOCH,
+                brief: Brief::default(),
                 request_id: None,
             },
             step: Step::Sent,
+            at: UNIX_EPOCH,
         }
     }
 
