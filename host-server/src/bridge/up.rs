@@ -106,3 +106,111 @@ fn write_raw(payload: &mut Vec<u8>, name: &str, value: &str) {
     payload.push(b':');
     payload.extend_from_slice(value.as_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use vinbus_protocol::id::{Uid, Vin};
+
+    use super::*;
+    use crate::bridge::Pattern;
+    use crate::bus::ClientName;
+    use crate::model::{Cursor, NewUplink};
+
+    const VIN: &str = "0123456789ABCDEFG";
+
+    fn carried(to: &str, content: &str) -> Result<(String, String), UpError> {
+        let up = Up {
+            to: Pattern::parse(to).unwrap(),
+            subtopic: None,
+        };
+        let rule = Rule {
+            app: ClientName::parse("myapp").unwrap(),
+            uid: Uid::parse("partner").unwrap(),
+            vin: None,
+            down: None,
+            up: None,
+        };
+        let uplink = Uplink {
+            cursor: Cursor(1),
+            message: NewUplink {
+                uid: rule.uid.clone(),
+                vin: Vin::parse(VIN).unwrap(),
+                subtopic: None,
+                payload: format!("{{\"content\":{content}}}").into(),
+                received_at: UNIX_EPOCH,
+            },
+        };
+        let (topic, payload) = message(&rule, &up, &uplink)?;
+        Ok((
+            topic.as_str().to_owned(),
+            String::from_utf8(payload).unwrap(),
+        ))
+    }
+
+    fn payload(content: &str) -> String {
+        carried("a/b", content).unwrap().1
+    }
+
+    #[test]
+    fn members_stay_as_they_are_behind_those_of_the_bridge() {
+        let own = format!(r#"{{"appId":"myapp","vin":"{VIN}","bridgedBy":"vinbus","#);
+        let ts = r#""ts":"1970-01-01T00:00:00.000Z""#;
+        assert_eq!(
+            payload(r#"{ "requestId" : "r-1","a":[1.50 , "\u00e9"],"a":2}"#),
+            format!(r#"{own}{ts},"requestId":"r-1","a":[1.50 , "\u00e9"],"a":2}}"#)
+        );
+        assert_eq!(
+            payload(r#"{"ts":"noon"}"#),
+            format!(r#"{own}"ts":"noon"}}"#)
+        );
+        assert_eq!(payload("{}"), format!("{own}{ts}}}"));
+        assert_eq!(
+            payload("[1, 2]"),
+            format!(r#"{own}{ts},"content":[1, 2]}}"#)
+        );
+    }
+
+    #[test]
+    fn app_cannot_speak_for_another_or_take_the_mark_away() {
+        let forged = r#"{"appId":"other","v\u0069n":"other","bridgedBy":null,"ts":"t"}"#;
+        let expected =
+            format!(r#"{{"appId":"myapp","vin":"{VIN}","bridgedBy":"vinbus","ts":"t"}}"#);
+        assert_eq!(payload(forged), expected);
+    }
+
+    #[test]
+    fn topic_has_the_texts_and_numbers_of_the_content() {
+        let topic = |content: &str| carried("a/b/:of/:vin", content).map(|(topic, _)| topic);
+        let expected = |of: &str| Ok(format!("app/myapp/a/b/{of}/{VIN}"));
+        assert_eq!(topic(r#"{"of":"s-1"}"#), expected("s-1"));
+        assert_eq!(topic(r#"{"of":-7}"#), expected("-7"));
+        assert_eq!(topic(r#"{"of":1,"of":2}"#), expected("2"));
+        for none in [
+            r#"{"of":true}"#,
+            r#"{"of":null}"#,
+            "{}",
+            "[1]",
+            r#"{"of":"a/b"}"#,
+        ] {
+            let error = topic(none).unwrap_err();
+            assert_eq!(error.name(), "unmapped", "{none}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_with_the_base_fields_is_refused() {
+        let empty = payload(r#"{"a":""}"#).len();
+        let content = |room: usize| format!(r#"{{"a":"{}"}}"#, "x".repeat(room));
+        let room = PAYLOAD_BYTES_MAX - empty;
+        assert_eq!(payload(&content(room)).len(), PAYLOAD_BYTES_MAX);
+        let error = carried("a/b", &content(room + 1)).unwrap_err();
+        assert_eq!(
+            error,
+            UpError::TooLarge {
+                len: PAYLOAD_BYTES_MAX + 1
+            }
+        );
+    }
+}

@@ -2,13 +2,15 @@
 //!
 //! Each block of the README with a marker `<!-- tour: … -->` above it is a step:
 //!
-//! - `NAME keeps running`: the block's commands run in a terminal of their own, until the end;
+//! - `NAME keeps running`: the block's commands run in a terminal of their own, until the end or until
+//!   others run under that name;
 //! - `NAME ends`: they run to their end and must succeed;
 //! - `NAME prints`: the terminal NAME prints the block's lines, `…` standing for any text;
 //! - `type into NAME`: the block is typed into the terminal NAME.
 //!
-//! Two things differ from what a reader does. `cargo` is a stand-in that starts the programs which
-//! the tests were built with, because a release build takes minutes; and ports are replaced by free
+//! Three things differ from what a reader does. `cargo` is a stand-in that starts the programs which
+//! the tests were built with, because a release build takes minutes; what the Python program imports
+//! is what `cargo xtask examples` has installed; and ports are replaced by free
 //! ones, in the text of the commands and, for defaults, through the environment.
 
 mod ports;
@@ -28,6 +30,7 @@ fn tour_of_the_readme_works_as_written() {
     let programs = build_programs();
     let folder = tempfile::tempdir().expect("a folder can be made");
     stand_in_for_release_build(folder.path(), &programs);
+    lay_out_examples(folder.path());
     let ports = ports::free();
     let mut terminals = BTreeMap::new();
 
@@ -38,6 +41,8 @@ fn tour_of_the_readme_works_as_written() {
         match step {
             Step::Keep { name, commands } => {
                 let commands = ports::replace(&commands, &ports);
+                // What ran under that name is stopped first.
+                drop(terminals.remove(&name));
                 terminals.insert(name, Terminal::open(folder.path(), &commands, &ports));
             }
             Step::Run { name, commands } => {
@@ -84,6 +89,20 @@ fn build_programs() -> PathBuf {
         .nth(2)
         .expect("tests are in `deps`, programs above");
     programs.to_owned()
+}
+
+/// Puts the examples, and the Python that they run with, where the README has them.
+fn lay_out_examples(folder: &Path) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let python = root.join("target/examples/python");
+    assert!(
+        python.exists(),
+        "{} is missing: run `cargo xtask examples`",
+        python.display()
+    );
+    for (there, here) in [(root.join("docs"), "docs"), (python, "venv")] {
+        std::os::unix::fs::symlink(there, folder.join(here)).expect("a link can be made");
+    }
 }
 
 /// Puts the programs where a release build would put them, and a `cargo` on the path that runs them.

@@ -52,7 +52,9 @@ impl Ports {
             .map(|port| (port.variable.to_owned(), format!("127.0.0.1:{}", port.free)))
             .collect();
         let http = replace("http://127.0.0.1:8080", self);
-        variables.push(("VINBUS_URL".to_owned(), http));
+        for name in ["VINBUS_URL", "PLATFORM"] {
+            variables.push((name.to_owned(), http.clone()));
+        }
         variables
     }
 }

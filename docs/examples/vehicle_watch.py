@@ -1,0 +1,41 @@
+"""Prints which vehicles come online and go offline, as a vinbus host server tells it on the bus.
+
+What it needs to know comes from the environment:
+
+    TOKEN      a token of a client of `myapp` with the permission `vehicle.presence`
+    PLATFORM   the server's address   (http://localhost:8080)
+
+Install what it imports with `pip install paho-mqtt`. It ends with its token; a program that is to run for
+longer gets a new one, as bus_client.py gets its first.
+"""
+
+import json
+import os
+from urllib.parse import urlsplit
+
+import paho.mqtt.client as mqtt
+
+platform = urlsplit(os.getenv('PLATFORM', 'http://localhost:8080'))
+client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, transport='websockets')
+client.username_pw_set(username=os.environ['TOKEN'], password='any')
+
+
+def on_connect(client, userdata, flags, reason, properties):
+    client.subscribe('app/myapp/vehicle/presence/+', qos=1)
+
+
+def on_subscribe(client, userdata, mid, reasons, properties):
+    refused = any(reason.is_failure for reason in reasons)
+    print('the client lacks the permission' if refused else 'listening', flush=True)
+
+
+def on_message(client, userdata, message):
+    event = json.loads(message.payload)
+    print(f"{event['vin']} is {event['presence']}", flush=True)
+
+
+client.on_connect = on_connect
+client.on_subscribe = on_subscribe
+client.on_message = on_message
+client.connect(platform.hostname, platform.port)
+client.loop_forever()
