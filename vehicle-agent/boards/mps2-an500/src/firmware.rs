@@ -16,6 +16,8 @@ mod lan9118;
 #[cfg_attr(not(all(feature = "portal", feature = "tls")), allow(dead_code))]
 mod sizes;
 
+#[cfg(feature = "agent")]
+mod demand;
 #[cfg(feature = "portal")]
 mod portal;
 #[cfg(feature = "tls")]

@@ -108,7 +108,7 @@ pub(crate) async fn fault_of_the_processor_is_told_after_the_reset_that_follows_
 }
 
 pub(crate) async fn panic_of_the_firmware_is_told_after_the_reset_that_follows_it() {
-    /// Where the image looks whether somebody wants to see a panic; see `host.rs` of the board.
+    /// Where the image looks whether somebody wants to see a panic; see `demand.rs` of the board.
     const PANIC_ADDRESS: u32 = 0x6000_0004;
     let (server, mut board, mut listener) = online().await;
     board.poke(PANIC_ADDRESS, 1).await;
@@ -117,7 +117,7 @@ pub(crate) async fn panic_of_the_firmware_is_told_after_the_reset_that_follows_i
     board.online().await;
     // And to whoever asks the server: where it was, and what it said.
     let shown = server.shows("\"crash\":\"panicked at ").await;
-    for words in ["firmware/host.rs:", "the debugger wanted to see one"] {
+    for words in ["firmware/demand.rs:", "the debugger wanted to see one"] {
         assert!(shown.contains(words), "{shown}");
     }
     both_ways(&server, &board, &mut listener).await;

@@ -28,7 +28,8 @@ pub(crate) const LAN9118: Device = Device::new(0xA000_0000, 0x100);
 /// otherwise. See `clock.rs`.
 pub(crate) const SPEED: Device = Device::new(0x6000_0000, 0x4);
 
-/// The word behind it, where a debugger may leave that it wants to see a panic. See `host.rs`.
+/// The word behind it, where a debugger may leave that it wants to see a panic. See `demand.rs`.
+#[cfg(feature = "agent")]
 pub(crate) const PANIC: Device = Device::new(0x6000_0004, 0x4);
 
 impl Device {

@@ -7,6 +7,7 @@ use vinbus_board_bring_up::reported::Reported;
 use vinbus_board_bring_up::vehicle;
 use vinbus_vehicle_agent::provisioned::{APPS_MAX, Provisioned};
 
+use super::demand;
 use super::host;
 #[cfg(feature = "portal")]
 use super::portal::apps;
@@ -66,7 +67,7 @@ async fn serve(
         apps: &mut apps,
         board: "mps2-an500",
     };
-    let (seed, never) = (host::random(), host::panic_on_demand());
+    let (seed, never) = (host::random(), demand::panic_on_demand());
     let served = vehicle::run(provisioned, memory, dial, &mut apps, seed, never);
     if let Err(error) = served.await {
         log::error!("the provisioned block does not fit: {error}");
