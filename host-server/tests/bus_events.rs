@@ -130,6 +130,13 @@ async fn application_hears_what_becomes_of_its_partners_messages() {
     let (topic, members) = step(&id, "sent");
     expect(&mut mine, &topic, members).await;
     vehicle.client.close().await;
+    let gone = async {
+        let path = format!("/api/v1/vehicles/{VIN}");
+        while server.get(&path).await["presence"] != "offline" {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the vehicle is offline", gone).await;
 
     let path = format!("/api/v1/vehicles/{VIN}/messages?ttl=1");
     let body = r#"{"idApp":"demo-app","content":{"requestId":"r-1"}}"#;
@@ -161,6 +168,8 @@ async fn nobody_hears_of_another_partners_vehicles() {
     }
     let foreign = mine.bus.subscribe_to("app/theirs/vehicle/presence/+").await;
     assert!(foreign.is_err());
+    let unknown = "no partner is enrolled as this UID";
+    assert!(server.printed().contains(unknown), "{}", server.printed());
     let vehicle = server.vehicle().await;
     vehicle.say("1").await;
     server.submit("2").await.unwrap();

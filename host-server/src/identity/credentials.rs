@@ -2,7 +2,7 @@
 //!
 //! A partner's record is one small file below `credentials/partners/`, replaced as a whole, so that
 //! enrolling works beside a running server. MQTT passwords are checked by
-//! [`secret_checks`](super::secret_checks). REST tokens carry 256 random bits and need no slow hash:
+//! [`secret_checks`]. REST tokens carry 256 random bits and need no slow hash:
 //! their SHA-256 is compared in constant time. A token names its partner, so finding the record
 //! needs no index.
 

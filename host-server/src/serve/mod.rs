@@ -11,6 +11,7 @@ mod welcome;
 pub use addresses::ADDRESSES_FILE;
 pub(crate) use addresses::Addresses;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -128,6 +129,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let data_dir = DataDir::lock(&config.data_dir)?;
     let identities = Identities::open(&config.data_dir)?;
     identities.ensure_partner(&config.partner)?;
+    warn_of_unknown_partners(&config, &identities)?;
     let http = bind("http", config.http).await?;
     if !config.http.ip().is_loopback() {
         tracing::warn!(
@@ -208,6 +210,20 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         tracing::warn!("the store was still in use when the server stopped; nothing is lost");
     }
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// Tells of partners that the bus is to hear of and that nobody has enrolled: a slip, or done later.
+fn warn_of_unknown_partners(config: &Config, identities: &Identities) -> Result<(), IdentityError> {
+    let told = config.audience.listeners().map(|it| &it.uid);
+    let carried = config.rules.iter().map(|rule| &rule.uid);
+    let uids: BTreeSet<_> = told.chain(carried).collect();
+    let credentials = identities.credentials();
+    for uid in uids {
+        if !credentials.has_partner(uid)? {
+            tracing::warn!(%uid, "no partner is enrolled as this UID of --bus-events or [[bridge]]");
+        }
+    }
     Ok(())
 }
 
