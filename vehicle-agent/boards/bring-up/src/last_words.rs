@@ -24,12 +24,10 @@ const WORDS_BYTES_MAX: usize = 192;
 /// A sentence of the last run.
 type Words = String<WORDS_BYTES_MAX>;
 
-#[repr(C)]
-struct Record {
-    checksum: u32,
-    len: u32,
-    bytes: [u8; WORDS_BYTES_MAX],
-}
+const BYTES_PER_WORD: usize = size_of::<u32>();
+
+/// Checksum, length, and the sentence.
+type Record = [u32; 2 + WORDS_BYTES_MAX / BYTES_PER_WORD];
 
 #[unsafe(link_section = ".uninit.last_words")]
 static mut RECORD: MaybeUninit<Record> = MaybeUninit::uninit();
@@ -60,12 +58,19 @@ pub fn last() -> Option<&'static str> {
 }
 
 fn read() -> Option<Words> {
-    // SAFETY: any bits are a valid record, and nobody else runs yet.
-    let record = unsafe { (&raw mut RECORD).cast::<Record>().read_volatile() };
+    let record = (&raw mut RECORD).cast::<u32>();
+    // One at a time: as a whole, the compiler copies it byte by byte, without a loop.
+    // SAFETY: any bits are a valid word, all of them are inside, and nobody else runs yet.
+    let word = |at| unsafe { record.add(at).read_volatile() };
+    let [checksum_kept, len] = [word(0), word(1)];
     // SAFETY: as above.
-    unsafe { (&raw mut RECORD).cast::<u32>().write_volatile(0) };
-    let bytes = record.bytes.get(..record.len as usize)?;
-    if checksum(bytes) != record.checksum {
+    unsafe { record.write_volatile(0) };
+    let mut bytes = [0; WORDS_BYTES_MAX];
+    for (at, bytes) in bytes.chunks_exact_mut(BYTES_PER_WORD).enumerate() {
+        bytes.copy_from_slice(&word(2 + at).to_ne_bytes());
+    }
+    let bytes = bytes.get(..len as usize)?;
+    if checksum(bytes) != checksum_kept {
         return None;
     }
     Words::try_from(core::str::from_utf8(bytes).ok()?).ok()
@@ -82,13 +87,13 @@ pub(crate) fn end(words: fmt::Arguments<'_>) -> ! {
     let kept: Words = clipped(words);
     let mut bytes = [0; WORDS_BYTES_MAX];
     bytes[..kept.len()].copy_from_slice(kept.as_bytes());
-    let record = Record {
-        checksum: checksum(kept.as_bytes()),
-        len: kept.len() as u32,
-        bytes,
-    };
-    // SAFETY: interrupts are off, and this function does not return.
-    unsafe { (&raw mut RECORD).cast::<Record>().write_volatile(record) };
+    let (chunks, _) = bytes.as_chunks::<BYTES_PER_WORD>();
+    let words_kept = chunks.iter().map(|chunk| u32::from_ne_bytes(*chunk));
+    let before = [checksum(kept.as_bytes()), kept.len() as u32];
+    for (at, word) in before.into_iter().chain(words_kept).enumerate() {
+        // SAFETY: it is inside, interrupts are off, and this function does not return.
+        unsafe { (&raw mut RECORD).cast::<u32>().add(at).write_volatile(word) };
+    }
     log::error!("{words}");
     SCB::sys_reset()
 }
