@@ -142,9 +142,12 @@ fn build_program(board: Board, name: &str) -> Result<Command> {
     let flags = toolchain.linker().iter().map(ToString::to_string);
     let flags = flags.chain([
         "-Clink-arg=-Tlink.x".into(),
+        // Functions and constants that are equal are kept once.
+        "-Clink-arg=--icf=all".into(),
+        "-Clink-arg=--ignore-data-address-equality".into(),
         format!("-Ctarget-cpu={}", board.processor()),
     ]);
-    let flags = flags.chain(shorter_paths()?);
+    let flags = flags.chain(shorter_paths(toolchain)?);
     let flags: Vec<String> = flags.map(|flag| format!("\"{flag}\"")).collect();
     let config = format!("target.{target}.rustflags=[{}]", flags.join(","));
     let arguments = ["rustc", "--package", &package, "--bin", name];
@@ -153,9 +156,10 @@ fn build_program(board: Board, name: &str) -> Result<Command> {
     Ok(build)
 }
 
-/// Options for the compiler that leave out of the image where this machine keeps the sources of
-/// other packages: a panic names the file that it is in, and so many long names take 5 KB of flash.
-fn shorter_paths() -> Result<BTreeSet<String>> {
+/// Options for the compiler that leave out of the image where this machine keeps the sources of the
+/// library and of other packages: a panic names the file that it is in, and so many long names take
+/// 6 KB of flash.
+fn shorter_paths(toolchain: Toolchain) -> Result<BTreeSet<String>> {
     let metadata = metadata(&["--locked"])?;
     let packages = metadata["packages"].as_array();
     let packages = packages.context("`cargo metadata` names no packages")?;
@@ -164,10 +168,13 @@ fn shorter_paths() -> Result<BTreeSet<String>> {
         .filter(|package| !package["source"].is_null());
     let folders = foreign.filter_map(|package| {
         let manifest = Path::new(package["manifest_path"].as_str()?);
-        manifest.parent()?.parent()
+        Some(manifest.parent()?.parent()?.to_owned())
     });
-    let option = |folder: &Path| format!("--remap-path-prefix={}=", folder.display());
-    Ok(folders.map(option).collect())
+    let option = |folder: PathBuf| format!("--remap-path-prefix={}=", folder.display());
+    Ok(folders
+        .chain(toolchain.library_sources())
+        .map(option)
+        .collect())
 }
 
 /// Builds the images of the boards and says where they are.

@@ -5,7 +5,7 @@
 //! library, of which as much as the target has is then built on the way. Nothing of that stands in
 //! a committed configuration.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::command::{cargo, find, program, stdout};
@@ -69,6 +69,14 @@ impl Toolchain {
             Self::DebianSources => &["-Clinker=ld.lld", "-Clinker-flavor=ld.lld"],
         }
     }
+
+    /// Where the sources of the standard library are, if it is built on the way.
+    pub(crate) fn library_sources(self) -> Option<PathBuf> {
+        match self {
+            Self::Installed => None,
+            Self::DebianSources => debian_sources(),
+        }
+    }
 }
 
 /// What to install for `target`.
@@ -93,15 +101,15 @@ fn is_installed(target: &str) -> bool {
 }
 
 fn has_debian_sources() -> bool {
-    let Some(sysroot) = stdout(&mut program("/usr/bin/rustc", &["--print", "sysroot"])) else {
-        return false;
-    };
-    Path::new(&sysroot)
-        .join("lib/rustlib/src/rust/library/core/src/lib.rs")
-        .is_file()
+    debian_sources().is_some_and(|library| library.join("core/src/lib.rs").is_file())
         && Path::new("/usr/bin/cargo").is_file()
         && find("ld.lld").is_some()
         && minor_version().is_some_and(|minor| minor >= MINOR_VERSION_MIN)
+}
+
+fn debian_sources() -> Option<PathBuf> {
+    let sysroot = stdout(&mut program("/usr/bin/rustc", &["--print", "sysroot"]))?;
+    Some(Path::new(&sysroot).join("lib/rustlib/src/rust/library"))
 }
 
 /// 96 of `rustc 1.96.0 (…)`.
