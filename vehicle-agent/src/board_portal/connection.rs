@@ -60,7 +60,7 @@ impl<const APPS: usize, const PLACES: usize> Drop for Taken<'_, '_, APPS, PLACES
 }
 
 /// What is left to say when a socket ends.
-enum LastWord {
+pub(super) enum LastWord {
     /// Nothing: the connection broke, or a frame is half written.
     None,
     /// The peer has closed it.
@@ -80,18 +80,13 @@ pub(super) struct Connection<'p, 'b, C, const APPS: usize, const PLACES: usize> 
 }
 
 impl<C: Clock, const APPS: usize, const PLACES: usize> Connection<'_, '_, C, APPS, PLACES> {
-    /// Serves the socket until it ends, and says goodbye.
-    pub(super) async fn run<R: Read, W: Write>(self, mut rx: R, mut tx: FrameWriter<'_, W>) {
-        let clock = self.clock;
-        let last_word = self.serve(&mut rx, &mut tx).await;
-        // The place is free, or the agent's, before the goodbye, which may take its time.
-        let goodbye = say_goodbye(&mut tx, &last_word);
-        let deadline = clock.sleep_until(clock.now_ms() + CLOSE_TIMEOUT_MS);
-        // Whether it was heard is nobody's concern but the peer's.
-        let _ = select(goodbye, deadline).await;
-    }
-
-    async fn serve<R: Read, W: Write>(self, rx: &mut R, tx: &mut FrameWriter<'_, W>) -> LastWord {
+    /// Serves the socket until it ends. Its place is then free, or the agent's, once this is dropped;
+    /// the goodbye may take its time.
+    pub(super) async fn serve<R: Read, W: Write>(
+        &mut self,
+        rx: &mut R,
+        tx: &mut FrameWriter<'_, W>,
+    ) -> LastWord {
         let socket = Socket {
             portal: self.taken.portal,
             place: self.taken.place,
@@ -99,7 +94,7 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Connection<'_, '_, C, APP
             rate: RefCell::new(Rate::new(self.taken.portal.settings.frames_per_second)),
             ping: Cell::new(false),
         };
-        let peer = match self.app {
+        let peer = match self.app.take() {
             Some(app) => socket.peer_named(app).map_err(LastWord::Refusal),
             None => socket.hello(rx).await,
         };
@@ -416,7 +411,7 @@ impl From<NoMessage> for LastWord {
 }
 
 /// Says why, and closes.
-async fn say_goodbye<W: Write>(
+pub(super) async fn say_goodbye<W: Write>(
     tx: &mut FrameWriter<'_, W>,
     last_word: &LastWord,
 ) -> Result<(), Broken> {

@@ -11,9 +11,9 @@ use vinbus_protocol::portal::PortalCounters;
 
 use super::Portal;
 use super::accept_key::{AcceptKey, KEY_LEN, accept_key};
-use super::connection::{Connection, Taken};
+use super::connection::{Connection, Taken, say_goodbye};
 use super::frames::FrameWriter;
-use super::limits::{REQUEST_TIMEOUT_MS, WRITE_TIMEOUT_MS};
+use super::limits::{CLOSE_TIMEOUT_MS, REQUEST_TIMEOUT_MS, WRITE_TIMEOUT_MS};
 use super::pieces::{self, Broken, Pieces};
 use super::request::{Request, decoded};
 use crate::app_interface::server_frame::link_name;
@@ -64,20 +64,24 @@ impl<'p, 'b, C: Clock, const APPS: usize, const PLACES: usize> Door<'p, 'b, C, A
             }
         };
         let mut pieces = Pieces::new(writer, buffer);
-        let told = match &answer {
-            Answer::Socket(_, key) => self.tell(&mut pieces, &Upgraded(key)).await,
+        let (mut connection, key) = match answer {
+            Answer::Socket(connection, key) => (connection, key),
             Answer::Status => {
-                let status = Status(self.portal);
-                let answer = Whole("200 OK", "application/json", &status);
-                self.tell(&mut pieces, &answer).await
+                let answer = Whole("200 OK", "application/json", &Status(self.portal));
+                return self.tell(&mut pieces, &answer).await.unwrap_or_default();
             }
             Answer::Refused((status, text)) => {
-                let answer = Whole(status, "text/plain; charset=utf-8", text);
-                self.tell(&mut pieces, &answer).await
+                let answer = Whole(status, "text/plain; charset=utf-8", &text);
+                return self.tell(&mut pieces, &answer).await.unwrap_or_default();
             }
         };
-        if let (Answer::Socket(connection, _), Ok(())) = (answer, told) {
-            connection.run(reader, FrameWriter::new(pieces)).await;
+        if self.tell(&mut pieces, &Upgraded(&key)).await.is_ok() {
+            let frames = &mut FrameWriter::new(pieces);
+            let last_word = connection.serve(&mut reader, frames).await;
+            drop(connection);
+            let goodbye = say_goodbye(frames, &last_word);
+            // Whether it was heard is nobody's concern but the peer's.
+            let _ = select(goodbye, self.after(CLOSE_TIMEOUT_MS)).await;
         }
     }
 
