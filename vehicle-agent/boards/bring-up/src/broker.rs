@@ -6,8 +6,6 @@ use embassy_executor::Spawner;
 use embassy_net::Stack;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
-use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::SeedableRng as _;
 use static_cell::StaticCell;
 use vinbus_transport_embedded::ConnectError;
 use vinbus_transport_embedded::dial::{Broker, TimeLimits};
@@ -19,6 +17,7 @@ use vinbus_vehicle_agent::embedded_link::Dial;
 use vinbus_vehicle_agent::provisioned::{Provisioned, Tls};
 
 use crate::plain::{PlainDial, has_address, tell_failed, tell_lost};
+use crate::random::Random;
 use crate::time_of_day::{self, TimeOfDay};
 
 /// Bytes of each of the two pipes between MQTT and TLS.
@@ -88,7 +87,7 @@ impl BrokerDial {
             broker: Broker { host, port },
             credentials,
             time,
-            random: ChaCha20Rng::from_seed(random()),
+            random: Random::from_seed(random()),
         };
         let line = LINE.init_with(Line::new);
         spawner.spawn(pump(line, client, memory.records).expect("started once"));
@@ -114,7 +113,7 @@ struct Client {
     broker: Broker<'static>,
     credentials: Credentials<'static>,
     time: &'static TimeOfDay,
-    random: ChaCha20Rng,
+    random: Random,
 }
 
 #[embassy_executor::task]

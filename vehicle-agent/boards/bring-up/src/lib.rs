@@ -28,6 +28,7 @@ mod fault;
 pub mod last_words;
 #[cfg(target_os = "none")]
 pub mod provisioning;
+mod random;
 #[cfg(target_os = "none")]
 pub mod stack;
 

@@ -10,13 +10,14 @@ use embassy_net::Stack;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
 use embassy_time::{Duration, Timer, with_timeout};
-use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
+use rand_core::RngCore as _;
 use static_cell::{ConstStaticCell, StaticCell};
 use vinbus_transport_embedded::dial;
 use vinbus_transport_embedded::net::{Resolver, Udp, UdpBuffers};
 use vinbus_transport_embedded::sntp::{self, NetworkTime};
 use vinbus_vehicle_agent::provisioned::TimeServer;
+
+use crate::random::Random;
 
 /// 1 November 2026: no certificate is checked against an earlier time.
 const EARLIEST_UNIX_S: u64 = 1_793_491_200;
@@ -86,7 +87,7 @@ pub(crate) fn start(
         doubted: Signal::new(),
     });
     if let Some(server) = server {
-        let random = ChaCha20Rng::from_seed(seed);
+        let random = Random::from_seed(seed);
         spawner.spawn(keep(time, stack, server, random).expect("started once"));
     }
     time
@@ -97,7 +98,7 @@ async fn keep(
     time: &'static TimeOfDay,
     stack: Stack<'static>,
     server: TimeServer<'static>,
-    mut random: ChaCha20Rng,
+    mut random: Random,
 ) {
     static BUFFERS: ConstStaticCell<UdpBuffers> = ConstStaticCell::new(UdpBuffers::new());
     let dns = Resolver::new(stack);
@@ -124,11 +125,7 @@ async fn keep(
     }
 }
 
-async fn ask(
-    socket: &mut Udp<'_>,
-    server: SocketAddr,
-    random: &mut ChaCha20Rng,
-) -> Option<NetworkTime> {
+async fn ask(socket: &mut Udp<'_>, server: SocketAddr, random: &mut Random) -> Option<NetworkTime> {
     let random = || random.next_u64();
     match sntp::ask(socket, &[server], EARLIEST_UNIX_S, random, ANSWER_LIMIT).await {
         Ok(time) => {

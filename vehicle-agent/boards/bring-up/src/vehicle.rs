@@ -3,8 +3,6 @@
 use core::future::Future;
 
 use embassy_time::{Duration, Instant, Timer};
-use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 use vinbus_protocol::uplink_queue::DropPolicy;
 use vinbus_transport_embedded::{Mqtt, OptionsError};
 use vinbus_vehicle_agent::agent::{self, World};
@@ -43,7 +41,7 @@ pub async fn run<D: Dial, A: Apps>(
     memory: Memory,
     dial: D,
     apps: &mut A,
-    seed: [u8; 32],
+    seed: u32,
     stop: impl Future<Output = ()>,
 ) -> Result<(), OptionsError> {
     let identity = Identity::new(
@@ -66,7 +64,7 @@ pub async fn run<D: Dial, A: Apps>(
         link: &mut EmbeddedLink::new(mqtt, dial),
         apps,
         clock: &BoardClock,
-        random: &mut Jitter(ChaCha20Rng::from_seed(seed)),
+        random: &mut Jitter(seed),
     };
     agent::run(&mut desk, world, stop).await;
     Ok(())
@@ -86,11 +84,13 @@ impl Clock for BoardClock {
     }
 }
 
-/// Random words for the jitter of reconnections.
-struct Jitter(ChaCha20Rng);
+/// Words for the jitter of reconnections, which differ between vehicles and are no secret (Numerical
+/// Recipes' generator).
+struct Jitter(u32);
 
 impl Random for Jitter {
     fn next_u32(&mut self) -> u32 {
-        self.0.next_u32()
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        self.0
     }
 }

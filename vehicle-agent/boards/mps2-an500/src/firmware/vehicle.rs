@@ -67,7 +67,8 @@ async fn serve(
         apps: &mut apps,
         board: "mps2-an500",
     };
-    let (seed, never) = (host::random(), demand::panic_on_demand());
+    let seed = u32::from_le_bytes(host::random());
+    let never = demand::panic_on_demand();
     let served = vehicle::run(provisioned, memory, dial, &mut apps, seed, never);
     if let Err(error) = served.await {
         log::error!("the provisioned block does not fit: {error}");

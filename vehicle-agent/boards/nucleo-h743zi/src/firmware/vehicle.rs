@@ -60,7 +60,8 @@ async fn serve(
         board: "nucleo-h743zi",
     };
     let alive = HEARTBEAT.beat();
-    let served = vehicle::run(provisioned, memory, dial, &mut apps, random::bytes(), alive);
+    let seed = u32::from_le_bytes(random::bytes());
+    let served = vehicle::run(provisioned, memory, dial, &mut apps, seed, alive);
     if let Err(error) = served.await {
         log::error!("the provisioned block does not fit: {error}");
     }
