@@ -18,9 +18,9 @@ use crate::write_limit::WriteLimit;
 /// Time for an orderly goodbye.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Filters in one SUBSCRIBE packet. minimq keeps up to 8 packets until they are acknowledged, of
-/// which one is left for the first message.
-const FILTERS_PER_PACKET: usize = 8;
+/// Filters in one SUBSCRIBE packet, each of which takes 236 bytes meanwhile. minimq keeps up to 8
+/// packets until they are acknowledged, of which one is left for the first message.
+const FILTERS_PER_PACKET: usize = 4;
 
 /// SUBSCRIBE packets on their way at most.
 const SUBSCRIBES_MAX: usize = 7;
