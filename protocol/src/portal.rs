@@ -24,7 +24,7 @@ pub use self::verdict::{
     Refusal,
 };
 use crate::app_slot::AppSlot;
-use crate::envelope::{AppMessage, Downlink, DownlinkBody, Popup, PopupAction};
+use crate::envelope::{AppMessage, Content, Downlink, DownlinkBody, Popup, PopupAction};
 use crate::id::{AppId, Uid};
 use crate::pending::{PendingRing, Pushed};
 use crate::popup::{PopupQueue, PopupRefusal, PopupStep};
@@ -164,9 +164,34 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Portal<S, APPS> {
         payload: &'p [u8],
     ) -> Result<Disposition<'p>, Refusal> {
         self.advance(now_ms);
-        let verdict = self.decide(uid, payload);
+        let verdict = match Downlink::decode(payload) {
+            Ok(message) => self.decide(uid, &message, payload),
+            Err(error) => Err(Refusal::Envelope(error)),
+        };
+        self.count(&verdict);
+        verdict
+    }
+
+    /// Takes data for an app that arrived from `uid`, where it was taken out of its envelope.
+    ///
+    /// # Errors
+    /// A [`Refusal`], which is counted. No app sees anything of the message then.
+    pub fn handle_data<'p>(
+        &mut self,
+        now_ms: u64,
+        uid: &Uid,
+        app: &AppId,
+        content: Content<'p>,
+    ) -> Result<Disposition<'p>, Refusal> {
+        self.advance(now_ms);
+        let verdict = self.decide_data(uid, app, content);
+        self.count(&verdict);
+        verdict
+    }
+
+    fn count(&mut self, verdict: &Result<Disposition<'_>, Refusal>) {
         let counters = &mut self.counters;
-        let counter = match &verdict {
+        let counter = match verdict {
             Ok(Disposition::Deliver { .. }) => &mut counters.delivered,
             Ok(Disposition::Pending { .. }) => &mut counters.pending,
             Ok(Disposition::PopupQueued { .. }) => &mut counters.popups_queued,
@@ -177,7 +202,6 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Portal<S, APPS> {
             Err(Refusal::TooLarge { .. }) => &mut counters.refused_too_large,
         };
         *counter += 1;
-        verdict
     }
 
     /// Takes back a message that was to be handed to an app which could not take it, for example
@@ -359,30 +383,50 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Portal<S, APPS> {
         }
     }
 
-    fn decide<'p>(&mut self, uid: &Uid, payload: &'p [u8]) -> Result<Disposition<'p>, Refusal> {
-        let message = Downlink::decode(payload).map_err(Refusal::Envelope)?;
-        let slot = self.slot(&message.app).ok_or(Refusal::UnknownApp)?;
+    fn decide<'p>(
+        &mut self,
+        uid: &Uid,
+        message: &Downlink<'p>,
+        payload: &[u8],
+    ) -> Result<Disposition<'p>, Refusal> {
+        match &message.body {
+            DownlinkBody::Data(content) => self.decide_data(uid, &message.app, *content),
+            DownlinkBody::Popup(popup) => {
+                let (slot, _) = self.app_of(uid, &message.app)?;
+                self.queue_popup(slot, popup, payload)
+            }
+        }
+    }
+
+    fn decide_data<'p>(
+        &mut self,
+        uid: &Uid,
+        app: &AppId,
+        content: Content<'p>,
+    ) -> Result<Disposition<'p>, Refusal> {
+        let nac_active = self.nac_active;
+        let (slot, app) = self.app_of(uid, app)?;
+        if app.takes(nac_active, &AppMessage::Data(content)) {
+            let number = app.pending.pass();
+            return Ok(Disposition::Deliver {
+                slot,
+                number,
+                content,
+            });
+        }
+        app.keep(&AppMessage::Data(content))
+            .map(|Pushed { evicted, .. }| Disposition::Pending { slot, evicted })
+            .map_err(|error| error.of(slot))
+    }
+
+    /// The app with this identifier, if it belongs to the partner.
+    fn app_of(&mut self, uid: &Uid, app: &AppId) -> Result<(AppSlot, &mut App<S>), Refusal> {
+        let slot = self.slot(app).ok_or(Refusal::UnknownApp)?;
         let app = app_mut(&mut self.apps, slot).ok_or(Refusal::UnknownApp)?;
         if app.uid != *uid {
             return Err(Refusal::ForeignUid { slot });
         }
-        match message.body {
-            DownlinkBody::Data(content)
-                if app.takes(self.nac_active, &AppMessage::Data(content)) =>
-            {
-                let number = app.pending.pass();
-                Ok(Disposition::Deliver {
-                    slot,
-                    number,
-                    content,
-                })
-            }
-            DownlinkBody::Data(content) => app
-                .keep(&AppMessage::Data(content))
-                .map(|Pushed { evicted, .. }| Disposition::Pending { slot, evicted })
-                .map_err(|error| error.of(slot)),
-            DownlinkBody::Popup(popup) => self.queue_popup(slot, &popup, payload),
-        }
+        Ok((slot, app))
     }
 
     fn queue_popup<'p>(

@@ -139,7 +139,8 @@ where
         loop {
             link_first = !link_first;
             self.desk.settle(self.clock.now_ms(), self.apps);
-            let timer = sleep_until(self.clock, self.desk.deadline_ms());
+            let deadline = self.desk.deadline_ms(self.clock.now_ms());
+            let timer = sleep_until(self.clock, deadline);
             let link = connecting.as_mut();
             match first_of(stop.as_mut(), timer, link, self.apps.next(), link_first).await {
                 First::Stop(()) => return None,
@@ -147,7 +148,7 @@ where
                 First::Link(connected) => return Some(connected),
                 First::Apps(request) => {
                     let todo = self.desk.handle_request(self.clock.now_ms(), &request);
-                    self.desk.finish(todo, self.apps);
+                    self.desk.finish(self.clock.now_ms(), todo, self.apps);
                 }
             }
         }
@@ -159,7 +160,7 @@ where
         stop: Pin<&mut impl Future<Output = ()>>,
         session: &mut impl Session,
     ) -> Result<Stopped, Lost> {
-        self.desk.session_came_up();
+        self.desk.session_came_up(self.clock.now_ms());
         self.apps.link_changed(true);
         let mut outbound = Outbound::new();
         let ended = self.serve(stop, session, &mut outbound).await;
@@ -167,6 +168,7 @@ where
             // A session that is lost now has taken the last chance with it: `stop` has completed.
             let _ = self.finish(stopped, session, &mut outbound).await;
         }
+        self.desk.session_ended(self.clock.now_ms());
         self.apps.link_changed(false);
         ended
     }
@@ -185,7 +187,10 @@ where
             if let Some(stopped) = self.publish_next(stop.as_mut(), session, outbound).await? {
                 return Ok(stopped);
             }
-            let deadline = earlier(self.desk.deadline_ms(), outbound.deadline_ms(self.desk));
+            let deadline = earlier(
+                self.desk.deadline_ms(now_ms),
+                outbound.deadline_ms(self.desk),
+            );
             let timer = sleep_until(self.clock, deadline);
             let (link, apps) = (session.next(), self.apps.next());
             match first_of(stop.as_mut(), timer, link, apps, link_first).await {
@@ -196,7 +201,7 @@ where
                     // What comes back goes first, or as much could arrive for it meanwhile, for ever.
                     link_first |= matches!(request, Request::Return { .. });
                     let todo = self.desk.handle_request(self.clock.now_ms(), &request);
-                    self.desk.finish(todo, self.apps);
+                    self.desk.finish(self.clock.now_ms(), todo, self.apps);
                 }
             }
         }

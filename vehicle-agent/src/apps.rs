@@ -33,6 +33,12 @@ pub trait Apps {
         usize::MAX
     }
 
+    /// Whether a message given to [`Apps::deliver`] for this app comes back as [`Request::Return`] at
+    /// once, to be pending until the app confirms it.
+    fn confirms(&self, _slot: AppSlot) -> bool {
+        false
+    }
+
     /// Hands an app its pending messages, encoded as [`AppMessage`]s and oldest first, in answer to
     /// [`Request::TakePending`]. With `kept` they stay pending until [`Request::ConfirmPending`];
     /// else they are the implementation's to keep, as with [`Apps::deliver`].

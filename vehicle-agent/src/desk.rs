@@ -10,20 +10,24 @@
 use heapless::Deque;
 
 use vinbus_protocol::app_slot::AppSlot;
+use vinbus_protocol::delivery::{CONTROL_SUBTOPIC, Epoch, Step};
 use vinbus_protocol::envelope::{AppMessage, Content, EncodeError, EnvelopeReason, Uplink};
 use vinbus_protocol::health::{self, Health, Troubles};
 use vinbus_protocol::id::{AppId, Uid};
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+use vinbus_protocol::pending::PendingRing;
 use vinbus_protocol::portal::{
     AppEvent, Disposition, Handover, InstallError, Output, PopupAnswer, Portal, PortalCounters,
     Refusal,
 };
 use vinbus_protocol::presence;
+use vinbus_protocol::topic::TopicText;
 use vinbus_protocol::uplink_queue::{DropPolicy, UplinkQueue, UplinkRefusal, WaitingUplink};
 
 use crate::apps::{Apps, Notice, Request, SendRefusal};
 use crate::health::{Rounds, at_most};
 use crate::identity::Identity;
+use crate::receipts::{self, Arrived, Receipts};
 
 /// A buffer of fixed size.
 pub trait Storage: AsRef<[u8]> + AsMut<[u8]> {}
@@ -90,6 +94,9 @@ pub struct Desk<S, Q, const APPS: usize, const QUEUE: usize> {
     short: Option<(AppSlot, u64)>,
     counters: Counters,
     health: Rounds,
+    receipts: Option<Receipts<APPS>>,
+    /// Where a message with receipts is put together as its sender wrote it.
+    scratch: Option<S>,
 }
 
 /// What is left to do for a request once it is let go.
@@ -123,7 +130,22 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             short: None,
             counters: Counters::default(),
             health: Rounds::new(),
+            receipts: None,
+            scratch: None,
         }
+    }
+
+    /// Offers receipts to the partners of the apps that are installed (SPEC 16), in an epoch that this
+    /// vehicle never had before. `scratch` is as long as the longest content that may carry them.
+    pub fn offer_receipts(&mut self, epoch: Epoch, scratch: S) {
+        let partners = self.identity.uids().count();
+        self.receipts = Some(Receipts::new(epoch, partners));
+        self.scratch = Some(scratch);
+    }
+
+    /// The greatest epoch in which receipts are offered.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.receipts.as_ref().map(Receipts::epoch)
     }
 
     /// Adds an app of a partner; `pending` holds its messages while it is not in the foreground.
@@ -203,9 +225,41 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     }
 
     /// Notes that a session came up.
-    pub(crate) fn session_came_up(&mut self) {
+    pub(crate) fn session_came_up(&mut self, now_ms: u64) {
         self.counters.sessions += 1;
         self.health.session_came_up();
+        if let Some(receipts) = &mut self.receipts {
+            receipts.link_changed(now_ms, true);
+        }
+    }
+
+    /// Notes that a session is over.
+    pub(crate) fn session_ended(&mut self, now_ms: u64) {
+        if let Some(receipts) = &mut self.receipts {
+            receipts.link_changed(now_ms, false);
+        }
+    }
+
+    /// In which epoch receipts are offered to a partner, named by its place.
+    pub(crate) fn offered(&self, partner: usize) -> Option<Epoch> {
+        self.receipts.as_ref()?.offered(partner)
+    }
+
+    /// When [`Desk::receipts`] has something to send.
+    pub(crate) fn receipts_deadline_ms(&self) -> Option<u64> {
+        self.receipts.as_ref()?.deadline_ms()
+    }
+
+    /// A message of delivery's own that is to be sent now, encoded, and where it goes.
+    pub(crate) fn receipts<'b>(
+        &mut self,
+        now_ms: u64,
+        buffer: &'b mut [u8],
+    ) -> Option<(TopicText, &'b [u8])> {
+        let (partner, control) = self.receipts.as_mut()?.next_frame(now_ms)?;
+        let uid = self.identity.uids().nth(partner)?;
+        let topic = self.identity.uplink_topic(uid, Some(CONTROL_SUBTOPIC));
+        Some((topic.ok()?, control.encode_uplink(buffer).ok()?))
     }
 
     /// The partner to which a report of health goes now.
@@ -250,6 +304,9 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             return apps.downlink_refused(topic, DownlinkRefusal::ForeignTopic);
         };
         self.look_for_room(apps);
+        if self.took_with_receipts(now_ms, topic, &uid, payload, apps) {
+            return;
+        }
         match self.portal.handle_downlink(now_ms, &uid, payload) {
             Ok(Disposition::Deliver {
                 slot,
@@ -258,7 +315,10 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             }) => {
                 apps.deliver(slot, number, AppMessage::Data(content));
             }
-            Ok(Disposition::Pending { slot, .. }) => self.note_if_in_front(slot),
+            Ok(Disposition::Pending { slot, .. }) => {
+                self.note_if_in_front(slot);
+                self.report_evicted(now_ms, slot);
+            }
             Ok(Disposition::PopupQueued { .. }) => {}
             Err(refusal) => {
                 if let Refusal::Envelope(error) = refusal
@@ -268,6 +328,92 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                 }
                 apps.downlink_refused(topic, DownlinkRefusal::Portal(refusal));
             }
+        }
+    }
+
+    /// Takes a message that arrived with a number, or is delivery's own; `false` for any other.
+    fn took_with_receipts(
+        &mut self,
+        now_ms: u64,
+        topic: &str,
+        uid: &Uid,
+        payload: &[u8],
+        apps: &mut impl Apps,
+    ) -> bool {
+        let (Some(receipts), Some(scratch)) = (&mut self.receipts, &mut self.scratch) else {
+            return false;
+        };
+        let Some(partner) = self.identity.uids().position(|known| known == uid) else {
+            return false;
+        };
+        let (new, app, carried) = match receipts.arrived(now_ms, partner, payload) {
+            Arrived::Plain => return false,
+            Arrived::Done => return true,
+            Arrived::New(new, app, carried) => (new, app, carried),
+        };
+        let Ok(content) = carried.copy_to(scratch.as_mut()) else {
+            receipts.refused(now_ms, new, Step::TooLarge);
+            return true;
+        };
+        let Ok(content) = Content::parse(content) else {
+            receipts.refused(now_ms, new, Step::BadContent);
+            return true;
+        };
+        match self.portal.handle_data(now_ms, uid, &app, content) {
+            Ok(Disposition::Deliver {
+                slot,
+                number,
+                content,
+            }) => {
+                let confirms = apps.confirms(slot).then_some(number);
+                receipts.delivered(now_ms, new, slot, confirms);
+                apps.deliver(slot, number, AppMessage::Data(content));
+            }
+            Ok(Disposition::Pending { slot, .. }) => {
+                let number = newest(&self.portal, slot);
+                receipts.held(now_ms, new, slot, number);
+                self.note_if_in_front(slot);
+                self.report_evicted(now_ms, slot);
+            }
+            // It is no popup.
+            Ok(Disposition::PopupQueued { .. }) => {}
+            Err(refusal) => {
+                receipts.refused(now_ms, new, receipts::step_of(&refusal));
+                apps.downlink_refused(topic, DownlinkRefusal::Portal(refusal));
+            }
+        }
+        true
+    }
+
+    /// Reports those messages of an app that were pending and are not any more.
+    fn report_gone(&mut self, now_ms: u64, slot: AppSlot, step: Step) {
+        let Self {
+            receipts: Some(receipts),
+            portal,
+            ..
+        } = self
+        else {
+            return;
+        };
+        receipts.gone(now_ms, slot, step, |number| {
+            let mut pending = portal.pending(slot).into_iter().flat_map(PendingRing::iter);
+            pending.any(|record| record.number == number)
+        });
+    }
+
+    fn report_evicted(&mut self, now_ms: u64, slot: AppSlot) {
+        self.report_gone(now_ms, slot, Step::Evicted);
+    }
+
+    /// Takes out what is pending and whose time is over. What a confirming app was shown already may
+    /// be taken by it at any moment, and so stays.
+    fn expire(&mut self, now_ms: u64, apps: &impl Apps) {
+        let Some(receipts) = &mut self.receipts else {
+            return;
+        };
+        while let Some((slot, number)) = receipts.next_expired(now_ms, |slot| !apps.confirms(slot))
+        {
+            self.portal.confirm_one(slot, number);
         }
     }
 
@@ -285,13 +431,16 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             Request::TakePending { slot, keep } => return Todo::HandOut { slot, keep },
             Request::ConfirmPending { slot, upto } => {
                 self.portal.confirm(slot, upto);
+                self.report_gone(now_ms, slot, Step::Confirmed);
             }
             Request::ConfirmKept { slot, upto } => {
                 self.portal.hand_out(slot).for_each(drop);
                 self.portal.confirm(slot, upto);
+                self.report_gone(now_ms, slot, Step::Confirmed);
             }
             Request::ConfirmOne { slot, number } => {
                 self.portal.confirm_one(slot, number);
+                self.report_gone(now_ms, slot, Step::Confirmed);
             }
             Request::Return {
                 slot,
@@ -322,7 +471,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     }
 
     /// Does what a request left to do.
-    pub(crate) fn finish(&mut self, todo: Todo, apps: &mut impl Apps) {
+    pub(crate) fn finish(&mut self, now_ms: u64, todo: Todo, apps: &mut impl Apps) {
         match todo {
             Todo::Nothing => {}
             Todo::Answer { slot, outcome } => {
@@ -338,6 +487,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                 apps.hand_out(slot, self.portal.hand_out(slot), keep);
                 if !keep {
                     self.portal.confirm(slot, u64::MAX);
+                    self.report_gone(now_ms, slot, Step::Taken);
                 }
             }
             Todo::TellKept { slot, number } => {
@@ -374,7 +524,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     }
 
     /// Hands an app in the foreground what was kept for want of room, as far as there is some now.
-    fn hand_over_kept(&mut self, apps: &mut impl Apps) {
+    fn hand_over_kept(&mut self, now_ms: u64, apps: &mut impl Apps) {
         let Some((slot, from)) = self.short else {
             return;
         };
@@ -398,11 +548,16 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                 apps.deliver(slot, number, message);
             }
             self.portal.confirm_one(slot, number);
+            match &mut self.receipts {
+                Some(receipts) if apps.confirms(slot) => receipts.handed(now_ms, slot, number),
+                Some(_) | None => self.report_gone(now_ms, slot, Step::Taken),
+            }
         }
     }
 
     /// Does what the portal wants done now.
     pub(crate) fn settle(&mut self, now_ms: u64, apps: &mut impl Apps) {
+        self.expire(now_ms, apps);
         loop {
             self.look_for_room(apps);
             let Some(output) = self.portal.poll_output(now_ms) else {
@@ -435,7 +590,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                 Output::CloseApp { slot } => apps.tell(slot, Notice::NotLoaded),
             }
         }
-        self.hand_over_kept(apps);
+        self.hand_over_kept(now_ms, apps);
         self.tell_kept(apps);
         apps.counted(&self.counters());
     }
@@ -454,8 +609,12 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     }
 
     /// When [`Desk::settle`] is to be called at the latest.
-    pub(crate) fn deadline_ms(&self) -> Option<u64> {
-        self.portal.poll_deadline()
+    pub(crate) fn deadline_ms(&self, now_ms: u64) -> Option<u64> {
+        let expiry = self
+            .receipts
+            .as_ref()
+            .and_then(|receipts| receipts.expiry_ms(now_ms));
+        self.portal.poll_deadline().into_iter().chain(expiry).min()
     }
 
     /// The oldest uplink message that waits, and the partner it goes to.
@@ -497,9 +656,13 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     fn take_back(&mut self, now_ms: u64, slot: AppSlot, number: u64, message: &[u8]) {
         if let Ok(message) = AppMessage::decode(message) {
             // A refusal is counted by the portal; there is nobody left to tell.
-            let _ = self
+            let kept = self
                 .portal
                 .handle_undelivered(now_ms, slot, number, &message);
+            if let (Ok(kept), Some(receipts)) = (kept, &mut self.receipts) {
+                receipts.came_back(slot, kept.number);
+            }
+            self.report_evicted(now_ms, slot);
         }
     }
 
@@ -578,6 +741,12 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             debug_assert!(kept.is_ok(), "it was there");
         }
     }
+}
+
+/// The number of the newest pending message of an app.
+fn newest<S: Storage, const APPS: usize>(portal: &Portal<S, APPS>, slot: AppSlot) -> u64 {
+    let pending = portal.pending(slot);
+    pending.map_or(0, |pending| pending.next_number().saturating_sub(1))
 }
 
 /// What the counters say, completed by what `apps` know.

@@ -28,6 +28,7 @@ pub mod desk;
 mod health;
 mod outbound;
 mod race;
+mod receipts;
 
 pub mod agent;
 

@@ -2,9 +2,10 @@
 //!
 //! | while | order |
 //! |---|---|
-//! | online | presence `true` to every partner, then health when it is due, then the uplink queue |
+//! | online | presence `true` to every partner, receipts, then health when it is due, then the uplink queue |
 //! | stopping | the uplink queue, then presence `false` to every partner |
 
+use vinbus_protocol::delivery::announcement;
 use vinbus_protocol::health;
 use vinbus_protocol::limits::HEALTH_BYTES_MAX;
 use vinbus_protocol::topic::TopicText;
@@ -16,6 +17,13 @@ use crate::presence;
 
 /// Pause after a message that the broker did not answer, in milliseconds.
 const RETRY_MS: u64 = 500;
+
+/// Bytes of a presence report that offers receipts, rounded up.
+const ANNOUNCEMENT_BYTES_MAX: usize = 96;
+
+/// Bytes of the longest message of receipts that a vehicle sends: 32 runs of at most 17 bytes, and
+/// what is around them.
+const RECEIPTS_BYTES_MAX: usize = 768;
 
 /// The outbound side of one session.
 #[derive(Debug)]
@@ -30,6 +38,7 @@ pub(crate) struct Outbound {
 #[derive(Clone, Copy, Debug)]
 enum InFlight {
     Presence { online: bool },
+    Receipts,
     Health,
     Uplink { number: u64 },
 }
@@ -70,7 +79,11 @@ impl Outbound {
         if self.in_flight.is_some() {
             return None;
         }
-        Some(self.retry_at_ms.unwrap_or(desk.health_look_at_ms()))
+        if self.retry_at_ms.is_some() {
+            return self.retry_at_ms;
+        }
+        let receipts = desk.receipts_deadline_ms();
+        receipts.into_iter().chain([desk.health_look_at_ms()]).min()
     }
 
     /// Publishes the next message if none is on its way; `false` if there is none, too.
@@ -92,14 +105,30 @@ impl Outbound {
         let presence_first = !self.stopping || desk.front().is_none();
         if presence_first && let Some(topic) = self.presence_topic(desk) {
             let online = !self.stopping;
-            let payload = vinbus_protocol::presence::payload(online).as_bytes();
+            let mut buffer = [0; ANNOUNCEMENT_BYTES_MAX];
+            let offered = desk.offered(self.told).filter(|_| online);
+            let announced = offered.and_then(|epoch| announcement(epoch, &mut buffer).ok());
+            let plain = vinbus_protocol::presence::payload(online).as_bytes();
             let message = Outgoing {
                 topic: &topic,
-                payload,
+                payload: announced.unwrap_or(plain),
                 retain: true,
             };
             session.publish(message).await?;
             self.in_flight = Some(InFlight::Presence { online });
+            return Ok(true);
+        }
+        let mut buffer = [0; RECEIPTS_BYTES_MAX];
+        if !self.stopping
+            && let Some((topic, payload)) = desk.receipts(now_ms, &mut buffer)
+        {
+            let message = Outgoing {
+                topic: &topic,
+                payload,
+                retain: false,
+            };
+            session.publish(message).await?;
+            self.in_flight = Some(InFlight::Receipts);
             return Ok(true);
         }
         if !self.stopping && report_health(now_ms, desk, apps, session).await? {
@@ -148,6 +177,8 @@ impl Outbound {
                 // One that was on its way when the agent was stopped is no farewell.
                 self.told += usize::from(online != self.stopping);
             }
+            // What is lost is told again.
+            (InFlight::Receipts, Fate::Delivered | Fate::Refused) => {}
             (InFlight::Health, Fate::Delivered | Fate::Refused) => desk.health_told(),
             (InFlight::Uplink { number }, Fate::Delivered) => desk.confirm(number, true, apps),
             (InFlight::Uplink { number }, Fate::Refused) => desk.confirm(number, false, apps),

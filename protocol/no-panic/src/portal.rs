@@ -1,7 +1,7 @@
 use core::hint::black_box;
 
 use vinbus_protocol::app_slot::AppSlot;
-use vinbus_protocol::envelope::AppMessage;
+use vinbus_protocol::envelope::{AppMessage, Content};
 use vinbus_protocol::id::{AppId, Uid};
 use vinbus_protocol::portal::{AppEvent, AppState, PopupAnswer, Portal};
 
@@ -37,6 +37,12 @@ fn inputs(portal: &mut AnyPortal, slot: AppSlot, uid: &Uid) {
     match Portal::handle_downlink(black_box(&mut *portal), number(), uid, bytes()) {
         Ok(disposition) => used(disposition),
         Err(refusal) => displayed(&refusal),
+    }
+    if let (Ok(app), Ok(content)) = (AppId::parse(text()), Content::parse(bytes())) {
+        match Portal::handle_data(black_box(&mut *portal), number(), uid, &app, content) {
+            Ok(disposition) => used(disposition),
+            Err(refusal) => displayed(&refusal),
+        }
     }
     if let Ok(message) = AppMessage::decode(bytes()) {
         let portal = black_box(&mut *portal);

@@ -59,7 +59,7 @@ impl<A: Apps> Vehicle<A> {
             return false;
         };
         let todo = self.desk.handle_request(0, &request);
-        self.desk.finish(todo, &mut self.apps);
+        self.desk.finish(0, todo, &mut self.apps);
         self.desk.settle(0, &mut self.apps);
         true
     }

@@ -1,7 +1,7 @@
 //! `vehicle-agent run`: one vehicle, its broker and its apps.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use vinbus_protocol::delivery::{CONTROL_APP, Epoch};
 use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use vinbus_protocol::portal::InstallError;
 use vinbus_protocol::{pending, popup};
@@ -57,6 +58,11 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
         .as_deref()
         .map(|dir| Saved::open(dir, args.vehicle.vin))
         .transpose()?;
+    let epoch = match &saved {
+        Some(saved) => saved.begin_epoch()?,
+        None => epoch_of_now(),
+    };
+    desk.offer_receipts(epoch, vec![0; PAYLOAD_BYTES_MAX]);
     let crash = saved.as_ref().and_then(Saved::last_words);
     if let Some(words) = &crash {
         tracing::error!(words, "the last run ended in a panic");
@@ -88,6 +94,9 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
     drop(apps);
     if let Some(saved) = &saved {
         saved.save(&mut desk, life)?;
+        if let Some(epoch) = desk.epoch() {
+            saved.keep_epoch(epoch)?;
+        }
     }
     // Half a request may keep the server waiting for its other half.
     if let Ok(served) = timeout(PORTAL_STOP_TIMEOUT, portal).await {
@@ -96,6 +105,15 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
     tracing::info!("stopped");
     tracing::debug!(counters = ?desk.counters(), "counted");
     Ok(())
+}
+
+/// Seconds since 2020: greater at each start than before, as clocks go.
+pub(crate) fn epoch_of_now() -> Epoch {
+    const BEGIN: Duration = Duration::from_secs(1_577_836_800);
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since = since_1970.unwrap_or_default().saturating_sub(BEGIN);
+    let epoch = u32::try_from(since.as_secs()).ok().and_then(Epoch::new);
+    epoch.unwrap_or(Epoch::FIRST)
 }
 
 /// Makes everything of the options that touches nothing outside: whoever starts a second agent by
@@ -119,6 +137,9 @@ fn desk(args: &RunArgs) -> anyhow::Result<LinuxDesk> {
     let uplinks = vec![0; args.broker.uplink_queue.unwrap_or(QUEUE_BYTES) as usize];
     let mut desk = Desk::new(identity, popups, uplinks, args.broker.drop_policy());
     for installed in &args.vehicle.apps {
+        if installed.app.as_str() == CONTROL_APP {
+            bail!("--app {CONTROL_APP}: receipts use this name; call the app otherwise");
+        }
         let pending = vec![0; pending::storage_bytes_for(APP_MESSAGE_BYTES_MAX)];
         match desk.install(installed.app.clone(), &installed.uid, pending) {
             Ok(_) => {}

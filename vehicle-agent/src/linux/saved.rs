@@ -1,6 +1,7 @@
 //! `--data-dir`: what waits when the agent is stopped, for its next start.
 //!
-//! The folder holds `lock`, so that no second agent uses it, `last-words` after a panic, and `waiting.jsonl`: a first line with
+//! The folder holds `lock`, so that no second agent uses it, `epoch`, which numbers the agent's lives
+//! for receipts, `last-words` after a panic, and `waiting.jsonl`: a first line with
 //! the VIN, then one line for each pending message and each uplink message. It is written in one
 //! piece (a temporary file, synced, renamed), for the user alone to read.
 //!
@@ -27,13 +28,14 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 use vinbus_protocol::app_slot::AppSlot;
+use vinbus_protocol::delivery::Epoch;
 use vinbus_protocol::envelope::Uplink;
 use vinbus_protocol::id::{AppId, Vin};
 use vinbus_protocol::pending::PendingRing;
 
 use crate::linux::last_words;
 use crate::linux::portal::SocketApps;
-use crate::linux::run::LinuxDesk;
+use crate::linux::run::{LinuxDesk, epoch_of_now};
 
 /// The folder, locked.
 #[derive(Debug)]
@@ -118,6 +120,45 @@ impl Saved {
         let words = last_words::take(&self.folder);
         last_words::keep_in(&self.folder);
         words
+    }
+
+    /// The epoch of this life: greater than all before, which the file `epoch` remembers where the
+    /// clock does not.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written, or holds no epoch.
+    pub(crate) fn begin_epoch(&self) -> anyhow::Result<Epoch> {
+        let path = self.folder.join("epoch");
+        let last = match fs::read_to_string(&path) {
+            Ok(text) => text.trim().parse().ok().and_then(Epoch::new).map(Some),
+            Err(error) if error.kind() == ErrorKind::NotFound => Some(None),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+            }
+        };
+        let damaged = || format!("{} is damaged; remove it to start without", path.display());
+        let last = last.with_context(damaged)?;
+        let next = last.map_or(Some(Epoch::FIRST), Epoch::next);
+        let epoch = epoch_of_now().max(next.unwrap_or(Epoch::FIRST));
+        self.keep_epoch(epoch)?;
+        Ok(epoch)
+    }
+
+    /// Remembers the greatest epoch of this life, if it was given a greater one.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn keep_epoch(&self, epoch: Epoch) -> anyhow::Result<()> {
+        let (path, new) = (self.folder.join("epoch"), self.folder.join("epoch.new"));
+        let write = || -> std::io::Result<()> {
+            absent_is_well(fs::remove_file(&new))?;
+            let mut out = private().open(&new)?;
+            writeln!(out, "{}", epoch.number())?;
+            out.sync_all()?;
+            fs::rename(&new, &path)?;
+            File::open(&self.folder)?.sync_all()
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Takes up what the last life left behind; `apps` is told whose each uplink message is, and of

@@ -80,6 +80,10 @@ impl Apps for SocketApps<'_> {
         }
     }
 
+    fn confirms(&self, slot: AppSlot) -> bool {
+        self.socket(slot).is_some_and(|socket| socket.confirms)
+    }
+
     fn room(&self, slot: AppSlot) -> usize {
         // What an app confirms is kept in any case.
         let socket = self.socket(slot).filter(|socket| !socket.confirms);

@@ -1,0 +1,359 @@
+//! Messages with receipts (SPEC 16), at the vehicle's end: each is handed on once, and its sender told
+//! what became of it.
+//!
+//! [`Receipts`] holds one endpoint for each partner, and knows where each message is that is
+//! accounted for. It moves no message: the [`Desk`](crate::desk::Desk) asks it what a frame is, and
+//! tells it what the portal did.
+//!
+//! | a message is | event | then its sender is told |
+//! |---|---|---|
+//! | new | the app is in the foreground and confirms what it gets | *handed*, until it is pending |
+//! | new | the app is in the foreground and confirms nothing | *taken* |
+//! | new | the app is in the background | *held*; it is pending |
+//! | new | the portal refuses it | why |
+//! | handed | it comes back from an app that confirms | nothing new; it is pending |
+//! | pending | the app confirms it, or takes it without confirming | *confirmed*, *taken* |
+//! | pending | newer ones take its place | *evicted* |
+//! | pending | its time is over | *expired*; it is taken out |
+
+use heapless::Vec;
+
+use vinbus_protocol::app_slot::AppSlot;
+use vinbus_protocol::delivery::{
+    self, CONTROL_APP, Carried, Control, ControlFrame, Endpoint, Epoch, Event, Header, MessageId,
+    Received, Run, Snapshot, Step, Transmit, Verdict,
+};
+use vinbus_protocol::envelope::{Downlink, DownlinkBody};
+use vinbus_protocol::id::AppId;
+use vinbus_protocol::portal::Refusal;
+
+/// Messages of one partner that are accounted for; what comes beyond is repeated by its sender.
+const OPEN_MAX: usize = 32;
+
+/// Messages that wait for their apps, of all partners.
+const PLACES_MAX: usize = 64;
+
+/// The receiving ends of a vehicle with up to `APPS` partners.
+#[derive(Debug)]
+pub(crate) struct Receipts<const APPS: usize> {
+    epoch: Epoch,
+    /// In the order of the partners.
+    endpoints: Vec<Endpoint<1, OPEN_MAX>, APPS>,
+    places: Vec<Place, PLACES_MAX>,
+    /// The partner that was given its turn last.
+    turn: usize,
+    random: u32,
+}
+
+/// Where a message is that is not done with.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    partner: usize,
+    id: MessageId,
+    slot: AppSlot,
+    /// When its time is over.
+    ends_at_ms: Option<u64>,
+    held: Held,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    /// Pending under this number.
+    Pending(u64),
+    /// Given under this number to an app that confirms, and on its way back to be pending.
+    Handed(u64),
+}
+
+/// What a message that came is.
+#[derive(Debug)]
+pub(crate) enum Arrived<'p> {
+    /// None of our business.
+    Plain,
+    /// Taken care of, or to be dropped.
+    Done,
+    /// New.
+    New(New, AppId, Carried<'p>),
+}
+
+/// A new message that is to be reported.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct New {
+    partner: usize,
+    id: MessageId,
+    ends_at_ms: Option<u64>,
+}
+
+impl<const APPS: usize> Receipts<APPS> {
+    /// Ends without memory, for so many partners.
+    pub(crate) fn new(epoch: Epoch, partners: usize) -> Self {
+        let fresh = || Endpoint::new(Snapshot::fresh(epoch));
+        Self {
+            epoch,
+            endpoints: (0..partners.min(APPS)).map(|_| fresh()).collect(),
+            places: Vec::new(),
+            turn: 0,
+            random: epoch.number() | 1,
+        }
+    }
+
+    /// The greatest epoch of its ends.
+    pub(crate) fn epoch(&self) -> Epoch {
+        let epochs = self.endpoints.iter().map(Endpoint::epoch);
+        epochs.max().unwrap_or(self.epoch)
+    }
+
+    /// In which epoch delivery is offered to a partner.
+    pub(crate) fn offered(&self, partner: usize) -> Option<Epoch> {
+        self.endpoints.get(partner).map(Endpoint::epoch)
+    }
+
+    /// The link came up or went down.
+    pub(crate) fn link_changed(&mut self, now_ms: u64, up: bool) {
+        for endpoint in &mut self.endpoints {
+            endpoint.handle_link(now_ms, up);
+        }
+    }
+
+    /// Takes what came from a partner.
+    pub(crate) fn arrived<'p>(
+        &mut self,
+        now_ms: u64,
+        partner: usize,
+        payload: &'p [u8],
+    ) -> Arrived<'p> {
+        let Ok(downlink) = Downlink::decode(payload) else {
+            return Arrived::Plain;
+        };
+        let DownlinkBody::Data(content) = downlink.body else {
+            return Arrived::Plain;
+        };
+        let is_control = downlink.app.as_str() == CONTROL_APP;
+        match delivery::read(content) {
+            Received::Control(control) if is_control => {
+                self.control(now_ms, partner, &control);
+                Arrived::Done
+            }
+            Received::Message(header, carried) if !is_control => {
+                match self.message(now_ms, partner, &header) {
+                    Some(new) => Arrived::New(new, downlink.app, carried),
+                    None => Arrived::Done,
+                }
+            }
+            Received::Plain | Received::Message(..) | Received::Control(_) => Arrived::Plain,
+        }
+    }
+
+    fn control(&mut self, now_ms: u64, partner: usize, control: &Control<'_>) {
+        if let Some(endpoint) = self.endpoints.get_mut(partner) {
+            let batch = endpoint.handle_control(now_ms, control, |_| {});
+            if let Some(batch) = batch {
+                endpoint.acknowledge(batch);
+            }
+            self.settle(now_ms, partner);
+        }
+    }
+
+    fn message(&mut self, now_ms: u64, partner: usize, header: &Header) -> Option<New> {
+        let has_place = self.places.len() < PLACES_MAX;
+        let endpoint = self.endpoints.get_mut(partner)?;
+        let verdict = endpoint.handle_message(now_ms, header);
+        self.settle(now_ms, partner);
+        let Verdict::New(id) = verdict else {
+            return None;
+        };
+        let endpoint = self.endpoints.get_mut(partner)?;
+        if header.part.is_some() {
+            endpoint.report(now_ms, id, Step::TooLarge);
+            return None;
+        }
+        if !has_place {
+            endpoint.forget(id);
+            return None;
+        }
+        let ttl_ms = u64::from(header.ttl_s).saturating_mul(1_000);
+        let ends_at_ms = (ttl_ms > 0).then(|| now_ms.saturating_add(ttl_ms));
+        Some(New {
+            partner,
+            id,
+            ends_at_ms,
+        })
+    }
+
+    /// The partner has lost its memory, or we have changed our life: what it sent is told to nobody.
+    fn settle(&mut self, now_ms: u64, partner: usize) {
+        let Some(endpoint) = self.endpoints.get_mut(partner) else {
+            return;
+        };
+        while let Some(event) = endpoint.poll_event(now_ms) {
+            match event {
+                Event::PeerRestarted | Event::EpochChanged(_) => {
+                    self.places.retain(|place| place.partner != partner);
+                }
+                // Nothing is sent with receipts.
+                Event::Lost { .. } => {}
+            }
+        }
+    }
+
+    /// A new message could not be read: it was repeated in a form that no buffer holds.
+    pub(crate) fn refused(&mut self, now_ms: u64, new: New, step: Step) {
+        self.report(now_ms, new.partner, new.id, step);
+    }
+
+    /// A new message is with its app, which is in the foreground; `confirms` with its number if it
+    /// comes back to be pending until the app confirms it.
+    pub(crate) fn delivered(
+        &mut self,
+        now_ms: u64,
+        new: New,
+        slot: AppSlot,
+        confirms: Option<u64>,
+    ) {
+        match confirms {
+            Some(number) => {
+                self.place(new, slot, Held::Handed(number));
+                self.report(now_ms, new.partner, new.id, Step::Handed);
+            }
+            None => self.report(now_ms, new.partner, new.id, Step::Taken),
+        }
+    }
+
+    /// A new message is pending under this number.
+    pub(crate) fn held(&mut self, now_ms: u64, new: New, slot: AppSlot, number: u64) {
+        self.place(new, slot, Held::Pending(number));
+        self.report(now_ms, new.partner, new.id, Step::HeldBackground);
+    }
+
+    /// A pending message is handed to an app that confirms, and on its way back.
+    pub(crate) fn handed(&mut self, now_ms: u64, slot: AppSlot, number: u64) {
+        let mut places = self.places.iter_mut();
+        let found = places.find(|place| place.slot == slot && place.held == Held::Pending(number));
+        if let Some(place) = found {
+            place.held = Held::Handed(number);
+            let (partner, id) = (place.partner, place.id);
+            self.report(now_ms, partner, id, Step::Handed);
+        }
+    }
+
+    /// A message that was handed to an app is among those that are pending again, if it is kept.
+    pub(crate) fn came_back(&mut self, slot: AppSlot, number: u64) {
+        let mut places = self.places.iter_mut();
+        let found = places.find(|place| place.slot == slot && place.held == Held::Handed(number));
+        if let Some(place) = found {
+            place.held = Held::Pending(number);
+        }
+    }
+
+    /// Reports `step` of the messages of an app that were pending and are not any more.
+    pub(crate) fn gone(
+        &mut self,
+        now_ms: u64,
+        slot: AppSlot,
+        step: Step,
+        is_pending: impl Fn(u64) -> bool,
+    ) {
+        let mut index = 0;
+        while let Some(&place) = self.places.get(index) {
+            match place.held {
+                Held::Pending(number) if place.slot == slot && !is_pending(number) => {
+                    self.places.swap_remove(index);
+                    self.report(now_ms, place.partner, place.id, step);
+                }
+                Held::Pending(_) | Held::Handed(_) => index += 1,
+            }
+        }
+    }
+
+    /// A pending message whose time is over, of an app for which `may_expire` holds; it is forgotten,
+    /// and to be taken out.
+    pub(crate) fn next_expired(
+        &mut self,
+        now_ms: u64,
+        may_expire: impl Fn(AppSlot) -> bool,
+    ) -> Option<(AppSlot, u64)> {
+        let expired = |place: &Place| {
+            let is_over = place.ends_at_ms.is_some_and(|at| at <= now_ms);
+            is_over && matches!(place.held, Held::Pending(_)) && may_expire(place.slot)
+        };
+        let index = self.places.iter().position(expired)?;
+        let place = self.places.swap_remove(index);
+        self.report(now_ms, place.partner, place.id, Step::Expired);
+        match place.held {
+            Held::Pending(number) => Some((place.slot, number)),
+            Held::Handed(_) => None,
+        }
+    }
+
+    /// When a pending message's time is over, of those that are not over yet.
+    pub(crate) fn expiry_ms(&self, now_ms: u64) -> Option<u64> {
+        let ends = self.places.iter().filter_map(|place| place.ends_at_ms);
+        ends.filter(|at| *at > now_ms).min()
+    }
+
+    /// When [`Self::next_frame`] has something to send.
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+        let endpoints = self.endpoints.iter();
+        endpoints.filter_map(Endpoint::poll_timeout).min()
+    }
+
+    /// A message of delivery's own that is to be sent now, and to which partner.
+    pub(crate) fn next_frame(
+        &mut self,
+        now_ms: u64,
+    ) -> Option<(
+        usize,
+        ControlFrame<impl Iterator<Item = Run> + Clone + use<'_, APPS>>,
+    )> {
+        let count = self.endpoints.len();
+        let due = |endpoint: &Endpoint<1, OPEN_MAX>| {
+            endpoint.poll_timeout().is_some_and(|at| at <= now_ms)
+        };
+        let mut turns = (1..=count).map(|n| (self.turn.wrapping_add(n)).checked_rem(count));
+        let partner = turns.find_map(|turn| {
+            let turn = turn?;
+            self.endpoints.get(turn).is_some_and(due).then_some(turn)
+        })?;
+        self.turn = partner;
+        let random = self.next_random();
+        let endpoint = self.endpoints.get_mut(partner)?;
+        match endpoint.poll_transmit(now_ms, random)? {
+            Transmit::Control(control) => Some((partner, control)),
+            Transmit::Message(_) => None,
+        }
+    }
+
+    fn place(&mut self, new: New, slot: AppSlot, held: Held) {
+        // There was a place when it was taken.
+        let _ = self.places.push(Place {
+            partner: new.partner,
+            id: new.id,
+            slot,
+            ends_at_ms: new.ends_at_ms,
+            held,
+        });
+    }
+
+    fn report(&mut self, now_ms: u64, partner: usize, id: MessageId, step: Step) {
+        if let Some(endpoint) = self.endpoints.get_mut(partner) {
+            endpoint.report(now_ms, id, step);
+        }
+    }
+
+    /// Words that differ between vehicles and times, which is all that jitter needs (xorshift).
+    fn next_random(&mut self) -> u32 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 17;
+        self.random ^= self.random << 5;
+        self.random
+    }
+}
+
+/// What the sender is told of a refusal.
+pub(crate) fn step_of(refusal: &Refusal) -> Step {
+    match refusal {
+        Refusal::Envelope(_) => Step::BadContent,
+        Refusal::UnknownApp => Step::UnknownApp,
+        Refusal::TooLarge { .. } => Step::TooLarge,
+        Refusal::ForeignUid { .. } | Refusal::PopupOverflow { .. } => Step::Denied,
+    }
+}
