@@ -137,6 +137,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
 
     /// Offers receipts to the partners of the apps that are installed (SPEC 16), in an epoch that this
     /// vehicle never had before. `scratch` is as long as the longest content that may carry them.
+    #[cfg(feature = "receipts")]
     pub fn offer_receipts(&mut self, epoch: Epoch, scratch: S) {
         let partners = self.identity.uids().count();
         self.receipts = Some(Receipts::new(epoch, partners));

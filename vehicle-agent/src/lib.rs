@@ -28,6 +28,11 @@ pub mod desk;
 mod health;
 mod outbound;
 mod race;
+
+#[cfg(feature = "receipts")]
+mod receipts;
+#[cfg(not(feature = "receipts"))]
+#[path = "receipts_absent.rs"]
 mod receipts;
 
 pub mod agent;

@@ -19,11 +19,11 @@ use crate::presence;
 const RETRY_MS: u64 = 500;
 
 /// Bytes of a presence report that offers receipts, rounded up.
-const ANNOUNCEMENT_BYTES_MAX: usize = 96;
+const ANNOUNCEMENT_BYTES_MAX: usize = if cfg!(feature = "receipts") { 96 } else { 0 };
 
 /// Bytes of the longest message of receipts that a vehicle sends: 32 runs of at most 17 bytes, and
 /// what is around them.
-const RECEIPTS_BYTES_MAX: usize = 768;
+const RECEIPTS_BYTES_MAX: usize = if cfg!(feature = "receipts") { 768 } else { 0 };
 
 /// The outbound side of one session.
 #[derive(Debug)]
