@@ -323,12 +323,16 @@ async fn agent_that_is_stopped_while_it_says_that_it_is_online_tells_every_partn
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn agent_that_is_stopped_while_the_broker_takes_nothing_stops_in_time_and_loses_nothing() {
-    let (air, cabin) = (Air::new(7), Cabin::new(APPS));
+/// How an agent ended that was stopped while the broker took nothing, its link broken after `breaks`:
+/// how long it took, and what it kept.
+async fn stopped_in_the_middle_of_a_message(
+    air: &SharedAir,
+    breaks: Duration,
+) -> (Duration, Vec<Vec<u8>>) {
+    let cabin = Cabin::new(APPS);
     air.borrow_mut().kind = true;
     let slot = AppSlot::new(0);
-    let mut stopped_at = Instant::now();
+    let (stopping, stopped) = oneshot::channel();
     let drive = async {
         while !air.borrow().connected {
             sleep(Duration::from_millis(1)).await;
@@ -337,18 +341,42 @@ async fn agent_that_is_stopped_while_the_broker_takes_nothing_stops_in_time_and_
         air.borrow_mut().deaf = true;
         cabin.borrow_mut().wish(Wish::Send(slot, "1".into()));
         settle(&cabin).await;
-        stopped_at = Instant::now();
+        stopping.send(Instant::now()).unwrap();
     };
-    let life = life(&air, &cabin, 7, drive);
-    let mut desk = timeout(Duration::from_secs(3_600), life).await.unwrap();
-    assert_eq!(stopped_at.elapsed(), Duration::from_millis(STOP_GRACE_MS));
+    let life = async { (life(air, &cabin, 7, drive).await, Instant::now()) };
+    let life = timeout(Duration::from_secs(3_600), life);
+    let broken = async {
+        let stopped_at = stopped.await.unwrap();
+        sleep(breaks).await;
+        air.borrow_mut().break_link();
+        stopped_at
+    };
+    let (ended, stopped_at) = tokio::join!(life, broken);
+    let (mut desk, ended_at) = ended.unwrap();
+    let mut kept = Vec::new();
+    desk.drain_uplinks(|waiting| kept.push(waiting.payload.to_vec()));
+    (ended_at - stopped_at, kept)
+}
+
+#[tokio::test(start_paused = true)]
+async fn agent_that_is_stopped_while_the_broker_takes_nothing_stops_in_time_and_loses_nothing() {
+    let air = Air::new(7);
+    let (took, kept) = stopped_in_the_middle_of_a_message(&air, Duration::from_secs(60)).await;
+    assert_eq!(took, Duration::from_millis(STOP_GRACE_MS));
     assert_eq!(
         air.borrow().cut,
         1,
         "what the broker has a part of ends the session"
     );
-    let mut kept = Vec::new();
-    desk.drain_uplinks(|waiting| kept.push(waiting.payload.to_vec()));
+    assert_eq!(kept, [br#"{"content":1}"#]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn agent_that_is_stopped_while_the_broker_takes_nothing_stops_when_the_link_breaks() {
+    let air = Air::new(7);
+    let breaks = Duration::from_millis(STOP_GRACE_MS / 2);
+    let (took, kept) = stopped_in_the_middle_of_a_message(&air, breaks).await;
+    assert_eq!(took, breaks);
     assert_eq!(kept, [br#"{"content":1}"#]);
 }
 
