@@ -1,14 +1,20 @@
 //! The agent's link over `vinbus-transport-std`, which reconnects and subscribes anew by itself.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use vinbus_transport_std::{Client, Inbox, LinkState, Message, PublishError, Qos};
 
 use crate::identity::Identity;
 use crate::link::{Event, Fate, Link, Lost, NotConnected, Outgoing, Session};
+
+/// Time for an orderly goodbye: less than the client gives a broker for its answers, as whoever stops
+/// the agent may kill it soon, and what waits is yet to be saved.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Takes note of what a link is doing; the client itself logs it.
 pub(crate) type Report = Box<dyn Fn(&LinkState) + Send + Sync>;
@@ -186,14 +192,14 @@ impl Session for StdSession<'_> {
     }
 
     async fn close(self) {
-        self.link.client.clone().close().await;
+        // A broker that does not answer is left without a word, and publishes the will.
+        let _ = timeout(CLOSE_TIMEOUT, self.link.client.clone().close()).await;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
+    use futures_util::FutureExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::watch;
@@ -226,8 +232,8 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn message_that_finds_no_room_is_tried_again_and_the_session_goes_on() {
+    /// A link to such a broker, who it is for, and what opens the broker.
+    async fn link(answer_timeout: Duration) -> (StdLink, Identity<1>, watch::Sender<bool>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("mqtt://{}", listener.local_addr().unwrap());
         let (open, opened) = watch::channel(false);
@@ -237,14 +243,37 @@ mod tests {
         });
         let options = ClientOptions::new(url.parse().unwrap(), "vehicle")
             .version(MqttVersion::V311)
-            .answer_timeout(Duration::from_millis(100))
+            .answer_timeout(answer_timeout)
             .receive_maximum(1)
             .outbound_messages_max(1);
         let (client, inbox) = connect(options).unwrap();
         let vin = Vin::parse("0123456789ABCDEFG").unwrap();
         let mut identity = Identity::<1>::new(vin, TopicScheme::default(), false);
         identity.add(&Uid::parse("p").unwrap());
-        let mut link = StdLink::new(client.clone(), inbox, Qos::AtLeastOnce, Box::new(|_| {}));
+        let link = StdLink::new(client, inbox, Qos::AtLeastOnce, Box::new(|_| {}));
+        (link, identity, open)
+    }
+
+    #[tokio::test]
+    async fn broker_that_answers_nothing_is_left_soon() {
+        let (mut link, identity, _open) = link(Duration::from_secs(3_600)).await;
+        let mut session = in_time("the session", link.connect(&identity))
+            .await
+            .unwrap();
+        let message = Outgoing {
+            topic: "t",
+            payload: b"1",
+            retain: false,
+        };
+        session.publish(message).await.unwrap();
+        assert!(session.next().now_or_never().is_none(), "its fate is open");
+        in_time("the end of the session", session.close()).await;
+    }
+
+    #[tokio::test]
+    async fn message_that_finds_no_room_is_tried_again_and_the_session_goes_on() {
+        let (mut link, identity, open) = link(Duration::from_millis(100)).await;
+        let client = link.client.clone();
         let mut session = in_time("the session", link.connect(&identity))
             .await
             .unwrap();
