@@ -151,6 +151,7 @@ impl App {
                 eprintln!("in the foreground");
                 self.take_pending().await?;
             }
+            "WebPortal.onApplicationHide" => eprintln!("in the background: messages wait"),
             "WebPortal.MQTT.evt.messageDelivered" => self.settled += 1,
             "WebPortal.MQTT.evt.messageNotDelivered" => {
                 self.settled += 1;

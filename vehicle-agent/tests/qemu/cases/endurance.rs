@@ -128,7 +128,7 @@ impl Traffic {
     /// Messages that an app is handed of those that came while it was in the background.
     async fn fill_pending(&mut self) -> usize {
         self.app.says("/hide").await;
-        self.app.log.until("onApplicationHide").await;
+        self.app.log.until("in the background").await;
         for n in 1..=DOWNLINKS {
             done(&self.server.send(&n.to_string()).await);
         }

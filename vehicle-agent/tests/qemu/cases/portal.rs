@@ -8,7 +8,7 @@ pub(crate) async fn app_in_the_background_is_handed_the_last_ten_messages_when_i
     let (server, mut board, _listener) = online().await;
     let mut app = App::in_front(&board).await;
     app.says("/hide").await;
-    app.log.until("onApplicationHide").await;
+    app.log.until("in the background").await;
     for n in 1..=12 {
         done(&server.send(&n.to_string()).await);
     }
