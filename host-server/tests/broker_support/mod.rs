@@ -140,6 +140,13 @@ impl Recorder {
             .arrivals
     }
 
+    /// Waits until so many messages have arrived; of many, that costs less than to show them.
+    pub async fn until_count(&self, count: usize) {
+        let mut state = self.state.subscribe();
+        let arrived = state.wait_for(|state| state.arrivals.len() >= count);
+        drop(within("arrivals", arrived).await.unwrap());
+    }
+
     /// Waits until the last that was told about the link satisfies the test.
     pub async fn until_link(&self, what: &str, wanted: impl Fn(&Result<(), String>) -> bool) {
         self.until(what, |state| state.links.last().is_some_and(&wanted))
