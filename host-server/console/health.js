@@ -18,6 +18,8 @@ const LOST = [
   'vinbus_broker_consumer_drops_total',
   'vinbus_broker_consumer_drops_shared_total',
   'vinbus_broker_fan_out_dropped_total',
+  'vinbus_broker_subscriber_losses_total',
+  'vinbus_broker_bus_full_total',
 ];
 
 /** Figures of so many seconds are kept, for what changed in the last minute. */

@@ -3,13 +3,18 @@
 mod broker_support;
 mod bus_support;
 
+use std::ops::Range;
+
+use broker_support::raw::{Client, packet};
 use broker_support::{Fixture, UID, uplink};
+use bus_support::BusFixture;
 use tokio::task::JoinSet;
 use vinbus_host_server::broker::Outcome;
 use vinbus_host_server::identity::Existing;
 use vinbus_protocol::id::Vin;
 
 const PUBACK: u8 = 4;
+const QUOTA_EXCEEDED: u8 = 0x97;
 
 /// Vehicles that publish at once, each within the receive maximum, and all together more than may be on
 /// their way to the disk.
@@ -17,7 +22,7 @@ const CARS: usize = 16;
 const OF_EACH_CAR: usize = 200;
 
 /// A vehicle that floods: sends all at once, and then awaits each acknowledgement.
-async fn flood(mut car: broker_support::raw::Client, topic: String) {
+async fn flood(mut car: Client, topic: String) {
     let mut all = Vec::new();
     for number in 0..OF_EACH_CAR {
         let payload = number.to_string();
@@ -71,4 +76,84 @@ async fn flood_of_vehicles_over_a_slow_disk_and_a_deaf_consumer_loses_nothing() 
         assert!(numbers.eq(sent.collect::<Vec<bytes::Bytes>>()), "{vin}");
     }
     assert_eq!(it.counts().unacknowledged, 0);
+}
+
+/// Messages of QoS 1 for a client that acknowledges none: more than the library's queues take, and fewer
+/// than end its session.
+const BURST: usize = 4_000;
+
+const TOPIC: &str = "app/myapp/ui/content";
+
+/// Publishes messages of these numbers at QoS 1, each taken.
+async fn publish_all(client: &mut Client, numbers: Range<usize>) {
+    let numbers: Vec<_> = numbers.collect();
+    for part in numbers.chunks(200) {
+        let mut all = Vec::new();
+        for number in part {
+            let payload = number.to_string();
+            all.extend(client.publish_packet(TOPIC, payload.as_bytes(), 1, false, 1));
+        }
+        client.send(&all).await;
+        for _ in part {
+            let answer = client.expect(PUBACK).await;
+            assert_eq!(answer.body, [0, 1], "taken");
+        }
+    }
+}
+
+/// Hears a message of QoS 1 and acknowledges it; its number.
+async fn hear_number(client: &mut Client) -> usize {
+    let message = client.expect(3).await;
+    let id = 2 + TOPIC.len();
+    client.send(&packet(0x40, &message.body[id..id + 2])).await;
+    let payload = str::from_utf8(&message.body[id + 3..]).unwrap();
+    payload.parse().unwrap()
+}
+
+#[tokio::test]
+async fn subscriber_that_comes_late_to_a_burst_of_qos_1_misses_nothing() {
+    let it = BusFixture::start().await;
+    let mine = it.make("myapp", "mine", &["ui.*"]).await;
+    let mut late = it.enter(&mine, "late").await;
+    assert_eq!(late.subscribe(TOPIC, 1).await, 1);
+    let mut speaker = it.enter(&mine, "speaker").await;
+    publish_all(&mut speaker, 0..BURST).await;
+    for number in 0..BURST {
+        assert_eq!(hear_number(&mut late).await, number);
+    }
+    assert_eq!(it.counts().subscribers_too_slow, 0);
+}
+
+#[tokio::test]
+async fn subscriber_that_is_too_slow_is_told_and_counted_and_harms_nobody_else() {
+    let it = BusFixture::start().await;
+    let mine = it.make("myapp", "mine", &["ui.*"]).await;
+    let mut deaf = it.enter(&mine, "deaf").await;
+    let mut deaf_v311 = it.plain().await;
+    deaf_v311
+        .enter(&it.connect(&mine, "deaf-v311").v311())
+        .await;
+    let mut hearer = it.enter(&mine, "hearer").await;
+    for client in [&mut deaf, &mut deaf_v311, &mut hearer] {
+        assert_eq!(client.subscribe(TOPIC, 1).await, 1);
+    }
+    let mut speaker = it.enter(&mine, "speaker").await;
+    let all = 20_000;
+    let hearing = tokio::spawn(async move {
+        for number in 0..all {
+            assert_eq!(hear_number(&mut hearer).await, number);
+        }
+    });
+    publish_all(&mut speaker, 0..all).await;
+    hearing.await.unwrap();
+    while let Some(packet) = deaf.packet().await {
+        if !packet.is_publish() {
+            assert_eq!((packet.kind(), packet.body[0]), (14, QUOTA_EXCEEDED));
+        }
+    }
+    deaf_v311.until_closed().await;
+    let counts = it.counts();
+    assert_eq!(counts.subscribers_too_slow, 2);
+    assert!(counts.subscriber_losses > 2 * 16_384, "{counts:?}");
+    assert_eq!(counts.bus_full, 0);
 }

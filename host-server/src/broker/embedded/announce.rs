@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use mqtt5::QoS;
-use mqtt5::packet::publish::PublishPacket;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -34,8 +32,9 @@ pub(super) async fn announce(shared: Arc<Shared>, mut events: broadcast::Receive
 async fn publish(shared: &Shared, event: &BusEvent) {
     match announcement(event, SystemTime::now()) {
         Ok((topic, payload)) => {
-            let packet = PublishPacket::new(&*topic, payload.to_string(), QoS::AtLeastOnce);
-            shared.bus_traffic.route(packet, None).await;
+            let payload = payload.to_string().into();
+            // What finds no room is counted.
+            let _ = shared.bus_traffic.publish(&topic, payload).await;
         }
         // The names of a client are levels of a topic.
         Err(error) => tracing::error!(?error, "an event of a client has no topic"),

@@ -102,6 +102,15 @@ counters! {
     fan_out_dropped,
     /// Messages sent without waiting for consumers' queues to empty; some may have missed them.
     fan_out_unpaced,
+    /// Sessions ended because too much waited for a client that acknowledges messages of the bus of QoS 1
+    /// too slowly.
+    subscribers_too_slow,
+    /// Messages that waited for them and that they missed, those not counted that were sent to them or
+    /// about to be.
+    subscriber_losses,
+    /// Messages of QoS 1 for the bus refused because as much was on its way to clients that acknowledge
+    /// too slowly as may be.
+    bus_full,
     /// Connections closed because their peer took nothing for too long.
     write_stalls,
 }

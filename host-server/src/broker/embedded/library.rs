@@ -10,14 +10,16 @@ use mqtt5::broker::storage::QueueLimits;
 use mqtt5::broker::sys_topics::BrokerStats;
 
 use super::limits::{
-    BACKLOG_BYTES_MAX, DELIVERY_QUEUE_MAX, PACKET_READ_BYTES_MAX, RECEIVE_MAX, UNACKNOWLEDGED_MAX,
+    BACKLOG_OF_LIBRARY_MAX, DELIVERY_QUEUE_MAX, PACKET_READ_BYTES_MAX, RECEIVE_MAX,
+    UNACKNOWLEDGED_MAX,
 };
 
-/// The library's router, with the bounds of what waits for clients.
+/// The library's router. What waits for clients is bounded in `backlog`, by messages, and in `bus_traffic`,
+/// by bytes.
 pub(super) fn router() -> MessageRouter {
     MessageRouter::new().with_fallback_queue_limits(QueueLimits {
-        max_messages: DELIVERY_QUEUE_MAX,
-        max_bytes: BACKLOG_BYTES_MAX,
+        max_messages: BACKLOG_OF_LIBRARY_MAX,
+        max_bytes: usize::MAX,
     })
 }
 

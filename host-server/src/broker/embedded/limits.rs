@@ -79,12 +79,31 @@ pub(super) const HELD_BYTES_MAX: usize = 256 * 1024;
 pub(super) const DELIVERY_QUEUE_MAX: usize = 1024;
 
 /// Messages of QoS 1 that a client has not acknowledged; the next wait, as many as
-/// [`DELIVERY_QUEUE_MAX`] and then within [`BACKLOG_BYTES_MAX`].
+/// [`DELIVERY_QUEUE_MAX`] and then as many as [`BACKLOG_MAX`].
 pub(super) const UNACKNOWLEDGED_MAX: u16 = 32;
 
-/// Bytes of QoS 1 messages that wait for a client which acknowledges too slowly, beyond its delivery
-/// queue; then the oldest are dropped.
-pub(super) const BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Messages of QoS 1 that wait for a client which acknowledges too slowly, beyond its delivery queue;
+/// with more, its session ends. 500 publishers with full windows do not fill it.
+pub(super) const BACKLOG_MAX: usize = 16_384;
+
+/// The library's own bound of them, at which it would drop the oldest and not tell: it is never reached.
+pub(super) const BACKLOG_OF_LIBRARY_MAX: usize = 4 * BACKLOG_MAX;
+
+/// How many messages are queued for all clients together before it is looked how many wait for each.
+pub(super) const BACKLOG_LOOK_EVERY: u64 = 256;
+
+/// Messages of QoS 1 on the bus of one publisher that those who hear them have not all acknowledged; it
+/// waits [`FAN_OUT_PATIENCE`] for one to be. As many as one who hears them may have unacknowledged, so
+/// that one publisher alone does not wait for less.
+pub(super) const PUBLISHER_WINDOW_MAX: usize = UNACKNOWLEDGED_MAX as usize;
+
+/// Bytes of all messages of QoS 1 on the bus that are on their way; with more, the session of whoever is
+/// furthest behind ends, and if that gives no room, the message is refused. Each counts at least
+/// [`BUS_MESSAGE_BYTES_MIN`].
+pub(super) const BUS_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// What such a message counts at least.
+pub(super) const BUS_MESSAGE_BYTES_MIN: usize = 1024;
 
 /// Bytes on their way to one vehicle; the next message waits. Each counts at least
 /// [`VEHICLE_MESSAGE_BYTES_MIN`].
@@ -148,5 +167,7 @@ pub(super) const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
 const _: () = assert!(VEHICLE_WINDOW_BYTES / VEHICLE_MESSAGE_BYTES_MIN <= DELIVERY_QUEUE_MAX);
 const _: () = assert!(FAN_OUT_WINDOW_BYTES / FAN_OUT_MESSAGE_BYTES_MIN <= DELIVERY_QUEUE_MAX);
+const _: () = assert!(500 * PUBLISHER_WINDOW_MAX <= BACKLOG_MAX);
+const _: () = assert!(BACKLOG_MAX * BUS_MESSAGE_BYTES_MIN <= BUS_BYTES_MAX);
 const _: () = assert!(VEHICLE_WINDOW_BYTES >= 2 * vinbus_protocol::limits::PAYLOAD_BYTES_MAX);
 const _: () = assert!(PACKET_READ_BYTES_MAX >= 2 * vinbus_protocol::limits::PACKET_BYTES_MAX);

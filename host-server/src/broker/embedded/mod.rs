@@ -8,14 +8,15 @@
 //! on disk.
 //!
 //! Begin with `connection` (what a client may do and what becomes of it) and `access` (the topic
-//! rules of the vehicle tree). `bus_traffic` routes on the bus, on which
-//! `announce` tells of its clients, `listen` accepts, `stream` holds acknowledgements back, `forward` offers to consumers,
+//! rules of the vehicle tree). `bus_traffic` routes on the bus, `backlog` ends who does not keep up with it, and
+//! `announce` tells there of its clients, `listen` accepts, `stream` holds acknowledgements back, `forward` offers to consumers,
 //! `registry` knows who is connected, `quotas` what each has taken of what is scarce. Every bound is in `limits`, every counter in `counters`.
 //!
 //! The library logs under the target `mqtt5` without limit and with what peers sent; leave it off.
 
 mod access;
 mod announce;
+mod backlog;
 mod bus_traffic;
 mod connection;
 mod counters;
@@ -56,7 +57,7 @@ use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use vinbus_protocol::topic::{Direction, TopicScheme};
 
 use self::access::Access;
-use self::bus_traffic::BusTraffic;
+use self::bus_traffic::{BusTraffic, NoRoom};
 use self::connection::Connection;
 use self::counters::add;
 use self::forward::{Forwarder, permits, tracked};
@@ -304,8 +305,8 @@ impl BusPort for EmbeddedBroker {
         payload: Bytes,
     ) -> BoxFuture<'a, Result<(), PortError>> {
         Box::pin(async move {
-            self.shared.bus_traffic.publish(topic, payload).await;
-            Ok(())
+            let published = self.shared.bus_traffic.publish(topic, payload).await;
+            published.map_err(|NoRoom| PortError::LinkDown)
         })
     }
 }

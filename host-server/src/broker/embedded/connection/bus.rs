@@ -12,6 +12,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +23,7 @@ use mqtt5::packet::connect::ConnectPacket;
 use mqtt5::packet::publish::PublishPacket;
 use mqtt5::protocol::v5::reason_codes::ReasonCode;
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
 use vinbus_protocol::bus::access::Action;
@@ -31,7 +32,9 @@ use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use super::{Client, Connection, Refused};
 use crate::broker::BusRefusal;
 use crate::broker::embedded::Denied;
+use crate::broker::embedded::bus_traffic::NoRoom;
 use crate::broker::embedded::counters::add;
+use crate::broker::embedded::quiet::Shown;
 use crate::bucket::{Bucket, Rate};
 use crate::bus::{
     Bus, BusClient, BusIdentity, BusRules, ClientKey, RENEWAL_TOPIC, TokenError, expiry_topic,
@@ -152,14 +155,21 @@ impl Connection {
         self.state().watching = Some(watching.abort_handle());
     }
 
-    /// Takes a message for the bus in, and routes it to whoever hears it now.
-    pub(super) async fn accept_on_bus(&self, client: &Client, event: &ClientPublishEvent) {
+    /// Takes a message for the bus in, and routes it to whoever hears it now. What comes back tells when
+    /// it may be acknowledged; `None` is at once.
+    pub(super) async fn accept_on_bus(
+        &self,
+        client: &Client,
+        event: &ClientPublishEvent,
+    ) -> Option<oneshot::Receiver<()>> {
         if event.payload.len() > PAYLOAD_BYTES_MAX {
             self.oversize(client, &event.topic, event.payload.len());
-            return self.refuse_publish(client, event.qos, ReasonCode::QuotaExceeded);
+            self.refuse_publish(client, event.qos, ReasonCode::QuotaExceeded);
+            return None;
         }
         if *event.topic == *RENEWAL_TOPIC {
-            return self.renew(client, event).await;
+            self.renew(client, event).await;
+            return None;
         }
         if let Some(intake) = &self.shared.intake
             && intake.wants(&event.topic)
@@ -173,7 +183,8 @@ impl Connection {
                 BusRefusal::Quota => ReasonCode::QuotaExceeded,
                 BusRefusal::Unavailable => ReasonCode::UnspecifiedError,
             };
-            return self.refuse_publish(client, event.qos, reason);
+            self.refuse_publish(client, event.qos, reason);
+            return None;
         }
         // QoS 2 is acknowledged as such, and delivered at QoS 1.
         let qos = match event.qos {
@@ -187,10 +198,53 @@ impl Connection {
         if let Some(data) = &event.correlation_data {
             packet = packet.with_correlation_data(data.to_vec());
         }
-        self.shared
-            .bus_traffic
-            .route(packet, Some(&client.client_id))
-            .await;
+        let traffic = &self.shared.bus_traffic;
+        let routed = traffic.route(packet, &client.client_id, &self.bus_window);
+        routed
+            .await
+            .err()
+            .and_then(|no_room| self.refuse_for_room(client, event.qos, no_room))
+    }
+
+    /// Says that a message finds no room: to an MQTT 5 client by the reason, to others, which would take
+    /// any answer for a promise, by the end of their connection.
+    fn refuse_for_room(
+        &self,
+        client: &Client,
+        qos: QoS,
+        NoRoom: NoRoom,
+    ) -> Option<oneshot::Receiver<()>> {
+        if let Some(left_out) = self.may_log(client, "the bus is full") {
+            warn!(client = %client.who, peer = %self.peer, left_out, "the bus is full: message refused");
+        }
+        if client.speaks_v5 && qos == QoS::AtLeastOnce {
+            self.refuse_publish(client, qos, ReasonCode::QuotaExceeded);
+            return None;
+        }
+        // Its sender is gone, so the connection ends in place of the acknowledgement.
+        Some(oneshot::channel().1)
+    }
+
+    /// Ends the session because `waiting` messages wait for its client, which acknowledges too slowly.
+    pub(in crate::broker::embedded) fn end_too_slow(&self, waiting: usize) {
+        let Some(client) = self.client() else {
+            return;
+        };
+        let why = "more messages of QoS 1 wait than are kept: acknowledge them faster";
+        if !self.end_with(&client, ReasonCode::QuotaExceeded, why) {
+            return;
+        }
+        let counters = &self.shared.counters;
+        add(&counters.subscribers_too_slow);
+        counters
+            .subscriber_losses
+            .fetch_add(waiting as u64, Ordering::Relaxed);
+        if let Some(left_out) = self.may_log(&client, "subscriber too slow") {
+            warn!(
+                client = %client.who, client_id = %Shown(&client.client_id), peer = %self.peer,
+                waiting, left_out, "subscriber too slow: its session ended, it missed what waited"
+            );
+        }
     }
 
     /// Takes a new token in place of the present one.
@@ -276,18 +330,22 @@ impl Connection {
         let Some(client) = self.client() else {
             return;
         };
-        let last = if client.speaks_v5 {
-            disconnect(code, why)
-        } else {
-            Bytes::new()
-        };
-        if !self.rules.end(last) {
+        if !self.end_with(&client, code, why) {
             return;
         }
         add(&self.shared.counters.sessions_cut_off);
         if let Some(left_out) = self.may_log(&client, "session ended") {
             info!(client = %client.who, peer = %self.peer, why, left_out, "session ended");
         }
+    }
+
+    /// Ends the connection with this reason, where it can be told; false when it has been ended already.
+    fn end_with(&self, client: &Client, code: ReasonCode, why: &str) -> bool {
+        self.rules.end(if client.speaks_v5 {
+            disconnect(code, why)
+        } else {
+            Bytes::new()
+        })
     }
 
     /// Tells the client, where it hears of it, that its token is over soon.
@@ -308,8 +366,9 @@ impl Connection {
             "expiresAt": rfc3339(token.expires_at),
             "mqttClientId": client.client_id,
         });
-        let packet = PublishPacket::new(&*topic, payload.to_string(), QoS::AtLeastOnce);
-        self.shared.bus_traffic.route(packet, None).await;
+        let payload = payload.to_string().into();
+        // What finds no room is counted.
+        let _ = self.shared.bus_traffic.publish(&topic, payload).await;
     }
 }
 

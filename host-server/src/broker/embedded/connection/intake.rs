@@ -67,8 +67,7 @@ impl Connection {
         let parsed = match self.may_publish(client, topic) {
             Ok(Tree::Vehicle(parsed)) => parsed,
             Ok(Tree::Bus) => {
-                self.accept_on_bus(client, &event).await;
-                return None;
+                return self.accept_on_bus(client, &event).await;
             }
             Err(denial) => {
                 self.denied(client, "publish denied", topic, &denial);

@@ -34,6 +34,7 @@ use vinbus_protocol::limits::UID_BYTES_MAX;
 use self::bus::BusSession;
 use super::Shared;
 use super::access::AllowedFilter;
+use super::bus_traffic::Window;
 use super::counters::add;
 use super::limits::VEHICLE_WINDOW_BYTES;
 use super::quiet::Shown;
@@ -53,6 +54,8 @@ pub(super) struct Connection {
     certificate: Option<Identity>,
     rules: Arc<WriteRules>,
     state: Mutex<State>,
+    /// Its messages of QoS 1 on the bus that are on their way.
+    bus_window: Window,
     /// This, for the task that watches over the session.
     own: Weak<Self>,
 }
@@ -111,6 +114,7 @@ impl Connection {
             certificate,
             rules,
             state: Mutex::default(),
+            bus_window: Window::of_publisher(),
             own: own.clone(),
         })
     }
@@ -126,6 +130,7 @@ impl Connection {
             watching.abort();
         }
         drop(state);
+        self.shared.bus_traffic.backlogs.forget(self.id);
         let registry = &self.shared.registry;
         if let Some(client) = client {
             self.shared.quotas.release_wildcards(&client.who, wildcards);
@@ -206,6 +211,8 @@ impl Connection {
             self.shared.registry.vehicle_up(*vin, self.id, way);
         } else {
             self.rules.drop_publishes_when_full();
+            let backlogs = &self.shared.bus_traffic.backlogs;
+            backlogs.follow(self.id, &connect.client_id, self.own.clone());
         }
         Ok(who)
     }
