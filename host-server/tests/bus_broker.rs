@@ -221,7 +221,7 @@ async fn login_needs_a_token_that_counts_and_any_password() {
         .as_ref()
         .unwrap()
         .clients
-        .remove(&gone.1.key)
+        .remove(&gone.1.key, |_| true)
         .await
         .unwrap();
     let good = it.token(&mine.key, TokenKind::Access);
@@ -403,7 +403,7 @@ async fn sessions_end_when_their_client_is_disabled_revoked_or_removed() {
         .as_ref()
         .unwrap()
         .clients
-        .remove(&client.key)
+        .remove(&client.key, |_| true)
         .await
         .unwrap();
     assert_eq!(cut_off(&mut session).await, NOT_AUTHORIZED);
@@ -477,7 +477,7 @@ async fn changes_of_clients_are_told_on_the_bus() {
     };
     it.change(&new, disabled).await;
     let clients = &it.bus.as_ref().unwrap().clients;
-    clients.remove(&new.key).await.unwrap();
+    clients.remove(&new.key, |_| true).await.unwrap();
     for (operation, disabled) in [("created", false), ("updated", true), ("deleted", true)] {
         let (topic, payload) = hear(&mut watcher).await;
         assert_eq!(topic, "app/myapp/platform/client/changed/new");

@@ -270,7 +270,11 @@ async fn clients_and_their_tokens_survive_a_restart() {
         revoke: true,
         ..ClientChange::default()
     };
-    let client = bus.clients.change(&client.key, revoke).await.unwrap();
+    let client = bus
+        .clients
+        .change(&client.key, revoke, |_| true)
+        .await
+        .unwrap();
     let token = bus.tokens.issue(&client, TokenKind::Access).unwrap().token;
     drop(bus);
     let bus = open();

@@ -69,6 +69,9 @@ pub enum ClientError {
     /// No secret could be made.
     #[error(transparent)]
     Secret(#[from] IdentityError),
+    /// Whoever asks may not do that to the client as it is.
+    #[error("forbidden")]
+    Forbidden,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -236,7 +239,8 @@ impl Clients {
         Ok((made, secret))
     }
 
-    /// Changes a client; its sessions hear of it at once.
+    /// Changes a client, if `may` says so of it as it is when its turn has come; its sessions hear of it at
+    /// once.
     ///
     /// # Errors
     /// A [`ClientError`]; nothing was changed.
@@ -244,10 +248,11 @@ impl Clients {
         &self,
         key: &ClientKey,
         change: ClientChange,
+        may: impl FnOnce(&BusClient) -> bool + Send,
     ) -> Result<Arc<BusClient>, ClientError> {
         check_name(change.name.as_deref())?;
         let _changing = self.changing.lock().await;
-        let mut client = (*self.find(key).ok_or(ClientError::Unknown)?).clone();
+        let mut client = (*self.find_if(key, may)?).clone();
         client.changed_at = SystemTime::now();
         client.changes += 1;
         if let Some(permissions) = change.permissions {
@@ -270,17 +275,31 @@ impl Clients {
         Ok(changed)
     }
 
-    /// Removes a client; its tokens and sessions end.
+    /// Removes a client, if `may` says so of it as it is when its turn has come; its tokens and sessions
+    /// end.
     ///
     /// # Errors
     /// A [`ClientError`]; nothing was removed.
-    pub async fn remove(&self, key: &ClientKey) -> Result<(), ClientError> {
+    pub async fn remove(
+        &self,
+        key: &ClientKey,
+        may: impl FnOnce(&BusClient) -> bool + Send,
+    ) -> Result<(), ClientError> {
         let _changing = self.changing.lock().await;
-        let removed = self.find(key).ok_or(ClientError::Unknown)?;
+        let removed = self.find_if(key, may)?;
         written(self.store.remove_bus_client(key)).await?;
         self.write(|all| all.remove(key));
         self.tell(Operation::Deleted, &removed);
         Ok(())
+    }
+
+    fn find_if(
+        &self,
+        key: &ClientKey,
+        may: impl FnOnce(&BusClient) -> bool,
+    ) -> Result<Arc<BusClient>, ClientError> {
+        let client = self.find(key).ok_or(ClientError::Unknown)?;
+        may(&client).then_some(client).ok_or(ClientError::Forbidden)
     }
 
     fn tell(&self, operation: Operation, client: &Arc<BusClient>) {

@@ -2,22 +2,31 @@
 
 use std::time::SystemTime;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::*;
 use crate::identity::Identities;
 use crate::store::Pending;
 
 /// Forgets what it is given; what it has is there from the start.
-struct Given(Vec<BusClient>);
+struct Given {
+    clients: Vec<BusClient>,
+    /// Answers to writes that wait for the test; without, they are done at once.
+    held: Option<mpsc::UnboundedSender<oneshot::Sender<Result<(), StoreError>>>>,
+}
 
 impl ClientStore for Given {
     fn bus_clients(&self) -> Result<Vec<BusClient>, StoreError> {
-        Ok(self.0.clone())
+        Ok(self.clients.clone())
     }
 
     fn put_bus_client(&self, _: BusClient) -> Pending<()> {
-        done()
+        let Some(held) = &self.held else {
+            return done();
+        };
+        let (answer, pending) = oneshot::channel();
+        held.send(answer).unwrap();
+        pending
     }
 
     fn remove_bus_client(&self, _: &ClientKey) -> Pending<()> {
@@ -55,10 +64,20 @@ fn client(app: &str, client: &str) -> BusClient {
 }
 
 fn open(clients: Vec<BusClient>) -> Bus {
+    let held = None;
+    open_over(Given { clients, held })
+}
+
+fn open_over(store: Given) -> Bus {
     let dir = tempfile::tempdir().unwrap();
     let credentials = Identities::open(dir.path()).unwrap().credentials();
-    let store = Arc::new(Given(clients));
-    Bus::open(dir.path(), store, credentials, BusSettings::default()).unwrap()
+    Bus::open(
+        dir.path(),
+        Arc::new(store),
+        credentials,
+        BusSettings::default(),
+    )
+    .unwrap()
 }
 
 #[tokio::test]
@@ -78,7 +97,7 @@ async fn one_app_leaves_room_for_the_clients_of_others() {
     assert!(matches!(refused, ClientError::TooManyOfApp), "{refused}");
     assert!(make("other").await.is_ok());
     let key = client("full", "0").key;
-    bus.clients.remove(&key).await.unwrap();
+    bus.clients.remove(&key, |_| true).await.unwrap();
     assert!(make("full").await.is_ok());
 }
 
@@ -103,11 +122,56 @@ async fn no_token_outlives_its_revocation_because_a_clock_ran_ahead() {
         revoke: true,
         ..ClientChange::default()
     };
-    bus.clients.change(&key, revoke()).await.unwrap();
+    bus.clients.change(&key, revoke(), |_| true).await.unwrap();
     for at in [ahead, ahead + hours(3)] {
         let refused = verified_at(&early, at).await.unwrap_err();
         assert!(matches!(refused, TokenError::Revoked), "{refused}");
     }
     let fresh = token(now);
     assert!(verified_at(&fresh, now).await.is_ok());
+}
+
+#[tokio::test]
+async fn change_that_waits_is_judged_by_what_the_one_before_it_made() {
+    let weak = Permissions::parse(&["ui.*"]).unwrap();
+    let mut target = client("myapp", "target");
+    target.permissions = Arc::new(weak.clone());
+    let key = target.key.clone();
+    let (held, mut writes) = mpsc::unbounded_channel();
+    let bus = open_over(Given {
+        clients: vec![target],
+        held: Some(held),
+    });
+    let permitted = |texts: &[&str]| ClientChange {
+        permissions: Some(Permissions::parse(texts).unwrap()),
+        ..ClientChange::default()
+    };
+    let may = |target: &BusClient| weak.include(&target.permissions);
+    assert!(
+        may(&bus.clients.find(&key).unwrap()),
+        "when it asks, it may"
+    );
+    let raised = bus.clients.change(&key, permitted(&["*"]), |_| true);
+    let cut_down = bus.clients.change(&key, permitted(&["ui.status"]), may);
+    let removed = bus.clients.remove(&key, may);
+    // The first holds the lock until its write is done; the others wait for it.
+    let (raised, cut_down, removed, ()) = tokio::join!(biased; raised, cut_down, removed, async {
+        let write = writes.recv().await.unwrap();
+        write.send(Ok(())).unwrap();
+    });
+    raised.unwrap();
+    for refused in [cut_down.map(drop), removed] {
+        assert!(
+            matches!(refused, Err(ClientError::Forbidden)),
+            "{refused:?}"
+        );
+    }
+    let everything = Permissions::parse(&["*"]).unwrap();
+    assert!(
+        bus.clients
+            .find(&key)
+            .unwrap()
+            .permissions
+            .include(&everything)
+    );
 }

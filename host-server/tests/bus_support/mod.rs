@@ -91,7 +91,7 @@ impl BusFixture {
     /// Changes a client.
     pub async fn change(&self, client: &BusClient, change: ClientChange) {
         let clients = &self.bus.as_ref().unwrap().clients;
-        within("a change", clients.change(&client.key, change))
+        within("a change", clients.change(&client.key, change, |_| true))
             .await
             .unwrap();
     }

@@ -185,7 +185,12 @@ pub(crate) async fn change(
         disabled: asked.disabled,
         revoke: asked.revoke_tokens,
     };
-    let changed = api.bus().clients.change(&client.key, change).await?;
+    let given = change.permissions.clone();
+    let may = |client: &BusClient| {
+        let all = given.iter().chain([&*client.permissions]);
+        asker.still_may(&api, SCOPE, all)
+    };
+    let changed = api.bus().clients.change(&client.key, change, may).await?;
     Ok(Json(Shown::of(&changed)))
 }
 
@@ -197,7 +202,8 @@ pub(crate) async fn remove(
 ) -> Result<StatusCode, PlatformError> {
     let client = client_of(&asker, &api, path)?;
     asker.require_all_of(&client)?;
-    api.bus().clients.remove(&client.key).await?;
+    let may = |client: &BusClient| asker.still_may(&api, SCOPE, [&*client.permissions]);
+    api.bus().clients.remove(&client.key, may).await?;
     Ok(StatusCode::OK)
 }
 

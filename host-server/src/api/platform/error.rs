@@ -116,6 +116,7 @@ impl From<ClientError> for PlatformError {
             ClientError::Exists { .. } | ClientError::Permissions(_) | ClientError::Name => {
                 Self::bad_request(text)
             }
+            ClientError::Forbidden => Self::forbidden(),
             ClientError::Unknown => Self::new(StatusCode::NOT_FOUND, text),
             ClientError::TooMany | ClientError::TooManyOfApp => {
                 Self::new(StatusCode::CONFLICT, text)

@@ -65,6 +65,27 @@ impl Asker {
         self.require_all(&client.permissions)
     }
 
+    /// Whether it may, as it is now, use `scope` of the platform and all of these permissions. For what
+    /// waited for its turn: rights may have been taken away meanwhile.
+    fn still_may<'p>(
+        &self,
+        api: &Api,
+        scope: &str,
+        permissions: impl IntoIterator<Item = &'p Permissions>,
+    ) -> bool {
+        let Self::Client { client, .. } = self else {
+            return true;
+        };
+        api.bus().clients.find(&client.key).is_some_and(|now| {
+            let own = &now.permissions;
+            !now.disabled
+                && now.generation == client.generation
+                && now.subject == client.subject
+                && own.permit("platform", scope)
+                && permissions.into_iter().all(|it| own.include(it))
+        })
+    }
+
     /// Refuses whoever has not all of these permissions.
     fn require_all(&self, permissions: &Permissions) -> Result<(), PlatformError> {
         match self {
