@@ -12,7 +12,8 @@
 //!
 //! The app gets each message exactly once. Where handing over can fail half way, it takes two
 //! steps: [`PendingRing::hand_out`] shows the records with their numbers, and
-//! [`PendingRing::confirm`] removes those that were taken. A message that arrives in between has a
+//! [`PendingRing::confirm`] removes those that were taken. One that the app was shown as it came is
+//! handed out as well: [`PendingRing::mark_handed_out`]. A message that arrives in between has a
 //! higher number and stays, and one that comes back was not handed out and stays as well, whatever its
 //! number is. What is not confirmed is handed out again. An app that takes messages
 //! out of order names each: [`PendingRing::confirm_one`].
@@ -207,6 +208,16 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> PendingRing<S> {
     pub fn hand_out(&mut self) -> impl Iterator<Item = Record<'_>> {
         self.handed_out = older_than(self.len());
         self.iter()
+    }
+
+    /// Takes note that the app was shown the message with this number as it came: it counts as handed
+    /// out. `false` if it is not there.
+    pub fn mark_handed_out(&mut self, number: u64) -> bool {
+        let Some(place) = self.place_of(number) else {
+            return false;
+        };
+        self.handed_out |= older_than(place + 1) & !older_than(place);
+        true
     }
 
     /// Removes the messages up to number `last`, which the app has taken; returns how many. A
@@ -507,6 +518,19 @@ mod tests {
         assert_eq!(numbers(&ring), [number]);
         assert_eq!(ring.hand_out().count(), 1);
         assert_eq!(ring.confirm(number), 1);
+    }
+
+    #[test]
+    fn what_was_shown_as_it_came_is_confirmed_and_what_was_not_stays() {
+        let mut ring = ring_with(3);
+        for number in [2, 1] {
+            assert!(ring.mark_handed_out(number));
+        }
+        assert!(!ring.mark_handed_out(3), "it has not come yet");
+        assert_eq!(ring.confirm(1), 1);
+        assert_eq!(numbers(&ring), [0, 2]);
+        assert_eq!(ring.confirm(u64::MAX), 1);
+        assert_eq!(numbers(&ring), [0]);
     }
 
     #[test]

@@ -295,6 +295,12 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Portal<S, APPS> {
         app.flat_map(|app| app.pending.hand_out())
     }
 
+    /// Takes note that an app was shown a pending message as it came, which counts as handed out;
+    /// `false` if it is not there.
+    pub fn mark_handed_out(&mut self, slot: AppSlot, number: u64) -> bool {
+        app_mut(&mut self.apps, slot).is_some_and(|app| app.pending.mark_handed_out(number))
+    }
+
     /// Removes the handed out messages of an app up to number `last`; returns how many.
     pub fn confirm(&mut self, slot: AppSlot, last: u64) -> usize {
         app_mut(&mut self.apps, slot).map_or(0, |app| app.pending.confirm(last))

@@ -50,8 +50,11 @@ pub trait Apps {
     );
 
     /// Takes note that a message is now kept as pending, wherever it came from; `oldest` is the number
-    /// of the oldest one still kept. For implementations that show an app its messages as they come.
-    fn kept(&mut self, _slot: AppSlot, _record: Record<'_>, _oldest: u64) {}
+    /// of the oldest one still kept. For implementations that show an app its messages as they come;
+    /// `true` if the app is told of this one, so that [`Request::ConfirmPending`] is about it as well.
+    fn kept(&mut self, _slot: AppSlot, _record: Record<'_>, _oldest: u64) -> bool {
+        false
+    }
 
     /// Tells an app what became of the [`Request::Send`] that came last; called before
     /// [`Apps::next`] is called again.
@@ -94,16 +97,9 @@ pub enum Request<'r> {
         /// Keep them until they are confirmed.
         keep: bool,
     },
-    /// The app has taken its pending messages up to this number.
+    /// The app has taken its pending messages up to this number, of those that it was handed or told
+    /// of ([`Apps::kept`]).
     ConfirmPending {
-        /// The app.
-        slot: AppSlot,
-        /// The number of the last one.
-        upto: u64,
-    },
-    /// The app is told of every message as it is kept ([`Apps::kept`]), and has taken them up to this
-    /// number, whether it was handed them again or not.
-    ConfirmKept {
         /// The app.
         slot: AppSlot,
         /// The number of the last one.

@@ -7,6 +7,8 @@
 //! Invariants: every message an app was told is accepted is in the queue, delivered, dropped or
 //! refused, and the app is told which; nothing is handed to an app but by the portal's verdict.
 
+use core::ops::RangeInclusive;
+
 use heapless::Deque;
 
 use vinbus_protocol::app_slot::AppSlot;
@@ -434,11 +436,6 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                 self.portal.confirm(slot, upto);
                 self.report_gone(now_ms, slot, Step::Confirmed);
             }
-            Request::ConfirmKept { slot, upto } => {
-                self.portal.hand_out(slot).for_each(drop);
-                self.portal.confirm(slot, upto);
-                self.report_gone(now_ms, slot, Step::Confirmed);
-            }
             Request::ConfirmOne { slot, number } => {
                 self.portal.confirm_one(slot, number);
                 self.report_gone(now_ms, slot, Step::Confirmed);
@@ -492,11 +489,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                 }
             }
             Todo::TellKept { slot, number } => {
-                if let Some(pending) = self.portal.pending(slot)
-                    && let Some(record) = pending.iter().find(|record| record.number == number)
-                {
-                    apps.kept(slot, record, pending.first_number());
-                }
+                tell_first_kept(&mut self.portal, slot, number..=number, apps);
             }
         }
     }
@@ -598,13 +591,12 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
 
     fn tell_kept(&mut self, apps: &mut impl Apps) {
         for (slot, untold) in (0..).map(AppSlot::new).zip(&mut self.untold) {
-            let Some(pending) = self.portal.pending(slot) else {
-                continue;
-            };
-            if *untold < pending.next_number() {
-                let new = pending.iter().filter(|record| record.number >= *untold);
-                new.for_each(|record| apps.kept(slot, record, pending.first_number()));
-                *untold = pending.next_number();
+            let pending = self.portal.pending(slot);
+            let next = pending.map_or(0, PendingRing::next_number);
+            while *untold < next {
+                let new = *untold..=next;
+                let told = tell_first_kept(&mut self.portal, slot, new, apps);
+                *untold = told.map_or(next, |told| told.saturating_add(1));
             }
         }
     }
@@ -748,6 +740,25 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
 fn newest<S: Storage, const APPS: usize>(portal: &Portal<S, APPS>, slot: AppSlot) -> u64 {
     let pending = portal.pending(slot);
     pending.map_or(0, |pending| pending.next_number().saturating_sub(1))
+}
+
+/// Tells of the oldest message that an app's ring has with one of these numbers, and returns its number.
+fn tell_first_kept<S: Storage, const APPS: usize>(
+    portal: &mut Portal<S, APPS>,
+    slot: AppSlot,
+    numbers: RangeInclusive<u64>,
+    apps: &mut impl Apps,
+) -> Option<u64> {
+    let (number, told) = {
+        let pending = portal.pending(slot)?;
+        let record = pending.iter().find(|r| numbers.contains(&r.number))?;
+        let told = apps.kept(slot, record, pending.first_number());
+        (record.number, told)
+    };
+    if told {
+        portal.mark_handed_out(slot, number);
+    }
+    Some(number)
 }
 
 /// What the counters say, completed by what `apps` know.

@@ -75,6 +75,11 @@ fn outputs(portal: &mut AnyPortal, slot: AppSlot) {
     used(Portal::poll_output(black_box(&mut *portal), number()));
     used(Portal::poll_deadline(black_box(&*portal)));
     Portal::hand_out(black_box(&mut *portal), slot).for_each(used);
+    used(Portal::mark_handed_out(
+        black_box(&mut *portal),
+        slot,
+        number(),
+    ));
     used(Portal::confirm(black_box(&mut *portal), slot, number()));
     Portal::skip_numbers(black_box(&mut *portal), slot, number());
     used(Portal::confirm_one(black_box(&mut *portal), slot, number()));

@@ -67,6 +67,10 @@ fn pending() {
     let filled = PendingRing::push_with(black_box(&mut *ring), len, |bytes| used(bytes.len()));
     used(filled.is_ok());
     PendingRing::hand_out(black_box(&mut *ring)).for_each(used);
+    used(PendingRing::mark_handed_out(
+        black_box(&mut *ring),
+        number(),
+    ));
     used(PendingRing::confirm(black_box(&mut *ring), number()));
     used(PendingRing::pass(black_box(&mut *ring)));
     used(PendingRing::put_back(black_box(&mut *ring), number(), bytes()).is_ok());

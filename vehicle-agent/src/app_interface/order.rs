@@ -22,7 +22,7 @@ const UID: &str = "demo-partner";
 pub(crate) const APP: &str = "demo";
 pub(crate) const SLOT: AppSlot = AppSlot::new(0);
 pub(crate) const LOADED: &str = r#"{"type":"WebPortal.onApplicationLoaded"}"#;
-const HIDE: &str = r#"{"type":"WebPortal.onApplicationHide"}"#;
+pub(crate) const HIDE: &str = r#"{"type":"WebPortal.onApplicationHide"}"#;
 
 /// Messages that arrive while the app does not read, and all that arrive.
 const UNREAD: u64 = 12;
@@ -70,6 +70,7 @@ impl<A: Apps> Vehicle<A> {
             let payload = format!(r#"{{"idApp":"{APP}","popup":false,"content":{n}}}"#);
             let bytes = payload.as_bytes();
             self.desk.handle_received(0, &topic, bytes, &mut self.apps);
+            self.desk.settle(0, &mut self.apps);
             self.received = n + 1;
         }
     }

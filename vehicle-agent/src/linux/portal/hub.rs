@@ -82,6 +82,11 @@ impl Socket {
     fn tell(&self, frame: &impl ToString) {
         self.outbox.push(Item::Notice(frame.to_string()));
     }
+
+    /// Whether it is told of every message as it is kept.
+    fn takes_each(&self) -> bool {
+        self.confirms && self.outbox.ending().is_none()
+    }
 }
 
 #[derive(Debug)]

@@ -58,12 +58,7 @@ impl SocketApps<'_> {
             ClientFrame::TakePending { confirm: keep } => Step::TakePending { slot, keep, id },
             ClientFrame::ConfirmPending { upto } => {
                 self.app_takes(slot, upto);
-                let confirms = self.socket(slot).is_some_and(|socket| socket.confirms);
-                Step::Other(if confirms {
-                    Request::ConfirmKept { slot, upto }
-                } else {
-                    Request::ConfirmPending { slot, upto }
-                })
+                Step::Other(Request::ConfirmPending { slot, upto })
             }
             ClientFrame::ConfirmEach { numbers } => {
                 self.app_takes_each(slot, numbers.iter());

@@ -69,11 +69,7 @@ impl Apps for SocketApps<'_> {
         let message = text.into();
         let unread = Unread { number, message };
         match self.socket(slot) {
-            Some(socket) if socket.confirms => self.steps.push_back(Step::Return {
-                slot,
-                unread,
-                current: true,
-            }),
+            Some(socket) if socket.confirms => self.keep_current(slot, unread),
             Some(socket) => socket.outbox.push(Item::Message(unread)),
             // An app is in the foreground only while it has its seat.
             None => self.status.evicted(1),
@@ -90,7 +86,7 @@ impl Apps for SocketApps<'_> {
         socket.map_or(usize::MAX, |socket| socket.outbox.room())
     }
 
-    fn kept(&mut self, slot: AppSlot, record: Record<'_>, oldest: u64) {
+    fn kept(&mut self, slot: AppSlot, record: Record<'_>, oldest: u64) -> bool {
         let current = match &self.current {
             Step::Return {
                 slot: of,
@@ -99,15 +95,17 @@ impl Apps for SocketApps<'_> {
             } => *current && *of == slot && unread.number == record.number,
             Step::Send { .. } | Step::TakePending { .. } | Step::Other(_) => false,
         };
-        let socket = self.socket(slot).filter(|socket| socket.confirms);
-        if let (Some(socket), Ok(message)) = (socket, std::str::from_utf8(record.bytes)) {
-            socket.tell(&NumberedFrame {
-                kind: if current { kind::MESSAGE } else { kind::KEPT },
-                message,
-                number: record.number,
-                oldest,
-            });
-        }
+        let socket = self.socket(slot).filter(|socket| socket.takes_each());
+        let (Some(socket), Ok(message)) = (socket, std::str::from_utf8(record.bytes)) else {
+            return false;
+        };
+        socket.tell(&NumberedFrame {
+            kind: if current { kind::MESSAGE } else { kind::KEPT },
+            message,
+            number: record.number,
+            oldest,
+        });
+        true
     }
 
     fn hand_out<'r>(
@@ -235,6 +233,19 @@ impl SocketApps<'_> {
         let seat = self.seats.get_mut(usize::from(slot.index()))?;
         let older = usize::from(in_flight == Some(slot));
         seat.waiting.remove(older).flatten()
+    }
+
+    /// Has a message for the foreground kept until the app confirms it: ahead of every other step, or
+    /// one that comes later could be kept, and told to the app, first.
+    fn keep_current(&mut self, slot: AppSlot, unread: Unread) {
+        let is_current = |step: &&Step| matches!(step, Step::Return { current: true, .. });
+        let earlier = self.steps.iter().take_while(is_current).count();
+        let step = Step::Return {
+            slot,
+            unread,
+            current: true,
+        };
+        self.steps.insert(earlier, step);
     }
 
     /// The app takes its pending messages up to the number `upto`.
