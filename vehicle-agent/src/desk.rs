@@ -509,11 +509,9 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
 
     /// Takes note that a message was kept for want of room, if that is why it was kept.
     fn note_if_in_front(&mut self, slot: AppSlot) {
-        if self.portal.foreground() == Some(slot)
-            && let Some(pending) = self.portal.pending(slot)
-        {
-            let newest = pending.next_number().saturating_sub(1);
-            self.short.get_or_insert((slot, newest));
+        if self.portal.foreground() == Some(slot) {
+            let number = newest(&self.portal, slot);
+            self.short.get_or_insert((slot, number));
         }
     }
 
