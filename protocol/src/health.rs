@@ -8,6 +8,7 @@ use core::fmt::{self, Write};
 use crate::envelope::{Content, EncodeError, Unwritten};
 use crate::json::{JsonString, Object};
 use crate::limits::{HEALTH_BYTES_MAX, HEALTH_CRASH_BYTES_MAX, HEALTH_NAME_BYTES_MAX};
+use crate::record_ring;
 
 /// The uplink subtopic of health.
 pub const SUBTOPIC: &str = "vinbus/health";
@@ -37,20 +38,45 @@ pub struct Health<'h> {
     /// What its last run had to say, if that ended in a panic, a fault or the like.
     pub crash: Option<&'h str>,
     /// Its stack, where that is measured.
-    pub stack: Option<Stack>,
+    pub stack: Option<Usage>,
+    /// What messages wait in.
+    pub pools: Pools,
     /// What it did.
     pub counters: Counters,
     /// What went wrong.
     pub troubles: Troubles,
 }
 
-/// The stack of a board, in bytes.
+/// How full a piece of memory was, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stack {
+pub struct Usage {
     /// Used at most since the start.
     pub used: u32,
     /// There are.
     pub size: u32,
+}
+
+impl From<record_ring::Usage> for Usage {
+    fn from(usage: record_ring::Usage) -> Self {
+        let at_most = |bytes| u32::try_from(bytes).unwrap_or(u32::MAX);
+        Self {
+            used: at_most(usage.used),
+            size: at_most(usage.size),
+        }
+    }
+}
+
+/// The memory of messages that wait. One of size 0 is not there, and not told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pools {
+    /// For an app that is not in the foreground: the one of all apps that was fullest.
+    pub pending: Usage,
+    /// For the broker.
+    pub uplinks: Usage,
+    /// Popups.
+    pub popups: Usage,
+    /// For a socket of an app: the one that was fullest.
+    pub outboxes: Usage,
 }
 
 /// What an agent did since it started. These and [`Troubles`] stay at the largest number.
@@ -133,14 +159,43 @@ impl Health<'_> {
             write_text(out, crash, HEALTH_CRASH_BYTES_MAX)?;
             out.write_str("\"")?;
         }
-        if let Some(Stack { used, size }) = self.stack {
-            write!(out, r#","stack":{{"used":{used},"size":{size}}}"#)?;
+        if let Some(stack) = self.stack {
+            out.write_str(r#","stack":"#)?;
+            stack.write(out)?;
         }
+        self.pools.write(out)?;
         out.write_str(r#","counters":"#)?;
         write_counts(out, &Counters::NAMES, &self.counters.counts())?;
         out.write_str(r#","troubles":"#)?;
         write_counts(out, &Troubles::NAMES, &self.troubles.counts())?;
         out.write_str("}}")
+    }
+}
+
+impl Usage {
+    fn write(self, out: &mut Unwritten<'_>) -> fmt::Result {
+        let Self { used, size } = self;
+        write!(out, r#"{{"used":{used},"size":{size}}}"#)
+    }
+}
+
+impl Pools {
+    fn write(&self, out: &mut Unwritten<'_>) -> fmt::Result {
+        let pools = [
+            ("pending", self.pending),
+            ("uplinks", self.uplinks),
+            ("popups", self.popups),
+            ("outboxes", self.outboxes),
+        ];
+        let mut before = r#","pools":{"#;
+        for (name, usage) in pools {
+            if usage.size > 0 {
+                write!(out, r#"{before}"{name}":"#)?;
+                usage.write(out)?;
+                before = ",";
+            }
+        }
+        out.write_str(if before == "," { "}" } else { "" })
     }
 }
 
@@ -312,16 +367,23 @@ mod tests {
     #[test]
     fn largest_report_fits_its_bound() {
         const MAX: u32 = u32::MAX;
+        const FULL: Usage = Usage {
+            used: MAX,
+            size: MAX,
+        };
         let long = "\u{1}".repeat(300);
         let health = Health {
             agent: &long,
             platform: &long,
             uptime_s: MAX,
             crash: Some(&long),
-            stack: Some(Stack {
-                used: MAX,
-                size: MAX,
-            }),
+            stack: Some(FULL),
+            pools: Pools {
+                pending: FULL,
+                uplinks: FULL,
+                popups: FULL,
+                outboxes: FULL,
+            },
             counters: Counters {
                 sessions: MAX,
                 received: MAX,

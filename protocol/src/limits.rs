@@ -83,7 +83,7 @@ pub const RECONNECT_DELAY_MS_MIN: u32 = 500;
 pub const RECONNECT_DELAY_MS_MAX: u32 = 60_000;
 
 /// Largest health report, in bytes: its texts and every counter at their largest fit.
-pub const HEALTH_BYTES_MAX: usize = 1024;
+pub const HEALTH_BYTES_MAX: usize = 1_280;
 
 /// Longest crash in a health report, in bytes as written: a panic's file, line and message.
 pub const HEALTH_CRASH_BYTES_MAX: usize = 256;

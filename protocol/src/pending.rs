@@ -19,7 +19,7 @@
 //! out of order names each: [`PendingRing::confirm_one`].
 
 use crate::limits::PENDING_MESSAGES_MAX;
-use crate::record_ring::{self, Record, RecordRing, TooLarge, copy};
+use crate::record_ring::{self, Record, RecordRing, TooLarge, Usage, copy};
 
 const _: () = assert!(PENDING_MESSAGES_MAX <= u16::BITS as usize);
 
@@ -290,6 +290,12 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> PendingRing<S> {
     #[must_use]
     pub fn record_bytes_max(&self) -> usize {
         self.ring.record_bytes_max()
+    }
+
+    /// How full the ring was.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.ring.usage()
     }
 
     /// What became of the messages so far.

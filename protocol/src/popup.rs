@@ -13,7 +13,7 @@
 
 use crate::envelope::PopupAction;
 use crate::limits::{POPUP_INTERVAL_MS, POPUP_QUEUE_MAX, POPUP_SHOWN_MS};
-use crate::record_ring::{self, PushError, Record, RecordRing, TooLarge};
+use crate::record_ring::{self, PushError, Record, RecordRing, TooLarge, Usage};
 
 /// Bytes of storage in which one popup on screen and [`POPUP_QUEUE_MAX`] that wait always fit, when
 /// their payloads have up to `payload_bytes_max` bytes each.
@@ -152,6 +152,12 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> PopupQueue<S> {
     pub fn waiting(&self) -> usize {
         let on_screen = self.screen != Screen::Free || self.opens_now();
         self.ring.len().saturating_sub(usize::from(on_screen))
+    }
+
+    /// How full the queue was.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.ring.usage()
     }
 
     fn opens_now(&self) -> bool {

@@ -28,7 +28,7 @@ use crate::envelope::{AppMessage, Content, Downlink, DownlinkBody, Popup, PopupA
 use crate::id::{AppId, Uid};
 use crate::pending::{PendingRing, Pushed};
 use crate::popup::{PopupQueue, PopupRefusal, PopupStep};
-use crate::record_ring::{Record, TooLarge};
+use crate::record_ring::{Record, TooLarge, Usage};
 
 /// The portal of a vehicle with up to `APPS` apps.
 ///
@@ -359,6 +359,12 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Portal<S, APPS> {
         slots(&self.apps)
             .find(|(_, app)| app.in_foreground(self.nac_active))
             .map(|(slot, _)| slot)
+    }
+
+    /// How full the memory of popups was.
+    #[must_use]
+    pub fn popups_usage(&self) -> Usage {
+        self.popups.usage()
     }
 
     /// Popups that wait for their turn.

@@ -95,6 +95,16 @@ pub struct RecordRing<S> {
     wrap: Option<usize>,
     len: usize,
     next_number: u64,
+    used_max: usize,
+}
+
+/// How full a buffer was, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Taken at most, headers included.
+    pub used: usize,
+    /// There are.
+    pub size: usize,
 }
 
 impl<S: AsRef<[u8]> + AsMut<[u8]>> RecordRing<S> {
@@ -108,6 +118,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecordRing<S> {
             wrap: None,
             len: 0,
             next_number: 0,
+            used_max: 0,
         }
     }
 
@@ -256,6 +267,15 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecordRing<S> {
         self.check_len(len).is_ok() && len.saturating_add(RECORD_HEADER_BYTES) <= free
     }
 
+    /// How full the buffer was since the ring was made.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        Usage {
+            used: self.used_max,
+            size: self.capacity(),
+        }
+    }
+
     /// Bytes of the longest record that fits now.
     #[must_use]
     pub fn room(&self) -> usize {
@@ -351,6 +371,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecordRing<S> {
         }
         let at = self.place_for(len).ok_or(PushError::Full)?;
         let end = at + RECORD_HEADER_BYTES + len;
+        let used = self.used().saturating_add(RECORD_HEADER_BYTES + len);
         let record = self.storage.as_mut().get_mut(at..end);
         let (len_bytes, rest) = record
             .and_then(<[u8]>::split_first_chunk_mut)
@@ -363,6 +384,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecordRing<S> {
         }
         self.tail = end;
         self.len += 1;
+        self.used_max = self.used_max.max(used);
         Ok(bytes)
     }
 

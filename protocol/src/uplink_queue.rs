@@ -12,7 +12,7 @@ use core::fmt;
 
 use crate::app_slot::AppSlot;
 use crate::limits::{PAYLOAD_BYTES_MAX, SUBTOPIC_BYTES_MAX};
-use crate::record_ring::{self, Evicted, RecordRing, copy};
+use crate::record_ring::{self, Evicted, RecordRing, Usage, copy};
 
 /// App slot and length of the subtopic, one byte each.
 const TAG_BYTES: usize = 2;
@@ -244,6 +244,12 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const N: usize> UplinkQueue<S, N> {
     #[must_use]
     pub fn policy(&self) -> DropPolicy {
         self.policy
+    }
+
+    /// How full the queue was.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.ring.usage()
     }
 
     /// What became of the messages so far.

@@ -280,7 +280,17 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
 
     /// The agent's health now.
     pub(crate) fn health<'h>(&self, now_ms: u64, apps: &'h impl Apps) -> Health<'h> {
-        examine(now_ms, &self.portal, &self.counters, apps)
+        let mut health = examine(now_ms, &self.portal, &self.counters, apps);
+        let rings = self
+            .portal
+            .apps()
+            .filter_map(|app| self.portal.pending(app.slot));
+        let usages = rings.map(PendingRing::usage);
+        let fullest = usages.max_by_key(|usage| usage.used);
+        health.pools.pending = fullest.unwrap_or_default().into();
+        health.pools.uplinks = self.uplinks.usage().into();
+        health.pools.popups = self.portal.popups_usage().into();
+        health
     }
 
     /// The partner that [`Desk::health_is_due`] named knows.

@@ -295,7 +295,7 @@ impl Ingest {
         };
         if is_health {
             if health::reported(envelope.content).is_none() {
-                let detail = "its content must be an object of at most 1,024 bytes";
+                let detail = "its content must be an object of at most 1,280 bytes";
                 return Err(Refusal::new(topic, "health", &detail));
             }
             let report = envelope.content.as_str().into();

@@ -48,6 +48,7 @@ fn records() {
     }
     used(RecordRing::fits(black_box(&*ring), len));
     used(RecordRing::room(black_box(&*ring)));
+    used(RecordRing::usage(black_box(&*ring)));
     used(RecordRing::front(black_box(&*ring)));
     used(RecordRing::pop_front(black_box(&mut *ring)));
     used(RecordRing::pop_through(black_box(&mut *ring), number()));

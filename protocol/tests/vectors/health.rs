@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 use vinbus_protocol::envelope::Uplink;
-use vinbus_protocol::health::{self, Counters, Health, Stack, Troubles};
+use vinbus_protocol::health::{self, Counters, Health, Pools, Troubles, Usage};
 use vinbus_protocol::limits::HEALTH_BYTES_MAX;
 
 #[derive(Serialize, Deserialize)]
@@ -31,6 +31,9 @@ struct Build {
     crash: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stack: Option<(u32, u32)>,
+    /// Of `pending`, `uplinks`, `popups` and `outboxes`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pools: Option<[(u32, u32); 4]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     first: Option<u32>,
     #[serde(default)]
@@ -82,7 +85,8 @@ fn report(case: &Build) -> Health<'_> {
         platform: &case.platform,
         uptime_s: case.uptime_s,
         crash: case.crash.as_deref(),
-        stack: case.stack.map(|(used, size)| Stack { used, size }),
+        stack: case.stack.map(usage),
+        pools: pools(case.pools.unwrap_or_default()),
         counters: Counters {
             sessions: next(),
             received: next(),
@@ -108,5 +112,19 @@ fn report(case: &Build) -> Health<'_> {
             sockets_ended: next(),
             frames_refused: next(),
         },
+    }
+}
+
+fn usage((used, size): (u32, u32)) -> Usage {
+    Usage { used, size }
+}
+
+fn pools(pools: [(u32, u32); 4]) -> Pools {
+    let [pending, uplinks, popups, outboxes] = pools.map(usage);
+    Pools {
+        pending,
+        uplinks,
+        popups,
+        outboxes,
     }
 }

@@ -17,7 +17,7 @@ use core::cell::RefCell;
 use core::fmt::{self, Display, Write};
 
 use vinbus_protocol::envelope::AppMessage;
-use vinbus_protocol::record_ring::{RECORD_HEADER_BYTES, Record, RecordRing};
+use vinbus_protocol::record_ring::{RECORD_HEADER_BYTES, Record, RecordRing, Usage};
 
 use super::limits::{LIST_BYTES_MAX, LIST_END_BYTES, NOTICES_BYTES, OUTBOX_FRAMES_MAX};
 use super::pieces;
@@ -88,6 +88,11 @@ impl<'b> Outbox<'b> {
         self.short = Short::No;
         self.ending = None;
         self.evicted = 0;
+    }
+
+    /// How full it was, whatever sockets it had.
+    pub(super) fn usage(&self) -> Usage {
+        self.ring.usage()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -189,6 +189,10 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
         troubles.sockets_refused = at_most(refused_full + refused_origin + refused_request);
         troubles.sockets_ended = at_most(ended);
         troubles.frames_refused = at_most(refused_frames);
+        let usages = self.portal.places.iter();
+        let usages = usages.map(|place| place.outbox.borrow().usage());
+        let fullest = usages.max_by_key(|usage| usage.used);
+        health.pools.outboxes = fullest.unwrap_or_default().into();
     }
 }
 

@@ -62,11 +62,15 @@ async fn every_partner_hears_after_the_vehicle_came_online_and_when_a_trouble_is
     }
     let version = env!("CARGO_PKG_VERSION");
     let first = format!(r#"{{"content":{{"agent":"{version}","platform":"test","uptimeS":"#);
-    let healthy = r#","counters":{"sessions":1},"troubles":{}}}"#;
+    let pools = r#","pools":{"pending":{"used":0,"size":1024},"uplinks":{"used":0,"size":8192},"popups":{"used":0,"size":1024}}"#;
+    let healthy = format!(r#"{pools},"counters":{{"sessions":1}},"troubles":{{}}}}}}"#);
     let (_, at_first) = &reports[0];
     assert!(at_first.starts_with(&first), "{at_first}");
-    assert!(at_first.ends_with(healthy), "{at_first}");
+    assert!(at_first.ends_with(&healthy), "{at_first}");
     let (_, at_last) = &reports[3];
+    // The last ten of twelve: each has a header of 12 bytes.
+    let full = r#","pools":{"pending":{"used":250,"size":1024},"#;
+    assert!(at_last.contains(full), "{at_last}");
     let troubled = r#""received":12,"pending":12},"troubles":{"evicted":2}}}"#;
     assert!(at_last.ends_with(troubled), "{at_last}");
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -167,6 +168,21 @@ impl Server {
                 return answer;
             }
             assert!(Instant::now() < deadline, "no {wanted}: {answer}");
+        }
+    }
+
+    /// The vehicle's first report of health from when it had run for so many seconds of its own.
+    pub(crate) async fn health_since(&self, uptime_s: u64) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.vehicle().await;
+            let (_, body) = answer.split_once("\r\n\r\n").expect("an answer of HTTP");
+            let mut vehicle: Value = serde_json::from_str(body).expect("JSON");
+            let report = vehicle["health"]["report"].take();
+            if report["uptimeS"].as_u64() >= Some(uptime_s) {
+                return report;
+            }
+            assert!(Instant::now() < deadline, "no newer report: {report}");
         }
     }
 

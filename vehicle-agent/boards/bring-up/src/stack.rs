@@ -13,7 +13,7 @@ use core::ops::Range;
 
 use cortex_m::peripheral::MPU;
 use cortex_m_rt::STACK_PAINT_VALUE;
-use vinbus_protocol::health::Stack;
+use vinbus_protocol::health::Usage;
 
 unsafe extern "C" {
     /// Its address is where the stack begins, from which it grows down.
@@ -58,14 +58,14 @@ pub(crate) fn room() -> Range<usize> {
 
 /// What was used at most since the start. It reads all that was not, which takes about a millisecond.
 #[must_use]
-pub fn measured() -> Stack {
+pub fn measured() -> Usage {
     let room = room();
     let mut lowest = core::ptr::with_exposed_provenance::<u32>(room.start);
     // SAFETY: in the room there is memory of whole words, and nobody minds that it is read.
     while lowest.addr() < room.end && unsafe { lowest.read_volatile() } == STACK_PAINT_VALUE {
         lowest = lowest.wrapping_add(1);
     }
-    Stack {
+    Usage {
         used: (room.end - lowest.addr()) as u32,
         size: room.len() as u32,
     }

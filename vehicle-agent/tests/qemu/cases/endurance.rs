@@ -5,6 +5,9 @@
 //! programs that come and go, a connection that breaks. In between the keep-alives pass. A leak is
 //! found by filling each pool to the brim, each time: it has to hold as much as at first.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
 use vinbus_transport_std::BrokerUrl;
 use vinbus_transport_std::conformance::Proxy;
 
@@ -31,6 +34,10 @@ const DOWNLINKS: usize = 20;
 /// at its deepest.
 const INTERRUPT_BYTES_MAX: usize = 1024;
 
+/// How much more of a pool one round may take than another, in bytes: by chance a small frame waits behind
+/// a large one.
+const POOL_BYTES_BY_CHANCE: u64 = 1024;
+
 /// What the board has room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Room {
@@ -41,11 +48,12 @@ struct Room {
 
 pub(crate) async fn ten_minutes_of_traffic_leave_as_much_room_as_before() {
     let mut traffic = Traffic::start().await;
-    let (mut rooms, mut stacks) = (Vec::new(), Vec::new());
+    let (mut rooms, mut stacks, mut pools) = (Vec::new(), Vec::new(), Vec::new());
     for minute in BUSY_MINUTES {
         traffic.board.lives_until(minute * 60, SPEED).await;
         rooms.push(traffic.round(minute).await);
         stacks.push(traffic.board.stack_used().await);
+        pools.push(traffic.pools(minute).await);
     }
     let first = rooms[0];
     for (room, minute) in rooms.iter().zip(BUSY_MINUTES) {
@@ -56,10 +64,16 @@ pub(crate) async fn ten_minutes_of_traffic_leave_as_much_room_as_before() {
     }
     let most = stack_bytes_max().min(stacks[0] + INTERRUPT_BYTES_MAX);
     assert!(stacks.iter().all(|used| *used <= most), "{stacks:?}");
+    for used in &pools {
+        for (name, first) in &pools[0] {
+            let most = first + POOL_BYTES_BY_CHANCE;
+            assert!(used[name] <= most, "{name}: {pools:?}");
+        }
+    }
     report(&format!(
         "each minute from 1 to 10 room for {} programs, {} pending and {} waiting messages; stack \
-         {stacks:?} bytes",
-        first.programs, first.pending, first.uplinks
+         {stacks:?} bytes; of the pools {:?}",
+        first.programs, first.pending, first.uplinks, pools[0]
     ));
 }
 
@@ -107,9 +121,21 @@ impl Traffic {
         }
     }
 
+    /// Bytes of each pool that were ever used, as the board has reported since this minute began.
+    async fn pools(&self, minute: u32) -> BTreeMap<String, u64> {
+        let report = self.server.health_since(u64::from(minute) * 60).await;
+        let pools = report["pools"].as_object().expect("pools");
+        let used = |usage: &Value| usage["used"].as_u64().expect("a number of bytes");
+        assert!(pools.values().any(|usage| used(usage) > 0), "{report}");
+        let pools = pools.iter();
+        pools
+            .map(|(name, usage)| (name.clone(), used(usage)))
+            .collect()
+    }
+
     async fn talk(&mut self, minute: u32) {
         for size in [10, 200, 4_000, 131_000, 200] {
-            let content = format!("\"{minute}{}\"", "x".repeat(size));
+            let content = format!("\"{minute:02}{}\"", "x".repeat(size));
             done(&self.server.send(&content).await);
             self.app.hears(&content).await;
             self.app.says(&content).await;
@@ -164,7 +190,7 @@ impl Traffic {
     async fn break_the_link_and_fill_uplinks(&mut self, minute: u32) -> usize {
         self.wire.unplug();
         self.board.log.until("disconnected").await;
-        let waiting = |n: usize| format!("\"{n} of minute {minute}\"");
+        let waiting = |n: usize| format!("\"{n:02} of minute {minute:02}\"");
         for n in 1..=UPLINKS {
             self.app.says(&waiting(n)).await;
         }
