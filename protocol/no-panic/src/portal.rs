@@ -96,5 +96,6 @@ fn looks(portal: &mut AnyPortal, slot: AppSlot, app: &AppId) {
     used(Portal::state(portal, slot));
     used(Portal::foreground(portal));
     used(Portal::popups_waiting(portal));
+    used(Portal::popups_usage(portal));
     used(Portal::counters(portal).delivered);
 }

@@ -89,6 +89,7 @@ fn pending() {
     used(PendingRing::len(black_box(&*ring)));
     used(PendingRing::is_empty(black_box(&*ring)));
     used(PendingRing::record_bytes_max(black_box(&*ring)));
+    used(PendingRing::usage(black_box(&*ring)));
     used(*PendingRing::counters(black_box(&*ring)));
 }
 
@@ -118,6 +119,7 @@ fn uplink() {
     used(UplinkQueue::len(black_box(&*queue)));
     used(UplinkQueue::is_empty(black_box(&*queue)));
     used(UplinkQueue::policy(black_box(&*queue)));
+    used(UplinkQueue::usage(black_box(&*queue)));
     used(UplinkQueue::counters(black_box(&*queue)).sent);
 }
 
@@ -138,4 +140,5 @@ fn popups() {
     used(PopupQueue::front(black_box(&*queue)));
     used(PopupQueue::take_front(black_box(&mut *queue)));
     used(PopupQueue::waiting(black_box(&*queue)));
+    used(PopupQueue::usage(black_box(&*queue)));
 }

@@ -64,8 +64,10 @@ pub(crate) async fn ten_minutes_of_traffic_leave_as_much_room_as_before() {
     }
     let most = stack_bytes_max().min(stacks[0] + INTERRUPT_BYTES_MAX);
     assert!(stacks.iter().all(|used| *used <= most), "{stacks:?}");
-    for used in &pools {
-        for (name, first) in &pools[0] {
+    // The first report is written as soon as the board is connected, when nothing was used yet.
+    let busy = &pools[1..];
+    for used in busy {
+        for (name, first) in &busy[0] {
             let most = first + POOL_BYTES_BY_CHANCE;
             assert!(used[name] <= most, "{name}: {pools:?}");
         }
@@ -73,7 +75,7 @@ pub(crate) async fn ten_minutes_of_traffic_leave_as_much_room_as_before() {
     report(&format!(
         "each minute from 1 to 10 room for {} programs, {} pending and {} waiting messages; stack \
          {stacks:?} bytes; of the pools {:?}",
-        first.programs, first.pending, first.uplinks, pools[0]
+        first.programs, first.pending, first.uplinks, busy[0]
     ));
 }
 
