@@ -1,7 +1,7 @@
 use core::hint::black_box;
 
 use vinbus_protocol::envelope::Content;
-use vinbus_protocol::health::{self, Counters, Health, Stack, Troubles};
+use vinbus_protocol::health::{self, Counters, Health, Pools, Troubles, Usage};
 
 use crate::{bytes, displayed, number, space, text, used};
 
@@ -12,7 +12,8 @@ pub fn prove() {
         platform: text(),
         uptime_s: count,
         crash: black_box(Some(text())),
-        stack: black_box(Some(Stack::default())),
+        stack: black_box(Some(Usage::default())),
+        pools: black_box(Pools::default()),
         counters: Counters::default(),
         troubles: Troubles::default(),
     });
