@@ -83,8 +83,14 @@ impl Server {
 
     /// The block of a vehicle that speaks plain MQTT with the broker that this server is beside.
     pub(crate) async fn plain_block(&self, broker: &Mosquitto, more: &[&str]) -> PathBuf {
+        let port = broker.url(Endpoint::Mqtt).port();
+        self.plain_block_by(port, more).await
+    }
+
+    /// The same, if the vehicle reaches its broker by this port of ours.
+    pub(crate) async fn plain_block_by(&self, port: u16, more: &[&str]) -> PathBuf {
         let password = self.folder.path().join("password").display().to_string();
-        let url = format!("mqtt://{HOST}:{}", broker.url(Endpoint::Mqtt).port());
+        let url = format!("mqtt://{HOST}:{port}");
         let login = ["--username", Mosquitto::USER, "--password-file", &password];
         provision(self.folder.path(), &url, &[&login, more].concat()).await
     }
@@ -186,15 +192,30 @@ impl Server {
         }
     }
 
+    /// Waits until the server and its broker are connected, or are not.
+    pub(crate) async fn is_ready(&self, ready: bool) {
+        let deadline = Instant::now() + PATIENCE;
+        let wanted = format!("\"ready\":{ready}");
+        loop {
+            let answer = self.get("/readyz", "").await;
+            if answer.contains(&wanted) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "no {wanted}: {answer}");
+        }
+    }
+
     /// What REST tells about the vehicle.
     async fn vehicle(&self) -> String {
         let token = self.folder.path().join("data/admin/token");
         let token = std::fs::read_to_string(token).unwrap();
-        let token = token.trim();
-        let request = format!(
-            "GET /api/v1/vehicles/{VIN} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
-             Authorization: Bearer {token}\r\n\r\n"
-        );
+        let authorization = format!("Authorization: Bearer {}\r\n", token.trim());
+        self.get(&format!("/api/v1/vehicles/{VIN}"), &authorization)
+            .await
+    }
+
+    async fn get(&self, path: &str, more: &str) -> String {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{more}\r\n");
         let mut stream = TcpStream::connect(&self.addresses["http"]).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();

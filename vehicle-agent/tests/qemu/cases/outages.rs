@@ -1,6 +1,6 @@
 //! What happens when the broker, the network or the power goes away, and comes back.
 
-use vinbus_transport_std::conformance::{BrokerUnderTest, Mosquitto};
+use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto, Proxy};
 
 use crate::app::App;
 use crate::board::Board;
@@ -136,16 +136,24 @@ pub(crate) async fn message_waits_while_the_vehicle_has_no_power() {
 pub(crate) async fn uplink_waits_while_the_broker_is_away() {
     let mut broker = Mosquitto::start().await;
     let server = Server::beside(&broker, &[]).await;
-    let mut board = Board::start(Some(&server.plain_block(&broker, &[]).await));
+    let url = broker.url(Endpoint::Mqtt);
+    let wire = Proxy::to(&url).await;
+    let block = server.plain_block_by(wire.url(&url).port(), &[]).await;
+    let mut board = Board::start(Some(&block));
     let mut listener = server.listen().await;
     board.online().await;
     let mut app = App::in_front(&board).await;
+    wire.unplug();
     broker.stop().await;
     board.log.until("disconnected").await;
+    server.is_ready(false).await;
     for n in 1..=5 {
         app.says(&n.to_string()).await;
     }
     broker.start().await;
+    // A broker that was away remembers nobody who subscribed: the server is to be there first.
+    server.is_ready(true).await;
+    wire.plug();
     for n in 1..=5 {
         listener.hears(&n.to_string()).await;
     }
