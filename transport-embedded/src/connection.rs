@@ -62,7 +62,7 @@ impl<'b> Mqtt<'b> {
         })
     }
 
-    /// Connects over an open stream and asks for the filters, 56 at most, at QoS 0. The broker takes
+    /// Connects over an open stream and asks for the filters, 28 at most, at QoS 0. The broker takes
     /// packets in order, so whatever is published next finds them in place. Its answers come later,
     /// messages among them: [`Connection::next`] takes both, and tells of a refused filter with
     /// [`Lost::SubscriptionRefused`], of one without an answer with [`Lost::SubscriptionUnconfirmed`].

@@ -400,7 +400,7 @@ async fn many_filters_are_subscribed() {
     let mut mqtt = Mqtt::new(&mut receive, &mut send, &options("board")).unwrap();
     let stream = TcpStream::connect((url.host(), url.port())).await.unwrap();
     stream.set_nodelay(true).unwrap();
-    let filters: Vec<_> = (0..56).map(|number| format!("filter/{number}")).collect();
+    let filters: Vec<_> = (0..28).map(|number| format!("filter/{number}")).collect();
     let mut link = mqtt
         .connect(TokioStream::new(stream), &filters)
         .await
