@@ -20,6 +20,7 @@ use vinbus_host_server::store::channels::ChannelStore;
 use vinbus_host_server::store::sqlite::StoreSettings;
 use vinbus_host_server::store::{Pending, Store, StoreError};
 use vinbus_protocol::id::{Uid, Vin};
+use vinbus_protocol::limits::HEALTH_BYTES_MAX;
 
 fn arrival(number: usize, payload: &str) -> Arrival {
     Arrival {
@@ -188,7 +189,7 @@ async fn last_report_of_health_is_kept_for_those_who_may_know_and_none_is_stored
         assert_eq!(health(Some(&uid())).as_deref(), Some(report));
     }
     assert_eq!(health(Some(&Uid::parse("other").unwrap())), None);
-    let long = format!(r#"{{"crash":"{}"}}"#, "x".repeat(1_024));
+    let long = format!(r#"{{"crash":"{}"}}"#, "x".repeat(HEALTH_BYTES_MAX));
     for content in ["[]", "null", &long] {
         let payload = format!(r#"{{"content":{content}}}"#);
         assert_eq!(server.arrive_on(&topic, payload).await, Outcome::Refused);
