@@ -6,9 +6,10 @@ use std::fmt;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use vinbus_protocol::delivery;
-use vinbus_protocol::envelope::{self, DownlinkBody};
+use vinbus_protocol::delivery::{self, Epoch, Header, Marked, Received, TooDeep};
+use vinbus_protocol::envelope::{self, Content, DownlinkBody};
 use vinbus_protocol::id::{AppId, Uid, Vin};
+use vinbus_protocol::limits::{DELIVERY_ADDED_BYTES_MAX, PAYLOAD_BYTES_MAX};
 
 /// Names one downlink message for its whole life, at most 36 ASCII characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -63,6 +64,53 @@ pub enum Receipts {
     /// The same, but if the vehicle loses its memory on the way, the message is sent to its next life,
     /// and may reach its app twice.
     Repeatable,
+}
+
+impl Receipts {
+    /// As good as any, to see that one fits in.
+    const HEADER: Header = Header {
+        epoch: Epoch::FIRST,
+        peer: Epoch::FIRST,
+        number: 1,
+        ttl_s: 0,
+        part: None,
+    };
+
+    /// Whether a message of this content, whose envelope has `envelope_len` bytes, can go like this.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(self, content: Content<'_>, envelope_len: usize) -> Result<(), ReceiptsError> {
+        if self == Self::No {
+            return match delivery::read(content) {
+                Received::Plain => Ok(()),
+                _ => Err(ReceiptsError::Reserved),
+            };
+        }
+        let len = envelope_len + DELIVERY_ADDED_BYTES_MAX;
+        if len > PAYLOAD_BYTES_MAX {
+            return Err(ReceiptsError::TooLarge { len });
+        }
+        Marked::new(Self::HEADER, content)?;
+        Ok(())
+    }
+}
+
+/// Why a message cannot go with receipts, or not without.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReceiptsError {
+    /// It asks for none, and its content has the member that receipts have.
+    #[error("the content has a member `vinbus` of the form that receipts have")]
+    Reserved,
+    /// It does not fit.
+    #[error("with receipts the message has {len} bytes, at most {PAYLOAD_BYTES_MAX} are allowed")]
+    TooLarge {
+        /// Bytes of its envelope with what receipts may add.
+        len: usize,
+    },
+    /// What is in it lies too deep.
+    #[error(transparent)]
+    TooDeep(#[from] TooDeep),
 }
 
 /// The subtopic of uplink messages that the server itself puts into the log: each tells a partner
@@ -366,5 +414,36 @@ impl fmt::Debug for Webhook {
             .field("cursor", &self.cursor)
             .field("disabled", &self.disabled)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_goes_with_receipts_if_they_fit_and_without_if_it_looks_like_none() {
+        let plain = Content::parse(b"{}").expect("JSON");
+        let most = PAYLOAD_BYTES_MAX - DELIVERY_ADDED_BYTES_MAX;
+        for receipts in [Receipts::Asked, Receipts::Repeatable] {
+            assert_eq!(receipts.check(plain, most), Ok(()));
+            let len = PAYLOAD_BYTES_MAX + 1;
+            let error = ReceiptsError::TooLarge { len };
+            assert_eq!(receipts.check(plain, most + 1), Err(error));
+        }
+        assert_eq!(Receipts::No.check(plain, PAYLOAD_BYTES_MAX), Ok(()));
+
+        let marked = Marked::new(Receipts::HEADER, plain).expect("shallow");
+        let mut bytes = [0; 256];
+        let bytes = marked.encode(&mut bytes).expect("room");
+        let marked = Content::parse(bytes).expect("JSON");
+        let reserved = Err(ReceiptsError::Reserved);
+        assert_eq!(Receipts::No.check(marked, bytes.len()), reserved);
+
+        let deep = format!("{}{}", "[".repeat(127), "]".repeat(127));
+        let deep = Content::parse(deep.as_bytes()).expect("JSON");
+        assert_eq!(Receipts::No.check(deep, 254), Ok(()));
+        let too_deep = Err(ReceiptsError::TooDeep(TooDeep));
+        assert_eq!(Receipts::Asked.check(deep, 254), too_deep);
     }
 }

@@ -13,7 +13,7 @@ use axum::response::IntoResponse;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use vinbus_protocol::delivery::{self, Epoch, Header, Marked, Received};
+use vinbus_protocol::delivery;
 use vinbus_protocol::envelope::{DownlinkBody, EncodeError, EnvelopeError, EnvelopeReason};
 use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::{envelope, limits};
@@ -25,7 +25,7 @@ use super::parameters::{self, PathPart, Query};
 use super::problem::{Kind, Problem};
 use super::strictness;
 use crate::hub::{Hub, SubmitError, TTL_MAX};
-use crate::model::{MessageId, NewDownlink, Receipts, Step, Trace};
+use crate::model::{MessageId, NewDownlink, Receipts, ReceiptsError, Step, Trace};
 use crate::place::Place;
 use crate::uplink_json::timestamp;
 
@@ -136,35 +136,15 @@ fn ask_for_receipts(
         };
     };
     message.receipts = asked.unwrap_or_else(|| hub.receipts_for(&message.app));
-    if message.receipts == Receipts::No {
-        let is_ours = matches!(delivery::read(content), Received::Plain);
-        return if is_ours {
-            Ok(())
-        } else {
-            Err(Problem::new(
-                Kind::BadEnvelope,
-                "the content has a member `vinbus` of the form that receipts have; name it \
-                 otherwise, or send the message with receipts=yes",
-            ))
-        };
-    }
-    let (len, max) = (
-        message.envelope.len() + limits::DELIVERY_ADDED_BYTES_MAX,
-        limits::PAYLOAD_BYTES_MAX,
-    );
-    if len > max {
-        return Err(Problem::too_large(len, max));
-    }
-    let header = Header {
-        epoch: Epoch::FIRST,
-        peer: Epoch::FIRST,
-        number: 1,
-        ttl_s: 0,
-        part: None,
-    };
-    let marked = Marked::new(header, content);
-    marked.map_err(|error| Problem::new(Kind::BadEnvelope, error.to_string()))?;
-    Ok(())
+    let checked = message.receipts.check(content, message.envelope.len());
+    checked.map_err(|error| match error {
+        ReceiptsError::Reserved => Problem::new(
+            Kind::BadEnvelope,
+            format!("{error}: name it otherwise, or send the message with receipts=yes"),
+        ),
+        ReceiptsError::TooLarge { len } => Problem::too_large(len, limits::PAYLOAD_BYTES_MAX),
+        ReceiptsError::TooDeep(error) => Problem::new(Kind::BadEnvelope, error.to_string()),
+    })
 }
 
 /// Checks the envelope and writes it again in the one order and form that vehicles get.

@@ -2,16 +2,16 @@
 
 use std::time::SystemTime;
 
-use vinbus_protocol::delivery::{self, Epoch, Header, Marked, Received};
+use vinbus_protocol::delivery::TooDeep;
 use vinbus_protocol::envelope::{Content, Downlink, DownlinkBody, EncodeError, EnvelopeError};
 use vinbus_protocol::id::{IdError, Vin};
 use vinbus_protocol::json::Object;
-use vinbus_protocol::limits::{DELIVERY_ADDED_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 
 use super::BRIDGED_BY;
 use super::rules::{Down, Rule};
 use crate::hub::SubmitError;
-use crate::model::{NewDownlink, Receipts};
+use crate::model::{NewDownlink, Receipts, ReceiptsError};
 
 /// Why a message of the bus was not taken on for a vehicle.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +44,7 @@ pub(super) enum DownError {
     Reserved,
     /// It cannot carry receipts.
     #[error("it cannot carry receipts: {0}")]
-    Unmarkable(String),
+    TooDeep(TooDeep),
     /// The host does not take it on.
     #[error(transparent)]
     Submit(#[from] SubmitError),
@@ -58,7 +58,7 @@ impl DownError {
             Self::Vin(_) => "bad_vin",
             Self::Json(_) => "not_json",
             Self::Bridged => "bridged",
-            Self::Reserved | Self::Unmarkable(_) => "receipts",
+            Self::Reserved | Self::TooDeep(_) => "receipts",
             Self::TooLarge { .. } | Self::Submit(SubmitError::TooLarge { .. }) => "too_large",
             Self::Submit(SubmitError::Stopping) => "stopping",
             Self::Submit(SubmitError::Store(_)) => "not_stored",
@@ -98,20 +98,11 @@ pub(super) fn message(
         let (EncodeError::TooLarge { len, .. } | EncodeError::Buffer { needed: len, .. }) = error;
         too_large(len)
     })?;
-    match receipts {
-        Receipts::No if !matches!(delivery::read(content), Received::Plain) => {
-            return Err(DownError::Reserved);
-        }
-        Receipts::No => {}
-        Receipts::Asked | Receipts::Repeatable => {
-            let with_receipts = len + DELIVERY_ADDED_BYTES_MAX;
-            if with_receipts > PAYLOAD_BYTES_MAX {
-                return Err(too_large(with_receipts));
-            }
-            let marked = Marked::new(HEADER, content);
-            marked.map_err(|error| DownError::Unmarkable(error.to_string()))?;
-        }
-    }
+    receipts.check(content, len).map_err(|error| match error {
+        ReceiptsError::Reserved => DownError::Reserved,
+        ReceiptsError::TooLarge { len } => too_large(len),
+        ReceiptsError::TooDeep(error) => DownError::TooDeep(error),
+    })?;
     envelope.truncate(len);
     Ok(NewDownlink {
         uid: rule.uid.clone(),
@@ -122,15 +113,6 @@ pub(super) fn message(
         receipts,
     })
 }
-
-/// A header of receipts as good as any, to see that one fits in.
-const HEADER: Header = Header {
-    epoch: Epoch::FIRST,
-    peer: Epoch::FIRST,
-    number: 1,
-    ttl_s: 0,
-    part: None,
-};
 
 /// Whether a JSON text is an object that a bridge has marked.
 fn is_bridged(text: &str) -> bool {

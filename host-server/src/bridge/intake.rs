@@ -155,7 +155,7 @@ impl BusIntake for Intake {
                 // What a bridge has published is for everybody else on the bus.
                 Ok(()) | Err(DownError::Bridged) => Ok(()),
                 Err(DownError::Vin(_)) => Err(BusRefusal::Topic),
-                Err(DownError::Json(_) | DownError::Reserved | DownError::Unmarkable(_)) => {
+                Err(DownError::Json(_) | DownError::Reserved | DownError::TooDeep(_)) => {
                     Err(BusRefusal::Payload)
                 }
                 Err(DownError::Submit(SubmitError::Stopping | SubmitError::Store(_))) => {
