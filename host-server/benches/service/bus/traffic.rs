@@ -55,9 +55,11 @@ pub(super) fn measure(
     ]);
     for qos in [0, 1] {
         let (mut off, mut on, mut lost) = (Vec::new(), Vec::new(), 0);
-        for _ in 0..rounds {
-            for (logins, rates) in [(&admins, &mut off), (&tokens, &mut on)] {
-                let run = run(server, logins, qos, time)?;
+        for round in 0..rounds {
+            for (rules, logins, rates) in [("off", &admins, &mut off), ("on", &tokens, &mut on)] {
+                // Connections of the run before, which may not be gone yet, have names of their own.
+                let name = format!("{rules}-{qos}-{round}");
+                let run = run(server, logins, &name, qos, time)?;
                 rates.push(run.rate);
                 lost += run.lost;
             }
@@ -83,13 +85,14 @@ struct Run {
     lost: u64,
 }
 
-fn run(server: &HostServer, logins: &[Login], qos: u8, time: Duration) -> Result<Run> {
+/// One measurement, in which each client identifier begins with `name`.
+fn run(server: &HostServer, logins: &[Login], name: &str, qos: u8, time: Duration) -> Result<Run> {
     let address = broker(server)?;
     let topic = format!("app/{APP}/ui/content");
     let arrived: Arc<[AtomicU64]> = logins.iter().map(|_| AtomicU64::new(0)).collect();
     let login = logins.first().context("nobody publishes")?;
     let subscriber = subscribe(
-        wire::connect(address, "subscriber", Some(login))?,
+        wire::connect(address, &format!("{name}-subscriber"), Some(login))?,
         &topic,
         qos,
     )?;
@@ -101,7 +104,7 @@ fn run(server: &HostServer, logins: &[Login], qos: u8, time: Duration) -> Result
     let stop = Arc::<AtomicBool>::default();
     let mut connections = Vec::new();
     for (number, login) in logins.iter().enumerate() {
-        let stream = wire::connect(address, &format!("publisher-{number}"), Some(login))?;
+        let stream = wire::connect(address, &format!("{name}-{number}"), Some(login))?;
         let acks = stream.try_clone()?;
         connections.push(Connection {
             number,
