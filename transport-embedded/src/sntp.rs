@@ -188,6 +188,10 @@ impl Query {
         // An answer may be longer; nothing of the rest is of use.
         let mut buffer = [0; 128];
         loop {
+            // Whoever sends without a pause leaves no moment in which time passes.
+            if deadline <= Instant::now() {
+                return Err(SntpError::Timeout);
+            }
             let receiving = socket.receive(&mut buffer);
             let (len, from) = match with_deadline(deadline, receiving).await {
                 Ok(Ok(received)) => received,

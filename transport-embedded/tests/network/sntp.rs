@@ -13,6 +13,9 @@ const NOW_NTP: u64 = (NOW + 2_208_988_800) << 32;
 /// Servers that are asked, in order.
 const SERVERS: [&str; 2] = ["192.0.2.1:123", "192.0.2.2:123"];
 
+/// Only an endless wait takes it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Datagrams that come after each question, made from the question.
 type Answers = fn(&[u8; 48]) -> Vec<(&'static str, Vec<u8>)>;
 
@@ -166,6 +169,35 @@ async fn next_server_is_asked_when_one_fails() {
         asked(&[|_| vec![], |_| vec![]]).await,
         (Err(SntpError::Timeout), 2)
     );
+}
+
+/// Somebody who sends what is no answer, without a pause.
+struct Flood {
+    began: Instant,
+}
+
+impl Datagrams for Flood {
+    type Error = ();
+
+    async fn send(&mut self, _: &[u8], _: SocketAddr) -> Result<(), ()> {
+        Ok(())
+    }
+
+    async fn receive(&mut self, _: &mut [u8]) -> Result<(usize, SocketAddr), ()> {
+        assert!(self.began.elapsed() < PATIENCE, "it goes on for ever");
+        Ok((0, SERVERS[0].parse().unwrap()))
+    }
+}
+
+#[tokio::test]
+async fn flood_of_datagrams_does_not_keep_the_next_server_from_being_asked() {
+    let mut flood = Flood {
+        began: Instant::now(),
+    };
+    let servers = SERVERS.map(|server| server.parse().unwrap());
+    let limit = Duration::from_millis(50);
+    let time = ask(&mut flood, &servers, NOW, || 7, limit).await;
+    assert_eq!(time, Err(SntpError::Timeout));
 }
 
 #[test]
