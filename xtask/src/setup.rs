@@ -21,10 +21,10 @@ pub(crate) struct Need {
 }
 
 const BROKER: Need = Need {
-    purpose: "a real broker to test against",
-    packages: &["mosquitto"],
-    instead: "mosquitto 2.0 or newer on the PATH",
-    is_met: || find("mosquitto").is_some(),
+    purpose: "a real broker to test against, and a client that is not ours",
+    packages: &["mosquitto", "mosquitto-clients"],
+    instead: "mosquitto and mosquitto_pub 2.0 or newer on the PATH",
+    is_met: || find("mosquitto").is_some() && find("mosquitto_pub").is_some(),
 };
 
 const BROWSER: Need = Need {

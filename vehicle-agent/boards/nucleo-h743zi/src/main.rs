@@ -3,7 +3,6 @@
 //! One image serves all vehicles: who it is stands in the last sector of the flash, which
 //! `cargo xtask flash` writes beside the image. Begin at `firmware.rs`.
 #![cfg_attr(target_os = "none", no_std, no_main)]
-// The future that serves a program is made of more than 128 others.
 
 #[cfg(target_os = "none")]
 mod firmware;
