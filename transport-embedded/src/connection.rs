@@ -7,8 +7,8 @@ use core::task::Poll;
 use embassy_time::{Duration, Instant, with_deadline, with_timeout};
 use embedded_io_async::{Read, Write};
 use minimq::{
-    Buffers, ConfigBuilder, ConfigError, Error, Op, PeerError, PubError, Publication, QoS,
-    ResourceError, Session, TopicFilter,
+    Buffers, ConfigBuilder, ConfigError, ConnectEvent, Error, Op, PeerError, PubError, Publication,
+    QoS, ResourceError, Session, TopicFilter,
 };
 
 use crate::error::{ConnectError, Lost, OptionsError};
@@ -81,11 +81,13 @@ impl<'b> Mqtt<'b> {
             let stream = WriteLimit::new(stream, answer_timeout);
             let mut connection = self.session.connect(stream).await?;
             let asked = subscribe(&mut connection, filters).await?;
+            let resumed = connection.connect_event() == ConnectEvent::Reconnected;
             Ok(Connection {
                 connection,
                 qos,
                 answer_timeout,
                 bytes_per_s_min,
+                resumed,
                 unconfirmed: Some((asked, Instant::now() + answer_timeout)),
                 open: None,
                 publishing: false,
@@ -176,7 +178,11 @@ pub struct Connection<'s, 'b, IO> {
     qos: Qos,
     answer_timeout: Duration,
     bytes_per_s_min: u32,
-    /// The subscriptions that the broker has not answered yet, and by when it has to.
+    /// The broker has kept the session, as one may that does not know yet that the connection before is
+    /// over: minimq sends again what had no answer there.
+    resumed: bool,
+    /// The subscriptions that the broker has not answered yet, and by when it has to; and to answer what
+    /// is sent again.
     unconfirmed: Option<(Asked, Instant)>,
     open: Option<Open>,
     /// Set while a message is written, and so after that has been cut short.
@@ -275,6 +281,9 @@ impl<IO: Read + Write> Connection<'_, '_, IO> {
         retain: bool,
         until: Instant,
     ) -> Result<Open, Lost> {
+        if self.replays() {
+            return Ok(Open::Settled(Fate::Busy));
+        }
         loop {
             let (qos, later) = match self.qos {
                 Qos::AtMostOnce => (QoS::AtMostOnce, false),
@@ -310,7 +319,12 @@ impl<IO: Read + Write> Connection<'_, '_, IO> {
                 ))) => Open::Settled(Fate::Busy),
                 // The payload is bytes already: it fails to serialise only for want of room.
                 Some(Err(PubError::Payload(()) | PubError::Session(Error::Resource(_)))) => {
-                    Open::Settled(Fate::Refused)
+                    // There is more once the rest has its answer.
+                    Open::Settled(if self.nothing_is_on_its_way() {
+                        Fate::Refused
+                    } else {
+                        Fate::Busy
+                    })
                 }
                 Some(Err(PubError::Session(_))) => return Err(Lost::Broken),
                 // minimq refuses it, but has something else to write first.
@@ -332,19 +346,35 @@ impl<IO: Read + Write> Connection<'_, '_, IO> {
 
     /// By when the broker has to answer, and what it is if it does not.
     fn deadline(&mut self) -> (Instant, Lost) {
-        let connection = &self.connection;
-        self.unconfirmed.take_if(|(asked, _)| {
-            let mut asked = asked.iter().flatten();
-            !asked.any(|op| connection.is_pending(op))
-        });
         let message = match self.open {
             Some(Open::Unacknowledged { until, .. }) => until,
             Some(Open::Settled(_)) | None => Instant::MAX,
         };
-        match self.unconfirmed {
-            Some((_, until)) if until < message => (until, Lost::SubscriptionUnconfirmed),
+        match self.first_answers() {
+            Some((until, lost)) if until < message => (until, lost),
             _ => (message, Lost::Broken),
         }
+    }
+
+    /// The same for what was asked first of all, as long as something of it has no answer.
+    fn first_answers(&mut self) -> Option<(Instant, Lost)> {
+        let replays = self.replays();
+        let (asked, until) = self.unconfirmed.as_ref()?;
+        let mut asked = asked.iter().flatten();
+        if asked.any(|op| self.connection.is_pending(op)) {
+            Some((*until, Lost::SubscriptionUnconfirmed))
+        } else if replays {
+            Some((*until, Lost::Broken))
+        } else {
+            self.unconfirmed = None;
+            None
+        }
+    }
+
+    /// Whether something that is sent again has no answer yet. Nothing else is sent meanwhile.
+    fn replays(&mut self) -> bool {
+        self.resumed &= !self.nothing_is_on_its_way();
+        self.resumed
     }
 
     fn settled(&self) -> Option<Fate> {

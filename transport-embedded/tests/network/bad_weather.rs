@@ -91,6 +91,29 @@ async fn dropped_next_loses_nothing_on_a_bare_stream() {
 }
 
 #[tokio::test]
+async fn dropped_connect_leaves_a_session_that_connects() {
+    let broker = Mosquitto::start().await;
+    let (mut receive, mut send) = (vec![0; 2048], vec![0; 4096]);
+    let mut mqtt = Mqtt::new(&mut receive, &mut send, &options("board")).unwrap();
+    let mut polls = 0;
+    loop {
+        polls += 1;
+        let stream = Weather::new(bare(&broker).await, 5, usize::MAX);
+        if at_most(polls, mqtt.connect(stream, ["echo"]))
+            .await
+            .is_some()
+        {
+            break;
+        }
+        let stream = Weather::new(bare(&broker).await, 1000, usize::MAX);
+        let mut link = mqtt.connect(stream, ["echo"]).await.unwrap();
+        link.publish("echo", b"hello", false).await.unwrap();
+        while !matches!(link.next().await.unwrap(), Event::Received { .. }) {}
+    }
+    assert!(polls > 10, "it was dropped {polls} times");
+}
+
+#[tokio::test]
 async fn dropped_next_loses_nothing_on_a_line() {
     let broker = Mosquitto::start().await;
     let url = broker.url(Endpoint::Mqtts);

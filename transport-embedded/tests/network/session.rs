@@ -392,6 +392,105 @@ async fn flood_of_messages_is_no_answer_to_a_filter() {
     assert_eq!(in_time(ended).await, Lost::SubscriptionUnconfirmed);
 }
 
+/// The first byte of a publication at QoS 1, and its sign for one that may have come before.
+const PUBLISH: u8 = 0x32;
+const AGAIN: u8 = 0x08;
+
+/// A message that is on its way when the connection breaks, over a broker that keeps the session, as one
+/// may whose end of the old connection is still open. It is published again, as nobody knows of its
+/// fate: whether it has to wait, and what becomes of it, if the broker answers the first one so, or not
+/// at all.
+async fn published_to_a_broker_that_kept_the_session(
+    answer: Option<u8>,
+) -> (bool, Result<Fate, Lost>) {
+    // No two of them have room.
+    let message = [7; 600];
+    let (mut receive, mut send) = (vec![0; 1024], vec![0; 1024]);
+    let impatient = Options {
+        answer_timeout: SOON,
+        ..options("board")
+    };
+    let mut mqtt = Mqtt::new(&mut receive, &mut send, &impatient).unwrap();
+    {
+        let (stream, mut far) = wire();
+        let connecting = mqtt.connect(stream, NONE);
+        let (link, ()) = in_time(async { tokio::join!(connecting, welcomed(&mut far)) }).await;
+        let mut link = link.unwrap();
+        link.publish("up", &message, false).await.unwrap();
+        drop(far);
+        assert_eq!(in_time(lost(&mut link)).await, Lost::Broken);
+    }
+    let (stream, mut far) = wire();
+    let broker = async {
+        packet(&mut far).await;
+        far.write_all(&[0x20, 3, 1, 0, 0]).await.unwrap();
+        let (first, id) = publication(&mut far).await;
+        assert_eq!(first, PUBLISH | AGAIN);
+        if let Some(reason) = answer {
+            far.write_all(&puback(id, reason)).await.unwrap();
+            let (first, id) = publication(&mut far).await;
+            assert_eq!(first, PUBLISH);
+            far.write_all(&puback(id, 0)).await.unwrap();
+        }
+        std::future::pending().await
+    };
+    let client = async {
+        let mut link = mqtt.connect(stream, NONE).await.unwrap();
+        let mut waited = false;
+        loop {
+            link.publish("up", &message, false).await.unwrap();
+            match fate(&mut link).await {
+                Ok(Fate::Busy) => waited = true,
+                told => return (waited, told),
+            }
+            // After it there may be room.
+            if let Err(lost) = link.next().await {
+                return (waited, Err(lost));
+            }
+        }
+    };
+    in_time(async {
+        tokio::select! {
+            told = client => told,
+            never = broker => never,
+        }
+    })
+    .await
+}
+
+/// The fate of the message that was published last.
+async fn fate<IO: Read + Write>(link: &mut Connection<'_, '_, IO>) -> Result<Fate, Lost> {
+    loop {
+        match link.next().await? {
+            Event::Published(fate) => return Ok(fate),
+            Event::Received { .. } => panic!("a message from nowhere"),
+            Event::Progress => {}
+        }
+    }
+}
+
+/// The first byte of a publication at QoS 1 to the topic `up`, and its packet id.
+async fn publication(far: &mut DuplexStream) -> (u8, [u8; 2]) {
+    let mut header = [0; 3];
+    far.read_exact(&mut header).await.unwrap();
+    let [first, low, high] = header;
+    let mut rest = vec![0; usize::from(low & 0x7F) + 128 * usize::from(high)];
+    far.read_exact(&mut rest).await.unwrap();
+    (first, [rest[4], rest[5]])
+}
+
+#[tokio::test]
+async fn message_waits_for_one_that_a_broker_has_kept_from_before() {
+    let told = published_to_a_broker_that_kept_the_session(Some(0)).await;
+    assert_eq!(told, (true, Ok(Fate::Delivered)));
+}
+
+#[tokio::test]
+async fn broker_that_leaves_what_it_has_kept_without_an_answer_ends_the_connection() {
+    let told = published_to_a_broker_that_kept_the_session(None).await;
+    assert_eq!(told, (true, Err(Lost::Broken)));
+}
+
 #[tokio::test]
 async fn many_filters_are_subscribed() {
     let broker = Mosquitto::start().await;
