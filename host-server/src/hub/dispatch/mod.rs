@@ -12,13 +12,18 @@
 //!
 //! A message whose sender asked for receipts becomes the channel's (see `receipts`).
 
+mod figures;
+mod notes;
+mod signs;
+
 mod expiry;
 
 mod channel;
+mod driver;
 mod receipts;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use tokio::sync::{Notify, watch};
 use tokio::time;
@@ -26,26 +31,24 @@ use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::topic::{Direction, TopicScheme, TopicText};
 use vinbus_transport_std::guards::LogThrottle;
 
+use self::figures::Figures;
+use self::notes::Note;
 pub(super) use self::receipts::Driven;
 use self::receipts::{Admission, Channels};
-use super::events::{Events, HubEvent};
-use super::health::new_crash;
+use super::events::Events;
 use super::lanes::{LaneId, Lanes, Run};
 use super::presence::PresenceMap;
 use crate::broker::{Broker, PublishError};
-use crate::metrics::{Counter, Gauge, Metrics};
+use crate::metrics::Metrics;
 use crate::model::{Cursor, Downlink, Presence, Receipts, Step};
-use crate::store::awaited::{read, written};
-use crate::store::{Pending, Store, StoreError};
+use crate::store::awaited::read;
+use crate::store::{Store, StoreError};
 
 /// Lanes that are served at the same time.
 const WORKERS: usize = 32;
 
 /// Messages read at once for one lane.
 const PAGE_MESSAGES: usize = 32;
-
-/// A note that the store did not take is tried again after this time.
-const NOTE_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the workers share.
 pub(super) struct Dispatch {
@@ -89,14 +92,6 @@ enum Stop {
     /// As many messages are on their way with receipts as may be: the lane is woken when one is
     /// answered.
     Full,
-}
-
-/// A step of a message on its way to the disk.
-struct Note<'p> {
-    downlink: &'p Downlink,
-    step: Step,
-    at: SystemTime,
-    pending: Pending<Option<Cursor>>,
 }
 
 impl Dispatch {
@@ -188,84 +183,9 @@ impl Dispatch {
         value
     }
 
-    pub(super) fn set_presence(&self, vin: Vin, presence: Presence) {
-        let now = SystemTime::now();
-        let mut map = self.presence();
-        let changed = map.set(vin, presence, now);
-        self.figures.online.set(map.online() as i64);
-        if changed {
-            self.tell_presence(&map, vin, presence, now);
-        }
-        drop(map);
-        if changed {
-            tracing::debug!(%vin, ?presence, "presence changed");
-        }
-        // Being online is told again when the vehicle begins to listen to another partner.
-        if changed || presence == Presence::Online {
-            self.refresh_vehicle(vin);
-            self.change_lanes(|lanes| lanes.wake_vehicle(vin));
-        }
-    }
-
     /// How many messages were not sent yet.
     pub(super) fn unsent_messages(&self) -> usize {
         self.lanes().unsent()
-    }
-
-    /// A vehicle sent a message just now.
-    pub(super) fn spoke(&self, vin: Vin) {
-        let now = SystemTime::now();
-        let mut map = self.presence();
-        let changed = map.spoke(vin, now);
-        self.figures.online.set(map.online() as i64);
-        if changed {
-            self.tell_presence(&map, vin, Presence::Online, now);
-        }
-        drop(map);
-        if changed {
-            tracing::info!(%vin, "a vehicle that did not report to be back is sending: it is online");
-            self.refresh_vehicle(vin);
-            self.change_lanes(|lanes| lanes.wake_vehicle(vin));
-        }
-    }
-
-    /// A vehicle reported its health. A crash is told once, however often it is reported.
-    pub(super) fn examined(&self, vin: Vin, uid: &Uid, report: Box<str>) {
-        if self.events.is_followed() {
-            self.events.tell(HubEvent::Health {
-                vin,
-                uid: uid.clone(),
-                report: report.clone(),
-            });
-        }
-        let mut presence = self.presence();
-        let before = presence.health(&vin, None);
-        let crash = new_crash(before.map(|before| &*before.report), &report);
-        presence.examined(vin, report, SystemTime::now());
-        drop(presence);
-        if let Some(crash) = crash
-            && let Some(unlogged) = self.crash_log.pass(Instant::now())
-        {
-            tracing::error!(%vin, crash, unlogged, "the vehicle's agent has crashed and is back");
-        }
-    }
-
-    /// A vehicle sent something to a partner, which may know its presence from then on.
-    pub(super) fn introduce(&self, vin: Vin, uid: &Uid) {
-        let mut map = self.presence();
-        if let Some(vehicle) = map.introduce(vin, uid, SystemTime::now()) {
-            let partners = vec![uid.clone()];
-            self.events
-                .presence(vin, vehicle.presence, vehicle.since, partners);
-        }
-    }
-
-    /// Tells a change of presence; while the map is held, so that changes are told in their order.
-    fn tell_presence(&self, map: &PresenceMap, vin: Vin, presence: Presence, since: SystemTime) {
-        if self.events.is_followed() {
-            let partners = map.partners(&vin).to_vec();
-            self.events.presence(vin, presence, since, partners);
-        }
     }
 
     pub(super) fn set_link(&self, up: Result<(), String>) {
@@ -468,61 +388,6 @@ impl Dispatch {
             })
     }
 
-    /// Waits until the notes are on disk; then the messages are no longer unsent.
-    async fn note_finished(&self, lane: &LaneId, notes: Vec<Note<'_>>) {
-        let finished: Vec<_> = notes
-            .iter()
-            .map(|note| (note.downlink, note.step))
-            .collect();
-        self.settle(notes).await;
-        for (_, step) in &finished {
-            self.figures.of(*step).increment();
-        }
-        self.change_lanes(|lanes| {
-            for (downlink, _) in finished {
-                let bytes = downlink.message.envelope.len() as u64;
-                lanes.finished(lane, downlink.sequence, bytes);
-            }
-        });
-    }
-
-    /// Waits for notes, and repeats those that failed until they are on disk or the server stops: to
-    /// send on without them could send all of it again after a restart.
-    async fn settle(&self, notes: Vec<Note<'_>>) {
-        for mut note in notes {
-            let is_on_disk = loop {
-                let error = match written(note.pending).await {
-                    Ok(told) => {
-                        self.tell_changes(told);
-                        break true;
-                    }
-                    Err(error) => error,
-                };
-                self.log_error(&error, "a step of a message could not be noted");
-                if self.is_stopping() {
-                    break false;
-                }
-                // A stop ends the wait.
-                let mut stopping = self.stopping.subscribe();
-                let _ = time::timeout(NOTE_AGAIN, stopping.wait_for(|stop| *stop)).await;
-                note = self.note(note.downlink, note.step);
-            };
-            if is_on_disk {
-                self.events.step(note.downlink, note.step, note.at);
-            }
-        }
-    }
-
-    fn note<'p>(&self, downlink: &'p Downlink, step: Step) -> Note<'p> {
-        let at = SystemTime::now();
-        Note {
-            downlink,
-            step,
-            at,
-            pending: self.store.note(&downlink.id, step, at),
-        }
-    }
-
     fn log_error(&self, error: &StoreError, what: &str) {
         if let Some(unlogged) = self.log.pass(Instant::now()) {
             tracing::error!(%error, unlogged, "{what}; will try again");
@@ -544,70 +409,5 @@ async fn until(time: Option<time::Instant>) {
     match time {
         Some(time) => time::sleep_until(time).await,
         None => std::future::pending().await,
-    }
-}
-
-/// What the way down counts.
-pub(super) struct Figures {
-    pub(super) accepted: Counter,
-    pub(super) held: Counter,
-    pub(super) sent: Counter,
-    pub(super) rejected: Counter,
-    pub(super) expired: Counter,
-    /// The others, by their names.
-    others: Vec<(Step, Counter)>,
-    unsent: Gauge,
-    online: Gauge,
-    link: Gauge,
-}
-
-impl Figures {
-    fn new(metrics: &Metrics) -> Self {
-        let step = |name| {
-            metrics.counter(
-                "vinbus_downlink_total",
-                "Messages for vehicles, by the step that they reached.",
-                &[("step", name)],
-            )
-        };
-        Self {
-            accepted: step("accepted"),
-            held: step("held"),
-            sent: step("sent"),
-            rejected: step("rejected"),
-            expired: step("expired"),
-            others: Step::ALL
-                .into_iter()
-                .filter(|step| matches!(step, Step::GivenUp | Step::PeerRestarted | Step::Told(_)))
-                .map(|other| (other, step(other.name())))
-                .collect(),
-            unsent: metrics.gauge(
-                "vinbus_downlink_unsent",
-                "Messages for vehicles that were not sent yet.",
-                &[],
-            ),
-            online: metrics.gauge("vinbus_vehicles_online", "Vehicles that are online.", &[]),
-            link: metrics.gauge(
-                "vinbus_broker_link_up",
-                "Whether the way to the broker is open.",
-                &[],
-            ),
-        }
-    }
-
-    fn of(&self, step: Step) -> &Counter {
-        match step {
-            Step::Accepted => &self.accepted,
-            Step::Held => &self.held,
-            Step::Sent => &self.sent,
-            Step::Rejected => &self.rejected,
-            Step::Expired => &self.expired,
-            Step::GivenUp | Step::PeerRestarted | Step::Told(_) => {
-                let mut others = self.others.iter();
-                let found = others.find(|(other, _)| *other == step);
-                // All of them are there.
-                found.map_or(&self.rejected, |(_, counter)| counter)
-            }
-        }
     }
 }

@@ -1,0 +1,215 @@
+//! The task of one channel: notes what is told, and then sends what is due.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time;
+use vinbus_protocol::delivery::{Header, Marked};
+use vinbus_protocol::envelope::{Downlink as Envelope, DownlinkBody};
+
+use super::Dispatch;
+use super::channel::{Frame, Notes};
+use super::notes::NOTE_AGAIN;
+use super::receipts::Driven;
+use crate::broker::{Broker, PublishError};
+use crate::hub::lanes::LaneId;
+use crate::store::awaited::{read, written};
+use crate::store::channels::ChannelChange;
+
+impl Dispatch {
+    /// Notes and sends what is due in one channel, until it is dropped or the server stops.
+    pub(super) async fn drive(&self, driven: &Driven) {
+        let mut stopping = self.stopping.subscribe();
+        loop {
+            let notes = {
+                let mut channel = driven.lock();
+                channel.pass_time(self.now_ms());
+                channel.take_notes()
+            };
+            let noted = notes.is_empty() || self.note_channel(driven, notes).await;
+            let stop = self.is_stopping();
+            if stop || driven.lock().is_closed() {
+                return;
+            }
+            if !noted {
+                let _ = time::timeout(NOTE_AGAIN, stopping.wait_for(|stop| *stop)).await;
+                continue;
+            }
+            self.send_due(driven).await;
+            let (deadline, has_work, has_room) = {
+                let mut channel = driven.lock();
+                let room = channel.has_room_again();
+                (channel.deadline_ms(), channel.has_work(self.now_ms()), room)
+            };
+            if has_room {
+                self.change_lanes(|lanes| lanes.wake(&driven.lane));
+            }
+            if has_work {
+                // Others have their turn, whatever a peer makes us do.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            tokio::select! {
+                () = driven.work.notified() => {}
+                () = super::until(deadline.map(|at| self.begin + Duration::from_millis(at))) => {}
+                _ = stopping.wait_for(|stop| *stop) => {}
+            }
+        }
+    }
+
+    /// Puts notes on disk; says whether they are.
+    async fn note_channel(&self, driven: &Driven, notes: Notes) -> bool {
+        let LaneId { vin, uid } = &driven.lane;
+        let change = notes.change.clone();
+        let written = match change == ChannelChange::default() {
+            true => Ok(None),
+            false => written(self.store.change_channel(vin, uid, change)).await,
+        };
+        match written {
+            Ok(told) => {
+                driven.lock().noted(&notes);
+                self.tell_changes(told);
+                self.tell_steps(&notes).await;
+                true
+            }
+            Err(error) => {
+                self.log_error(&error, "what became of messages could not be noted");
+                driven.lock().not_noted(notes);
+                false
+            }
+        }
+    }
+
+    /// Counts the steps of notes that are on disk, and tells whoever follows events.
+    async fn tell_steps(&self, notes: &Notes) {
+        let steps = notes.change.steps.iter().map(|&(_, step, at)| (step, at));
+        for ((step, at), &sequence) in steps.zip(&notes.sequences) {
+            self.figures.of(step).increment();
+            if !self.events.is_followed() {
+                continue;
+            }
+            let store = Arc::clone(&self.store);
+            match read(move || store.downlink(sequence)).await {
+                Ok(Some(downlink)) => self.events.step(&downlink, step, at),
+                Ok(None) => {}
+                Err(error) => self.log_error(&error, "a step could not be told as an event"),
+            }
+        }
+    }
+
+    /// Publishes everything that is due, until something is to be noted first.
+    async fn send_due(&self, driven: &Driven) {
+        let Some(broker) = self.broker() else {
+            return;
+        };
+        while !self.is_stopping() {
+            let random = RandomState::new().hash_one(()) as u32;
+            let Some(frame) = driven.lock().next_frame(self.now_ms(), random) else {
+                return;
+            };
+            match frame {
+                Frame::Control(payload) => {
+                    let published = self.publish_to(&*broker, &driven.lane, payload).await;
+                    self.handle_published(driven, None, published);
+                }
+                Frame::Message {
+                    header,
+                    sequence,
+                    envelope,
+                } => {
+                    let Some(payload) = self.marked(driven, &header, sequence, envelope).await
+                    else {
+                        continue;
+                    };
+                    let published = self.publish_to(&*broker, &driven.lane, payload).await;
+                    self.handle_published(driven, Some(header.number), published);
+                }
+            }
+        }
+    }
+
+    fn handle_published(
+        &self,
+        driven: &Driven,
+        number: Option<u32>,
+        published: Result<(), PublishError>,
+    ) {
+        let mut channel = driven.lock();
+        match (published, number) {
+            (Ok(()), Some(number)) => channel.sent(number),
+            // What is lost on the way is repeated.
+            (Ok(()) | Err(PublishError::LinkDown), _) => {}
+            (Err(PublishError::NotListening), _) => channel.set_link(self.now_ms(), false),
+            (Err(PublishError::Rejected { detail }), Some(number)) => {
+                let vin = &driven.lane.vin;
+                tracing::error!(%vin, number, detail, "the broker cannot carry a message");
+                channel.rejected(number);
+            }
+            (Err(PublishError::Rejected { detail }), None) => {
+                let vin = &driven.lane.vin;
+                tracing::error!(%vin, detail, "the broker cannot carry receipts");
+            }
+        }
+    }
+
+    async fn publish_to(
+        &self,
+        broker: &dyn Broker,
+        lane: &LaneId,
+        payload: Bytes,
+    ) -> Result<(), PublishError> {
+        let topic = self.downlink_topic(&lane.uid, &lane.vin)?;
+        let publish = broker.publish(&topic, payload);
+        time::timeout(broker.patience(), publish)
+            .await
+            .unwrap_or(Err(PublishError::LinkDown))
+    }
+
+    /// The payload of a message with its header; `None` when it cannot be had now.
+    async fn marked(
+        &self,
+        driven: &Driven,
+        header: &Header,
+        sequence: u64,
+        envelope: Option<Bytes>,
+    ) -> Option<Bytes> {
+        let envelope = match envelope {
+            Some(envelope) => Some(envelope),
+            None => {
+                let store = Arc::clone(&self.store);
+                match read(move || store.downlink(sequence)).await {
+                    Ok(downlink) => downlink.map(|downlink| downlink.message.envelope),
+                    Err(error) => {
+                        self.log_error(&error, "a message could not be read");
+                        return None;
+                    }
+                }
+            }
+        };
+        let marked = envelope
+            .as_deref()
+            .and_then(|envelope| mark(header, envelope));
+        if marked.is_none() {
+            driven.lock().gone(header.number);
+        }
+        marked
+    }
+}
+
+fn mark(header: &Header, envelope: &[u8]) -> Option<Bytes> {
+    let downlink = Envelope::decode(envelope).ok()?;
+    let DownlinkBody::Data(content) = downlink.body else {
+        return None;
+    };
+    let marked = Marked::new(*header, content).ok()?;
+    let mut buffer =
+        vec![0; envelope.len() + 2 * vinbus_protocol::limits::DELIVERY_ADDED_BYTES_MAX];
+    let len = marked
+        .encode_downlink(&downlink.app, &mut buffer)
+        .ok()?
+        .len();
+    buffer.truncate(len);
+    Some(buffer.into())
+}

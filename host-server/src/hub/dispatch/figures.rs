@@ -1,0 +1,69 @@
+//! What the way down counts.
+
+use crate::metrics::{Counter, Gauge, Metrics};
+use crate::model::Step;
+
+/// What the way down counts.
+pub(in crate::hub) struct Figures {
+    pub(in crate::hub) accepted: Counter,
+    pub(in crate::hub) held: Counter,
+    pub(in crate::hub) sent: Counter,
+    pub(in crate::hub) rejected: Counter,
+    pub(in crate::hub) expired: Counter,
+    /// The others, by their names.
+    others: Vec<(Step, Counter)>,
+    pub(super) unsent: Gauge,
+    pub(super) online: Gauge,
+    pub(super) link: Gauge,
+}
+
+impl Figures {
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        let step = |name| {
+            metrics.counter(
+                "vinbus_downlink_total",
+                "Messages for vehicles, by the step that they reached.",
+                &[("step", name)],
+            )
+        };
+        Self {
+            accepted: step("accepted"),
+            held: step("held"),
+            sent: step("sent"),
+            rejected: step("rejected"),
+            expired: step("expired"),
+            others: Step::ALL
+                .into_iter()
+                .filter(|step| matches!(step, Step::GivenUp | Step::PeerRestarted | Step::Told(_)))
+                .map(|other| (other, step(other.name())))
+                .collect(),
+            unsent: metrics.gauge(
+                "vinbus_downlink_unsent",
+                "Messages for vehicles that were not sent yet.",
+                &[],
+            ),
+            online: metrics.gauge("vinbus_vehicles_online", "Vehicles that are online.", &[]),
+            link: metrics.gauge(
+                "vinbus_broker_link_up",
+                "Whether the way to the broker is open.",
+                &[],
+            ),
+        }
+    }
+
+    pub(super) fn of(&self, step: Step) -> &Counter {
+        match step {
+            Step::Accepted => &self.accepted,
+            Step::Held => &self.held,
+            Step::Sent => &self.sent,
+            Step::Rejected => &self.rejected,
+            Step::Expired => &self.expired,
+            Step::GivenUp | Step::PeerRestarted | Step::Told(_) => {
+                let mut others = self.others.iter();
+                let found = others.find(|(other, _)| *other == step);
+                // All of them are there.
+                found.map_or(&self.rejected, |(_, counter)| counter)
+            }
+        }
+    }
+}
