@@ -31,5 +31,6 @@ pub mod popup;
 pub mod portal;
 
 pub mod backoff;
+pub mod pace;
 
 pub mod delivery;

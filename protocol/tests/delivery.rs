@@ -211,6 +211,26 @@ fn receipts_are_told_again_until_they_are_acknowledged() {
 }
 
 #[test]
+fn receipts_are_sent_while_the_owner_keeps_messages_back() {
+    let (mut host, mut agent) = pair();
+    agent.submit(0, PLAIN).unwrap();
+    host.submit(0, PLAIN).unwrap();
+    assert!(host.poll_control(0, 0).is_none());
+    assert_eq!(
+        (host.control_timeout(), host.poll_timeout()),
+        (None, Some(0))
+    );
+    let id = new_at(&mut host, 0, &sent(&mut agent, 0)[0]);
+    host.report(0, id, Step::Confirmed);
+    assert_eq!(host.control_timeout(), Some(20));
+    assert!(host.poll_control(20, 0).is_some());
+    assert!(matches!(
+        host.poll_transmit(20, 0),
+        Some(Transmit::Message(_))
+    ));
+}
+
+#[test]
 fn what_came_is_not_told_before_its_owner_says_so() {
     let (mut host, mut agent) = pair();
     agent.submit(0, PLAIN).unwrap();

@@ -250,6 +250,13 @@ pub struct ServeOptions {
     #[arg(long, value_name = "COUNT", env = "VINBUS_UNSENT_MAX", value_parser = count::parse, help_heading = "Limits")]
     pub unsent_max: Option<u32>,
 
+    /// Bytes a second that one vehicle is sent, with as many at once after a pause: what its link
+    /// carries, such as 30kB or 100kB over a slow mobile network. At least 2048, or 0 for as fast as the
+    /// broker takes them. [default: 1MB]
+    #[arg(long, value_name = "BYTES", env = "VINBUS_VEHICLE_RATE", value_parser = bytes::parse, help_heading = "Limits")]
+    #[serde(default, deserialize_with = "bytes::deserialize")]
+    pub vehicle_rate: Option<u64>,
+
     /// How long a message waits for its vehicle where the request names no `ttl`; then it is given up,
     /// as its trace tells. 1s to 30days. [default: 7days]
     #[arg(long, value_name = "TIME", env = "VINBUS_MESSAGE_TTL", value_parser = time::parse, help_heading = "Limits")]

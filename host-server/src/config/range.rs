@@ -1,6 +1,9 @@
 //! Bounds of options, which hold wherever an option was given.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
+
+use vinbus_protocol::limits::LINK_BYTES_PER_S_MIN;
 
 use super::error::ConfigError;
 use crate::hub::TTL_MAX;
@@ -50,6 +53,23 @@ pub(super) fn bytes(given: u64, least: u64, option: &'static str) -> Result<u64,
         });
     }
     Ok(given)
+}
+
+/// How fast a vehicle is sent to, in bytes a second: as fast as the slowest link that counts as one, or
+/// 0 for no limit. More than four billion is none either.
+pub(super) fn vehicle_rate(
+    given: Option<u64>,
+    default: Option<NonZeroU32>,
+    option: &'static str,
+) -> Result<Option<NonZeroU32>, ConfigError> {
+    match given {
+        None => Ok(default),
+        Some(0) => Ok(None),
+        Some(rate) => {
+            let rate = bytes(rate, u64::from(LINK_BYTES_PER_S_MIN), option)?;
+            Ok(u32::try_from(rate).ok().and_then(NonZeroU32::new))
+        }
+    }
 }
 
 /// How long something may take.
@@ -135,6 +155,21 @@ fn shown(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rate_of_a_vehicle_is_none_or_that_of_a_link() {
+        let default = NonZeroU32::new(7);
+        let rate = |given| vehicle_rate(given, default, "vehicle-rate");
+        assert_eq!(rate(None).unwrap(), default);
+        assert_eq!(rate(Some(0)).unwrap(), None);
+        assert_eq!(rate(Some(30_000)).unwrap(), NonZeroU32::new(30_000));
+        assert_eq!(rate(Some(u64::MAX)).unwrap(), None);
+        let shown = rate(Some(2_047)).unwrap_err().to_string();
+        assert!(
+            shown.contains("--vehicle-rate") && shown.contains("2048"),
+            "{shown}"
+        );
+    }
 
     #[test]
     fn what_is_out_of_range_is_told_with_the_bound() {

@@ -1,6 +1,7 @@
 //! The checked configuration, with every default.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::broker::{self, BrokerChoice};
 use super::data_dir;
 use super::error::ConfigError;
 use super::options::{BusTopics, LogFormat, Networks, Profile, ServeOptions};
-use super::range::{bytes, count, message_ttl, retention, wait};
+use super::range::{bytes, count, message_ttl, retention, vehicle_rate, wait};
 use super::tokens;
 use crate::bridge::{Audience, Rules};
 use crate::bus::{self, BusSettings};
@@ -59,6 +60,8 @@ pub struct Config {
     pub vehicle_unsent_max: usize,
     /// Unsent messages for all vehicles.
     pub unsent_max: usize,
+    /// Bytes a second for one vehicle.
+    pub vehicle_rate: Option<NonZeroU32>,
     /// How long a message waits for its vehicle by default.
     pub message_ttl: Duration,
     /// Apps whose messages carry receipts by default.
@@ -143,6 +146,7 @@ pub(super) fn check(options: &ServeOptions, rules: Rules) -> Result<Config, Conf
             "vehicle-unsent-max",
         )?,
         unsent_max: count(options.unsent_max, queues.unsent_max, "unsent-max")?,
+        vehicle_rate: vehicle_rate(options.vehicle_rate, queues.vehicle_rate, "vehicle-rate")?,
         message_ttl: message_ttl(options.message_ttl, queues.message_ttl, "message-ttl")?,
         receipts_for: list(options.receipts_for.as_deref())
             .into_iter()

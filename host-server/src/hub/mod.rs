@@ -19,6 +19,7 @@ mod ingest;
 mod dispatch;
 
 mod lanes;
+mod pace;
 
 mod health;
 mod presence;
@@ -143,7 +144,7 @@ impl Hub {
         )?;
         let lanes = Lanes::new(backlog, settings.bounds());
         let dispatch = Dispatch::new(
-            settings.topics,
+            &settings,
             Arc::clone(&store),
             lanes,
             presence,

@@ -1,5 +1,6 @@
 //! What the hub is told at start.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use vinbus_protocol::id::AppId;
@@ -43,6 +44,9 @@ pub struct Settings {
     /// Bytes of unsent messages that one partner may have, counted like those of all; more is
     /// [`SubmitError::PartnerBytesFull`].
     pub partner_unsent_bytes_max: u64,
+    /// Bytes a second that one vehicle is sent, all partners together, and as many at once; `None` for
+    /// as fast as the broker takes them.
+    pub vehicle_rate: Option<NonZeroU32>,
     /// How long a message for a vehicle is worth sending where nobody says otherwise; see [`TTL_MAX`].
     pub message_ttl: Duration,
     /// Apps whose messages carry receipts where nobody says otherwise.
@@ -55,8 +59,8 @@ pub struct Settings {
 
 impl Default for Settings {
     /// The default topics, presence from connections, 1,000 messages for a vehicle, 1,000,000 and
-    /// 2 GiB for all and half of that for a partner, kept for seven days, 100 webhooks, the default
-    /// patience.
+    /// 2 GiB for all and half of that for a partner, 1 MB a second for a vehicle, kept for seven days,
+    /// 100 webhooks, the default patience.
     fn default() -> Self {
         Self {
             topics: TopicScheme::default(),
@@ -66,6 +70,7 @@ impl Default for Settings {
             unsent_bytes_max: 2 << 30,
             partner_unsent_max: 500_000,
             partner_unsent_bytes_max: 1 << 30,
+            vehicle_rate: NonZeroU32::new(1_000_000),
             message_ttl: Duration::from_secs(7 * 24 * 60 * 60),
             receipts_for: Vec::new(),
             webhooks_max: 100,

@@ -1,6 +1,8 @@
 //! A hub over a real store in a temporary folder, and a broker that the test plays.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod memory_store;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};

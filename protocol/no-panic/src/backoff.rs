@@ -1,6 +1,8 @@
 use core::hint::black_box;
+use core::num::NonZeroU32;
 
 use vinbus_protocol::backoff::Backoff;
+use vinbus_protocol::pace::Pace;
 
 use crate::{number, used};
 
@@ -16,4 +18,9 @@ pub fn prove() {
         number() as u32,
     ));
     used(Backoff::default());
+    let rate = NonZeroU32::new(number() as u32).unwrap_or(NonZeroU32::MIN);
+    let mut pace = Pace::new(rate, number() as u32);
+    Pace::sent(black_box(&mut pace), number(), number() as u32);
+    used(Pace::ready_at_ms(black_box(&pace)));
+    used(Pace::is_idle(black_box(&pace), number()));
 }

@@ -186,6 +186,10 @@ fn time(end: &mut End) {
         Some(Transmit::Message(header)) => used(header),
         None => {}
     }
+    if let Some(frame) = Endpoint::poll_control(black_box(&mut *end), number(), number() as u32) {
+        used(frame.encode_downlink(space()).is_ok());
+    }
+    used(Endpoint::control_timeout(black_box(&*end)));
     used(Endpoint::poll_timeout(black_box(&*end)));
 }
 

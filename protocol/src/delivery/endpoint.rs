@@ -320,38 +320,31 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
         now_ms: u64,
         random: u32,
     ) -> Option<Transmit<impl Iterator<Item = Run> + Clone + use<'_, SEND, OPEN>>> {
-        self.advance(now_ms);
-        self.session.stir(random);
-        let peer = self.session.peer();
-        if !self.up || peer.is_none() {
-            return None;
+        if let Some(due) = self.poll_due(now_ms, random) {
+            return Some(Transmit::Control(self.control(due)));
         }
-        let said = self.session.poll(self.now_ms, &self.round_trip, random);
-        let batch = self
-            .receiver
-            .poll_transmit(self.now_ms, &self.round_trip, random);
-        let acknowledge = self.acknowledge.take();
-        if said.is_some() || batch.is_some() || acknowledge.is_some() {
-            self.session.said(self.now_ms);
-            return Some(Transmit::Control(ControlFrame {
-                epoch: self.session.own(),
-                peer,
-                greeting: said == Some(true),
-                acknowledge,
-                batch,
-                runs: self.receiver.runs(),
-            }));
-        }
+        let peer = self.session.peer().filter(|_| self.up)?;
         let (number, ttl_s) = self
             .sender
             .poll_transmit(self.now_ms, &self.round_trip, random)?;
         Some(Transmit::Message(Header {
             epoch: self.session.own(),
-            peer: peer?,
+            peer,
             number,
             ttl_s,
             part: None,
         }))
+    }
+
+    /// The next message of delivery's own, for an owner who keeps the others back: its receipts must
+    /// not wait for a slow link.
+    pub fn poll_control(
+        &mut self,
+        now_ms: u64,
+        random: u32,
+    ) -> Option<ControlFrame<impl Iterator<Item = Run> + Clone + use<'_, SEND, OPEN>>> {
+        let due = self.poll_due(now_ms, random)?;
+        Some(self.control(due))
     }
 
     /// When [`Self::poll_event`] and [`Self::poll_transmit`] are to be called at the latest.
@@ -362,12 +355,17 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
         }
         let up = self.up && self.session.peer().is_some();
         let sender = self.sender.deadline_ms(self.now_ms, up);
-        if !up {
-            return sender;
+        [sender, self.control_timeout()].into_iter().flatten().min()
+    }
+
+    /// When [`Self::poll_control`] is to be called at the latest.
+    #[must_use]
+    pub fn control_timeout(&self) -> Option<u64> {
+        if !self.up || self.session.peer().is_none() {
+            return None;
         }
         let acknowledge = self.acknowledge.map(|_| self.now_ms);
         [
-            sender,
             acknowledge,
             self.receiver.deadline_ms(),
             self.session.deadline_ms(),
@@ -375,6 +373,43 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// What of delivery's own is to be said now.
+    fn poll_due(&mut self, now_ms: u64, random: u32) -> Option<Due> {
+        self.advance(now_ms);
+        self.session.stir(random);
+        if !self.up || self.session.peer().is_none() {
+            return None;
+        }
+        let said = self.session.poll(self.now_ms, &self.round_trip, random);
+        let batch = self
+            .receiver
+            .poll_transmit(self.now_ms, &self.round_trip, random);
+        let acknowledge = self.acknowledge.take();
+        if said.is_none() && batch.is_none() && acknowledge.is_none() {
+            return None;
+        }
+        self.session.said(self.now_ms);
+        Some(Due {
+            greeting: said == Some(true),
+            acknowledge,
+            batch,
+        })
+    }
+
+    fn control(
+        &self,
+        due: Due,
+    ) -> ControlFrame<impl Iterator<Item = Run> + Clone + use<'_, SEND, OPEN>> {
+        ControlFrame {
+            epoch: self.session.own(),
+            peer: self.session.peer(),
+            greeting: due.greeting,
+            acknowledge: due.acknowledge,
+            batch: due.batch,
+            runs: self.receiver.runs(),
+        }
     }
 
     /// Time goes on, and never back.
@@ -408,6 +443,14 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
         self.misdirected += u64::from(heard.worth == Worth::Stale);
         heard.worth
     }
+}
+
+/// What a message of delivery's own is to say.
+#[derive(Clone, Copy)]
+struct Due {
+    greeting: bool,
+    acknowledge: Option<u32>,
+    batch: Option<u32>,
 }
 
 /// Where batches go on after a restart: an acknowledgement of a batch of the life before, which may

@@ -18,8 +18,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use vinbus_protocol::delivery::{
-    Batch, Control, Endpoint, Epoch, Event, Header, Loss, Message, MessageId, Run, Snapshot,
-    SubmitError, Transmit, Verdict,
+    Batch, Control, ControlFrame, Endpoint, Epoch, Event, Header, Loss, Message, MessageId, Run,
+    Snapshot, SubmitError, Transmit, Verdict,
 };
 use vinbus_protocol::limits::{DELIVERY_CONTROL_BYTES_MAX, DELIVERY_IN_FLIGHT_MAX};
 
@@ -304,9 +304,22 @@ impl Channel {
         self.settle(now_ms);
     }
 
-    /// Whether something is to be noted, or sent.
-    pub(super) fn has_work(&self, now_ms: u64) -> bool {
-        self.has_notes() || self.deadline_ms().is_some_and(|at| at <= now_ms)
+    /// Whether something is to be noted, or is due.
+    pub(super) fn has_work(&self, deadline_ms: Option<u64>, now_ms: u64) -> bool {
+        self.has_notes() || deadline_ms.is_some_and(|at| at <= now_ms)
+    }
+
+    /// Whether messages are due.
+    pub(super) fn has_messages_due(&self, now_ms: u64) -> bool {
+        self.deadline_ms(false).is_some_and(|at| at <= now_ms)
+    }
+
+    /// What is to be said of receipts now, unless something is to be noted first.
+    pub(super) fn next_control(&mut self, now_ms: u64, random: u32) -> Option<Frame> {
+        if self.session_changed {
+            return None;
+        }
+        encoded(&self.endpoint.poll_control(now_ms, random)?)
     }
 
     /// What is to be sent now, unless something is to be noted first.
@@ -314,22 +327,16 @@ impl Channel {
         if self.session_changed {
             return None;
         }
-        match self.endpoint.poll_transmit(now_ms, random)? {
-            Transmit::Control(control) => {
-                let mut buffer = vec![0; DELIVERY_CONTROL_BYTES_MAX + 64];
-                let len = control.encode_downlink(&mut buffer).ok()?.len();
-                buffer.truncate(len);
-                Some(Frame::Control(buffer.into()))
-            }
-            Transmit::Message(header) => {
-                let followed = self.followed.get_mut(&header.number)?;
-                Some(Frame::Message {
-                    header,
-                    sequence: followed.numbered.sequence,
-                    envelope: followed.envelope.take(),
-                })
-            }
-        }
+        let header = match self.endpoint.poll_transmit(now_ms, random)? {
+            Transmit::Control(control) => return encoded(&control),
+            Transmit::Message(header) => header,
+        };
+        let followed = self.followed.get_mut(&header.number)?;
+        Some(Frame::Message {
+            header,
+            sequence: followed.numbered.sequence,
+            envelope: followed.envelope.take(),
+        })
     }
 
     /// A message was handed to the broker.
@@ -352,9 +359,12 @@ impl Channel {
         self.note(number, Step::Rejected);
     }
 
-    /// When something is due.
-    pub(super) fn deadline_ms(&self) -> Option<u64> {
-        self.endpoint.poll_timeout()
+    /// When something is due; while messages are kept back, when something is to be said.
+    pub(super) fn deadline_ms(&self, keeps_back: bool) -> Option<u64> {
+        match keeps_back {
+            true => self.endpoint.control_timeout(),
+            false => self.endpoint.poll_timeout(),
+        }
     }
 
     /// A message is not kept any more, so it cannot be sent again.
@@ -501,6 +511,13 @@ impl Followed {
     fn is_answered(&self) -> bool {
         self.numbered.answered || self.step.is_some()
     }
+}
+
+fn encoded(control: &ControlFrame<impl Iterator<Item = Run> + Clone>) -> Option<Frame> {
+    let mut buffer = vec![0; DELIVERY_CONTROL_BYTES_MAX + 64];
+    let len = control.encode_downlink(&mut buffer).ok()?.len();
+    buffer.truncate(len);
+    Some(Frame::Control(buffer.into()))
 }
 
 fn message(now_ms: u64, numbered: &Numbered) -> Message {

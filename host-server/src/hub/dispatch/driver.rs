@@ -13,7 +13,7 @@ use super::Dispatch;
 use super::channel::{Frame, Notes};
 use super::notes::NOTE_AGAIN;
 use super::receipts::Driven;
-use crate::broker::{Broker, PublishError};
+use crate::broker::PublishError;
 use crate::hub::lanes::LaneId;
 use crate::store::awaited::{read, written};
 use crate::store::channels::ChannelChange;
@@ -37,11 +37,12 @@ impl Dispatch {
                 let _ = time::timeout(NOTE_AGAIN, stopping.wait_for(|stop| *stop)).await;
                 continue;
             }
-            self.send_due(driven).await;
+            let paced_to = self.send_due(driven).await;
             let (deadline, has_work, has_room) = {
                 let mut channel = driven.lock();
                 let room = channel.has_room_again();
-                (channel.deadline_ms(), channel.has_work(self.now_ms()), room)
+                let deadline = channel.deadline_ms(paced_to.is_some());
+                (deadline, channel.has_work(deadline, self.now_ms()), room)
             };
             if has_room {
                 self.change_lanes(|lanes| lanes.wake(&driven.lane));
@@ -54,6 +55,7 @@ impl Dispatch {
             tokio::select! {
                 () = driven.work.notified() => {}
                 () = super::until(deadline.map(|at| self.begin + Duration::from_millis(at))) => {}
+                () = super::until(paced_to) => {}
                 _ = stopping.wait_for(|stop| *stop) => {}
             }
         }
@@ -99,15 +101,25 @@ impl Dispatch {
         }
     }
 
-    /// Publishes everything that is due, until something is to be noted first.
-    async fn send_due(&self, driven: &Driven) {
-        let Some(broker) = self.broker() else {
-            return;
-        };
+    /// Publishes everything that is due, until something is to be noted first. Where the vehicle's
+    /// link is behind, messages wait, and what is said of receipts does not: then says until when.
+    async fn send_due(&self, driven: &Driven) -> Option<time::Instant> {
+        let broker = self.broker()?;
         while !self.is_stopping() {
             let random = RandomState::new().hash_one(()) as u32;
-            let Some(frame) = driven.lock().next_frame(self.now_ms(), random) else {
-                return;
+            let now_ms = self.now_ms();
+            let said = driven.lock().next_control(now_ms, random);
+            let frame = match said {
+                Some(control) => control,
+                None => {
+                    if !driven.lock().has_messages_due(now_ms) {
+                        return None;
+                    }
+                    if let Err(until) = self.ask_pace(&driven.lane) {
+                        return Some(until);
+                    }
+                    driven.lock().next_frame(now_ms, random)?
+                }
             };
             match frame {
                 Frame::Control(payload) => {
@@ -128,6 +140,7 @@ impl Dispatch {
                 }
             }
         }
+        None
     }
 
     fn handle_published(
@@ -152,19 +165,6 @@ impl Dispatch {
                 tracing::error!(%vin, detail, "the broker cannot carry receipts");
             }
         }
-    }
-
-    async fn publish_to(
-        &self,
-        broker: &dyn Broker,
-        lane: &LaneId,
-        payload: Bytes,
-    ) -> Result<(), PublishError> {
-        let topic = self.downlink_topic(&lane.uid, &lane.vin)?;
-        let publish = broker.publish(&topic, payload);
-        time::timeout(broker.patience(), publish)
-            .await
-            .unwrap_or(Err(PublishError::LinkDown))
     }
 
     /// The payload of a message with its header; `None` when it cannot be had now.

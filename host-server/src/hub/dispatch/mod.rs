@@ -7,6 +7,9 @@
 //! the next report of the vehicle's presence wakes the lane. A worker waits for one vehicle only as
 //! long as [`Broker::patience`] says; then the lane rests, and the worker takes another.
 //!
+//! A vehicle is sent no faster than its link is said to carry (see `pace`): a lane whose turn has not
+//! come rests until then.
+//!
 //! A message whose time is over is not sent any more: a worker that comes to it notes it as expired,
 //! and one more task looks for those that wait in lanes which nobody runs (see `expiry`).
 //!
@@ -23,8 +26,9 @@ mod driver;
 mod receipts;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 use tokio::time;
 use vinbus_protocol::id::{Uid, Vin};
@@ -37,7 +41,9 @@ pub(super) use self::receipts::Driven;
 use self::receipts::{Admission, Channels};
 use super::events::Events;
 use super::lanes::{LaneId, Lanes, Run};
+use super::pace::Paces;
 use super::presence::PresenceMap;
+use super::settings::Settings;
 use crate::broker::{Broker, PublishError};
 use crate::metrics::Metrics;
 use crate::model::{Cursor, Downlink, Presence, Receipts, Step};
@@ -56,6 +62,7 @@ pub(super) struct Dispatch {
     store: Arc<dyn Store>,
     lanes: Mutex<Lanes>,
     presence: Mutex<PresenceMap>,
+    paces: Mutex<Paces>,
     work: Notify,
     /// Whether the way to the broker is open, and why not; nothing before the first try.
     link: watch::Sender<Option<Result<(), String>>>,
@@ -80,6 +87,8 @@ enum Left {
     Done,
     /// It is stuck, and worth trying again later.
     Stuck,
+    /// The vehicle's link is behind: its turn comes then.
+    Paced(time::Instant),
 }
 
 /// Why the messages of a page were not all handed to the broker.
@@ -92,11 +101,13 @@ enum Stop {
     /// As many messages are on their way with receipts as may be: the lane is woken when one is
     /// answered.
     Full,
+    /// The vehicle's link is behind.
+    Paced(time::Instant),
 }
 
 impl Dispatch {
     pub(super) fn new(
-        topics: TopicScheme,
+        settings: &Settings,
         store: Arc<dyn Store>,
         lanes: Lanes,
         presence: PresenceMap,
@@ -105,10 +116,11 @@ impl Dispatch {
         metrics: &Metrics,
     ) -> Self {
         let dispatch = Self {
-            topics,
+            topics: settings.topics.clone(),
             store,
             lanes: Mutex::new(lanes),
             presence: Mutex::new(presence),
+            paces: Mutex::new(Paces::new(settings.vehicle_rate)),
             work: Notify::new(),
             link: watch::Sender::new(None),
             broker: Mutex::default(),
@@ -251,6 +263,7 @@ impl Dispatch {
             self.change_lanes(|lanes| match left {
                 Left::Done => lanes.park(&lane, held_to),
                 Left::Stuck => lanes.rest(&lane, held_to, time::Instant::now()),
+                Left::Paced(until) => lanes.rest_until(&lane, held_to, until),
             });
         }
     }
@@ -291,6 +304,7 @@ impl Dispatch {
                 Some(Stop::Stuck) => return Left::Stuck,
                 Some(Stop::Deaf) => is_deaf = true,
                 Some(Stop::Full) => return Left::Done,
+                Some(Stop::Paced(until)) => return Left::Paced(until),
                 None => {}
             }
         }
@@ -348,8 +362,11 @@ impl Dispatch {
                     }
                 }
             }
+            if let Err(until) = self.ask_pace(lane) {
+                return (notes, Some(Stop::Paced(until)));
+            }
             let published = tokio::select! {
-                published = self.publish_one(broker, downlink) => published,
+                published = self.publish_to(broker, lane, downlink.message.envelope.clone()) => published,
                 _ = stopping.wait_for(|stop| *stop) => break,
             };
             let step = match published {
@@ -367,17 +384,32 @@ impl Dispatch {
         (notes, None)
     }
 
-    async fn publish_one(
+    /// Whether a partner may send to a vehicle now; else when to ask again.
+    fn ask_pace(&self, lane: &LaneId) -> Result<(), time::Instant> {
+        let asked = self.paces().ask(self.now_ms(), lane);
+        asked.map_err(|at_ms| self.begin + Duration::from_millis(at_ms))
+    }
+
+    fn paces(&self) -> MutexGuard<'_, Paces> {
+        self.paces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands a payload to the broker.
+    async fn publish_to(
         &self,
         broker: &dyn Broker,
-        downlink: &Downlink,
+        lane: &LaneId,
+        payload: Bytes,
     ) -> Result<(), PublishError> {
-        let message = &downlink.message;
-        let topic = self.downlink_topic(&message.uid, &message.vin)?;
-        let publish = broker.publish(&topic, message.envelope.clone());
-        time::timeout(broker.patience(), publish)
-            .await
-            .unwrap_or(Err(PublishError::LinkDown))
+        let topic = self.downlink_topic(&lane.uid, &lane.vin)?;
+        let bytes = payload.len();
+        let publish = broker.publish(&topic, payload);
+        let published = time::timeout(broker.patience(), publish).await;
+        let published = published.unwrap_or(Err(PublishError::LinkDown));
+        if published.is_ok() {
+            self.paces().sent(self.now_ms(), lane, bytes);
+        }
+        published
     }
 
     fn downlink_topic(&self, uid: &Uid, vin: &Vin) -> Result<TopicText, PublishError> {

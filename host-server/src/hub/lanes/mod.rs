@@ -17,8 +17,8 @@
 //! is released. Then it is idle again, or ready if it rested or something happened meanwhile.
 //!
 //! A lane rests when nobody took its messages though somebody should: one that is stuck must not
-//! keep a worker. Each rest is twice as long as the one before, from one second
-//! to half a minute.
+//! keep a worker. Each rest is twice as long as the one before, from one second to half a minute. One
+//! whose vehicle has enough on its way rests until the turn that it was given.
 //!
 //! A lane is removed when it is idle and has neither unsent messages nor places taken for messages
 //! that are on their way to the disk. A worker reads from the disk, so a message may be sent, or found
@@ -322,6 +322,20 @@ impl Lanes {
         }
         let until = now + REST_MIN * (1 << lane.rests.min(REST_DOUBLINGS_MAX));
         lane.rests = lane.rests.saturating_add(1);
+        lane.state = State::Resting(until);
+        self.resting.insert((until, id.clone()));
+    }
+
+    /// A lane was run, and its next message has its turn then.
+    pub(super) fn rest_until(&mut self, id: &LaneId, held_to: u64, until: Instant) {
+        let Some(lane) = self.lane(id) else {
+            return;
+        };
+        lane.held_to = held_to;
+        if lane.state == State::Woken {
+            self.make_ready(id);
+            return;
+        }
         lane.state = State::Resting(until);
         self.resting.insert((until, id.clone()));
     }
