@@ -19,8 +19,8 @@
 //! outbox of at least [`limits::OUTBOX_BYTES_MIN`] (135,883) for the largest message that it gets:
 //! 271,176 bytes for messages of every size, and no more is needed to send them, as WebSocket
 //! fragments are written from the outbox into the socket. Shorter buffers bound the messages of
-//! their socket and nothing else. On a Cortex-M a place takes 264 bytes besides them, the future of
-//! [`Portal::serve`] 3.2 KB and the head of its request 2 KiB, [`PortalApps`] 90 bytes for each app,
+//! their socket and nothing else. On a Cortex-M a place takes 272 bytes besides them, the future of
+//! [`Portal::serve`] 0.8 KB and the head of its request 2 KiB, [`PortalApps`] 90 bytes for each app,
 //! and [`KeptTexts`] 4.1 KB (a popup's text) and 136 bytes for each message that may wait for the
 //! broker.
 //!
@@ -46,7 +46,7 @@
 //!     }
 //! }
 //!
-//! let portal = PORTAL.init(Portal::new(vin, [demo_app], [PlaceBuffers { receive, outbox }], Settings::default()));
+//! let portal = PORTAL.init(Portal::new(vin, [&demo_app], [PlaceBuffers { receive, outbox }], Settings::default()));
 //! let mut apps = portal.apps(KEPT_TEXTS.take());
 //! agent::run(&mut desk, World { apps: &mut apps, .. }, stop).await
 //! ```
@@ -125,7 +125,7 @@ pub struct SocketCounters {
 pub struct Portal<'b, const APPS: usize, const PLACES: usize> {
     vin: Vin,
     /// In the order of their slots.
-    apps: Vec<AppId, APPS>,
+    apps: Vec<&'b AppId, APPS>,
     places: [Place<'b>; PLACES],
     settings: Settings<'b>,
     /// For the agent: a socket has something for it.
@@ -141,7 +141,7 @@ impl<'b, const APPS: usize, const PLACES: usize> Portal<'b, APPS, PLACES> {
     /// that serves as many sockets at a time as there are `places`.
     pub fn new(
         vin: Vin,
-        apps: impl IntoIterator<Item = AppId>,
+        apps: impl IntoIterator<Item = &'b AppId>,
         places: [PlaceBuffers<'b>; PLACES],
         settings: Settings<'b>,
     ) -> Self {
@@ -163,18 +163,18 @@ impl<'b, const APPS: usize, const PLACES: usize> Portal<'b, APPS, PLACES> {
     ///
     /// The caller then says that nothing more comes, and reads what still comes for
     /// [`limits::CLOSE_TIMEOUT_MS`]: a connection that is reset may lose the last words.
-    pub async fn serve(
-        &self,
+    pub fn serve<'s>(
+        &'s self,
         reader: impl Read,
         writer: impl Write,
-        buffer: &mut [u8],
-        clock: &impl Clock,
-    ) {
+        buffer: &'s mut [u8],
+        clock: &'s impl Clock,
+    ) -> impl Future<Output = ()> {
         let door = Door {
             portal: self,
             clock,
         };
-        door.serve(reader, writer, buffer).await;
+        door.serve(reader, writer, buffer)
     }
 
     /// The apps as the agent sees them. `texts` has room for the frame ids of `QUEUE` messages: as

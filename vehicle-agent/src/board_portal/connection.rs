@@ -18,7 +18,7 @@ use super::frames::FrameWriter;
 use super::limits::{
     CLOSE_TIMEOUT_MS, HELLO_TIMEOUT_MS, PING_INTERVAL_MS, SAVE_TIME_MS, WRITE_TIMEOUT_MS,
 };
-use super::message::{Message, NoMessage, Partial, Progress};
+use super::message::{Message, NoMessage, Partial, Progress, opcode};
 use super::outbox::Front;
 use super::pieces::Broken;
 use super::place::{Mail, Peer, Phase, Place};
@@ -29,35 +29,7 @@ use crate::app_interface::server_frame::{Explained, ServerFrame, kind};
 use crate::clock::Clock;
 
 /// The name of an app in the address of its socket.
-type AppName = heapless::String<APP_ID_BYTES_MAX>;
-
-/// A place that is taken until this is dropped.
-pub(super) struct Taken<'p, 'b, const APPS: usize, const PLACES: usize> {
-    portal: &'p Portal<'b, APPS, PLACES>,
-    place: &'p Place<'b>,
-}
-
-impl<'p, 'b, const APPS: usize, const PLACES: usize> Taken<'p, 'b, APPS, PLACES> {
-    pub(super) fn new(portal: &'p Portal<'b, APPS, PLACES>) -> Option<Self> {
-        let free = |place: &&Place<'_>| place.phase.get() == Phase::Free;
-        let place = portal.places.iter().find(free)?;
-        place.phase.set(Phase::Opening);
-        Some(Self { portal, place })
-    }
-}
-
-impl<const APPS: usize, const PLACES: usize> Drop for Taken<'_, '_, APPS, PLACES> {
-    fn drop(&mut self) {
-        match self.place.phase.get() {
-            Phase::Opened(peer) | Phase::Queued(peer) | Phase::Seated(peer) => {
-                self.place.phase.set(Phase::Gone(peer));
-                self.portal.news.signal(());
-            }
-            Phase::Opening => self.place.free(),
-            Phase::Free | Phase::Gone(_) => {}
-        }
-    }
-}
+pub(super) type AppName = heapless::String<APP_ID_BYTES_MAX>;
 
 /// What is left to say when a socket ends.
 pub(super) enum LastWord {
@@ -71,48 +43,43 @@ pub(super) enum LastWord {
     Refusal(Refusal),
 }
 
-/// A socket that has been upgraded.
+/// A socket with a place, which is taken until this is dropped.
 pub(super) struct Connection<'p, 'b, C, const APPS: usize, const PLACES: usize> {
-    pub(super) taken: Taken<'p, 'b, APPS, PLACES>,
-    pub(super) clock: &'p C,
-    /// The app that the address named, if it did.
-    pub(super) app: Option<AppName>,
+    portal: &'p Portal<'b, APPS, PLACES>,
+    place: &'p Place<'b>,
+    clock: &'p C,
+    /// Every frame counts, whatever it is: fragments, empty ones too, pings and pongs.
+    rate: RefCell<Rate>,
+    /// A ping is to be sent.
+    ping: Cell<bool>,
 }
 
-impl<C: Clock, const APPS: usize, const PLACES: usize> Connection<'_, '_, C, APPS, PLACES> {
-    /// Serves the socket until it ends. Its place is then free, or the agent's, once this is dropped;
-    /// the goodbye may take its time.
-    pub(super) async fn serve<R: Read, W: Write>(
-        &mut self,
-        rx: &mut R,
-        tx: &mut FrameWriter<'_, W>,
-    ) -> LastWord {
-        let socket = Socket {
-            portal: self.taken.portal,
-            place: self.taken.place,
-            clock: self.clock,
-            rate: RefCell::new(Rate::new(self.taken.portal.settings.frames_per_second)),
+impl<'p, 'b, C, const APPS: usize, const PLACES: usize> Connection<'p, 'b, C, APPS, PLACES> {
+    /// Takes a place, if one is free.
+    pub(super) fn new(portal: &'p Portal<'b, APPS, PLACES>, clock: &'p C) -> Option<Self> {
+        let free = |place: &&Place<'_>| place.phase.get() == Phase::Free;
+        let place = portal.places.iter().find(free)?;
+        place.phase.set(Phase::Opening);
+        Some(Self {
+            portal,
+            place,
+            clock,
+            rate: RefCell::new(Rate::new(portal.settings.frames_per_second)),
             ping: Cell::new(false),
-        };
-        let peer = match self.app.take() {
-            Some(app) => socket.peer_named(app).map_err(LastWord::Refusal),
-            None => socket.hello(rx).await,
-        };
-        let last_word = match peer {
-            Ok(peer) => {
-                socket.place.phase.set(Phase::Opened(peer));
-                socket.portal.news.signal(());
-                match select(socket.write(tx), socket.read(rx)).await {
-                    Either::First(last_word) | Either::Second(last_word) => last_word,
-                }
+        })
+    }
+}
+
+impl<C, const APPS: usize, const PLACES: usize> Drop for Connection<'_, '_, C, APPS, PLACES> {
+    fn drop(&mut self) {
+        match self.place.phase.get() {
+            Phase::Opened(peer) | Phase::Queued(peer) | Phase::Seated(peer) => {
+                self.place.phase.set(Phase::Gone(peer));
+                self.portal.news.signal(());
             }
-            Err(last_word) => last_word,
-        };
-        if socket.is_fault(&last_word) {
-            let counters = &socket.portal.counters;
-            counters.count(|counters| &mut counters.ended);
+            Phase::Opening => self.place.free(),
+            Phase::Free | Phase::Gone(_) => {}
         }
-        last_word
     }
 }
 
@@ -123,18 +90,41 @@ struct Arrived {
     too_fast: bool,
 }
 
-/// What the reader and the writer of a socket share.
-struct Socket<'s, 'b, C, const APPS: usize, const PLACES: usize> {
-    portal: &'s Portal<'b, APPS, PLACES>,
-    place: &'s Place<'b>,
-    clock: &'s C,
-    /// Every frame counts, whatever it is: fragments, empty ones too, pings and pongs.
-    rate: RefCell<Rate>,
-    /// A ping is to be sent.
-    ping: Cell<bool>,
-}
+impl<C: Clock, const APPS: usize, const PLACES: usize> Connection<'_, '_, C, APPS, PLACES> {
+    /// Finds out who is there: `app`, if the address of the socket named one, or who says hello.
+    pub(super) async fn open<R: Read>(
+        &self,
+        app: Option<AppName>,
+        rx: &mut R,
+    ) -> Result<(), LastWord> {
+        let peer = match app {
+            Some(app) => self.peer_named(app).map_err(LastWord::Refusal)?,
+            None => self.hello(rx).await?,
+        };
+        self.place.phase.set(Phase::Opened(peer));
+        self.portal.news.signal(());
+        Ok(())
+    }
 
-impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, PLACES> {
+    /// Serves a socket that is open until it ends.
+    pub(super) async fn serve<R: Read, W: Write>(
+        &self,
+        rx: &mut R,
+        tx: &mut FrameWriter<'_, W>,
+    ) -> LastWord {
+        match select(self.write(tx), self.read(rx)).await {
+            Either::First(last_word) | Either::Second(last_word) => last_word,
+        }
+    }
+
+    /// The socket has ended: the place is free, or the agent's, though the goodbye may take its time.
+    pub(super) fn end_with(self, last_word: &LastWord) {
+        if self.is_fault(last_word) {
+            let counters = &self.portal.counters;
+            counters.count(|counters| &mut counters.ended);
+        }
+    }
+
     async fn hello<R: Read>(&self, rx: &mut R) -> Result<Peer, LastWord> {
         let deadline = self
             .clock
@@ -308,10 +298,8 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
             if let Some(ending) = self.ending() {
                 return self.end(ending, tx).await;
             }
-            let sent = if let Some(payload) = self.place.pong.take() {
-                self.send(pin!(tx.pong(&payload))).await
-            } else if self.ping.take() {
-                self.send(pin!(tx.ping())).await
+            let sent = if let Some(frame) = self.control_frame(tx) {
+                self.send(pin!(frame)).await
             } else if self.place.outbox.borrow().is_empty() {
                 self.place.to_write.wait().await;
                 true
@@ -321,6 +309,19 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
             if !sent {
                 return LastWord::None;
             }
+        }
+    }
+
+    /// A ping or pong that is to be sent now.
+    fn control_frame<'w, 'f, W: Write>(
+        &self,
+        tx: &'w mut FrameWriter<'f, W>,
+    ) -> Option<impl Future<Output = Result<(), Broken>> + use<'w, 'f, C, W, APPS, PLACES>> {
+        if let Some(payload) = self.place.pong.take() {
+            Some(tx.control(opcode::PONG, &[], &payload))
+        } else {
+            let ping = self.ping.take();
+            ping.then(|| tx.control(opcode::PING, &[], &[]))
         }
     }
 
@@ -378,17 +379,11 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Socket<'_, '_, C, APPS, P
     async fn end<W: Write>(&self, ending: Ending, tx: &mut FrameWriter<'_, W>) -> LastWord {
         if matches!(ending, Ending::Closed | Ending::NotLoaded) {
             let frame = ServerFrame::new(Lifecycle::Unload.name());
-            let saved = self.clock.sleep_until(self.clock.now_ms() + SAVE_TIME_MS);
-            let told = pin!(async {
-                let told = tx.text(&frame).await;
-                saved.await;
-                told
-            });
-            let limit = self
-                .clock
-                .sleep_until(self.clock.now_ms() + CLOSE_TIMEOUT_MS);
+            let now_ms = self.clock.now_ms();
+            let limit = self.clock.sleep_until(now_ms + CLOSE_TIMEOUT_MS);
+            let told = pin!(tx.text(&frame));
             match select(told, limit).await {
-                Either::First(Ok(())) => {}
+                Either::First(Ok(())) => self.clock.sleep_until(now_ms + SAVE_TIME_MS).await,
                 Either::First(Err(_)) | Either::Second(()) => return LastWord::None,
             }
         }
@@ -417,12 +412,13 @@ pub(super) async fn say_goodbye<W: Write>(
 ) -> Result<(), Broken> {
     let (code, reason, text): (_, _, &dyn Display) = match last_word {
         LastWord::None => return Ok(()),
-        LastWord::Close => return tx.close().await,
+        LastWord::Close => return tx.control(opcode::CLOSE, &[], &[]).await,
         LastWord::Ending(ending) => (ending.code(), ending.reason(), ending),
         LastWord::Refusal(refusal) => (1008, refusal.reason(), refusal),
     };
     let value = Explained(reason, text);
     tx.text(&ServerFrame::new(kind::ERROR).with_value(&value))
         .await?;
-    tx.close_with(code, reason).await
+    tx.control(opcode::CLOSE, &u16::to_be_bytes(code), reason.as_bytes())
+        .await
 }

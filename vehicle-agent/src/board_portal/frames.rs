@@ -20,6 +20,11 @@ impl<'b, W: Write> FrameWriter<'b, W> {
         Self(pieces)
     }
 
+    /// What is written before the first frame.
+    pub(super) fn pieces(&mut self) -> &mut Pieces<'b, W> {
+        &mut self.0
+    }
+
     /// Writes a text, which has to be the same whenever it is formatted.
     pub(super) async fn text(&mut self, text: &dyn Display) -> Result<(), Broken> {
         let len = pieces::len(text);
@@ -28,30 +33,18 @@ impl<'b, W: Write> FrameWriter<'b, W> {
         self.0.write_text(text, len).await
     }
 
-    pub(super) async fn ping(&mut self) -> Result<(), Broken> {
-        self.control(opcode::PING, &[], &[]).await
-    }
-
-    pub(super) async fn pong(&mut self, payload: &[u8]) -> Result<(), Broken> {
-        self.control(opcode::PONG, &[], payload).await
-    }
-
-    pub(super) async fn close(&mut self) -> Result<(), Broken> {
-        self.control(opcode::CLOSE, &[], &[]).await
-    }
-
-    /// Closes with a status code and what it is about, of at most 123 bytes.
-    pub(super) async fn close_with(&mut self, code: u16, reason: &str) -> Result<(), Broken> {
-        let code = code.to_be_bytes();
-        self.control(opcode::CLOSE, &code, reason.as_bytes()).await
-    }
-
-    async fn control(&mut self, opcode: u8, code: &[u8], rest: &[u8]) -> Result<(), Broken> {
+    /// Puts a control frame together at once, of at most [`CONTROL_BYTES_MAX`] bytes in two parts;
+    /// what is returned writes it.
+    pub(super) fn control<'w>(
+        &'w mut self,
+        opcode: u8,
+        code: &[u8],
+        rest: &[u8],
+    ) -> impl Future<Output = Result<(), Broken>> + use<'w, 'b, W> {
         let len = code.len() + rest.len();
         debug_assert!(len <= CONTROL_BYTES_MAX, "{len} bytes");
-        self.0.write(&[FINAL | opcode, len as u8]).await?;
-        self.0.write(code).await?;
-        self.0.write(rest).await
+        self.0
+            .write_together([&[FINAL | opcode, len as u8], code, rest])
     }
 }
 

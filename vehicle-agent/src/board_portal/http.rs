@@ -11,7 +11,7 @@ use vinbus_protocol::portal::PortalCounters;
 
 use super::Portal;
 use super::accept_key::{AcceptKey, KEY_LEN, accept_key};
-use super::connection::{Connection, Taken, say_goodbye};
+use super::connection::{AppName, Connection, say_goodbye};
 use super::frames::FrameWriter;
 use super::limits::{CLOSE_TIMEOUT_MS, REQUEST_TIMEOUT_MS, WRITE_TIMEOUT_MS};
 use super::pieces::{self, Broken, Pieces};
@@ -25,10 +25,18 @@ pub(super) struct Door<'p, 'b, C, const APPS: usize, const PLACES: usize> {
     pub(super) clock: &'p C,
 }
 
+/// A socket with a place.
+struct Admitted<'p, 'b, C, const APPS: usize, const PLACES: usize> {
+    connection: Connection<'p, 'b, C, APPS, PLACES>,
+    /// The app that the address named, if it did.
+    app: Option<AppName>,
+    /// The proof that the request was understood.
+    key: AcceptKey,
+}
+
 /// What a request gets.
 enum Answer<'p, 'b, C, const APPS: usize, const PLACES: usize> {
-    /// A place, and the proof that its request was understood.
-    Socket(Connection<'p, 'b, C, APPS, PLACES>, AcceptKey),
+    Socket(Admitted<'p, 'b, C, APPS, PLACES>),
     Status,
     Refused(Refused),
 }
@@ -41,47 +49,72 @@ const BAD_REQUEST: &str = "400 Bad Request";
 impl<'p, 'b, C: Clock, const APPS: usize, const PLACES: usize> Door<'p, 'b, C, APPS, PLACES> {
     /// Reads the request into `buffer` and answers it.
     pub(super) async fn serve<R: Read, W: Write>(
-        &self,
+        self,
         mut reader: R,
         writer: W,
         buffer: &mut [u8],
     ) {
+        let Some(answer) = self.ask(&mut reader, buffer).await else {
+            return;
+        };
+        let frames = &mut FrameWriter::new(Pieces::new(writer, buffer));
+        let Some((connection, app)) = self.upgrade(answer, frames.pieces()).await else {
+            return;
+        };
+        // Nothing of what came before is kept while a socket is served: there are as many of these
+        // futures as sockets.
+        let last_word = if let Err(last_word) = connection.open(app, &mut reader).await {
+            last_word
+        } else {
+            connection.serve(&mut reader, frames).await
+        };
+        connection.end_with(&last_word);
+        let goodbye = say_goodbye(frames, &last_word);
+        // Whether it was heard is nobody's concern but the peer's.
+        let _ = select(goodbye, self.after(CLOSE_TIMEOUT_MS)).await;
+    }
+
+    /// Reads the request; what it gets, unless nobody is there any more.
+    async fn ask<R: Read>(
+        &self,
+        reader: &mut R,
+        buffer: &mut [u8],
+    ) -> Option<Answer<'p, 'b, C, APPS, PLACES>> {
         let counters = &self.portal.counters;
         let limit = self.after(REQUEST_TIMEOUT_MS);
-        let head = match select(read_head(&mut reader, buffer), limit).await {
+        let head = match select(read_head(reader, buffer), limit).await {
             Either::First(head) => head,
             Either::Second(()) => None,
         };
         let Some(head) = head else {
-            return counters.count(|counters| &mut counters.refused_request);
+            counters.count(|counters| &mut counters.refused_request);
+            return None;
         };
-        let answer = match Request::parse(head) {
+        Some(match Request::parse(head) {
             Some(request) => self.answer(&request),
             None => {
                 counters.count(|counters| &mut counters.refused_request);
                 let text = "this is no request of HTTP/1.1, has a body, or is too long\n";
                 Answer::Refused((BAD_REQUEST, text))
             }
+        })
+    }
+
+    /// Gives the answer; the socket, and the app that its address named, if it is one.
+    async fn upgrade<W: Write>(
+        &self,
+        answer: Answer<'p, 'b, C, APPS, PLACES>,
+        pieces: &mut Pieces<'_, W>,
+    ) -> Option<(Connection<'p, 'b, C, APPS, PLACES>, Option<AppName>)> {
+        let text: &dyn Display = match &answer {
+            Answer::Socket(admitted) => &Upgraded(&admitted.key),
+            Answer::Status => &Whole("200 OK", "application/json", &Status(self.portal)),
+            Answer::Refused((status, text)) => &Whole(status, "text/plain; charset=utf-8", text),
         };
-        let mut pieces = Pieces::new(writer, buffer);
-        let (mut connection, key) = match answer {
-            Answer::Socket(connection, key) => (connection, key),
-            Answer::Status => {
-                let answer = Whole("200 OK", "application/json", &Status(self.portal));
-                return self.tell(&mut pieces, &answer).await.unwrap_or_default();
-            }
-            Answer::Refused((status, text)) => {
-                let answer = Whole(status, "text/plain; charset=utf-8", &text);
-                return self.tell(&mut pieces, &answer).await.unwrap_or_default();
-            }
-        };
-        if self.tell(&mut pieces, &Upgraded(&key)).await.is_ok() {
-            let frames = &mut FrameWriter::new(pieces);
-            let last_word = connection.serve(&mut reader, frames).await;
-            drop(connection);
-            let goodbye = say_goodbye(frames, &last_word);
-            // Whether it was heard is nobody's concern but the peer's.
-            let _ = select(goodbye, self.after(CLOSE_TIMEOUT_MS)).await;
+        self.tell(pieces, text).await.ok()?;
+        match answer {
+            Answer::Socket(admitted) => Some((admitted.connection, admitted.app)),
+            Answer::Status | Answer::Refused(_) => None,
         }
     }
 
@@ -89,7 +122,7 @@ impl<'p, 'b, C: Clock, const APPS: usize, const PLACES: usize> Door<'p, 'b, C, A
         match request.path() {
             "/status" => Answer::Status,
             "/portal" => match self.admit(request) {
-                Ok((connection, key)) => Answer::Socket(connection, key),
+                Ok(admitted) => Answer::Socket(admitted),
                 Err(refused) => Answer::Refused(refused),
             },
             _ => {
@@ -100,10 +133,7 @@ impl<'p, 'b, C: Clock, const APPS: usize, const PLACES: usize> Door<'p, 'b, C, A
     }
 
     /// Gives a socket a place, or says why not.
-    fn admit(
-        &self,
-        request: &Request<'_>,
-    ) -> Result<(Connection<'p, 'b, C, APPS, PLACES>, AcceptKey), Refused> {
+    fn admit(&self, request: &Request<'_>) -> Result<Admitted<'p, 'b, C, APPS, PLACES>, Refused> {
         let counters = &self.portal.counters;
         let key = websocket_key(request)?;
         if let Some(origin) = request.header("origin")
@@ -113,20 +143,19 @@ impl<'p, 'b, C: Clock, const APPS: usize, const PLACES: usize> Door<'p, 'b, C, A
             let text = "web pages of this origin may not be apps in this vehicle\n";
             return Err(("403 Forbidden", text));
         }
-        let Some(taken) = Taken::new(self.portal) else {
+        let Some(connection) = Connection::new(self.portal, self.clock) else {
             counters.count(|counters| &mut counters.refused_full);
             let text = "the portal has as many sockets as it can; close one\n";
             return Err(("503 Service Unavailable", text));
         };
-        let connection = Connection {
-            taken,
-            clock: self.clock,
+        Ok(Admitted {
+            connection,
             // A name that cannot be one is an empty one, which is unknown.
             app: request
                 .parameter("app")
                 .map(|app| decoded(app).unwrap_or_default()),
-        };
-        Ok((connection, accept_key(key)))
+            key: accept_key(key),
+        })
     }
 
     /// Writes an answer in the time that it has.

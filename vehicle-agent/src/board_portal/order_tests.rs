@@ -15,7 +15,8 @@ use crate::app_interface::{fates, order};
 type OnePlace = Portal<'static, 1, 1>;
 
 fn portal() -> OnePlace {
-    let (vin, app) = (Vin::parse(VIN).unwrap(), AppId::parse(APP).unwrap());
+    let vin = Vin::parse(VIN).unwrap();
+    let app: &AppId = Box::leak(Box::new(AppId::parse(APP).unwrap()));
     let buffers = PlaceBuffers {
         receive: vec![0; 1024].leak(),
         outbox: vec![0; 8192].leak(),

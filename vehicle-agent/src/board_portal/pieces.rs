@@ -25,6 +25,21 @@ impl<'b, W: Write> Pieces<'b, W> {
         self.stream.write_all(bytes).await.map_err(|_| Broken)
     }
 
+    /// Puts parts together in the buffer at once; what is returned writes them.
+    pub(super) fn write_together<'w>(
+        &'w mut self,
+        parts: [&[u8]; 3],
+    ) -> impl Future<Output = Result<(), Broken>> + use<'w, 'b, W> {
+        let Self { stream, buffer } = self;
+        let bytes = together(parts, buffer);
+        async move {
+            stream
+                .write_all(bytes.ok_or(Broken)?)
+                .await
+                .map_err(|_| Broken)
+        }
+    }
+
     /// Writes `len` bytes of `text`, which has to be the same whenever it is formatted, and at least
     /// as long.
     pub(super) async fn write_text(
@@ -44,6 +59,17 @@ impl<'b, W: Write> Pieces<'b, W> {
         }
         Ok(())
     }
+}
+
+/// The parts, one behind the other in `room`, if they fit.
+fn together<'r>(parts: [&[u8]; 3], room: &'r mut [u8]) -> Option<&'r [u8]> {
+    let mut len = 0;
+    for part in parts {
+        let place = room.get_mut(len..)?.get_mut(..part.len())?;
+        place.copy_from_slice(part);
+        len += part.len();
+    }
+    room.get(..len)
 }
 
 /// The bytes of a text.

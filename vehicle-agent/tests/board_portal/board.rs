@@ -107,8 +107,8 @@ impl Board {
             ..Settings::default()
         };
         let vin = Vin::parse(VIN).unwrap();
-        let apps = APPS.map(|app| AppId::parse(app).unwrap());
-        let portal = Portal::<'static, { APPS.len() }, PLACES>::new(vin, apps, places, settings);
+        let apps = APPS.map(|app| AppId::parse(app).unwrap()).to_vec().leak();
+        let portal = Portal::<'static, { APPS.len() }, PLACES>::new(vin, &*apps, places, settings);
         let portal: &'static _ = Box::leak(Box::new(portal));
         let clock = Rc::new(TestClock::default());
         let (to_vehicle, wire_in) = mpsc::unbounded_channel();

@@ -91,10 +91,10 @@ impl<const N: usize> Sockets<N> {
 
 /// The portal for the apps of a vehicle, with these places for programs.
 pub fn of<const PLACES: usize>(
-    provisioned: &Provisioned<'_>,
+    provisioned: &'static Provisioned<'static>,
     places: [PlaceBuffers<'static>; PLACES],
 ) -> BoardPortal<PLACES> {
-    let apps = provisioned.apps.iter().map(|(app, _)| app.clone());
+    let apps = provisioned.apps.iter().map(|(app, _)| app);
     Portal::new(provisioned.vin, apps, places, Settings::default())
 }
 
@@ -102,19 +102,14 @@ pub fn of<const PLACES: usize>(
 pub async fn serve<const PLACES: usize>(
     stack: Stack<'static>,
     portal: &BoardPortal<PLACES>,
-    socket: Socket,
+    memory: Socket,
 ) -> ! {
-    let Socket {
-        receive,
-        send,
-        head,
-    } = socket;
     loop {
-        let mut socket = TcpSocket::new(stack, &mut *receive, &mut *send);
+        let mut socket = TcpSocket::new(stack, &mut *memory.receive, &mut *memory.send);
         socket.set_nagle_enabled(false);
         if socket.accept(PORT).await.is_ok() {
             let (reader, writer) = socket.split();
-            portal.serve(reader, writer, head, &BoardClock).await;
+            portal.serve(reader, writer, memory.head, &BoardClock).await;
             hang_up(socket).await;
         }
     }

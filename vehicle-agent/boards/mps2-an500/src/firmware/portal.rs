@@ -21,7 +21,7 @@ static KEPT_TEXTS: ConstStaticCell<KeptTexts<UPLINKS_MAX>> = ConstStaticCell::ne
 pub(crate) fn apps(
     spawner: Spawner,
     stack: Stack<'static>,
-    provisioned: &Provisioned<'_>,
+    provisioned: &'static Provisioned<'static>,
 ) -> BoardApps<PLACES_MAX> {
     static PORTAL: StaticCell<BoardPortal<PLACES_MAX>> = StaticCell::new();
     let mut outboxes = OUTBOXES.take().iter_mut();
