@@ -42,7 +42,7 @@ impl<'b> Mqtt<'b> {
     pub fn new(
         receive: &'b mut [u8],
         send: &'b mut [u8],
-        options: &Options<'b>,
+        options: &Options<'_, 'b>,
     ) -> Result<Self, OptionsError> {
         let mut config = ConfigBuilder::new(Buffers::new(receive, send))
             .client_id(options.client_id)?

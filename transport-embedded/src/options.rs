@@ -15,9 +15,9 @@ pub enum Qos {
 
 /// The message that the broker publishes, retained, when the connection breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Will<'o> {
+pub struct Will<'c, 'o> {
     /// Its topic, of at most 128 bytes.
-    pub topic: &'o str,
+    pub topic: &'c str,
     /// Its payload.
     pub payload: &'o [u8],
 }
@@ -39,13 +39,13 @@ impl core::fmt::Debug for Credentials<'_> {
     }
 }
 
-/// The settings of a session.
+/// The settings of a session, which copies what is borrowed for `'c` and keeps what is for `'o`.
 #[derive(Clone, Copy, Debug)]
-pub struct Options<'o> {
+pub struct Options<'c, 'o> {
     /// Names the session at the broker; at most 64 bytes.
-    pub client_id: &'o str,
+    pub client_id: &'c str,
     /// What the broker publishes when the connection breaks.
-    pub will: Option<Will<'o>>,
+    pub will: Option<Will<'c, 'o>>,
     /// Where the broker asks for them.
     pub credentials: Option<Credentials<'o>>,
     /// Longest silence on the connection, in seconds.
@@ -62,10 +62,10 @@ pub struct Options<'o> {
     pub qos: Qos,
 }
 
-impl<'o> Options<'o> {
+impl<'c> Options<'c, '_> {
     /// 60 s keep-alive, 15 s to connect, 20 s to acknowledge, [`LINK_BYTES_PER_S_MIN`], QoS 1, neither will nor credentials.
     #[must_use]
-    pub fn new(client_id: &'o str) -> Self {
+    pub fn new(client_id: &'c str) -> Self {
         Self {
             client_id,
             will: None,

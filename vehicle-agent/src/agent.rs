@@ -17,7 +17,7 @@ use vinbus_protocol::backoff::Backoff;
 use crate::apps::{Apps, Request};
 use crate::clock::{Clock, Random};
 use crate::desk::{Desk, Storage};
-use crate::link::{Event, Link, Lost, Session};
+use crate::link::{Event, Link, Lost, NotConnected, Session};
 use crate::outbound::Outbound;
 use crate::race::{First, first_of, unless};
 
@@ -63,41 +63,36 @@ pub async fn run<L, A, C, R, S, Q, const APPS: usize, const QUEUE: usize>(
     } = world;
     let mut stop = pin!(stop);
     let mut backoff = Backoff::default();
+    let mut later_ms = |backoff: &mut Backoff| {
+        clock.now_ms() + u64::from(backoff.next_delay_ms(random.next_u32()))
+    };
     let mut connect_at_ms = clock.now_ms();
-    let identity = desk.identity().clone();
     loop {
-        let begin_ms = connect_at_ms;
         let mut served = Served {
             desk: &mut *desk,
             apps: &mut *apps,
             clock,
         };
-        let connected = {
-            // Pinned here, because a future that is passed on takes its room once more; in a block,
-            // because it takes it as long as it is in reach.
-            let connecting = pin!(async {
-                clock.sleep_until(begin_ms).await;
-                link.connect(&identity).await
-            });
-            served.offline(stop.as_mut(), connecting).await
-        };
-        let Some(connected) = connected else {
-            return;
-        };
-        if let Ok(mut session) = connected {
-            let up_ms = clock.now_ms();
-            if served.online(stop.as_mut(), &mut session).await.is_ok() {
-                return session.close().await;
-            }
-            if clock.now_ms() - up_ms >= STABLE_AFTER_MS {
-                backoff.reset();
-            }
-            if L::PACES_ITSELF {
-                connect_at_ms = clock.now_ms();
+        let connecting = served.connect(stop.as_mut(), &mut *link, connect_at_ms);
+        let mut session = match connecting.await {
+            None => return,
+            Some(Ok(session)) => session,
+            Some(Err(NotConnected)) => {
+                connect_at_ms = later_ms(&mut backoff);
                 continue;
             }
+        };
+        let up_ms = clock.now_ms();
+        if served.online(stop.as_mut(), &mut session).await.is_ok() {
+            return session.close().await;
         }
-        connect_at_ms = clock.now_ms() + u64::from(backoff.next_delay_ms(random.next_u32()));
+        if clock.now_ms() - up_ms >= STABLE_AFTER_MS {
+            backoff.reset();
+        }
+        connect_at_ms = match L::PACES_ITSELF {
+            true => clock.now_ms(),
+            false => later_ms(&mut backoff),
+        };
     }
 }
 
@@ -129,6 +124,24 @@ where
     A: Apps,
     C: Clock,
 {
+    /// Serves the apps until an attempt to connect, which begins at `begin_ms`, has come to its end;
+    /// `None` when stopped.
+    async fn connect<'l, L: Link>(
+        &mut self,
+        stop: Pin<&mut impl Future<Output = ()>>,
+        link: &'l mut L,
+        begin_ms: u64,
+    ) -> Option<Result<L::Session<'l>, NotConnected>> {
+        let clock = self.clock;
+        let identity = self.desk.identity().clone();
+        // Pinned here, because a future that is passed on takes its room once more.
+        let connecting = pin!(async {
+            clock.sleep_until(begin_ms).await;
+            link.connect(&identity).await
+        });
+        self.offline(stop, connecting).await
+    }
+
     /// Serves the apps until `connecting` completes; `None` when stopped.
     async fn offline<T>(
         &mut self,

@@ -17,10 +17,10 @@ use crate::provisioned::Provisioned;
 
 /// The settings of a provisioned vehicle's session, with the will of [`crate::presence::will`].
 #[must_use]
-pub fn options<'o>(
-    provisioned: &'o Provisioned<'_>,
-    will: Option<&'o (TopicText, &'static str)>,
-) -> Options<'o> {
+pub fn options<'c, 'o>(
+    provisioned: &'c Provisioned<'o>,
+    will: Option<&'c (TopicText, &'static str)>,
+) -> Options<'c, 'o> {
     let mut options = Options::new(provisioned.vin.as_str());
     options.will = will.map(|(topic, payload)| Will {
         topic,

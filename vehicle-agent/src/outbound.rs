@@ -18,12 +18,17 @@ use crate::presence;
 /// Pause after a message that the broker did not answer, in milliseconds.
 const RETRY_MS: u64 = 500;
 
-/// Bytes of a presence report that offers receipts, rounded up.
-const ANNOUNCEMENT_BYTES_MAX: usize = if cfg!(feature = "receipts") { 96 } else { 0 };
+/// Where a message is written that is the agent's own. The longest is a report of health: a presence
+/// report that offers receipts has less than 96 bytes, and receipts less than 768, which are 32 runs of at
+/// most 17 bytes and what is around them.
+type OwnMessage = heapless::Vec<u8, HEALTH_BYTES_MAX>;
 
-/// Bytes of the longest message of receipts that a vehicle sends: 32 runs of at most 17 bytes, and
-/// what is around them.
-const RECEIPTS_BYTES_MAX: usize = if cfg!(feature = "receipts") { 768 } else { 0 };
+/// A message, and what it is.
+struct Next<'m> {
+    what: InFlight,
+    topic: TopicText,
+    payload: &'m [u8],
+}
 
 /// The outbound side of one session.
 #[derive(Debug)]
@@ -102,58 +107,77 @@ impl Outbound {
             return Ok(true);
         }
         self.retry_at_ms = None;
+        let mut buffer = OwnMessage::new();
+        let Some(next) = self.next(now_ms, desk, apps, &mut buffer) else {
+            return Ok(false);
+        };
+        let message = Outgoing {
+            topic: &next.topic,
+            payload: next.payload,
+            retain: matches!(next.what, InFlight::Presence { .. }),
+        };
+        session.publish(message).await?;
+        self.in_flight = Some(next.what);
+        Ok(true)
+    }
+
+    /// The next message; `buffer` is where the agent's own are written.
+    fn next<'m, S, Q, const APPS: usize, const QUEUE: usize>(
+        &self,
+        now_ms: u64,
+        desk: &'m mut Desk<S, Q, APPS, QUEUE>,
+        apps: &impl Apps,
+        buffer: &'m mut OwnMessage,
+    ) -> Option<Next<'m>>
+    where
+        S: Storage,
+        Q: Storage,
+    {
         let presence_first = !self.stopping || desk.front().is_none();
         if presence_first && let Some(topic) = self.presence_topic(desk) {
             let online = !self.stopping;
-            let mut buffer = [0; ANNOUNCEMENT_BYTES_MAX];
             let offered = desk.offered(self.told).filter(|_| online);
-            let announced = offered.and_then(|epoch| announcement(epoch, &mut buffer).ok());
+            let announced = offered.and_then(|epoch| announcement(epoch, room(buffer)).ok());
             let plain = vinbus_protocol::presence::payload(online).as_bytes();
-            let message = Outgoing {
-                topic: &topic,
+            return Some(Next {
+                what: InFlight::Presence { online },
+                topic,
                 payload: announced.unwrap_or(plain),
-                retain: true,
-            };
-            session.publish(message).await?;
-            self.in_flight = Some(InFlight::Presence { online });
-            return Ok(true);
+            });
         }
-        let mut buffer = [0; RECEIPTS_BYTES_MAX];
-        if !self.stopping
-            && let Some((topic, payload)) = desk.receipts(now_ms, &mut buffer)
-        {
-            let message = Outgoing {
-                topic: &topic,
-                payload,
-                retain: false,
-            };
-            session.publish(message).await?;
-            self.in_flight = Some(InFlight::Receipts);
-            return Ok(true);
-        }
-        if !self.stopping && report_health(now_ms, desk, apps, session).await? {
-            self.in_flight = Some(InFlight::Health);
-            return Ok(true);
+        if !self.stopping {
+            let receipts = desk.receipts(now_ms, room(buffer));
+            if let Some((topic, len)) = receipts.map(|(topic, bytes)| (topic, bytes.len())) {
+                return Some(Next {
+                    what: InFlight::Receipts,
+                    topic,
+                    payload: buffer.get(..len)?,
+                });
+            }
+            if let Some(uid) = desk.health_is_due(now_ms, apps).cloned() {
+                let topic = desk.identity().uplink_topic(&uid, Some(health::SUBTOPIC));
+                // A report fits its bound, and its subtopic every topic.
+                return Some(Next {
+                    what: InFlight::Health,
+                    topic: topic.unwrap_or_default(),
+                    payload: desk
+                        .health(now_ms, apps)
+                        .encode(room(buffer))
+                        .unwrap_or_default(),
+                });
+            }
         }
         desk.begin_front();
-        let Some((waiting, uid)) = desk.front() else {
-            return Ok(false);
-        };
+        let (waiting, uid) = desk.front()?;
         // The desk has checked the subtopic; were it wrong, the broker would refuse the topic.
-        let topic = desk
-            .identity()
-            .uplink_topic(uid, waiting.subtopic)
-            .unwrap_or_default();
-        let message = Outgoing {
-            topic: &topic,
+        let topic = desk.identity().uplink_topic(uid, waiting.subtopic);
+        Some(Next {
+            what: InFlight::Uplink {
+                number: waiting.number,
+            },
+            topic: topic.unwrap_or_default(),
             payload: waiting.payload,
-            retain: false,
-        };
-        session.publish(message).await?;
-        self.in_flight = Some(InFlight::Uplink {
-            number: waiting.number,
-        });
-        Ok(true)
+        })
     }
 
     /// Takes the fate of the message that was on its way.
@@ -199,31 +223,9 @@ impl Outbound {
     }
 }
 
-/// Publishes a report of health if one is due; says whether it was.
-async fn report_health<S, Q, const APPS: usize, const QUEUE: usize>(
-    now_ms: u64,
-    desk: &mut Desk<S, Q, APPS, QUEUE>,
-    apps: &impl Apps,
-    session: &mut impl Session,
-) -> Result<bool, Lost>
-where
-    S: Storage,
-    Q: Storage,
-{
-    let Some(uid) = desk.health_is_due(now_ms, apps).cloned() else {
-        return Ok(false);
-    };
-    let topic = desk.identity().uplink_topic(&uid, Some(health::SUBTOPIC));
-    let mut buffer = [0; HEALTH_BYTES_MAX];
-    // A report fits its bound, and its subtopic every topic.
-    let message = Outgoing {
-        topic: &topic.unwrap_or_default(),
-        payload: desk
-            .health(now_ms, apps)
-            .encode(&mut buffer)
-            .unwrap_or_default(),
-        retain: false,
-    };
-    session.publish(message).await?;
-    Ok(true)
+/// All of `message`, to be written. It is filled here, as most messages are an app's and need none of it.
+fn room(message: &mut OwnMessage) -> &mut [u8] {
+    let all = message.resize_default(HEALTH_BYTES_MAX);
+    debug_assert!(all.is_ok(), "it is as long as that");
+    message
 }

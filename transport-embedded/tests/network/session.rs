@@ -183,7 +183,10 @@ async fn peer_that_takes_a_message_piece_by_piece_but_not_in_time_ends_the_conne
 }
 
 /// A session at a quality of service with a peer that has taken nothing since its welcome.
-async fn stalled<T>(options: &Options<'_>, test: impl AsyncFnOnce(&mut Link<'_, '_>) -> T) -> T {
+async fn stalled<T>(
+    options: &Options<'_, '_>,
+    test: impl AsyncFnOnce(&mut Link<'_, '_>) -> T,
+) -> T {
     let (near, mut far) = tokio::io::duplex(512);
     let (mut receive, mut send) = (vec![0; 1024], vec![0; 4096]);
     let mut mqtt = Mqtt::new(&mut receive, &mut send, options).unwrap();
@@ -522,7 +525,7 @@ async fn many_filters_are_subscribed() {
 
 #[test]
 fn settings_that_do_not_fit_are_refused() {
-    let check = |options: &Options<'_>, expected| {
+    let check = |options: &Options<'_, '_>, expected| {
         assert_eq!(
             Mqtt::new(&mut [0; 64], &mut [0; 64], options).err(),
             Some(expected)

@@ -116,7 +116,7 @@ where
 }
 
 /// The options of the only user of the test broker.
-pub(crate) fn options(client_id: &str) -> Options<'_> {
+pub(crate) fn options(client_id: &str) -> Options<'_, '_> {
     Options {
         credentials: Some(Login {
             user_name: Mosquitto::USER,

@@ -57,9 +57,12 @@ pub async fn run<D: Dial, A: Apps>(
             log::error!("app {app} is not installed: {error:?}");
         }
     }
-    let will = presence::will(desk.identity());
-    let options = embedded_link::options(provisioned, will.as_ref());
-    let mqtt = Mqtt::new(memory.receive, memory.send, &options)?;
+    let mqtt = {
+        // The session copies what it needs of these; nobody else has to keep them.
+        let will = presence::will(desk.identity());
+        let options = embedded_link::options(provisioned, will.as_ref());
+        Mqtt::new(memory.receive, memory.send, &options)?
+    };
     let world = World {
         link: &mut EmbeddedLink::new(mqtt, dial),
         apps,
