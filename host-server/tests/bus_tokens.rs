@@ -265,7 +265,7 @@ async fn clients_and_their_tokens_survive_a_restart() {
         name: Some("Näme".to_owned()),
         permissions: Permissions::parse(&["ui.content", "session.*"]).unwrap(),
     };
-    let (client, _) = bus.clients.create(new).await.unwrap();
+    let (client, _) = bus.clients.create(new, || true).await.unwrap();
     let revoke = ClientChange {
         revoke: true,
         ..ClientChange::default()

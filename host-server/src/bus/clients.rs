@@ -194,13 +194,22 @@ impl Clients {
             .await
     }
 
-    /// Makes a client and its secret, which is known to nobody but whom it is given to.
+    /// Makes a client and its secret, which is known to nobody but whom it is given to, if `may` says so
+    /// when its turn has come.
     ///
     /// # Errors
     /// A [`ClientError`]; nothing was made.
-    pub async fn create(&self, new: NewClient) -> Result<(Arc<BusClient>, Secret), ClientError> {
+    pub async fn create(
+        &self,
+        new: NewClient,
+        may: impl FnOnce() -> bool + Send,
+    ) -> Result<(Arc<BusClient>, Secret), ClientError> {
         check_name(new.name.as_deref())?;
         let _changing = self.changing.lock().await;
+        // Nobody's rights change before the client is made.
+        if !may() {
+            return Err(ClientError::Forbidden);
+        }
         let client = match new.client {
             Some(client) => client,
             None => ClientName::random()?,

@@ -91,7 +91,7 @@ async fn one_app_leaves_room_for_the_clients_of_others() {
             name: None,
             permissions: Permissions::parse(&["*"]).unwrap(),
         };
-        bus.clients.create(new)
+        bus.clients.create(new, || true)
     };
     let refused = make("full").await.unwrap_err();
     assert!(matches!(refused, ClientError::TooManyOfApp), "{refused}");
@@ -174,4 +174,37 @@ async fn change_that_waits_is_judged_by_what_the_one_before_it_made() {
             .permissions
             .include(&everything)
     );
+}
+
+#[tokio::test]
+async fn client_is_made_by_the_rights_that_are_left_when_its_turn_has_come() {
+    let asker = client("myapp", "asker");
+    let key = asker.key.clone();
+    let (held, mut writes) = mpsc::unbounded_channel();
+    let bus = open_over(Given {
+        clients: vec![asker],
+        held: Some(held),
+    });
+    let may = || !bus.clients.find(&key).unwrap().disabled;
+    assert!(may(), "when it asks, it may");
+    let disabled = ClientChange {
+        disabled: Some(true),
+        ..ClientChange::default()
+    };
+    let new = NewClient {
+        app: name("myapp"),
+        client: Some(name("new")),
+        name: None,
+        permissions: Permissions::parse(&["*"]).unwrap(),
+    };
+    let disabling = bus.clients.change(&key, disabled, |_| true);
+    let making = bus.clients.create(new, may);
+    let (disabled, made, ()) = tokio::join!(biased; disabling, making, async {
+        let write = writes.recv().await.unwrap();
+        write.send(Ok(())).unwrap();
+    });
+    disabled.unwrap();
+    let made = made.map(drop);
+    assert!(matches!(made, Err(ClientError::Forbidden)), "{made:?}");
+    assert!(bus.clients.find(&client("myapp", "new").key).is_none());
 }

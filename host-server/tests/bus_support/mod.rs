@@ -58,8 +58,8 @@ impl BusFixture {
             name: None,
             permissions: Permissions::parse(permissions).unwrap(),
         };
-        let made = self.bus.as_ref().unwrap().clients.create(new).await;
-        made.unwrap().0
+        let clients = &self.bus.as_ref().unwrap().clients;
+        clients.create(new, || true).await.unwrap().0
     }
 
     /// A token of a client.

@@ -90,7 +90,9 @@ pub(crate) async fn create(
         name: asked.name,
         permissions,
     };
-    let (client, secret) = api.bus().clients.create(new).await?;
+    let given = new.permissions.clone();
+    let may = || asker.still_may(&api, SCOPE, [&given]);
+    let (client, secret) = api.bus().clients.create(new, may).await?;
     let shown = Shown {
         secret: Some(secret.expose().to_owned()),
         ..Shown::of(&client)
