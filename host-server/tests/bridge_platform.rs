@@ -25,6 +25,9 @@ vin = "0123456789ABCDEFG"
 
 const PERMISSIONS: &[&str] = &["robotics.*", "vehicle.*", "platform.token"];
 
+/// Of the bridge's client, which tells of vehicles there.
+const PERMISSIONS_OF_BRIDGE: &[&str] = &["robotics.*", "platform.vehicle"];
+
 /// A platform and a server with vehicles, each with its folder.
 struct Pair {
     dir: TempDir,
@@ -41,7 +44,7 @@ impl Pair {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let platform = start_platform(dir.path(), any, args).await;
         let secret = dir.path().join("secret");
-        let given = make(&platform, "myapp", "bridge", PERMISSIONS).await;
+        let given = make(&platform, "myapp", "bridge", PERMISSIONS_OF_BRIDGE).await;
         std::fs::write(&secret, format!("{given}\n")).unwrap();
         Self {
             address: platform.address("http"),
@@ -297,4 +300,29 @@ async fn platform_that_gives_no_token_is_told_and_vehicles_are_served() {
     within("it is told", told).await;
     host.vehicle().await.say("1").await;
     assert!(!host.printed().contains("not-the-secret"));
+}
+
+#[tokio::test]
+async fn bridge_is_one_client_of_the_platform_over_its_restarts() {
+    let pair = Pair::new("", &["--log", "debug"]).await;
+    let connections = || {
+        let printed = pair.platform.printed();
+        let lines = printed.lines().filter(|it| it.contains("client connected"));
+        let ids = lines.filter_map(|it| it.split_once("client_id=").map(|(_, id)| id.to_owned()));
+        ids.collect::<Vec<_>>()
+    };
+    for lives in 1..=2 {
+        let mut host = pair.host().await;
+        let connected = async {
+            while connections().len() < lives {
+                tokio::task::yield_now().await;
+            }
+        };
+        within("the bridge is there", connected).await;
+        host.signal("KILL");
+        host.ended().await;
+    }
+    let ids = connections();
+    assert!(ids[0].starts_with("vinbus-"), "{ids:?}");
+    assert_eq!(ids[0], ids[1]);
 }

@@ -79,6 +79,26 @@ async fn every_topic_of_the_map_is_for_those_who_have_its_permission() {
         publish(&mut lacks_one, "app/myapp/ui/status", b"{}").await,
         0
     );
+    // What the host alone publishes is heard by those who may, and forged by nobody.
+    let mut all = it
+        .entered("myapp", "all", &["*", "vehicle.*", "platform.*"])
+        .await;
+    let mut bridge = it.entered("myapp", "bridge", &["platform.vehicle"]).await;
+    for topic in topics::OF_HOST {
+        let values = values(topic);
+        let filter = topic.filter(&values[..1]).unwrap();
+        assert_eq!(all.subscribe(&filter, 0).await, 0, "{filter}");
+    }
+    for topic in topics::OF_HOST {
+        let name = topic.topic(&values(topic)).unwrap();
+        let forged = publish(&mut all, &name, b"{}").await;
+        assert_eq!(forged, NOT_AUTHORIZED, "{name}");
+        let told = publish(&mut bridge, &name, name.as_bytes()).await;
+        assert_eq!(told, code(topic.resource == "vehicle"), "{name}");
+        if told == 0 {
+            assert_eq!(hear(&mut all).await.1, name.as_bytes());
+        }
+    }
 }
 
 fn permitted(permissions: Permissions) -> ClientChange {

@@ -5,6 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use vinbus_protocol::bus::access::{
     AccessRules, Action, Denial, Permission, PermissionError, Place, Rule, Subject,
+    TELLS_OF_VEHICLES,
 };
 use vinbus_protocol::bus::{BusTopicError, Owner, topics};
 use vinbus_protocol::id::IdError;
@@ -49,14 +50,17 @@ fn every_topic_needs_its_permission_whatever_is_done_with_it() {
         let exact = format!("{}.{}", spec.resource, spec.scope);
         let whole = format!("{}.*", spec.resource);
         let elsewhere = permissions(&["other.*", "other.thing", "ui.other", "word"]);
-        let denied = match spec.owner {
-            Owner::System => Denial::System,
-            Owner::App(_) | Owner::User(_) => Denial::Permission {
-                resource: spec.resource,
-                scope: spec.scope,
-            },
-        };
         for action in ACTIONS {
+            let denied = match spec.owner {
+                Owner::System => Denial::System,
+                _ if action == Action::Publish && topics::OF_HOST.contains(spec) => {
+                    Denial::HostsOwn
+                }
+                Owner::App(_) | Owner::User(_) => Denial::Permission {
+                    resource: spec.resource,
+                    scope: spec.scope,
+                },
+            };
             let asked = [&topic, &filter];
             let asked = if action == Action::Subscribe {
                 &asked[..]
@@ -69,12 +73,46 @@ fn every_topic_needs_its_permission_whatever_is_done_with_it() {
                     let held = permissions(&["other.*", held]);
                     let expected = match spec.owner {
                         Owner::System => Err(Denial::System),
+                        _ if action == Action::Publish && topics::OF_HOST.contains(spec) => {
+                            Err(Denial::HostsOwn)
+                        }
                         Owner::App(_) | Owner::User(_) => Ok(Rule::Permission(held[1].as_str())),
                     };
                     assert_eq!(decide(&held, action, topic), expected, "{topic}");
                 }
             }
         }
+    }
+}
+
+#[test]
+fn what_a_host_tells_is_published_by_nobody_else() {
+    let all = permissions(&["*", "platform.*", "vehicle.*", "vehicle.message"]);
+    let host = permissions(&["ui.content", TELLS_OF_VEHICLES]);
+    let told = [
+        "vehicle/presence/V",
+        "vehicle/message/V/sent",
+        "vehicle/missed",
+        "vehicle/anything",
+    ];
+    for topic in told.map(|topic| format!("app/mine/{topic}")) {
+        assert_eq!(decide(&all, Action::Publish, &topic), Err(Denial::HostsOwn));
+        let telling = decide(&host, Action::Publish, &topic);
+        assert_eq!(telling, Ok(Rule::Permission(TELLS_OF_VEHICLES)));
+        for action in [Action::Subscribe, Action::Deliver] {
+            assert!(decide(&all, action, &topic).is_ok(), "{topic}");
+            assert!(decide(&host, action, &topic).is_err(), "{topic}");
+        }
+    }
+    let elsewhere = decide(&host, Action::Publish, "app/yours/vehicle/missed");
+    assert_eq!(elsewhere, Err(Denial::OtherApp("yours")));
+    let expiring = "app/mine/platform/token/expiring/c";
+    for held in [&all, &host] {
+        let refused = decide(held, Action::Publish, expiring);
+        assert_eq!(refused, Err(Denial::HostsOwn));
+    }
+    for topic in ["app/mine/platform/token", "user/me/vehicle/presence/V"] {
+        assert!(decide(&all, Action::Publish, topic).is_ok(), "{topic}");
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use serde_json::{Map, Value, json};
+use vinbus_protocol::bus::access::TELLS_OF_VEHICLES;
 use vinbus_protocol::bus::{Owner, RENEWAL_TOPIC, TopicSpec, topics};
 use vinbus_protocol::limits::{BUS_LEVEL_BYTES_MAX, PAYLOAD_BYTES_MAX};
 
@@ -111,8 +112,15 @@ fn channel(spec: &TopicSpec) -> Value {
     let (resource, scope) = (spec.resource, spec.scope);
     let description = match spec.owner {
         _ if *spec == topics::PLATFORM_TOKEN_EXPIRING => {
-            format!("Permission: `{resource}.{scope}`, but none for the client that it names.")
+            format!(
+                "Published by the host alone. Permission: `{resource}.{scope}`, but none for the client \
+                 that it names."
+            )
         }
+        _ if topics::OF_HOST.contains(spec) => format!(
+            "Published by the host alone, or a client with `{TELLS_OF_VEHICLES}`. Permission: \
+             `{resource}.{scope}`."
+        ),
         Owner::App(_) | Owner::User(_) => format!("Permission: `{resource}.{scope}`."),
         Owner::System => "The platform's own: for superusers.".to_owned(),
     };

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use vinbus_protocol::bus::access::{self, Permission};
+use vinbus_protocol::bus::access::{self, Permission, TELLS_OF_VEHICLES};
 
 /// Permissions of one client.
 const PERMISSIONS_MAX: usize = 256;
@@ -74,13 +74,15 @@ impl Permissions {
         self.0.iter().any(|it| it.permits(resource, scope))
     }
 
-    /// Whether these permissions include all of `others`, so that their owner may pass them on.
+    /// Whether these permissions include all of `others`, so that their owner may pass them on. What
+    /// [`TELLS_OF_VEHICLES`] has to be among them by its own name.
     #[must_use]
     pub fn include(&self, others: &Self) -> bool {
         let mut others = others.0.iter();
         others.all(|other| {
             self.0.contains(other)
                 || match other.as_str().split_once('.') {
+                    Some(_) if other.as_str() == TELLS_OF_VEHICLES => false,
                     // For all scopes of a resource, the star is as good a name as any.
                     Some((resource, scope)) => self.permit(resource, scope),
                     None => self.iter().any(|own| own == EVERYTHING),
@@ -165,5 +167,7 @@ mod tests {
         );
         check(&["performance"], &["performance"], true);
         check(&["ui.*"], &["ui"], false);
+        check(&["*", "platform.*"], &[TELLS_OF_VEHICLES], false);
+        check(&[TELLS_OF_VEHICLES], &[TELLS_OF_VEHICLES], true);
     }
 }

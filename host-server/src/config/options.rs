@@ -155,7 +155,8 @@ pub struct ServeOptions {
     #[arg(long, value_name = "URL", env = "VINBUS_PLATFORM", help_heading = PLATFORM)]
     pub platform: Option<String>,
 
-    /// Our client there, as APP/CLIENT.
+    /// Our client there, as APP/CLIENT. A vinbus host server gives it the permission `platform.vehicle` to
+    /// tell of vehicles there.
     #[arg(long, value_name = "APP/CLIENT", env = "VINBUS_PLATFORM_CLIENT", help_heading = PLATFORM)]
     pub platform_client: Option<String>,
 

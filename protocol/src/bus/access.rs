@@ -15,6 +15,10 @@ use super::parse::{Rest, Wildcards, check_text};
 pub use denial::{Denial, Place};
 pub use permission::{Permission, PermissionError};
 
+/// The permission to publish what a host tells of vehicles, `app/{appId}/vehicle/…`: for the host's own
+/// client on another platform (SPEC 17.6). No other permission stands for it, `*` neither.
+pub const TELLS_OF_VEHICLES: &str = "platform.vehicle";
+
 /// The rules, with what of them is a setting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AccessRules {
@@ -121,6 +125,13 @@ impl AccessRules {
             return self.without_scope(subject, topic, resource);
         }
         let scope = named(&mut levels, Place::Scope)?;
+        if action == Action::Publish && topic.starts_with("app/") {
+            match (resource, scope, levels.next()) {
+                ("vehicle", ..) => return permission::to_tell_of_vehicles(subject.permissions),
+                ("platform", "token", Some("expiring")) => return Err(Denial::HostsOwn),
+                _ => {}
+            }
+        }
         permission::granting(subject.permissions, resource, scope)
             .map(Rule::Permission)
             .ok_or(Denial::Permission { resource, scope })

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use super::TELLS_OF_VEHICLES;
 use crate::bus::BusTopicError;
 
 /// What denied it.
@@ -14,6 +15,8 @@ pub enum Denial<'a> {
     Share,
     /// Topics that begin with `$` are the broker's own. A superuser may hear them.
     BrokersOwn,
+    /// What a host tells of vehicles and of tokens that end, nobody else may publish (SPEC 17.6).
+    HostsOwn,
     /// Topics that begin with `system` are the platform's own, for superusers.
     System,
     /// The first level is none of `app`, `user` and `system`.
@@ -70,6 +73,7 @@ impl Denial<'_> {
             Self::Malformed(_) => "malformed",
             Self::Share => "share",
             Self::BrokersOwn => "brokers_own",
+            Self::HostsOwn => "hosts_own",
             Self::System => "system",
             Self::Root => "root",
             Self::Wildcard(_) => "wildcard",
@@ -110,6 +114,11 @@ impl fmt::Display for Denial<'_> {
             Self::BrokersOwn => f.write_str(
                 "topics that begin with `$` are the broker's own: superusers may hear them, nobody \
                  may publish there",
+            ),
+            Self::HostsOwn => write!(
+                f,
+                "only the host publishes there: clients may hear it; a host with vehicles elsewhere \
+                 publishes as a client with the permission `{TELLS_OF_VEHICLES}`"
             ),
             Self::System => f.write_str("`system/…` is for superusers"),
             Self::Root => write!(

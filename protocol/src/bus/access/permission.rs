@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use super::{Denial, Rule, TELLS_OF_VEHICLES};
 use crate::bus::parse::check_level;
 use crate::id::IdError;
 
@@ -99,6 +100,17 @@ pub(super) fn granting_bare<'a, T: AsRef<str>>(
         .iter()
         .map(Permission::as_str)
         .find(|text| *text == "*" || *text == name)
+}
+
+/// Whether what a host tells of vehicles may be published, which takes the very permission.
+pub(super) fn to_tell_of_vehicles<'a, T: AsRef<str>>(
+    permissions: &'a [Permission<T>],
+) -> Result<Rule<'a>, Denial<'a>> {
+    let mut texts = permissions.iter().map(Permission::as_str);
+    texts
+        .find(|text| *text == TELLS_OF_VEHICLES)
+        .map(Rule::Permission)
+        .ok_or(Denial::HostsOwn)
 }
 
 impl<T: AsRef<str>> fmt::Display for Permission<T> {
