@@ -155,7 +155,7 @@ fn external(
         config::MqttVersion::V5 => MqttVersion::V5,
         config::MqttVersion::V311 => MqttVersion::V311,
     };
-    let client_id = client_id(identities.authority().certificate());
+    let client_id = client_id(&[identities.authority().certificate()]);
     let mut options = ClientOptions::new(choice.url.clone(), client_id).version(version);
     if let Some(ca) = &choice.ca {
         options = options.ca_file(ca);
@@ -178,7 +178,10 @@ fn external(
 }
 
 /// The other platform of the configuration's choice.
-pub(super) fn platform(choice: &config::PlatformChoice) -> Result<Platform, ServeError> {
+pub(super) fn platform(
+    choice: &config::PlatformChoice,
+    identities: &Identities,
+) -> Result<Platform, ServeError> {
     let path = &choice.secret_file;
     let secret = fs::read_to_string(path).map_err(|source| ServeError::PlatformSecret {
         path: path.clone(),
@@ -186,24 +189,24 @@ pub(super) fn platform(choice: &config::PlatformChoice) -> Result<Platform, Serv
     })?;
     let (app, client) = (choice.app.as_str(), &*choice.client);
     let secret = secret.trim_end_matches(['\r', '\n']);
-    let mut options =
-        BusOptions::new(choice.url.clone(), app, client, secret).renewal_in_place(choice.is_vinbus);
+    let name = choice.to_string();
+    let client_id = client_id(&[identities.authority().certificate(), &name]);
+    let mut options = BusOptions::new(choice.url.clone(), app, client, secret)
+        .mqtt_client_id(client_id)
+        .renewal_in_place(choice.is_vinbus);
     if let Some(ca) = &choice.ca {
         options = options.tls(TlsOptions {
             ca: Some(Pem::File(ca.clone())),
             identity: None,
         });
     }
-    Ok(Platform {
-        options,
-        name: choice.to_string(),
-    })
+    Ok(Platform { options, name })
 }
 
-/// Names our session at the broker: the same for a data folder for ever, another for every other.
-/// 23 characters, which every broker takes (MQTT 3.1.1, section 3.1.3.1).
-fn client_id(authority: &str) -> String {
-    let hash = ring::digest::digest(&ring::digest::SHA256, authority.as_bytes());
+/// Names our session at a broker: the same for a data folder's authority, and what else is told, for
+/// ever, another for every other. 23 characters, which every broker takes (MQTT 3.1.1, 3.1.3.1).
+fn client_id(of: &[&str]) -> String {
+    let hash = ring::digest::digest(&ring::digest::SHA256, of.concat().as_bytes());
     let mut id = "vinbus-".to_owned();
     for byte in &hash.as_ref()[..8] {
         // Writing to a String cannot fail.

@@ -153,7 +153,9 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         identities.credentials(),
         config.bus.clone(),
     )?);
-    let platform = config.platform.as_ref().map(broker::platform).transpose()?;
+    let platform = config.platform.as_ref();
+    let platform = platform.map(|choice| broker::platform(choice, &identities));
+    let platform = platform.transpose()?;
     // What another platform has for vehicles is taken there.
     let intake = bridge.intake().filter(|_| platform.is_none());
     let broker = RunningBroker::start(&config, &identities, &hub, &bus, intake).await?;

@@ -41,7 +41,7 @@ impl BusOptions {
         client_id: impl Into<String>,
         secret: impl Into<String>,
     ) -> Self {
-        let mqtt = ClientOptions::new(platform.broker(), mqtt_client_id())
+        let mqtt = ClientOptions::new(platform.broker(), random_client_id())
             .no_local(true)
             .session(Session::Kept {
                 expiry: SESSION_EXPIRY,
@@ -57,6 +57,15 @@ impl BusOptions {
             renewal_in_place: false,
             mqtt,
         }
+    }
+
+    /// The MQTT client identifier (default random at each start). One that stays the same lets a program
+    /// that was started again take over its connection and the session that a platform keeps; two
+    /// programs with the same one throw each other out.
+    #[must_use]
+    pub fn mqtt_client_id(mut self, client_id: impl Into<String>) -> Self {
+        self.mqtt.client_id = client_id.into();
+        self
     }
 
     /// A broker at another place than the platform's `/mqtt`.
@@ -143,7 +152,7 @@ impl fmt::Debug for BusOptions {
 }
 
 /// A client id that no other client has. Not secret; see [`random`](crate::driver::random).
-fn mqtt_client_id() -> String {
+fn random_client_id() -> String {
     let random = || RandomState::new().build_hasher().finish();
     format!("vinbus-{:016x}", random())
 }
