@@ -3,17 +3,22 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use futures_util::future::BoxFuture;
-use tokio::sync::mpsc;
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, ready};
+use tokio::sync::{Semaphore, mpsc};
 use vinbus_protocol::id::{AppId, Uid, Vin};
 use vinbus_transport_std::guards::LogThrottle;
 
 use super::down::{self, DownError};
 use super::rules::{Down, Rule, Rules};
-use crate::broker::{BusIntake, BusRefusal};
+use crate::broker::{BusIntake, BusRefusal, BusTaking};
 use crate::bus::ClientName;
 use crate::hub::{Hub, SubmitError, request_id};
 use crate::metrics::{Counter, Metrics};
+
+/// Bytes of messages on their way to the disk; the next waits. It is a part of what the store takes, so
+/// that programs of the bus leave room for others.
+const BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Refusals that wait to be told; further ones are counted only.
 const REFUSALS_MAX: usize = 1024;
@@ -38,10 +43,14 @@ pub(super) struct Refusal {
     pub(super) error: DownError,
 }
 
+/// What becomes of a message that has its place on the way to the disk.
+pub(super) type Queued = BoxFuture<'static, Result<(), DownError>>;
+
 /// See the module.
 pub(super) struct Intake {
     hub: Hub,
     rules: Arc<Rules>,
+    room: Arc<Semaphore>,
     refusals: mpsc::Sender<Refusal>,
     taken: Counter,
     refused: Counter,
@@ -67,6 +76,7 @@ impl Intake {
         let intake = Self {
             hub,
             rules,
+            room: Arc::new(Semaphore::new(BYTES_MAX)),
             refusals,
             taken: of("taken"),
             refused: of("refused"),
@@ -80,18 +90,28 @@ impl Intake {
         (intake, to_tell)
     }
 
-    /// Takes a message on, if a rule says so; when this returns `Ok`, it is on disk. A refusal is
-    /// logged, counted and told.
-    pub(super) async fn take_on(&self, topic: &str, payload: &[u8]) -> Result<(), DownError> {
+    /// Takes a message on, if a rule says so: when this returns, it has its place behind those before
+    /// it; what comes back resolves once it is on disk, or told why not. [`Intake::settle`] is to hear
+    /// of it.
+    pub(super) async fn queue(&self, topic: &str, payload: &[u8]) -> Queued {
         let Some((rule, down, named)) = self.rules.taking(topic) else {
-            return Ok(());
+            return Box::pin(ready(Ok(())));
         };
-        let taken = self.submit(rule, down, named, payload).await;
-        match &taken {
+        match self.submit(rule, down, named, payload).await {
+            Ok(stored) => Box::pin(stored),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
+    }
+
+    /// Counts what became of a message; a refusal is logged and told.
+    pub(super) fn settle(&self, topic: &str, payload: &[u8], outcome: &Result<(), DownError>) {
+        let Some((rule, down, named)) = self.rules.taking(topic) else {
+            return;
+        };
+        match outcome {
             Ok(()) => self.taken.increment(),
             Err(error) => self.refuse(rule, down, named, payload, error.clone()),
         }
-        taken
     }
 
     async fn submit(
@@ -100,14 +120,20 @@ impl Intake {
         down: &Down,
         named: Option<&str>,
         payload: &[u8],
-    ) -> Result<(), DownError> {
+    ) -> Result<impl Future<Output = Result<(), DownError>> + Send + use<>, DownError> {
+        let room = Arc::clone(&self.room).acquire_many_owned(permits(payload.len()));
+        let room = room.await.map_err(|_| SubmitError::Stopping)?;
         let ttl = down.ttl.unwrap_or_else(|| self.hub.message_ttl());
         let expires_at = SystemTime::now() + ttl;
         let receipts = down.receipts;
         let receipts = receipts.unwrap_or_else(|| self.hub.receipts_for(&down.app));
         let message = down::message(rule, down, named, payload, expires_at, receipts)?;
-        self.hub.submit_downlink(message).await?;
-        Ok(())
+        let stored = self.hub.queue_downlink(message).await?;
+        Ok(async move {
+            let stored = stored.await;
+            drop(room);
+            stored.map(drop).map_err(DownError::Submit)
+        })
     }
 
     fn refuse(
@@ -145,24 +171,35 @@ impl BusIntake for Intake {
         self.rules.taking(topic).is_some()
     }
 
-    fn take<'a>(
-        &'a self,
-        topic: &'a str,
-        payload: &'a [u8],
-    ) -> BoxFuture<'a, Result<(), BusRefusal>> {
+    #[expect(
+        clippy::async_yields_async,
+        reason = "what is yielded is awaited by whoever acknowledges, later"
+    )]
+    fn take(self: Arc<Self>, topic: Arc<str>, payload: Bytes) -> BoxFuture<'static, BusTaking> {
         Box::pin(async move {
-            match self.take_on(topic, payload).await {
-                // What a bridge has published is for everybody else on the bus.
-                Ok(()) | Err(DownError::Bridged) => Ok(()),
-                Err(DownError::Vin(_)) => Err(BusRefusal::Topic),
-                Err(DownError::Json(_) | DownError::Reserved | DownError::TooDeep(_)) => {
-                    Err(BusRefusal::Payload)
-                }
-                Err(DownError::Submit(SubmitError::Stopping | SubmitError::Store(_))) => {
-                    Err(BusRefusal::Unavailable)
-                }
-                Err(DownError::TooLarge { .. } | DownError::Submit(_)) => Err(BusRefusal::Quota),
-            }
+            let queued = self.queue(&topic, &payload).await;
+            Box::pin(async move {
+                let outcome = queued.await;
+                self.settle(&topic, &payload, &outcome);
+                outcome.or_else(|error| answer(&error))
+            }) as BusTaking
         })
     }
+}
+
+/// What the publisher of a message that was not taken is told.
+fn answer(error: &DownError) -> Result<(), BusRefusal> {
+    Err(match error {
+        // What a bridge has published is for everybody else on the bus.
+        DownError::Bridged => return Ok(()),
+        DownError::Vin(_) => BusRefusal::Topic,
+        DownError::Json(_) | DownError::Reserved | DownError::TooDeep(_) => BusRefusal::Payload,
+        DownError::Submit(SubmitError::Stopping | SubmitError::Store(_)) => BusRefusal::Unavailable,
+        DownError::TooLarge { .. } | DownError::Submit(_) => BusRefusal::Quota,
+    })
+}
+
+/// Bytes as permits; a larger message is refused later, with what it has.
+fn permits(bytes: usize) -> u32 {
+    bytes.min(BYTES_MAX) as u32
 }

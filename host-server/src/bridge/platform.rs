@@ -6,17 +6,19 @@
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, join, join_all};
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, join, join_all, ready};
 use tokio::sync::watch;
 use vinbus_protocol::backoff::Backoff;
-use vinbus_transport_std::bus::{BusClient, BusInbox, BusOptions};
+use vinbus_transport_std::bus::{BusClient, BusInbox, BusMessage, BusOptions};
+use vinbus_transport_std::guards::LogThrottle;
 use vinbus_transport_std::{PublishError, SubscribeError};
 
 use super::down::DownError;
-use super::intake::Intake;
+use super::intake::{Intake, Queued};
 use super::rules::Rules;
 use super::{BusPort, PortError};
 use crate::hub::SubmitError;
@@ -28,6 +30,9 @@ const PAUSE_MS_MAX: u32 = 60_000;
 /// A filter that the platform does not grant is asked for again after this time: its operator may
 /// have changed the permissions.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// Messages that go to the disk together, at most.
+const BATCH_MESSAGES_MAX: usize = 256;
 
 /// A message that cannot be stored is tried again after this time.
 const STORE_AGAIN: Duration = Duration::from_secs(1);
@@ -119,17 +124,44 @@ async fn subscribe(client: &BusClient, filter: String) {
     }
 }
 
-/// Takes messages in, each on disk before it is acknowledged.
+/// Takes messages in, each on disk before it is acknowledged. What has come meanwhile goes to the disk
+/// together.
 async fn receive(mut inbox: BusInbox, intake: &Intake) {
-    while let Some(message) = inbox.recv().await {
-        // What a platform has kept would be carried out again on each connection.
-        if !message.is_retained() {
-            while let Err(DownError::Submit(SubmitError::Store(_))) =
-                intake.take_on(message.topic(), message.payload()).await
-            {
-                tokio::time::sleep(STORE_AGAIN).await;
-            }
+    let trouble = LogThrottle::default();
+    while let Some(first) = inbox.recv().await {
+        let mut batch = vec![queued(first, intake).await];
+        while batch.len() < BATCH_MESSAGES_MAX
+            && let Some(Some(next)) = inbox.recv().now_or_never()
+        {
+            batch.push(queued(next, intake).await);
         }
-        message.ack();
+        for (message, queued) in batch {
+            let mut outcome = queued.await;
+            while let Err(DownError::Submit(SubmitError::Store(error))) = &outcome {
+                if let Some(unlogged) = trouble.pass(Instant::now()) {
+                    tracing::error!(%error, unlogged, "what the platform has for vehicles cannot be stored; will try again");
+                }
+                tokio::time::sleep(STORE_AGAIN).await;
+                outcome = intake.queue(message.topic(), message.payload()).await.await;
+            }
+            if let Err(DownError::Submit(SubmitError::Stopping)) = outcome {
+                // The platform may deliver it again.
+                return;
+            }
+            if !message.is_retained() {
+                intake.settle(message.topic(), message.payload(), &outcome);
+            }
+            message.ack();
+        }
     }
+}
+
+/// A message on its way to the disk. One that the platform has kept is not taken: it would be carried out
+/// again on each connection.
+async fn queued(message: BusMessage, intake: &Intake) -> (BusMessage, Queued) {
+    let queued: Queued = match message.is_retained() {
+        true => Box::pin(ready(Ok(()))),
+        false => intake.queue(message.topic(), message.payload()).await,
+    };
+    (message, queued)
 }

@@ -6,6 +6,7 @@
 pub mod embedded;
 pub mod external;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -82,18 +83,18 @@ pub enum BusRefusal {
     Unavailable,
 }
 
+/// What becomes of a message that is taken: `Ok` once it is on disk, or is none that is kept. It is
+/// acknowledged and routed only then.
+pub type BusTaking = BoxFuture<'static, Result<(), BusRefusal>>;
+
 /// What takes messages of the bus before they are routed on it.
 pub trait BusIntake: Send + Sync + 'static {
     /// Whether it takes messages on a topic.
     fn wants(&self, topic: &str) -> bool;
 
-    /// Takes a message: `Ok` once it is on disk, or is none that is kept. It is acknowledged and
-    /// routed only then.
-    fn take<'a>(
-        &'a self,
-        topic: &'a str,
-        payload: &'a [u8],
-    ) -> BoxFuture<'a, Result<(), BusRefusal>>;
+    /// Takes a message. The outer future waits for its place behind those before it (back-pressure);
+    /// what comes back need not be awaited before the next message is taken.
+    fn take(self: Arc<Self>, topic: Arc<str>, payload: Bytes) -> BoxFuture<'static, BusTaking>;
 }
 
 /// Why a broker did not take a message.

@@ -196,6 +196,19 @@ impl Hub {
     /// # Errors
     /// A [`SubmitError`]; nothing of the message remains.
     pub async fn submit_downlink(&self, message: NewDownlink) -> Result<Downlink, SubmitError> {
+        self.queue_downlink(message).await?.await
+    }
+
+    /// The same in two steps, for who has more to submit meanwhile: when this returns, the message has
+    /// its place behind those before it; what comes back resolves once it is on disk.
+    ///
+    /// # Errors
+    /// A [`SubmitError`], now or then; nothing of the message remains.
+    pub(crate) async fn queue_downlink(
+        &self,
+        message: NewDownlink,
+    ) -> Result<impl Future<Output = Result<Downlink, SubmitError>> + Send + use<>, SubmitError>
+    {
         let len = message.envelope.len();
         if len > PAYLOAD_BYTES_MAX {
             let max = PAYLOAD_BYTES_MAX;
@@ -235,8 +248,10 @@ impl Hub {
             drop(permit);
             stored
         });
-        let stored = stored.await.unwrap_or_else(|_| Err(writer_gone()));
-        stored.map_err(SubmitError::Store)
+        Ok(async {
+            let stored = stored.await.unwrap_or_else(|_| Err(writer_gone()));
+            stored.map_err(SubmitError::Store)
+        })
     }
 
     /// How long a message for a vehicle is worth sending where nobody says otherwise.

@@ -18,7 +18,7 @@ use tokio::sync::{oneshot, watch};
 use vinbus_host_server::broker::embedded::{
     BrokerCounts, EmbeddedBroker, Limits, Settings, TlsSettings,
 };
-use vinbus_host_server::broker::{Arrival, BrokerEvents, Outcome};
+use vinbus_host_server::broker::{Arrival, BrokerEvents, BusIntake, Outcome};
 use vinbus_host_server::bus::{Bus, BusSettings};
 use vinbus_host_server::identity::{Existing, Identities};
 use vinbus_host_server::metrics::Metrics;
@@ -183,15 +183,15 @@ impl Fixture {
     }
 
     /// A broker that takes clients of the bus as well.
-    pub async fn with_bus(settings: BusSettings) -> Self {
+    pub async fn with_bus(settings: BusSettings, intake: Option<Arc<dyn BusIntake>>) -> Self {
         let events = Arc::new(Recorder::default());
         let core = Arc::clone(&events) as _;
-        Self::build(core, events, Limits::default(), Some(settings)).await
+        Self::build(core, events, Limits::default(), Some(settings), intake).await
     }
 
     /// A broker with a core of the test's choice behind it; `events` records nothing then.
     pub async fn over(core: Arc<dyn BrokerEvents>, events: Arc<Recorder>, limits: Limits) -> Self {
-        Self::build(core, events, limits, None).await
+        Self::build(core, events, limits, None, None).await
     }
 
     async fn build(
@@ -199,6 +199,7 @@ impl Fixture {
         events: Arc<Recorder>,
         limits: Limits,
         bus: Option<BusSettings>,
+        intake: Option<Arc<dyn BusIntake>>,
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let identities = Identities::open(&folder.path().join("data")).unwrap();
@@ -219,6 +220,7 @@ impl Fixture {
             mqtts: Some((([127, 0, 0, 1], 0).into(), tls_settings(&identities))),
             limits,
             bus: bus.map(|settings| open_bus(&identities, &folder.path().join("data"), settings)),
+            intake,
             ..Settings::default()
         };
         let bus = settings.bus.clone();

@@ -14,6 +14,8 @@ use vinbus_host_server::bus::{
     TokenSettings,
 };
 
+use vinbus_host_server::broker::BusIntake;
+
 use crate::broker_support::raw::{Client, Connect, Packet};
 use crate::broker_support::{Fixture, within};
 
@@ -34,7 +36,12 @@ impl BusFixture {
     }
 
     pub async fn with(settings: BusSettings) -> Self {
-        Self(Fixture::with_bus(settings).await)
+        Self(Fixture::with_bus(settings, None).await)
+    }
+
+    /// With something that takes messages before they are routed.
+    pub async fn with_intake(intake: Arc<dyn BusIntake>) -> Self {
+        Self(Fixture::with_bus(BusSettings::default(), Some(intake)).await)
     }
 
     /// With access tokens that live this long.

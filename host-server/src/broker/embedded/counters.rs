@@ -105,8 +105,8 @@ counters! {
     /// Sessions ended because too much waited for a client that acknowledges messages of the bus of QoS 1
     /// too slowly.
     subscribers_too_slow,
-    /// Messages that waited for them and that they missed, those not counted that were sent to them or
-    /// about to be.
+    /// Messages that waited for them and that they missed. Not counted are up to 1,056 before them for each,
+    /// sent or about to be: nobody can tell which of those came.
     subscriber_losses,
     /// Messages of QoS 1 for the bus refused because as much was on its way to clients that acknowledge
     /// too slowly as may be.

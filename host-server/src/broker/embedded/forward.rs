@@ -17,6 +17,7 @@ use bytes::Bytes;
 use mqtt5::QoS;
 use mqtt5::broker::router::MessageRouter;
 use mqtt5::packet::publish::PublishPacket;
+use mqtt5::protocol::v5::reason_codes::ReasonCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::counters::{BrokerCounters, add};
@@ -36,7 +37,7 @@ pub(super) struct Offer {
     /// What the core makes of it; without, it is offered at once.
     pub(super) outcome: Option<oneshot::Receiver<Outcome>>,
     /// Told when it may be acknowledged.
-    pub(super) ack: Option<oneshot::Sender<()>>,
+    pub(super) ack: Option<oneshot::Sender<ReasonCode>>,
 }
 
 /// The way into the forwarding tasks.
@@ -82,7 +83,7 @@ async fn settle(mut inbox: mpsc::Receiver<(Offer, OwnedSemaphorePermit)>, fan_ou
                         Outcome::Stored | Outcome::StoredAs(_) | Outcome::Noted | Outcome::Refused,
                     ) => {
                         // A peer that is gone needs no acknowledgement.
-                        let _ = ack.send(());
+                        let _ = ack.send(ReasonCode::Success);
                     }
                     Ok(Outcome::Failed(_)) | Err(_) => add(&fan_out.counters.unacknowledged),
                 }

@@ -30,11 +30,11 @@ use vinbus_protocol::bus::access::Action;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 
 use super::{Client, Connection, Refused};
-use crate::broker::BusRefusal;
 use crate::broker::embedded::Denied;
 use crate::broker::embedded::bus_traffic::NoRoom;
 use crate::broker::embedded::counters::add;
 use crate::broker::embedded::quiet::Shown;
+use crate::broker::embedded::stream::Gate;
 use crate::bucket::{Bucket, Rate};
 use crate::bus::{
     Bus, BusClient, BusIdentity, BusRules, ClientKey, RENEWAL_TOPIC, TokenError, expiry_topic,
@@ -156,42 +156,35 @@ impl Connection {
     }
 
     /// Takes a message for the bus in, and routes it to whoever hears it now. What comes back tells when
-    /// it may be acknowledged; `None` is at once.
+    /// it may be acknowledged, and how; `None` is at once.
     pub(super) async fn accept_on_bus(
         &self,
         client: &Client,
-        event: &ClientPublishEvent,
-    ) -> Option<oneshot::Receiver<()>> {
+        event: ClientPublishEvent,
+    ) -> Option<Gate> {
         if event.payload.len() > PAYLOAD_BYTES_MAX {
             self.oversize(client, &event.topic, event.payload.len());
-            self.refuse_publish(client, event.qos, ReasonCode::QuotaExceeded);
-            return None;
+            return refusal(client, event.qos, ReasonCode::QuotaExceeded);
         }
         if *event.topic == *RENEWAL_TOPIC {
-            self.renew(client, event).await;
-            return None;
+            return self.renew(client, &event).await;
         }
-        if let Some(intake) = &self.shared.intake
-            && intake.wants(&event.topic)
-            && let Err(refusal) = intake.take(&event.topic, &event.payload).await
-        {
-            // The intake has logged why.
-            add(&self.shared.counters.publishes_denied);
-            let reason = match refusal {
-                BusRefusal::Topic => ReasonCode::TopicNameInvalid,
-                BusRefusal::Payload => ReasonCode::PayloadFormatInvalid,
-                BusRefusal::Quota => ReasonCode::QuotaExceeded,
-                BusRefusal::Unavailable => ReasonCode::UnspecifiedError,
-            };
-            self.refuse_publish(client, event.qos, reason);
-            return None;
+        match &self.shared.intake {
+            Some(intake) if intake.wants(&event.topic) => {
+                self.take(Arc::clone(intake), client, event).await
+            }
+            Some(_) | None => self.route(client, event).await,
         }
+    }
+
+    /// Routes a message to whoever hears it now.
+    pub(super) async fn route(&self, client: &Client, event: ClientPublishEvent) -> Option<Gate> {
         // QoS 2 is acknowledged as such, and delivered at QoS 1.
         let qos = match event.qos {
             QoS::AtMostOnce => QoS::AtMostOnce,
             QoS::AtLeastOnce | QoS::ExactlyOnce => QoS::AtLeastOnce,
         };
-        let mut packet = PublishPacket::new(&*event.topic, event.payload.clone(), qos);
+        let mut packet = PublishPacket::new(&*event.topic, event.payload, qos);
         if let Some(topic) = &event.response_topic {
             packet = packet.with_response_topic(topic.to_string());
         }
@@ -208,21 +201,13 @@ impl Connection {
 
     /// Says that a message finds no room: to an MQTT 5 client by the reason, to others, which would take
     /// any answer for a promise, by the end of their connection.
-    fn refuse_for_room(
-        &self,
-        client: &Client,
-        qos: QoS,
-        NoRoom: NoRoom,
-    ) -> Option<oneshot::Receiver<()>> {
+    fn refuse_for_room(&self, client: &Client, qos: QoS, NoRoom: NoRoom) -> Option<Gate> {
         if let Some(left_out) = self.may_log(client, "the bus is full") {
             warn!(client = %client.who, peer = %self.peer, left_out, "the bus is full: message refused");
         }
-        if client.speaks_v5 && qos == QoS::AtLeastOnce {
-            self.refuse_publish(client, qos, ReasonCode::QuotaExceeded);
-            return None;
-        }
+        let refused = refusal(client, qos, ReasonCode::QuotaExceeded);
         // Its sender is gone, so the connection ends in place of the acknowledgement.
-        Some(oneshot::channel().1)
+        Some(refused.unwrap_or_else(|| oneshot::channel().1))
     }
 
     /// Ends the session because `waiting` messages wait for its client, which acknowledges too slowly.
@@ -248,41 +233,31 @@ impl Connection {
     }
 
     /// Takes a new token in place of the present one.
-    async fn renew(&self, client: &Client, event: &ClientPublishEvent) {
-        let (Some(bus), Some(session)) = (&self.shared.bus, &client.bus) else {
-            return;
-        };
+    async fn renew(&self, client: &Client, event: &ClientPublishEvent) -> Option<Gate> {
+        let (bus, session) = (self.shared.bus.as_ref()?, client.bus.as_ref()?);
         if !session.may_renew() {
             add(&self.shared.counters.publishes_denied);
             if let Some(left_out) = self.may_log(client, "too many new tokens") {
                 warn!(client = %client.who, peer = %self.peer, left_out, "too many new tokens");
             }
-            return self.refuse_publish(client, event.qos, ReasonCode::QuotaExceeded);
+            return refusal(client, event.qos, ReasonCode::QuotaExceeded);
         }
         let token = std::str::from_utf8(&event.payload)
             .unwrap_or_default()
             .trim();
-        let refusal = match bus.tokens.verify(token).await {
+        let why = match bus.tokens.verify(token).await {
             Ok(identity) if Identity::BusClient(identity.key.clone()) == client.who => {
                 session.token.send_replace(identity);
-                return;
+                return None;
             }
             Ok(_) => "it is of another client".to_owned(),
             Err(error) => error.to_string(),
         };
         add(&self.shared.counters.publishes_denied);
         if let Some(left_out) = self.may_log(client, "new token refused") {
-            warn!(client = %client.who, peer = %self.peer, refusal, left_out, "new token refused");
+            warn!(client = %client.who, peer = %self.peer, refusal = why, left_out, "new token refused");
         }
-        self.refuse_publish(client, event.qos, ReasonCode::NotAuthorized);
-    }
-
-    /// Tells an MQTT 5 client that its publish of QoS 1 was not taken. (One of QoS 0 is not answered,
-    /// and a refused one of QoS 2 would keep its packet identifier busy in the library.)
-    fn refuse_publish(&self, client: &Client, qos: QoS, reason: ReasonCode) {
-        if client.speaks_v5 && qos == QoS::AtLeastOnce {
-            self.rules.refuse_next(u8::from(reason));
-        }
+        refusal(client, event.qos, ReasonCode::NotAuthorized)
     }
 
     /// Sees to it that all filters are decided by the rights of this moment: whether they are still
@@ -370,6 +345,22 @@ impl Connection {
         // What finds no room is counted.
         let _ = self.shared.bus_traffic.publish(&topic, payload).await;
     }
+}
+
+/// What tells an MQTT 5 client that its publish of QoS 1 was not taken. (One of QoS 0 is not answered, and
+/// a refused one of QoS 2 would keep its packet identifier busy in the library.)
+fn refusal(client: &Client, qos: QoS, reason: ReasonCode) -> Option<Gate> {
+    is_told(client, qos).then(|| {
+        let (answer, gate) = oneshot::channel();
+        // The gate is right here.
+        let _ = answer.send(reason);
+        gate
+    })
+}
+
+/// Whether a client hears that its publish was not taken.
+pub(super) fn is_told(client: &Client, qos: QoS) -> bool {
+    client.speaks_v5 && qos == QoS::AtLeastOnce
 }
 
 async fn open(bus: &Bus, token: &str) -> Result<(ClientKey, BusSession), TokenError> {

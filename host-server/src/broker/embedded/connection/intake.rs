@@ -26,6 +26,7 @@ use crate::broker::embedded::counters::add;
 use crate::broker::embedded::forward::Offer;
 use crate::broker::embedded::limits::{REPORTS_MAX, RETAINED_BYTES_MAX};
 use crate::broker::embedded::quiet::Shown;
+use crate::broker::embedded::stream::Gate;
 use crate::broker::{Arrival, Outcome};
 use crate::identity::Identity;
 
@@ -56,18 +57,14 @@ impl Connection {
 
     /// Takes a message in, publish or will. What comes back tells when it may be acknowledged;
     /// `None` is at once.
-    pub(super) async fn accept(
-        &self,
-        client: &Client,
-        event: ClientPublishEvent,
-    ) -> Option<oneshot::Receiver<()>> {
+    pub(super) async fn accept(&self, client: &Client, event: ClientPublishEvent) -> Option<Gate> {
         let shared = &self.shared;
         add(&shared.counters.messages_in);
         let topic = &*event.topic;
         let parsed = match self.may_publish(client, topic) {
             Ok(Tree::Vehicle(parsed)) => parsed,
             Ok(Tree::Bus) => {
-                return self.accept_on_bus(client, &event).await;
+                return self.accept_on_bus(client, event).await;
             }
             Err(denial) => {
                 self.denied(client, "publish denied", topic, &denial);
@@ -126,7 +123,7 @@ impl Connection {
         payload: Bytes,
         retain: bool,
         outcome: Option<oneshot::Receiver<Outcome>>,
-    ) -> Option<oneshot::Receiver<()>> {
+    ) -> Option<Gate> {
         let (ack, gate) = oneshot::channel();
         let waits = outcome.is_some();
         let offer = Offer {

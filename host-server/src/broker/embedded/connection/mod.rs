@@ -10,12 +10,13 @@
 mod bus;
 mod intake;
 mod rules;
+mod taken;
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use mqtt5::broker::events::{
     BrokerEventHandler, ClientPublishEvent, ClientSubscribeEvent, ClientUnsubscribeEvent,
@@ -25,13 +26,14 @@ use mqtt5::broker::{AuthProvider, AuthResult};
 use mqtt5::packet::connect::ConnectPacket;
 use mqtt5::protocol::v5::reason_codes::ReasonCode;
 use mqtt5::{QoS, WillMessage};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 use vinbus_protocol::limits::UID_BYTES_MAX;
 
 use self::bus::BusSession;
+use self::taken::Taken;
 use super::Shared;
 use super::access::AllowedFilter;
 use super::bus_traffic::Window;
@@ -56,7 +58,9 @@ pub(super) struct Connection {
     state: Mutex<State>,
     /// Its messages of QoS 1 on the bus that are on their way.
     bus_window: Window,
-    /// This, for the task that watches over the session.
+    /// Its messages that were taken for vehicles, on their way to the disk.
+    taken: OnceLock<mpsc::Sender<Taken>>,
+    /// This, for its tasks.
     own: Weak<Self>,
 }
 
@@ -115,6 +119,7 @@ impl Connection {
             rules,
             state: Mutex::default(),
             bus_window: Window::of_publisher(),
+            taken: OnceLock::new(),
             own: own.clone(),
         })
     }

@@ -7,13 +7,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use mqtt5::protocol::v5::reason_codes::ReasonCode;
+use tokio::sync::OwnedSemaphorePermit;
 
+use super::rules::Gate;
 use super::wire::Wire;
+
+/// PUBACK without a reason, which stands for success (MQTT 5, 3.4.2.1).
+const PUBACK_SUCCESS: [u8; 2] = [0x40, 2];
 
 /// One packet, which may be partly written.
 pub(super) struct Held {
-    gate: Option<oneshot::Receiver<()>>,
+    gate: Option<Gate>,
     /// The part of what may wait for consumers.
     _room: Option<OwnedSemaphorePermit>,
     bytes: Bytes,
@@ -30,7 +35,7 @@ impl Held {
         }
     }
 
-    pub(super) fn behind(self, gate: Option<oneshot::Receiver<()>>) -> Self {
+    pub(super) fn behind(self, gate: Option<Gate>) -> Self {
         Self { gate, ..self }
     }
 
@@ -106,10 +111,14 @@ impl HeldPackets {
                     let _ = wire.poll_flush(cx)?;
                     return Poll::Pending;
                 };
-                opened.map_err(|_| {
+                let reason = opened.map_err(|_| {
                     io::Error::new(io::ErrorKind::BrokenPipe, "the message was not stored")
                 })?;
                 first.gate = None;
+                if let Some(refusal) = refusal(&first.bytes, reason) {
+                    self.bytes += refusal.len() - first.bytes.len();
+                    first.bytes = refusal;
+                }
             }
             while first.written < first.bytes.len() {
                 first.written += ready!(wire.poll_write(cx, &first.bytes[first.written..]))?;
@@ -121,6 +130,19 @@ impl HeldPackets {
             self.packets.pop_front();
         }
         wire.poll_flush(cx)
+    }
+}
+
+/// What is to be written in place of an acknowledgement, if anything is.
+fn refusal(packet: &[u8], reason: ReasonCode) -> Option<Bytes> {
+    match packet {
+        [kind, length, high, low]
+            if [*kind, *length] == PUBACK_SUCCESS && reason != ReasonCode::Success =>
+        {
+            let refusal = [0x40, 4, *high, *low, u8::from(reason), 0];
+            Some(Bytes::copy_from_slice(&refusal))
+        }
+        _ => None,
     }
 }
 

@@ -40,7 +40,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::held::{Held, HeldPackets};
-pub(super) use self::rules::WriteRules;
+pub(super) use self::rules::{Gate, WriteRules};
 pub(super) use self::wire::Io;
 use self::wire::Wire;
 use super::counters::{BrokerCounters, add};
@@ -170,11 +170,6 @@ impl AsyncWrite for PeerStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if let Some(refusal) = this.rules.take_refusal(buf) {
-            this.held.push(Held::new(&refusal, 0));
-            let _ = this.held.poll_leave(cx, &mut this.wire)?;
-            return Poll::Ready(Ok(buf.len()));
-        }
         let left = this.held.poll_leave(cx, &mut this.wire)?;
         if this.rules.never_wait() {
             this.take_over(cx, buf)?;

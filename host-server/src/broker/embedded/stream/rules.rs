@@ -1,15 +1,17 @@
 //! What the connection, which sees the packets, tells the stream, which writes them.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Context;
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
+use mqtt5::protocol::v5::reason_codes::ReasonCode;
 use tokio::sync::oneshot;
 
-/// PUBACK without a reason, which stands for success (MQTT 5, 3.4.2.1).
-const PUBACK_SUCCESS: [u8; 2] = [0x40, 2];
+/// When an acknowledgement may leave, and what it says: where it is a PUBACK of MQTT 5, the reason takes
+/// the place of success. When its sender is dropped, the connection breaks instead.
+pub(in crate::broker::embedded) type Gate = oneshot::Receiver<ReasonCode>;
 
 /// Whether the peer may still hear what it subscribed to.
 type MayHear = Box<dyn Fn() -> bool + Send + Sync>;
@@ -17,10 +19,8 @@ type MayHear = Box<dyn Fn() -> bool + Send + Sync>;
 /// What a stream is to do about the packets written on it.
 #[derive(Default)]
 pub(in crate::broker::embedded) struct WriteRules {
-    next_gate: Mutex<Option<oneshot::Receiver<()>>>,
+    next_gate: Mutex<Option<Gate>>,
     drops_publishes: AtomicBool,
-    /// The reason that the next PUBACK has in place of success; 0 is success.
-    refusal: AtomicU8,
     /// Asked before each message, where the peer may lose its rights.
     may_hear: OnceLock<MayHear>,
     /// The last packet of the connection, once it is to end.
@@ -29,21 +29,15 @@ pub(in crate::broker::embedded) struct WriteRules {
 }
 
 impl WriteRules {
-    /// The next packet leaves when `open` resolves; when its sender is dropped, the connection
-    /// breaks instead.
-    pub(in crate::broker::embedded) fn hold_next(&self, open: oneshot::Receiver<()>) {
-        *self.lock() = Some(open);
+    /// The next packet, an acknowledgement, leaves as `gate` says.
+    pub(in crate::broker::embedded) fn hold_next(&self, gate: Gate) {
+        *self.lock() = Some(gate);
     }
 
     /// From now on, writing never waits: the peer is a consumer, whose messages are dropped when it
     /// reads too slowly.
     pub(in crate::broker::embedded) fn drop_publishes_when_full(&self) {
         self.drops_publishes.store(true, Ordering::Relaxed);
-    }
-
-    /// The next packet, if it is a PUBACK, says this reason of MQTT 5 in place of success.
-    pub(in crate::broker::embedded) fn refuse_next(&self, reason: u8) {
-        self.refusal.store(reason, Ordering::Relaxed);
     }
 
     /// From now on, a message is written only while `may_hear` says so, and is dropped otherwise.
@@ -66,27 +60,11 @@ impl WriteRules {
         self.end.get()
     }
 
-    /// What is to be written in place of `packet`, if anything is.
-    pub(super) fn take_refusal(&self, packet: &[u8]) -> Option<[u8; 6]> {
-        // Mostly there is none, and to look costs less than to take.
-        if self.refusal.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
-        let reason = self.refusal.swap(0, Ordering::Relaxed);
-        match packet {
-            [kind, length, id @ ..] if [*kind, *length] == PUBACK_SUCCESS => {
-                let [high, low] = id.try_into().ok()?;
-                Some([0x40, 4, high, low, reason, 0])
-            }
-            _ => None,
-        }
-    }
-
     pub(super) fn may_hear(&self) -> bool {
         self.may_hear.get().is_none_or(|may_hear| may_hear())
     }
 
-    pub(super) fn take_gate(&self) -> Option<oneshot::Receiver<()>> {
+    pub(super) fn take_gate(&self) -> Option<Gate> {
         self.lock().take()
     }
 
@@ -94,7 +72,7 @@ impl WriteRules {
         self.drops_publishes.load(Ordering::Relaxed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<oneshot::Receiver<()>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Gate>> {
         self.next_gate
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use mqtt5::protocol::v5::reason_codes::ReasonCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::oneshot;
 
@@ -38,7 +39,7 @@ async fn held_packet_leaves_when_its_gate_opens_and_keeps_its_place() {
     rules.hold_next(two);
     write(&mut stream, "c").await;
     write(&mut stream, "d").await;
-    open_two.send(()).unwrap();
+    open_two.send(ReasonCode::Success).unwrap();
 
     let mut got = [0; 4];
     far.read_exact(&mut got[..1]).await.unwrap();
@@ -47,7 +48,7 @@ async fn held_packet_leaves_when_its_gate_opens_and_keeps_its_place() {
         let _ = stream.read_u8().await;
     });
     tokio::task::yield_now().await;
-    open_one.send(()).unwrap();
+    open_one.send(ReasonCode::Success).unwrap();
     far.read_exact(&mut got[1..]).await.unwrap();
     assert_eq!(&got, b"abcd");
     reading.abort();
@@ -75,7 +76,7 @@ async fn acknowledgements_leave_after_the_connection_ended() {
     rules.hold_next(gate);
     write(&mut stream, "ack").await;
     drop(stream);
-    open.send(()).unwrap();
+    open.send(ReasonCode::Success).unwrap();
     let mut rest = String::new();
     far.read_to_string(&mut rest).await.unwrap();
     assert_eq!(rest, "ack");
@@ -191,11 +192,16 @@ async fn connection_that_is_ended_reads_the_end_and_writes_its_last_packet() {
 #[tokio::test]
 async fn next_acknowledgement_alone_is_turned_into_a_refusal() {
     let (mut stream, rules, mut far) = pair(Duration::MAX);
-    rules.refuse_next(0x87);
+    let refusal = || {
+        let (answer, gate) = oneshot::channel();
+        answer.send(ReasonCode::NotAuthorized).unwrap();
+        gate
+    };
+    rules.hold_next(refusal());
     for packet in [[0x40, 2, 1, 2], [0x40, 2, 3, 4]] {
         stream.write_all(&packet).await.unwrap();
     }
-    rules.refuse_next(0x87);
+    rules.hold_next(refusal());
     stream.write_all(&[0xD0, 0]).await.unwrap();
     stream.write_all(&[0x40, 2, 5, 6]).await.unwrap();
     let mut got = [0; 16];
