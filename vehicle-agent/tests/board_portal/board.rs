@@ -37,6 +37,9 @@ pub(crate) const APPS: [&str; 2] = ["demo", "other"];
 
 pub(crate) const PLACES: usize = 4;
 
+/// The subtopic of the agent's reports of health.
+const HEALTH: &str = "vinbus/health";
+
 /// Messages that may wait for the broker.
 const QUEUE: usize = 4;
 
@@ -167,7 +170,13 @@ impl Board {
     }
 
     pub(crate) fn publish_for(&self, uid: &str, payload: impl Into<String>) {
-        let topic = format!("psa/OVIPPartners-Dev/to/uid/{uid}/opa/{VIN}/");
+        self.publish_on(
+            format!("psa/OVIPPartners-Dev/to/uid/{uid}/opa/{VIN}/"),
+            payload,
+        );
+    }
+
+    pub(crate) fn publish_on(&self, topic: String, payload: impl Into<String>) {
         let payload = payload.into();
         self.to_vehicle.send(OnWire { topic, payload }).unwrap();
     }
@@ -182,8 +191,19 @@ impl Board {
     pub(crate) async fn uplink(&mut self) -> (String, String) {
         loop {
             let message = self.any_uplink().await;
-            if message.0 != "vinbus/health" {
+            if message.0 != HEALTH {
                 return message;
+            }
+        }
+    }
+
+    /// The next report of the agent's health.
+    pub(crate) async fn health(&mut self) -> Value {
+        loop {
+            let (subtopic, payload) = self.any_uplink().await;
+            if subtopic == HEALTH {
+                let mut report: Value = serde_json::from_str(&payload).unwrap();
+                return report["content"].take();
             }
         }
     }

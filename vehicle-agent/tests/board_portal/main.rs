@@ -9,6 +9,7 @@ mod app;
 mod board;
 mod bounds;
 mod delivery;
+mod health;
 mod hostile;
 mod lifecycle;
 mod wire;

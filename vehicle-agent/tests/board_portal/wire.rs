@@ -66,7 +66,7 @@ impl Link for Wire {
         Ok(WireSession {
             wire: self,
             received: None,
-            published: false,
+            fate: None,
         })
     }
 }
@@ -76,13 +76,17 @@ impl Link for Wire {
 pub(crate) struct WireSession<'s> {
     wire: &'s mut Wire,
     received: Option<OnWire>,
-    published: bool,
+    /// The fate of the last message, until it is told.
+    fate: Option<Fate>,
 }
+
+/// The subtopic of messages that the broker refuses.
+pub(crate) const REFUSED: &str = "refused";
 
 impl Session for WireSession<'_> {
     async fn next(&mut self) -> Result<Event<'_>, Lost> {
-        if std::mem::take(&mut self.published) {
-            return Ok(Event::Published(Fate::Delivered));
+        if let Some(fate) = self.fate.take() {
+            return Ok(Event::Published(fate));
         }
         let message = self.wire.to_vehicle.recv().await.ok_or(Lost)?;
         let OnWire { topic, payload } = self.received.insert(message);
@@ -93,7 +97,11 @@ impl Session for WireSession<'_> {
     }
 
     async fn publish(&mut self, message: Outgoing<'_>) -> Result<(), Lost> {
-        self.published = true;
+        if message.topic.ends_with(REFUSED) {
+            self.fate = Some(Fate::Refused);
+            return Ok(());
+        }
+        self.fate = Some(Fate::Delivered);
         if !message.retain {
             let topic = message.topic.to_owned();
             let payload = String::from_utf8(message.payload.to_vec()).unwrap();
