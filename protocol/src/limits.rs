@@ -136,15 +136,15 @@ pub const DELIVERY_BYTES_PER_MS_MIN: u32 = 30;
 /// section 2).
 pub const DELIVERY_REPEAT_MS_INITIAL: u32 = 1_000;
 
-/// Least time before a repetition, in milliseconds: ten times [`DELIVERY_RECEIPT_DELAY_MS`], which a
+/// Least time before a repetition, in milliseconds: five times [`DELIVERY_RECEIPT_DELAY_MS`], which a
 /// receiver may wait.
-pub const DELIVERY_REPEAT_MS_MIN: u32 = 200;
+pub const DELIVERY_REPEAT_MS_MIN: u32 = 100;
 
 /// Longest time between two repetitions, in milliseconds, before jitter: as between reconnections.
 pub const DELIVERY_REPEAT_MS_MAX: u32 = RECONNECT_DELAY_MS_MAX;
 
 /// Repetitions without any answer after which a message without an expiry is given up, and after
-/// which receipts and greetings wait until the peer is heard again. From 1 s on that takes 15 to 20
+/// which receipts and greetings wait until the peer is heard again. From 1 s on that takes 13 to 17
 /// minutes of a link that is up.
 pub const DELIVERY_ATTEMPTS_MAX: u8 = 20;
 
@@ -193,7 +193,7 @@ const _: () = assert!(LINK_BYTES_PER_S_MIN < DELIVERY_BYTES_PER_MS_MIN * 1_000);
 const _: () = assert!(DELIVERY_IN_FLIGHT_MAX as u32 <= DELIVERY_SPAN);
 const _: () = assert!(2 * DELIVERY_SPAN <= DELIVERY_REMEMBERED);
 const _: () = assert!(DELIVERY_REMEMBERED == u128::BITS);
-const _: () = assert!(DELIVERY_REPEAT_MS_MIN as u64 >= 10 * DELIVERY_RECEIPT_DELAY_MS);
+const _: () = assert!(DELIVERY_REPEAT_MS_MIN as u64 >= 5 * DELIVERY_RECEIPT_DELAY_MS);
 const _: () = assert!(DELIVERY_REPEAT_MS_MIN < DELIVERY_REPEAT_MS_INITIAL);
 const _: () = assert!(DELIVERY_REPEAT_MS_INITIAL < DELIVERY_REPEAT_MS_MAX);
 const _: () = assert!(DELIVERY_CONTROL_BYTES_MAX < PAYLOAD_BYTES_MAX);

@@ -1,5 +1,6 @@
 //! Delivery between two ends, told what happens one step at a time, through the public interface.
 
+use std::collections::VecDeque;
 use std::num::NonZeroU32;
 
 use proptest::prelude::*;
@@ -152,7 +153,7 @@ fn lost_message_is_repeated_with_growing_patience_and_taken_once() {
     let (mut host, mut agent) = pair();
     host.submit(0, PLAIN).unwrap();
     let first = sent(&mut host, 0).remove(0);
-    for due in [1_003, 3_006, 7_009] {
+    for due in [1_003, 2_006, 3_009, 5_012] {
         assert_eq!(host.poll_timeout(), Some(due));
         assert!(sent(&mut host, due - 1).is_empty());
         assert_eq!(sent(&mut host, due).len(), 1);
@@ -166,7 +167,7 @@ fn lost_message_is_repeated_with_growing_patience_and_taken_once() {
         Got::Message(1, Verdict::Repeated)
     );
     assert_eq!(agent.counters().receiver.taken, 1);
-    assert_eq!(host.counters().sender.repeated, 3);
+    assert_eq!(host.counters().sender.repeated, 4);
 }
 
 #[test]
@@ -285,7 +286,7 @@ fn message_without_an_end_is_given_up_after_twenty_repetitions() {
         now_ms = host.poll_timeout().unwrap();
     }
     assert_eq!(repetitions, 21);
-    assert!((15 * 60_000..20 * 60_000).contains(&now_ms), "{now_ms}");
+    assert!((13 * 60_000..17 * 60_000).contains(&now_ms), "{now_ms}");
 }
 
 #[test]
@@ -586,19 +587,33 @@ fn ten_thousand_vehicles_take_less_than_64_mb() {
 }
 
 #[test]
-fn fifth_of_all_lost_costs_less_than_four_times_the_time_on_average() {
+fn fifth_of_all_lost_costs_less_than_three_times_the_time_whichever_they_are() {
     let whole = transfer(|_| false);
-    let lossy =
-        [0, 1, 2, 3, 4].map(|offset| transfer(|frame| (frame * 7 + frame / 5 + offset) % 5 == 0));
-    let mean = lossy.iter().sum::<u64>() / 5;
-    assert!(mean < 4 * whole, "{lossy:?} ms, without losses {whole} ms");
+    let patterns = 0..10;
+    let lossy: Vec<u64> = patterns
+        .map(|offset| transfer(|frame| (frame * 7 + frame / 5 + offset) % 5 == 0))
+        .collect();
+    let random = (1..=40_u64).map(|seed| {
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        transfer(move |frame| {
+            let mixed = (state ^ frame).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            state = mixed ^ mixed >> 31;
+            state % 5 == 0
+        })
+    });
+    let lossy: Vec<u64> = lossy.into_iter().chain(random).collect();
+    let longest = lossy.iter().max().unwrap();
+    assert!(
+        *longest < 3 * whole,
+        "{lossy:?} ms, without losses {whole} ms"
+    );
 }
 
 /// The time until 200 messages each way are known to be confirmed, 100 ms there and back.
-fn transfer(lost: impl Fn(u64) -> bool) -> u64 {
+fn transfer(mut lost: impl FnMut(u64) -> bool) -> u64 {
     let (mut host, mut agent) = pair();
     let mut frames = 0;
-    let mut on_the_way: Vec<(u64, bool, Sent)> = Vec::new();
+    let mut on_the_way: VecDeque<(u64, bool, Sent)> = VecDeque::new();
     let (mut submitted, mut now_ms) = ([0; 2], 0);
     loop {
         let ends = [&mut host, &mut agent];
@@ -610,21 +625,22 @@ fn transfer(lost: impl Fn(u64) -> bool) -> u64 {
             for frame in sent(end, now_ms) {
                 frames += 1;
                 if !lost(frames) {
-                    on_the_way.push((now_ms + 50, from_host, frame));
+                    on_the_way.push_back((now_ms + 50, from_host, frame));
                 }
             }
         }
         if submitted == [200; 2] && host.unanswered() + agent.unanswered() == 0 {
             return now_ms;
         }
-        now_ms += 1;
-        let (arrived, rest) = on_the_way.into_iter().partition(|frame| frame.0 <= now_ms);
-        on_the_way = rest;
-        for (_, from_host, frame) in arrived {
-            let end = if from_host { &mut agent } else { &mut host };
-            if let Got::Message(_, Verdict::New(id)) = give(end, now_ms, &frame) {
-                end.report(now_ms, id, Step::Confirmed);
+        // An end is asked for what it has to send after each frame that came.
+        match on_the_way.pop_front_if(|frame| frame.0 <= now_ms) {
+            Some((_, from_host, frame)) => {
+                let end = if from_host { &mut agent } else { &mut host };
+                if let Got::Message(_, Verdict::New(id)) = give(end, now_ms, &frame) {
+                    end.report(now_ms, id, Step::Confirmed);
+                }
             }
+            None => now_ms += 1,
         }
         assert!(now_ms < 600_000);
     }

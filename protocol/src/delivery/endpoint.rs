@@ -261,13 +261,16 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
             self.receiver.handle_acknowledged(self.now_ms, batch);
         }
         let receipts = control.receipts?;
+        let known = self.round_trip.is_known();
         for run in receipts.runs() {
-            let told = self
-                .sender
-                .handle_run(self.now_ms, run, &mut self.round_trip);
-            if let Some(run) = told {
+            if let Some(run) = self.sender.handle_run(self.now_ms, run) {
                 tell(run);
             }
+        }
+        self.sender
+            .finish_receipts(self.now_ms, receipts.batch, &mut self.round_trip);
+        if !known && self.round_trip.is_known() {
+            self.receiver.hasten(self.now_ms, &self.round_trip);
         }
         Some(Batch {
             epoch: control.epoch,

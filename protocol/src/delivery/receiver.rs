@@ -284,6 +284,12 @@ impl<const N: usize> Receiver<N> {
         }
     }
 
+    /// The round trip is known now: what was told before need not wait as if it were not.
+    pub(super) fn hasten(&mut self, now_ms: u64, link: &RoundTrip) {
+        let at = now_ms.saturating_add(link.patience_ms(0, 0, 0));
+        self.due_ms = self.due_ms.map(|due| due.min(at));
+    }
+
     /// The sender begins a new epoch.
     pub(super) fn handle_peer_restart(&mut self) {
         self.window = Window::default();

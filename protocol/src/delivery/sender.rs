@@ -27,6 +27,13 @@ use crate::limits::{
     DELIVERY_REORDERING, DELIVERY_SPAN, DELIVERY_TTL_S_MAX,
 };
 
+/// Times that patience may end before it grows: where a fifth is lost, one of twenty messages is lost
+/// twice, and that is no sign of a link that takes longer.
+const PATIENT: u8 = 2;
+
+/// Times more for one message while others are answered: its receiver may have no place for it.
+const UNLUCKY: u8 = 3;
+
 /// A message as far as the sender needs to know it: its bytes stay with the owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -164,6 +171,17 @@ pub(super) struct Sender<const N: usize> {
     highest_sent: u32,
     /// Transmissions so far.
     order: u32,
+    /// Times that patience has ended since anything was answered, which makes it grow: for all
+    /// messages together, as one that is lost again and again while others are answered was unlucky.
+    silence: u8,
+    /// Until then what is repeated belongs to the last such time.
+    silent_until_ms: u64,
+    /// The newest transmission that the receipts which come now answer, and the time that it took.
+    measured: Option<(u32, u64)>,
+    /// The last batch of receipts.
+    batch: u32,
+    /// The newest transmission that it answers.
+    newest: u32,
     counters: SenderCounters,
 }
 
@@ -175,6 +193,11 @@ impl<const N: usize> Sender<N> {
             next_number: next_number.max(1),
             highest_sent: next_number.max(1) - 1,
             order: 0,
+            silence: 0,
+            silent_until_ms: 0,
+            measured: None,
+            batch: 0,
+            newest: 0,
             counters: SenderCounters::default(),
         }
     }
@@ -275,12 +298,19 @@ impl<const N: usize> Sender<N> {
             slot.repeated = true;
             if !slot.hurried {
                 slot.failures = slot.failures.saturating_add(1);
+                if now_ms >= self.silent_until_ms {
+                    self.silence = self.silence.saturating_add(1);
+                    let patience = link.patience_ms(self.silence.saturating_sub(PATIENT), 0, 0);
+                    self.silent_until_ms = now_ms.saturating_add(patience);
+                }
             }
         }
         slot.hurried = false;
         slot.order = order;
         slot.sent_ms = now_ms;
-        slot.due_ms = now_ms.saturating_add(link.patience_ms(slot.failures, bytes, random));
+        let unlucky = slot.failures.saturating_sub(UNLUCKY);
+        let growth = self.silence.max(unlucky).saturating_sub(PATIENT);
+        slot.due_ms = now_ms.saturating_add(link.patience_ms(growth, bytes, random));
         let ttl_s = ttl_s(slot.message.expires_at_ms, now_ms);
         self.order = order;
         self.highest_sent = self.highest_sent.max(number);
@@ -309,12 +339,7 @@ impl<const N: usize> Sender<N> {
     }
 
     /// Takes a run of receipts: the part of it that is of messages that were sent.
-    pub(super) fn handle_run(
-        &mut self,
-        now_ms: u64,
-        run: Run,
-        link: &mut RoundTrip,
-    ) -> Option<Run> {
+    pub(super) fn handle_run(&mut self, now_ms: u64, run: Run) -> Option<Run> {
         let Run { step, first, count } = run;
         let last = first
             .saturating_add(count.saturating_sub(1))
@@ -331,16 +356,30 @@ impl<const N: usize> Sender<N> {
             if named {
                 answered += 1;
                 newest = newest.max(slot.order);
-                if !slot.repeated {
-                    link.measured(now_ms.saturating_sub(slot.sent_ms));
+                if !slot.repeated && self.measured.is_none_or(|(order, _)| order < slot.order) {
+                    self.measured = Some((slot.order, now_ms.saturating_sub(slot.sent_ms)));
                 }
             }
             !named
         });
         self.counters.answered += answered;
-        self.hurry_those_before(newest, now_ms);
+        if answered > 0 {
+            (self.silence, self.silent_until_ms) = (0, 0);
+        }
+        self.newest = self.newest.max(newest);
         let count = last - first + 1;
         Some(Run { step, first, count })
+    }
+
+    /// All runs of a batch of receipts were taken. The time that its newest message took counts,
+    /// unless a batch before it is missing: then it may have been told there first, and in vain.
+    pub(super) fn finish_receipts(&mut self, now_ms: u64, batch: u32, link: &mut RoundTrip) {
+        let measured = self.measured.take();
+        if let Some((_, ms)) = measured.filter(|_| self.batch.checked_add(1) == Some(batch)) {
+            link.measured(ms);
+        }
+        self.batch = batch;
+        self.hurry_those_before(now_ms, link);
     }
 
     /// The link is back, or the other end is heard after a long silence: what is on its way is
@@ -415,11 +454,18 @@ impl<const N: usize> Sender<N> {
             })
     }
 
-    /// What was sent well before the transmission `newest`, which was answered, is lost.
-    fn hurry_those_before(&mut self, newest: u32, now_ms: u64) {
+    /// What was sent before the newest transmission that was answered is lost, well before it at once,
+    /// and else when its answer is late (RFC 9002, section 6.1).
+    fn hurry_those_before(&mut self, now_ms: u64, link: &RoundTrip) {
+        let newest = core::mem::take(&mut self.newest);
         for slot in self.slots.iter_mut().filter(|slot| !slot.is_waiting()) {
-            if slot.order.saturating_add(DELIVERY_REORDERING) <= newest && slot.due_ms > now_ms {
-                (slot.due_ms, slot.hurried) = (now_ms, true);
+            let due_ms = match newest.checked_sub(slot.order) {
+                None | Some(0) => continue,
+                Some(later) if later >= DELIVERY_REORDERING => now_ms,
+                Some(_) => slot.sent_ms.saturating_add(link.late_ms()).max(now_ms),
+            };
+            if due_ms < slot.due_ms {
+                (slot.due_ms, slot.hurried) = (due_ms, true);
             }
         }
     }

@@ -14,6 +14,11 @@ pub(super) struct RoundTrip {
 }
 
 impl RoundTrip {
+    /// Whether anything was measured.
+    pub(super) fn is_known(&self) -> bool {
+        self.smoothed_ms.is_some()
+    }
+
     /// Takes a measurement, of a message that was sent once only.
     pub(super) fn measured(&mut self, ms: u64) {
         let ms = u32::try_from(ms)
@@ -28,6 +33,12 @@ impl RoundTrip {
             }
         };
         (self.smoothed_ms, self.variation_ms) = (Some(smoothed), variation);
+    }
+
+    /// The time after which an answer is late, if one that was sent later has an answer.
+    pub(super) fn late_ms(&self) -> u64 {
+        let smoothed = self.smoothed_ms.unwrap_or(DELIVERY_REPEAT_MS_INITIAL);
+        u64::from(smoothed.saturating_add(smoothed / 8))
     }
 
     /// The time to wait for an answer, in milliseconds, after `failures` times without one and with
@@ -76,7 +87,7 @@ mod tests {
         for _ in 0..100 {
             link.measured(1);
         }
-        assert_eq!(link.patience_ms(0, 0, 0), 200);
+        assert_eq!(link.patience_ms(0, 0, 0), 100);
         link.measured(u64::MAX);
         assert!(link.patience_ms(0, 0, 0) <= 60_000);
     }
