@@ -1,135 +1,16 @@
 //! Receipts with the real programs: server, agent and app. Either end is killed, the broker loses what
 //! it may lose, and the app sees each message once.
 
+mod car_support;
 mod cli_support;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
-use cli_support::{PARTNER, PATIENCE, Server, VIN, done, within};
+use car_support::{Agent, lossy, once, seen, server_on};
+use cli_support::{Server, VIN, done, within};
 use reqwest::Method;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, Command};
-use tokio::sync::watch;
 use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto};
-
-/// The agent's program, which is built beside the server's.
-fn agent() -> Command {
-    let server = PathBuf::from(env!("CARGO_BIN_EXE_host-server"));
-    let agent = server.with_file_name("vehicle-agent");
-    let path = agent.display();
-    assert!(
-        agent.exists(),
-        "{path} is missing: cargo build -p vinbus-vehicle-agent"
-    );
-    let mut command = Command::new(agent);
-    command.kill_on_drop(true).stdin(Stdio::null());
-    command
-}
-
-/// A running program whose lines are kept.
-struct Program {
-    child: Child,
-    lines: watch::Receiver<Vec<String>>,
-}
-
-impl Program {
-    fn start(command: &mut Command, errors: bool) -> Self {
-        let (sender, lines) = watch::channel(Vec::new());
-        let command = match errors {
-            true => command.stdout(Stdio::null()).stderr(Stdio::piped()),
-            false => command.stdout(Stdio::piped()).stderr(Stdio::null()),
-        };
-        let mut child = command.spawn().unwrap();
-        let output: Box<dyn tokio::io::AsyncRead + Send + Unpin> = match errors {
-            true => Box::new(child.stderr.take().unwrap()),
-            false => Box::new(child.stdout.take().unwrap()),
-        };
-        tokio::spawn(async move {
-            let mut output = BufReader::new(output).lines();
-            while let Ok(Some(line)) = output.next_line().await {
-                sender.send_modify(|lines| lines.push(line));
-            }
-        });
-        Self { child, lines }
-    }
-
-    async fn until<T>(&mut self, what: &str, find: impl Fn(&[String]) -> Option<T>) -> T {
-        let printed = self.lines.clone();
-        let waited = self.lines.wait_for(|lines| find(lines).is_some());
-        let lines = tokio::time::timeout(PATIENCE, waited).await;
-        let Ok(Ok(lines)) = lines else {
-            panic!("waited in vain: {what}: {:?}", printed.borrow());
-        };
-        find(&lines).unwrap()
-    }
-
-    async fn kill(mut self) {
-        self.child.kill().await.unwrap();
-    }
-}
-
-/// A vehicle's agent and its portal's address.
-struct Agent {
-    program: Program,
-    portal: String,
-}
-
-impl Agent {
-    async fn start(more: &[&str]) -> Self {
-        let app = format!("demo-app={PARTNER}");
-        let own = [
-            "run",
-            "--vin",
-            VIN,
-            "--portal",
-            "127.0.0.1:0",
-            "--app",
-            &app,
-        ];
-        let mut program = Program::start(agent().args(own).args(more), true);
-        let portal = program.until("the portal is open", |lines| {
-            lines.iter().find_map(|line| {
-                let (_, rest) = line.split_once("ws://")?;
-                Some(rest.split_once("/portal")?.0.to_owned())
-            })
-        });
-        let portal = portal.await;
-        Self { program, portal }
-    }
-
-    /// One that is enrolled at a server with a broker of its own.
-    async fn at(server: &Server) -> Self {
-        let car = server.dir.join("car");
-        let path = |file: &str| car.join(file).display().to_string();
-        if !car.exists() {
-            let out = car.display().to_string();
-            done(
-                &server
-                    .command(&["enroll", "vehicle", VIN, "--out", &out])
-                    .await,
-            );
-        }
-        let url = format!("mqtts://localhost:{}", server.address("mqtts").port());
-        let data = path("data");
-        let (ca, cert, key) = (path("ca.pem"), path("cert.pem"), path("key.pem"));
-        let credentials = ["--ca", &ca, "--cert", &cert, "--key", &key];
-        let to = ["--broker", &url, "--data-dir", &data];
-        Self::start(&[&to[..], &credentials].concat()).await
-    }
-
-    fn app(&self) -> Program {
-        let args = ["app", "--app", "demo-app", "--portal", &self.portal];
-        // An app ends with its input.
-        Program::start(agent().args(args).stdin(Stdio::piped()), false)
-    }
-}
 
 async fn send(server: &Server, n: usize, receipts: &str) -> Option<String> {
     let path = format!("/api/v1/vehicles/{VIN}/messages?receipts={receipts}");
@@ -150,22 +31,6 @@ async fn steps(server: &Server, id: &str) -> Vec<String> {
     steps
         .map(|step| step["step"].as_str().unwrap().to_owned())
         .collect()
-}
-
-/// How often the app saw each message.
-fn seen(lines: &[String]) -> BTreeMap<u64, usize> {
-    let mut seen = BTreeMap::new();
-    for line in lines {
-        let message: Value = serde_json::from_str(line).unwrap();
-        *seen
-            .entry(message["content"]["n"].as_u64().unwrap())
-            .or_default() += 1;
-    }
-    seen
-}
-
-fn once(numbers: std::ops::Range<u64>) -> BTreeMap<u64, usize> {
-    numbers.map(|n| (n, 1)).collect()
 }
 
 #[tokio::test]
@@ -298,85 +163,6 @@ async fn server_that_is_killed_again_and_again_loses_nothing_and_the_app_sees_ea
     app.until("all are seen", |lines| (lines.len() >= all).then_some(()))
         .await;
     assert_eq!(seen(&app.lines.borrow()), once(0..all as u64));
-}
-
-/// Forwards to a broker and, while it is told to, drops every fifth message of QoS 0 in each
-/// direction.
-async fn lossy(to: String) -> (String, Arc<AtomicBool>, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let (loses, lost) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicUsize::new(0)),
-    );
-    let (on, count) = (Arc::clone(&loses), Arc::clone(&lost));
-    tokio::spawn(async move {
-        while let Ok((near, _)) = listener.accept().await {
-            let far = TcpStream::connect(&to).await.unwrap();
-            let ((a, b), (c, d)) = (near.into_split(), far.into_split());
-            for (from, to) in [(a, d), (c, b)] {
-                tokio::spawn(packets(from, to, Arc::clone(&on), Arc::clone(&count)));
-            }
-        }
-    });
-    (address, loses, lost)
-}
-
-async fn packets(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    loses: Arc<AtomicBool>,
-    lost: Arc<AtomicUsize>,
-) -> std::io::Result<()> {
-    let mut messages = 0_usize;
-    loop {
-        let mut packet = vec![from.read_u8().await?];
-        let (mut length, mut shift) = (0, 0);
-        loop {
-            let byte = from.read_u8().await?;
-            packet.push(byte);
-            length |= usize::from(byte & 0x7f) << shift;
-            shift += 7;
-            if byte & 0x80 == 0 {
-                break;
-            }
-        }
-        let begin = packet.len();
-        packet.resize(begin + length, 0);
-        from.read_exact(&mut packet[begin..]).await?;
-        // The first byte of a PUBLISH of QoS 0 is 0x3, then nothing, nothing and perhaps retain.
-        if packet[0] & 0xfe == 0x30 && loses.load(Ordering::Relaxed) {
-            messages += 1;
-            if messages.is_multiple_of(5) {
-                lost.fetch_add(1, Ordering::Relaxed);
-                continue;
-            }
-        }
-        to.write_all(&packet).await?;
-    }
-}
-
-/// A server on this broker, reached through a proxy.
-async fn server_on(mosquitto: &Mosquitto, proxy: &str, dir: &Path) -> Server {
-    let password = dir.join("password");
-    std::fs::write(&password, Mosquitto::PASSWORD).unwrap();
-    let (url, password) = (format!("mqtt://{proxy}"), password.display().to_string());
-    let login = [
-        "--broker-username",
-        Mosquitto::USER,
-        "--broker-password-file",
-        &password,
-    ];
-    let args = [&["--broker", &url, "--partner", PARTNER], &login[..]].concat();
-    let server = Server::with(&dir.join("data"), &args).await;
-    let ready = async {
-        while server.get("/readyz").await["ready"] != true {
-            tokio::task::yield_now().await;
-        }
-    };
-    within("the server is ready", ready).await;
-    let _ = mosquitto;
-    server
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@
 //! its place among what arrived before and since.
 
 use vinbus_protocol::app_slot::AppSlot;
+use vinbus_protocol::delivery::{Loss, Step, TooDeep};
 use vinbus_protocol::envelope::{AppMessage, EnvelopeError, Popup, PopupAction};
 use vinbus_protocol::health::Health;
 use vinbus_protocol::record_ring::Record;
@@ -60,6 +61,10 @@ pub trait Apps {
     /// [`Apps::next`] is called again.
     fn answer(&mut self, slot: AppSlot, outcome: Result<(), SendRefusal>);
 
+    /// In place of [`Apps::answer`], for a message that goes with receipts: it is accepted under this
+    /// ticket, which [`Notice::Settled`] names. Tickets grow.
+    fn accepted(&mut self, _slot: AppSlot, _ticket: u64) {}
+
     /// Tells an app something; never waits.
     fn tell(&mut self, slot: AppSlot, notice: Notice<'_>);
 
@@ -89,6 +94,9 @@ pub enum Request<'r> {
         subtopic: Option<&'r str>,
         /// The app's data: any JSON value.
         content: &'r [u8],
+        /// It is to be repeated until the host has it on disk (SPEC 16). Where the agent offers no
+        /// receipts, it goes as any other.
+        receipts: bool,
     },
     /// The app asks for its pending messages.
     TakePending {
@@ -161,6 +169,13 @@ pub enum Notice<'n> {
     },
     /// The broker refused a message of the app.
     Refused,
+    /// What became of a message that went with receipts.
+    Settled {
+        /// The ticket that it was accepted under.
+        ticket: u64,
+        /// Its fate.
+        fate: Fate,
+    },
     /// Not for the app itself: messages for it wait until there is room, of which [`Request::Room`] is
     /// to tell.
     Short,
@@ -189,6 +204,29 @@ pub enum Notice<'n> {
     },
 }
 
+/// What became of a message that an app sent with receipts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The host has it on disk.
+    Confirmed,
+    /// The host knows no receipts, and the broker has it.
+    WithBroker,
+    /// The broker refused it.
+    RefusedByBroker,
+    /// The host refused it, and this is why.
+    RefusedByHost(Step),
+    /// It is not sent any more, and may have arrived.
+    Lost(Loss),
+}
+
+impl Fate {
+    /// Whether the partner has the message, as far as can be told.
+    #[must_use]
+    pub fn is_success(self) -> bool {
+        matches!(self, Self::Confirmed | Self::WithBroker)
+    }
+}
+
 /// Why a message of an app is not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendRefusal {
@@ -207,6 +245,10 @@ pub enum SendRefusal {
     Subtopic,
     /// The subtopic is one of the agent's own.
     ReservedSubtopic,
+    /// The content is of the form that receipts have on the wire.
+    ReceiptForm,
+    /// The content nests too deep to carry what receipts need.
+    TooDeep(TooDeep),
     /// The link is slow or down and `waiting` messages wait already.
     QueueFull {
         /// Messages that wait.
@@ -229,6 +271,10 @@ impl core::fmt::Display for SendRefusal {
             Self::ReservedSubtopic => {
                 f.write_str("subtopics below 'vinbus' are the agent's own; use another")
             }
+            Self::ReceiptForm => f.write_str(
+                "a member 'vinbus' of this form is the agent's own; call it otherwise, or send with receipts",
+            ),
+            Self::TooDeep(error) => error.fmt(f),
             Self::QueueFull { waiting } => write!(
                 f,
                 "{waiting} messages wait for the link already; try again when it is up"

@@ -7,12 +7,14 @@
 //! Invariants: every message an app was told is accepted is in the queue, delivered, dropped or
 //! refused, and the app is told which; nothing is handed to an app but by the portal's verdict.
 
+mod with_receipts;
+
 use core::ops::RangeInclusive;
 
 use heapless::Deque;
 
 use vinbus_protocol::app_slot::AppSlot;
-use vinbus_protocol::delivery::{CONTROL_SUBTOPIC, Epoch, Step};
+use vinbus_protocol::delivery::Step;
 use vinbus_protocol::envelope::{AppMessage, Content, EncodeError, EnvelopeReason, Uplink};
 use vinbus_protocol::health::{self, Health, Troubles};
 use vinbus_protocol::id::{AppId, Uid};
@@ -23,13 +25,14 @@ use vinbus_protocol::portal::{
     Refusal,
 };
 use vinbus_protocol::presence;
-use vinbus_protocol::topic::TopicText;
 use vinbus_protocol::uplink_queue::{DropPolicy, UplinkQueue, UplinkRefusal, WaitingUplink};
 
 use crate::apps::{Apps, Notice, Request, SendRefusal};
 use crate::health::{Rounds, at_most};
 use crate::identity::Identity;
-use crate::receipts::{self, Arrived, Receipts};
+use crate::receipts::Receipts;
+
+pub(crate) use with_receipts::{Frame, FrameKind};
 
 /// A buffer of fixed size.
 pub trait Storage: AsRef<[u8]> + AsMut<[u8]> {}
@@ -96,7 +99,7 @@ pub struct Desk<S, Q, const APPS: usize, const QUEUE: usize> {
     short: Option<(AppSlot, u64)>,
     counters: Counters,
     health: Rounds,
-    receipts: Option<Receipts<APPS>>,
+    receipts: Option<Receipts<Q, APPS>>,
     /// Where a message with receipts is put together as its sender wrote it.
     scratch: Option<S>,
 }
@@ -111,6 +114,8 @@ pub(crate) enum Todo {
         slot: AppSlot,
         outcome: Result<u32, SendRefusal>,
     },
+    /// Tell that a [`Request::Send`] was accepted, to go with receipts.
+    Accept { slot: AppSlot, ticket: u64 },
     /// Hand out the pending messages.
     HandOut { slot: AppSlot, keep: bool },
     /// Tell of the message that was taken back.
@@ -135,20 +140,6 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             receipts: None,
             scratch: None,
         }
-    }
-
-    /// Offers receipts to the partners of the apps that are installed (SPEC 16), in an epoch that this
-    /// vehicle never had before. `scratch` is as long as the longest content that may carry them.
-    #[cfg(feature = "receipts")]
-    pub fn offer_receipts(&mut self, epoch: Epoch, scratch: S) {
-        let partners = self.identity.uids().count();
-        self.receipts = Some(Receipts::new(epoch, partners));
-        self.scratch = Some(scratch);
-    }
-
-    /// The greatest epoch in which receipts are offered.
-    pub fn epoch(&self) -> Option<Epoch> {
-        self.receipts.as_ref().map(Receipts::epoch)
     }
 
     /// Adds an app of a partner; `pending` holds its messages while it is not in the foreground.
@@ -177,6 +168,11 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     /// Uplink messages that wait for the broker.
     pub fn waiting(&self) -> usize {
         self.uplinks.len()
+    }
+
+    /// Messages of apps that go with receipts and whose fate is open.
+    pub fn waiting_with_receipts(&self) -> usize {
+        self.receipts.as_ref().map_or(0, Receipts::uplinks)
     }
 
     /// Takes up a pending message, of an earlier life or at the end of this one: an encoded
@@ -241,28 +237,6 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         if let Some(receipts) = &mut self.receipts {
             receipts.link_changed(now_ms, false);
         }
-    }
-
-    /// In which epoch receipts are offered to a partner, named by its place.
-    pub(crate) fn offered(&self, partner: usize) -> Option<Epoch> {
-        self.receipts.as_ref()?.offered(partner)
-    }
-
-    /// When [`Desk::receipts`] has something to send.
-    pub(crate) fn receipts_deadline_ms(&self) -> Option<u64> {
-        self.receipts.as_ref()?.deadline_ms()
-    }
-
-    /// A message of delivery's own that is to be sent now, encoded, and where it goes.
-    pub(crate) fn receipts<'b>(
-        &mut self,
-        now_ms: u64,
-        buffer: &'b mut [u8],
-    ) -> Option<(TopicText, &'b [u8])> {
-        let (partner, control) = self.receipts.as_mut()?.next_frame(now_ms)?;
-        let uid = self.identity.uids().nth(partner)?;
-        let topic = self.identity.uplink_topic(uid, Some(CONTROL_SUBTOPIC));
-        Some((topic.ok()?, control.encode_uplink(buffer).ok()?))
     }
 
     /// The partner to which a report of health goes now.
@@ -344,92 +318,6 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         }
     }
 
-    /// Takes a message that arrived with a number, or is delivery's own; `false` for any other.
-    fn took_with_receipts(
-        &mut self,
-        now_ms: u64,
-        topic: &str,
-        uid: &Uid,
-        payload: &[u8],
-        apps: &mut impl Apps,
-    ) -> bool {
-        let (Some(receipts), Some(scratch)) = (&mut self.receipts, &mut self.scratch) else {
-            return false;
-        };
-        let Some(partner) = self.identity.uids().position(|known| known == uid) else {
-            return false;
-        };
-        let (new, app, carried) = match receipts.arrived(now_ms, partner, payload) {
-            Arrived::Plain => return false,
-            Arrived::Done => return true,
-            Arrived::New(new, app, carried) => (new, app, carried),
-        };
-        let Ok(content) = carried.copy_to(scratch.as_mut()) else {
-            receipts.refused(now_ms, new, Step::TooLarge);
-            return true;
-        };
-        let Ok(content) = Content::parse(content) else {
-            receipts.refused(now_ms, new, Step::BadContent);
-            return true;
-        };
-        match self.portal.handle_data(now_ms, uid, &app, content) {
-            Ok(Disposition::Deliver {
-                slot,
-                number,
-                content,
-            }) => {
-                let confirms = apps.confirms(slot).then_some(number);
-                receipts.delivered(now_ms, new, slot, confirms);
-                apps.deliver(slot, number, AppMessage::Data(content));
-            }
-            Ok(Disposition::Pending { slot, .. }) => {
-                let number = newest(&self.portal, slot);
-                receipts.held(now_ms, new, slot, number);
-                self.note_if_in_front(slot);
-                self.report_evicted(now_ms, slot);
-            }
-            // It is no popup.
-            Ok(Disposition::PopupQueued { .. }) => {}
-            Err(refusal) => {
-                receipts.refused(now_ms, new, receipts::step_of(&refusal));
-                apps.downlink_refused(topic, DownlinkRefusal::Portal(refusal));
-            }
-        }
-        true
-    }
-
-    /// Reports those messages of an app that were pending and are not any more.
-    fn report_gone(&mut self, now_ms: u64, slot: AppSlot, step: Step) {
-        let Self {
-            receipts: Some(receipts),
-            portal,
-            ..
-        } = self
-        else {
-            return;
-        };
-        receipts.gone(now_ms, slot, step, |number| {
-            let mut pending = portal.pending(slot).into_iter().flat_map(PendingRing::iter);
-            pending.any(|record| record.number == number)
-        });
-    }
-
-    fn report_evicted(&mut self, now_ms: u64, slot: AppSlot) {
-        self.report_gone(now_ms, slot, Step::Evicted);
-    }
-
-    /// Takes out what is pending and whose time is over. What a confirming app was shown already may
-    /// be taken by it at any moment, and so stays.
-    fn expire(&mut self, now_ms: u64, apps: &impl Apps) {
-        let Some(receipts) = &mut self.receipts else {
-            return;
-        };
-        while let Some((slot, number)) = receipts.next_expired(now_ms, |slot| !apps.confirms(slot))
-        {
-            self.portal.confirm_one(slot, number);
-        }
-    }
-
     /// Takes a request, which is let go before [`Desk::finish`] is called with the result.
     pub(crate) fn handle_request(&mut self, now_ms: u64, request: &Request<'_>) -> Todo {
         match *request {
@@ -437,7 +325,20 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                 slot,
                 subtopic,
                 content,
+                receipts,
             } => {
+                if receipts
+                    && let Some(accepted) =
+                        self.accept_with_receipts(now_ms, slot, subtopic, content)
+                {
+                    return match accepted {
+                        Ok(ticket) => Todo::Accept { slot, ticket },
+                        Err(refusal) => Todo::Answer {
+                            slot,
+                            outcome: Err(refusal),
+                        },
+                    };
+                }
                 let outcome = self.enqueue(slot, subtopic, content);
                 return Todo::Answer { slot, outcome };
             }
@@ -489,6 +390,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                     self.push_sender(slot);
                 }
             }
+            Todo::Accept { slot, ticket } => apps.accepted(slot, ticket),
             Todo::HandOut { slot, keep } => {
                 // From here on they are handed out when the app asks.
                 self.short.take_if(|(short, _)| *short == slot);
@@ -560,6 +462,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     /// Does what the portal wants done now.
     pub(crate) fn settle(&mut self, now_ms: u64, apps: &mut impl Apps) {
         self.expire(now_ms, apps);
+        self.tell_settled(apps);
         loop {
             self.look_for_room(apps);
             let Some(output) = self.portal.poll_output(now_ms) else {
@@ -695,6 +598,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     ) -> Result<u32, SendRefusal> {
         self.check_topic(slot, subtopic)?;
         let content = Content::parse(content).map_err(SendRefusal::Content)?;
+        self.check_form(content)?;
         let uplink = Uplink { content };
         let (len, max) = (uplink.encoded_len(), PAYLOAD_BYTES_MAX);
         if len > max {

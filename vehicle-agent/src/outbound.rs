@@ -11,7 +11,7 @@ use vinbus_protocol::limits::HEALTH_BYTES_MAX;
 use vinbus_protocol::topic::TopicText;
 
 use crate::apps::Apps;
-use crate::desk::{Desk, Storage};
+use crate::desk::{Desk, Frame, FrameKind, Storage};
 use crate::link::{Fate, Lost, Outgoing, Session};
 use crate::presence;
 
@@ -38,12 +38,14 @@ pub(crate) struct Outbound {
     told: usize,
     in_flight: Option<InFlight>,
     retry_at_ms: Option<u64>,
+    /// A message with receipts went last, so one without goes before the next: they take turns.
+    had_turn: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum InFlight {
     Presence { online: bool },
-    Receipts,
+    Receipts(FrameKind),
     Health,
     Uplink { number: u64 },
 }
@@ -56,6 +58,7 @@ impl Outbound {
             told: 0,
             in_flight: None,
             retry_at_ms: None,
+            had_turn: false,
         }
     }
 
@@ -117,6 +120,10 @@ impl Outbound {
             retain: matches!(next.what, InFlight::Presence { .. }),
         };
         session.publish(message).await?;
+        self.had_turn = matches!(
+            next.what,
+            InFlight::Receipts(FrameKind::Marked(_) | FrameKind::Plain(_))
+        );
         self.in_flight = Some(next.what);
         Ok(true)
     }
@@ -146,12 +153,18 @@ impl Outbound {
             });
         }
         if !self.stopping {
-            let receipts = desk.receipts(now_ms, room(buffer));
-            if let Some((topic, len)) = receipts.map(|(topic, bytes)| (topic, bytes.len())) {
+            let frame = match self.had_turn && desk.front().is_some() {
+                true => None,
+                false => desk.receipts(now_ms, room(buffer)),
+            };
+            if let Some(Frame { topic, len, kind }) = frame {
                 return Some(Next {
-                    what: InFlight::Receipts,
+                    what: InFlight::Receipts(kind),
                     topic,
-                    payload: buffer.get(..len)?,
+                    payload: match kind {
+                        FrameKind::Own => buffer.get(..len)?,
+                        FrameKind::Marked(_) | FrameKind::Plain(_) => desk.written(len),
+                    },
                 });
             }
             if let Some(uid) = desk.health_is_due(now_ms, apps).cloned() {
@@ -195,14 +208,20 @@ impl Outbound {
             return;
         };
         match (in_flight, fate) {
-            (_, Fate::Unknown) => self.retry_at_ms = Some(now_ms + RETRY_MS),
+            (in_flight, Fate::Unknown) => {
+                if let InFlight::Receipts(kind) = in_flight {
+                    desk.receipts_fate(kind, None);
+                }
+                self.retry_at_ms = Some(now_ms + RETRY_MS);
+            }
             // A broker that refuses presence messages does without them.
             (InFlight::Presence { online }, Fate::Delivered | Fate::Refused) => {
                 // One that was on its way when the agent was stopped is no farewell.
                 self.told += usize::from(online != self.stopping);
             }
             // What is lost is told again.
-            (InFlight::Receipts, Fate::Delivered | Fate::Refused) => {}
+            (InFlight::Receipts(kind), Fate::Delivered) => desk.receipts_fate(kind, Some(true)),
+            (InFlight::Receipts(kind), Fate::Refused) => desk.receipts_fate(kind, Some(false)),
             (InFlight::Health, Fate::Delivered | Fate::Refused) => desk.health_told(),
             (InFlight::Uplink { number }, Fate::Delivered) => desk.confirm(number, true, apps),
             (InFlight::Uplink { number }, Fate::Refused) => desk.confirm(number, false, apps),

@@ -15,17 +15,29 @@
 //! | pending | the app confirms it, or takes it without confirming | *confirmed*, *taken* |
 //! | pending | newer ones take its place | *evicted* |
 //! | pending | its time is over | *expired*; it is taken out |
+//!
+//! The other way, messages of apps wait in [`uplinks`], which says what becomes of them.
+
+mod uplinks;
 
 use heapless::Vec;
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::delivery::{
-    self, CONTROL_APP, Carried, Control, ControlFrame, Endpoint, Epoch, Event, Header, MessageId,
-    Received, Run, Snapshot, Step, Transmit, Verdict,
+    self, CONTROL_APP, Carried, Control, ControlFrame, Endpoint, Epoch, Event, Header, Marked,
+    Message, MessageId, Received, Run, Snapshot, Step, Transmit, Verdict,
 };
-use vinbus_protocol::envelope::{Downlink, DownlinkBody};
+use vinbus_protocol::envelope::{Content, Downlink, DownlinkBody, Uplink};
 use vinbus_protocol::id::AppId;
+use vinbus_protocol::limits::{
+    DELIVERY_ADDED_BYTES_MAX, DELIVERY_IN_FLIGHT_MAX, DELIVERY_OPEN_MAX, DELIVERY_TTL_S_MAX,
+    PAYLOAD_BYTES_MAX,
+};
 use vinbus_protocol::portal::Refusal;
+
+pub(crate) use self::uplinks::Waiting;
+use self::uplinks::{SILENCE_MS, Uplinks};
+use crate::apps::{Fate, SendRefusal};
 
 /// Messages of one partner that are accounted for; what comes beyond is repeated by its sender.
 const OPEN_MAX: usize = 32;
@@ -33,13 +45,19 @@ const OPEN_MAX: usize = 32;
 /// Messages that wait for their apps, of all partners.
 const PLACES_MAX: usize = 64;
 
-/// The receiving ends of a vehicle with up to `APPS` partners.
+/// One end of the channel with a partner.
+type End = Endpoint<DELIVERY_IN_FLIGHT_MAX, OPEN_MAX>;
+
+/// The ends of a vehicle with up to `APPS` partners, and what apps send with receipts, in a buffer `Q`.
 #[derive(Debug)]
-pub(crate) struct Receipts<const APPS: usize> {
+pub(crate) struct Receipts<Q, const APPS: usize> {
     epoch: Epoch,
     /// In the order of the partners.
-    endpoints: Vec<Endpoint<1, OPEN_MAX>, APPS>,
+    endpoints: Vec<End, APPS>,
     places: Vec<Place, PLACES_MAX>,
+    uplinks: Uplinks<Q>,
+    /// Since when the link is up.
+    up_since_ms: Option<u64>,
     /// The partner that was given its turn last.
     turn: usize,
     random: u32,
@@ -83,14 +101,26 @@ pub(crate) struct New {
     ends_at_ms: Option<u64>,
 }
 
-impl<const APPS: usize> Receipts<APPS> {
+/// What is to be sent now.
+pub(crate) enum Leaving<R> {
+    /// A message of delivery's own.
+    Control(ControlFrame<R>),
+    /// The message of an app with this ticket, under this header.
+    Marked(Header, u64),
+    /// The same as any other message, for a host that knows no receipts.
+    Plain(u64),
+}
+
+impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
     /// Ends without memory, for so many partners.
-    pub(crate) fn new(epoch: Epoch, partners: usize) -> Self {
+    pub(crate) fn new(epoch: Epoch, partners: usize, uplinks: Q) -> Self {
         let fresh = || Endpoint::new(Snapshot::fresh(epoch));
         Self {
             epoch,
             endpoints: (0..partners.min(APPS)).map(|_| fresh()).collect(),
             places: Vec::new(),
+            uplinks: Uplinks::new(uplinks),
+            up_since_ms: None,
             turn: 0,
             random: epoch.number() | 1,
         }
@@ -112,6 +142,8 @@ impl<const APPS: usize> Receipts<APPS> {
         for endpoint in &mut self.endpoints {
             endpoint.handle_link(now_ms, up);
         }
+        self.up_since_ms = up.then_some(now_ms);
+        self.uplinks.end_plain();
     }
 
     /// Takes what came from a partner.
@@ -145,11 +177,20 @@ impl<const APPS: usize> Receipts<APPS> {
 
     fn control(&mut self, now_ms: u64, partner: usize, control: &Control<'_>) {
         if let Some(endpoint) = self.endpoints.get_mut(partner) {
-            let batch = endpoint.handle_control(now_ms, control, |_| {});
-            if let Some(batch) = batch {
+            let mut told = Vec::<Run, DELIVERY_OPEN_MAX>::new();
+            let batch = endpoint.handle_control(now_ms, control, |run| {
+                // A message of receipts has no more runs.
+                let _ = told.push(run);
+            });
+            // A restart that it tells of comes before what it tells.
+            self.settle(now_ms, partner);
+            for Run { step, first, count } in told {
+                let last = first.saturating_add(count.saturating_sub(1));
+                self.uplinks.told(partner, first, last, step);
+            }
+            if let (Some(batch), Some(endpoint)) = (batch, self.endpoints.get_mut(partner)) {
                 endpoint.acknowledge(batch);
             }
-            self.settle(now_ms, partner);
         }
     }
 
@@ -188,11 +229,114 @@ impl<const APPS: usize> Receipts<APPS> {
             match event {
                 Event::PeerRestarted | Event::EpochChanged(_) => {
                     self.places.retain(|place| place.partner != partner);
+                    self.uplinks.peer_restarted(partner);
                 }
-                // Nothing is sent with receipts.
-                Event::Lost { .. } => {}
+                Event::Lost { number, loss } => self.uplinks.lost(partner, number, loss),
             }
         }
+    }
+
+    /// Takes a message of an app, under the ticket that is returned.
+    ///
+    /// # Errors
+    /// A [`SendRefusal`]; nothing is taken then.
+    pub(crate) fn accept(
+        &mut self,
+        now_ms: u64,
+        partner: usize,
+        slot: AppSlot,
+        subtopic: Option<&str>,
+        content: Content<'_>,
+    ) -> Result<u64, SendRefusal> {
+        let endpoint = self.endpoints.get(partner).ok_or(SendRefusal::UnknownApp)?;
+        let epoch = endpoint.epoch();
+        let longest = Header {
+            epoch,
+            peer: epoch,
+            number: u32::MAX,
+            ttl_s: DELIVERY_TTL_S_MAX,
+            part: None,
+        };
+        Marked::new(longest, content).map_err(SendRefusal::TooDeep)?;
+        let len = Uplink { content }
+            .encoded_len()
+            .saturating_add(DELIVERY_ADDED_BYTES_MAX);
+        let max = PAYLOAD_BYTES_MAX.min(self.uplinks.content_bytes_max());
+        if len > max {
+            return Err(SendRefusal::TooLarge { len, max });
+        }
+        let waiting = self.uplinks.len();
+        let ticket = self
+            .uplinks
+            .push(partner, slot, subtopic, content.as_bytes())
+            .ok_or(SendRefusal::QueueFull { waiting })?;
+        self.number(now_ms);
+        Ok(ticket)
+    }
+
+    /// Messages of apps that wait or are on their way.
+    pub(crate) fn uplinks(&self) -> usize {
+        self.uplinks.len()
+    }
+
+    /// The message of an app with this ticket.
+    pub(crate) fn uplink(&self, ticket: u64) -> Option<Waiting<'_>> {
+        self.uplinks.get(ticket)
+    }
+
+    /// The next fate that an app is to be told.
+    pub(crate) fn next_settled(&mut self) -> Option<(AppSlot, u64, Fate)> {
+        self.uplinks.next_settled()
+    }
+
+    /// Gives messages that wait their numbers, as far as there are places.
+    fn number(&mut self, now_ms: u64) {
+        let Self {
+            endpoints, uplinks, ..
+        } = self;
+        let mut full = [false; APPS];
+        loop {
+            let has_place = |partner: usize| !full.get(partner).is_none_or(|full| *full);
+            let Some((ticket, partner, bytes)) = uplinks.next_to_number(has_place) else {
+                return;
+            };
+            let submitted = endpoints.get_mut(partner).and_then(|endpoint| {
+                let ttl_ms = u64::from(DELIVERY_TTL_S_MAX).saturating_mul(1_000);
+                let message = Message {
+                    bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+                    expires_at_ms: Some(now_ms.saturating_add(ttl_ms)),
+                    key: None,
+                    // A host that lost its memory lost the message with it.
+                    repeatable: true,
+                };
+                endpoint.submit(now_ms, message).ok()
+            });
+            match (submitted, full.get_mut(partner)) {
+                (Some(submitted), _) => uplinks.numbered(ticket, partner, submitted.number),
+                (None, Some(full)) => *full = true,
+                (None, None) => return,
+            }
+        }
+    }
+
+    /// The broker refused the message with this ticket, or took it without a number.
+    pub(crate) fn handle_fate(&mut self, ticket: u64, fate: Fate) {
+        let mut flight = None;
+        for partner in 0..self.endpoints.len() {
+            flight = flight.or(self.uplinks.number(partner, ticket).map(|it| (partner, it)));
+        }
+        if let Some((partner, number)) = flight
+            && let Some(endpoint) = self.endpoints.get_mut(partner)
+        {
+            endpoint.withdraw(number);
+        }
+        self.uplinks.settle(ticket, fate);
+        self.uplinks.end_plain();
+    }
+
+    /// The broker did not say what became of a message without a number.
+    pub(crate) fn try_again(&mut self) {
+        self.uplinks.end_plain();
     }
 
     /// A new message could not be read: it was repeated in a form that no buffer holds.
@@ -293,21 +437,48 @@ impl<const APPS: usize> Receipts<APPS> {
     /// When [`Self::next_frame`] has something to send.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         let endpoints = self.endpoints.iter();
-        endpoints.filter_map(Endpoint::poll_timeout).min()
+        let due = endpoints.filter_map(Endpoint::poll_timeout);
+        due.chain(self.silence_ends_ms()).min()
     }
 
-    /// A message of delivery's own that is to be sent now, and to which partner.
+    /// When messages go without numbers, as their partners' hosts have said nothing.
+    fn silence_ends_ms(&self) -> Option<u64> {
+        let silent = |partner: usize| {
+            let endpoint = self.endpoints.get(partner);
+            endpoint.is_some_and(|endpoint| endpoint.peer().is_none())
+        };
+        let since_ms = self.up_since_ms?;
+        let any = self.uplinks.iter().any(|it| silent(it.partner));
+        any.then(|| since_ms.saturating_add(SILENCE_MS))
+    }
+
+    /// What is to be sent now, and to which partner.
     pub(crate) fn next_frame(
         &mut self,
         now_ms: u64,
     ) -> Option<(
         usize,
-        ControlFrame<impl Iterator<Item = Run> + Clone + use<'_, APPS>>,
+        Leaving<impl Iterator<Item = Run> + Clone + use<'_, Q, APPS>>,
     )> {
+        for partner in 0..self.endpoints.len() {
+            self.settle(now_ms, partner);
+        }
+        self.number(now_ms);
+        if self.silence_ends_ms().is_some_and(|at| at <= now_ms) {
+            let endpoints = &self.endpoints;
+            let silent = |partner: usize| {
+                let endpoint = endpoints.get(partner);
+                endpoint.is_some_and(|endpoint| endpoint.peer().is_none())
+            };
+            if let Some((ticket, partner, number)) = self.uplinks.begin_plain(silent) {
+                if let (Some(number), Some(endpoint)) = (number, self.endpoints.get_mut(partner)) {
+                    endpoint.withdraw(number);
+                }
+                return Some((partner, Leaving::Plain(ticket)));
+            }
+        }
         let count = self.endpoints.len();
-        let due = |endpoint: &Endpoint<1, OPEN_MAX>| {
-            endpoint.poll_timeout().is_some_and(|at| at <= now_ms)
-        };
+        let due = |endpoint: &End| endpoint.poll_timeout().is_some_and(|at| at <= now_ms);
         let mut turns = (1..=count).map(|n| (self.turn.wrapping_add(n)).checked_rem(count));
         let partner = turns.find_map(|turn| {
             let turn = turn?;
@@ -317,8 +488,11 @@ impl<const APPS: usize> Receipts<APPS> {
         let random = self.next_random();
         let endpoint = self.endpoints.get_mut(partner)?;
         match endpoint.poll_transmit(now_ms, random)? {
-            Transmit::Control(control) => Some((partner, control)),
-            Transmit::Message(_) => None,
+            Transmit::Control(control) => Some((partner, Leaving::Control(control))),
+            Transmit::Message(header) => {
+                let ticket = self.uplinks.ticket(partner, header.number)?;
+                Some((partner, Leaving::Marked(header, ticket)))
+            }
         }
     }
 

@@ -1,14 +1,37 @@
 //! In place of `receipts` where the feature is off: a type without values, so that nothing of it is in
 //! the image, and messages with receipts are ordinary ones.
 
+use core::convert::Infallible;
+use core::marker::PhantomData;
+
 use vinbus_protocol::app_slot::AppSlot;
-use vinbus_protocol::delivery::{Carried, ControlFrame, Epoch, Run, Step};
+use vinbus_protocol::delivery::{Carried, ControlFrame, Epoch, Header, Run, Step};
+use vinbus_protocol::envelope::Content;
 use vinbus_protocol::id::AppId;
 use vinbus_protocol::portal::Refusal;
 
+use crate::apps::{Fate, SendRefusal};
+
 /// There are none.
 #[derive(Debug)]
-pub(crate) enum Receipts<const APPS: usize> {}
+#[expect(dead_code, reason = "no values are made of it")]
+pub(crate) enum Receipts<Q, const APPS: usize> {
+    None(Infallible, PhantomData<Q>),
+}
+
+#[expect(dead_code, reason = "no values are made of it")]
+pub(crate) enum Leaving<R> {
+    Control(ControlFrame<R>),
+    Marked(Header, u64),
+    Plain(u64),
+}
+
+/// A message as its app sent it.
+#[derive(Clone, Copy)]
+pub(crate) struct Waiting<'a> {
+    pub(crate) subtopic: Option<&'a str>,
+    pub(crate) content: &'a [u8],
+}
 
 #[derive(Debug)]
 #[expect(dead_code, reason = "no values are made of it")]
@@ -21,45 +44,65 @@ pub(crate) enum Arrived<'p> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum New {}
 
-impl<const APPS: usize> Receipts<APPS> {
+impl<Q, const APPS: usize> Receipts<Q, APPS> {
     pub(crate) fn epoch(&self) -> Epoch {
-        match *self {}
+        match *self {
+            Self::None(none, _) => match none {},
+        }
     }
 
     pub(crate) fn offered(&self, _: usize) -> Option<Epoch> {
-        match *self {}
+        match *self {
+            Self::None(none, _) => match none {},
+        }
     }
 
     pub(crate) fn link_changed(&mut self, _: u64, _: bool) {
-        match *self {}
+        match *self {
+            Self::None(none, _) => match none {},
+        }
     }
 
     pub(crate) fn arrived<'p>(&mut self, _: u64, _: usize, _: &'p [u8]) -> Arrived<'p> {
-        match *self {}
+        match *self {
+            Self::None(none, _) => match none {},
+        }
     }
 
     pub(crate) fn refused(&mut self, _: u64, _: New, _: Step) {
-        match *self {}
+        match *self {
+            Self::None(none, _) => match none {},
+        }
     }
 
     pub(crate) fn delivered(&mut self, _: u64, _: New, _: AppSlot, _: Option<u64>) {
-        match *self {}
+        match *self {
+            Self::None(none, _) => match none {},
+        }
     }
 
     pub(crate) fn held(&mut self, _: u64, _: New, _: AppSlot, _: u64) {
-        match *self {}
+        match *self {
+            Self::None(none, _) => match none {},
+        }
     }
 
     pub(crate) fn handed(&mut self, _: u64, _: AppSlot, _: u64) {
-        match *self {}
+        match *self {
+            Self::None(none, _) => match none {},
+        }
     }
 
     pub(crate) fn came_back(&mut self, _: AppSlot, _: u64) {
-        match *self {}
+        match *self {
+            Self::None(none, _) => match none {},
+        }
     }
 
     pub(crate) fn gone(&mut self, _: u64, _: AppSlot, _: Step, _: impl Fn(u64) -> bool) {
-        match *self {}
+        match *self {
+            Self::None(none, _) => match none {},
+        }
     }
 
     pub(crate) fn next_expired(
@@ -67,22 +110,73 @@ impl<const APPS: usize> Receipts<APPS> {
         _: u64,
         _: impl Fn(AppSlot) -> bool,
     ) -> Option<(AppSlot, u64)> {
-        match *self {}
+        match *self {
+            Self::None(none, _) => match none {},
+        }
     }
 
     pub(crate) fn expiry_ms(&self, _: u64) -> Option<u64> {
-        match *self {}
+        match *self {
+            Self::None(none, _) => match none {},
+        }
     }
 
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
-        match *self {}
+        match *self {
+            Self::None(none, _) => match none {},
+        }
     }
 
     pub(crate) fn next_frame(
         &mut self,
         _: u64,
-    ) -> Option<(usize, ControlFrame<core::iter::Empty<Run>>)> {
-        match *self {}
+    ) -> Option<(usize, Leaving<core::iter::Empty<Run>>)> {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn accept(
+        &mut self,
+        _: u64,
+        _: usize,
+        _: AppSlot,
+        _: Option<&str>,
+        _: Content<'_>,
+    ) -> Result<u64, SendRefusal> {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn uplinks(&self) -> usize {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn uplink(&self, _: u64) -> Option<Waiting<'_>> {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn next_settled(&mut self) -> Option<(AppSlot, u64, Fate)> {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn handle_fate(&mut self, _: u64, _: Fate) {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn try_again(&mut self) {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
     }
 }
 

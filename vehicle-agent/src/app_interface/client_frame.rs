@@ -1,6 +1,6 @@
 //! What an app or the screen says, taken out of its frame.
 //!
-//! A frame is `{"type": …, "value"?: …, "subtopic"?: …, "id"?: …}`. The content of a message is
+//! A frame is `{"type": …, "value"?: …, "subtopic"?: …, "receipts"?: …, "id"?: …}`. The content of a message is
 //! carried as its exact span of bytes.
 
 use vinbus_protocol::json::{JsonReason, JsonString, Kind, Member, Object, Value};
@@ -25,6 +25,8 @@ pub(crate) enum ClientFrame<'f> {
         content: Value<'f>,
         /// Where below the vehicle's topic it goes.
         subtopic: Option<JsonString<'f>>,
+        /// It is to go with receipts.
+        receipts: bool,
     },
     /// `WebPortal.getPendingNotifications`.
     TakePending {
@@ -112,14 +114,16 @@ struct Parts<'f> {
     kind: JsonString<'f>,
     value: Option<Value<'f>>,
     subtopic: Option<Value<'f>>,
+    receipts: Option<Value<'f>>,
 }
 
 impl<'f> ClientFrame<'f> {
     /// Takes a text frame apart.
     pub(crate) fn parse(text: &'f str) -> WithId<'f, Result<Self, Refusal>> {
-        let mut members = [None; 4];
-        let read = pick(text, ["type", "value", "subtopic", "id"], &mut members);
-        let [kind, value, subtopic, id] = members;
+        let mut members = [None; 5];
+        let names = ["type", "value", "subtopic", "receipts", "id"];
+        let read = pick(text, names, &mut members);
+        let [kind, value, subtopic, receipts, id] = members;
         let id = id.map(|id| id.text);
         if id.is_some_and(|id| id.len() > FRAME_ID_BYTES_MAX) {
             let item = Err(Refusal::LongId);
@@ -131,6 +135,7 @@ impl<'f> ClientFrame<'f> {
                 kind,
                 value,
                 subtopic,
+                receipts,
             }),
             (Ok(()), None) => Err(Refusal::NotAFrame),
             (Err(Refusal::Json(error)), Some(kind))
@@ -199,7 +204,12 @@ impl<'f> ClientFrame<'f> {
         let content = frame.value.ok_or(Refusal::NoValue)?;
         let subtopic = frame.subtopic.filter(|value| value.kind != Kind::Null);
         let subtopic = subtopic.map(string).transpose()?;
-        Ok(Self::Send { content, subtopic })
+        let receipts = frame.receipts.map(flag).transpose()?.unwrap_or(false);
+        Ok(Self::Send {
+            content,
+            subtopic,
+            receipts,
+        })
     }
 }
 
@@ -335,7 +345,10 @@ mod tests {
     fn content_is_the_exact_span_of_the_value() {
         let text = r#"{"type":"WebPortal.onSendNotificationRequest", "value" : { "b":1.0e2, "a":"\u00e9" } ,"id":7}"#;
         let WithId { item, id } = ClientFrame::parse(text);
-        let Ok(ClientFrame::Send { content, subtopic }) = item else {
+        let Ok(ClientFrame::Send {
+            content, subtopic, ..
+        }) = item
+        else {
             panic!("{item:?}");
         };
         assert_eq!(content.text, r#"{ "b":1.0e2, "a":"\u00e9" }"#);

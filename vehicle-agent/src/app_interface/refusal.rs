@@ -7,7 +7,11 @@ use vinbus_protocol::envelope::{EnvelopeError, EnvelopeReason};
 use vinbus_protocol::json::JsonError;
 
 use super::server_frame::kind;
+#[cfg(feature = "linux")]
+use crate::apps::Fate;
 use crate::apps::SendRefusal;
+#[cfg(feature = "linux")]
+use vinbus_protocol::delivery::Loss;
 
 /// A frame that the portal does not take.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -228,6 +232,8 @@ pub(crate) fn send_refusal_reason(refusal: SendRefusal) -> &'static str {
         SendRefusal::Content(_) => "bad-content",
         SendRefusal::Subtopic => "bad-subtopic",
         SendRefusal::ReservedSubtopic => "reserved-subtopic",
+        SendRefusal::ReceiptForm => "reserved-member",
+        SendRefusal::TooDeep(_) => "too-deep",
         SendRefusal::QueueFull { .. } => "queue-full",
     }
 }
@@ -243,3 +249,28 @@ pub(crate) const REFUSED: (&str, &str) = (
     "refused-by-broker",
     "the broker refused the message; is the vehicle allowed to publish for this partner?",
 );
+
+/// Reason and text of a message that went with receipts; `None` for one that is with its partner.
+#[cfg(feature = "linux")]
+pub(crate) fn fate_reason(fate: Fate) -> Option<(&'static str, String)> {
+    match fate {
+        Fate::Confirmed | Fate::WithBroker => None,
+        Fate::RefusedByBroker => Some((REFUSED.0, REFUSED.1.to_string())),
+        Fate::RefusedByHost(step) => Some((
+            "refused-by-host",
+            format!("the partner's server does not take the message: {step}"),
+        )),
+        Fate::Lost(Loss::Expired) => Some((
+            "expired",
+            "the message could not be confirmed in 30 days; it may have arrived".to_string(),
+        )),
+        Fate::Lost(Loss::GivenUp) => Some((
+            "given-up",
+            "the message was repeated in vain; it may have arrived".to_string(),
+        )),
+        Fate::Lost(Loss::PeerRestarted) => Some((
+            "peer-restarted",
+            "the partner's server lost its memory; it may have had the message".to_string(),
+        )),
+    }
+}

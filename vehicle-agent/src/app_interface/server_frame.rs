@@ -13,6 +13,8 @@ pub(crate) mod kind {
     pub(crate) const POPUP_CLOSE: &str = "WebPortal.onPopupClose";
     pub(crate) const POPUP_OVERFLOW: &str = "WebPortal.OverflowPopup";
     pub(crate) const STATUS: &str = "WebPortal.MQTT.evt.status";
+    #[cfg(feature = "linux")]
+    pub(crate) const ACCEPTED: &str = "WebPortal.MQTT.evt.messageAccepted";
     pub(crate) const DELIVERED: &str = "WebPortal.MQTT.evt.messageDelivered";
     pub(crate) const NOT_DELIVERED: &str = "WebPortal.MQTT.evt.messageNotDelivered";
 }

@@ -52,7 +52,9 @@ impl<'p, const APPS: usize, const PLACES: usize, const QUEUE: usize>
         id: Option<&str>,
     ) -> Result<Handled, Refusal> {
         match frame {
-            ClientFrame::Send { content, subtopic } => {
+            ClientFrame::Send {
+                content, subtopic, ..
+            } => {
                 self.subtopic = subtopic.map(subtopic_text);
                 self.id = frame_id(id);
                 let pushed = self.steps.push_back(Step::Send {

@@ -36,6 +36,8 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
                 slot: *slot,
                 subtopic: self.subtopic.as_deref(),
                 content,
+                // A board keeps too little for messages that wait to be confirmed.
+                receipts: false,
             },
             Lent::Message {
                 slot,
@@ -124,6 +126,8 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
             }
             Notice::Dropped { in_flight } => self.meet_bad_fate(slot, in_flight, DROPPED),
             Notice::Refused => self.meet_bad_fate(slot, None, REFUSED),
+            // No message goes with receipts.
+            Notice::Settled { .. } => {}
             Notice::Short => {
                 if let Some(place) = self.app_place(slot) {
                     place.outbox.borrow_mut().fall_short();

@@ -35,6 +35,7 @@ pub async fn run(args: &AppArgs) -> anyhow::Result<()> {
     let mut app = App {
         sink,
         exit_after: args.exit_after,
+        receipts: args.receipts,
         received: 0,
         sent: 0,
         settled: 0,
@@ -69,6 +70,7 @@ fn broken(error: &tungstenite::Error) -> anyhow::Error {
 struct App {
     sink: SplitSink<Socket, Message>,
     exit_after: Option<u64>,
+    receipts: bool,
     received: u64,
     /// Messages sent, and those of them whose fate is known.
     sent: u64,
@@ -152,6 +154,7 @@ impl App {
                 self.take_pending().await?;
             }
             "WebPortal.onApplicationHide" => eprintln!("in the background: messages wait"),
+            "WebPortal.MQTT.evt.messageAccepted" => {}
             "WebPortal.MQTT.evt.messageDelivered" => self.settled += 1,
             "WebPortal.MQTT.evt.messageNotDelivered" => {
                 self.settled += 1;
@@ -206,7 +209,12 @@ impl App {
         self.sent += 1;
         let id = self.sent;
         let kind = "WebPortal.onSendNotificationRequest";
-        let text = format!(r#"{{"type":"{kind}","id":{id},"value":{content}}}"#);
+        let receipts = if self.receipts {
+            r#","receipts":true"#
+        } else {
+            ""
+        };
+        let text = format!(r#"{{"type":"{kind}","id":{id}{receipts},"value":{content}}}"#);
         self.sink
             .send(Message::text(text))
             .await

@@ -87,6 +87,16 @@ pub struct RunArgs {
     )]
     pub app_pages: Vec<AppFolder>,
 
+    /// An app all of whose messages go with receipts: they are repeated until the partner's server has
+    /// them on disk. May be repeated, or a list with commas. Any app may ask for it with a message.
+    #[arg(
+        long,
+        env = "VINBUS_AGENT_RECEIPTS_FOR",
+        value_name = "IDAPP",
+        value_delimiter = ','
+    )]
+    pub receipts_for: Vec<AppId>,
+
     /// A web origin whose pages may be apps, besides the portal's own; may be repeated, or a list
     /// with commas.
     #[arg(
@@ -153,8 +163,12 @@ pub struct AppArgs {
     #[arg(long)]
     pub background: bool,
 
+    /// Send with receipts: each message is repeated until the partner's server has it on disk.
+    #[arg(long)]
+    pub receipts: bool,
+
     /// Exit after so many messages were received; 0: when the input has ended and all of it is with
-    /// the broker, or was refused [default: never]. It is a failure if a message was refused.
+    /// the broker (with --receipts: with the partner's server), or was refused [default: never]. It is a failure if a message was refused.
     #[arg(long, value_name = "N")]
     pub exit_after: Option<u64>,
 }

@@ -62,7 +62,8 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
         Some(saved) => saved.begin_epoch()?,
         None => epoch_of_now(),
     };
-    desk.offer_receipts(epoch, vec![0; PAYLOAD_BYTES_MAX]);
+    let uplinks = vec![0; args.broker.uplink_queue.unwrap_or(QUEUE_BYTES) as usize];
+    desk.offer_receipts(epoch, vec![0; PAYLOAD_BYTES_MAX], uplinks);
     let crash = saved.as_ref().and_then(Saved::last_words);
     if let Some(words) = &crash {
         tracing::error!(words, "the last run ended in a panic");
@@ -72,6 +73,9 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
     if let Some(saved) = &saved {
         let taken_up = saved.restore(&mut desk, &mut apps)?;
         apps.settle_with(taken_up);
+    }
+    for app in &args.receipts_for {
+        apps.ask_for_receipts(app);
     }
     let mut link = open_link(options, args.broker.qos, &status)?;
     let (stop, stopping) = watch::channel(false);
@@ -136,6 +140,11 @@ fn desk(args: &RunArgs) -> anyhow::Result<LinuxDesk> {
     let popups = vec![0; popup::storage_bytes_for(PAYLOAD_BYTES_MAX)];
     let uplinks = vec![0; args.broker.uplink_queue.unwrap_or(QUEUE_BYTES) as usize];
     let mut desk = Desk::new(identity, popups, uplinks, args.broker.drop_policy());
+    for app in &args.receipts_for {
+        if args.vehicle.apps.iter().all(|it| it.app != *app) {
+            bail!("--receipts-for {app}: no such app is installed; add --app {app}=UID");
+        }
+    }
     for installed in &args.vehicle.apps {
         if installed.app.as_str() == CONTROL_APP {
             bail!("--app {CONTROL_APP}: receipts use this name; call the app otherwise");

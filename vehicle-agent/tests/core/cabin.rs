@@ -153,6 +153,7 @@ impl Apps for FakeApps {
                         slot: *slot,
                         subtopic: None,
                         content: content.as_bytes(),
+                        receipts: false,
                     },
                     Wish::Return(slot, number, message) => Request::Return {
                         slot: *slot,
@@ -245,6 +246,7 @@ impl Apps for FakeApps {
             Notice::Refused => app.refused.extend(app.unsettled.pop_front()),
             Notice::NotLoaded => cabin.crash(slot),
             Notice::Short
+            | Notice::Settled { .. }
             | Notice::Hide
             | Notice::PopupShown { .. }
             | Notice::PopupClosed { .. }

@@ -9,7 +9,7 @@
 mod from_sockets;
 mod to_sockets;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Range;
 use std::sync::Arc;
@@ -67,7 +67,16 @@ struct Seat {
     loaded: bool,
     /// The frame ids of messages that wait for the broker, oldest first.
     waiting: VecDeque<Option<String>>,
+    /// All its messages go with receipts.
+    receipts: bool,
+    /// The frame ids of messages that went with receipts, by ticket.
+    accepted: BTreeMap<u64, Option<String>>,
+    /// Frames about such messages that an app without a socket is to get when it comes.
+    untold: VecDeque<String>,
 }
+
+/// Fates that are kept for an app that is away; older ones go.
+const UNTOLD_MAX: usize = 64;
 
 #[derive(Clone, Debug)]
 struct Socket {
@@ -105,6 +114,7 @@ enum Step {
         /// The content is these bytes of the frame.
         frame: Utf8Bytes,
         content: Range<usize>,
+        receipts: bool,
         id: Option<String>,
     },
     TakePending {
@@ -136,6 +146,9 @@ impl<'s> SocketApps<'s> {
             shown: false,
             loaded: false,
             waiting: VecDeque::new(),
+            receipts: false,
+            accepted: BTreeMap::new(),
+            untold: VecDeque::new(),
         };
         Self {
             vin,
@@ -151,6 +164,18 @@ impl<'s> SocketApps<'s> {
             status,
             taken_up: None,
         }
+    }
+
+    /// All messages of this app go with receipts.
+    pub(crate) fn ask_for_receipts(&mut self, app: &AppId) {
+        for seat in self.seats.iter_mut().filter(|seat| seat.app == *app) {
+            seat.receipts = true;
+        }
+    }
+
+    fn wants_receipts(&self, slot: AppSlot) -> bool {
+        let seat = self.seats.get(usize::from(slot.index()));
+        seat.is_some_and(|seat| seat.receipts)
     }
 
     /// In which life the numbers of messages are given.
@@ -287,6 +312,9 @@ impl<'s> SocketApps<'s> {
         socket.tell(&ServerFrame::new(kind::WELCOME).with_value(&value));
         if let Some(popup) = self.popup.as_ref().filter(|popup| popup.slot == slot) {
             socket.tell(&popup.frame);
+        }
+        for frame in seat.untold.drain(..) {
+            socket.tell(&frame);
         }
         let id = socket.id;
         seat.loaded = false;

@@ -88,6 +88,7 @@ impl Apps for SimulatedApp {
             slot: self.slot,
             subtopic: None,
             content: &self.content,
+            receipts: false,
         }
     }
 
@@ -117,6 +118,7 @@ impl Apps for SimulatedApp {
             Notice::Delivered => self.fleet.sent(),
             // These are in the counters of the desk, which are added up at the end.
             Notice::Dropped { .. }
+            | Notice::Settled { .. }
             | Notice::Refused
             | Notice::Short
             | Notice::Hide

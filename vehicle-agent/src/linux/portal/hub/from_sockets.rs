@@ -48,8 +48,13 @@ impl SocketApps<'_> {
     ) -> Result<(), Refusal> {
         let id = id.map(str::to_owned);
         let step = match frame {
-            ClientFrame::Send { content, subtopic } => Step::Send {
+            ClientFrame::Send {
+                content,
+                subtopic,
+                receipts,
+            } => Step::Send {
                 slot,
+                receipts: receipts || self.wants_receipts(slot),
                 subtopic: subtopic.map(|subtopic| subtopic.to_string()),
                 frame: text.clone(),
                 content: content.offset..content.offset + content.text.len(),

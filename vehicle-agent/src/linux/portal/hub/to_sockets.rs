@@ -8,13 +8,13 @@ use vinbus_protocol::health::Health;
 use vinbus_protocol::limits::PENDING_MESSAGES_MAX;
 use vinbus_protocol::record_ring::Record;
 
-use super::{ShownPopup, SocketApps, Step};
+use super::{ShownPopup, SocketApps, Step, UNTOLD_MAX};
 use crate::app_interface::client_frame::Lifecycle;
-use crate::app_interface::refusal::{DROPPED, Ending, REFUSED, send_refusal_reason};
+use crate::app_interface::refusal::{DROPPED, Ending, REFUSED, fate_reason, send_refusal_reason};
 use crate::app_interface::server_frame::{
     Explained, NumberedFrame, PopupClosed, PopupShown, Quoted, ServerFrame, kind, link_name,
 };
-use crate::apps::{Apps, Notice, Request, SendRefusal};
+use crate::apps::{Apps, Fate, Notice, Request, SendRefusal};
 use crate::desk::{Counters, DownlinkRefusal};
 use crate::linux::portal::outbox::{Item, Unread};
 
@@ -40,9 +40,11 @@ impl Apps for SocketApps<'_> {
                 subtopic,
                 frame,
                 content,
+                receipts,
                 ..
             } => Request::Send {
                 slot: *slot,
+                receipts: *receipts,
                 subtopic: subtopic.as_deref(),
                 content: frame.get(content.clone()).unwrap_or_default().as_bytes(),
             },
@@ -153,8 +155,22 @@ impl Apps for SocketApps<'_> {
         }
     }
 
+    fn accepted(&mut self, slot: AppSlot, ticket: u64) {
+        let id = match &mut self.current {
+            Step::Send { id, .. } => id.take(),
+            Step::TakePending { .. } | Step::Return { .. } | Step::Other(_) => None,
+        };
+        if let Some(id) = &id {
+            self.write(slot, &ServerFrame::new(kind::ACCEPTED).with_id(Some(id)));
+        }
+        if let Some(seat) = self.seats.get_mut(usize::from(slot.index())) {
+            seat.accepted.insert(ticket, id);
+        }
+    }
+
     fn tell(&mut self, slot: AppSlot, notice: Notice<'_>) {
         match notice {
+            Notice::Settled { ticket, fate } => self.settled(slot, ticket, fate),
             Notice::Delivered => {
                 if let Some(id) = self.fate(slot, None) {
                     let frame = ServerFrame::new(kind::DELIVERED);
@@ -233,6 +249,34 @@ impl SocketApps<'_> {
         let seat = self.seats.get_mut(usize::from(slot.index()))?;
         let older = usize::from(in_flight == Some(slot));
         seat.waiting.remove(older).flatten()
+    }
+
+    /// Tells what became of a message that went with receipts, now or when the app is there.
+    fn settled(&mut self, slot: AppSlot, ticket: u64, fate: Fate) {
+        let Some(seat) = self.seats.get_mut(usize::from(slot.index())) else {
+            return;
+        };
+        let id = seat.accepted.remove(&ticket).flatten();
+        let why = fate_reason(fate);
+        let frame = match (&why, &id) {
+            (None, None) => return,
+            (None, Some(id)) => ServerFrame::new(kind::DELIVERED)
+                .with_id(Some(id))
+                .to_string(),
+            (Some((reason, message)), id) => ServerFrame::new(kind::NOT_DELIVERED)
+                .with_value(&Explained(reason, message))
+                .with_id(id.as_deref())
+                .to_string(),
+        };
+        match &seat.socket {
+            Some(socket) => socket.tell(&frame),
+            None => {
+                if seat.untold.len() >= UNTOLD_MAX {
+                    seat.untold.pop_front();
+                }
+                seat.untold.push_back(frame);
+            }
+        }
     }
 
     /// Has a message for the foreground kept until the app confirms it: ahead of every other step, or

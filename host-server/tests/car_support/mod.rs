@@ -1,0 +1,255 @@
+//! A vehicle made of the real programs: agent and app, and a proxy that loses what a broker may lose.
+
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use vinbus_transport_std::conformance::Mosquitto;
+
+use crate::cli_support::{PARTNER, PATIENCE, Server, VIN, done, within};
+
+/// The agent's program, which is built beside the server's.
+pub(crate) fn agent() -> Command {
+    let server = PathBuf::from(env!("CARGO_BIN_EXE_host-server"));
+    let agent = server.with_file_name("vehicle-agent");
+    let path = agent.display();
+    assert!(
+        agent.exists(),
+        "{path} is missing: cargo build -p vinbus-vehicle-agent"
+    );
+    let mut command = Command::new(agent);
+    command.kill_on_drop(true).stdin(Stdio::null());
+    command
+}
+
+/// A running program whose lines are kept.
+pub(crate) struct Program {
+    pub(crate) child: Child,
+    pub(crate) lines: watch::Receiver<Vec<String>>,
+}
+
+impl Program {
+    pub(crate) fn start(command: &mut Command, errors: bool) -> Self {
+        let (sender, lines) = watch::channel(Vec::new());
+        let command = match errors {
+            true => command.stdout(Stdio::null()).stderr(Stdio::piped()),
+            false => command.stdout(Stdio::piped()).stderr(Stdio::null()),
+        };
+        let mut child = command.spawn().unwrap();
+        let output: Box<dyn tokio::io::AsyncRead + Send + Unpin> = match errors {
+            true => Box::new(child.stderr.take().unwrap()),
+            false => Box::new(child.stdout.take().unwrap()),
+        };
+        tokio::spawn(async move {
+            let mut output = BufReader::new(output).lines();
+            while let Ok(Some(line)) = output.next_line().await {
+                sender.send_modify(|lines| lines.push(line));
+            }
+        });
+        Self { child, lines }
+    }
+
+    pub(crate) async fn until<T>(
+        &mut self,
+        what: &str,
+        find: impl Fn(&[String]) -> Option<T>,
+    ) -> T {
+        let printed = self.lines.clone();
+        let waited = self.lines.wait_for(|lines| find(lines).is_some());
+        let lines = tokio::time::timeout(PATIENCE, waited).await;
+        let Ok(Ok(lines)) = lines else {
+            panic!("waited in vain: {what}: {:?}", printed.borrow());
+        };
+        find(&lines).unwrap()
+    }
+
+    /// Types lines.
+    pub(crate) async fn type_in(&mut self, lines: impl IntoIterator<Item = String>) {
+        let input = self.child.stdin.as_mut().unwrap();
+        for line in lines {
+            input
+                .write_all(format!("{line}\n").as_bytes())
+                .await
+                .unwrap();
+        }
+        input.flush().await.unwrap();
+    }
+
+    /// The end of the input; says whether the program ended well.
+    pub(crate) async fn ends_well(mut self) -> bool {
+        drop(self.child.stdin.take());
+        within("the program ends", self.child.wait())
+            .await
+            .unwrap()
+            .success()
+    }
+
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+}
+
+/// A vehicle's agent and its portal's address.
+pub(crate) struct Agent {
+    pub(crate) program: Program,
+    pub(crate) portal: String,
+}
+
+impl Agent {
+    pub(crate) async fn start(more: &[&str]) -> Self {
+        let app = format!("demo-app={PARTNER}");
+        let own = [
+            "run",
+            "--vin",
+            VIN,
+            "--portal",
+            "127.0.0.1:0",
+            "--app",
+            &app,
+        ];
+        let mut program = Program::start(agent().args(own).args(more), true);
+        let portal = program.until("the portal is open", |lines| {
+            lines.iter().find_map(|line| {
+                let (_, rest) = line.split_once("ws://")?;
+                Some(rest.split_once("/portal")?.0.to_owned())
+            })
+        });
+        let portal = portal.await;
+        Self { program, portal }
+    }
+
+    /// One that is enrolled at a server with a broker of its own.
+    pub(crate) async fn at(server: &Server) -> Self {
+        let car = server.dir.join("car");
+        let path = |file: &str| car.join(file).display().to_string();
+        if !car.exists() {
+            let out = car.display().to_string();
+            done(
+                &server
+                    .command(&["enroll", "vehicle", VIN, "--out", &out])
+                    .await,
+            );
+        }
+        let url = format!("mqtts://localhost:{}", server.address("mqtts").port());
+        let data = path("data");
+        let (ca, cert, key) = (path("ca.pem"), path("cert.pem"), path("key.pem"));
+        let credentials = ["--ca", &ca, "--cert", &cert, "--key", &key];
+        let to = ["--broker", &url, "--data-dir", &data];
+        Self::start(&[&to[..], &credentials].concat()).await
+    }
+
+    pub(crate) fn app(&self) -> Program {
+        self.app_with(&[])
+    }
+
+    pub(crate) fn app_with(&self, more: &[&str]) -> Program {
+        let args = ["app", "--app", "demo-app", "--portal", &self.portal];
+        // An app ends with its input.
+        Program::start(agent().args(args).args(more).stdin(Stdio::piped()), false)
+    }
+}
+
+/// How often the app saw each message.
+pub(crate) fn seen(lines: &[String]) -> BTreeMap<u64, usize> {
+    let mut seen = BTreeMap::new();
+    for line in lines {
+        let message: Value = serde_json::from_str(line).unwrap();
+        *seen
+            .entry(message["content"]["n"].as_u64().unwrap())
+            .or_default() += 1;
+    }
+    seen
+}
+
+pub(crate) fn once(numbers: std::ops::Range<u64>) -> BTreeMap<u64, usize> {
+    numbers.map(|n| (n, 1)).collect()
+}
+
+/// Forwards to a broker and, while it is told to, drops every fifth message of QoS 0 in each
+/// direction.
+pub(crate) async fn lossy(to: String) -> (String, Arc<AtomicBool>, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (loses, lost) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let (on, count) = (Arc::clone(&loses), Arc::clone(&lost));
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let far = TcpStream::connect(&to).await.unwrap();
+            let ((a, b), (c, d)) = (near.into_split(), far.into_split());
+            for (from, to) in [(a, d), (c, b)] {
+                tokio::spawn(packets(from, to, Arc::clone(&on), Arc::clone(&count)));
+            }
+        }
+    });
+    (address, loses, lost)
+}
+
+async fn packets(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    loses: Arc<AtomicBool>,
+    lost: Arc<AtomicUsize>,
+) -> std::io::Result<()> {
+    let mut messages = 0_usize;
+    loop {
+        let mut packet = vec![from.read_u8().await?];
+        let (mut length, mut shift) = (0, 0);
+        loop {
+            let byte = from.read_u8().await?;
+            packet.push(byte);
+            length |= usize::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        let begin = packet.len();
+        packet.resize(begin + length, 0);
+        from.read_exact(&mut packet[begin..]).await?;
+        // The first byte of a PUBLISH of QoS 0 is 0x3, then nothing, nothing and perhaps retain.
+        if packet[0] & 0xfe == 0x30 && loses.load(Ordering::Relaxed) {
+            messages += 1;
+            if messages.is_multiple_of(5) {
+                lost.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+        }
+        to.write_all(&packet).await?;
+    }
+}
+
+/// A server on this broker, reached through a proxy.
+pub(crate) async fn server_on(mosquitto: &Mosquitto, proxy: &str, dir: &Path) -> Server {
+    let password = dir.join("password");
+    std::fs::write(&password, Mosquitto::PASSWORD).unwrap();
+    let (url, password) = (format!("mqtt://{proxy}"), password.display().to_string());
+    let login = [
+        "--broker-username",
+        Mosquitto::USER,
+        "--broker-password-file",
+        &password,
+    ];
+    let args = [&["--broker", &url, "--partner", PARTNER], &login[..]].concat();
+    let server = Server::with(&dir.join("data"), &args).await;
+    let ready = async {
+        while server.get("/readyz").await["ready"] != true {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the server is ready", ready).await;
+    let _ = mosquitto;
+    server
+}

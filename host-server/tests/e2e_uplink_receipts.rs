@@ -1,0 +1,128 @@
+//! What apps send with receipts, with the real programs: whatever is lost or killed, the server has each
+//! message once, and the app is told.
+
+mod car_support;
+mod cli_support;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use car_support::{Agent, lossy, once, server_on};
+use cli_support::{Server, VIN, within};
+use serde_json::Value;
+use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto};
+
+fn messages(numbers: std::ops::Range<u64>) -> impl Iterator<Item = String> {
+    numbers.map(|n| format!("{{\"n\":{n}}}"))
+}
+
+/// How often the server has each message in its log.
+async fn stored(server: &Server) -> BTreeMap<u64, usize> {
+    let page = server
+        .get(&format!("/api/v1/messages?vin={VIN}&limit=1000"))
+        .await;
+    let mut stored = BTreeMap::new();
+    for message in page["messages"].as_array().unwrap() {
+        if message["subtopic"].is_null() {
+            let n = message["content"]["n"].as_u64().unwrap();
+            *stored.entry(n).or_default() += 1;
+        }
+    }
+    stored
+}
+
+async fn online(server: &Server) {
+    let path = format!("/api/v1/vehicles/{VIN}");
+    let online = async {
+        while server.get(&path).await["presence"] != "online" {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the vehicle is online", online).await;
+}
+
+#[tokio::test]
+async fn broker_that_loses_every_fifth_message_costs_repetitions_and_nothing_else() {
+    let mosquitto = Mosquitto::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let broker = format!("127.0.0.1:{}", mosquitto.url(Endpoint::Mqtt).port());
+    let (proxy, loses, lost) = lossy(broker.clone()).await;
+    let server = server_on(&mosquitto, &broker, dir.path()).await;
+    let password = dir.path().join("password").display().to_string();
+    let to = format!("mqtt://{proxy}");
+    let login = ["--username", Mosquitto::USER, "--password-file", &password];
+    let agent = Agent::start(&[&["--broker", &to, "--qos", "0"], &login[..]].concat()).await;
+    online(&server).await;
+    loses.store(true, Ordering::Relaxed);
+    let mut app = agent.app_with(&["--receipts", "--exit-after", "0"]);
+    app.type_in(messages(0..80)).await;
+    assert!(app.ends_well().await, "all are confirmed");
+    assert_eq!(stored(&server).await, once(0..80));
+    assert!(lost.load(Ordering::Relaxed) >= 16, "messages were lost");
+}
+
+#[tokio::test]
+async fn server_that_is_killed_again_and_again_has_each_message_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start(dir.path()).await;
+    let mqtts = server.address("mqtts").to_string();
+    let agent = Agent::at(&server).await;
+    online(&server).await;
+    let mut app = agent.app_with(&["--receipts", "--exit-after", "0"]);
+    for round in 0..3 {
+        app.type_in(messages(20 * round..20 * round + 20)).await;
+        let come = async {
+            while stored(&server).await.len() < 20 * round as usize + 3 {
+                tokio::task::yield_now().await;
+            }
+        };
+        within("some have come", come).await;
+        server.signal("KILL");
+        server.ended().await;
+        drop(server);
+        let args = ["--mqtt", "off", "--mqtts", &mqtts];
+        server = Server::with(dir.path(), &args).await;
+    }
+    assert!(app.ends_well().await, "all are confirmed");
+    assert_eq!(stored(&server).await, once(0..60));
+}
+
+#[tokio::test]
+async fn broker_without_a_server_that_knows_receipts_takes_a_message_as_any_other() {
+    let mosquitto = Mosquitto::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let password = dir.path().join("password");
+    std::fs::write(&password, Mosquitto::PASSWORD).unwrap();
+    let password = password.display().to_string();
+    let to = format!("mqtt://127.0.0.1:{}", mosquitto.url(Endpoint::Mqtt).port());
+    let login = ["--username", Mosquitto::USER, "--password-file", &password];
+    let agent = Agent::start(&[&["--broker", &to], &login[..]].concat()).await;
+    let mut app = agent.app_with(&["--receipts", "--exit-after", "0"]);
+    app.type_in(messages(0..3)).await;
+    assert!(app.ends_well().await, "the broker has them");
+}
+
+#[tokio::test]
+async fn content_that_looks_like_a_message_with_receipts_is_refused_without_them_and_carried_with_them()
+ {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let agent = Agent::at(&server).await;
+    online(&server).await;
+    let forged = r#"{"vinbus":[1,1,1,0],"n":1}"#;
+    let mut app = agent.app_with(&["--exit-after", "0"]);
+    app.type_in([forged.to_owned()]).await;
+    assert!(!app.ends_well().await, "it is refused");
+    let mut app = agent.app_with(&["--receipts", "--exit-after", "0"]);
+    app.type_in([forged.to_owned()]).await;
+    assert!(app.ends_well().await, "it is confirmed");
+    let page = server.get("/api/v1/messages").await;
+    let contents: Vec<&Value> = page["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|message| &message["content"])
+        .collect();
+    let expected: Value = serde_json::from_str(forged).unwrap();
+    assert_eq!(contents, [&expected]);
+}

@@ -1,0 +1,275 @@
+//! What the desk does with messages that have receipts (SPEC 16), both ways. Which they are, and where
+//! each is, [`crate::receipts`] knows.
+
+use vinbus_protocol::app_slot::AppSlot;
+use vinbus_protocol::delivery::{CONTROL_SUBTOPIC, Epoch, Marked, Received, Step, read};
+use vinbus_protocol::envelope::{AppMessage, Content, Uplink};
+use vinbus_protocol::id::Uid;
+use vinbus_protocol::pending::PendingRing;
+use vinbus_protocol::portal::Disposition;
+use vinbus_protocol::topic::TopicText;
+
+use super::{Desk, DownlinkRefusal, Storage, newest};
+use crate::apps::{Apps, Fate, Notice, SendRefusal};
+use crate::receipts::{self, Arrived, Leaving, Receipts};
+
+/// A message that leaves now.
+pub(crate) struct Frame {
+    pub(crate) topic: TopicText,
+    /// Bytes of the payload: in the caller's buffer if it is delivery's own, else at [`Desk::written`].
+    pub(crate) len: usize,
+    pub(crate) kind: FrameKind,
+}
+
+/// What [`Desk::receipts_fate`] is to be told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FrameKind {
+    /// Nothing: it is delivery's own, and is told again.
+    Own,
+    /// That the broker refused it: the message of an app with this ticket, which is repeated.
+    Marked(u64),
+    /// Everything: the message of an app with this ticket, which is not.
+    Plain(u64),
+}
+
+impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, APPS, QUEUE> {
+    /// Offers receipts to the partners of the apps that are installed (SPEC 16), in an epoch that this
+    /// vehicle never had before. `scratch` is as long as the longest message that may carry them;
+    /// `uplinks` holds what apps send with receipts.
+    #[cfg(feature = "receipts")]
+    pub fn offer_receipts(&mut self, epoch: Epoch, scratch: S, uplinks: Q) {
+        let partners = self.identity.uids().count();
+        self.receipts = Some(Receipts::new(epoch, partners, uplinks));
+        self.scratch = Some(scratch);
+    }
+
+    /// The greatest epoch in which receipts are offered.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.receipts.as_ref().map(Receipts::epoch)
+    }
+
+    /// In which epoch receipts are offered to a partner, named by its place.
+    pub(crate) fn offered(&self, partner: usize) -> Option<Epoch> {
+        self.receipts.as_ref()?.offered(partner)
+    }
+
+    /// When [`Desk::receipts`] has something to send.
+    pub(crate) fn receipts_deadline_ms(&self) -> Option<u64> {
+        self.receipts.as_ref()?.deadline_ms()
+    }
+
+    /// A message with receipts, or of receipts, that is to be sent now.
+    pub(crate) fn receipts(&mut self, now_ms: u64, buffer: &mut [u8]) -> Option<Frame> {
+        let Self {
+            receipts: Some(receipts),
+            scratch: Some(scratch),
+            identity,
+            ..
+        } = self
+        else {
+            return None;
+        };
+        let (uid, header, ticket) = {
+            let (partner, leaving) = receipts.next_frame(now_ms)?;
+            let uid = identity.uids().nth(partner)?;
+            match leaving {
+                Leaving::Control(control) => {
+                    let topic = identity.uplink_topic(uid, Some(CONTROL_SUBTOPIC));
+                    return Some(Frame {
+                        topic: topic.ok()?,
+                        len: control.encode_uplink(buffer).ok()?.len(),
+                        kind: FrameKind::Own,
+                    });
+                }
+                Leaving::Marked(header, ticket) => (uid, Some(header), ticket),
+                Leaving::Plain(ticket) => (uid, None, ticket),
+            }
+        };
+        let waiting = receipts.uplink(ticket)?;
+        // All of it was checked when it was accepted.
+        let topic = identity.uplink_topic(uid, waiting.subtopic).ok()?;
+        let content = Content::parse(waiting.content).ok()?;
+        let (len, kind) = match header {
+            Some(header) => {
+                let marked = Marked::new(header, content).ok()?;
+                let payload = marked.encode_uplink(scratch.as_mut()).ok()?;
+                (payload.len(), FrameKind::Marked(ticket))
+            }
+            None => {
+                let payload = Uplink { content }.encode(scratch.as_mut()).ok()?;
+                (payload.len(), FrameKind::Plain(ticket))
+            }
+        };
+        Some(Frame { topic, len, kind })
+    }
+
+    /// The payload that [`Desk::receipts`] wrote.
+    pub(crate) fn written(&self, len: usize) -> &[u8] {
+        let scratch = self.scratch.as_ref();
+        let written = scratch.and_then(|scratch| scratch.as_ref().get(..len));
+        written.unwrap_or_default()
+    }
+
+    /// What the broker did with a message that [`Desk::receipts`] gave: took it, refused it, or nobody
+    /// knows.
+    pub(crate) fn receipts_fate(&mut self, kind: FrameKind, taken: Option<bool>) {
+        let Some(receipts) = &mut self.receipts else {
+            return;
+        };
+        match (kind, taken) {
+            (FrameKind::Marked(ticket) | FrameKind::Plain(ticket), Some(false)) => {
+                receipts.handle_fate(ticket, Fate::RefusedByBroker);
+            }
+            (FrameKind::Plain(ticket), Some(true)) => {
+                receipts.handle_fate(ticket, Fate::WithBroker);
+            }
+            (FrameKind::Plain(_), None) => receipts.try_again(),
+            (FrameKind::Own, _) | (FrameKind::Marked(_), Some(true) | None) => {}
+        }
+    }
+
+    /// Takes a message of an app that is to go with receipts; `None` where none are offered.
+    pub(super) fn accept_with_receipts(
+        &mut self,
+        now_ms: u64,
+        slot: AppSlot,
+        subtopic: Option<&str>,
+        content: &[u8],
+    ) -> Option<Result<u64, SendRefusal>> {
+        self.receipts.as_ref()?;
+        let accepted = self.try_accept(now_ms, slot, subtopic, content);
+        match &accepted {
+            Ok(_) => self.counters.uplinks_accepted += 1,
+            Err(_) => self.counters.uplinks_refused += 1,
+        }
+        Some(accepted)
+    }
+
+    fn try_accept(
+        &mut self,
+        now_ms: u64,
+        slot: AppSlot,
+        subtopic: Option<&str>,
+        content: &[u8],
+    ) -> Result<u64, SendRefusal> {
+        self.check_topic(slot, subtopic)?;
+        let content = Content::parse(content).map_err(SendRefusal::Content)?;
+        let uid = self.uid(slot).ok_or(SendRefusal::UnknownApp)?;
+        let partner = self.identity.uids().position(|known| known == uid);
+        let subtopic = subtopic.map(|text| text.strip_prefix('/').unwrap_or(text));
+        match (partner, &mut self.receipts) {
+            (Some(partner), Some(receipts)) => {
+                receipts.accept(now_ms, partner, slot, subtopic, content)
+            }
+            _ => Err(SendRefusal::UnknownApp),
+        }
+    }
+
+    /// Refuses a content without receipts that has their form on the wire (SPEC 16.5).
+    pub(super) fn check_form(&self, content: Content<'_>) -> Result<(), SendRefusal> {
+        if self.receipts.is_some() && !matches!(read(content), Received::Plain) {
+            return Err(SendRefusal::ReceiptForm);
+        }
+        Ok(())
+    }
+
+    /// Tells apps what became of their messages with receipts.
+    pub(super) fn tell_settled(&mut self, apps: &mut impl Apps) {
+        while let Some((slot, ticket, fate)) =
+            self.receipts.as_mut().and_then(Receipts::next_settled)
+        {
+            match fate {
+                Fate::Confirmed | Fate::WithBroker => self.counters.uplinks_delivered += 1,
+                Fate::RefusedByBroker => self.counters.uplinks_refused_by_broker += 1,
+                Fate::RefusedByHost(_) | Fate::Lost(_) => self.counters.uplinks_dropped += 1,
+            }
+            apps.tell(slot, Notice::Settled { ticket, fate });
+        }
+    }
+
+    /// Takes a message that arrived with a number, or is delivery's own; `false` for any other.
+    pub(super) fn took_with_receipts(
+        &mut self,
+        now_ms: u64,
+        topic: &str,
+        uid: &Uid,
+        payload: &[u8],
+        apps: &mut impl Apps,
+    ) -> bool {
+        let (Some(receipts), Some(scratch)) = (&mut self.receipts, &mut self.scratch) else {
+            return false;
+        };
+        let Some(partner) = self.identity.uids().position(|known| known == uid) else {
+            return false;
+        };
+        let (new, app, carried) = match receipts.arrived(now_ms, partner, payload) {
+            Arrived::Plain => return false,
+            Arrived::Done => return true,
+            Arrived::New(new, app, carried) => (new, app, carried),
+        };
+        let Ok(content) = carried.copy_to(scratch.as_mut()) else {
+            receipts.refused(now_ms, new, Step::TooLarge);
+            return true;
+        };
+        let Ok(content) = Content::parse(content) else {
+            receipts.refused(now_ms, new, Step::BadContent);
+            return true;
+        };
+        match self.portal.handle_data(now_ms, uid, &app, content) {
+            Ok(Disposition::Deliver {
+                slot,
+                number,
+                content,
+            }) => {
+                let confirms = apps.confirms(slot).then_some(number);
+                receipts.delivered(now_ms, new, slot, confirms);
+                apps.deliver(slot, number, AppMessage::Data(content));
+            }
+            Ok(Disposition::Pending { slot, .. }) => {
+                let number = newest(&self.portal, slot);
+                receipts.held(now_ms, new, slot, number);
+                self.note_if_in_front(slot);
+                self.report_evicted(now_ms, slot);
+            }
+            // It is no popup.
+            Ok(Disposition::PopupQueued { .. }) => {}
+            Err(refusal) => {
+                receipts.refused(now_ms, new, receipts::step_of(&refusal));
+                apps.downlink_refused(topic, DownlinkRefusal::Portal(refusal));
+            }
+        }
+        true
+    }
+
+    /// Reports those messages of an app that were pending and are not any more.
+    pub(super) fn report_gone(&mut self, now_ms: u64, slot: AppSlot, step: Step) {
+        let Self {
+            receipts: Some(receipts),
+            portal,
+            ..
+        } = self
+        else {
+            return;
+        };
+        receipts.gone(now_ms, slot, step, |number| {
+            let mut pending = portal.pending(slot).into_iter().flat_map(PendingRing::iter);
+            pending.any(|record| record.number == number)
+        });
+    }
+
+    pub(super) fn report_evicted(&mut self, now_ms: u64, slot: AppSlot) {
+        self.report_gone(now_ms, slot, Step::Evicted);
+    }
+
+    /// Takes out what is pending and whose time is over. What a confirming app was shown already may
+    /// be taken by it at any moment, and so stays.
+    pub(super) fn expire(&mut self, now_ms: u64, apps: &impl Apps) {
+        let Some(receipts) = &mut self.receipts else {
+            return;
+        };
+        while let Some((slot, number)) = receipts.next_expired(now_ms, |slot| !apps.confirms(slot))
+        {
+            self.portal.confirm_one(slot, number);
+        }
+    }
+}

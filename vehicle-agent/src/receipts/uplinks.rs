@@ -1,0 +1,264 @@
+//! The messages of apps that go with receipts, until their fate is known.
+//!
+//! | a message | event | then |
+//! |---|---|---|
+//! | waits | its partner's endpoint has a place | it has a number, and is on its way |
+//! | waits | its partner's host speaks no delivery, for [`SILENCE_MS`] of a link that is up | it goes as any other |
+//! | on its way | the host has it on disk, or refuses it | its app is told |
+//! | on its way | the endpoint gives it up, or the broker refuses it | its app is told why |
+//!
+//! What is accepted is never dropped for what comes later: a queue that is full refuses the new one.
+
+use heapless::{Deque, Vec};
+
+use vinbus_protocol::app_slot::AppSlot;
+use vinbus_protocol::delivery::{Loss, Step};
+use vinbus_protocol::limits::{DELIVERY_IN_FLIGHT_MAX, SUBTOPIC_BYTES_MAX};
+use vinbus_protocol::record_ring::{PushError, RecordRing};
+
+use crate::apps::Fate;
+
+/// A host that speaks delivery greets in less time of a link that is up, in milliseconds.
+pub(super) const SILENCE_MS: u64 = 5_000;
+
+/// Messages that wait or are on their way.
+const WAITING_MAX: usize = 1_024;
+
+/// Messages with numbers, of all partners.
+const FLIGHTS_MAX: usize = 2 * DELIVERY_IN_FLIGHT_MAX;
+
+/// Place of the partner, app slot and length of the subtopic, one byte each.
+const TAG_BYTES: usize = 3;
+
+const _: () = assert!(SUBTOPIC_BYTES_MAX <= u8::MAX as usize);
+
+/// Messages of apps in one buffer, named by *tickets*, which grow in the order of acceptance.
+#[derive(Debug)]
+pub(crate) struct Uplinks<Q> {
+    ring: RecordRing<Q>,
+    flights: Vec<Flight, FLIGHTS_MAX>,
+    /// The message that is on its way without a number.
+    plain: Option<u64>,
+    /// Fates that the apps are to be told.
+    settled: Deque<(AppSlot, u64, Fate), FLIGHTS_MAX>,
+}
+
+/// A message that has a number.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    ticket: u64,
+    partner: usize,
+    number: u32,
+    /// A receipt names it, which is not the last.
+    answered: bool,
+}
+
+/// A message as its app sent it.
+#[derive(Clone, Copy)]
+pub(crate) struct Waiting<'a> {
+    pub(crate) ticket: u64,
+    pub(crate) partner: usize,
+    pub(crate) slot: AppSlot,
+    pub(crate) subtopic: Option<&'a str>,
+    pub(crate) content: &'a [u8],
+}
+
+impl<'a> Waiting<'a> {
+    fn of(ticket: u64, bytes: &'a [u8]) -> Option<Self> {
+        let (&[partner, slot, subtopic_len], rest) = bytes.split_first_chunk::<TAG_BYTES>()?;
+        let (subtopic, content) = rest.split_at_checked(usize::from(subtopic_len))?;
+        let subtopic = core::str::from_utf8(subtopic).ok();
+        Some(Self {
+            ticket,
+            partner: usize::from(partner),
+            slot: AppSlot::new(slot),
+            subtopic: subtopic.filter(|text| !text.is_empty()),
+            content,
+        })
+    }
+}
+
+impl<Q: AsRef<[u8]> + AsMut<[u8]>> Uplinks<Q> {
+    pub(super) fn new(storage: Q) -> Self {
+        Self {
+            ring: RecordRing::new(storage),
+            flights: Vec::new(),
+            plain: None,
+            settled: Deque::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ring.len()
+    }
+
+    /// The longest content that fits into an empty queue.
+    pub(super) fn content_bytes_max(&self) -> usize {
+        let tag = TAG_BYTES + SUBTOPIC_BYTES_MAX;
+        self.ring.record_bytes_max().saturating_sub(tag)
+    }
+
+    /// Takes a message in; `None` when there is no room.
+    pub(super) fn push(
+        &mut self,
+        partner: usize,
+        slot: AppSlot,
+        subtopic: Option<&str>,
+        content: &[u8],
+    ) -> Option<u64> {
+        let ticket = self.ring.next_number();
+        self.insert(ticket, partner, slot, subtopic, content)
+            .then_some(ticket)
+    }
+
+    /// Takes a message in under a ticket that it had before; `false` when there is no room.
+    pub(super) fn insert(
+        &mut self,
+        ticket: u64,
+        partner: usize,
+        slot: AppSlot,
+        subtopic: Option<&str>,
+        content: &[u8],
+    ) -> bool {
+        let subtopic = subtopic.unwrap_or_default();
+        let (Ok(partner), Ok(subtopic_len)) = (u8::try_from(partner), u8::try_from(subtopic.len()))
+        else {
+            return false;
+        };
+        if self.ring.len() >= WAITING_MAX {
+            return false;
+        }
+        let tag = [partner, slot.index(), subtopic_len];
+        let parts = [&tag[..], subtopic.as_bytes(), content];
+        let len = parts.iter().map(|part| part.len()).sum();
+        let inserted: Result<(), PushError> = self.ring.insert_with(ticket, len, |mut bytes| {
+            for part in parts {
+                let (place, rest) = bytes.split_at_mut_checked(part.len()).unwrap_or_default();
+                place.copy_from_slice(part);
+                bytes = rest;
+            }
+        });
+        inserted.is_ok()
+    }
+
+    pub(super) fn get(&self, ticket: u64) -> Option<Waiting<'_>> {
+        let record = self.ring.iter().find(|record| record.number == ticket)?;
+        Waiting::of(ticket, record.bytes)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Waiting<'_>> {
+        let records = self.ring.iter();
+        records.filter_map(|record| Waiting::of(record.number, record.bytes))
+    }
+
+    /// The oldest message that has no number and whose partner has a place, as `has_place` says, and
+    /// bytes that it takes.
+    pub(super) fn next_to_number(
+        &self,
+        has_place: impl Fn(usize) -> bool,
+    ) -> Option<(u64, usize, usize)> {
+        if self.flights.is_full() || self.flights.len() >= self.ring.len() {
+            return None;
+        }
+        let numbered = |ticket| self.flights.iter().any(|flight| flight.ticket == ticket);
+        let mut waiting = self.iter().filter(|waiting| has_place(waiting.partner));
+        let next = waiting
+            .find(|waiting| self.plain != Some(waiting.ticket) && !numbered(waiting.ticket))?;
+        Some((next.ticket, next.partner, next.content.len()))
+    }
+
+    /// A message has its number.
+    pub(super) fn numbered(&mut self, ticket: u64, partner: usize, number: u32) {
+        let added = self.flights.push(Flight {
+            ticket,
+            partner,
+            number,
+            answered: false,
+        });
+        debug_assert!(added.is_ok(), "there was a place");
+    }
+
+    /// The ticket of a number.
+    pub(super) fn ticket(&self, partner: usize, number: u32) -> Option<u64> {
+        let mut flights = self.flights.iter();
+        let found = flights.find(|it| it.partner == partner && it.number == number)?;
+        Some(found.ticket)
+    }
+
+    /// The number of a ticket.
+    pub(super) fn number(&self, partner: usize, ticket: u64) -> Option<u32> {
+        let mut flights = self.flights.iter();
+        let found = flights.find(|it| it.partner == partner && it.ticket == ticket)?;
+        Some(found.number)
+    }
+
+    /// What a run of receipts tells.
+    pub(super) fn told(&mut self, partner: usize, first: u32, last: u32, step: Step) {
+        let named =
+            |flight: &Flight| flight.partner == partner && (first..=last).contains(&flight.number);
+        if !step.is_final() {
+            for flight in self.flights.iter_mut().filter(|flight| named(flight)) {
+                flight.answered = true;
+            }
+            return;
+        }
+        let fate = match step.is_success() {
+            true => Fate::Confirmed,
+            false => Fate::RefusedByHost(step),
+        };
+        while let Some(flight) = self.flights.iter().find(|flight| named(flight)) {
+            self.settle(flight.ticket, fate);
+        }
+    }
+
+    /// The endpoint sends a message no more.
+    pub(super) fn lost(&mut self, partner: usize, number: u32, loss: Loss) {
+        if let Some(ticket) = self.ticket(partner, number) {
+            self.settle(ticket, Fate::Lost(loss));
+        }
+    }
+
+    /// The host has lost its memory: nothing more is heard of what it had.
+    pub(super) fn peer_restarted(&mut self, partner: usize) {
+        let had = |flight: &&Flight| flight.partner == partner && flight.answered;
+        while let Some(flight) = self.flights.iter().find(had) {
+            self.settle(flight.ticket, Fate::Lost(Loss::PeerRestarted));
+        }
+    }
+
+    /// Takes the oldest message for one of these partners, to go without a number, with the number
+    /// that it may have had.
+    pub(super) fn begin_plain(
+        &mut self,
+        is_silent: impl Fn(usize) -> bool,
+    ) -> Option<(u64, usize, Option<u32>)> {
+        let (ticket, partner) = self
+            .iter()
+            .find(|waiting| is_silent(waiting.partner))
+            .map(|waiting| (waiting.ticket, waiting.partner))?;
+        self.plain = Some(ticket);
+        let index = self.flights.iter().position(|it| it.ticket == ticket);
+        let flight = index.map(|index| self.flights.swap_remove(index));
+        Some((ticket, partner, flight.map(|flight| flight.number)))
+    }
+
+    /// What was on its way without a number waits again, unless its fate is known.
+    pub(super) fn end_plain(&mut self) {
+        self.plain = None;
+    }
+
+    /// A message has met its fate.
+    pub(super) fn settle(&mut self, ticket: u64, fate: Fate) {
+        self.flights.retain(|flight| flight.ticket != ticket);
+        if let Some(slot) = self.get(ticket).map(|waiting| waiting.slot)
+            && self.settled.push_back((slot, ticket, fate)).is_ok()
+        {
+            self.ring.remove(ticket);
+        }
+    }
+
+    /// The next fate that an app is to be told.
+    pub(super) fn next_settled(&mut self) -> Option<(AppSlot, u64, Fate)> {
+        self.settled.pop_front()
+    }
+}
