@@ -52,28 +52,12 @@ async fn module_sends_to_an_app_and_hears_its_answer() {
     let server = start(dir.path()).await;
     let mut vehicle = server.vehicle().await;
     let mut module = module(&server).await;
-    module
-        .bus
-        .subscribe(&topics::ROBOTICS_STATUS, &[])
-        .await
-        .unwrap();
-    module
-        .bus
-        .subscribe(&topics::ROBOTICS_MOVEMENT, &[])
-        .await
-        .unwrap();
-    module
-        .bus
-        .subscribe_to("app/myapp/fleet/answer/#")
-        .await
-        .unwrap();
+    module.subscribe(&topics::ROBOTICS_STATUS).await;
+    module.subscribe(&topics::ROBOTICS_MOVEMENT).await;
+    module.subscribe_to("app/myapp/fleet/answer/#").await;
 
     let order = r#"{"appId":"myapp","requestId":"r-1", "speed" : 1.50}"#;
-    module
-        .bus
-        .publish(&topics::ROBOTICS_MOVEMENT, &[], order.into())
-        .await
-        .unwrap();
+    module.publish(&topics::ROBOTICS_MOVEMENT, order).await;
     let expected = format!(r#"{{"idApp":"demo","popup":false,"content":{order}}}"#);
     assert_eq!(vehicle.next().await, expected);
 
@@ -107,11 +91,7 @@ async fn module_names_a_vehicle_in_the_topic() {
     let server = start(dir.path()).await;
     let mut vehicle = server.vehicle().await;
     let module = module(&server).await;
-    module
-        .bus
-        .publish_on(COMMAND, "[1, 2]".into())
-        .await
-        .unwrap();
+    module.publish_on(COMMAND, "[1, 2]").await;
     let expected = r#"{"idApp":"demo","popup":false,"content":[1, 2]}"#;
     assert_eq!(vehicle.next().await, expected);
 }
@@ -121,32 +101,22 @@ async fn acknowledged_message_survives_the_server_and_waits_for_its_vehicle() {
     let dir = TempDir::new().unwrap();
     let mut server = start(dir.path()).await;
     let mut module = module(&server).await;
-    module
-        .bus
-        .subscribe(&topics::VEHICLE_MESSAGE, &[])
-        .await
-        .unwrap();
+    module.subscribe(&topics::VEHICLE_MESSAGE).await;
     let order = r#"{"requestId":"r-2"}"#;
-    module.bus.publish_on(MOVE, order.into()).await.unwrap();
+    module.publish_on(MOVE, order).await;
     for step in ["accepted", "held"] {
         expect_step(&mut module, step, "r-2").await;
     }
     // The last word of this one is its acknowledgement.
-    module
-        .bus
-        .publish_on(MOVE, r#"{"requestId":"r-3"}"#.into())
-        .await
-        .unwrap();
+    module.publish_on(MOVE, r#"{"requestId":"r-3"}"#).await;
     server.signal("KILL");
     server.ended().await;
 
     let server = start(dir.path()).await;
     let mut module = Program::enter(&server, "myapp", "another", PERMISSIONS).await;
     module
-        .bus
         .subscribe_to(&format!("app/myapp/vehicle/message/{VIN}/sent"))
-        .await
-        .unwrap();
+        .await;
     let mut vehicle = server.vehicle().await;
     for id in ["r-2", "r-3"] {
         let payload: Value = serde_json::from_slice(&vehicle.next().await).unwrap();
@@ -160,11 +130,7 @@ async fn what_cannot_be_carried_is_refused_to_its_sender_and_told_with_the_reque
     let dir = TempDir::new().unwrap();
     let server = start(dir.path()).await;
     let mut module = module(&server).await;
-    module
-        .bus
-        .subscribe(&topics::VEHICLE_MESSAGE, &[])
-        .await
-        .unwrap();
+    module.subscribe(&topics::VEHICLE_MESSAGE).await;
     let bus = module.bus.clone();
     let refused = async |topic: &str, payload: String| {
         let published = bus.publish_on(topic, payload.into()).await;
@@ -208,11 +174,7 @@ async fn what_cannot_be_carried_is_refused_to_its_sender_and_told_with_the_reque
     // The largest that fits, with the envelope around it and room for receipts.
     let envelope = r#"{"idApp":"demo","popup":false,"content":}"#.len();
     let fits = PAYLOAD_BYTES_MAX - envelope - DELIVERY_ADDED_BYTES_MAX;
-    module
-        .bus
-        .publish_on(MOVE, large(fits).into())
-        .await
-        .unwrap();
+    module.publish_on(MOVE, large(fits)).await;
     expect_step(&mut module, "accepted", "r-4").await;
     refused(MOVE, large(fits + 1)).await;
 }
@@ -223,40 +185,20 @@ async fn what_came_from_a_vehicle_never_goes_to_one() {
     let server = start(dir.path()).await;
     let mut vehicle = server.vehicle().await;
     let mut module = module(&server).await;
-    module
-        .bus
-        .subscribe(&topics::ROBOTICS_STATUS, &[])
-        .await
-        .unwrap();
+    module.subscribe(&topics::ROBOTICS_STATUS).await;
     vehicle.say(r#"{"requestId":"r-5"}"#).await;
     let answer = module.message().await;
     // A program that passes it on, as another bridge would.
-    module
-        .bus
-        .subscribe(&topics::VEHICLE_MESSAGE, &[])
-        .await
-        .unwrap();
+    module.subscribe(&topics::VEHICLE_MESSAGE).await;
     let mut witness = Program::enter(&server, "myapp", "witness", PERMISSIONS).await;
-    witness
-        .bus
-        .subscribe(&topics::ROBOTICS_MOVEMENT, &[])
-        .await
-        .unwrap();
+    witness.subscribe(&topics::ROBOTICS_MOVEMENT).await;
     let passed_on = answer.payload().clone();
-    module
-        .bus
-        .publish_on(MOVE, passed_on.clone())
-        .await
-        .unwrap();
+    module.publish_on(MOVE, passed_on.clone()).await;
     let told = expect_step(&mut module, "refused", "r-5").await;
     assert_eq!(told["reason"], "bridged");
     // On the bus it is a message as any other.
     assert_eq!(witness.message().await.payload(), &passed_on);
-    module
-        .bus
-        .publish_on(MOVE, r#"{"requestId":"r-6"}"#.into())
-        .await
-        .unwrap();
+    module.publish_on(MOVE, r#"{"requestId":"r-6"}"#).await;
     let next: Value = serde_json::from_slice(&vehicle.next().await).unwrap();
     assert_eq!(next["content"], json!({ "requestId": "r-6" }));
 }
@@ -267,16 +209,8 @@ async fn what_a_vehicle_sends_and_makes_no_topic_is_told() {
     let server = start(dir.path()).await;
     let vehicle = server.vehicle().await;
     let mut module = module(&server).await;
-    module
-        .bus
-        .subscribe(&topics::VEHICLE_REFUSED, &[])
-        .await
-        .unwrap();
-    module
-        .bus
-        .subscribe(&topics::ROBOTICS_STATUS, &[])
-        .await
-        .unwrap();
+    module.subscribe(&topics::VEHICLE_REFUSED).await;
+    module.subscribe(&topics::ROBOTICS_STATUS).await;
     vehicle.say("[true]").await;
     let mut heard = [module.hear().await, module.hear().await];
     heard.sort_by(|one, another| one.0.cmp(&another.0));

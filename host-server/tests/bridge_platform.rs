@@ -146,7 +146,7 @@ async fn module_of_the_platform_and_app_talk_over_many_tokens() {
     let mut vehicle = host.vehicle().await;
     let mut module = pair.module("module").await;
     for topic in [&topics::ROBOTICS_STATUS, &topics::PLATFORM_TOKEN_REQUESTED] {
-        module.bus.subscribe(topic, &[]).await.unwrap();
+        module.subscribe(topic).await;
     }
     reach(&module, &mut vehicle, "first").await;
     let (mut tokens, mut number) = (0, 0);
@@ -154,10 +154,8 @@ async fn module_of_the_platform_and_app_talk_over_many_tokens() {
         number += 1;
         let order = json!({ "requestId": format!("r-{number}") }).to_string();
         module
-            .bus
-            .publish(&topics::ROBOTICS_MOVEMENT, &[], order.clone().into())
-            .await
-            .unwrap();
+            .publish(&topics::ROBOTICS_MOVEMENT, order.clone())
+            .await;
         let expected = format!(r#"{{"idApp":"demo","popup":false,"content":{order}}}"#);
         assert_eq!(vehicle.next().await, expected);
         vehicle.say(&order).await;
@@ -183,20 +181,12 @@ async fn module_is_told_on_the_platform_what_becomes_of_its_message() {
     let pair = Pair::new("", &[]).await;
     let host = pair.host().await;
     let mut module = pair.module("module").await;
-    module
-        .bus
-        .subscribe(&topics::VEHICLE_MESSAGE, &[])
-        .await
-        .unwrap();
+    module.subscribe(&topics::VEHICLE_MESSAGE).await;
     let mut steps = Vec::new();
     let told = async {
         while steps.len() < 2 {
             let order = json!({ "requestId": "r-1" }).to_string();
-            module
-                .bus
-                .publish(&topics::ROBOTICS_MOVEMENT, &[], order.into())
-                .await
-                .unwrap();
+            module.publish(&topics::ROBOTICS_MOVEMENT, order).await;
             let hearing = tokio::time::timeout(Duration::from_millis(500), module.hear());
             if let Ok((topic, payload)) = hearing.await {
                 assert_eq!(payload["requestId"], "r-1");
@@ -250,11 +240,7 @@ async fn what_a_vehicle_sent_is_carried_after_both_sides_were_killed() {
     host.ended().await;
     pair.restart_platform().await;
     let mut module = pair.module("another").await;
-    module
-        .bus
-        .subscribe(&topics::ROBOTICS_STATUS, &[])
-        .await
-        .unwrap();
+    module.subscribe(&topics::ROBOTICS_STATUS).await;
     let host = pair.host().await;
     let (_, payload) = module.hear().await;
     assert_eq!(payload["requestId"], "kept");
@@ -268,11 +254,7 @@ async fn nothing_goes_in_circles_through_two_bridges() {
     );
     let pair = Pair::new(&tables, &[]).await;
     let mut module = pair.module("module").await;
-    module
-        .bus
-        .subscribe(&topics::VEHICLE_MESSAGE, &[])
-        .await
-        .unwrap();
+    module.subscribe(&topics::VEHICLE_MESSAGE).await;
     let host = pair.host().await;
     let vehicle = host.vehicle().await;
     vehicle.say(r#"{"requestId":"r-1"}"#).await;

@@ -139,7 +139,27 @@ async fn client_is_told_what_it_may_not_do() {
         Err(BusSubscribeError::Subscribe(SubscribeError::Refused { .. }))
     );
     assert!(refused);
-    assert!(narrow.subscribe_to("app/yours/ui/content").await.is_err());
+    for _ in 0..5 {
+        assert!(narrow.subscribe_to("app/yours/ui/content").await.is_err());
+    }
+    // The log tells the rule, once a minute.
+    let published = narrow.publish_on("app/yours/ui/content", "{}".into()).await;
+    assert!(published.is_err(), "{published:?}");
+    let denials = |what: &str| -> Vec<String> {
+        let printed = server.printed();
+        let lines = printed.lines().filter(|line| line.contains(what));
+        lines.map(str::to_owned).collect()
+    };
+    let told = async {
+        while denials("publish denied").is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the denial is in the log", told).await;
+    let denied = denials("subscription denied");
+    assert_eq!(denied.len(), 1, "{denied:?}");
+    assert!(denied[0].contains("`dialogue.messages`, `dialogue.*` and `*`"));
+    assert!(denied[0].contains("myapp/narrow"), "{denied:?}");
     narrow.subscribe(&topics::UI_CONTENT, &[]).await.unwrap();
     assert_eq!(narrow.mqtt().counters().connections, 1);
 }

@@ -57,10 +57,7 @@ async fn application_hears_of_its_partners_vehicles() {
     let dir = TempDir::new().unwrap();
     let server = start(&dir).await;
     let mut mine = Program::enter(&server, "myapp", "dashboard", &["vehicle.presence"]).await;
-    mine.bus
-        .subscribe(&topics::VEHICLE_PRESENCE, &[])
-        .await
-        .unwrap();
+    mine.subscribe(&topics::VEHICLE_PRESENCE).await;
     let vehicle = server.vehicle().await;
     // The partner may know of it from its first word on.
     vehicle.say("1").await;
@@ -87,7 +84,7 @@ async fn application_hears_what_its_partners_vehicles_send() {
         &topics::VEHICLE_REFUSED,
         &topics::VEHICLE_HEALTH,
     ] {
-        mine.bus.subscribe(topic, &[]).await.unwrap();
+        mine.subscribe(topic).await;
     }
     let vehicle = server.vehicle().await;
     vehicle.say(r#"{"requestId":"r-1","speed":50}"#).await;
@@ -111,10 +108,7 @@ async fn application_hears_what_becomes_of_its_partners_messages() {
     let dir = TempDir::new().unwrap();
     let server = start(&dir).await;
     let mut mine = Program::enter(&server, "myapp", "dashboard", &["vehicle.message"]).await;
-    mine.bus
-        .subscribe(&topics::VEHICLE_MESSAGE, &[])
-        .await
-        .unwrap();
+    mine.subscribe(&topics::VEHICLE_MESSAGE).await;
     let step = |id: &str, step: &str| {
         let members = json!({
             "vin": VIN, "uid": PARTNER, "idApp": "demo-app", "messageId": id, "step": step,
@@ -189,8 +183,8 @@ async fn nobody_hears_of_another_partners_vehicles() {
     // Whatever they had heard would have come before this.
     for (program, app) in others.iter_mut().zip(["theirs", "unnamed"]) {
         let last = format!("app/{app}/vehicle/presence/last");
-        let speaker = Program::enter(&server, app, "speaker", &["vehicle.*"]).await;
-        speaker.bus.publish_on(&last, "{}".into()).await.unwrap();
+        let speaker = Program::enter(&server, app, "speaker", &["platform.vehicle"]).await;
+        speaker.publish_on(&last, "{}").await;
         assert_eq!(program.hear().await.0, last);
     }
 }

@@ -191,7 +191,7 @@ impl Carrier {
 }
 
 /// Spreads pauses; not secret.
-fn spread() -> u32 {
+pub(super) fn spread() -> u32 {
     let hash = RandomState::new().build_hasher().finish();
     (hash >> 32) as u32
 }

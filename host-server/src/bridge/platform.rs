@@ -4,7 +4,6 @@
 //! nothing is lost that waits in the log of what vehicles sent; what programs publish meanwhile, the
 //! platform keeps or not.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +16,7 @@ use vinbus_transport_std::bus::{BusClient, BusInbox, BusMessage, BusOptions};
 use vinbus_transport_std::guards::LogThrottle;
 use vinbus_transport_std::{PublishError, SubscribeError};
 
+use super::carrier::spread;
 use super::down::DownError;
 use super::intake::{Intake, Queued};
 use super::rules::Rules;
@@ -100,8 +100,7 @@ async fn connect(platform: &Platform) -> (BusClient, BusInbox) {
                 tracing::warn!(platform, %error, "the bridge has no token of the platform; will try again");
             }
         }
-        let hash = RandomState::new().build_hasher().finish();
-        let pause = pauses.next_delay_ms((hash >> 32) as u32);
+        let pause = pauses.next_delay_ms(spread());
         tokio::time::sleep(Duration::from_millis(u64::from(pause))).await;
     }
 }

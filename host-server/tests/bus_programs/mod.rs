@@ -5,8 +5,10 @@
     reason = "each test program uses its part of it"
 )]
 
+use bytes::Bytes;
 use reqwest::Method;
 use serde_json::{Value, json};
+use vinbus_protocol::bus::TopicSpec;
 use vinbus_transport_std::bus::{BusClient, BusInbox, BusMessage, BusOptions};
 
 use crate::cli_support::{Server, within};
@@ -40,6 +42,27 @@ impl Program {
         let connecting = BusClient::connect(options(server, app, client, &secret));
         let (bus, inbox) = within("a token", connecting).await.unwrap();
         Self { bus, inbox }
+    }
+
+    /// Subscribes to a topic of the map.
+    pub async fn subscribe(&self, topic: &TopicSpec) {
+        self.bus.subscribe(topic, &[]).await.unwrap();
+    }
+
+    /// Subscribes to any filter.
+    pub async fn subscribe_to(&self, filter: &str) {
+        self.bus.subscribe_to(filter).await.unwrap();
+    }
+
+    /// Publishes on a topic of the map.
+    pub async fn publish(&self, topic: &TopicSpec, payload: impl Into<Bytes>) {
+        let published = self.bus.publish(topic, &[], payload.into());
+        published.await.unwrap();
+    }
+
+    /// Publishes on any topic.
+    pub async fn publish_on(&self, topic: &str, payload: impl Into<Bytes>) {
+        self.bus.publish_on(topic, payload.into()).await.unwrap();
     }
 
     /// The next message.
