@@ -5,6 +5,7 @@ use tempfile::TempDir;
 use vinbus_chromium::Page;
 
 use crate::cli_support::{Server, done};
+use crate::rest_support::Rest;
 
 /// What a window of the console's shows well.
 pub(crate) const SIZE: (u32, u32) = (1440, 900);
@@ -20,9 +21,7 @@ impl Desk {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let server = Server::start(&folder.path().join("data")).await;
-        let mut page = Page::open(&link(&server).await, SIZE).await;
-        page.until("document.querySelector('#link').dataset.state === 'live'")
-            .await;
+        let page = open(&link(&server).await).await;
         Self {
             server,
             page,
@@ -69,4 +68,28 @@ fn rows() -> String {
 /// A fresh link to the console, as its command prints it.
 pub(crate) async fn link(server: &Server) -> String {
     done(&server.command(&["console"]).await).trim().to_owned()
+}
+
+/// An address with a fresh link to the console of a server without processes.
+pub(crate) fn address(rest: &Rest) -> String {
+    let link = rest.sessions.link().unwrap();
+    address_with(rest, link.expose())
+}
+
+/// The address that signs in with this secret.
+pub(crate) fn address_with(rest: &Rest, secret: &str) -> String {
+    format!("http://{}/#sign-in={secret}", rest.address)
+}
+
+/// A browser in which a link to the console was opened, once what happens is shown there.
+pub(crate) async fn open(link: &str) -> Page {
+    let mut page = Page::open(link, SIZE).await;
+    is_live(&mut page).await;
+    page
+}
+
+/// Waits until a page shows what happens.
+pub(crate) async fn is_live(page: &mut Page) {
+    page.until("document.querySelector('#link').dataset.state === 'live'")
+        .await;
 }

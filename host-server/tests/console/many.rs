@@ -2,9 +2,8 @@
 
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
-use vinbus_chromium::Page;
 
-use crate::desk::SIZE;
+use crate::desk::{address, open};
 use crate::rest_support::{PARTNER, Rest, VIN};
 
 const MANY: usize = 10_500;
@@ -19,11 +18,7 @@ async fn nth(rest: &Rest, cursor: usize) -> String {
 #[tokio::test]
 async fn ten_thousand_messages_are_a_few_rows_and_the_oldest_give_way() {
     let rest = Rest::start().await;
-    let link = rest.sessions.link().unwrap();
-    let address = format!("http://{}/#sign-in={}", rest.address, link.expose());
-    let mut page = Page::open(&address, SIZE).await;
-    page.until("document.querySelector('#link').dataset.state === 'live'")
-        .await;
+    let mut page = open(&address(&rest)).await;
     // Many at once, as a stream that was away brings them.
     let arrivals = (0..MANY).map(|n| rest.arrive(PARTNER, VIN, format!("{{\"content\":{n}}}")));
     let arrivals = stream::iter(arrivals).buffered(256);

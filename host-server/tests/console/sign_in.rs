@@ -7,7 +7,7 @@ use vinbus_chromium::Page;
 use vinbus_host_server::identity::Sessions;
 
 use crate::cli_support::{Server, run};
-use crate::desk::{Desk, SIZE, link};
+use crate::desk::{Desk, SIZE, address, address_with, is_live, link, open};
 use crate::rest_support::{Rest, Setup, problem};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -37,24 +37,19 @@ async fn the_printed_link_opens_the_console_once() {
         printed = found(server.printed());
     }
     let printed = printed.unwrap();
-    let mut page = Page::open(&printed, SIZE).await;
-    page.until("document.querySelector('#link').dataset.state === 'live'")
-        .await;
+    let mut page = open(&printed).await;
     // The secret is not left behind for the history, nor where scripts could read the session's.
     let left = page.eval("[location.hash, document.cookie]").await;
     assert_eq!(left, serde_json::json!(["", ""]));
     page.reload().await;
-    page.until("document.querySelector('#link').dataset.state === 'live'")
-        .await;
+    is_live(&mut page).await;
     assert_eq!(page.complaints().await, Vec::<String>::new());
 
     let mut thief = Page::open(&printed, SIZE).await;
     is_refused(&mut thief, "used before").await;
     thief.fill("#link-text", &link(&server).await).await;
     thief.key("Enter").await;
-    thief
-        .until("document.querySelector('#link').dataset.state === 'live'")
-        .await;
+    is_live(&mut thief).await;
 }
 
 #[tokio::test]
@@ -65,12 +60,10 @@ async fn links_that_are_too_old_or_of_nobody_are_told_plainly() {
         ..Setup::default()
     })
     .await;
-    let late = rest.sessions.link().unwrap();
-    let at = |secret: &str| format!("http://{}/#sign-in={secret}", rest.address);
-    let mut page = Page::open(&at(late.expose()), SIZE).await;
+    let mut page = Page::open(&address(&rest), SIZE).await;
     is_refused(&mut page, "too old").await;
     page.go_to("about:blank").await;
-    page.go_to(&at("0123")).await;
+    page.go_to(&address_with(&rest, "0123")).await;
     is_refused(&mut page, "did not make").await;
     page.go_to("about:blank").await;
     page.go_to(&format!("http://{}/", rest.address)).await;
@@ -95,11 +88,7 @@ async fn signing_out_ends_the_session_everywhere() {
 #[tokio::test]
 async fn session_that_is_over_leads_back_to_the_door() {
     let rest = Rest::start().await;
-    let link = rest.sessions.link().unwrap();
-    let address = format!("http://{}/#sign-in={}", rest.address, link.expose());
-    let mut page = Page::open(&address, SIZE).await;
-    page.until("document.querySelector('#link').dataset.state === 'live'")
-        .await;
+    let mut page = open(&address(&rest)).await;
     // Others sign in until this one has to give way.
     for _ in 0..16 {
         let link = rest.sessions.link().unwrap();
