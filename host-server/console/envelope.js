@@ -1,29 +1,22 @@
-// Messages for vehicles as the server will publish them, byte for byte, and how many bytes that is.
+// Messages for vehicles as they are sent to the server, which alone judges them, and messages from
+// vehicles as it tells them. No content is written again: each byte stays as it is.
 
 const encoder = new TextEncoder();
 
 /** Bytes of a text in UTF-8. */
 export const utf8 = (text) => encoder.encode(text).length;
 
-/** Without JSON's white space around it. */
-const trimmed = (json) => json.replace(/^[ \t\r\n]+|[ \t\r\n]+$/g, '');
-
-/** The envelope of data for an app; `content` is JSON and keeps every byte. */
-export const data = (app, content) =>
-  `{"idApp":${JSON.stringify(app)},"popup":false,"content":${trimmed(content)}}`;
-
-/** The envelope of a popup; `content` may be empty. */
-export function popup(app, text, button, content) {
-  const rest = trimmed(content) && `,"content":${trimmed(content)}`;
-  return `{"idApp":${JSON.stringify(app)},"popup":true,"popupBtn":${button},"popupText":${JSON.stringify(text)}${rest}}`;
+/** The text of a message for a vehicle: its members, and a content as it was typed; that may be empty. */
+export function message(members, content) {
+  const text = JSON.stringify(members);
+  return isBlank(content) ? text : `${text.slice(0, -1)},"content":${content}}`;
 }
 
-/** Bytes of a popup's text, as they are limited: as JSON, without the quotes. */
-export const popupTextBytes = (text) => utf8(JSON.stringify(text)) - 2;
+const isBlank = (text) => !text.trim();
 
 /** What is wrong with a content, in a sentence; empty if nothing is. */
 export function fault(content) {
-  if (!trimmed(content)) return 'a message for an app needs a content, such as {"hello": "car"}';
+  if (isBlank(content)) return 'a message for an app needs a content, such as {"hello": "car"}';
   try {
     JSON.parse(content);
     return '';
@@ -36,13 +29,14 @@ export function fault(content) {
     server's, and no quote within a text of theirs is without an escape. */
 const CONTENT = ',"content":';
 
-/** A message from a vehicle without its content, how that begins, and how many characters it has. */
+/** A message from a vehicle without its content, how that begins, and how many bytes it has. */
 export function head(message, excerptLength) {
   const at = message.indexOf(CONTENT);
   const members = JSON.parse(`${message.slice(0, at)}}`);
   const begin = at + CONTENT.length;
   const end = message.length - 1;
-  return { ...members, excerpt: message.slice(begin, Math.min(begin + excerptLength, end)), length: end - begin };
+  const content = message.slice(begin, end);
+  return { ...members, excerpt: content.slice(0, excerptLength), bytes: utf8(content) };
 }
 
 /** The value of the last member of an object's text, as it is written. */

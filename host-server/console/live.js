@@ -157,9 +157,9 @@ export class Live {
 
 /** A message from a vehicle, as the list keeps it. */
 function up(data) {
-  const { cursor, vin, uid, subtopic, receivedAt, excerpt, length } = head(data, EXCERPT);
+  const { cursor, vin, uid, subtopic, receivedAt, excerpt, bytes } = head(data, EXCERPT);
   const at = Date.parse(receivedAt);
-  return { key: `up-${cursor}`, way: 'up', cursor, vin, uid, subtopic, at, excerpt, bytes: length };
+  return { key: `up-${cursor}`, way: 'up', cursor, vin, uid, subtopic, at, excerpt, bytes };
 }
 
 /** A message for a vehicle, as the list keeps it. */

@@ -1,4 +1,5 @@
-// The form that sends: what is typed becomes the envelope whose bytes are counted.
+// The form that sends: what is typed becomes a message, whose bytes are counted. What the message may be,
+// the server says when it refuses one; here is only what a person forgets.
 
 import * as envelope from './envelope.js';
 import * as server from './server.js';
@@ -9,7 +10,7 @@ const exact = (count) => count.toLocaleString('en');
 export class SendForm {
   constructor(sent) {
     this.sent = sent;
-    this.limits = { payloadBytes: 0, popupTextBytes: 0 };
+    this.bytesMax = 0;
     this.form = byId('send-form');
     this.form.addEventListener('input', () => this.count());
     this.form.addEventListener('submit', (event) => {
@@ -24,8 +25,8 @@ export class SendForm {
 
   /** What the server allows, and whom it sends as by default. */
   allow({ limits, partner }) {
-    if (this.limits.payloadBytes === limits.payloadBytes) return;
-    this.limits = limits;
+    if (this.bytesMax === limits.payloadBytes) return;
+    this.bytesMax = limits.payloadBytes;
     byId('send-uid').placeholder = partner;
     this.count();
   }
@@ -34,45 +35,36 @@ export class SendForm {
     return this.form.elements.kind.value === 'popup';
   }
 
-  /** The envelope of what is typed. */
-  envelope() {
+  /** The message that is typed. */
+  message() {
     const [app, content] = [byId('send-app').value, byId('content').value];
-    if (!this.isPopup) return envelope.data(app, content);
-    return envelope.popup(app, byId('popup-text').value, byId('popup-button').checked, content);
+    const [button, text] = [byId('popup-button').checked, byId('popup-text').value];
+    const members = this.isPopup ? { idApp: app, popup: true, popupBtn: button, popupText: text } : { idApp: app, popup: false };
+    return envelope.message(members, content);
   }
 
   /** Shows how large it is; says whether it may be sent. */
   count() {
-    const { payloadBytes, popupTextBytes } = this.limits;
     byId('popup-fields').hidden = !this.isPopup;
     setText(byId('content-label'), this.isPopup ? 'Content (JSON), if the app is to get any with the answer' : 'Content (JSON)');
-    const size = envelope.utf8(this.envelope());
-    const isOver = payloadBytes > 0 && size > payloadBytes;
-    setText(byId('size-text'), `${exact(size)} of ${exact(payloadBytes)} bytes${isOver ? ': too large' : ''}`);
+    const size = envelope.utf8(this.message());
+    const isOver = this.bytesMax > 0 && size > this.bytesMax;
+    setText(byId('size-text'), `${exact(size)} of ${exact(this.bytesMax)} bytes${isOver ? ': too large' : ''}`);
     byId('content-size').toggleAttribute('data-over', isOver);
     byId('content').setAttribute('aria-invalid', isOver);
     const meter = byId('size-meter');
-    if (payloadBytes > 0) meter.max = payloadBytes;
+    if (this.bytesMax > 0) meter.max = this.bytesMax;
     meter.value = size;
-    let isTextOver = false;
-    if (this.isPopup) {
-      const text = envelope.popupTextBytes(byId('popup-text').value);
-      isTextOver = popupTextBytes > 0 && text > popupTextBytes;
-      setText(byId('popup-size'), `${exact(text)} of ${exact(popupTextBytes)} bytes${isTextOver ? ': too large' : ''}`);
-      byId('popup-size').toggleAttribute('data-over', isTextOver);
-      byId('popup-text').setAttribute('aria-invalid', isTextOver);
-    }
-    byId('send-button').disabled = isOver || isTextOver;
+    byId('send-button').disabled = isOver;
     setText(byId('fault'), '');
     setText(byId('sent'), '');
-    return !isOver && !isTextOver;
+    return !isOver;
   }
 
-  /** What is missing or wrong, in a sentence, and where. */
+  /** What is missing, or is no JSON, in a sentence, and where. */
   fault() {
-    if (byId('send-vin').value.trim().length !== 17) return ['a VIN has 17 letters and digits', 'send-vin'];
+    if (!byId('send-vin').value.trim()) return ['name the vehicle by its VIN', 'send-vin'];
     if (!byId('send-app').value) return ['name the app by its idApp', 'send-app'];
-    if (this.isPopup && !byId('popup-text').value.trim()) return ['a popup needs a text that the driver can read', 'popup-text'];
     const content = byId('content').value;
     const isNeeded = !this.isPopup || content.trim();
     return [isNeeded ? envelope.fault(content) : '', 'content'];
@@ -87,7 +79,7 @@ export class SendForm {
       return;
     }
     this.isBusy = true;
-    const text = this.envelope();
+    const text = this.message();
     try {
       const accepted = await server.send(byId('send-vin').value.trim(), text, byId('send-uid').value.trim(), byId('send-ttl').value.trim());
       setText(byId('sent'), 'accepted');

@@ -39,7 +39,6 @@ struct VehicleCounts {
 #[serde(rename_all = "camelCase")]
 struct Limits {
     payload_bytes: usize,
-    popup_text_bytes: usize,
 }
 
 /// Answers it.
@@ -64,7 +63,6 @@ impl Status {
             vehicles: VehicleCounts { known, online },
             limits: Limits {
                 payload_bytes: limits::PAYLOAD_BYTES_MAX,
-                popup_text_bytes: limits::POPUP_TEXT_BYTES_MAX,
             },
             figures: figures(&page),
         }

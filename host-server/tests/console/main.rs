@@ -9,7 +9,6 @@ mod car;
 mod desk;
 
 mod accessibility;
-mod envelope;
 mod many;
 mod messages;
 mod pictures;

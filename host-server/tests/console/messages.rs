@@ -127,3 +127,11 @@ async fn a_server_that_comes_back_is_found_again() {
         .until("document.querySelector('#refusal').textContent.includes('session is over')")
         .await;
 }
+
+#[tokio::test]
+async fn sizes_are_told_in_bytes_and_not_in_characters() {
+    let mut desk = Desk::new().await;
+    let car = desk.server.vehicle().await;
+    car.say("\"é😀\"").await;
+    desk.shows("#message-list .message .status", "8 B").await;
+}
