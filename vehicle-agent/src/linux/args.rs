@@ -15,6 +15,7 @@ use vinbus_protocol::id::AppId;
 pub use self::broker::{AccessArgs, BrokerArgs, Drop, Profile};
 pub use self::vehicle::{InstalledApp, VehicleArgs};
 use crate::linux::inspect::InspectArgs;
+use crate::linux::portal::LOCALHOST;
 use crate::linux::provision::ProvisionArgs;
 
 const EXAMPLES: &str = "\
@@ -96,6 +97,19 @@ pub struct RunArgs {
         value_delimiter = ','
     )]
     pub receipts_for: Vec<AppId>,
+
+    /// The domain below which each app's pages have a host name of their own, http://IDAPP.DOMAIN:PORT/.
+    /// Browsers take localhost for the machine they run on; for those elsewhere, name a domain that
+    /// leads here with all of its subdomains, and open the portal at http://DOMAIN:PORT/. There, apps
+    /// can set cookies for each other, but not read each other's own.
+    #[arg(
+        long,
+        env = "VINBUS_AGENT_PORTAL_DOMAIN",
+        value_name = "DOMAIN",
+        default_value = LOCALHOST,
+        value_parser = domain
+    )]
+    pub portal_domain: String,
 
     /// A web origin whose pages may be apps, besides the portal's own; may be repeated, or a list
     /// with commas.
@@ -293,6 +307,27 @@ fn seconds(text: &str) -> Result<Duration, String> {
     duration.ok_or_else(|| "it is a number of seconds, such as 10 or 0.5".into())
 }
 
+/// Longest domain: a host name has 253 bytes, and an app's label with its dot 64.
+const DOMAIN_BYTES_MAX: usize = 253 - 64;
+
+fn domain(text: &str) -> Result<String, String> {
+    let is_label = |label: &str| {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        (1..=63).contains(&label.len())
+            && label.bytes().all(is_plain)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+    // What ends with a number is an address, which has no subdomains.
+    let is_name = text.split('.').all(is_label) && !text.rsplit('.').next().is_some_and(is_number);
+    (is_name && text.len() <= DOMAIN_BYTES_MAX)
+        .then(|| text.to_ascii_lowercase())
+        .ok_or_else(|| {
+            format!("it is a host name of at most {DOMAIN_BYTES_MAX} letters, digits, hyphens and dots, such as car.example")
+        })
+}
+
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| "it is an IP address with a port, such as 127.0.0.1:8090 or [::1]:0".into())
@@ -336,6 +371,18 @@ mod tests {
             "http://h",
         ]);
         assert!(url.contains("mqtt"), "{url}");
+        for domain in [
+            "192.168.1.20",
+            "a..b",
+            "-a.b",
+            "car.example:80",
+            "http://car",
+            "",
+        ] {
+            let domain = format!("--portal-domain={domain}");
+            let said = refused(&[&run[..], &["--vin", "0123456789ABCDEFG", &domain]].concat());
+            assert!(said.contains("such as car.example"), "{said}");
+        }
         for portal in ["localhost:8090", "8090"] {
             let app = ["vehicle-agent", "app", "--app", "demo", "--portal", portal];
             let said = refused(&app);

@@ -37,6 +37,7 @@ use vinbus_protocol::id::AppId;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use vinbus_transport_std::guards::LogThrottle;
 
+pub(crate) use self::origin::LOCALHOST;
 use self::origin::Origins;
 use self::outbox::Outbox;
 pub(crate) use self::pages::AppPages;
@@ -165,7 +166,7 @@ impl Listening {
         status: Arc<Status>,
     ) -> (Self, mpsc::Receiver<FromSocket>) {
         let (news, received) = mpsc::channel(NEWS_MAX);
-        let origins = Origins::new(address, options.origins);
+        let origins = Origins::new(address, options.pages.domain(), options.origins);
         let shared = Shared {
             apps: options.apps,
             news,

@@ -181,7 +181,8 @@ fn app_pages(args: &RunArgs) -> anyhow::Result<AppPages> {
         }
     }
     let folders = args.app_pages.iter().cloned();
-    AppPages::open(folders.map(|AppFolder { app, folder }| (app, folder)))
+    let folders = folders.map(|AppFolder { app, folder }| (app, folder));
+    AppPages::open(&args.portal_domain, folders)
 }
 
 async fn open_portal(

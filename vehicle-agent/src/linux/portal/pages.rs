@@ -3,9 +3,12 @@
 //! An app's folder is served at `http://{name}.localhost:{port}/`, which browsers take for the machine
 //! they run on. So each app is an origin, and a site, of its own: with its own storage and cookies,
 //! and without a way to another app or to the portal's page, but for the messages that both sides
-//! agree to. A page of an app has [`APP_SCRIPT`] in front of its own scripts.
+//! agree to. A page of an app has [`APP_SCRIPT`] in front of its own scripts. Below another domain, for
+//! browsers elsewhere, all apps are one site: still origins of their own, but for cookies that an app
+//! sets for the whole domain.
 
 use std::fmt::Write as _;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +18,11 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
 use serde::Serialize;
+use tokio::fs::File;
+use tokio::io::AsyncReadExt;
 
 use vinbus_protocol::id::AppId;
 
@@ -23,15 +30,18 @@ use super::Shared;
 use super::origin::Origins;
 use crate::portal_page::{APP_SCRIPT, PageFile, file};
 
-/// Longest file of an app that is served.
-const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Longest HTML file of an app; it is in memory while a script is put into it.
+const HTML_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Host names below this one are the machine itself.
-const HOST_SUFFIX: &str = ".localhost";
+/// Of a file of another kind so much is in memory at once.
+const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The apps that have pages.
-#[derive(Debug, Default)]
-pub(crate) struct AppPages(Vec<AppPage>);
+#[derive(Debug)]
+pub(crate) struct AppPages {
+    domain: String,
+    pages: Vec<AppPage>,
+}
 
 /// What the portal's page is told of an app.
 #[derive(Debug, Serialize)]
@@ -45,14 +55,15 @@ struct AppPage {
 }
 
 impl AppPages {
-    /// The folders with the pages of these apps.
+    /// The folders with the pages of these apps, each at a host name below `domain`.
     ///
     /// # Errors
     /// When a folder has no readable `index.html`.
     pub(crate) fn open(
+        domain: &str,
         folders: impl IntoIterator<Item = (AppId, PathBuf)>,
     ) -> anyhow::Result<Self> {
-        let mut pages = Self::default();
+        let mut pages: Vec<AppPage> = Vec::new();
         for (app, folder) in folders {
             let index = folder.join("index.html");
             let html = std::fs::read(&index).with_context(|| {
@@ -64,27 +75,33 @@ impl AppPages {
             let page = AppPage {
                 app_id: app.as_str().to_owned(),
                 title: title(&String::from_utf8_lossy(&html)).unwrap_or_else(|| app.to_string()),
-                host: format!("{}{HOST_SUFFIX}", host_label(app.as_str())),
+                host: format!("{}.{domain}", host_label(app.as_str())),
                 folder: folder.canonicalize()?,
             };
-            if pages.0.iter().any(|other| other.host == page.host) {
+            if pages.iter().any(|other| other.host == page.host) {
                 bail!("--app-pages {app} is given twice");
             }
-            pages.0.push(page);
+            pages.push(page);
         }
-        Ok(pages)
+        let domain = domain.to_owned();
+        Ok(Self { domain, pages })
+    }
+
+    /// The domain below which they are.
+    pub(super) fn domain(&self) -> &str {
+        &self.domain
     }
 
     fn of_host(&self, headers: &HeaderMap) -> Option<&AppPage> {
         let host = headers.get(header::HOST)?.to_str().ok()?;
         let name = host.split(':').next()?;
-        self.0
+        self.pages
             .iter()
             .find(|page| page.host.eq_ignore_ascii_case(name))
     }
 
     fn hosts(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|page| page.host.as_str())
+        self.pages.iter().map(|page| page.host.as_str())
     }
 }
 
@@ -133,7 +150,7 @@ impl Policies {
         for host in pages.hosts() {
             let _ = write!(portal, " http://{host}:*");
         }
-        if pages.0.is_empty() {
+        if pages.pages.is_empty() {
             portal.push_str(" 'none'");
         }
         let mut app = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; \
@@ -186,7 +203,7 @@ pub(super) async fn portal_page(State(shared): State<Arc<Shared>>, uri: Uri) -> 
 
 /// The apps that have pages, as JSON.
 pub(super) async fn apps(State(shared): State<Arc<Shared>>) -> Response {
-    axum::Json(&shared.pages.0).into_response()
+    axum::Json(&shared.pages.pages).into_response()
 }
 
 const SAME_ORIGIN: header::HeaderValue = header::HeaderValue::from_static("same-origin");
@@ -230,20 +247,41 @@ async fn app_file(folder: &Path, path: &str) -> Served {
     let file = file.ok().filter(|file| file.starts_with(folder));
     let file = file.ok_or(StatusCode::NOT_FOUND)?;
     let meta = tokio::fs::metadata(&file).await;
-    match meta {
-        Ok(meta) if meta.is_file() && meta.len() > FILE_BYTES_MAX => {
-            return Err(StatusCode::PAYLOAD_TOO_LARGE);
-        }
-        Ok(meta) if meta.is_file() => {}
-        Ok(_) | Err(_) => return Err(StatusCode::NOT_FOUND),
+    if !meta.is_ok_and(|meta| meta.is_file()) {
+        return Err(StatusCode::NOT_FOUND);
     }
-    let bytes = tokio::fs::read(&file).await;
-    let mut bytes = bytes.map_err(|_| StatusCode::NOT_FOUND)?;
     let media_type = media_type(&file);
-    if media_type.starts_with("text/html") {
-        inject(&mut bytes);
+    let file = File::open(file).await.map_err(|_| StatusCode::NOT_FOUND)?;
+    let body = if media_type.starts_with("text/html") {
+        with_script(file).await?
+    } else {
+        Body::from_stream(chunks(file))
+    };
+    Ok(([(header::CONTENT_TYPE, media_type)], body).into_response())
+}
+
+/// A page with the portal's script in front of its own.
+async fn with_script(file: File) -> Result<Body, StatusCode> {
+    let mut html = Vec::new();
+    let mut file = file.take(HTML_BYTES_MAX + 1);
+    let read = file.read_to_end(&mut html).await;
+    match read {
+        Err(_) => Err(StatusCode::NOT_FOUND),
+        Ok(len) if len as u64 > HTML_BYTES_MAX => Err(StatusCode::PAYLOAD_TOO_LARGE),
+        Ok(_) => {
+            inject(&mut html);
+            Ok(html.into())
+        }
     }
-    Ok(([(header::CONTENT_TYPE, media_type)], Body::from(bytes)).into_response())
+}
+
+/// A file piece by piece, as its reader takes it.
+fn chunks(file: File) -> impl Stream<Item = io::Result<Bytes>> {
+    futures_util::stream::try_unfold(file, async |mut file| {
+        let mut chunk = BytesMut::with_capacity(CHUNK_BYTES);
+        let len = file.read_buf(&mut chunk).await?;
+        Ok((len > 0).then(|| (chunk.freeze(), file)))
+    })
 }
 
 /// The path below the folder that a request means; `None` if it means one elsewhere.
@@ -340,6 +378,21 @@ mod tests {
         ] {
             assert_eq!(plain(bad), None, "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn file_of_many_pieces_is_served_whole_and_html_over_its_bound_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().canonicalize().unwrap();
+        let music: Vec<u8> = (0..3 * CHUNK_BYTES + 1).map(|n| n as u8).collect();
+        std::fs::write(folder.join("music.ogg"), &music).unwrap();
+        let served = app_file(&folder, "/music.ogg").await.unwrap();
+        let body = axum::body::to_bytes(served.into_body(), usize::MAX).await;
+        assert_eq!(body.unwrap(), music);
+        let html = vec![b' '; HTML_BYTES_MAX as usize + 1];
+        std::fs::write(folder.join("index.html"), html).unwrap();
+        let refused = app_file(&folder, "/").await.unwrap_err();
+        assert_eq!(refused, StatusCode::PAYLOAD_TOO_LARGE);
     }
 
     #[test]
