@@ -12,6 +12,9 @@ const CONFIRM_DELAY_MS = 10;
 const CONFIRM_AGAIN_MS = 1000;
 const CONFIRM_ID = 'confirm';
 
+/** Messages of an app in a second above which it is closed: it would keep this page from all others. */
+const MESSAGES_MAX = 2000;
+
 export class App {
   /** What the driver does: shown, or not. The agent hears it from the screen. */
   inBackground;
@@ -29,6 +32,8 @@ export class App {
   #document = 'none';
   #toConfirm = new Set();
   #confirming;
+  #second = 0;
+  #messages = 0;
 
   /** `on.ended(reason, message)` when the app is closed, `on.frame(element)` once it has a frame. */
   constructor({ appId, url }, inBackground, on) {
@@ -198,6 +203,11 @@ export class App {
   // From the app's page.
 
   fromPage(data) {
+    if (this.#floods()) {
+      this.close();
+      this.#on.ended('flood', `closed, as it sent more than ${MESSAGES_MAX} messages in a second`);
+      return;
+    }
     if (typeof data !== 'object' || data === null) return;
     if (this.#requests.take(data)) return;
     const { type, value } = data;
@@ -227,9 +237,17 @@ export class App {
       default:
         this.tell('error', {
           reason: 'unknown-type',
-          message: `the portal knows no type ${JSON.stringify(String(type).slice(0, 64))}`,
+          message: `the portal knows no type ${typeof type === 'string' ? JSON.stringify(type.slice(0, 64)) : 'that is no text'}`,
         });
     }
+  }
+
+  #floods() {
+    const second = Math.floor(performance.now() / 1000);
+    if (second !== this.#second) this.#messages = 0;
+    this.#second = second;
+    this.#messages += 1;
+    return this.#messages > MESSAGES_MAX;
   }
 
   /** A document begins; it has the messages with these keys, and gets the others. */

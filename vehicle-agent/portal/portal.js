@@ -49,6 +49,7 @@ async function loadApps() {
       installed.set(appId, { appId, title, url: `http://${host}${port}/` });
     });
   } catch {
+    notice('The list of apps could not be read. Reload this page.', false);
     return;
   }
   restore();
@@ -97,9 +98,8 @@ function start(appId, inBackground) {
     },
     ended: (reason, message) => {
       running.delete(appId);
-      if (front === appId) bringToFront(undefined);
+      bringToFront(front === appId ? undefined : front);
       if (reason !== 'closed') notice(`${name(appId)}: ${message}`, true);
-      render();
     },
   });
   running.set(appId, app);

@@ -38,6 +38,11 @@ async fn two_apps_get_their_own_messages_and_the_driver_goes_back_and_home() {
         .page
         .until("!document.querySelector('iframe[title=one]')")
         .await;
+    // What was closed stays closed when the page is loaded again.
+    cabin.page.reload().await;
+    let runs = |app| format!("document.querySelector('.tile[data-app={app}]')?.dataset.running");
+    cabin.page.until(&format!("{} === ''", runs("two"))).await;
+    assert_eq!(cabin.page.eval(&runs("one")).await, json!(null));
 }
 
 #[tokio::test]

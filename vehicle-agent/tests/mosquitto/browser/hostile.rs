@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::cabin::Cabin;
+use super::cabin::{Cabin, tile};
 
 #[tokio::test]
 async fn values_that_are_no_message_are_refused_and_the_app_is_told_why() {
@@ -40,6 +40,7 @@ async fn values_that_are_no_message_are_refused_and_the_app_is_told_why() {
         "[]",
         "{ type: 'WebPortal.nope' }",
         "{ type: {} }",
+        "{ type: { toString: 1 } }",
     ] {
         cabin
             .eval("demo", &format!("void parent.postMessage({odd}, '*')"))
@@ -50,6 +51,7 @@ async fn values_that_are_no_message_are_refused_and_the_app_is_told_why() {
     cabin.eval("demo", &format!("void {post}")).await;
     let sent = r#"{"content":"</script><!--"}"#;
     assert_eq!(cabin.world.uplink().await.1, sent);
+    assert_eq!(cabin.page.complaints().await, Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -67,6 +69,21 @@ async fn app_that_floods_is_told_and_the_other_goes_on() {
     cabin.open("other").await;
     cabin.world.send("other", &json!("still here")).await;
     cabin.has_noted("other", &[json!("still here")]).await;
+}
+
+#[tokio::test]
+async fn app_that_floods_the_page_alone_is_closed() {
+    let mut cabin = Cabin::logging(&["flood"], &[]).await;
+    cabin.open("flood").await;
+    let flood = "void setInterval(() => { for (let n = 0; n < 1000; ++n) \
+                 parent.postMessage({ type: 'nothing' }, '*'); }, 10)";
+    cabin.eval("flood", flood).await;
+    let told = "document.querySelector('#notice').textContent.includes('messages in a second')";
+    cabin.page.until(told).await;
+    assert_eq!(
+        cabin.page.eval("document.querySelector('iframe')").await,
+        json!(null)
+    );
 }
 
 #[tokio::test]
@@ -116,4 +133,79 @@ async fn app_that_never_says_that_it_has_loaded_is_closed() {
     let told = "document.querySelector('#notice').textContent.includes('onApplicationLoaded')";
     cabin.page.until(told).await;
     cabin.page.until("!document.querySelector('iframe')").await;
+}
+
+#[tokio::test]
+async fn apps_below_a_domain_for_other_machines_are_as_far_from_each_other() {
+    let mut cabin = Cabin::logging(&["victim", "spy"], &["--portal-domain", "car.example"]).await;
+    let port = cabin.vehicle.portal.port();
+    let portal = format!("car.example:{port}");
+    let host = |app: &str| format!("http://{app}.car.example:");
+    cabin.page.go_to(&format!("http://{portal}/")).await;
+    for app in ["victim", "spy"] {
+        cabin.page.press(&tile(app, "open")).await;
+        let shown = "events.some(({ type }) => type === 'WebPortal.onApplicationShow')";
+        cabin.page.until_frame(&host(app), shown).await;
+        cabin.page.press("#home").await;
+    }
+    let keep = "localStorage.own = 'secret', document.cookie = 'own=secret', 0";
+    cabin.page.eval_frame(&host("victim"), keep).await;
+    let theirs = format!("http://victim.{portal}/");
+    for forbidden in [
+        format!(
+            "new Promise((done) => {{ const socket = new WebSocket('ws://{portal}/portal'); \
+                 socket.onopen = () => done(false); socket.onerror = () => done(true); }})"
+        ),
+        format!("fetch('http://{portal}/status').then(() => false, () => true)"),
+        format!("fetch('{theirs}').then(() => false, () => true)"),
+        "(() => { try { document.domain = 'car.example'; } catch {} \
+            try { void parent.frames[0].document; return false; } catch { return true; } })()"
+            .into(),
+        "(() => { try { void parent.frames[0].localStorage; return false; } \
+            catch { return true; } })()"
+            .into(),
+        "localStorage.own === undefined && document.cookie === ''".into(),
+    ] {
+        let is_refused = cabin.page.eval_frame(&host("spy"), &forbidden).await;
+        assert_eq!(is_refused, json!(true), "{forbidden}");
+    }
+    cabin.world.send("victim", &json!("secret")).await;
+    let taken = "(drain(), log().length > 0) && log()";
+    let taken = cabin.page.until_frame(&host("victim"), taken).await;
+    assert_eq!(taken, json!([{ "content": "secret" }]));
+    let foreign = "(drain(), log())";
+    assert_eq!(
+        cabin.page.eval_frame(&host("spy"), foreign).await,
+        json!([])
+    );
+}
+
+#[tokio::test]
+async fn markup_in_messages_stays_text_on_its_way_into_an_app() {
+    let markup =
+        json!({ "a": "</script><script>var broken = 1</script><!--", "b": "</iframe>\u{2028}" });
+    let mut cabin = Cabin::logging(&["demo"], &[]).await;
+    // Handed over with the page, then to the page in the background, then in the foreground.
+    cabin.world.send("demo", &markup).await;
+    cabin.vehicle.status_reaches("/downlinks/pending", 1).await;
+    cabin.open("demo").await;
+    cabin.page.press("#home").await;
+    cabin
+        .page
+        .until("!document.querySelector('#launcher').hidden")
+        .await;
+    cabin.world.send("demo", &markup).await;
+    cabin
+        .has_noted("demo", &[markup.clone(), markup.clone()])
+        .await;
+    cabin.open("demo").await;
+    cabin.world.send("demo", &markup).await;
+    cabin
+        .has_noted("demo", &[markup.clone(), markup.clone(), markup])
+        .await;
+    assert_eq!(
+        cabin.eval("demo", "typeof broken").await,
+        json!("undefined")
+    );
+    assert_eq!(cabin.page.complaints().await, Vec::<String>::new());
 }
