@@ -4,6 +4,7 @@
 use anyhow::Result;
 
 use crate::command::{cargo, run};
+use crate::examples;
 use crate::firmware::{self, Board, Step};
 use crate::setup;
 use crate::size::Budget;
@@ -43,4 +44,16 @@ pub(crate) fn bench() -> Result<()> {
     let image = firmware::build(Board::Mps2An500)?;
     let mut bench = cargo(&["bench"]);
     run(bench.args(PROGRAM).env("QEMU_TEST_IMAGE", image))
+}
+
+/// Measures how fast messages come into an app's page in a browser, through the agent for Linux and the
+/// firmware.
+pub(crate) fn bench_portal() -> Result<()> {
+    setup::ensure_for_qemu()?;
+    setup::ensure_browser()?;
+    examples::prepare()?;
+    let image = firmware::build(Board::Mps2An500)?;
+    let mut bench = cargo(&["bench"]);
+    bench.args(PROGRAM).args(["--", "portal"]);
+    run(bench.env("QEMU_TEST_IMAGE", image))
 }

@@ -3,7 +3,8 @@
 //! `cargo xtask qemu-test` builds all of it and runs this. Each case boots a board of its own and
 //! is one line of output; the last line counts. An argument chooses the cases whose names contain it.
 //!
-//! `cargo xtask bench --qemu` runs it with `--bench`, as cargo calls benchmarks: then it measures.
+//! `cargo xtask bench --qemu` runs it with `--bench`, as cargo calls benchmarks: then it measures. With
+//! `portal` it measures how fast messages come into an app's page.
 
 mod app;
 mod bench;
@@ -36,12 +37,18 @@ const AT_ONCE: usize = 3;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let filter = std::env::args().nth(1).unwrap_or_default();
-    if filter == "--bench" {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let is_given = |arg: &str| args.iter().any(|given| given == arg);
+    if is_given("--bench") {
         let transcript = Arc::default();
-        TRANSCRIPT.scope(transcript, bench::run()).await;
+        if is_given("portal") {
+            TRANSCRIPT.scope(transcript, bench::portal::run()).await;
+        } else {
+            TRANSCRIPT.scope(transcript, bench::run()).await;
+        }
         return ExitCode::SUCCESS;
     }
+    let filter = args.into_iter().next().unwrap_or_default();
     // A failure is told with its case's line.
     std::panic::set_hook(Box::new(|_| {}));
     let cases = cases::ALL.iter().filter(|(name, _)| name.contains(&filter));

@@ -88,6 +88,17 @@ impl Page {
         self.event("Page.loadEventFired").await;
     }
 
+    /// Loads the page once more without what the browser has of it; how long it takes until something
+    /// of it is seen.
+    pub async fn first_paint(&mut self) -> Duration {
+        self.call("Page.reload", json!({ "ignoreCache": true }))
+            .await;
+        self.event("Page.loadEventFired").await;
+        let painted = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime";
+        let milliseconds = self.until(painted).await.as_f64();
+        Duration::from_secs_f64(milliseconds.unwrap() / 1e3)
+    }
+
     /// Sets what the system prefers: `light` or `dark`.
     pub async fn prefers(&mut self, scheme: &str) {
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
@@ -363,6 +374,10 @@ fn launch(profile: &Path) -> (Child, String) {
         // Its sandbox needs rights that a container of a test run does not have.
         .args(["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"])
         .args(["--no-first-run", "--disable-background-networking"])
+        // Names that nobody can own, for pages that are reached by a domain.
+        .arg("--host-resolver-rules=MAP *.example 127.0.0.1")
+        // A frame can be asked only in a process of its own, which frames of one site do not have.
+        .arg("--isolate-origins=http://[*.]car.example")
         .args([
             "--disable-component-update",
             "--disable-sync",

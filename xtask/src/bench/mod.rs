@@ -11,6 +11,8 @@ mod table;
 use anyhow::Result;
 use clap::ValueEnum;
 
+use crate::qemu_test;
+
 /// What can be measured.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Bench {
@@ -24,6 +26,9 @@ pub(crate) enum Bench {
     Bus,
     /// The console's page in Chromium while 1,000 messages a second arrive.
     Console,
+    /// From the broker into an app's page in Chromium, by the Linux agent and the firmware in QEMU;
+    /// beside a page that speaks MQTT itself.
+    Portal,
     /// Memory of a server and of a simulator with 1,000 vehicles.
     Memory,
 }
@@ -46,6 +51,7 @@ impl Bench {
             Self::Downlink => service::run("downlink", &[]),
             Self::Bus => bus::run(),
             Self::Console => service::console(),
+            Self::Portal => qemu_test::bench_portal(),
             Self::Memory => service::memory(),
         }
     }

@@ -14,6 +14,8 @@ use crate::board::{Board, HOST, UID, VIN, provision};
 use crate::gate;
 use crate::log::Log;
 
+use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto};
+
 use super::source::Source;
 
 pub(crate) use crate::app::App as Listening;
@@ -44,7 +46,7 @@ pub(crate) enum Contender {
     Board(Board),
     Linux {
         process: Child,
-        _log: Log,
+        log: Log,
         portal: SocketAddr,
     },
 }
@@ -55,25 +57,74 @@ impl Contender {
         gate::write_credentials(folder, &source.authority);
         let scheme = if source.is_tls() { "mqtts" } else { "mqtt" };
         let url = format!("{scheme}://{}:{}", kind.host(), source.port());
-        let absent = format!("--app={ABSENT_APP}={UID}");
+        let file = |name: &str| folder.join(name).display().to_string();
+        let mut options = vec![format!("--app={ABSENT_APP}={UID}")];
+        match kind {
+            _ if !source.is_tls() => {}
+            Kind::Board => options.push(format!("--dir={}", folder.display())),
+            Kind::Linux => options.extend(
+                ["ca", "cert", "key"]
+                    .map(|name| format!("--{name}={}", file(&format!("{name}.pem")))),
+            ),
+        }
+        Self::launch(kind, &url, &options, folder).await
+    }
+
+    /// Starts an agent that speaks plain MQTT with this mosquitto, and waits until it listens there.
+    /// On Linux its app has the pages in a folder.
+    pub(crate) async fn beside(
+        kind: Kind,
+        broker: &Mosquitto,
+        pages: &Path,
+        folder: &Path,
+    ) -> Self {
+        let password = folder.join("password");
+        std::fs::write(&password, Mosquitto::PASSWORD).unwrap();
+        let url = format!(
+            "mqtt://{}:{}",
+            kind.host(),
+            broker.url(Endpoint::Mqtt).port()
+        );
+        let mut options = vec![
+            format!("--username={}", Mosquitto::USER),
+            format!("--password-file={}", password.display()),
+        ];
+        if let Kind::Linux = kind {
+            options.push(format!("--app-pages={APP}={}", pages.display()));
+        }
+        let mut agent = Self::launch(kind, &url, &options, folder).await;
+        agent.log().until("connected to the broker").await;
+        agent
+    }
+
+    async fn launch(kind: Kind, url: &str, options: &[String], folder: &Path) -> Self {
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
         match kind {
             Kind::Board => {
-                let dir = format!("--dir={}", folder.display());
-                let mut more = vec![&absent[..]];
-                more.extend(source.is_tls().then_some(&dir[..]));
-                let block = provision(folder, &url, &more).await;
+                let block = provision(folder, url, &options).await;
                 Self::Board(Board::start(Some(&block)))
             }
-            Kind::Linux => start_linux(&url, &absent, source.is_tls(), folder).await,
+            Kind::Linux => start_linux(url, &options).await,
+        }
+    }
+
+    fn log(&mut self) -> &mut Log {
+        match self {
+            Self::Board(board) => &mut board.log,
+            Self::Linux { log, .. } => log,
+        }
+    }
+
+    /// Where its portal can be reached from here.
+    pub(crate) fn portal(&self) -> SocketAddr {
+        match self {
+            Self::Board(board) => board.portal,
+            Self::Linux { portal, .. } => *portal,
         }
     }
 
     pub(crate) async fn app_in_front(&mut self) -> App {
-        let portal = match self {
-            Self::Board(board) => board.portal,
-            Self::Linux { portal, .. } => *portal,
-        };
-        let mut app = App::at(portal, APP, &[]);
+        let mut app = App::at(self.portal(), APP, &[]);
         app.log.until("in the foreground").await;
         app
     }
@@ -111,15 +162,12 @@ impl Contender {
     }
 }
 
-async fn start_linux(url: &str, absent: &str, tls: bool, folder: &Path) -> Contender {
-    let file = |name: &str| folder.join(name).display().to_string();
+async fn start_linux(url: &str, options: &[&str]) -> Contender {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vehicle-agent"));
-    command.args(["run", "--vin", VIN, "--broker", url, absent]);
+    command
+        .args(["run", "--vin", VIN, "--broker", url])
+        .args(options);
     command.args(["--app", &format!("{APP}={UID}"), "--portal", "127.0.0.1:0"]);
-    if tls {
-        command.args(["--ca", &file("ca.pem"), "--cert", &file("cert.pem")]);
-        command.args(["--key", &file("key.pem")]);
-    }
     let mut process = command
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
@@ -132,7 +180,7 @@ async fn start_linux(url: &str, absent: &str, tls: bool, folder: &Path) -> Conte
     let (address, _) = address.split_once('/').unwrap();
     Contender::Linux {
         process,
-        _log: log,
+        log,
         portal: address.parse().unwrap(),
     }
 }

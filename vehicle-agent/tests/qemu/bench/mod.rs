@@ -4,10 +4,13 @@
 //! Both agents are connected to the same server of this program ([`source`]), which speaks as much MQTT
 //! as they need and sends as fast as they take. What it sends is kept for an app that is not there, as
 //! nobody's speed but the agent's is to be measured; the last message is for an app in the foreground,
-//! whose hearing of it ends the time. `docs/BENCHMARKS.md` has the figures.
+//! whose hearing of it ends the time. `docs/BENCHMARKS.md` has the figures. How fast messages come into an
+//! app's page in a browser, [`portal`] measures.
 
 mod contender;
 mod source;
+
+pub(crate) mod portal;
 
 use std::time::{Duration, Instant};
 

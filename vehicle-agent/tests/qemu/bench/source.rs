@@ -171,7 +171,7 @@ pub(crate) fn publish(app: &str, size: usize) -> Vec<u8> {
 
 /// A message at QoS 0 for an app, with this content.
 pub(crate) fn publish_content(app: &str, content: &str) -> Vec<u8> {
-    let topic = format!("psa/OVIPPartners-Dev/to/uid/{UID}/opa/{VIN}/");
+    let topic = topic();
     let payload = envelope(app, content);
     let len = 2 + topic.len() + 1 + payload.len();
     let mut packet = vec![0x30];
@@ -189,6 +189,12 @@ pub(crate) fn publish_content(app: &str, content: &str) -> Vec<u8> {
     packet
 }
 
-fn envelope(app: &str, content: &str) -> String {
+/// The vehicle's topic.
+pub(crate) fn topic() -> String {
+    format!("psa/OVIPPartners-Dev/to/uid/{UID}/opa/{VIN}/")
+}
+
+/// A message for an app.
+pub(crate) fn envelope(app: &str, content: &str) -> String {
     format!(r#"{{"idApp":"{app}","popup":false,"content":{content}}}"#)
 }
