@@ -106,7 +106,8 @@ pub enum SntpError {
     Network,
     /// No answer came in time.
     Timeout,
-    /// The server refuses to serve us; its code, such as `RATE` or `DENY`.
+    /// The server refuses to serve us; its code, such as `RATE` or `DENY`, with `?` for what is neither a
+    /// letter nor a digit.
     Refused([u8; 4]),
     /// The server does not know the time itself.
     Unsynchronised,
@@ -120,7 +121,10 @@ impl fmt::Display for SntpError {
             Self::NoServer => f.write_str("no time server is configured"),
             Self::Network => f.write_str("the time server cannot be reached"),
             Self::Timeout => f.write_str("the time server did not answer in time"),
-            Self::Refused(code) => write!(f, "the time server refuses us: {}", code.escape_ascii()),
+            Self::Refused(code) => {
+                let code = core::str::from_utf8(code).unwrap_or("?");
+                write!(f, "the time server refuses us: {code}")
+            }
             Self::Unsynchronised => f.write_str("the time server does not know the time itself"),
             Self::Implausible(seconds) => {
                 write!(
@@ -227,7 +231,11 @@ impl Query {
         let stratum = packet[1];
         if stratum == 0 {
             let code = [packet[12], packet[13], packet[14], packet[15]];
-            return Some(Err(SntpError::Refused(code)));
+            let shown = code.map(|byte| match byte.is_ascii_alphanumeric() {
+                true => byte,
+                false => b'?',
+            });
+            return Some(Err(SntpError::Refused(shown)));
         }
         let (_, transmitted) = packet.split_last_chunk()?;
         let transmitted = u64::from_be_bytes(*transmitted);

@@ -6,7 +6,7 @@ use core::fmt;
 use vinbus_protocol::envelope::{EnvelopeError, EnvelopeReason};
 use vinbus_protocol::json::JsonError;
 
-use super::server_frame::kind;
+use super::server_frame::{Quoted, kind};
 #[cfg(feature = "linux")]
 use crate::apps::Fate;
 use crate::apps::SendRefusal;
@@ -98,11 +98,12 @@ impl fmt::Display for Refusal {
             Self::LongId => f.write_str(r#""id" has more than 128 bytes; use a short one"#),
             Self::NoValue => f.write_str(r#"frames of this type need a "value""#),
             Self::Value(expected) => write!(f, "a part of the frame is wrong, it is {expected}"),
-            Self::UnknownType(name) => write!(f, "the portal knows no type {name:?}"),
+            Self::UnknownType(name) => write!(f, "the portal knows no type {}", Quoted(name)),
             Self::DeepContent(error) => write!(f, "the content cannot be sent: {error}"),
             Self::UnknownApp(app) => write!(
                 f,
-                "no app {app:?} is installed in this vehicle; on Linux, start the agent with --app {app}=UID"
+                "no app {} is installed in this vehicle; on Linux, start the agent with --app {app}=UID",
+                Quoted(app)
             ),
             Self::NoHello(what) => write!(
                 f,

@@ -17,7 +17,7 @@ impl<'h> Request<'h> {
         let (line, headers) = head.split_once('\n')?;
         let (target, version) = line.strip_prefix("GET ")?.split_once(' ')?;
         let well_formed = headers.ends_with('\n')
-            && version.trim_end() == "HTTP/1.1"
+            && version.trim_ascii_end() == "HTTP/1.1"
             && target.starts_with('/')
             && lines(headers).all(is_header);
         if !well_formed {
@@ -47,7 +47,7 @@ impl<'h> Request<'h> {
     /// Whether the list in a header names `word`.
     pub(super) fn names(&self, header: &str, word: &str) -> bool {
         let mut words = self.values(header).flat_map(|value| value.split(','));
-        words.any(|named| named.trim().eq_ignore_ascii_case(word))
+        words.any(|named| named.trim_ascii().eq_ignore_ascii_case(word))
     }
 
     /// The first parameter of this name, as it stands in the address.
@@ -59,7 +59,7 @@ impl<'h> Request<'h> {
     fn values(&self, name: &str) -> impl Iterator<Item = &'h str> {
         let headers = lines(self.headers).filter_map(|line| line.split_once(':'));
         let named = headers.filter(move |(other, _)| other.eq_ignore_ascii_case(name));
-        named.map(|(_, value)| value.trim())
+        named.map(|(_, value)| value.trim_ascii())
     }
 }
 

@@ -54,7 +54,7 @@ pub async fn run<D: Dial, A: Apps>(
     for ((app, uid), pending) in provisioned.apps.iter().zip(memory.pending) {
         if let Err(error) = desk.install(app.clone(), uid, pending) {
             // The other apps need not suffer for it.
-            log::error!("app {app} is not installed: {error:?}");
+            log::error!("app {app} is not installed: {error}");
         }
     }
     let mqtt = {

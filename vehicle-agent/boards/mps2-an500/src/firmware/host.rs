@@ -8,7 +8,7 @@ use embassy_time::Instant;
 use log::{LevelFilter, Log, Metadata, Record};
 use semihosting::experimental::random;
 #[cfg(feature = "tls")]
-use semihosting::experimental::time::SystemTime;
+use semihosting::sys::arm_compat::sys_time;
 
 /// Sends the log to the host, a line for each record, with the milliseconds since the start.
 pub(crate) fn start_log() {
@@ -39,7 +39,9 @@ pub(crate) fn start_log() {
 pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     if let Err(error) = random::fill_bytes(&mut bytes) {
-        panic!("the host gives no random numbers: {error}");
+        // Its number alone: the names of all errors there are take 1 KB.
+        let number = error.raw_os_error().unwrap_or_default();
+        panic!("the host gives no random numbers, its error is {number}");
     }
     bytes
 }
@@ -47,9 +49,7 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
 /// Seconds since 1970.
 #[cfg(feature = "tls")]
 pub(crate) fn unix_time() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs())
+    sys_time().map_or(0, |seconds| seconds as u64)
 }
 
 /// Ends the program.
