@@ -11,6 +11,7 @@ use embedded_nal_async::{Dns, TcpConnect};
 use embedded_tls::{CryptoRngCore, TlsError};
 use rustls_pki_types::UnixTime;
 
+use super::credentials::Credentials;
 use super::error::LineError;
 use super::line::{Line, PumpSide};
 use super::records::Records;
@@ -29,6 +30,14 @@ enum Goodbye {
     Due,
     /// It does not take what was written before.
     InVain,
+}
+
+/// What a handshake takes.
+struct Shake<'s, R> {
+    credentials: &'s Credentials<'s>,
+    now: UnixTime,
+    random: &'s mut R,
+    limit: Duration,
 }
 
 /// Bytes that move from the pipe to a record at once.
@@ -77,21 +86,45 @@ impl<M: RawMutex, const UP: usize, const DOWN: usize> Line<M, UP, DOWN> {
             Either::Second(()) => return Ok(()),
         };
         let records = RefCell::new(Records::new(stream));
-        // It stays here and is lent: handed on, it would take its 1.3 KB in each future on the way.
-        let mut tls = session::connection(&records, buffers);
-        let random = &mut client.random;
-        let shaking = handshake(&mut tls, &records, &client.credentials, now, random);
-        let shaking = with_timeout(client.limits.handshake, shaking);
-        match select(shaking, self.hung_up()).await {
-            Either::First(shaken) => shaken.map_err(|_late| LineError::HandshakeTimeout)??,
-            Either::Second(()) => return Ok(()),
-        }
-        side.opened();
-        if self.pump(&mut tls).await? == Goodbye::Due {
+        let shake = Shake {
+            credentials: &client.credentials,
+            now,
+            random: &mut client.random,
+            limit: client.limits.handshake,
+        };
+        if let Some(tls) = self.talk(&records, buffers, shake, side).await? {
             // A broker that does not read is left without a word.
             let _ = with_timeout(CLOSE_TIMEOUT, tls.close()).await;
         }
         Ok(())
+    }
+
+    /// Shakes hands over `records` and pumps. The connection, if it is still to be closed.
+    async fn talk<'c, S: Read + Write, R: CryptoRngCore>(
+        &self,
+        records: &'c RefCell<Records<S>>,
+        buffers: &'c mut RecordBuffers<'_>,
+        shake: Shake<'_, R>,
+        side: &PumpSide<'_, M, UP, DOWN>,
+    ) -> Result<Option<Tls<'c, S>>, LineError> {
+        // It stays here and is lent: handed on, it would take its 1.3 KB in each future on the way. To be
+        // closed it has to be handed on, and is when this future is done.
+        let mut tls = session::connection(records, buffers);
+        let shaking = handshake(
+            &mut tls,
+            records,
+            shake.credentials,
+            shake.now,
+            shake.random,
+        );
+        let shaking = with_timeout(shake.limit, shaking);
+        match select(shaking, self.hung_up()).await {
+            Either::First(shaken) => shaken.map_err(|_late| LineError::HandshakeTimeout)??,
+            Either::Second(()) => return Ok(None),
+        }
+        side.opened();
+        let goodbye = self.pump(&mut tls).await?;
+        Ok((goodbye == Goodbye::Due).then_some(tls))
     }
 
     /// Moves bytes both ways until either side ends the connection.

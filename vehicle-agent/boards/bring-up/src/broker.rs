@@ -116,8 +116,13 @@ struct Client {
     random: Random,
 }
 
+// No `async fn`, which would keep its arguments beside what is made of them.
 #[embassy_executor::task]
-async fn pump(line: &'static Line, client: Client, mut records: RecordBuffers<'static>) -> ! {
+fn pump(
+    line: &'static Line,
+    client: Client,
+    mut records: RecordBuffers<'static>,
+) -> impl Future<Output = ()> {
     let time = client.time;
     let mut client = tls::Client {
         tcp: client.tcp,
@@ -128,7 +133,7 @@ async fn pump(line: &'static Line, client: Client, mut records: RecordBuffers<'s
         random: client.random,
         limits: TimeLimits::default(),
     };
-    line.run(&mut client, &mut records).await
+    async move { line.run(&mut client, &mut records).await }
 }
 
 impl fmt::Debug for Way {

@@ -87,8 +87,7 @@ pub(crate) fn start(
         doubted: Signal::new(),
     });
     if let Some(server) = server {
-        let random = Random::from_seed(seed);
-        spawner.spawn(keep(time, stack, server, random).expect("started once"));
+        spawner.spawn(keep(time, stack, server, seed).expect("started once"));
     }
     time
 }
@@ -98,8 +97,9 @@ async fn keep(
     time: &'static TimeOfDay,
     stack: Stack<'static>,
     server: TimeServer<'static>,
-    mut random: Random,
+    seed: [u8; 32],
 ) {
+    let mut random = Random::from_seed(seed);
     static BUFFERS: ConstStaticCell<UdpBuffers> = ConstStaticCell::new(UdpBuffers::new());
     let dns = Resolver::new(stack);
     let mut socket = match Udp::new(stack, BUFFERS.take()) {
