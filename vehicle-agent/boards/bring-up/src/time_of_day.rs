@@ -23,7 +23,10 @@ use crate::random::Random;
 const EARLIEST_UNIX_S: u64 = 1_793_491_200;
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// The shortest pause between two questions to a server (RFC 4330, section 10). It doubles with each
+/// question that gets no good answer, this many times at most.
+const PAUSE_MIN: Duration = Duration::from_secs(15);
+const DOUBLINGS_MAX: u32 = 4;
 const REFRESH: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The time of day, once it is known.
@@ -106,6 +109,7 @@ async fn keep(
         Ok(socket) => socket,
         Err(error) => return log::error!("no socket for the time server: {error}"),
     };
+    let mut in_vain = 0_u32;
     loop {
         stack.wait_config_up().await;
         match dial::resolve(&dns, server.host, ANSWER_LIMIT).await {
@@ -114,15 +118,23 @@ async fn keep(
                 if let Some(told) = ask(&mut socket, server, &mut random).await {
                     time.source.set(Source::Network(Some(told)));
                     time.doubted.reset();
+                    in_vain = 0;
                     let _doubted = with_timeout(REFRESH, time.doubted.wait()).await;
+                } else {
+                    in_vain = in_vain.saturating_add(1);
                 }
             }
             Err(error) => {
                 log::warn!("no time of {}: {error}; {}", server.host, error.advice());
             }
         }
-        Timer::after(ASK_AGAIN).await;
+        Timer::after(pause_after(in_vain)).await;
     }
+}
+
+/// How long not to ask, after so many questions in a row that got no good answer.
+fn pause_after(in_vain: u32) -> Duration {
+    PAUSE_MIN * (1 << in_vain.saturating_sub(1).min(DOUBLINGS_MAX))
 }
 
 async fn ask(socket: &mut Udp<'_>, server: SocketAddr, random: &mut Random) -> Option<NetworkTime> {
@@ -136,5 +148,16 @@ async fn ask(socket: &mut Udp<'_>, server: SocketAddr, random: &mut Random) -> O
             log::warn!("no time: {error}");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_that_gives_no_good_answer_is_asked_less_and_less_often() {
+        let pauses = [0, 1, 2, 3, 4, 5, 6, u32::MAX].map(|in_vain| pause_after(in_vain).as_secs());
+        assert_eq!(pauses, [15, 15, 30, 60, 120, 240, 240, 240]);
     }
 }
