@@ -129,10 +129,17 @@ impl Intake {
         let receipts = receipts.unwrap_or_else(|| self.hub.receipts_for(&down.app));
         let message = down::message(rule, down, named, payload, expires_at, receipts)?;
         let stored = self.hub.queue_downlink(message).await?;
-        Ok(async move {
+        // On a task of its own, so that there is room again whether or not anybody waits for this one.
+        let stored = tokio::spawn(async move {
             let stored = stored.await;
             drop(room);
-            stored.map(drop).map_err(DownError::Submit)
+            stored.map(drop)
+        });
+        Ok(async {
+            let stored = stored.await;
+            // It is gone only with the runtime.
+            stored.unwrap_or(Err(SubmitError::Stopping))?;
+            Ok(())
         })
     }
 
@@ -202,4 +209,53 @@ fn answer(error: &DownError) -> Result<(), BusRefusal> {
 /// Bytes as permits; a larger message is refused later, with what it has.
 fn permits(bytes: usize) -> u32 {
     bytes.min(BYTES_MAX) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::bridge::Pattern;
+    use crate::hub;
+    use crate::store::lock::DataDir;
+    use crate::store::sqlite::{SqliteStore, StoreSettings};
+
+    #[tokio::test]
+    async fn more_than_its_room_is_taken_before_anybody_asks_what_became_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (lock, metrics) = (DataDir::lock(dir.path()).unwrap(), Metrics::new());
+        let store = SqliteStore::open(lock, StoreSettings::default(), &metrics).unwrap();
+        let hub = Hub::new(Arc::new(store), hub::Settings::default(), &metrics).unwrap();
+        let rule = Rule {
+            app: ClientName::parse("myapp").unwrap(),
+            uid: Uid::parse("partner").unwrap(),
+            vin: Some(Vin::parse("0123456789ABCDEFG").unwrap()),
+            down: Some(Down {
+                from: Pattern::parse("robotics/move").unwrap(),
+                app: AppId::parse("demo").unwrap(),
+                ttl: None,
+                receipts: None,
+            }),
+            up: None,
+        };
+        let rules = Arc::new(Rules::new(vec![rule], |place| place).unwrap());
+        let (intake, _refusals) = Intake::new(hub, rules, &metrics);
+        let large = format!("\"{}\"", "x".repeat(100_000));
+        let mut queued = Vec::new();
+        let all = async {
+            for _ in 0..=BYTES_MAX / large.len() {
+                queued.push(
+                    intake
+                        .queue("app/myapp/robotics/move", large.as_bytes())
+                        .await,
+                );
+            }
+            for queued in queued {
+                queued.await.unwrap();
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(60), all);
+        in_time.await.expect("there is room again");
+    }
 }
