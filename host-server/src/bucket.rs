@@ -52,7 +52,7 @@ impl Bucket {
     ///
     /// # Errors
     /// The time until there is one.
-    fn look(&mut self, rate: Rate, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn look(&mut self, rate: Rate, now: Instant) -> Result<(), Duration> {
         let elapsed = now.saturating_duration_since(self.filled_at);
         self.left = (self.left + elapsed.as_secs_f64() * rate.per_second).min(rate.burst);
         self.filled_at = now;

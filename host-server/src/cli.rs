@@ -1,6 +1,7 @@
 //! The command line: what `host-server` understands, and its help.
 
 mod explain;
+mod fleet;
 mod token;
 
 use std::collections::HashMap;
@@ -13,6 +14,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use vinbus_protocol::id::{AppId, Uid, Vin};
 
 pub use explain::{ExplainArgs, TopicAction};
+pub use fleet::{FleetArgs, FleetCommand, FleetRecipients};
 pub use token::{Of, TokenArgs, TokenCommand};
 
 use crate::config::{self, ServeOptions};
@@ -28,6 +30,7 @@ Examples:
   host-server enroll vehicle 0123456789ABCDEFG --out car
   host-server send --vin 0123456789ABCDEFG --app demo --content '{\"hello\":\"car\"}'
   host-server trace ID                           what became of the message with the id that send printed
+  host-server fleet send --vins vins.txt --app demo --content '{\"hello\":\"all\"}'
   host-server listen --vin 0123456789ABCDEFG
   host-server console                            a link to see the fleet in a browser
   host-server token create-client --app myapp --client dashboard --permission ui.content
@@ -63,6 +66,8 @@ pub enum Command {
     Enroll(EnrollArgs),
     /// Send a message to an app in a vehicle, and print its id
     Send(SendArgs),
+    /// Send one message to many vehicles, and look after it
+    Fleet(FleetArgs),
     /// Tell what became of a message that was sent, one step a line
     Trace(TraceArgs),
     /// Print a link that opens the console in a browser, once and within ten minutes
@@ -201,11 +206,22 @@ fn popup(text: &str) -> Result<String, &'static str> {
 
 /// `send`: what to whom.
 #[derive(Args, Debug)]
-#[command(group = clap::ArgGroup::new("message").required(true).multiple(true).args(["content", "popup"]))]
 pub struct SendArgs {
     /// The vehicle: 17 letters and digits.
     #[arg(long)]
     pub vin: Vin,
+    /// What.
+    #[command(flatten)]
+    pub message: MessageArgs,
+    /// Where to.
+    #[command(flatten)]
+    pub access: Access,
+}
+
+/// A message for an app in a vehicle.
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("payload").required(true).multiple(true).args(["content", "popup"]))]
+pub struct MessageArgs {
     /// The app in the vehicle, its `idApp`.
     #[arg(long, value_name = "IDAPP")]
     pub app: AppId,
@@ -231,9 +247,6 @@ pub struct SendArgs {
     /// Send as this partner; only the administrator may choose.
     #[arg(long)]
     pub uid: Option<Uid>,
-    /// Where to.
-    #[command(flatten)]
-    pub access: Access,
 }
 
 /// Whether a message carries receipts.

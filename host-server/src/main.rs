@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use vinbus_host_server::cli::{self, Cli, Command};
-use vinbus_host_server::commands::{console, enroll, explain, listen, send, token, trace};
+use vinbus_host_server::commands::{console, enroll, explain, fleet, listen, send, token, trace};
 use vinbus_host_server::config::{self, ServeOptions};
 use vinbus_host_server::signals::Signals;
 use vinbus_host_server::{logging, serve};
@@ -95,6 +95,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             enroll::run(args).map_err(|error| Failure::of(error.is_usage(), error))
         }
         Command::Send(args) => send::run(args)
+            .await
+            .map_err(|error| Failure::of(error.is_usage(), error)),
+        Command::Fleet(args) => fleet::run(args)
             .await
             .map_err(|error| Failure::of(error.is_usage(), error)),
         Command::Trace(args) => trace::run(args)

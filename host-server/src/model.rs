@@ -5,6 +5,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use crate::store::fleets::FleetId;
 use bytes::Bytes;
 use vinbus_protocol::delivery::{self, Epoch, Header, Marked, Received, TooDeep};
 use vinbus_protocol::envelope::{self, Content, DownlinkBody};
@@ -253,6 +254,8 @@ impl Step {
 pub struct Trace {
     /// The message.
     pub downlink: Downlink,
+    /// The fleet message that it is of, if any, as long as that is kept.
+    pub fleet: Option<FleetId>,
     /// Its steps, oldest first.
     pub steps: Vec<(Step, SystemTime)>,
 }

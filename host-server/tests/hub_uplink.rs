@@ -17,6 +17,7 @@ use vinbus_host_server::model::{
     Uplink, UplinkPage, Webhook,
 };
 use vinbus_host_server::store::channels::ChannelStore;
+use vinbus_host_server::store::fleets::FleetStore;
 use vinbus_host_server::store::sqlite::StoreSettings;
 use vinbus_host_server::store::{Pending, Store, StoreError};
 use vinbus_protocol::id::{Uid, Vin};
@@ -275,6 +276,8 @@ fn never<T>() -> Pending<T> {
 }
 
 impl ChannelStore for SlowStore {}
+
+impl FleetStore for SlowStore {}
 
 impl Store for SlowStore {
     fn append_downlink(&self, _: NewDownlink, _: SystemTime) -> Pending<Downlink> {

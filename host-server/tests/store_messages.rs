@@ -408,6 +408,9 @@ fn database_of_the_first_version_keeps_its_messages_and_lets_old_traces_go() {
          DROP TABLE channel;
          DROP TABLE numbered;
          DROP TABLE follower;
+         DROP TABLE fleet;
+         DROP TABLE fleet_vehicle;
+         ALTER TABLE downlink DROP COLUMN fleet;
          PRAGMA user_version = 1",
     )
     .unwrap();

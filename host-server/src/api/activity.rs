@@ -1,10 +1,11 @@
 //! `GET /activity/stream`: what happens now, as server-sent events: messages for vehicles that are
-//! accepted, their steps, vehicles that come and go, and how the server is.
+//! accepted, their steps, how far fleet messages are, vehicles that come and go, and how the server is.
 //!
 //! It has no memory: it begins with the present status, and whoever reconnects asks the pages what
 //! happened meanwhile. Whoever reads too slowly is told by an event `lost` how much was missed.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
@@ -23,12 +24,14 @@ use vinbus_protocol::id::Uid;
 use super::auth::Caller;
 use super::connections::Endless;
 use super::end::End;
+use super::fleet::Shown;
 use super::problem::{Kind, Problem};
 use super::sent::Sent;
 use super::status::Status;
 use super::{Api, StreamSlot, vehicles};
 use crate::hub::HubEvent;
 use crate::model::{Step, Vehicle};
+use crate::store::fleets::FleetProgress;
 use crate::uplink_json::timestamp;
 
 /// How often the status is told.
@@ -53,6 +56,7 @@ pub(crate) async fn follow(
     status_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let watcher = Watcher {
         events: api.hub().events(),
+        fleets: api.hub().fleet_changes(),
         status_due,
         end: End::new(api.stop(), caller.session_end()),
         uid,
@@ -70,6 +74,7 @@ pub(crate) async fn follow(
 struct Watcher {
     api: Api,
     events: Receiver<HubEvent>,
+    fleets: Receiver<Arc<FleetProgress>>,
     status_due: Interval,
     end: End,
     uid: Option<Uid>,
@@ -87,6 +92,14 @@ impl Watcher {
                 event = self.events.recv() => match event {
                     Ok(event) => self.show(&mut text, event),
                     Err(RecvError::Lagged(count)) => lost(&mut text, count),
+                    Err(RecvError::Closed) => return None,
+                },
+                fleet = self.fleets.recv() => match fleet {
+                    Ok(fleet) if self.may_see(&fleet.fleet.uid) => {
+                        write(&mut text, "fleet", &Shown::of(&fleet));
+                    }
+                    // The next one tells as much.
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return None,
                 },
             }

@@ -25,7 +25,7 @@ pub(crate) async fn read(
     time: Duration,
 ) -> Result<Bytes, Problem> {
     let announced = announced_bytes(headers);
-    if let Some(bytes) = announced.filter(|&bytes| bytes > DISCARD_BYTES_MAX) {
+    if let Some(bytes) = announced.filter(|&bytes| bytes > max.max(DISCARD_BYTES_MAX)) {
         return Err(Problem::too_large(bytes, max));
     }
     let collected = tokio::time::timeout(time, collect(body, max));
@@ -56,7 +56,7 @@ async fn collect(body: Body, max: usize) -> Result<Collected, axum::Error> {
     let mut bytes = 0;
     while let Some(chunk) = chunks.next().await.transpose()? {
         bytes += chunk.len();
-        if bytes > DISCARD_BYTES_MAX {
+        if bytes > max.max(DISCARD_BYTES_MAX) {
             break;
         }
         if bytes <= max {

@@ -56,10 +56,7 @@ pub(crate) async fn submit(
     body: Body,
 ) -> Result<impl IntoResponse, Problem> {
     let vin = parameters::vin(&vin)?;
-    let uid = caller.sender(parameters::uid(query.uid.as_deref())?, api.partner())?;
-    if !caller.is(&uid) && !api.credentials().has_partner(&uid)? {
-        return Err(unknown_partner(&uid));
-    }
+    let uid = sender(&caller, &api, query.uid.as_deref())?;
     let ttl = ttl(query.ttl.as_deref(), api.hub())?;
     let receipts = query.receipts.as_deref().map(receipts).transpose()?;
     let time = api.limits().body_time_max();
@@ -78,6 +75,15 @@ pub(crate) async fn submit(
     Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(answer)))
 }
 
+/// The partner to send as.
+pub(super) fn sender(caller: &Caller, api: &Api, asked: Option<&str>) -> Result<Uid, Problem> {
+    let uid = caller.sender(parameters::uid(asked)?, api.partner())?;
+    if !caller.is(&uid) && !api.credentials().has_partner(&uid)? {
+        return Err(unknown_partner(&uid));
+    }
+    Ok(uid)
+}
+
 fn unknown_partner(uid: &Uid) -> Problem {
     Problem::new(
         Kind::BadQuery,
@@ -90,7 +96,7 @@ fn unknown_partner(uid: &Uid) -> Problem {
 }
 
 /// How long the message is worth sending, asked for in seconds.
-fn ttl(asked: Option<&str>, hub: &Hub) -> Result<Duration, Problem> {
+pub(super) fn ttl(asked: Option<&str>, hub: &Hub) -> Result<Duration, Problem> {
     let max = TTL_MAX.as_secs();
     let Some(text) = asked else {
         return Ok(hub.message_ttl());
@@ -104,7 +110,7 @@ fn ttl(asked: Option<&str>, hub: &Hub) -> Result<Duration, Problem> {
     }
 }
 
-fn receipts(asked: &str) -> Result<Receipts, Problem> {
+pub(super) fn receipts(asked: &str) -> Result<Receipts, Problem> {
     match asked {
         "yes" => Ok(Receipts::Asked),
         "repeatable" => Ok(Receipts::Repeatable),
@@ -117,7 +123,7 @@ fn receipts(asked: &str) -> Result<Receipts, Problem> {
 }
 
 /// Has the message carry receipts, if its sender asked for them or the operator did for its app.
-fn ask_for_receipts(
+pub(super) fn ask_for_receipts(
     message: &mut NewDownlink,
     asked: Option<Receipts>,
     hub: &Hub,
@@ -148,7 +154,12 @@ fn ask_for_receipts(
 }
 
 /// Checks the envelope and writes it again in the one order and form that vehicles get.
-fn encode(uid: Uid, vin: Vin, expires_at: SystemTime, body: &[u8]) -> Result<NewDownlink, Problem> {
+pub(super) fn encode(
+    uid: Uid,
+    vin: Vin,
+    expires_at: SystemTime,
+    body: &[u8],
+) -> Result<NewDownlink, Problem> {
     let downlink =
         envelope::Downlink::decode(body).map_err(|error| refuse_envelope(body, error))?;
     // What was decoded is UTF-8.
@@ -240,6 +251,8 @@ struct Traced<'a> {
     app: String,
     expires_at: String,
     receipts: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fleet: Option<String>,
     status: &'static str,
     steps: Vec<TracedStep>,
     message: &'a RawValue,
@@ -300,6 +313,7 @@ fn traced<'a>(trace: &Trace, message: &'a RawValue) -> Traced<'a> {
             Receipts::Asked => "yes",
             Receipts::Repeatable => "repeatable",
         },
+        fleet: trace.fleet.as_ref().map(ToString::to_string),
         status: trace
             .steps
             .last()

@@ -22,6 +22,7 @@ mod problem;
 
 mod feed;
 
+mod fleet;
 mod messages;
 mod strictness;
 

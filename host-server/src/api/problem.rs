@@ -44,6 +44,10 @@ pub(crate) enum Kind {
     WebhookExists,
     /// There are as many of these as there may be.
     TooMany,
+    /// The fleet message is for no vehicle.
+    NoVehicle,
+    /// The fleet message is over.
+    FleetOver,
     /// The message has more bytes than the vehicle's broker carries.
     TooLarge,
     /// The principal asks more often than it may.
@@ -67,7 +71,7 @@ pub(crate) enum Kind {
 impl Kind {
     /// Every kind, for the OpenAPI document's test.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::BadVin,
         Self::BadEnvelope,
         Self::BadBody,
@@ -79,6 +83,8 @@ impl Kind {
         Self::BodyTimeout,
         Self::WebhookExists,
         Self::TooMany,
+        Self::NoVehicle,
+        Self::FleetOver,
         Self::TooLarge,
         Self::RateLimited,
         Self::VehicleQueueFull,
@@ -135,6 +141,16 @@ impl Kind {
                 StatusCode::CONFLICT,
                 "too-many",
                 "There are too many of these",
+            ),
+            Self::NoVehicle => (
+                StatusCode::BAD_REQUEST,
+                "no-vehicle",
+                "The fleet message is for no vehicle",
+            ),
+            Self::FleetOver => (
+                StatusCode::CONFLICT,
+                "fleet-over",
+                "The fleet message is over",
             ),
             Self::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,

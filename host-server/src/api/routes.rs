@@ -12,8 +12,8 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use super::platform::{acl, clients, token, well_known};
 use super::problem::{self, Kind, Problem};
 use super::{
-    Api, Foundation, activity, asyncapi, console, health, messages, mqtt, openapi, sent, status,
-    stream, uplink, vehicles, webhooks,
+    Api, Foundation, activity, asyncapi, console, fleet, health, messages, mqtt, openapi, sent,
+    status, stream, uplink, vehicles, webhooks,
 };
 
 /// One method of one path.
@@ -71,6 +71,27 @@ pub(super) const ROUTES: &[Route] = &[
     route(GET, "/console/{file}", |method| on(method, console::part)),
     route(GET, "/api/v1/messages/{id}", |method| {
         on(method, messages::trace)
+    }),
+    route(POST, "/api/v1/fleet/messages", |method| {
+        on(method, fleet::submit)
+    }),
+    route(GET, "/api/v1/fleet/messages", |method| {
+        on(method, fleet::list)
+    }),
+    route(GET, "/api/v1/fleet/messages/{id}", |method| {
+        on(method, fleet::one)
+    }),
+    route(GET, "/api/v1/fleet/messages/{id}/vehicles", |method| {
+        on(method, fleet::vehicles)
+    }),
+    route(POST, "/api/v1/fleet/messages/{id}/pause", |method| {
+        on(method, fleet::pause)
+    }),
+    route(POST, "/api/v1/fleet/messages/{id}/resume", |method| {
+        on(method, fleet::resume)
+    }),
+    route(POST, "/api/v1/fleet/messages/{id}/cancel", |method| {
+        on(method, fleet::cancel)
     }),
     route(GET, "/api/v1/vehicles", |method| on(method, vehicles::list)),
     route(GET, "/api/v1/vehicles/{vin}", |method| {

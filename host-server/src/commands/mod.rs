@@ -7,6 +7,8 @@ pub mod send;
 
 pub mod listen;
 
+pub mod fleet;
+
 pub mod trace;
 
 pub mod token;

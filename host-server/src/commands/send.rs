@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use reqwest::Url;
 use serde::Deserialize;
 use vinbus_protocol::envelope::{
     Content, Downlink, DownlinkBody, EncodeError, EnvelopeError, EnvelopeReason, Popup, PopupText,
@@ -11,7 +12,7 @@ use vinbus_protocol::envelope::{
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 
 use super::client::{ClientError, Server};
-use crate::cli::SendArgs;
+use crate::cli::{MessageArgs, SendArgs};
 use crate::place::Place;
 
 /// Why a message was not sent.
@@ -94,20 +95,10 @@ struct Accepted {
 /// # Errors
 /// A [`SendError`]; nothing was sent unless it is [`SendError::Output`].
 pub async fn run(args: SendArgs) -> Result<(), SendError> {
-    let body = envelope(&args)?;
+    let body = envelope(&args.message)?;
     let server = Server::new(&args.access)?;
     let mut url = server.at(&["vehicles", args.vin.as_str(), "messages"]);
-    if let Some(uid) = &args.uid {
-        url.query_pairs_mut().append_pair("uid", uid.as_str());
-    }
-    if let Some(ttl) = args.ttl {
-        let seconds = ttl.as_secs().to_string();
-        url.query_pairs_mut().append_pair("ttl", &seconds);
-    }
-    if let Some(receipts) = args.receipts {
-        url.query_pairs_mut()
-            .append_pair("receipts", receipts.name());
-    }
+    ask(&mut url, &args.message);
     let request = server
         .post(url)
         .header("content-type", "application/json")
@@ -120,8 +111,23 @@ pub async fn run(args: SendArgs) -> Result<(), SendError> {
     writeln!(io::stdout(), "{}", accepted.id).map_err(SendError::Output)
 }
 
+/// What is asked for beside the message itself.
+pub(super) fn ask(url: &mut Url, message: &MessageArgs) {
+    if let Some(uid) = &message.uid {
+        url.query_pairs_mut().append_pair("uid", uid.as_str());
+    }
+    if let Some(ttl) = message.ttl {
+        let seconds = ttl.as_secs().to_string();
+        url.query_pairs_mut().append_pair("ttl", &seconds);
+    }
+    if let Some(receipts) = message.receipts {
+        url.query_pairs_mut()
+            .append_pair("receipts", receipts.name());
+    }
+}
+
 /// The message as it travels to the vehicle.
-fn envelope(args: &SendArgs) -> Result<Vec<u8>, SendError> {
+pub(super) fn envelope(args: &MessageArgs) -> Result<Vec<u8>, SendError> {
     let json = args.content.as_deref().map(read_content).transpose()?;
     let content = json.as_deref().map(parse_content).transpose()?;
     let text = args
@@ -228,7 +234,7 @@ mod tests {
         let Some(Command::Send(args)) = Cli::parse_from(head.iter().chain(rest)).command else {
             panic!("not parsed as send")
         };
-        envelope(&args).map(|bytes| String::from_utf8(bytes).unwrap())
+        envelope(&args.message).map(|bytes| String::from_utf8(bytes).unwrap())
     }
 
     #[test]

@@ -258,6 +258,11 @@ pub struct ServeOptions {
     #[serde(default, deserialize_with = "bytes::deserialize")]
     pub vehicle_rate: Option<u64>,
 
+    /// Messages of fleet messages that are put on their way in a second, all fleet messages together. At
+    /// least 1. [default: 200]
+    #[arg(long, value_name = "COUNT", env = "VINBUS_FLEET_RATE", value_parser = count::parse, help_heading = "Limits")]
+    pub fleet_rate: Option<u32>,
+
     /// How long a message waits for its vehicle where the request names no `ttl`; then it is given up,
     /// as its trace tells. 1s to 30days. [default: 7days]
     #[arg(long, value_name = "TIME", env = "VINBUS_MESSAGE_TTL", value_parser = time::parse, help_heading = "Limits")]

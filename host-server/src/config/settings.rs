@@ -62,6 +62,8 @@ pub struct Config {
     pub unsent_max: usize,
     /// Bytes a second for one vehicle.
     pub vehicle_rate: Option<NonZeroU32>,
+    /// Fleet messages' messages a second.
+    pub fleet_rate: u32,
     /// How long a message waits for its vehicle by default.
     pub message_ttl: Duration,
     /// Apps whose messages carry receipts by default.
@@ -147,6 +149,7 @@ pub(super) fn check(options: &ServeOptions, rules: Rules) -> Result<Config, Conf
         )?,
         unsent_max: count(options.unsent_max, queues.unsent_max, "unsent-max")?,
         vehicle_rate: vehicle_rate(options.vehicle_rate, queues.vehicle_rate, "vehicle-rate")?,
+        fleet_rate: count(options.fleet_rate, queues.fleet_rate as usize, "fleet-rate")? as u32,
         message_ttl: message_ttl(options.message_ttl, queues.message_ttl, "message-ttl")?,
         receipts_for: list(options.receipts_for.as_deref())
             .into_iter()

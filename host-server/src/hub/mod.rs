@@ -19,6 +19,10 @@ mod ingest;
 mod dispatch;
 
 mod lanes;
+
+mod campaign;
+mod fleet;
+
 mod pace;
 
 mod health;
@@ -50,9 +54,11 @@ use crate::store::channels::KnownChannel;
 use crate::store::{Store, StoreError};
 use crate::webhook::Deliveries;
 
+pub use self::campaign::FLEET_VEHICLES_MAX;
 pub use self::error::SubmitError;
 pub(crate) use self::events::request_id;
 pub use self::events::{EVENTS_MAX, HubEvent, MessageHead, REQUEST_ID_BYTES_MAX};
+pub use self::fleet::FleetError;
 pub use self::settings::{PresenceSource, Settings, TTL_MAX};
 pub use crate::webhook::{DeliverySettings, NewWebhook, WebhookError};
 
@@ -91,6 +97,9 @@ struct Inner {
     unanswered: Mutex<Vec<LaneId>>,
     message_ttl: Duration,
     receipts_for: Vec<AppId>,
+    fleet_rate: u32,
+    /// Fleet messages are accepted one after the other.
+    fleet_turn: tokio::sync::Mutex<()>,
     deliveries: Deliveries,
     uplink_changes: watch::Sender<Cursor>,
     events: Events,
@@ -162,6 +171,10 @@ impl Hub {
             known.push((vin, uid));
         }
         dispatch.know_channels(known);
+        for (fleet, vins) in store.open_fleets()? {
+            let now = tokio::time::Instant::now();
+            dispatch.change_campaigns(|campaigns| campaigns.add(fleet, vins, now));
+        }
         Ok(Self {
             inner: Arc::new(Inner {
                 store,
@@ -170,6 +183,8 @@ impl Hub {
                 unanswered: Mutex::new(unanswered),
                 message_ttl: settings.message_ttl,
                 receipts_for: settings.receipts_for,
+                fleet_rate: settings.fleet_rate,
+                fleet_turn: tokio::sync::Mutex::default(),
                 deliveries,
                 uplink_changes,
                 events,

@@ -51,6 +51,8 @@ pub struct Settings {
     pub message_ttl: Duration,
     /// Apps whose messages carry receipts where nobody says otherwise.
     pub receipts_for: Vec<AppId>,
+    /// Messages of fleet messages that are put on their way in a second, all together; more than 0.
+    pub fleet_rate: u32,
     /// Webhooks at most; one more is [`WebhookError::TooMany`](super::WebhookError::TooMany).
     pub webhooks_max: usize,
     /// The patience of webhook deliveries.
@@ -59,7 +61,7 @@ pub struct Settings {
 
 impl Default for Settings {
     /// The default topics, presence from connections, 1,000 messages for a vehicle, 1,000,000 and
-    /// 2 GiB for all and half of that for a partner, 1 MB a second for a vehicle, kept for seven days,
+    /// 2 GiB for all and half of that for a partner, 1 MB a second for a vehicle, 200 fleet messages a second, kept for seven days,
     /// 100 webhooks, the default patience.
     fn default() -> Self {
         Self {
@@ -73,6 +75,7 @@ impl Default for Settings {
             vehicle_rate: NonZeroU32::new(1_000_000),
             message_ttl: Duration::from_secs(7 * 24 * 60 * 60),
             receipts_for: Vec::new(),
+            fleet_rate: 200,
             webhooks_max: 100,
             deliveries: DeliverySettings::default(),
         }

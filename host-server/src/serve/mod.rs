@@ -254,6 +254,7 @@ fn hub(store: Arc<SqliteStore>, config: &Config, metrics: &Metrics) -> Result<Hu
         partner_unsent_max: config.unsent_max.div_ceil(2),
         partner_unsent_bytes_max: config.store.downlink_bytes_max.div_ceil(2),
         vehicle_rate: config.vehicle_rate,
+        fleet_rate: config.fleet_rate,
         message_ttl: config.message_ttl,
         receipts_for: config.receipts_for.clone(),
         webhooks_max: config.webhooks_max,

@@ -7,6 +7,7 @@
 pub mod lock;
 
 pub mod channels;
+pub mod fleets;
 
 mod message_id;
 
@@ -19,6 +20,7 @@ use std::time::SystemTime;
 use tokio::sync::oneshot;
 
 use self::channels::ChannelStore;
+use self::fleets::FleetStore;
 use crate::model::{
     Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, SentPage, Step, Trace,
     UplinkPage, Webhook,
@@ -78,7 +80,7 @@ pub trait FollowerStore: Send + Sync + 'static {
 }
 
 /// What the server keeps.
-pub trait Store: ChannelStore + Send + Sync + 'static {
+pub trait Store: ChannelStore + FleetStore + Send + Sync + 'static {
     /// Appends a message for a vehicle, with [`Step::Accepted`].
     fn append_downlink(&self, message: NewDownlink, now: SystemTime) -> Pending<Downlink>;
 

@@ -10,6 +10,7 @@ use vinbus_host_server::model::{
     UplinkPage, Webhook,
 };
 use vinbus_host_server::store::channels::ChannelStore;
+use vinbus_host_server::store::fleets::FleetStore;
 use vinbus_host_server::store::{Pending, Store, StoreError};
 use vinbus_protocol::id::{Uid, Vin};
 
@@ -27,6 +28,8 @@ fn done<T>(value: T) -> Pending<T> {
 }
 
 impl ChannelStore for MemoryStore {}
+
+impl FleetStore for MemoryStore {}
 
 impl Store for MemoryStore {
     fn append_downlink(&self, message: NewDownlink, _: SystemTime) -> Pending<Downlink> {

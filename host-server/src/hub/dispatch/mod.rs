@@ -20,6 +20,7 @@ mod notes;
 mod signs;
 
 mod expiry;
+mod feeder;
 
 mod channel;
 mod driver;
@@ -29,7 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::time;
 use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::topic::{Direction, TopicScheme, TopicText};
@@ -39,6 +40,7 @@ use self::figures::Figures;
 use self::notes::Note;
 pub(super) use self::receipts::Driven;
 use self::receipts::{Admission, Channels};
+use super::campaign::Campaigns;
 use super::events::Events;
 use super::lanes::{LaneId, Lanes, Run};
 use super::pace::Paces;
@@ -48,6 +50,7 @@ use crate::broker::{Broker, PublishError};
 use crate::metrics::Metrics;
 use crate::model::{Cursor, Downlink, Presence, Receipts, Step};
 use crate::store::awaited::read;
+use crate::store::fleets::FleetProgress;
 use crate::store::{Store, StoreError};
 
 /// Lanes that are served at the same time.
@@ -55,6 +58,9 @@ const WORKERS: usize = 32;
 
 /// Messages read at once for one lane.
 const PAGE_MESSAGES: usize = 32;
+
+/// Changes of fleet messages that wait for who follows them.
+const FLEET_EVENTS_MAX: usize = 64;
 
 /// What the workers share.
 pub(super) struct Dispatch {
@@ -69,6 +75,10 @@ pub(super) struct Dispatch {
     /// From the start of the workers until their end.
     broker: Mutex<Option<Arc<dyn Broker>>>,
     channels: Channels,
+    campaigns: Mutex<Campaigns>,
+    /// Wakes the feeder.
+    feed: Notify,
+    pub(super) fleet_events: broadcast::Sender<Arc<FleetProgress>>,
     /// The positions of the uplink log that are on disk.
     changes: watch::Sender<Cursor>,
     begin: time::Instant,
@@ -125,6 +135,9 @@ impl Dispatch {
             link: watch::Sender::new(None),
             broker: Mutex::default(),
             channels: Channels::default(),
+            campaigns: Mutex::new(Campaigns::new(settings.fleet_rate, time::Instant::now())),
+            feed: Notify::new(),
+            fleet_events: broadcast::Sender::new(FLEET_EVENTS_MAX),
             changes,
             begin: time::Instant::now(),
             stopping: watch::Sender::new(false),
@@ -154,6 +167,10 @@ impl Dispatch {
         }));
         let dispatch = Arc::clone(self);
         running.push(tokio::spawn(async move { dispatch.expire().await }));
+        let dispatch = Arc::clone(self);
+        running.push(tokio::spawn(async move { dispatch.feed().await }));
+        let dispatch = Arc::clone(self);
+        running.push(tokio::spawn(async move { dispatch.tell_fleets().await }));
         drop(running);
         self.wake_all();
     }
@@ -205,6 +222,7 @@ impl Dispatch {
         let is_up = up.is_ok();
         let before = self.link.send_replace(Some(up));
         self.refresh_all();
+        self.feed.notify_one();
         if is_up && before != Some(Ok(())) {
             self.wake_all();
         }

@@ -26,6 +26,7 @@ impl Dispatch {
         // Being online is told again when the vehicle begins to listen to another partner.
         if changed || presence == Presence::Online {
             self.refresh_vehicle(vin);
+            self.vehicle_is_there(&vin);
             self.change_lanes(|lanes| lanes.wake_vehicle(vin));
         }
     }
@@ -43,6 +44,7 @@ impl Dispatch {
         if changed {
             tracing::info!(%vin, "a vehicle that did not report to be back is sending: it is online");
             self.refresh_vehicle(vin);
+            self.vehicle_is_there(&vin);
             self.change_lanes(|lanes| lanes.wake_vehicle(vin));
         }
     }

@@ -161,6 +161,17 @@ impl Lanes {
         Ok(())
     }
 
+    /// The same for a message of a fleet message, which leave half of the room to others.
+    pub(super) fn reserve_for_fleet(
+        &mut self,
+        id: &LaneId,
+        envelope_bytes: u64,
+    ) -> Result<(), SubmitError> {
+        self.quota
+            .check_half(&id.uid, Load::of(1, envelope_bytes))?;
+        self.reserve(id, envelope_bytes)
+    }
+
     /// A reserved message is in the store.
     pub(super) fn accepted(&mut self, id: &LaneId, downlink: &Downlink) {
         let may_keep = self.ready.len() < FRESH_LANES_MAX;

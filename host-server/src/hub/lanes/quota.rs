@@ -35,6 +35,14 @@ impl Load {
         }
     }
 
+    /// At least one message.
+    fn half(self) -> Self {
+        Self {
+            messages: self.messages.div_ceil(2),
+            bytes: self.bytes.div_ceil(2),
+        }
+    }
+
     fn plus(self, more: Self) -> Self {
         Self {
             messages: self.messages + more.messages,
@@ -72,7 +80,21 @@ impl Quota {
 
     /// Whether a partner may have more.
     pub(super) fn check(&self, uid: &Uid, more: Load) -> Result<(), SubmitError> {
-        let (all, max) = (self.all.plus(more), self.bounds.all);
+        self.check_within(self.bounds, uid, more)
+    }
+
+    /// Whether a partner may have more within half of the bounds.
+    pub(super) fn check_half(&self, uid: &Uid, more: Load) -> Result<(), SubmitError> {
+        let bounds = Bounds {
+            partner: self.bounds.partner.half(),
+            all: self.bounds.all.half(),
+            ..self.bounds
+        };
+        self.check_within(bounds, uid, more)
+    }
+
+    fn check_within(&self, bounds: Bounds, uid: &Uid, more: Load) -> Result<(), SubmitError> {
+        let (all, max) = (self.all.plus(more), bounds.all);
         if all.messages > max.messages {
             return Err(SubmitError::QueueFull { max: max.messages });
         }
@@ -80,7 +102,7 @@ impl Quota {
             return Err(SubmitError::QueueBytesFull { max: max.bytes });
         }
         let partner = self.partners.get(uid).copied().unwrap_or_default();
-        let (partner, max) = (partner.plus(more), self.bounds.partner);
+        let (partner, max) = (partner.plus(more), bounds.partner);
         if partner.messages > max.messages {
             let (uid, max) = (uid.clone(), max.messages);
             return Err(SubmitError::PartnerQueueFull { uid, max });

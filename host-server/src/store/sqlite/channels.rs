@@ -192,15 +192,15 @@ impl Tables {
         at: SystemTime,
     ) -> rusqlite::Result<Option<Cursor>> {
         let key = params![vin.as_str(), uid.as_str(), number];
-        let found: Option<(i64, bool)> = self
+        let found: Option<(i64, bool, Option<i64>)> = self
             .connection
             .prepare_cached(
-                "SELECT sequence, answered FROM numbered
-                 WHERE vin = ?1 AND uid = ?2 AND number = ?3",
+                "SELECT sequence, answered, fleet FROM numbered JOIN downlink USING (sequence)
+                 WHERE numbered.vin = ?1 AND numbered.uid = ?2 AND number = ?3",
             )?
-            .query_row(key, |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_row(key, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
-        let Some((sequence, answered)) = found else {
+        let Some((sequence, answered, fleet)) = found else {
             return Ok(None);
         };
         let is_over = step != Step::Sent;
@@ -226,7 +226,10 @@ impl Tables {
             .execute(params![sequence, step_number(step), micros(at)])?;
         match noted {
             0 => Ok(None),
-            _ => self.tell_step(sequence, step, at),
+            _ => {
+                self.note_fleet(fleet, vin.as_str(), step)?;
+                self.tell_step(sequence, step, at)
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The only module that names `rusqlite`. `schema` has the tables, `writer` the one thread that
 //! writes and its group commit, `tables` what it writes, `retention` what it deletes, `reader` what
-//! is read, `channels` both of delivery with receipts, `bus_clients` both of the clients of the bus.
+//! is read, `channels` both of delivery with receipts, `fleets` of fleet messages, `bus_clients` both of the clients of the bus.
 
 mod schema;
 
@@ -16,6 +16,8 @@ mod reader;
 
 mod channels;
 
+mod fleets;
+
 mod bus_clients;
 
 mod error;
@@ -25,12 +27,16 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use vinbus_protocol::delivery::{self, Snapshot};
 use vinbus_protocol::id::{Uid, Vin};
+use vinbus_protocol::limits::VIN_BYTES;
 
 use self::reader::Readers;
 use self::retention::Retention;
 use self::tables::Tables;
 use self::writer::{Kind, Writer};
 use super::channels::{ChannelChange, ChannelStore, KnownChannel, Numbered};
+use super::fleets::{
+    Fleet, FleetId, FleetProgress, FleetState, FleetStore, FleetVehicle, NewFleet, Put,
+};
 use super::lock::DataDir;
 use super::{FollowerStore, Pending, Store, StoreError, refused};
 use crate::bus::{BusClient, ClientKey, ClientStore};
@@ -132,9 +138,7 @@ impl Store for SqliteStore {
     fn append_downlink(&self, message: NewDownlink, now: SystemTime) -> Pending<Downlink> {
         let bytes = message.envelope.len();
         let Some(id) = MessageId::new_at(now) else {
-            return refused(StoreError::Failed {
-                detail: "the system has no random numbers to name a message with".to_owned(),
-            });
+            return no_names();
         };
         self.writer.submit(Kind::Downlink, bytes, move |tables| {
             tables.append_downlink(&id, &message, now)
@@ -273,6 +277,87 @@ impl ChannelStore for SqliteStore {
             tables.append_numbered(&message, id)
         })
     }
+}
+
+impl FleetStore for SqliteStore {
+    fn add_fleet(&self, fleet: NewFleet, now: SystemTime) -> Pending<Fleet> {
+        let bytes = fleet.envelope.len() + fleet.vins.len() * VIN_BYTES;
+        let Some(MessageId(id)) = MessageId::new_at(now) else {
+            return no_names();
+        };
+        let id = FleetId(id);
+        self.writer.submit(Kind::Downlink, bytes, move |tables| {
+            tables.add_fleet(&id, &fleet, now)
+        })
+    }
+
+    fn open_fleets(&self) -> Result<Vec<(Fleet, Vec<Vin>)>, StoreError> {
+        self.way_down.open_fleets()
+    }
+
+    fn cancelled_fleets(&self) -> Result<Vec<u64>, StoreError> {
+        self.way_down.cancelled_fleets()
+    }
+
+    fn fleets_before(
+        &self,
+        before: u64,
+        uid: Option<&Uid>,
+        limit: usize,
+    ) -> Result<Vec<FleetProgress>, StoreError> {
+        self.readers.fleets_before(before, uid, limit)
+    }
+
+    fn fleet(&self, id: &FleetId) -> Result<Option<FleetProgress>, StoreError> {
+        self.readers.fleet(id)
+    }
+
+    fn fleet_vehicles(
+        &self,
+        number: u64,
+        after: Option<&Vin>,
+        limit: usize,
+    ) -> Result<Vec<FleetVehicle>, StoreError> {
+        self.readers.fleet_vehicles(number, after, limit)
+    }
+
+    fn put_fleet_message(&self, fleet: u64, message: NewDownlink, now: SystemTime) -> Pending<Put> {
+        let bytes = message.envelope.len();
+        let Some(id) = MessageId::new_at(now) else {
+            return no_names();
+        };
+        self.writer.submit(Kind::Downlink, bytes, move |tables| {
+            tables.put_fleet_message(fleet, &id, &message, now)
+        })
+    }
+
+    fn set_fleet_state(
+        &self,
+        fleet: u64,
+        state: FleetState,
+        now: SystemTime,
+    ) -> Pending<FleetState> {
+        self.writer.submit(Kind::Change, 0, move |tables| {
+            tables.set_fleet_state(fleet, state, now)
+        })
+    }
+
+    fn withdraw_fleet(
+        &self,
+        fleet: u64,
+        after: Option<Vin>,
+        now: SystemTime,
+    ) -> Pending<Option<Vin>> {
+        self.writer.submit(Kind::Change, 0, move |tables| {
+            tables.withdraw_fleet(fleet, after.as_ref(), now)
+        })
+    }
+}
+
+fn no_names<T>() -> Pending<T> {
+    refused(StoreError::Failed {
+        detail: "the system has no random numbers to name a message with".to_owned(),
+    })
 }
 
 impl FollowerStore for SqliteStore {

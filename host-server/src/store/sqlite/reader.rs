@@ -18,6 +18,7 @@ use crate::model::{
     Trace, Uplink, UplinkPage, Webhook,
 };
 use crate::store::StoreError;
+use crate::store::fleets::FleetId;
 
 /// A page of messages ends when it holds this many bytes.
 const PAGE_BYTES_MAX: usize = 4 << 20;
@@ -195,16 +196,24 @@ impl Readers {
         self.read(|connection| {
             let found = connection
                 .prepare_cached(
-                    "SELECT sequence, id, uid, vin, app, envelope, expires_at, receipts, accepted_at
+                    "SELECT sequence, id, uid, vin, app, envelope, expires_at, receipts, accepted_at,
+                            (SELECT id FROM fleet WHERE number = downlink.fleet)
                      FROM downlink WHERE id = ?1",
                 )?
-                .query_row([&id.0], |row| Ok((downlink(row)?, row.get(8)?)))
+                .query_row([&id.0], |row| {
+                    let fleet: Option<String> = row.get(9)?;
+                    Ok((downlink(row)?, row.get(8)?, fleet.map(FleetId)))
+                })
                 .optional()?;
-            let Some((downlink, accepted_at)) = found else {
+            let Some((downlink, accepted_at, fleet)) = found else {
                 return Ok(None);
             };
             let steps = steps(connection, downlink.sequence, time(accepted_at))?;
-            Ok(Some(Trace { downlink, steps }))
+            Ok(Some(Trace {
+                downlink,
+                fleet,
+                steps,
+            }))
         })
     }
 

@@ -68,7 +68,10 @@ impl Retention {
     pub(super) fn step(&mut self, tables: &mut Tables, now: SystemTime) -> rusqlite::Result<()> {
         self.due = Instant::now() + INTERVAL;
         self.failed = true;
-        let deleted = self.delete_uplink(tables, now)? + self.delete_traces(tables, now)?;
+        let expired = micros(now).saturating_sub(as_micros(self.settings.trace_age_max));
+        let fleets =
+            tables.transaction(|tables| tables.delete_old_fleet(expired, STEP_MESSAGES))?;
+        let deleted = self.delete_uplink(tables, now)? + self.delete_traces(tables, now)? + fleets;
         self.failed = false;
         if deleted > 0 {
             self.due = Instant::now();

@@ -17,7 +17,7 @@ use crate::store::StoreError;
 const APPLICATION_ID: i32 = 0x7662_7573;
 
 /// One step per version of the schema; `user_version` counts those done.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     "
     CREATE TABLE uplink (
         cursor INTEGER PRIMARY KEY,
@@ -133,6 +133,34 @@ const MIGRATIONS: [&str; 8] = [
         name TEXT PRIMARY KEY,
         cursor INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
+",
+    // The numbers of fleet messages are never used twice: messages outlive them. `vins` is their VINs in
+    // order, without anything between; those whose messages were put on their way have rows as well.
+    "
+    CREATE TABLE fleet (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        uid TEXT NOT NULL,
+        app TEXT NOT NULL,
+        accepted_at INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL,
+        receipts INTEGER NOT NULL,
+        per_second INTEGER NOT NULL,
+        state INTEGER NOT NULL,
+        changed_at INTEGER NOT NULL,
+        vehicles INTEGER NOT NULL,
+        envelope BLOB NOT NULL,
+        vins BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE fleet_vehicle (
+        fleet INTEGER NOT NULL,
+        vin TEXT NOT NULL,
+        sequence INTEGER NOT NULL,
+        step INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        PRIMARY KEY (fleet, vin)
+    ) STRICT, WITHOUT ROWID;
+    ALTER TABLE downlink ADD COLUMN fleet INTEGER;
 ",
 ];
 

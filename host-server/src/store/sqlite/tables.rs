@@ -111,7 +111,9 @@ impl Tables {
     ) -> rusqlite::Result<Downlink> {
         let sequence = self.counts.last_sequence + 1;
         self.connection
-            .prepare_cached("INSERT INTO downlink VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
+            .prepare_cached(
+                "INSERT INTO downlink VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, NULL)",
+            )?
             .execute(params![
                 sequence,
                 id.0,
@@ -161,14 +163,17 @@ impl Tables {
                 return Ok(None);
             }
         };
-        let found: Option<(String, String, i64, bool)> = self
+        let found: Option<(String, String, i64, bool, Option<i64>)> = self
             .connection
-            .prepare_cached("SELECT vin, uid, sequence, receipts FROM downlink WHERE id = ?1")?
+            .prepare_cached(
+                "SELECT vin, uid, sequence, receipts, fleet FROM downlink WHERE id = ?1",
+            )?
             .query_row([&id.0], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                let fleet = row.get(4)?;
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, fleet))
             })
             .optional()?;
-        let Some((vin, uid, sequence, receipts)) = found else {
+        let Some((vin, uid, sequence, receipts, fleet)) = found else {
             return Ok(None);
         };
         let changed = self
@@ -184,6 +189,7 @@ impl Tables {
         if step != Step::Held {
             self.finish(sequence, now)?;
         }
+        self.note_fleet(fleet, &vin, step)?;
         match receipts {
             true => self.tell_step(sequence, step, now),
             false => Ok(None),
@@ -372,7 +378,7 @@ pub(super) fn step_numbered(number: i64) -> Option<Step> {
 const TOLD: i64 = 16;
 
 /// How [`Receipts`] stand on disk.
-fn receipts_number(receipts: Receipts) -> i64 {
+pub(super) fn receipts_number(receipts: Receipts) -> i64 {
     match receipts {
         Receipts::No => 0,
         Receipts::Asked => 1,
