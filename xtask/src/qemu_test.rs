@@ -46,14 +46,10 @@ pub(crate) fn bench() -> Result<()> {
     run(bench.args(PROGRAM).env("QEMU_TEST_IMAGE", image))
 }
 
-/// Measures how fast messages come into an app's page in a browser, through the agent for Linux and the
-/// firmware.
+/// Measures how fast messages come into an app's page in a browser, through the agent for Linux.
 pub(crate) fn bench_portal() -> Result<()> {
-    setup::ensure_for_qemu()?;
-    setup::ensure_browser()?;
+    setup::ensure(true)?;
     examples::prepare()?;
-    let image = firmware::build(Board::Mps2An500)?;
     let mut bench = cargo(&["bench"]);
-    bench.args(PROGRAM).args(["--", "portal"]);
-    run(bench.env("QEMU_TEST_IMAGE", image))
+    run(bench.args(PROGRAM).args(["--", "portal"]))
 }

@@ -72,11 +72,11 @@ async fn sample(rate: u64, time: Duration) -> Result<Sample> {
         .await;
     let load = (rate > 0).then(|| Load::start(&server, rate)).transpose()?;
     tokio::time::sleep(WARM_UP).await;
-    let before = newest(&mut page).await;
+    let (before, begin) = (newest(&mut page).await, Instant::now());
     page.start_trace().await;
     tokio::time::sleep(time).await;
     let tasks = page.end_trace().await;
-    let shown = (newest(&mut page).await - before) / time.as_secs_f64();
+    let shown = (newest(&mut page).await - before) / begin.elapsed().as_secs_f64();
     if let Some(load) = load {
         load.end()?;
     }

@@ -26,8 +26,7 @@ pub(crate) enum Bench {
     Bus,
     /// The console's page in Chromium while 1,000 messages a second arrive.
     Console,
-    /// From the broker into an app's page in Chromium, by the Linux agent and the firmware in QEMU;
-    /// beside a page that speaks MQTT itself.
+    /// From the broker into an app's page in Chromium; beside a page that speaks MQTT itself.
     Portal,
     /// Memory of a server and of a simulator with 1,000 vehicles.
     Memory,

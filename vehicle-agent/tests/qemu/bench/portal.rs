@@ -1,5 +1,5 @@
-//! From the broker into an app's page in a real Chromium: through the agent and the portal's page, on
-//! Linux and on a board, beside the usual way: a page that speaks MQTT with the broker itself.
+//! From the broker into an app's page in a real Chromium: through the agent and the portal's page, beside
+//! the usual way: a page that speaks MQTT with the broker itself.
 //!
 //! Every way has its messages from the same publisher and the same mosquitto, one at a time. A message's
 //! time begins when it is handed to the publisher's client, and ends in the listener of the page, by the
