@@ -106,13 +106,47 @@ async fn eleventh_message_for_an_app_that_does_not_come_up_evicts_the_first_and_
 }
 
 #[tokio::test]
-async fn agent_that_is_killed_with_a_message_leads_to_its_being_told_as_lost_and_never_seen() {
+async fn agent_that_is_killed_again_and_again_has_what_it_held_and_the_app_sees_it_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let mut agent = Agent::at(&server).await;
+    let mut ids = Vec::new();
+    for n in 0..4 {
+        ids.push(send(&server, n, "yes").await.unwrap());
+        server.traced(&ids[n], "held_background").await;
+        agent.program.kill().await;
+        agent = Agent::at(&server).await;
+    }
+    let mut app = agent.app();
+    for id in &ids {
+        server.traced(id, "confirmed").await;
+    }
+    app.until("all are seen", |lines| (lines.len() == 4).then_some(()))
+        .await;
+    app.kill().await;
+    agent.program.kill().await;
+    let agent = Agent::at(&server).await;
+    let mut app = agent.app();
+    let after = send(&server, 4, "yes").await.unwrap();
+    server.traced(&after, "taken").await;
+    app.until("it is seen", |lines| (!lines.is_empty()).then_some(()))
+        .await;
+    assert_eq!(
+        seen(&app.lines.borrow()),
+        once(4..5),
+        "the others were seen"
+    );
+}
+
+#[tokio::test]
+async fn agent_that_loses_its_data_folder_leads_to_the_loss_being_told() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path()).await;
     let agent = Agent::at(&server).await;
     let lost = send(&server, 0, "yes").await.unwrap();
     server.traced(&lost, "held_background").await;
     agent.program.kill().await;
+    std::fs::remove_file(server.dir.join("car/data/journal")).unwrap();
     let agent = Agent::at(&server).await;
     server.traced(&lost, "peer_restarted").await;
     let after = send(&server, 1, "yes").await.unwrap();

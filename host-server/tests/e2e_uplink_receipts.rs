@@ -88,6 +88,49 @@ async fn server_that_is_killed_again_and_again_has_each_message_once() {
 }
 
 #[tokio::test]
+async fn agent_that_is_killed_again_and_again_loses_nothing_that_it_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let mqtts = server.address("mqtts").to_string();
+    let agent = Agent::at(&server).await;
+    online(&server).await;
+    agent.program.kill().await;
+    // While the server is away, everything waits on the agent's disk.
+    let (mut server, mut away) = (Some(server), None);
+    for round in 0..4 {
+        if round == 1 {
+            let server = server.take().unwrap();
+            server.signal("KILL");
+            away = Some(server);
+        }
+        let known = server.as_ref().or(away.as_ref()).unwrap();
+        let agent = Agent::at(known).await;
+        let mut app = agent.app_that_tells(&["--receipts"]);
+        app.type_in(messages(15 * round..15 * round + 15)).await;
+        app.until("all are accepted", |lines| {
+            let accepted = lines.iter().filter(|line| line.contains("is kept until"));
+            (accepted.count() == 15).then_some(())
+        })
+        .await;
+        agent.program.kill().await;
+    }
+    let mut away = away.unwrap();
+    away.ended().await;
+    let agent = Agent::at(&away).await;
+    drop(away);
+    let args = ["--mqtt", "off", "--mqtts", &mqtts];
+    let server = Server::with(dir.path(), &args).await;
+    let come = async {
+        while stored(&server).await.len() < 60 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("all have come", come).await;
+    assert_eq!(stored(&server).await, once(0..60));
+    drop(agent);
+}
+
+#[tokio::test]
 async fn broker_without_a_server_that_knows_receipts_takes_a_message_as_any_other() {
     let mosquitto = Mosquitto::start().await;
     let dir = tempfile::tempdir().unwrap();

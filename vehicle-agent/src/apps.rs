@@ -14,6 +14,7 @@ use vinbus_protocol::health::Health;
 use vinbus_protocol::record_ring::Record;
 
 use crate::desk::{Counters, DownlinkRefusal};
+use crate::notes::{NotNoted, Note};
 
 /// The apps of one vehicle.
 pub trait Apps {
@@ -64,6 +65,22 @@ pub trait Apps {
     /// In place of [`Apps::answer`], for a message that goes with receipts: it is accepted under this
     /// ticket, which [`Notice::Settled`] names. Tickets grow.
     fn accepted(&mut self, _slot: AppSlot, _ticket: u64) {}
+
+    /// Takes a note that is to survive the agent. What keeps nothing is well without.
+    ///
+    /// # Errors
+    /// [`NotNoted`]; then nothing of it is kept.
+    fn note(&mut self, _note: Note<'_>) -> Result<(), NotNoted> {
+        Ok(())
+    }
+
+    /// Has all notes survive a loss of power, too.
+    ///
+    /// # Errors
+    /// [`NotNoted`].
+    fn keep(&mut self) -> Result<(), NotNoted> {
+        Ok(())
+    }
 
     /// Tells an app something; never waits.
     fn tell(&mut self, slot: AppSlot, notice: Notice<'_>);
@@ -245,6 +262,8 @@ pub enum SendRefusal {
     Subtopic,
     /// The subtopic is one of the agent's own.
     ReservedSubtopic,
+    /// It could not be noted for a later life of the agent.
+    NotNoted(NotNoted),
     /// The content is of the form that receipts have on the wire.
     ReceiptForm,
     /// The content nests too deep to carry what receipts need.
@@ -275,6 +294,7 @@ impl core::fmt::Display for SendRefusal {
                 "a member 'vinbus' of this form is the agent's own; call it otherwise, or send with receipts",
             ),
             Self::TooDeep(error) => error.fmt(f),
+            Self::NotNoted(error) => error.fmt(f),
             Self::QueueFull { waiting } => write!(
                 f,
                 "{waiting} messages wait for the link already; try again when it is up"

@@ -102,6 +102,8 @@ pub struct Desk<S, Q, const APPS: usize, const QUEUE: usize> {
     receipts: Option<Receipts<Q, APPS>>,
     /// Where a message with receipts is put together as its sender wrote it.
     scratch: Option<S>,
+    /// Before then nothing is noted, as it failed.
+    note_again_ms: u64,
 }
 
 /// What is left to do for a request once it is let go.
@@ -139,6 +141,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             health: Rounds::new(),
             receipts: None,
             scratch: None,
+            note_again_ms: 0,
         }
     }
 
@@ -328,8 +331,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                 receipts,
             } => {
                 if receipts
-                    && let Some(accepted) =
-                        self.accept_with_receipts(now_ms, slot, subtopic, content)
+                    && let Some(accepted) = self.accept_with_receipts(slot, subtopic, content)
                 {
                     return match accepted {
                         Ok(ticket) => Todo::Accept { slot, ticket },
@@ -390,14 +392,16 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                     self.push_sender(slot);
                 }
             }
-            Todo::Accept { slot, ticket } => apps.accepted(slot, ticket),
+            Todo::Accept { slot, ticket } => self.finish_accepting(slot, ticket, apps),
             Todo::HandOut { slot, keep } => {
                 // From here on they are handed out when the app asks.
                 self.short.take_if(|(short, _)| *short == slot);
+                if !keep {
+                    self.note_taken(now_ms, slot, apps);
+                }
                 apps.hand_out(slot, self.portal.hand_out(slot), keep);
                 if !keep {
                     self.portal.confirm(slot, u64::MAX);
-                    self.report_gone(now_ms, slot, Step::Taken);
                 }
             }
             Todo::TellKept { slot, number } => {
@@ -448,14 +452,20 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             }
             let number = record.number;
             // It was encoded when it was kept.
-            if let Ok(message) = AppMessage::decode(record.bytes) {
+            match &mut self.receipts {
+                Some(receipts) if apps.confirms(slot) => receipts.handed(now_ms, slot, number),
+                Some(receipts) => {
+                    receipts.gone(now_ms, slot, Step::Taken, |other| other != number);
+                    let _ = self.note_ended(apps).and_then(|()| apps.keep());
+                }
+                None => {}
+            }
+            let pending = self.portal.pending(slot);
+            let record = pending.and_then(|ring| ring.iter().find(|it| it.number == number));
+            if let Some(Ok(message)) = record.map(|record| AppMessage::decode(record.bytes)) {
                 apps.deliver(slot, number, message);
             }
             self.portal.confirm_one(slot, number);
-            match &mut self.receipts {
-                Some(receipts) if apps.confirms(slot) => receipts.handed(now_ms, slot, number),
-                Some(_) | None => self.report_gone(now_ms, slot, Step::Taken),
-            }
         }
     }
 
@@ -463,6 +473,8 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     pub(crate) fn settle(&mut self, now_ms: u64, apps: &mut impl Apps) {
         self.expire(now_ms, apps);
         self.tell_settled(apps);
+        // What fails is tried again before anything is sent.
+        let _ = self.note_ended(apps);
         loop {
             self.look_for_room(apps);
             let Some(output) = self.portal.poll_output(now_ms) else {
@@ -650,8 +662,13 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
 
 /// The number of the newest pending message of an app.
 fn newest<S: Storage, const APPS: usize>(portal: &Portal<S, APPS>, slot: AppSlot) -> u64 {
+    next_number(portal, slot).saturating_sub(1)
+}
+
+/// The number of the next message of an app.
+fn next_number<S: Storage, const APPS: usize>(portal: &Portal<S, APPS>, slot: AppSlot) -> u64 {
     let pending = portal.pending(slot);
-    pending.map_or(0, |pending| pending.next_number().saturating_sub(1))
+    pending.map_or(0, PendingRing::next_number)
 }
 
 /// Tells of the oldest message that an app's ring has with one of these numbers, and returns its number.

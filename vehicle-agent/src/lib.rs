@@ -24,6 +24,7 @@ pub mod provisioned;
 
 pub mod apps;
 pub mod desk;
+pub mod notes;
 
 mod health;
 mod outbound;

@@ -4,6 +4,7 @@
 //! Only here are tokio, axum and the MQTT client of `vinbus-transport-std` named.
 
 mod clock;
+mod journal;
 mod last_words;
 mod link;
 mod portal;

@@ -99,7 +99,7 @@ impl Outbound {
         &mut self,
         now_ms: u64,
         desk: &mut Desk<S, Q, APPS, QUEUE>,
-        apps: &impl Apps,
+        apps: &mut impl Apps,
         session: &mut impl Session,
     ) -> Result<bool, Lost>
     where
@@ -133,7 +133,7 @@ impl Outbound {
         &self,
         now_ms: u64,
         desk: &'m mut Desk<S, Q, APPS, QUEUE>,
-        apps: &impl Apps,
+        apps: &mut impl Apps,
         buffer: &'m mut OwnMessage,
     ) -> Option<Next<'m>>
     where
@@ -155,7 +155,7 @@ impl Outbound {
         if !self.stopping {
             let frame = match self.had_turn && desk.front().is_some() {
                 true => None,
-                false => desk.receipts(now_ms, room(buffer)),
+                false => desk.receipts(now_ms, room(buffer), apps),
             };
             if let Some(Frame { topic, len, kind }) = frame {
                 return Some(Next {

@@ -18,9 +18,10 @@
 //!
 //! The other way, messages of apps wait in [`uplinks`], which says what becomes of them.
 
+mod memory;
 mod uplinks;
 
-use heapless::Vec;
+use heapless::{Deque, Vec};
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::delivery::{
@@ -56,6 +57,10 @@ pub(crate) struct Receipts<Q, const APPS: usize> {
     endpoints: Vec<End, APPS>,
     places: Vec<Place, PLACES_MAX>,
     uplinks: Uplinks<Q>,
+    /// Messages that came and have met their end, to be noted.
+    ended: Deque<(usize, MessageId, Step), PLACES_MAX>,
+    /// The epochs and the batch of each end that are noted.
+    noted: Vec<Option<(Epoch, Option<Epoch>, u32)>, APPS>,
     /// Since when the link is up.
     up_since_ms: Option<u64>,
     /// The partner that was given its turn last.
@@ -96,9 +101,9 @@ pub(crate) enum Arrived<'p> {
 /// A new message that is to be reported.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct New {
-    partner: usize,
-    id: MessageId,
-    ends_at_ms: Option<u64>,
+    pub(crate) partner: usize,
+    pub(crate) id: MessageId,
+    pub(crate) ends_at_ms: Option<u64>,
 }
 
 /// What is to be sent now.
@@ -120,6 +125,8 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
             endpoints: (0..partners.min(APPS)).map(|_| fresh()).collect(),
             places: Vec::new(),
             uplinks: Uplinks::new(uplinks),
+            ended: Deque::new(),
+            noted: (0..partners.min(APPS)).map(|_| None).collect(),
             up_since_ms: None,
             turn: 0,
             random: epoch.number() | 1,
@@ -204,7 +211,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
         };
         let endpoint = self.endpoints.get_mut(partner)?;
         if header.part.is_some() {
-            endpoint.report(now_ms, id, Step::TooLarge);
+            self.report(now_ms, partner, id, Step::TooLarge);
             return None;
         }
         if !has_place {
@@ -242,7 +249,6 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
     /// A [`SendRefusal`]; nothing is taken then.
     pub(crate) fn accept(
         &mut self,
-        now_ms: u64,
         partner: usize,
         slot: AppSlot,
         subtopic: Option<&str>,
@@ -266,12 +272,14 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
             return Err(SendRefusal::TooLarge { len, max });
         }
         let waiting = self.uplinks.len();
-        let ticket = self
-            .uplinks
+        self.uplinks
             .push(partner, slot, subtopic, content.as_bytes())
-            .ok_or(SendRefusal::QueueFull { waiting })?;
-        self.number(now_ms);
-        Ok(ticket)
+            .ok_or(SendRefusal::QueueFull { waiting })
+    }
+
+    /// Takes back a message that was taken last.
+    pub(crate) fn cancel(&mut self, ticket: u64) {
+        self.uplinks.remove(ticket);
     }
 
     /// Messages of apps that wait or are on their way.
@@ -287,36 +295,6 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
     /// The next fate that an app is to be told.
     pub(crate) fn next_settled(&mut self) -> Option<(AppSlot, u64, Fate)> {
         self.uplinks.next_settled()
-    }
-
-    /// Gives messages that wait their numbers, as far as there are places.
-    fn number(&mut self, now_ms: u64) {
-        let Self {
-            endpoints, uplinks, ..
-        } = self;
-        let mut full = [false; APPS];
-        loop {
-            let has_place = |partner: usize| !full.get(partner).is_none_or(|full| *full);
-            let Some((ticket, partner, bytes)) = uplinks.next_to_number(has_place) else {
-                return;
-            };
-            let submitted = endpoints.get_mut(partner).and_then(|endpoint| {
-                let ttl_ms = u64::from(DELIVERY_TTL_S_MAX).saturating_mul(1_000);
-                let message = Message {
-                    bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
-                    expires_at_ms: Some(now_ms.saturating_add(ttl_ms)),
-                    key: None,
-                    // A host that lost its memory lost the message with it.
-                    repeatable: true,
-                };
-                endpoint.submit(now_ms, message).ok()
-            });
-            match (submitted, full.get_mut(partner)) {
-                (Some(submitted), _) => uplinks.numbered(ticket, partner, submitted.number),
-                (None, Some(full)) => *full = true,
-                (None, None) => return,
-            }
-        }
     }
 
     /// The broker refused the message with this ticket, or took it without a number.
@@ -337,6 +315,13 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
     /// The broker did not say what became of a message without a number.
     pub(crate) fn try_again(&mut self) {
         self.uplinks.end_plain();
+    }
+
+    /// A new message could not be noted: it is new when it comes again.
+    pub(crate) fn forget(&mut self, new: New) {
+        if let Some(endpoint) = self.endpoints.get_mut(new.partner) {
+            endpoint.forget(new.id);
+        }
     }
 
     /// A new message could not be read: it was repeated in a form that no buffer holds.
@@ -463,7 +448,6 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
         for partner in 0..self.endpoints.len() {
             self.settle(now_ms, partner);
         }
-        self.number(now_ms);
         if self.silence_ends_ms().is_some_and(|at| at <= now_ms) {
             let endpoints = &self.endpoints;
             let silent = |partner: usize| {
@@ -508,8 +492,12 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
     }
 
     fn report(&mut self, now_ms: u64, partner: usize, id: MessageId, step: Step) {
-        if let Some(endpoint) = self.endpoints.get_mut(partner) {
-            endpoint.report(now_ms, id, step);
+        let Some(endpoint) = self.endpoints.get_mut(partner) else {
+            return;
+        };
+        if endpoint.report(now_ms, id, step) && step.is_final() {
+            let added = self.ended.push_back((partner, id, step));
+            debug_assert!(added.is_ok(), "they are noted after each event");
         }
     }
 
@@ -519,6 +507,18 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
         self.random ^= self.random >> 17;
         self.random ^= self.random << 5;
         self.random
+    }
+}
+
+/// A message of an app, as its endpoint needs to know it.
+fn message(now_ms: u64, bytes: usize) -> Message {
+    let ttl_ms = u64::from(DELIVERY_TTL_S_MAX).saturating_mul(1_000);
+    Message {
+        bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+        expires_at_ms: Some(now_ms.saturating_add(ttl_ms)),
+        key: None,
+        // A host that lost its memory lost the message with it.
+        repeatable: true,
     }
 }
 

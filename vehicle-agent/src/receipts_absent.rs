@@ -5,7 +5,9 @@ use core::convert::Infallible;
 use core::marker::PhantomData;
 
 use vinbus_protocol::app_slot::AppSlot;
-use vinbus_protocol::delivery::{Carried, ControlFrame, Epoch, Header, Run, Step};
+use vinbus_protocol::delivery::{
+    Carried, ControlFrame, Epoch, Header, MessageId, Run, Snapshot, Step,
+};
 use vinbus_protocol::envelope::Content;
 use vinbus_protocol::id::AppId;
 use vinbus_protocol::portal::Refusal;
@@ -29,6 +31,9 @@ pub(crate) enum Leaving<R> {
 /// A message as its app sent it.
 #[derive(Clone, Copy)]
 pub(crate) struct Waiting<'a> {
+    pub(crate) ticket: u64,
+    pub(crate) partner: usize,
+    pub(crate) slot: AppSlot,
     pub(crate) subtopic: Option<&'a str>,
     pub(crate) content: &'a [u8],
 }
@@ -42,7 +47,12 @@ pub(crate) enum Arrived<'p> {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum New {}
+pub(crate) struct New {
+    pub(crate) id: MessageId,
+    pub(crate) ends_at_ms: Option<u64>,
+    #[expect(dead_code, reason = "no values are made of it")]
+    none: Infallible,
+}
 
 impl<Q, const APPS: usize> Receipts<Q, APPS> {
     pub(crate) fn epoch(&self) -> Epoch {
@@ -138,7 +148,6 @@ impl<Q, const APPS: usize> Receipts<Q, APPS> {
 
     pub(crate) fn accept(
         &mut self,
-        _: u64,
         _: usize,
         _: AppSlot,
         _: Option<&str>,
@@ -168,6 +177,89 @@ impl<Q, const APPS: usize> Receipts<Q, APPS> {
     }
 
     pub(crate) fn handle_fate(&mut self, _: u64, _: Fate) {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn cancel(&mut self, _: u64) {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn number_next(&mut self, _: u64) -> Option<(u64, usize, u32)> {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn unnumber(&mut self, _: u64, _: usize, _: u32) {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn next_ended(&mut self) -> Option<(usize, MessageId, Step)> {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn not_ended(&mut self, _: (usize, MessageId, Step)) {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn changed_channel(&self) -> Option<(usize, Snapshot)> {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn channel_noted(&mut self, _: usize, _: Snapshot) {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn resume(&mut self, _: usize, _: Snapshot) {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn resume_ended(&mut self, _: usize, _: MessageId, _: Step) {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn resume_held(
+        &mut self,
+        _: usize,
+        _: MessageId,
+        _: (AppSlot, u64, Option<u64>),
+    ) -> bool {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn resume_uplink(&mut self, _: Waiting<'_>, _: Option<u32>) -> bool {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn accounts_for(&self, _: AppSlot, _: u64) -> bool {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn forget(&mut self, _: New) {
         match *self {
             Self::None(none, _) => match none {},
         }

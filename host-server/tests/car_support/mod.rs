@@ -152,6 +152,12 @@ impl Agent {
         self.app_with(&[])
     }
 
+    /// An app whose words, rather than its messages, are kept.
+    pub(crate) fn app_that_tells(&self, more: &[&str]) -> Program {
+        let args = ["app", "--app", "demo-app", "--portal", &self.portal];
+        Program::start(agent().args(args).args(more).stdin(Stdio::piped()), true)
+    }
+
     pub(crate) fn app_with(&self, more: &[&str]) -> Program {
         let args = ["app", "--app", "demo-app", "--portal", &self.portal];
         // An app ends with its input.

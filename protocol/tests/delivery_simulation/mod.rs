@@ -106,7 +106,10 @@ impl World {
         let agents = random.between(1, 3);
         let channels = (0..agents).map(|_| Channel {
             host: Node::new(Keeps::Disk),
-            agent: Node::new(Keeps::Memory),
+            agent: Node::new(match random.chance(50) {
+                true => Keeps::Journal,
+                false => Keeps::Memory,
+            }),
             down: Way::new(Weather::any(&mut random)),
             up: Way::new(Weather::any(&mut random)),
             downlink: Ledger::default(),

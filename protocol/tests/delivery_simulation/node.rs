@@ -29,6 +29,8 @@ pub(crate) enum Keeps {
     Disk,
     /// Nothing, unless it is stopped in good order: an agent.
     Memory,
+    /// Everything, noted before anybody hears of it: an agent with a journal.
+    Journal,
 }
 
 /// A message that the owner has accepted.
@@ -185,6 +187,13 @@ impl Node {
                 let open = Vec::new();
                 self.kept = Some(Kept { snapshot, open });
             }
+            // It goes on as after a stop in good order.
+            Keeps::Journal => {
+                self.kept = Some(Kept {
+                    snapshot: endpoint.snapshot(),
+                    open: endpoint.open_messages().collect(),
+                });
+            }
             Keeps::Memory => {
                 self.sent.retain(|_, sent| sent.is_settled());
                 self.waiting.clear();
@@ -312,7 +321,7 @@ impl Node {
                 if let Some(batch) = batch {
                     let later = match self.keeps {
                         Keeps::Disk => around.random.between(0, 50),
-                        Keeps::Memory => 0,
+                        Keeps::Memory | Keeps::Journal => 0,
                     };
                     self.notes.push_back((around.now_ms + later, batch, told));
                 }
@@ -595,7 +604,7 @@ impl Node {
                             let app = AppId::parse(CONTROL_APP).expect("an identifier");
                             marked.encode_downlink(&app, &mut buffer)
                         }
-                        Keeps::Memory => marked.encode_uplink(&mut buffer),
+                        Keeps::Memory | Keeps::Journal => marked.encode_uplink(&mut buffer),
                     }
                     .expect("it fits")
                 }

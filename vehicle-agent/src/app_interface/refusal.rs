@@ -235,6 +235,7 @@ pub(crate) fn send_refusal_reason(refusal: SendRefusal) -> &'static str {
         SendRefusal::ReservedSubtopic => "reserved-subtopic",
         SendRefusal::ReceiptForm => "reserved-member",
         SendRefusal::TooDeep(_) => "too-deep",
+        SendRefusal::NotNoted(_) => "not-kept",
         SendRefusal::QueueFull { .. } => "queue-full",
     }
 }

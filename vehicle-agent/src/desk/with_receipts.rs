@@ -2,16 +2,22 @@
 //! each is, [`crate::receipts`] knows.
 
 use vinbus_protocol::app_slot::AppSlot;
-use vinbus_protocol::delivery::{CONTROL_SUBTOPIC, Epoch, Marked, Received, Step, read};
+use vinbus_protocol::delivery::{
+    CONTROL_SUBTOPIC, Epoch, Marked, MessageId, Received, Snapshot, Step, read,
+};
 use vinbus_protocol::envelope::{AppMessage, Content, Uplink};
 use vinbus_protocol::id::Uid;
 use vinbus_protocol::pending::PendingRing;
 use vinbus_protocol::portal::Disposition;
 use vinbus_protocol::topic::TopicText;
 
-use super::{Desk, DownlinkRefusal, Storage, newest};
+use super::{Desk, DownlinkRefusal, Storage, newest, next_number};
 use crate::apps::{Apps, Fate, Notice, SendRefusal};
-use crate::receipts::{self, Arrived, Leaving, Receipts};
+use crate::notes::{Kept, NotNoted, Note};
+use crate::receipts::{self, Arrived, Leaving, Receipts, Waiting};
+
+/// Pause after a note that could not be written, in milliseconds.
+const NOTE_AGAIN_MS: u64 = 1_000;
 
 /// A message that leaves now.
 pub(crate) struct Frame {
@@ -48,6 +54,77 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         self.receipts.as_ref().map(Receipts::epoch)
     }
 
+    /// Goes on with the memory of the channel with a partner, as an earlier life noted it. To be called
+    /// before the others of its kind.
+    pub fn resume_channel(&mut self, uid: &Uid, memory: Snapshot) {
+        if let (Some(partner), Some(receipts)) = (self.partner(uid), &mut self.receipts) {
+            receipts.resume(partner, memory);
+        }
+    }
+
+    /// Takes up a message that came in an earlier life and met its end there.
+    pub fn resume_ended(&mut self, uid: &Uid, id: MessageId, step: Step) {
+        if let (Some(partner), Some(receipts)) = (self.partner(uid), &mut self.receipts) {
+            receipts.resume_ended(partner, id, step);
+        }
+    }
+
+    /// Takes up a message that came in an earlier life and waits for its app; `false` if it cannot be
+    /// taken.
+    pub fn resume_kept(&mut self, uid: &Uid, id: MessageId, kept: Kept<'_>) -> bool {
+        let (Some(partner), Ok(content)) = (self.partner(uid), Content::parse(kept.content)) else {
+            return false;
+        };
+        let place = (kept.slot, kept.number, kept.ends_in_ms);
+        let Some(receipts) = &mut self.receipts else {
+            return false;
+        };
+        if !receipts.resume_held(partner, id, place) {
+            return false;
+        }
+        let message = AppMessage::Data(content);
+        let portal = &mut self.portal;
+        let taken = portal.handle_undelivered(0, kept.slot, kept.number, &message);
+        self.report_evicted(0, kept.slot);
+        taken.is_ok()
+    }
+
+    /// Takes up a message of an app of an earlier life, under its ticket, and its number if it had one.
+    /// Lower tickets come first. `false` if it cannot be taken.
+    pub fn resume_accepted(
+        &mut self,
+        ticket: u64,
+        slot: AppSlot,
+        subtopic: Option<&str>,
+        content: &[u8],
+        number: Option<u32>,
+    ) -> bool {
+        let partner = self.uid(slot).and_then(|uid| self.partner(uid));
+        match (partner, &mut self.receipts) {
+            (Some(partner), Some(receipts)) if Content::parse(content).is_ok() => {
+                let waiting = Waiting {
+                    ticket,
+                    partner,
+                    slot,
+                    subtopic,
+                    content,
+                };
+                receipts.resume_uplink(waiting, number)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a pending message of an app is accounted for among those with receipts.
+    pub fn accounts_for(&self, slot: AppSlot, number: u64) -> bool {
+        let receipts = self.receipts.as_ref();
+        receipts.is_some_and(|receipts| receipts.accounts_for(slot, number))
+    }
+
+    fn partner(&self, uid: &Uid) -> Option<usize> {
+        self.identity.uids().position(|known| known == uid)
+    }
+
     /// In which epoch receipts are offered to a partner, named by its place.
     pub(crate) fn offered(&self, partner: usize) -> Option<Epoch> {
         self.receipts.as_ref()?.offered(partner)
@@ -55,11 +132,29 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
 
     /// When [`Desk::receipts`] has something to send.
     pub(crate) fn receipts_deadline_ms(&self) -> Option<u64> {
-        self.receipts.as_ref()?.deadline_ms()
+        let deadline = self.receipts.as_ref()?.deadline_ms()?;
+        Some(deadline.max(self.note_again_ms))
     }
 
     /// A message with receipts, or of receipts, that is to be sent now.
-    pub(crate) fn receipts(&mut self, now_ms: u64, buffer: &mut [u8]) -> Option<Frame> {
+    ///
+    /// Nothing leaves before what it tells or needs is noted; where that fails, it leaves later.
+    pub(crate) fn receipts(
+        &mut self,
+        now_ms: u64,
+        buffer: &mut [u8],
+        apps: &mut impl Apps,
+    ) -> Option<Frame> {
+        if self.receipts_deadline_ms().is_none_or(|at| at > now_ms)
+            && !self.number_waiting(now_ms, apps)
+        {
+            return None;
+        }
+        let noted = self.note_channels(apps).and_then(|()| apps.keep());
+        if noted.is_err() {
+            self.note_again_ms = now_ms.saturating_add(NOTE_AGAIN_MS);
+            return None;
+        }
         let Self {
             receipts: Some(receipts),
             scratch: Some(scratch),
@@ -110,6 +205,70 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         written.unwrap_or_default()
     }
 
+    /// Gives messages of apps their numbers; `true` if any got one.
+    fn number_waiting(&mut self, now_ms: u64, apps: &mut impl Apps) -> bool {
+        let mut any = false;
+        while now_ms >= self.note_again_ms
+            && let Some(receipts) = &mut self.receipts
+            && let Some((ticket, partner, number)) = receipts.number_next(now_ms)
+        {
+            let uid = self.identity.uids().nth(partner);
+            let noted = uid.map(|uid| {
+                apps.note(Note::Numbered {
+                    ticket,
+                    uid,
+                    number,
+                })
+            });
+            if noted != Some(Ok(())) {
+                receipts.unnumber(ticket, partner, number);
+                self.note_again_ms = now_ms.saturating_add(NOTE_AGAIN_MS);
+            }
+            any = true;
+        }
+        any
+    }
+
+    /// Notes what has changed of the channels with partners.
+    fn note_channels(&mut self, apps: &mut impl Apps) -> Result<(), NotNoted> {
+        self.note_ended(apps)?;
+        while let Some(receipts) = &mut self.receipts
+            && let Some((partner, memory)) = receipts.changed_channel()
+        {
+            if let Some(uid) = self.identity.uids().nth(partner) {
+                apps.note(Note::Channel { uid, memory })?;
+            }
+            receipts.channel_noted(partner, memory);
+        }
+        Ok(())
+    }
+
+    /// Notes which messages that came have met their end.
+    pub(super) fn note_ended(&mut self, apps: &mut impl Apps) -> Result<(), NotNoted> {
+        while let Some(receipts) = &mut self.receipts
+            && let Some(ended) = receipts.next_ended()
+        {
+            let (partner, id, step) = ended;
+            if let Some(uid) = self.identity.uids().nth(partner)
+                && let Err(error) = apps.note(Note::Ended { uid, id, step })
+            {
+                receipts.not_ended(ended);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// An app that confirms nothing is about to get its pending messages: those with receipts count as
+    /// taken from here on, so that a later life does not hand them out again.
+    pub(super) fn note_taken(&mut self, now_ms: u64, slot: AppSlot, apps: &mut impl Apps) {
+        if let Some(receipts) = &mut self.receipts {
+            receipts.gone(now_ms, slot, Step::Taken, |_| false);
+            // Where it fails, the app gets them all the same, and the log says so.
+            let _ = self.note_ended(apps).and_then(|()| apps.keep());
+        }
+    }
+
     /// What the broker did with a message that [`Desk::receipts`] gave: took it, refused it, or nobody
     /// knows.
     pub(crate) fn receipts_fate(&mut self, kind: FrameKind, taken: Option<bool>) {
@@ -131,23 +290,47 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     /// Takes a message of an app that is to go with receipts; `None` where none are offered.
     pub(super) fn accept_with_receipts(
         &mut self,
-        now_ms: u64,
         slot: AppSlot,
         subtopic: Option<&str>,
         content: &[u8],
     ) -> Option<Result<u64, SendRefusal>> {
         self.receipts.as_ref()?;
-        let accepted = self.try_accept(now_ms, slot, subtopic, content);
-        match &accepted {
-            Ok(_) => self.counters.uplinks_accepted += 1,
-            Err(_) => self.counters.uplinks_refused += 1,
+        Some(self.try_accept(slot, subtopic, content))
+    }
+
+    /// Notes a message that was accepted, and tells its app.
+    pub(super) fn finish_accepting(&mut self, slot: AppSlot, ticket: u64, apps: &mut impl Apps) {
+        let Some(receipts) = &mut self.receipts else {
+            return;
+        };
+        let noted = match receipts.uplink(ticket) {
+            Some(waiting) => apps
+                .note(Note::Accepted {
+                    ticket,
+                    slot,
+                    subtopic: waiting.subtopic,
+                    content: waiting.content,
+                })
+                .and_then(|()| apps.keep()),
+            None => Err(NotNoted),
+        };
+        match noted {
+            Ok(()) => {
+                self.counters.uplinks_accepted += 1;
+                apps.accepted(slot, ticket);
+            }
+            Err(error) => {
+                receipts.cancel(ticket);
+                // One that is noted and not kept is not sent by a later life either.
+                let _ = apps.note(Note::Settled { ticket });
+                self.counters.uplinks_refused += 1;
+                apps.answer(slot, Err(SendRefusal::NotNoted(error)));
+            }
         }
-        Some(accepted)
     }
 
     fn try_accept(
         &mut self,
-        now_ms: u64,
         slot: AppSlot,
         subtopic: Option<&str>,
         content: &[u8],
@@ -158,9 +341,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         let partner = self.identity.uids().position(|known| known == uid);
         let subtopic = subtopic.map(|text| text.strip_prefix('/').unwrap_or(text));
         match (partner, &mut self.receipts) {
-            (Some(partner), Some(receipts)) => {
-                receipts.accept(now_ms, partner, slot, subtopic, content)
-            }
+            (Some(partner), Some(receipts)) => receipts.accept(partner, slot, subtopic, content),
             _ => Err(SendRefusal::UnknownApp),
         }
     }
@@ -183,6 +364,8 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                 Fate::RefusedByBroker => self.counters.uplinks_refused_by_broker += 1,
                 Fate::RefusedByHost(_) | Fate::Lost(_) => self.counters.uplinks_dropped += 1,
             }
+            // Where it fails, a later life sends it again, and the host knows it.
+            let _ = apps.note(Note::Settled { ticket });
             apps.tell(slot, Notice::Settled { ticket, fate });
         }
     }
@@ -196,6 +379,8 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         payload: &[u8],
         apps: &mut impl Apps,
     ) -> bool {
+        // What came before is noted before.
+        let _ = self.note_channels(apps);
         let (Some(receipts), Some(scratch)) = (&mut self.receipts, &mut self.scratch) else {
             return false;
         };
@@ -215,6 +400,25 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             receipts.refused(now_ms, new, Step::BadContent);
             return true;
         };
+        let slot = self.portal.slot(&app);
+        let now = slot.is_some_and(|slot| {
+            let len = AppMessage::Data(content).encoded_len();
+            let in_front = self.portal.foreground() == Some(slot) && self.short.is_none();
+            in_front && !apps.confirms(slot) && len <= apps.room(slot)
+        });
+        let kept = slot.filter(|_| !now).map(|slot| Kept {
+            slot,
+            number: next_number(&self.portal, slot),
+            ends_in_ms: new.ends_at_ms.map(|at| at.saturating_sub(now_ms)),
+            content: content.as_bytes(),
+        });
+        let id = new.id;
+        let noted = apps.note(Note::Came { uid, id, kept });
+        if noted.and_then(|()| apps.keep()).is_err() {
+            // Its sender repeats it.
+            receipts.forget(new);
+            return true;
+        }
         match self.portal.handle_data(now_ms, uid, &app, content) {
             Ok(Disposition::Deliver {
                 slot,
@@ -228,6 +432,19 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             Ok(Disposition::Pending { slot, .. }) => {
                 let number = newest(&self.portal, slot);
                 receipts.held(now_ms, new, slot, number);
+                if now {
+                    // It was to be handed over, and waits now: another life has to know it.
+                    let ends_in_ms = new.ends_at_ms.map(|at| at.saturating_sub(now_ms));
+                    let kept = Kept {
+                        slot,
+                        number,
+                        ends_in_ms,
+                        content: content.as_bytes(),
+                    };
+                    let kept = Some(kept);
+                    // Where it fails, it is lost with this life.
+                    let _ = apps.note(Note::Came { uid, id, kept });
+                }
                 self.note_if_in_front(slot);
                 self.report_evicted(now_ms, slot);
             }

@@ -154,7 +154,10 @@ impl App {
                 self.take_pending().await?;
             }
             "WebPortal.onApplicationHide" => eprintln!("in the background: messages wait"),
-            "WebPortal.MQTT.evt.messageAccepted" => {}
+            "WebPortal.MQTT.evt.messageAccepted" => {
+                let id = frame.id.unwrap_or_default();
+                eprintln!("message {id} is kept until the partner's server has it");
+            }
             "WebPortal.MQTT.evt.messageDelivered" => self.settled += 1,
             "WebPortal.MQTT.evt.messageNotDelivered" => {
                 self.settled += 1;

@@ -138,8 +138,10 @@ pub struct RunArgs {
     pub portal_header_time: Duration,
 
     /// Keep what waits, for apps and for the broker, in this folder when the agent is stopped, and
-    /// take it up at the next start. Without it, or when the process is killed, that is lost. What the
-    /// agent said when it panicked is kept as well, and reported after the next start.
+    /// take it up at the next start. Messages with receipts are there at all times, so that a kill or
+    /// a loss of power loses none; others are lost with a process that is killed, and all are without
+    /// the folder. What the agent said when it panicked is kept as well, and reported after the next
+    /// start.
     #[arg(long, env = "VINBUS_AGENT_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 

@@ -71,6 +71,9 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
     let status = Arc::new(Status::new(args.vehicle.vin, crash));
     let (portal, mut apps) = open_portal(&args, pages, &desk, &status).await?;
     if let Some(saved) = &saved {
+        let mut journal = saved.journal(apps.life())?;
+        journal.restore(&mut desk, &mut apps)?;
+        apps.note_in(journal);
         let taken_up = saved.restore(&mut desk, &mut apps)?;
         apps.settle_with(taken_up);
     }
@@ -94,10 +97,9 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
     agent::run(&mut desk, world, stopped(stopping)).await;
     apps.stop(|slot, number, message| desk.restore_pending(slot, number, message.as_bytes()))
         .await;
-    let life = apps.life();
     drop(apps);
     if let Some(saved) = &saved {
-        saved.save(&mut desk, life)?;
+        saved.save(&mut desk)?;
         if let Some(epoch) = desk.epoch() {
             saved.keep_epoch(epoch)?;
         }

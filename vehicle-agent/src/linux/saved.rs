@@ -5,14 +5,14 @@
 //! the VIN, then one line for each pending message and each uplink message. It is written in one
 //! piece (a temporary file, synced, renamed), for the user alone to read.
 //!
-//! Pending messages keep their numbers, and the first line the *life* in which they were given, so that
-//! an app that has taken a message, but whose confirmation came too late, knows it again. The life is
-//! in the file only while no agent runs: one that was killed may have given numbers that are not.
+//! Pending messages keep their numbers, so that an app that has taken a message, but whose confirmation
+//! came too late, knows it again. The file `journal` ([`super::journal`]) names the *life* in which
+//! numbers are given, and has all messages with receipts.
 //!
 //! What is taken up stays in the file until it is needed there no longer: the pending messages of an
 //! app until the app takes them, so that it never gets one twice; the uplink messages until the last
 //! of them has met its fate, so that none is lost. An agent that is killed before takes the rest up
-//! again. Everything else that was in memory is lost with it, as are popups that wait, in any case.
+//! again. Everything else without receipts that was in memory is lost with it, as are popups that wait, in any case.
 //!
 //! Messages of an app that is not installed any more stay in the file, which each start tells, until
 //! the app is back or the file is removed: a slip in `--app` must not lose them. They cannot grow, as
@@ -33,6 +33,7 @@ use vinbus_protocol::envelope::Uplink;
 use vinbus_protocol::id::{AppId, Vin};
 use vinbus_protocol::pending::PendingRing;
 
+use crate::linux::journal::Journal;
 use crate::linux::last_words;
 use crate::linux::portal::SocketApps;
 use crate::linux::run::{LinuxDesk, epoch_of_now};
@@ -57,14 +58,9 @@ pub(crate) struct TakenUp<'s> {
     absent: BTreeSet<String>,
 }
 
-#[derive(Default, Deserialize, Serialize)]
+#[derive(Deserialize, Serialize)]
 struct Head {
     vin: String,
-    /// In which life numbers were given, and the next one of each app.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    life: Option<u64>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    next: BTreeMap<String, u64>,
 }
 
 /// A message that waits; `message` is for the app, `content` from it: JSON texts as strings, so that
@@ -120,6 +116,14 @@ impl Saved {
         let words = last_words::take(&self.folder);
         last_words::keep_in(&self.folder);
         words
+    }
+
+    /// The journal of messages with receipts; a new one counts lives from `new_life`.
+    ///
+    /// # Errors
+    /// When it cannot be read or written, or belongs to another vehicle.
+    pub(crate) fn journal(&self, new_life: u64) -> anyhow::Result<Journal> {
+        Journal::open(&self.folder, self.vin, new_life)
     }
 
     /// The epoch of this life: greater than all before, which the file `epoch` remembers where the
@@ -179,11 +183,7 @@ impl Saved {
         };
         let (mut taken, mut left) = (0, 0);
         let mut absent: BTreeMap<String, u64> = BTreeMap::new();
-        let (head, lines) = self.read()?;
-        if let Some(life) = head.life {
-            apps.go_on_with(life);
-            self.write(&self.head(), &lines)?;
-        }
+        let (_, lines) = self.read()?;
         for line in lines {
             let Ok(waiting) = serde_json::from_str::<Waiting>(&line) else {
                 left += 1;
@@ -205,14 +205,6 @@ impl Saved {
                 }
             }
             taken += 1;
-        }
-        for (app, next) in head.next {
-            let slot = AppId::parse(&app)
-                .ok()
-                .and_then(|app| desk.portal().slot(&app));
-            if let Some(slot) = slot {
-                desk.skip_pending_numbers(slot, next);
-            }
         }
         taken_up.uplinks = desk.waiting() as u64;
         if taken + left > 0 {
@@ -238,7 +230,6 @@ impl Saved {
     fn head(&self) -> Head {
         Head {
             vin: self.vin.as_str().to_owned(),
-            ..Head::default()
         }
     }
 
@@ -270,15 +261,12 @@ impl Saved {
         Ok((head, lines))
     }
 
-    /// Writes down what waits, and takes the uplink messages out. `life` is the one in which the
-    /// pending messages were numbered.
+    /// Writes down what waits without receipts, and takes the uplink messages out.
     ///
     /// # Errors
     /// When the folder cannot be written.
-    pub(crate) fn save(&self, desk: &mut LinuxDesk, life: u64) -> anyhow::Result<()> {
-        let mut head = self.head();
-        head.life = Some(life);
-        head.next = next_numbers(desk);
+    pub(crate) fn save(&self, desk: &mut LinuxDesk) -> anyhow::Result<()> {
+        let head = self.head();
         let mut lines = waiting(desk)?;
         lines.extend(self.of_absent_apps(desk));
         self.write(&head, &lines)?;
@@ -441,16 +429,6 @@ fn take_up(
     Some(TakenBack::Uplink)
 }
 
-/// The next number of each app that has got one.
-fn next_numbers(desk: &LinuxDesk) -> BTreeMap<String, u64> {
-    let apps = desk.portal().apps();
-    let numbered = apps.filter_map(|app| {
-        let next = desk.portal().pending(app.slot)?.next_number();
-        (next > 0).then(|| (app.id.as_str().to_owned(), next))
-    });
-    numbered.collect()
-}
-
 fn waiting(desk: &mut LinuxDesk) -> anyhow::Result<Vec<String>> {
     let apps: Vec<_> = desk
         .portal()
@@ -464,6 +442,8 @@ fn waiting(desk: &mut LinuxDesk) -> anyhow::Result<Vec<String>> {
             .pending(*slot)
             .into_iter()
             .flat_map(PendingRing::iter)
+            // The journal has those with receipts.
+            .filter(|record| !desk.accounts_for(*slot, record.number))
         {
             let message = std::str::from_utf8(record.bytes)?.to_owned();
             let app = app.as_str().to_owned();

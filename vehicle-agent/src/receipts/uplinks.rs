@@ -141,6 +141,16 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>> Uplinks<Q> {
         inserted.is_ok()
     }
 
+    /// Takes a message out that has no number and no fate.
+    pub(super) fn remove(&mut self, ticket: u64) {
+        self.ring.remove(ticket);
+    }
+
+    /// A message has no number after all.
+    pub(super) fn unnumber(&mut self, ticket: u64) {
+        self.flights.retain(|flight| flight.ticket != ticket);
+    }
+
     pub(super) fn get(&self, ticket: u64) -> Option<Waiting<'_>> {
         let record = self.ring.iter().find(|record| record.number == ticket)?;
         Waiting::of(ticket, record.bytes)

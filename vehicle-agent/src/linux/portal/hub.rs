@@ -28,6 +28,7 @@ use crate::app_interface::client_frame::Lifecycle;
 use crate::app_interface::refusal::Ending;
 use crate::app_interface::server_frame::{AppIdValue, ScreenWelcome, ServerFrame, Welcome, kind};
 use crate::apps::Request;
+use crate::linux::journal::Journal;
 use crate::linux::saved::TakenUp;
 use crate::linux::status::Status;
 
@@ -53,6 +54,7 @@ pub(crate) struct SocketApps<'s> {
     life: u64,
     status: Arc<Status>,
     taken_up: Option<TakenUp<'s>>,
+    journal: Option<Journal>,
 }
 
 /// The place of one app.
@@ -163,6 +165,7 @@ impl<'s> SocketApps<'s> {
             life: RandomState::new().hash_one(()),
             status,
             taken_up: None,
+            journal: None,
         }
     }
 
@@ -183,9 +186,17 @@ impl<'s> SocketApps<'s> {
         self.life
     }
 
-    /// Goes on with an earlier life, of which every number is known.
-    pub(crate) fn go_on_with(&mut self, life: u64) {
-        self.life = life;
+    /// Notes in this journal what is to survive, and goes on with its life.
+    pub(crate) fn note_in(&mut self, journal: Journal) {
+        self.life = journal.life();
+        self.journal = Some(journal);
+    }
+
+    /// Expects the fate of a message that an earlier life accepted, from a frame with this id.
+    pub(crate) fn expect_settled(&mut self, slot: AppSlot, ticket: u64, id: Option<String>) {
+        if let Some(seat) = self.seats.get_mut(usize::from(slot.index())) {
+            seat.accepted.insert(ticket, id);
+        }
     }
 
     /// Tells `taken_up` what becomes of the messages of an earlier life.

@@ -16,7 +16,9 @@ use crate::app_interface::server_frame::{
 };
 use crate::apps::{Apps, Fate, Notice, Request, SendRefusal};
 use crate::desk::{Counters, DownlinkRefusal};
+use crate::linux::journal::Journal;
 use crate::linux::portal::outbox::{Item, Unread};
+use crate::notes::{NotNoted, Note};
 
 impl Apps for SocketApps<'_> {
     async fn next(&mut self) -> Request<'_> {
@@ -166,6 +168,23 @@ impl Apps for SocketApps<'_> {
         if let Some(seat) = self.seats.get_mut(usize::from(slot.index())) {
             seat.accepted.insert(ticket, id);
         }
+    }
+
+    fn note(&mut self, note: Note<'_>) -> Result<(), NotNoted> {
+        let Some(journal) = &mut self.journal else {
+            return Ok(());
+        };
+        let seats = &self.seats;
+        let app = |slot: AppSlot| Some(seats.get(usize::from(slot.index()))?.app.clone());
+        let id = match (&note, &self.current) {
+            (Note::Accepted { .. }, Step::Send { id, .. }) => id.as_deref(),
+            _ => None,
+        };
+        journal.note(note, app, id)
+    }
+
+    fn keep(&mut self) -> Result<(), NotNoted> {
+        self.journal.as_mut().map_or(Ok(()), Journal::keep)
     }
 
     fn tell(&mut self, slot: AppSlot, notice: Notice<'_>) {

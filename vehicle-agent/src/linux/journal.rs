@@ -1,0 +1,389 @@
+//! `--data-dir`: the file `journal`, which messages with receipts outlive the agent in, however it ends.
+//!
+//! Each note is a line, `CRC JSON`, written at once and synced before anybody relies on it
+//! ([`crate::notes`]). In memory is only where the lines of live messages stand, so that the file can be
+//! written anew without the others: at each start, and when it is long. That is done in another file,
+//! which takes the place of the old one. What is live is bounded by the queue of messages from apps
+//! and the places for messages to them, and so is the file ([`BYTES_MAX`]).
+//!
+//! A last line without its end was being written when the power went: nobody relied on it. Any other line
+//! that cannot be read is damage. Then it is not known which numbers were used, so every channel begins
+//! a new epoch, and hosts are told that messages to apps are lost. What is left of messages from apps is
+//! sent again. The damaged file is kept as `journal.damaged`.
+//!
+//! Lines rather than a database: there is nothing to look for, one writer, and a file that a person can
+//! read costs no library.
+
+mod line;
+mod live;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufWriter, ErrorKind, Write as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail};
+
+use vinbus_protocol::app_slot::AppSlot;
+use vinbus_protocol::delivery::{MessageId, Step};
+use vinbus_protocol::id::{AppId, Uid, Vin};
+use vinbus_protocol::limits::DELIVERY_TTL_S_MAX;
+
+use self::line::Line;
+use self::live::{Live, Span};
+use crate::linux::portal::SocketApps;
+use crate::linux::run::LinuxDesk;
+use crate::notes::{Kept, NotNoted, Note};
+
+/// Bytes of lines that are not live, or of little ones, before the file is written anew.
+const SLACK_BYTES: u64 = 256 * 1024;
+
+/// The longest file: above it nothing is noted until it could be written anew. What is live has at most
+/// 64 messages to apps and the queue of those from apps, each character escaped.
+const BYTES_MAX: u64 = 128 << 20;
+
+/// Each start leaves out as many numbers of messages to apps, which ordinary ones may have used.
+const NUMBERS_OF_A_START: u32 = 32;
+
+/// The open file and what of it is live.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    folder: PathBuf,
+    vin: Vin,
+    file: File,
+    len: u64,
+    /// When it is to be written anew.
+    renew_at: u64,
+    /// Not all of it is known to survive a loss of power.
+    dirty: bool,
+    /// A write failed: it is written anew before anything else is.
+    broken: bool,
+    failures: u64,
+    life: u64,
+    start: u64,
+    live: Live,
+}
+
+impl Journal {
+    /// Reads the file of the last life, if there is one, and writes it anew for this one.
+    ///
+    /// # Errors
+    /// When it cannot be read or written, or belongs to another vehicle.
+    pub(crate) fn open(folder: &Path, vin: Vin, new_life: u64) -> anyhow::Result<Self> {
+        let path = folder.join("journal");
+        let shown = path.display();
+        let old = match File::open(&path) {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error).with_context(|| format!("cannot read {shown}")),
+        };
+        let bytes = match &old {
+            Some(_) => fs::read(&path).with_context(|| format!("cannot read {shown}"))?,
+            None => Vec::new(),
+        };
+        let mut live = Live::default();
+        let (mut head, mut damaged, mut at) = (None, 0_u64, 0);
+        for text in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let span = Span {
+                at,
+                len: text.len() as u64,
+            };
+            at += span.len;
+            let Some(text) = text.strip_suffix(b"\n") else {
+                tracing::info!(bytes = span.len, file = %shown, "a last note was not finished");
+                break;
+            };
+            match Line::read(text) {
+                Some(Line::Head { vin, life, start }) => head = Some((vin, life, start)),
+                Some(line) => live.apply(&line, span),
+                None => damaged += 1,
+            }
+        }
+        if let Some((of, ..)) = &head
+            && *of != vin.as_str()
+        {
+            bail!("{shown} belongs to vehicle {of}, this is {}", vin.as_str());
+        }
+        if !bytes.is_empty() && (damaged > 0 || head.is_none()) {
+            let kept = folder.join("journal.damaged");
+            fs::copy(&path, &kept).with_context(|| format!("cannot write {}", kept.display()))?;
+            let uplinks = live.forget_channels();
+            head = None;
+            tracing::error!(
+                damaged, uplinks, file = %kept.display(),
+                "the journal of messages with receipts was damaged, and is kept: messages to apps that it had are lost, and their senders told so; those from apps are sent again"
+            );
+        }
+        let (life, start) = head.map_or((new_life, 0), |(_, life, start)| (life, start));
+        live.end_what_was_handed_over();
+        let file = match old {
+            Some(file) => file,
+            None => private().open(&path)?,
+        };
+        let mut journal = Self {
+            folder: folder.to_owned(),
+            vin,
+            file,
+            len: 0,
+            renew_at: 0,
+            dirty: false,
+            broken: false,
+            failures: 0,
+            life,
+            start: start.saturating_add(1),
+            live,
+        };
+        journal
+            .renew()
+            .with_context(|| format!("cannot write {shown}"))?;
+        Ok(journal)
+    }
+
+    /// In which life messages to apps are numbered.
+    pub(crate) fn life(&self) -> u64 {
+        self.life
+    }
+
+    /// Gives the desk what the last life left behind, and `apps` the frame ids of messages from apps.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn restore(
+        &mut self,
+        desk: &mut LinuxDesk,
+        apps: &mut SocketApps<'_>,
+    ) -> anyhow::Result<()> {
+        let (mut taken, mut left) = (0_u64, 0_u64);
+        let mut count = |is_taken: bool| match is_taken {
+            true => taken += 1,
+            false => left += 1,
+        };
+        for (uid, channel) in &self.live.channels {
+            let (Ok(uid), Some(peer)) = (Uid::parse(uid), channel.memory.peer) else {
+                continue;
+            };
+            desk.resume_channel(&uid, channel.memory);
+            let id = |number| MessageId {
+                epoch: peer,
+                number,
+            };
+            for (&number, span) in &channel.open {
+                let Some(span) = span else { continue };
+                let line = self.line(*span)?;
+                count(resume_kept(desk, &uid, id(number), &line));
+            }
+            // The newest first: those that find no place were acknowledged.
+            for &(number, step) in channel.ended.iter().rev() {
+                desk.resume_ended(&uid, id(number), step);
+            }
+        }
+        for (&ticket, uplink) in &self.live.uplinks {
+            let Line::Accepted {
+                app,
+                subtopic,
+                content,
+                id,
+                ..
+            } = self.line(uplink.span)?
+            else {
+                continue;
+            };
+            let slot = slot(desk, &app);
+            let number = uplink.number.as_ref().map(|(_, number)| *number);
+            let subtopic = subtopic.as_deref();
+            let content = content.as_bytes();
+            let is_taken = slot.is_some_and(|slot| {
+                let taken = desk.resume_accepted(ticket, slot, subtopic, content, number);
+                if taken {
+                    apps.expect_settled(slot, ticket, id.map(|id| id.into_owned()));
+                }
+                taken
+            });
+            count(is_taken);
+        }
+        let slots: Vec<AppSlot> = desk.portal().apps().map(|app| app.slot).collect();
+        for slot in slots {
+            desk.skip_pending_numbers(slot, self.start << NUMBERS_OF_A_START);
+        }
+        if taken + left > 0 {
+            tracing::info!(
+                taken,
+                left,
+                "took up messages with receipts of the last run"
+            );
+        }
+        if left > 0 {
+            tracing::warn!(
+                left,
+                "messages with receipts stay in the journal, as their app is not installed or there is no room: install it with --app, or raise --uplink-queue"
+            );
+        }
+        Ok(())
+    }
+
+    /// Writes a note; `app` and `id` say what the slot and frame of it are.
+    pub(crate) fn note(
+        &mut self,
+        note: Note<'_>,
+        app: impl Fn(AppSlot) -> Option<AppId>,
+        id: Option<&str>,
+    ) -> Result<(), NotNoted> {
+        let line = Line::of(note, app, id, now_s()).ok_or(NotNoted)?;
+        let pressing = !matches!(line, Line::Settled { .. });
+        let written = self.append(&line);
+        self.dirty |= pressing;
+        self.tell(written, "a message with receipts could not be noted")
+    }
+
+    /// Waits until all notes survive a loss of power.
+    pub(crate) fn keep(&mut self) -> Result<(), NotNoted> {
+        if !self.dirty {
+            return Ok(());
+        }
+        let synced = self.file.sync_data();
+        self.broken |= synced.is_err();
+        self.dirty = false;
+        self.tell(synced, "notes of messages with receipts could not be kept")
+    }
+
+    fn tell(&mut self, done: std::io::Result<()>, what: &str) -> Result<(), NotNoted> {
+        let Err(error) = done else {
+            self.failures = 0;
+            return Ok(());
+        };
+        self.failures += 1;
+        // Each power of two: the first at once, and a disk that stays full not for ever.
+        if self.failures.is_power_of_two() {
+            let (failures, folder) = (self.failures, self.folder.display());
+            tracing::error!(%error, failures, %folder, "{what}: make room on the disk");
+        }
+        Err(NotNoted)
+    }
+
+    fn append(&mut self, line: &Line<'_>) -> std::io::Result<()> {
+        if self.broken || self.len >= self.renew_at {
+            let renewed = self.renew();
+            if self.broken || self.len >= BYTES_MAX {
+                renewed?;
+            }
+        }
+        let text = line.to_text()?;
+        let written = self.file.write_all_at(text.as_bytes(), self.len);
+        if let Err(error) = written {
+            // Half a line must not stand before the next one.
+            self.broken = self.file.set_len(self.len).is_err();
+            return Err(error);
+        }
+        let span = Span {
+            at: self.len,
+            len: text.len() as u64,
+        };
+        self.len += span.len;
+        self.live.apply(line, span);
+        Ok(())
+    }
+
+    /// Writes what is live into a new file, which takes the place of this one.
+    fn renew(&mut self) -> std::io::Result<()> {
+        let (path, new) = (self.folder.join("journal"), self.folder.join("journal.new"));
+        // It is tried again after as many bytes.
+        self.renew_at = self.len + SLACK_BYTES;
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = private().read(true).open(&new)?;
+        let mut out = BufWriter::new(&file);
+        let mut len = 0;
+        let mut write = |text: &[u8]| {
+            let span = Span {
+                at: len,
+                len: text.len() as u64,
+            };
+            len += span.len;
+            out.write_all(text).map(|()| span)
+        };
+        let head = Line::Head {
+            vin: self.vin.as_str().into(),
+            life: self.life,
+            start: self.start,
+        };
+        write(head.to_text()?.as_bytes())?;
+        let old = &self.file;
+        let live = self.live.written_anew(
+            |line| write(line.to_text()?.as_bytes()).map(|_| ()),
+            |span| read_at(old, span),
+        )?;
+        let mut moved = Vec::with_capacity(live.len());
+        for text in live {
+            moved.push(write(&text)?);
+        }
+        out.flush()?;
+        drop(out);
+        file.sync_all()?;
+        fs::rename(&new, &path)?;
+        File::open(&self.folder)?.sync_all()?;
+        self.live.move_to(&moved);
+        (self.file, self.len) = (file, len);
+        self.renew_at = 2 * len + SLACK_BYTES;
+        (self.dirty, self.broken) = (false, false);
+        Ok(())
+    }
+
+    fn line(&self, span: Span) -> anyhow::Result<Line<'static>> {
+        let text = read_at(&self.file, span).context("cannot read the journal")?;
+        let line = text.strip_suffix(b"\n").and_then(Line::read);
+        line.context("the journal has changed since it was read; start again")
+    }
+}
+
+fn read_at(file: &File, span: Span) -> std::io::Result<Vec<u8>> {
+    let mut text = vec![0; usize::try_from(span.len).map_err(std::io::Error::other)?];
+    file.read_exact_at(&mut text, span.at)?;
+    Ok(text)
+}
+
+fn resume_kept(desk: &mut LinuxDesk, uid: &Uid, id: MessageId, line: &Line<'_>) -> bool {
+    let Line::Came {
+        kept: Some(kept), ..
+    } = line
+    else {
+        return false;
+    };
+    let Some(slot) = slot(desk, &kept.app) else {
+        return false;
+    };
+    // Where the clock was set, it is no more than was given.
+    let left_s = kept.ends_s.map(|at| at.saturating_sub(now_s()));
+    let left_s = left_s.map(|left| left.clamp(1, u64::from(DELIVERY_TTL_S_MAX)));
+    let kept = Kept {
+        slot,
+        number: kept.number,
+        ends_in_ms: left_s.map(|left| left * 1_000),
+        content: kept.content.as_bytes(),
+    };
+    desk.resume_kept(uid, id, kept)
+}
+
+fn slot(desk: &LinuxDesk, app: &str) -> Option<AppSlot> {
+    desk.portal().slot(&AppId::parse(app).ok()?)
+}
+
+fn now_s() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+    since_1970.unwrap_or(Duration::ZERO).as_secs()
+}
+
+/// To write a file that is for the user alone.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).mode(0o600);
+    options
+}
+
+/// What a message that was being handed over when the agent ended became: that is not known any more.
+const HANDED_OVER: Step = Step::Known;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! The lines of the journal.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use vinbus_protocol::app_slot::AppSlot;
+use vinbus_protocol::delivery::{Epoch, MessageId, Snapshot, Step, Window};
+use vinbus_protocol::id::AppId;
+
+use crate::notes::Note;
+use crate::provisioned::crc32;
+
+/// One line. JSON texts are strings, so that every byte of them is kept.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Line<'l> {
+    /// The first: whose it is, the life in which messages are numbered, and how many starts it had.
+    Head {
+        vin: Cow<'l, str>,
+        life: u64,
+        start: u64,
+    },
+    Channel {
+        uid: Cow<'l, str>,
+        epoch: u32,
+        peer: Option<u32>,
+        next: u32,
+        batch: u32,
+        highest: u32,
+        /// The window's bits, in hexadecimal.
+        seen: Cow<'l, str>,
+    },
+    Accepted {
+        ticket: u64,
+        app: Cow<'l, str>,
+        subtopic: Option<Cow<'l, str>>,
+        content: Cow<'l, str>,
+        id: Option<Cow<'l, str>>,
+    },
+    Numbered {
+        ticket: u64,
+        uid: Cow<'l, str>,
+        number: u32,
+    },
+    Settled {
+        ticket: u64,
+    },
+    Came {
+        uid: Cow<'l, str>,
+        epoch: u32,
+        number: u32,
+        kept: Option<KeptLine<'l>>,
+    },
+    Ended {
+        uid: Cow<'l, str>,
+        epoch: u32,
+        number: u32,
+        step: u8,
+    },
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct KeptLine<'l> {
+    pub(super) app: Cow<'l, str>,
+    pub(super) number: u64,
+    /// Seconds since 1970.
+    pub(super) ends_s: Option<u64>,
+    pub(super) content: Cow<'l, str>,
+}
+
+impl<'l> Line<'l> {
+    /// The line of a note; `None` for one that is of no app.
+    pub(super) fn of(
+        note: Note<'l>,
+        app: impl Fn(AppSlot) -> Option<AppId>,
+        id: Option<&'l str>,
+        now_s: u64,
+    ) -> Option<Self> {
+        let name = |slot| Some(Cow::Owned(app(slot)?.as_str().to_owned()));
+        let text = |bytes| std::str::from_utf8(bytes).ok().map(Cow::Borrowed);
+        Some(match note {
+            Note::Channel { uid, memory } => Self::channel(uid.as_str().into(), &memory),
+            Note::Accepted {
+                ticket,
+                slot,
+                subtopic,
+                content,
+            } => Self::Accepted {
+                ticket,
+                app: name(slot)?,
+                subtopic: subtopic.map(Cow::Borrowed),
+                content: text(content)?,
+                id: id.map(Cow::Borrowed),
+            },
+            Note::Numbered {
+                ticket,
+                uid,
+                number,
+            } => Self::Numbered {
+                ticket,
+                uid: uid.as_str().into(),
+                number,
+            },
+            Note::Settled { ticket } => Self::Settled { ticket },
+            Note::Came { uid, id, kept } => Self::Came {
+                uid: uid.as_str().into(),
+                epoch: id.epoch.number(),
+                number: id.number,
+                kept: match kept {
+                    Some(kept) => Some(KeptLine {
+                        app: name(kept.slot)?,
+                        number: kept.number,
+                        ends_s: kept
+                            .ends_in_ms
+                            .map(|ms| now_s.saturating_add(ms.div_ceil(1_000))),
+                        content: text(kept.content)?,
+                    }),
+                    None => None,
+                },
+            },
+            Note::Ended { uid, id, step } => Self::ended(uid.as_str().into(), id, step),
+        })
+    }
+
+    pub(super) fn channel(uid: Cow<'l, str>, memory: &Snapshot) -> Self {
+        Self::Channel {
+            uid,
+            epoch: memory.epoch.number(),
+            peer: memory.peer.map(Epoch::number),
+            next: memory.next_number,
+            batch: memory.batch,
+            highest: memory.window.highest(),
+            seen: format!("{:x}", memory.window.seen()).into(),
+        }
+    }
+
+    pub(super) fn ended(uid: Cow<'l, str>, id: MessageId, step: Step) -> Self {
+        Self::Ended {
+            uid,
+            epoch: id.epoch.number(),
+            number: id.number,
+            step: step.code(),
+        }
+    }
+
+    /// The memory of a channel, if it is a line of one and says what can be.
+    pub(super) fn memory(&self) -> Option<Snapshot> {
+        let Self::Channel {
+            epoch,
+            peer,
+            next,
+            batch,
+            highest,
+            seen,
+            ..
+        } = self
+        else {
+            return None;
+        };
+        let peer = match peer {
+            Some(peer) => Some(Epoch::new(*peer)?),
+            None => None,
+        };
+        Some(Snapshot {
+            epoch: Epoch::new(*epoch)?,
+            peer,
+            next_number: (*next).max(1),
+            batch: *batch,
+            window: Window::new(*highest, u128::from_str_radix(seen, 16).ok()?),
+        })
+    }
+
+    /// Reads a line without its end; `None` for one that is damaged.
+    pub(super) fn read(text: &[u8]) -> Option<Line<'static>> {
+        let (crc, json) = text.split_at_checked(9)?;
+        let crc = std::str::from_utf8(crc).ok()?.strip_suffix(' ')?;
+        if u32::from_str_radix(crc, 16).ok()? != crc32(json) {
+            return None;
+        }
+        let line: Line<'static> = serde_json::from_slice(json).ok()?;
+        let is_sound = !matches!(line, Line::Channel { .. }) || line.memory().is_some();
+        is_sound.then_some(line)
+    }
+
+    /// The whole line.
+    pub(super) fn to_text(&self) -> std::io::Result<String> {
+        let json = serde_json::to_string(self)?;
+        Ok(format!("{:08x} {json}\n", crc32(json.as_bytes())))
+    }
+}

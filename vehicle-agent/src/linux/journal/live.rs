@@ -1,0 +1,213 @@
+//! What of the journal is live: the memory of each channel, and where the lines of messages stand that
+//! wait.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use vinbus_protocol::delivery::{Epoch, MessageId, Snapshot, Step, Window};
+
+use super::HANDED_OVER;
+use super::line::Line;
+
+/// Last steps of a channel that may not have been told: as many as it accounts for. Whoever told of one
+/// told of all before.
+const ENDED_MAX: usize = 32;
+
+/// Where a line stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) at: u64,
+    pub(super) len: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    /// By partner.
+    pub(super) channels: BTreeMap<String, Channel>,
+    /// Messages from apps, by ticket.
+    pub(super) uplinks: BTreeMap<u64, Uplink>,
+}
+
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) memory: Snapshot,
+    /// Messages that came and have not met their end: where they stand, if they wait.
+    pub(super) open: BTreeMap<u32, Option<Span>>,
+    /// The last ones that have, oldest first.
+    pub(super) ended: VecDeque<(u32, Step)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Uplink {
+    pub(super) span: Span,
+    pub(super) number: Option<(String, u32)>,
+}
+
+impl Live {
+    /// Takes what a line says; it stands at `span`.
+    pub(super) fn apply(&mut self, line: &Line<'_>, span: Span) {
+        match line {
+            Line::Head { .. } => {}
+            Line::Channel { uid, .. } => self.channel(uid, line),
+            Line::Accepted { ticket, .. } => {
+                let number = None;
+                self.uplinks.insert(*ticket, Uplink { span, number });
+            }
+            Line::Numbered {
+                ticket,
+                uid,
+                number,
+            } => {
+                if let Some(uplink) = self.uplinks.get_mut(ticket) {
+                    uplink.number = Some((uid.to_string(), *number));
+                }
+                if let Some(channel) = self.channels.get_mut(&**uid) {
+                    let next = &mut channel.memory.next_number;
+                    *next = (*next).max(number.saturating_add(1));
+                }
+            }
+            Line::Settled { ticket } => {
+                self.uplinks.remove(ticket);
+            }
+            Line::Came {
+                uid,
+                epoch,
+                number,
+                kept,
+            } => {
+                if let Some(channel) = self.channel_of(uid, *epoch) {
+                    channel.memory.window.insert(*number);
+                    channel.open.insert(*number, kept.as_ref().map(|_| span));
+                }
+            }
+            Line::Ended {
+                uid,
+                epoch,
+                number,
+                step,
+            } => {
+                if let Some(channel) = self.channel_of(uid, *epoch) {
+                    let step = Step::from_code(u32::from(*step)).unwrap_or(HANDED_OVER);
+                    channel.end(*number, step);
+                }
+            }
+        }
+    }
+
+    fn channel(&mut self, uid: &str, line: &Line<'_>) {
+        let Some(memory) = line.memory() else {
+            return;
+        };
+        let channel = self.channels.entry(uid.to_owned()).or_insert(Channel {
+            memory,
+            open: BTreeMap::new(),
+            ended: VecDeque::new(),
+        });
+        let before = (channel.memory.epoch, channel.memory.peer);
+        if before != (memory.epoch, memory.peer) {
+            channel.open.clear();
+            channel.ended.clear();
+        }
+        channel.memory = memory;
+    }
+
+    /// The channel with a partner in this epoch of its host.
+    fn channel_of(&mut self, uid: &str, epoch: u32) -> Option<&mut Channel> {
+        let channel = self.channels.get_mut(uid)?;
+        let epoch = Epoch::new(epoch)?;
+        if channel.memory.peer < Some(epoch) {
+            channel.memory.peer = Some(epoch);
+            channel.memory.window = Window::default();
+            channel.open.clear();
+            channel.ended.clear();
+        }
+        (channel.memory.peer == Some(epoch)).then_some(channel)
+    }
+
+    /// Forgets all channels; returns how many messages from apps are left, which have no numbers now.
+    pub(super) fn forget_channels(&mut self) -> usize {
+        self.channels.clear();
+        for uplink in self.uplinks.values_mut() {
+            uplink.number = None;
+        }
+        self.uplinks.len()
+    }
+
+    /// What was being handed over when the agent ended has met its end there.
+    pub(super) fn end_what_was_handed_over(&mut self) {
+        for channel in self.channels.values_mut() {
+            let open = channel.open.iter();
+            let handed: Vec<u32> = open
+                .filter(|(_, span)| span.is_none())
+                .map(|(number, _)| *number)
+                .collect();
+            for number in handed {
+                channel.end(number, HANDED_OVER);
+            }
+        }
+    }
+
+    /// Writes all that is no message's text, and returns the texts, whose new places are told to
+    /// [`Self::move_to`] in the same order.
+    pub(super) fn written_anew(
+        &self,
+        mut write: impl FnMut(&Line<'_>) -> std::io::Result<()>,
+        mut read: impl FnMut(Span) -> std::io::Result<Vec<u8>>,
+    ) -> std::io::Result<Vec<Vec<u8>>> {
+        let mut texts = Vec::new();
+        for (uid, channel) in &self.channels {
+            write(&Line::channel(uid.as_str().into(), &channel.memory))?;
+            let Some(epoch) = channel.memory.peer else {
+                continue;
+            };
+            for &(number, step) in &channel.ended {
+                let id = MessageId { epoch, number };
+                write(&Line::ended(uid.as_str().into(), id, step))?;
+            }
+            for (&number, span) in &channel.open {
+                match span {
+                    Some(span) => texts.push(read(*span)?),
+                    None => write(&Line::Came {
+                        uid: uid.as_str().into(),
+                        epoch: epoch.number(),
+                        number,
+                        kept: None,
+                    })?,
+                }
+            }
+        }
+        for (&ticket, uplink) in &self.uplinks {
+            let mut text = read(uplink.span)?;
+            if let Some((uid, number)) = &uplink.number {
+                let numbered = Line::Numbered {
+                    ticket,
+                    uid: uid.as_str().into(),
+                    number: *number,
+                };
+                text.extend(numbered.to_text()?.into_bytes());
+            }
+            texts.push(text);
+        }
+        Ok(texts)
+    }
+
+    /// The texts stand here now. What follows a text in its place is not a part of it.
+    pub(super) fn move_to(&mut self, spans: &[Span]) {
+        let open = self.channels.values_mut();
+        let open = open.flat_map(|channel| channel.open.values_mut());
+        let places = open.filter_map(Option::as_mut);
+        let uplinks = self.uplinks.values_mut().map(|uplink| &mut uplink.span);
+        for (place, moved) in places.chain(uplinks).zip(spans) {
+            place.at = moved.at;
+        }
+    }
+}
+
+impl Channel {
+    fn end(&mut self, number: u32, step: Step) {
+        self.open.remove(&number);
+        self.ended.push_back((number, step));
+        if self.ended.len() > ENDED_MAX {
+            self.ended.pop_front();
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The journal over kills, damage and a full disk.
+
+use vinbus_protocol::delivery::{Epoch, Snapshot};
+
+use super::*;
+
+const SLOT: AppSlot = AppSlot::new(0);
+
+fn open(folder: &Path) -> Journal {
+    let vin = Vin::parse("0123456789ABCDEFG").unwrap();
+    Journal::open(folder, vin, 7).unwrap()
+}
+
+fn note(journal: &mut Journal, note: Note<'_>) -> Result<(), NotNoted> {
+    let app = |_| AppId::parse("demo").ok();
+    journal
+        .note(note, app, Some("\"id\""))
+        .and_then(|()| journal.keep())
+}
+
+fn uid() -> Uid {
+    Uid::parse("demo-partner").unwrap()
+}
+
+fn accepted(ticket: u64) -> Note<'static> {
+    Note::Accepted {
+        ticket,
+        slot: SLOT,
+        subtopic: None,
+        content: b"{\"a\" : 1}",
+    }
+}
+
+fn memory() -> Snapshot {
+    Snapshot {
+        peer: Epoch::new(3),
+        ..Snapshot::fresh(Epoch::new(9).unwrap())
+    }
+}
+
+fn id(number: u32) -> MessageId {
+    let epoch = Epoch::new(3).unwrap();
+    MessageId { epoch, number }
+}
+
+/// Two messages of apps, the second with a number; two to apps, the second of which waits.
+fn fill(journal: &mut Journal) {
+    let (uid, memory) = (&uid(), memory());
+    let kept = Kept {
+        slot: SLOT,
+        number: 4,
+        ends_in_ms: Some(60_000),
+        content: b"2",
+    };
+    let (ticket, number) = (1, 1);
+    let notes = [
+        Note::Channel { uid, memory },
+        accepted(0),
+        accepted(ticket),
+        Note::Settled { ticket: 0 },
+        Note::Numbered {
+            ticket,
+            uid,
+            number,
+        },
+        Note::Came {
+            uid,
+            id: id(1),
+            kept: None,
+        },
+        Note::Came {
+            uid,
+            id: id(2),
+            kept: Some(kept),
+        },
+    ];
+    for it in notes {
+        assert_eq!(note(journal, it), Ok(()));
+    }
+}
+
+fn check(journal: &Journal) {
+    let live = &journal.live;
+    let uplinks: Vec<_> = live.uplinks.iter().collect();
+    let [(1, uplink)] = uplinks[..] else {
+        panic!("{uplinks:?}");
+    };
+    assert_eq!(uplink.number, Some(("demo-partner".to_owned(), 1)));
+    let Line::Accepted { content, id, .. } = journal.line(uplink.span).unwrap() else {
+        panic!("it is a message of an app");
+    };
+    assert_eq!((&*content, id.as_deref()), ("{\"a\" : 1}", Some("\"id\"")));
+    let channel = &live.channels["demo-partner"];
+    assert_eq!(channel.memory.next_number, 2);
+    assert_eq!(
+        (
+            channel.memory.window.highest(),
+            channel.memory.window.seen()
+        ),
+        (2, 3)
+    );
+    assert_eq!(
+        channel.ended,
+        [(1, Step::Known)],
+        "it was being handed over"
+    );
+    assert!(matches!(channel.open[&2], Some(span)
+        if matches!(journal.line(span).unwrap(), Line::Came { kept: Some(kept), .. } if kept.number == 4)));
+}
+
+#[test]
+fn notes_outlive_a_kill_and_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(&mut open(dir.path()));
+    for start in 2..5 {
+        let journal = open(dir.path());
+        check(&journal);
+        assert_eq!((journal.life, journal.start), (7, start));
+    }
+}
+
+#[test]
+fn last_line_that_was_not_finished_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal");
+    fill(&mut open(dir.path()));
+    let whole = fs::read(&path).unwrap();
+    note(&mut open(dir.path()), accepted(2)).unwrap();
+    let longer = fs::read(&path).unwrap();
+    for cut in [1, 5, 60] {
+        fs::write(&path, &longer[..longer.len() - cut]).unwrap();
+        check(&open(dir.path()));
+    }
+    fs::write(&path, whole).unwrap();
+    check(&open(dir.path()));
+    assert!(!dir.path().join("journal.damaged").exists());
+}
+
+#[test]
+fn damage_costs_the_channels_and_no_message_of_an_app() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal");
+    fill(&mut open(dir.path()));
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.windows(8).position(|it| it == b"numbered").unwrap();
+    bytes[at] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let journal = open(dir.path());
+    assert!(journal.live.channels.is_empty());
+    assert_eq!(journal.live.uplinks[&1].number, None);
+    assert_eq!(fs::read(dir.path().join("journal.damaged")).unwrap(), bytes);
+    for _ in 0..2 {
+        assert_eq!(open(dir.path()).live.uplinks.len(), 1);
+    }
+}
+
+#[test]
+fn disk_that_is_full_refuses_and_takes_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = open(dir.path());
+    fill(&mut journal);
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let good = std::mem::replace(&mut journal.file, full);
+    assert_eq!(note(&mut journal, accepted(2)), Err(NotNoted));
+    journal.file = good;
+    assert_eq!(note(&mut journal, accepted(3)), Ok(()));
+    drop(journal);
+    let journal = open(dir.path());
+    assert_eq!(journal.live.uplinks.keys().collect::<Vec<_>>(), [&1, &3]);
+}
+
+#[test]
+fn file_stays_short_whatever_comes_and_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = open(dir.path());
+    fill(&mut journal);
+    for ticket in 2..10_000 {
+        let app = |_| AppId::parse("demo").ok();
+        journal.note(accepted(ticket), app, None).unwrap();
+        journal.note(Note::Settled { ticket }, app, None).unwrap();
+        assert!(journal.len < 2 * SLACK_BYTES);
+    }
+    check(&open(dir.path()));
+}
+
+#[test]
+fn journal_of_another_vehicle_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path());
+    let other = Vin::parse("AAAAAAAAAAAAAAAAA").unwrap();
+    let error = Journal::open(dir.path(), other, 7).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("belongs to vehicle 0123456789ABCDEFG"),
+        "{error}"
+    );
+}

@@ -1,0 +1,97 @@
+//! What is to survive the agent: what it notes of messages with receipts, so that one that is killed
+//! goes on where it was (SPEC 16.10).
+//!
+//! Everything is noted before anybody hears of it: a message of an app before the app is told that it
+//! is taken, a number before the message is sent under it, a message that came before its app gets it,
+//! the end of one before its sender is told.
+
+use vinbus_protocol::app_slot::AppSlot;
+use vinbus_protocol::delivery::{MessageId, Snapshot, Step};
+use vinbus_protocol::id::Uid;
+
+/// One note.
+#[derive(Clone, Copy, Debug)]
+pub enum Note<'n> {
+    /// The channel with a partner: its epochs, and the rest of its memory.
+    Channel {
+        /// The partner.
+        uid: &'n Uid,
+        /// The memory.
+        memory: Snapshot,
+    },
+    /// A message of an app is taken.
+    Accepted {
+        /// Its ticket: greater than all before.
+        ticket: u64,
+        /// The app.
+        slot: AppSlot,
+        /// Where below the vehicle's topic it goes.
+        subtopic: Option<&'n str>,
+        /// What it says.
+        content: &'n [u8],
+    },
+    /// It has this number from now on.
+    Numbered {
+        /// Its ticket.
+        ticket: u64,
+        /// Its partner.
+        uid: &'n Uid,
+        /// Its number.
+        number: u32,
+    },
+    /// Its fate is known.
+    Settled {
+        /// Its ticket.
+        ticket: u64,
+    },
+    /// A message came. What is noted later of the same one counts.
+    Came {
+        /// From this partner.
+        uid: &'n Uid,
+        /// Under this number.
+        id: MessageId,
+        /// Where it waits, if it waits for its app.
+        kept: Option<Kept<'n>>,
+    },
+    /// What became of it in the end.
+    Ended {
+        /// Its partner.
+        uid: &'n Uid,
+        /// Its number.
+        id: MessageId,
+        /// Its last step.
+        step: Step,
+    },
+}
+
+/// A message that waits for its app.
+#[derive(Clone, Copy)]
+pub struct Kept<'n> {
+    /// The app.
+    pub slot: AppSlot,
+    /// Its number among those of the app.
+    pub number: u64,
+    /// Milliseconds until its time is over.
+    pub ends_in_ms: Option<u64>,
+    /// What it says: the app's own JSON.
+    pub content: &'n [u8],
+}
+
+impl core::fmt::Debug for Kept<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { slot, number, .. } = self;
+        write!(f, "Kept({slot:?}, {number}, {} bytes)", self.content.len())
+    }
+}
+
+/// A note could not be written: what it says must not be relied on. The reason is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotNoted;
+
+impl core::fmt::Display for NotNoted {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("the disk takes nothing now; try again later")
+    }
+}
+
+impl core::error::Error for NotNoted {}

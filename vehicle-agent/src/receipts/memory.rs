@@ -1,0 +1,146 @@
+//! What of messages with receipts is to outlive the agent, and how it is taken up again. The
+//! [`Desk`](crate::desk::Desk) makes notes of it ([`crate::notes`]).
+
+use vinbus_protocol::app_slot::AppSlot;
+use vinbus_protocol::delivery::{Endpoint, MessageId, Snapshot, Step};
+
+use super::{Held, New, Receipts, Waiting, message};
+
+/// Batches of receipts after which the last one's number is noted again: half of what an endpoint leaves
+/// out when it goes on.
+const BATCHES_UNNOTED_MAX: u32 = 1 << 15;
+
+impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
+    /// Gives a message that waits its number, if there is a place for one: its ticket, partner and number.
+    /// They are to be noted before it is sent.
+    pub(crate) fn number_next(&mut self, now_ms: u64) -> Option<(u64, usize, u32)> {
+        let mut full = [false; APPS];
+        loop {
+            let has_place = |partner: usize| full.get(partner).is_some_and(|full| !full);
+            let (ticket, partner, bytes) = self.uplinks.next_to_number(has_place)?;
+            let endpoint = self.endpoints.get_mut(partner)?;
+            match endpoint.submit(now_ms, message(now_ms, bytes)) {
+                Ok(submitted) => {
+                    self.uplinks.numbered(ticket, partner, submitted.number);
+                    return Some((ticket, partner, submitted.number));
+                }
+                Err(_) => *full.get_mut(partner)? = true,
+            }
+        }
+    }
+
+    /// A number could not be noted: its message waits again, and gets another one.
+    pub(crate) fn unnumber(&mut self, ticket: u64, partner: usize, number: u32) {
+        if let Some(endpoint) = self.endpoints.get_mut(partner) {
+            endpoint.withdraw(number);
+        }
+        self.uplinks.unnumber(ticket);
+    }
+
+    /// A message that came and has met its end, to be noted.
+    pub(crate) fn next_ended(&mut self) -> Option<(usize, MessageId, Step)> {
+        self.ended.pop_front()
+    }
+
+    /// The end was not noted.
+    pub(crate) fn not_ended(&mut self, ended: (usize, MessageId, Step)) {
+        // It has just left its place.
+        let _ = self.ended.push_front(ended);
+    }
+
+    /// The memory of an end that is to be noted, as it is not what was noted last.
+    pub(crate) fn changed_channel(&self) -> Option<(usize, Snapshot)> {
+        let mut ends = self.endpoints.iter().zip(&self.noted).enumerate();
+        ends.find_map(|(partner, (endpoint, noted))| {
+            let memory = endpoint.snapshot();
+            let is_noted = match noted {
+                Some((epoch, peer, batch)) => {
+                    (*epoch, *peer) == (memory.epoch, memory.peer)
+                        && memory.batch.saturating_sub(*batch) <= BATCHES_UNNOTED_MAX
+                }
+                // A partner that does not speak delivery needs no note.
+                None => memory.peer.is_none(),
+            };
+            (!is_noted).then_some((partner, memory))
+        })
+    }
+
+    /// The memory of an end is noted.
+    pub(crate) fn channel_noted(&mut self, partner: usize, memory: Snapshot) {
+        if let Some(noted) = self.noted.get_mut(partner) {
+            *noted = Some((memory.epoch, memory.peer, memory.batch));
+        }
+    }
+
+    /// Goes on with the memory of an earlier life.
+    pub(crate) fn resume(&mut self, partner: usize, memory: Snapshot) {
+        if let Some(endpoint) = self.endpoints.get_mut(partner) {
+            *endpoint = Endpoint::new(memory);
+        }
+    }
+
+    /// Takes up a message of an earlier life that has met its end, or whose end is not known: its
+    /// sender may have to be told yet.
+    pub(crate) fn resume_ended(&mut self, partner: usize, id: MessageId, step: Step) {
+        if let Some(endpoint) = self.endpoints.get_mut(partner) {
+            endpoint.resume_open(0, id, step);
+        }
+    }
+
+    /// Takes up a message of an earlier life that waits for its app; `false` if there is no place.
+    pub(crate) fn resume_held(
+        &mut self,
+        partner: usize,
+        id: MessageId,
+        kept: (AppSlot, u64, Option<u64>),
+    ) -> bool {
+        let (slot, number, ends_at_ms) = kept;
+        let Some(endpoint) = self.endpoints.get_mut(partner) else {
+            return false;
+        };
+        if self.places.is_full() || !endpoint.resume_open(0, id, Step::HeldBackground) {
+            return false;
+        }
+        let new = New {
+            partner,
+            id,
+            ends_at_ms,
+        };
+        self.place(new, slot, Held::Pending(number));
+        true
+    }
+
+    /// Takes up a message of an app of an earlier life; `false` if there is no room.
+    pub(crate) fn resume_uplink(&mut self, waiting: Waiting<'_>, number: Option<u32>) -> bool {
+        let Waiting {
+            ticket,
+            partner,
+            slot,
+            subtopic,
+            content,
+        } = waiting;
+        if !self
+            .uplinks
+            .insert(ticket, partner, slot, subtopic, content)
+        {
+            return false;
+        }
+        if let (Some(number), Some(endpoint)) = (number, self.endpoints.get_mut(partner))
+            && endpoint
+                .resume_sent(0, number, message(0, content.len()))
+                .is_ok()
+        {
+            self.uplinks.numbered(ticket, partner, number);
+        }
+        true
+    }
+
+    /// Whether a pending message of an app is one with receipts.
+    pub(crate) fn accounts_for(&self, slot: AppSlot, number: u64) -> bool {
+        let mut places = self.places.iter();
+        places.any(|place| {
+            let (Held::Pending(of) | Held::Handed(of)) = place.held;
+            place.slot == slot && of == number
+        })
+    }
+}
