@@ -4,7 +4,7 @@
 //! ([`crate::notes`]). In memory is only where the lines of live messages stand, so that the file can be
 //! written anew without the others: at each start, and when it is long. That is done in another file,
 //! which takes the place of the old one. What is live is bounded by the queue of messages from apps
-//! and the places for messages to them, and so is the file ([`BYTES_MAX`]).
+//! and the places for messages to them, and the file by twice that and [`SLACK_BYTES`].
 //!
 //! A last line without its end was being written when the power went: nobody relied on it. Any other line
 //! that cannot be read is damage. Then it is not known which numbers were used, so every channel begins
@@ -17,6 +17,7 @@
 mod line;
 mod live;
 
+use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, ErrorKind, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
@@ -39,8 +40,8 @@ use crate::notes::{Kept, NotNoted, Note};
 /// Bytes of lines that are not live, or of little ones, before the file is written anew.
 const SLACK_BYTES: u64 = 256 * 1024;
 
-/// The longest file: above it nothing is noted until it could be written anew. What is live has at most
-/// 64 messages to apps and the queue of those from apps, each character escaped.
+/// Above it nothing is noted unless the file can be written anew. What is live is 64 messages to apps and
+/// the queue of those from apps at most, each character escaped: 25 MiB with the default queue.
 const BYTES_MAX: u64 = 128 << 20;
 
 /// Each start leaves out as many numbers of messages to apps, which ordinary ones may have used.
@@ -196,7 +197,7 @@ impl Journal {
             let is_taken = slot.is_some_and(|slot| {
                 let taken = desk.resume_accepted(ticket, slot, subtopic, content, number);
                 if taken {
-                    apps.expect_settled(slot, ticket, id.map(|id| id.into_owned()));
+                    apps.expect_settled(slot, ticket, id.map(Cow::into_owned));
                 }
                 taken
             });

@@ -101,7 +101,8 @@ pub struct BrokerArgs {
     #[arg(long, env = "VINBUS_AGENT_UPLINK_DROP", default_value = "oldest")]
     pub uplink_drop: Drop,
 
-    /// Bytes of that queue, which holds at most 1,024 messages [default: 4194304, simulated: 4096].
+    /// Bytes of that queue, which holds at most 1,024 messages, and of a second one for messages with
+    /// receipts, which always refuses the newest [default: 4194304, simulated: 4096].
     #[arg(long, env = "VINBUS_AGENT_UPLINK_QUEUE", value_name = "BYTES",
         value_parser = clap::value_parser!(u32).range(1_024..=1_073_741_824))]
     pub uplink_queue: Option<u32>,
