@@ -236,14 +236,6 @@ pub enum Fate {
     Lost(Loss),
 }
 
-impl Fate {
-    /// Whether the partner has the message, as far as can be told.
-    #[must_use]
-    pub fn is_success(self) -> bool {
-        matches!(self, Self::Confirmed | Self::WithBroker)
-    }
-}
-
 /// Why a message of an app is not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendRefusal {

@@ -173,11 +173,6 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         self.uplinks.len()
     }
 
-    /// Messages of apps that go with receipts and whose fate is open.
-    pub fn waiting_with_receipts(&self) -> usize {
-        self.receipts.as_ref().map_or(0, Receipts::uplinks)
-    }
-
     /// Takes up a pending message, of an earlier life or at the end of this one: an encoded
     /// [`AppMessage`] and its number, by which it finds its place. What does not decode, or does not
     /// fit, is left out.

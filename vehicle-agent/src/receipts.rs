@@ -282,11 +282,6 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
         self.uplinks.remove(ticket);
     }
 
-    /// Messages of apps that wait or are on their way.
-    pub(crate) fn uplinks(&self) -> usize {
-        self.uplinks.len()
-    }
-
     /// The message of an app with this ticket.
     pub(crate) fn uplink(&self, ticket: u64) -> Option<Waiting<'_>> {
         self.uplinks.get(ticket)

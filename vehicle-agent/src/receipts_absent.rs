@@ -158,12 +158,6 @@ impl<Q, const APPS: usize> Receipts<Q, APPS> {
         }
     }
 
-    pub(crate) fn uplinks(&self) -> usize {
-        match *self {
-            Self::None(none, _) => match none {},
-        }
-    }
-
     pub(crate) fn uplink(&self, _: u64) -> Option<Waiting<'_>> {
         match *self {
             Self::None(none, _) => match none {},

@@ -272,3 +272,97 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>> Uplinks<Q> {
         self.settled.pop_front()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+    use std::vec::Vec;
+
+    use super::*;
+
+    const SLOT: AppSlot = AppSlot::new(2);
+
+    fn push(uplinks: &mut Uplinks<Vec<u8>>, partner: usize) -> Option<u64> {
+        uplinks.push(partner, SLOT, Some("sub"), b"{}")
+    }
+
+    /// Gives all that may have one a number.
+    fn number(uplinks: &mut Uplinks<Vec<u8>>, next: &mut u32) {
+        while let Some((ticket, partner, _)) = uplinks.next_to_number(|_| true) {
+            uplinks.numbered(ticket, partner, *next);
+            *next += 1;
+        }
+    }
+
+    #[test]
+    fn queue_that_is_full_refuses_the_newest_and_drops_nothing() {
+        let mut uplinks = Uplinks::new(vec![0; 200]);
+        let taken = (0..100).map_while(|_| push(&mut uplinks, 0)).count();
+        assert!((2..100).contains(&taken) && push(&mut uplinks, 0).is_none());
+        assert_eq!(uplinks.iter().count(), taken);
+        let first = uplinks.iter().next().unwrap();
+        assert_eq!(
+            (first.ticket, first.slot, first.subtopic, first.content),
+            (0, SLOT, Some("sub"), &b"{}"[..])
+        );
+        let mut many = Uplinks::new(vec![0; 1 << 20]);
+        assert_eq!(
+            (0..2_000).map_while(|_| push(&mut many, 0)).count(),
+            WAITING_MAX
+        );
+    }
+
+    #[test]
+    fn fates_come_in_any_order_and_make_room_for_the_next_numbers() {
+        let mut uplinks = Uplinks::new(vec![0; 1 << 16]);
+        for ticket in 0..100 {
+            assert_eq!(push(&mut uplinks, ticket as usize % 2), Some(ticket));
+        }
+        let mut next = 1;
+        number(&mut uplinks, &mut next);
+        assert_eq!(next as usize, 1 + FLIGHTS_MAX);
+        // Tickets 10 to 19 have the numbers 11 to 20, and every second is of this partner.
+        uplinks.told(1, 11, 20, Step::Received);
+        assert_eq!(uplinks.next_settled(), None);
+        uplinks.told(1, 11, 15, Step::Confirmed);
+        uplinks.told(1, 16, 16, Step::BadContent);
+        uplinks.peer_restarted(1);
+        let lost = Fate::Lost(Loss::PeerRestarted);
+        let mut settled = Vec::new();
+        while let Some((SLOT, ticket, fate)) = uplinks.next_settled() {
+            settled.push((ticket, fate));
+        }
+        assert_eq!(
+            settled,
+            [
+                (11, Fate::Confirmed),
+                (13, Fate::Confirmed),
+                (15, Fate::RefusedByHost(Step::BadContent)),
+                (17, lost),
+                (19, lost),
+            ]
+        );
+        number(&mut uplinks, &mut next);
+        assert_eq!(next as usize, 1 + FLIGHTS_MAX + 5);
+        assert_eq!(uplinks.ticket(0, 1 + FLIGHTS_MAX as u32), Some(64));
+    }
+
+    #[test]
+    fn message_that_goes_without_a_number_gets_none_until_it_is_tried_again() {
+        let mut uplinks = Uplinks::new(vec![0; 1_000]);
+        push(&mut uplinks, 0);
+        push(&mut uplinks, 1);
+        let mut next = 1;
+        number(&mut uplinks, &mut next);
+        let silent = |partner| partner == 1;
+        assert_eq!(uplinks.begin_plain(silent), Some((1, 1, Some(2))));
+        number(&mut uplinks, &mut next);
+        assert_eq!((next, uplinks.ticket(1, 2)), (3, None));
+        uplinks.end_plain();
+        number(&mut uplinks, &mut next);
+        assert_eq!(uplinks.ticket(1, 3), Some(1));
+        uplinks.settle(1, Fate::WithBroker);
+        assert_eq!(uplinks.next_settled(), Some((SLOT, 1, Fate::WithBroker)));
+        assert_eq!(uplinks.begin_plain(silent), None);
+    }
+}
