@@ -30,6 +30,7 @@ pub(crate) enum Leaving<R> {
 
 /// A message as its app sent it.
 #[derive(Clone, Copy)]
+#[allow(dead_code, reason = "nobody takes it")]
 pub(crate) struct Waiting<'a> {
     pub(crate) ticket: u64,
     pub(crate) partner: usize,
@@ -47,10 +48,10 @@ pub(crate) enum Arrived<'p> {
 }
 
 #[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "no values are made of it")]
 pub(crate) struct New {
     pub(crate) id: MessageId,
     pub(crate) ends_at_ms: Option<u64>,
-    #[expect(dead_code, reason = "no values are made of it")]
     none: Infallible,
 }
 
