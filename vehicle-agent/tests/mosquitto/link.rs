@@ -226,7 +226,7 @@ async fn what_waits_when_the_agent_is_stopped_is_there_at_its_next_start() {
     );
     assert!(vehicle.terminate());
     let left = std::fs::read_dir(&data).unwrap().count();
-    assert_eq!(left, 2, "only the lock and the epoch are left");
+    assert_eq!(left, 3, "only the lock, the epoch and the journal are left");
 }
 
 #[tokio::test]
@@ -263,7 +263,7 @@ async fn what_was_taken_up_survives_a_kill_until_it_is_taken_and_is_read_by_its_
     assert_eq!(other.pending().await, [json!({ "content": "for other" })]);
     vehicle.kill();
     let left = std::fs::read_dir(&data).unwrap().count();
-    assert_eq!(left, 2, "only the lock and the epoch are left");
+    assert_eq!(left, 3, "only the lock, the epoch and the journal are left");
 }
 
 #[tokio::test]
