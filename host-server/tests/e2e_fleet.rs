@@ -163,9 +163,9 @@ async fn server_killed_in_the_middle_of_fleet_messages_loses_nothing_and_apps_se
         let sent = server.command(&[&args[..], &more[..]].concat()).await;
         ids.push(done(&sent).trim().to_owned());
     }
-    for round in 0..3 {
+    for id in &ids[..3] {
         // The first that is handed over in this life is in the middle of it.
-        counted(&server, &ids[round], "taken", 2).await;
+        counted(&server, id, "taken", 2).await;
         server.signal("KILL");
         server.ended().await;
         drop(server);
