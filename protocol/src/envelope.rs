@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | [`Downlink`] | partner -> vehicle | `{"idApp","popup":false,"content"}` or `{"idApp","popup":true,"popupBtn","popupText","content"?}` |
 //! | [`Uplink`] | vehicle -> partner | `{"content"}` |
-//! | [`AppMessage`] | agent -> app | `{"content"}` or `{"popupAction","content"?}` |
+//! | [`AppMessage`] | agent -> app | `{"content"}`, `{"requestId","content"}` or `{"popupAction","content"?}` |
 //!
 //! `content` is the app's own JSON. It is checked and then travels byte for byte: nothing here
 //! interprets, reorders or reformats it.

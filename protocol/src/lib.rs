@@ -34,3 +34,5 @@ pub mod backoff;
 pub mod pace;
 
 pub mod delivery;
+
+pub mod request;

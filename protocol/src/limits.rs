@@ -179,6 +179,26 @@ pub const DELIVERY_LONG_BYTES_MAX: usize = 1024 * 1024;
 /// of its bytes escaped, leaves of a payload, rounded down.
 pub const DELIVERY_PART_BYTES_MAX: usize = PAYLOAD_BYTES_MAX - 512;
 
+/// Longest time that a request may be given, in seconds: a person waits no longer, and a longer one is
+/// a message whose answer is another.
+pub const REQUEST_TIMEOUT_S_MAX: u32 = 600;
+
+/// How long after its deadline an answer is still taken, in milliseconds, for those who make the same
+/// request again: twice the longest time between two repetitions ([`DELIVERY_REPEAT_MS_MAX`]).
+pub const REQUEST_LATE_MS: u64 = 2 * DELIVERY_REPEAT_MS_MAX as u64;
+
+/// Requests that a vehicle accounts for, of all partners: those that are open, and the latest that are
+/// done, so that a repetition is known. As many as one partner may have on their way
+/// ([`DELIVERY_IN_FLIGHT_MAX`]); a place is 64 bytes.
+pub const REQUEST_PLACES: usize = DELIVERY_IN_FLIGHT_MAX;
+
+/// Bytes of answers that a vehicle keeps for repetitions: two of the longest.
+pub const REQUEST_ANSWER_BYTES: usize = 2 * PAYLOAD_BYTES_MAX;
+
+/// Most bytes that a request adds to a content, and an answer: `{"vinbus":{"q":"","w":1},"content":}`
+/// and 16 digits are 52.
+pub const REQUEST_ADDED_BYTES_MAX: usize = 64;
+
 const _: () = assert!(PAYLOAD_BYTES_MAX == 131_072);
 const _: () = assert!(APP_MESSAGE_BYTES_MAX == PAYLOAD_BYTES_MAX + 15);
 const _: () = assert!(PACKET_BYTES_MAX - PAYLOAD_BYTES_MAX >= TOPIC_BYTES_MAX + 512);
@@ -197,3 +217,4 @@ const _: () = assert!(DELIVERY_REPEAT_MS_MIN as u64 >= 5 * DELIVERY_RECEIPT_DELA
 const _: () = assert!(DELIVERY_REPEAT_MS_MIN < DELIVERY_REPEAT_MS_INITIAL);
 const _: () = assert!(DELIVERY_REPEAT_MS_INITIAL < DELIVERY_REPEAT_MS_MAX);
 const _: () = assert!(DELIVERY_CONTROL_BYTES_MAX < PAYLOAD_BYTES_MAX);
+const _: () = assert!(REQUEST_TIMEOUT_S_MAX < DELIVERY_TTL_S_MAX);

@@ -29,6 +29,7 @@ use crate::id::{AppId, Uid};
 use crate::pending::{PendingRing, Pushed};
 use crate::popup::{PopupQueue, PopupRefusal, PopupStep};
 use crate::record_ring::{Record, TooLarge, Usage};
+use crate::request::RequestId;
 
 /// The portal of a vehicle with up to `APPS` apps.
 ///
@@ -184,7 +185,29 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Portal<S, APPS> {
         content: Content<'p>,
     ) -> Result<Disposition<'p>, Refusal> {
         self.advance(now_ms);
-        let verdict = self.decide_data(uid, app, content);
+        let verdict = self.decide_data(uid, app, content, AppMessage::Data);
+        self.count(&verdict);
+        verdict
+    }
+
+    /// Takes a request for an app, as [`handle_data`](Self::handle_data) takes data. The app gets it as
+    /// [`AppMessage::Request`].
+    ///
+    /// # Errors
+    /// A [`Refusal`], which is counted. No app sees anything of the request then.
+    pub fn handle_request<'p>(
+        &mut self,
+        now_ms: u64,
+        uid: &Uid,
+        app: &AppId,
+        id: RequestId,
+        content: Content<'p>,
+    ) -> Result<Disposition<'p>, Refusal> {
+        self.advance(now_ms);
+        let verdict = self.decide_data(uid, app, content, |content| AppMessage::Request {
+            id,
+            content,
+        });
         self.count(&verdict);
         verdict
     }
@@ -402,7 +425,9 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Portal<S, APPS> {
         payload: &[u8],
     ) -> Result<Disposition<'p>, Refusal> {
         match &message.body {
-            DownlinkBody::Data(content) => self.decide_data(uid, &message.app, *content),
+            DownlinkBody::Data(content) => {
+                self.decide_data(uid, &message.app, *content, AppMessage::Data)
+            }
             DownlinkBody::Popup(popup) => {
                 let (slot, _) = self.app_of(uid, &message.app)?;
                 self.queue_popup(slot, popup, payload)
@@ -415,10 +440,12 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Portal<S, APPS> {
         uid: &Uid,
         app: &AppId,
         content: Content<'p>,
+        message: impl FnOnce(Content<'p>) -> AppMessage<'p>,
     ) -> Result<Disposition<'p>, Refusal> {
         let nac_active = self.nac_active;
         let (slot, app) = self.app_of(uid, app)?;
-        if app.takes(nac_active, &AppMessage::Data(content)) {
+        let message = message(content);
+        if app.takes(nac_active, &message) {
             let number = app.pending.pass();
             return Ok(Disposition::Deliver {
                 slot,
@@ -426,7 +453,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Portal<S, APPS> {
                 content,
             });
         }
-        app.keep(&AppMessage::Data(content))
+        app.keep(&message)
             .map(|Pushed { evicted, .. }| Disposition::Pending { slot, evicted })
             .map_err(|error| error.of(slot))
     }

@@ -59,6 +59,11 @@ fn every_limit_stands_in_the_specification_with_its_value() {
         DELIVERY_ANSWER_INTERVAL_MS,
         DELIVERY_LONG_BYTES_MAX,
         DELIVERY_PART_BYTES_MAX,
+        REQUEST_TIMEOUT_S_MAX,
+        REQUEST_LATE_MS,
+        REQUEST_PLACES,
+        REQUEST_ANSWER_BYTES,
+        REQUEST_ADDED_BYTES_MAX,
     ]);
     assert_eq!(in_specification(), in_code);
     let declared = include_str!("../src/limits.rs")

@@ -408,6 +408,7 @@ impl Pair {
 fn describe(message: &[u8]) -> String {
     match AppMessage::decode(message).unwrap() {
         AppMessage::Data(content) => content.as_str().to_owned(),
+        AppMessage::Request { .. } => panic!("nobody makes a request"),
         AppMessage::PopupOutcome { action, content } => {
             format!("{action:?} {}", content.unwrap().as_str())
         }

@@ -20,7 +20,7 @@ const UNDEFINED: &str = "vinbus_protocol_can_panic";
 /// The parts of the protocol crate, each a feature of the proof.
 const PARTS: &[&str] = &[
     "id", "topic", "json", "envelope", "presence", "health", "bus", "queues", "portal", "backoff",
-    "delivery",
+    "delivery", "request",
 ];
 
 /// A board. What is compiled there differs from what is compiled here: wide instructions of this

@@ -34,6 +34,8 @@ mod portal;
 mod presence;
 #[cfg(feature = "queues")]
 mod queues;
+#[cfg(feature = "request")]
+mod request;
 #[cfg(feature = "topic")]
 mod topic;
 
@@ -79,6 +81,8 @@ pub extern "C" fn _start() -> ! {
     backoff::prove();
     #[cfg(feature = "delivery")]
     delivery::prove();
+    #[cfg(feature = "request")]
+    request::prove();
     #[cfg(feature = "control")]
     black_box(bytes()[black_box(0)]);
     loop {

@@ -4,6 +4,7 @@ use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::envelope::{AppMessage, Content};
 use vinbus_protocol::id::{AppId, Uid};
 use vinbus_protocol::portal::{AppEvent, AppState, PopupAnswer, Portal};
+use vinbus_protocol::request::RequestId;
 
 use crate::{bytes, displayed, number, space, text, used};
 
@@ -40,6 +41,11 @@ fn inputs(portal: &mut AnyPortal, slot: AppSlot, uid: &Uid) {
     }
     if let (Ok(app), Ok(content)) = (AppId::parse(text()), Content::parse(bytes())) {
         match Portal::handle_data(black_box(&mut *portal), number(), uid, &app, content) {
+            Ok(disposition) => used(disposition),
+            Err(refusal) => displayed(&refusal),
+        }
+        let id = RequestId::new(number());
+        match Portal::handle_request(black_box(&mut *portal), number(), uid, &app, id, content) {
             Ok(disposition) => used(disposition),
             Err(refusal) => displayed(&refusal),
         }

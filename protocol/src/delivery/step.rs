@@ -38,11 +38,19 @@ pub enum Step {
     PartStored = 14,
     /// A part of a long message does not follow what is stored: it begins again.
     PartMissing = 15,
+    /// The app has answered the request.
+    Answered = 16,
+    /// The app is not in the foreground, and the request does not wait for it.
+    NotThere = 17,
+    /// The request was cancelled.
+    Cancelled = 18,
+    /// So many requests are open that there is no place for one more.
+    Busy = 19,
 }
 
 impl Step {
     /// All of them, by their numbers on the wire.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::Known,
         Self::Received,
         Self::HeldBackground,
@@ -59,6 +67,10 @@ impl Step {
         Self::RefusedByApp,
         Self::PartStored,
         Self::PartMissing,
+        Self::Answered,
+        Self::NotThere,
+        Self::Cancelled,
+        Self::Busy,
     ];
 
     /// Its number on the wire.
@@ -87,7 +99,7 @@ impl Step {
     pub const fn is_success(self) -> bool {
         matches!(
             self,
-            Self::Known | Self::Taken | Self::Confirmed | Self::PartStored
+            Self::Known | Self::Taken | Self::Confirmed | Self::PartStored | Self::Answered
         )
     }
 
@@ -111,6 +123,10 @@ impl Step {
             Self::RefusedByApp => "refused_by_app",
             Self::PartStored => "part_stored",
             Self::PartMissing => "part_missing",
+            Self::Answered => "answered",
+            Self::NotThere => "not_there",
+            Self::Cancelled => "cancelled",
+            Self::Busy => "busy",
         }
     }
 }
@@ -131,7 +147,7 @@ mod tests {
             assert_eq!(u32::from(step.code()), code);
             assert_eq!(Step::from_code(code), Some(step));
         }
-        assert_eq!(Step::from_code(16), None);
+        assert_eq!(Step::from_code(20), None);
         assert_eq!(Step::from_code(u32::MAX), None);
     }
 

@@ -8,6 +8,7 @@ use super::members::{Members, string, text};
 use super::{Content, EncodeError, EnvelopeError, EnvelopeReason, Member};
 use crate::json::JsonString;
 use crate::limits::APP_MESSAGE_BYTES_MAX;
+use crate::request::RequestId;
 
 /// What became of a popup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +41,13 @@ impl PopupAction {
 pub enum AppMessage<'a> {
     /// Data from the app's partner.
     Data(Content<'a>),
+    /// A request of the app's partner, which the app is to answer (SPEC 19).
+    Request {
+        /// What the answer is to name.
+        id: RequestId,
+        /// What is asked.
+        content: Content<'a>,
+    },
     /// What became of a popup that the app's partner asked for.
     PopupOutcome {
         /// What the user did.
@@ -50,7 +58,8 @@ pub enum AppMessage<'a> {
 }
 
 impl<'a> AppMessage<'a> {
-    /// Decodes a payload, which stays borrowed. It is a popup's outcome if it has a `popupAction`.
+    /// Decodes a payload, which stays borrowed. It is a popup's outcome if it has a `popupAction`, and
+    /// else a request if it has a `requestId` of the form of one.
     ///
     /// # Errors
     /// An [`EnvelopeError`] with the reason and the byte offset.
@@ -69,9 +78,12 @@ impl<'a> AppMessage<'a> {
                 .ok_or_else(|| EnvelopeReason::UnknownPopupAction.at(value.offset))?;
             return Ok(Self::PopupOutcome { action, content });
         }
-        content
-            .map(Self::Data)
-            .ok_or_else(|| members.missing(Member::Content))
+        let content = content.ok_or_else(|| members.missing(Member::Content))?;
+        let id = members.request.and_then(|value| value.as_string());
+        Ok(match id.and_then(RequestId::read) {
+            Some(id) => Self::Request { id, content },
+            None => Self::Data(content),
+        })
     }
 
     /// Bytes that [`encode`](Self::encode) writes.
@@ -98,6 +110,10 @@ impl Encode for AppMessage<'_> {
                 out.write_str("{\"content\":")?;
                 out.write_str(content.as_str())?;
             }
+            Self::Request { id, content } => {
+                write!(out, "{{\"requestId\":\"{id}\",\"content\":")?;
+                out.write_str(content.as_str())?;
+            }
             Self::PopupOutcome { action, content } => {
                 out.write_str("{\"popupAction\":\"")?;
                 out.write_str(action.name())?;
@@ -117,6 +133,21 @@ mod tests {
     use super::*;
     use crate::envelope::Downlink;
     use crate::limits::PAYLOAD_BYTES_MAX;
+
+    #[test]
+    fn requests_survive_encoding() {
+        let content = Content::parse(b"{ \"unlock\": true }").unwrap();
+        let id = RequestId::new(0xa7);
+        let message = AppMessage::Request { id, content };
+        let mut buffer = [0; 100];
+        let encoded = message.encode(&mut buffer).unwrap();
+        let expected = r#"{"requestId":"00000000000000a7","content":{ "unlock": true }}"#;
+        assert_eq!(encoded, expected.as_bytes());
+        assert_eq!(AppMessage::decode(encoded), Ok(message));
+        let unlike = br#"{"requestId":"a7","content":1}"#;
+        let data = AppMessage::Data(Content::parse(b"1").unwrap());
+        assert_eq!(AppMessage::decode(unlike), Ok(data));
+    }
 
     #[test]
     fn outcomes_survive_encoding() {

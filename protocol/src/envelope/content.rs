@@ -42,7 +42,7 @@ impl<'a> Content<'a> {
         only_value(text(json, bytes_max)?, VALUE_DEPTH_MAX).map(Self::from_value)
     }
 
-    pub(super) fn from_value(value: Value<'a>) -> Self {
+    pub(crate) fn from_value(value: Value<'a>) -> Self {
         Self(value.text)
     }
 

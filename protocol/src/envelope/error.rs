@@ -66,17 +66,20 @@ pub enum Member {
     PopupText,
     /// `popupAction`: what became of a popup, a string.
     PopupAction,
+    /// `requestId`: which request an app is to answer, a string.
+    RequestId,
     /// `content`: the app's own data, any JSON value.
     Content,
 }
 
 impl Member {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::AppId,
         Self::Popup,
         Self::PopupButton,
         Self::PopupText,
         Self::PopupAction,
+        Self::RequestId,
         Self::Content,
     ];
 
@@ -89,6 +92,7 @@ impl Member {
             Self::PopupButton => "popupBtn",
             Self::PopupText => "popupText",
             Self::PopupAction => "popupAction",
+            Self::RequestId => "requestId",
             Self::Content => "content",
         }
     }
@@ -96,7 +100,7 @@ impl Member {
     /// What its value must be, for error texts.
     const fn expected(self) -> &'static str {
         match self {
-            Self::AppId | Self::PopupText | Self::PopupAction => "a string",
+            Self::AppId | Self::PopupText | Self::PopupAction | Self::RequestId => "a string",
             Self::Popup | Self::PopupButton => "`true` or `false`",
             Self::Content => "a JSON value",
         }

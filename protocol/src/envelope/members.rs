@@ -15,6 +15,7 @@ pub(super) struct Members<'a> {
     pub(super) button: Option<Value<'a>>,
     pub(super) text: Option<Value<'a>>,
     pub(super) action: Option<Value<'a>>,
+    pub(super) request: Option<Value<'a>>,
     pub(super) content: Option<Value<'a>>,
     /// Offset of the envelope's closing brace.
     end: usize,
@@ -61,6 +62,7 @@ impl<'a> Members<'a> {
             button: None,
             text: None,
             action: None,
+            request: None,
             content: None,
             end: 0,
         };
@@ -94,6 +96,7 @@ impl<'a> Members<'a> {
             Member::PopupButton => &mut self.button,
             Member::PopupText => &mut self.text,
             Member::PopupAction => &mut self.action,
+            Member::RequestId => &mut self.request,
             Member::Content => &mut self.content,
         }
     }
@@ -126,6 +129,7 @@ fn member(name: &str) -> Option<Member> {
         b"popupBtn" => Some(Member::PopupButton),
         b"popupText" => Some(Member::PopupText),
         b"popupAction" => Some(Member::PopupAction),
+        b"requestId" => Some(Member::RequestId),
         b"content" => Some(Member::Content),
         _ if name.contains('\\') => Member::ALL
             .into_iter()

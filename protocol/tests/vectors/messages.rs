@@ -57,6 +57,8 @@ struct Decoded {
     #[serde(skip_serializing_if = "Option::is_none")]
     popup_action: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<Bytes>,
 }
 
@@ -156,12 +158,16 @@ fn uplink(message: &Uplink<'_>) -> Decoded {
 }
 
 fn app(message: &AppMessage<'_>) -> Decoded {
-    let (action, content) = match message {
-        AppMessage::Data(content) => (None, Some(*content)),
-        AppMessage::PopupOutcome { action, content } => (Some(action.name().into()), *content),
+    let (action, id, content) = match message {
+        AppMessage::Data(content) => (None, None, Some(*content)),
+        AppMessage::Request { id, content } => (None, Some(id.to_string()), Some(*content)),
+        AppMessage::PopupOutcome { action, content } => {
+            (Some(action.name().into()), None, *content)
+        }
     };
     Decoded {
         popup_action: action,
+        request_id: id,
         content: content.map(|content| Bytes::describe(content.as_str())),
         ..Decoded::default()
     }

@@ -9,6 +9,7 @@ mod delivery;
 mod health;
 mod messages;
 mod presence;
+mod request;
 mod topics;
 
 #[cfg(not(target_os = "none"))]
@@ -24,7 +25,7 @@ macro_rules! every_file {
     ($take:ident) => {
         $take!(
             "downlink", "uplink", "app", "json", "sizes", "presence", "health", "topics", "bus",
-            "delivery"
+            "delivery", "request"
         )
     };
 }
@@ -37,6 +38,7 @@ pub(crate) fn derived(name: &str, current: &str) -> String {
         "delivery" => fill_in(name, current, delivery::derive),
         "health" => fill_in(name, current, health::derive),
         "presence" => fill_in(name, current, presence::derive),
+        "request" => fill_in(name, current, request::derive),
         "topics" => fill_in(name, current, topics::derive),
         _ => fill_in(name, current, messages::derive),
     }
