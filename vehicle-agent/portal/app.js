@@ -15,6 +15,9 @@ const CONFIRM_ID = 'confirm';
 /** Messages of an app in a second above which it is closed: it would keep this page from all others. */
 const MESSAGES_MAX = 2000;
 
+/** Numbers in one confirmation. */
+const NUMBERS_MAX = 256;
+
 export class App {
   /** What the driver does: shown, or not. The agent hears it from the screen. */
   inBackground;
@@ -30,6 +33,8 @@ export class App {
   #loaded = false;
   /** The document in the frame: none that listens, being read, complete. */
   #document = 'none';
+  /** The numbers that the agent has listed since the last welcome. */
+  #numbers = [];
   #toConfirm = new Set();
   #confirming;
   #second = 0;
@@ -91,7 +96,8 @@ export class App {
     this.#mailbox.live(life);
     this.#outgoing.bytesMax = frameBytesMax;
     this.#requests.link(link);
-    this.#line.send('{"type":"WebPortal.getPendingNotifications","value":{"confirm":true}}');
+    this.#numbers = [];
+    this.#askForList();
     // The page was there before the agent was.
     if (this.#loaded) this.#line.send('{"type":"WebPortal.onApplicationLoaded"}');
   }
@@ -100,7 +106,7 @@ export class App {
     const { type, value } = frame;
     switch (type) {
       case 'WebPortal.getPendingNotifications':
-        return this.#listed(value, frame.numbers ?? []);
+        return this.#listed(frame);
       case 'WebPortal.onPendingNotification':
         return this.#arrived(frame, false);
       case 'WebPortal.onCurrentNotificationReceived':
@@ -125,13 +131,23 @@ export class App {
     }
   }
 
-  /** The agent's whole list, after each welcome. */
-  #listed(messages, numbers) {
-    this.#forgotten(this.#mailbox.forgetOthers(numbers));
+  #askForList(after) {
+    const type = 'WebPortal.getPendingNotifications';
+    this.#line.send(JSON.stringify({ type, value: { confirm: true, after } }));
+  }
+
+  /** The agent's list, after each welcome; in several answers where it has little memory. */
+  #listed({ value: messages, numbers = [], upto, more }) {
     const kept = messages.map((message, index) => this.#keep(numbers[index], message, false));
     this.#hand(kept.filter(Boolean));
+    this.#numbers.push(...numbers);
+    if (more) {
+      this.#askForList(upto);
+      return;
+    }
+    this.#forgotten(this.#mailbox.forgetOthers(this.#numbers));
     // What the agent still has although it was taken.
-    const taken = this.#mailbox.taken.filter((number) => numbers.includes(number));
+    const taken = this.#mailbox.taken.filter((number) => this.#numbers.includes(number));
     this.#confirm(taken);
     this.#open();
   }
@@ -142,6 +158,11 @@ export class App {
     if (!kept) return;
     if (!current) this.#hand([kept]);
     else if (this.#document === 'complete') this.#deliver(kept);
+    const lost = this.#mailbox.dropOverflow();
+    if (lost > 0) {
+      const message = `the app did not take its messages: ${lost} were dropped for newer ones`;
+      this.tell('error', { reason: 'lost', message });
+    }
   }
 
   #keep(number, message, current) {
@@ -180,7 +201,7 @@ export class App {
     // What is lost with the line is confirmed after the next welcome.
     this.#confirming ??= setTimeout(() => {
       this.#confirming = undefined;
-      const value = { numbers: [...this.#toConfirm] };
+      const value = { numbers: [...this.#toConfirm].slice(-NUMBERS_MAX) };
       this.#toConfirm.clear();
       const type = 'WebPortal.confirmPendingNotifications';
       this.#line.send(JSON.stringify({ type, id: CONFIRM_ID, value }));

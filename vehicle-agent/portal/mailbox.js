@@ -1,12 +1,16 @@
 // The messages of one app that it has not taken, as the agent keeps them.
 //
 // The agent numbers them and keeps each until its number is confirmed; here is a copy of what it
-// keeps, because an app must get the list at once. The agent alone decides what is kept: nothing is
-// dropped here before it says so. What the app has taken is noted in its own window (`webportal.js`),
+// keeps, because an app must get the list at once. The agent alone decides what is kept: nothing that
+// waits is dropped here before it says so. Messages for the foreground are the app's already, and stay
+// until it has taken them, even if the agent has no room for them any more. What the app has taken is noted in its own window (`webportal.js`),
 // which tells it again when it is handed a message a second time.
 
 /** Numbers remembered as taken: more than the agent ever keeps. */
 const TAKEN_MAX = 256;
+
+/** Messages for the foreground that wait for an app which does not take them. */
+const CURRENT_MAX = 64;
 
 export class Mailbox {
   #life = '';
@@ -44,12 +48,19 @@ export class Mailbox {
   }
 
   #forget(isGone) {
-    const gone = [...this.#messages.keys()].filter((key) => {
+    const gone = this.waiting(false).map(([key]) => key).filter((key) => {
       const number = this.#number(key);
       return number !== undefined && isGone(number);
     });
     gone.forEach((key) => this.#messages.delete(key));
     return gone;
+  }
+
+  /** Drops the oldest messages for the foreground, if there are too many; returns how many. */
+  dropOverflow() {
+    const gone = this.waiting(true).slice(0, -CURRENT_MAX);
+    gone.forEach(([key]) => this.#messages.delete(key));
+    return gone.length;
   }
 
   /** The app has taken these; returns the numbers to confirm. */

@@ -7,6 +7,7 @@ import { App } from './app.js';
 import { Line } from './line.js';
 
 const NOTICE_MS = 8000;
+const ASK_AGAIN_MS = 1000;
 const SESSION = 'vinbus.portal';
 
 const at = (id) => document.getElementById(id);
@@ -44,12 +45,12 @@ async function loadApps() {
     const answer = await fetch('apps');
     const apps = await answer.json();
     installed.clear();
-    apps.forEach(({ appId, title, host }) => {
+    apps.forEach(({ appId, title, host, url }) => {
       const port = location.port && `:${location.port}`;
-      installed.set(appId, { appId, title, url: `http://${host}${port}/` });
+      installed.set(appId, { appId, title, url: url ?? `http://${host}${port}/` });
     });
   } catch {
-    notice('The list of apps could not be read. Reload this page.', false);
+    setTimeout(loadApps, ASK_AGAIN_MS);
     return;
   }
   restore();
@@ -175,7 +176,7 @@ function renderLauncher() {
   if (tiles.length === 0) {
     const empty = document.createElement('p');
     empty.className = 'empty';
-    text(empty, 'No app with pages is installed: start the agent with --app-pages IDAPP=DIR');
+    text(empty, 'No app with pages is installed: give the agent --app-pages IDAPP=DIR, a board --app-url IDAPP=URL');
     tiles.push(empty);
   }
   at('launcher').replaceChildren(...tiles);

@@ -35,8 +35,8 @@ pub trait Apps {
         usize::MAX
     }
 
-    /// Whether a message given to [`Apps::deliver`] for this app comes back as [`Request::Return`] at
-    /// once, to be pending until the app confirms it.
+    /// Whether an app confirms every message: each is kept as pending until then, those for the
+    /// foreground included, and told by [`Apps::kept`]; none is given to [`Apps::deliver`].
     fn confirms(&self, _slot: AppSlot) -> bool {
         false
     }
@@ -51,11 +51,10 @@ pub trait Apps {
         kept: bool,
     );
 
-    /// Takes note that a message is now kept as pending, wherever it came from; `oldest` is the number
-    /// of the oldest one still kept. For implementations that show an app its messages as they come;
-    /// `true` if the app is told of this one, so that [`Request::ConfirmPending`] is about it as well.
-    fn kept(&mut self, _slot: AppSlot, _record: Record<'_>, _oldest: u64) -> bool {
-        false
+    /// Takes note that a message is now kept as pending. For implementations that show an app its
+    /// messages as they come.
+    fn kept(&mut self, _slot: AppSlot, _kept: Kept<'_>) -> Told {
+        Told::No
     }
 
     /// Tells an app what became of the [`Request::Send`] that came last; called before
@@ -100,6 +99,31 @@ pub trait Apps {
     fn examine<'h>(&'h self, health: &mut Health<'h>);
 }
 
+/// A message that is now kept as pending.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept<'r> {
+    /// The message, an encoded [`AppMessage`], and its number.
+    pub record: Record<'r>,
+    /// The number of the oldest one still kept.
+    pub oldest: u64,
+    /// Messages of the app that were dropped so far because newer ones took their place.
+    pub lost: u64,
+    /// The app is in the foreground.
+    pub current: bool,
+}
+
+/// Whether an app is told of a message that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It is, so that [`Request::ConfirmPending`] is about this one as well.
+    Yes,
+    /// It is not: it asks for its messages.
+    No,
+    /// There is no room for it now. It is to be told of this message, and then of those behind it,
+    /// after [`Request::Room`].
+    Later,
+}
+
 /// What an app, or the driver through the screen, wants of the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request<'r> {
@@ -130,12 +154,12 @@ pub enum Request<'r> {
         /// The number of the last one.
         upto: u64,
     },
-    /// The app has taken this one of its pending messages.
-    ConfirmOne {
+    /// The app has taken these of its pending messages.
+    ConfirmEach {
         /// The app.
         slot: AppSlot,
-        /// Its number.
-        number: u64,
+        /// Their numbers.
+        numbers: Numbers<'r>,
     },
     /// Something that was handed to the app did not reach it.
     Return {
@@ -170,6 +194,19 @@ pub enum Request<'r> {
         /// With OK rather than back.
         ok: bool,
     },
+}
+
+/// Numbers of messages, as JSON lists them: decimal, with commas between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers<'r>(pub &'r str);
+
+impl<'r> Numbers<'r> {
+    /// Each of them, in their order; `None` for what is no number.
+    pub fn each(self) -> impl Iterator<Item = Option<u64>> + use<'r> {
+        self.0
+            .split(',')
+            .map(|number| number.trim_ascii().parse().ok())
+    }
 }
 
 /// What an app is told.

@@ -90,6 +90,9 @@ pub struct Settings<'b> {
     /// Web origins that may connect, such as `http://10.0.0.2`. Programs send no origin and are let
     /// in: whoever is in the vehicle's network may be an app.
     pub origins: &'b [&'b str],
+    /// A number that differs from one start of the board to the next: the numbers of messages mean
+    /// something for as long as it is the same.
+    pub life: u64,
 }
 
 impl Default for Settings<'_> {
@@ -97,6 +100,7 @@ impl Default for Settings<'_> {
         Self {
             frames_per_second: FRAMES_PER_SECOND,
             origins: &[],
+            life: 0,
         }
     }
 }

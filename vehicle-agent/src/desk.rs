@@ -9,8 +9,6 @@
 
 mod with_receipts;
 
-use core::ops::RangeInclusive;
-
 use heapless::Deque;
 
 use vinbus_protocol::app_slot::AppSlot;
@@ -27,7 +25,7 @@ use vinbus_protocol::portal::{
 use vinbus_protocol::presence;
 use vinbus_protocol::uplink_queue::{DropPolicy, UplinkQueue, UplinkRefusal, WaitingUplink};
 
-use crate::apps::{Apps, Notice, Request, SendRefusal};
+use crate::apps::{Apps, Kept, Notice, Request, SendRefusal, Told};
 use crate::health::{Rounds, at_most};
 use crate::identity::Identity;
 use crate::receipts::Receipts;
@@ -120,8 +118,6 @@ pub(crate) enum Todo {
     Accept { slot: AppSlot, ticket: u64 },
     /// Hand out the pending messages.
     HandOut { slot: AppSlot, keep: bool },
-    /// Tell of the message that was taken back.
-    TellKept { slot: AppSlot, number: u64 },
 }
 
 impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, APPS, QUEUE> {
@@ -301,7 +297,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                 apps.deliver(slot, number, AppMessage::Data(content));
             }
             Ok(Disposition::Pending { slot, .. }) => {
-                self.note_if_in_front(slot);
+                self.note_if_short(slot, apps);
                 self.report_evicted(now_ms, slot);
             }
             Ok(Disposition::PopupQueued { .. }) => {}
@@ -344,8 +340,10 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                 self.portal.confirm(slot, upto);
                 self.report_gone(now_ms, slot, Step::Confirmed);
             }
-            Request::ConfirmOne { slot, number } => {
-                self.portal.confirm_one(slot, number);
+            Request::ConfirmEach { slot, numbers } => {
+                for number in numbers.each().flatten() {
+                    self.portal.confirm_one(slot, number);
+                }
                 self.report_gone(now_ms, slot, Step::Confirmed);
             }
             Request::Return {
@@ -354,9 +352,8 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                 message,
             } => {
                 self.take_back(now_ms, slot, number, message);
-                return Todo::TellKept { slot, number };
             }
-            // What waits is handed over when all is settled.
+            // What waits is handed over, or told, when all is settled.
             Request::Room(_) => {}
             Request::Launched(slot) => self.handle_app(now_ms, slot, AppEvent::Launched),
             Request::Loaded(slot) => self.handle_app(now_ms, slot, AppEvent::Loaded),
@@ -399,17 +396,15 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                     self.portal.confirm(slot, u64::MAX);
                 }
             }
-            Todo::TellKept { slot, number } => {
-                tell_first_kept(&mut self.portal, slot, number..=number, apps);
-            }
         }
     }
 
     /// Tells the portal how much the app in the foreground can be handed: nothing while others wait for
-    /// room, so that they keep their order.
+    /// room, so that they keep their order, and nothing to an app that confirms, of which every message
+    /// is kept.
     fn look_for_room(&mut self, apps: &impl Apps) {
         if let Some(slot) = self.portal.foreground() {
-            let room = if self.short.is_some() {
+            let room = if self.short.is_some() || apps.confirms(slot) {
                 0
             } else {
                 apps.room(slot)
@@ -419,8 +414,8 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     }
 
     /// Takes note that a message was kept for want of room, if that is why it was kept.
-    fn note_if_in_front(&mut self, slot: AppSlot) {
-        if self.portal.foreground() == Some(slot) {
+    fn note_if_short(&mut self, slot: AppSlot, apps: &impl Apps) {
+        if self.portal.foreground() == Some(slot) && !apps.confirms(slot) {
             let number = newest(&self.portal, slot);
             self.short.get_or_insert((slot, number));
         }
@@ -431,8 +426,8 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         let Some((slot, from)) = self.short else {
             return;
         };
-        // In the background it asks for them.
-        if self.portal.foreground() != Some(slot) {
+        // In the background it asks for them, and one that confirms is told of them.
+        if self.portal.foreground() != Some(slot) || apps.confirms(slot) {
             self.short = None;
         }
         while self.short.is_some() {
@@ -447,13 +442,9 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             }
             let number = record.number;
             // It was encoded when it was kept.
-            match &mut self.receipts {
-                Some(receipts) if apps.confirms(slot) => receipts.handed(now_ms, slot, number),
-                Some(receipts) => {
-                    receipts.gone(now_ms, slot, Step::Taken, |other| other != number);
-                    let _ = self.note_ended(apps).and_then(|()| apps.keep());
-                }
-                None => {}
+            if let Some(receipts) = &mut self.receipts {
+                receipts.gone(now_ms, slot, Step::Taken, |other| other != number);
+                let _ = self.note_ended(apps).and_then(|()| apps.keep());
             }
             let pending = self.portal.pending(slot);
             let record = pending.and_then(|ring| ring.iter().find(|it| it.number == number));
@@ -492,7 +483,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                     apps.tell(slot, Notice::PopupClosed { number, action });
                     match deliver {
                         Some(Handover { number, message }) => apps.deliver(slot, number, message),
-                        None => self.note_if_in_front(slot),
+                        None => self.note_if_short(slot, apps),
                     }
                 }
                 Output::PopupOverflow { slot, refused } => {
@@ -512,9 +503,14 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             let pending = self.portal.pending(slot);
             let next = pending.map_or(0, PendingRing::next_number);
             while *untold < next {
-                let new = *untold..=next;
-                let told = tell_first_kept(&mut self.portal, slot, new, apps);
-                *untold = told.map_or(next, |told| told.saturating_add(1));
+                match tell_first_kept(&mut self.portal, slot, *untold, apps) {
+                    None => *untold = next,
+                    Some((_, Told::Later)) => {
+                        apps.tell(slot, Notice::Short);
+                        break;
+                    }
+                    Some((number, Told::Yes | Told::No)) => *untold = number.saturating_add(1),
+                }
             }
         }
     }
@@ -567,12 +563,9 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     fn take_back(&mut self, now_ms: u64, slot: AppSlot, number: u64, message: &[u8]) {
         if let Ok(message) = AppMessage::decode(message) {
             // A refusal is counted by the portal; there is nobody left to tell.
-            let kept = self
+            let _ = self
                 .portal
                 .handle_undelivered(now_ms, slot, number, &message);
-            if let (Ok(kept), Some(receipts)) = (kept, &mut self.receipts) {
-                receipts.came_back(slot, kept.number);
-            }
             self.report_evicted(now_ms, slot);
         }
     }
@@ -666,23 +659,29 @@ fn next_number<S: Storage, const APPS: usize>(portal: &Portal<S, APPS>, slot: Ap
     pending.map_or(0, PendingRing::next_number)
 }
 
-/// Tells of the oldest message that an app's ring has with one of these numbers, and returns its number.
+/// Tells of the oldest message that an app's ring has from this number on, and returns its number.
 fn tell_first_kept<S: Storage, const APPS: usize>(
     portal: &mut Portal<S, APPS>,
     slot: AppSlot,
-    numbers: RangeInclusive<u64>,
+    from: u64,
     apps: &mut impl Apps,
-) -> Option<u64> {
+) -> Option<(u64, Told)> {
     let (number, told) = {
         let pending = portal.pending(slot)?;
-        let record = pending.iter().find(|r| numbers.contains(&r.number))?;
-        let told = apps.kept(slot, record, pending.first_number());
-        (record.number, told)
+        let record = pending.iter().find(|record| record.number >= from)?;
+        let counters = pending.counters();
+        let kept = Kept {
+            record,
+            oldest: pending.first_number(),
+            lost: counters.evicted_by_count + counters.evicted_by_bytes,
+            current: portal.foreground() == Some(slot),
+        };
+        (record.number, apps.kept(slot, kept))
     };
-    if told {
+    if told == Told::Yes {
         portal.mark_handed_out(slot, number);
     }
-    Some(number)
+    Some((number, told))
 }
 
 /// What the counters say, completed by what `apps` know.

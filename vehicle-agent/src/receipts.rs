@@ -7,11 +7,10 @@
 //!
 //! | a message is | event | then its sender is told |
 //! |---|---|---|
-//! | new | the app is in the foreground and confirms what it gets | *handed*, until it is pending |
+//! | new | the app is in the foreground and confirms what it gets | *handed*; it is pending |
 //! | new | the app is in the foreground and confirms nothing | *taken* |
 //! | new | the app is in the background | *held*; it is pending |
 //! | new | the portal refuses it | why |
-//! | handed | it comes back from an app that confirms | nothing new; it is pending |
 //! | pending | the app confirms it, or takes it without confirming | *confirmed*, *taken* |
 //! | pending | newer ones take its place | *evicted* |
 //! | pending | its time is over | *expired*; it is taken out |
@@ -76,15 +75,8 @@ struct Place {
     slot: AppSlot,
     /// When its time is over.
     ends_at_ms: Option<u64>,
-    held: Held,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Held {
-    /// Pending under this number.
-    Pending(u64),
-    /// Given under this number to an app that confirms, and on its way back to be pending.
-    Handed(u64),
+    /// Its number among the app's messages.
+    number: u64,
 }
 
 /// What a message that came is.
@@ -324,48 +316,15 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
         self.report(now_ms, new.partner, new.id, step);
     }
 
-    /// A new message is with its app, which is in the foreground; `confirms` with its number if it
-    /// comes back to be pending until the app confirms it.
-    pub(crate) fn delivered(
-        &mut self,
-        now_ms: u64,
-        new: New,
-        slot: AppSlot,
-        confirms: Option<u64>,
-    ) {
-        match confirms {
-            Some(number) => {
-                self.place(new, slot, Held::Handed(number));
-                self.report(now_ms, new.partner, new.id, Step::Handed);
-            }
-            None => self.report(now_ms, new.partner, new.id, Step::Taken),
-        }
+    /// A new message is with its app, which is in the foreground and confirms nothing.
+    pub(crate) fn delivered(&mut self, now_ms: u64, new: New) {
+        self.report(now_ms, new.partner, new.id, Step::Taken);
     }
 
-    /// A new message is pending under this number.
-    pub(crate) fn held(&mut self, now_ms: u64, new: New, slot: AppSlot, number: u64) {
-        self.place(new, slot, Held::Pending(number));
-        self.report(now_ms, new.partner, new.id, Step::HeldBackground);
-    }
-
-    /// A pending message is handed to an app that confirms, and on its way back.
-    pub(crate) fn handed(&mut self, now_ms: u64, slot: AppSlot, number: u64) {
-        let mut places = self.places.iter_mut();
-        let found = places.find(|place| place.slot == slot && place.held == Held::Pending(number));
-        if let Some(place) = found {
-            place.held = Held::Handed(number);
-            let (partner, id) = (place.partner, place.id);
-            self.report(now_ms, partner, id, Step::Handed);
-        }
-    }
-
-    /// A message that was handed to an app is among those that are pending again, if it is kept.
-    pub(crate) fn came_back(&mut self, slot: AppSlot, number: u64) {
-        let mut places = self.places.iter_mut();
-        let found = places.find(|place| place.slot == slot && place.held == Held::Handed(number));
-        if let Some(place) = found {
-            place.held = Held::Pending(number);
-        }
+    /// A new message is pending under this number: *held*, or *handed* to an app that confirms.
+    pub(crate) fn held(&mut self, now_ms: u64, new: New, slot: AppSlot, number: u64, step: Step) {
+        self.place(new, slot, number);
+        self.report(now_ms, new.partner, new.id, step);
     }
 
     /// Reports `step` of the messages of an app that were pending and are not any more.
@@ -378,12 +337,11 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
     ) {
         let mut index = 0;
         while let Some(&place) = self.places.get(index) {
-            match place.held {
-                Held::Pending(number) if place.slot == slot && !is_pending(number) => {
-                    self.places.swap_remove(index);
-                    self.report(now_ms, place.partner, place.id, step);
-                }
-                Held::Pending(_) | Held::Handed(_) => index += 1,
+            if place.slot == slot && !is_pending(place.number) {
+                self.places.swap_remove(index);
+                self.report(now_ms, place.partner, place.id, step);
+            } else {
+                index += 1;
             }
         }
     }
@@ -396,16 +354,12 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
         may_expire: impl Fn(AppSlot) -> bool,
     ) -> Option<(AppSlot, u64)> {
         let expired = |place: &Place| {
-            let is_over = place.ends_at_ms.is_some_and(|at| at <= now_ms);
-            is_over && matches!(place.held, Held::Pending(_)) && may_expire(place.slot)
+            place.ends_at_ms.is_some_and(|at| at <= now_ms) && may_expire(place.slot)
         };
         let index = self.places.iter().position(expired)?;
         let place = self.places.swap_remove(index);
         self.report(now_ms, place.partner, place.id, Step::Expired);
-        match place.held {
-            Held::Pending(number) => Some((place.slot, number)),
-            Held::Handed(_) => None,
-        }
+        Some((place.slot, place.number))
     }
 
     /// When a pending message's time is over, of those that are not over yet.
@@ -475,14 +429,14 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
         }
     }
 
-    fn place(&mut self, new: New, slot: AppSlot, held: Held) {
+    fn place(&mut self, new: New, slot: AppSlot, number: u64) {
         // There was a place when it was taken.
         let _ = self.places.push(Place {
             partner: new.partner,
             id: new.id,
             slot,
             ends_at_ms: new.ends_at_ms,
-            held,
+            number,
         });
     }
 

@@ -86,25 +86,13 @@ impl<Q, const APPS: usize> Receipts<Q, APPS> {
         }
     }
 
-    pub(crate) fn delivered(&mut self, _: u64, _: New, _: AppSlot, _: Option<u64>) {
+    pub(crate) fn delivered(&mut self, _: u64, _: New) {
         match *self {
             Self::None(none, _) => match none {},
         }
     }
 
-    pub(crate) fn held(&mut self, _: u64, _: New, _: AppSlot, _: u64) {
-        match *self {
-            Self::None(none, _) => match none {},
-        }
-    }
-
-    pub(crate) fn handed(&mut self, _: u64, _: AppSlot, _: u64) {
-        match *self {
-            Self::None(none, _) => match none {},
-        }
-    }
-
-    pub(crate) fn came_back(&mut self, _: AppSlot, _: u64) {
+    pub(crate) fn held(&mut self, _: u64, _: New, _: AppSlot, _: u64, _: Step) {
         match *self {
             Self::None(none, _) => match none {},
         }

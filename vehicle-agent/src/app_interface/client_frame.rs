@@ -6,9 +6,13 @@
 use vinbus_protocol::json::{JsonReason, JsonString, Kind, Member, Object, Value};
 
 use super::refusal::Refusal;
+use crate::apps::Numbers;
 
 /// Longest `id` of a frame, in bytes of JSON.
 pub(crate) const FRAME_ID_BYTES_MAX: usize = 128;
+
+/// Most numbers in one confirmation: many times what the agent keeps for an app.
+pub(crate) const NUMBERS_MAX: usize = 256;
 
 const SEND: &str = "WebPortal.onSendNotificationRequest";
 
@@ -32,6 +36,8 @@ pub(crate) enum ClientFrame<'f> {
     TakePending {
         /// Keep the messages until they are confirmed.
         confirm: bool,
+        /// Only those with greater numbers than this, if they are kept.
+        after: Option<u64>,
     },
     /// `WebPortal.confirmPendingNotifications`.
     ConfirmPending {
@@ -42,6 +48,8 @@ pub(crate) enum ClientFrame<'f> {
     ConfirmEach {
         /// Their numbers.
         numbers: Numbers<'f>,
+        /// Where in the frame they begin.
+        offset: usize,
     },
     /// `WebPortal.onApplicationShow`, `…Hide` or `…Unloaded`, of the named app or the own one.
     Lifecycle {
@@ -166,9 +174,10 @@ impl<'f> ClientFrame<'f> {
             return Ok(Self::Loaded);
         }
         if frame.kind.is("WebPortal.getPendingNotifications") {
-            let [confirm] = frame.optional(["confirm"])?;
+            let [confirm, after] = frame.optional(["confirm", "after"])?;
             let confirm = confirm.map(flag).transpose()?.unwrap_or(false);
-            return Ok(Self::TakePending { confirm });
+            let after = after.map(number).transpose()?.filter(|_| confirm);
+            return Ok(Self::TakePending { confirm, after });
         }
         if frame.kind.is("WebPortal.confirmPendingNotifications") {
             return Self::confirm(frame);
@@ -189,11 +198,14 @@ impl<'f> ClientFrame<'f> {
     }
 
     fn confirm(frame: &Parts<'f>) -> Result<Self, Refusal> {
-        const EXPECTED: Refusal = Refusal::Value(r#"{"upto": a number} or {"numbers": [numbers]}"#);
+        const EXPECTED: Refusal =
+            Refusal::Value(r#"{"upto": a number} or {"numbers": [at most 256 numbers]}"#);
         let [upto, numbers] = frame.required(["upto", "numbers"])?;
-        if let Some(numbers) = numbers {
-            let numbers = Numbers::of(numbers).ok_or(EXPECTED)?;
-            return Ok(Self::ConfirmEach { numbers });
+        if let Some(list) = numbers {
+            let numbers = few_numbers(list).ok_or(EXPECTED)?;
+            // Behind the bracket.
+            let offset = frame.value.map_or(0, |value| value.offset) + list.offset + 1;
+            return Ok(Self::ConfirmEach { numbers, offset });
         }
         let upto = upto.and_then(|upto| upto.text.parse().ok());
         let upto = upto.ok_or(EXPECTED)?;
@@ -241,31 +253,12 @@ impl<'f> Parts<'f> {
     }
 }
 
-/// A list of whole numbers, as it is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Numbers<'f>(&'f str);
-
-impl<'f> Numbers<'f> {
-    /// `None` if it is something else.
-    fn of(value: Value<'f>) -> Option<Self> {
-        let inside = value.text.strip_prefix('[')?.strip_suffix(']')?;
-        let numbers = Self(inside);
-        numbers
-            .parsed()
-            .all(|number| number.is_some())
-            .then_some(numbers)
-    }
-
-    /// The numbers, in the order of the list.
-    pub(crate) fn iter(self) -> impl Iterator<Item = u64> + use<'f> {
-        self.parsed().flatten()
-    }
-
-    fn parsed(self) -> impl Iterator<Item = Option<u64>> + use<'f> {
-        self.0
-            .split(',')
-            .map(|number| number.trim_ascii().parse().ok())
-    }
+/// The numbers of a list; `None` if it is something else, or has too many.
+fn few_numbers(value: Value<'_>) -> Option<Numbers<'_>> {
+    let inside = value.text.strip_prefix('[')?.strip_suffix(']')?;
+    let numbers = Numbers(inside);
+    let few = numbers.each().take(NUMBERS_MAX + 1).count() <= NUMBERS_MAX;
+    (few && numbers.each().all(|number| number.is_some())).then_some(numbers)
 }
 
 fn hello<'f>(frame: &Parts<'f>) -> Result<Role<'f>, Refusal> {
@@ -305,6 +298,10 @@ fn pick<'f, const N: usize>(
 
 fn string(value: Value<'_>) -> Result<JsonString<'_>, Refusal> {
     value.as_string().ok_or(Refusal::Value("a string"))
+}
+
+fn number(value: Value<'_>) -> Result<u64, Refusal> {
+    value.text.parse().map_err(|_| Refusal::Value("a number"))
 }
 
 fn flag(value: Value<'_>) -> Result<bool, Refusal> {
@@ -430,7 +427,11 @@ mod tests {
     fn getting_pending_messages_needs_no_value() {
         for value in ["", r#","value":null"#, r#","value":{}"#] {
             let frame = format!(r#"{{"type":"WebPortal.getPendingNotifications"{value}}}"#);
-            let ClientFrame::TakePending { confirm: false } = parsed(&frame) else {
+            let ClientFrame::TakePending {
+                confirm: false,
+                after: None,
+            } = parsed(&frame)
+            else {
                 panic!("{frame}");
             };
         }
@@ -438,14 +439,19 @@ mod tests {
 
     #[test]
     fn messages_are_confirmed_up_to_a_number_or_each_by_its_own() {
-        let confirm = |value| {
+        let confirm = |value: &str| {
             format!(r#"{{"type":"WebPortal.confirmPendingNotifications","value":{value}}}"#)
         };
         let each = confirm(r#"{"numbers":[3, 1 ,2]}"#);
-        let ClientFrame::ConfirmEach { numbers } = parsed(&each) else {
+        let ClientFrame::ConfirmEach { numbers, offset } = parsed(&each) else {
             panic!("numbers");
         };
-        assert_eq!(numbers.iter().collect::<Vec<_>>(), [3, 1, 2]);
+        assert_eq!(each[offset..][..numbers.0.len()], *numbers.0);
+        let numbers: Vec<_> = numbers.each().flatten().collect();
+        assert_eq!(numbers, [3, 1, 2]);
+        let many = "1,".repeat(NUMBERS_MAX) + "1";
+        let many = confirm(&format!(r#"{{"numbers":[{many}]}}"#));
+        assert_eq!(refused(&many), "bad-frame");
         let upto = confirm(r#"{"upto":7}"#);
         assert!(matches!(
             parsed(&upto),

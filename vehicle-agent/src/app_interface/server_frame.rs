@@ -2,6 +2,8 @@
 
 use core::fmt::{self, Display, Write};
 
+use crate::apps::Kept;
+
 /// The types of frames.
 pub(crate) mod kind {
     pub(crate) const WELCOME: &str = "welcome";
@@ -58,17 +60,33 @@ impl Display for ServerFrame<'_> {
     }
 }
 
-/// An encoded app message to be confirmed: [`kind::MESSAGE`] or [`kind::KEPT`] with its number and
-/// that of the oldest message still kept.
-#[cfg(feature = "linux")]
+/// An encoded app message to be confirmed: [`kind::MESSAGE`] or [`kind::KEPT`] with its number, that
+/// of the oldest message still kept, and how many were dropped so far.
 pub(crate) struct NumberedFrame<'a> {
     pub(crate) kind: &'static str,
     pub(crate) message: &'a str,
     pub(crate) number: u64,
     pub(crate) oldest: u64,
+    pub(crate) lost: u64,
 }
 
-#[cfg(feature = "linux")]
+impl<'a> NumberedFrame<'a> {
+    /// The frame for a message that is kept, whose text this is.
+    pub(crate) fn of(kept: &Kept<'_>, message: &'a str) -> Self {
+        Self {
+            kind: if kept.current {
+                kind::MESSAGE
+            } else {
+                kind::KEPT
+            },
+            message,
+            number: kept.record.number,
+            oldest: kept.oldest,
+            lost: kept.lost,
+        }
+    }
+}
+
 impl Display for NumberedFrame<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -76,44 +94,52 @@ impl Display for NumberedFrame<'_> {
             message,
             number,
             oldest,
+            lost,
         } = self;
         write!(
             f,
             r#"{{"type":"{kind}","number":{number},"oldest":{oldest}"#
         )?;
+        if *lost > 0 {
+            write!(f, r#","lost":{lost}"#)?;
+        }
         write!(f, r#","value":{message}}}"#)
     }
 }
 
-/// [`kind::PENDING`] with encoded app messages, oldest first, and the number that the app confirms.
+/// [`kind::PENDING`] with encoded app messages, oldest first.
 pub(crate) struct PendingFrame<'a, I> {
     pub(crate) id: Option<&'a str>,
+    /// The number of each, and its text.
     pub(crate) messages: I,
-    pub(crate) upto: Option<u64>,
-    /// The number of each message, where the app may confirm each.
-    pub(crate) numbers: &'a [u64],
+    /// The app confirms them, by their numbers.
+    pub(crate) confirm: bool,
+    /// There are more for which there was no room.
+    pub(crate) more: bool,
 }
 
-impl<'m, I: Iterator<Item = &'m str> + Clone> Display for PendingFrame<'_, I> {
+impl<'m, I: Iterator<Item = (u64, &'m str)> + Clone> Display for PendingFrame<'_, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, r#"{{"type":"{}""#, kind::PENDING)?;
         if let Some(id) = self.id {
             write!(f, r#","id":{id}"#)?;
         }
         f.write_str(r#","value":["#)?;
-        for (index, message) in self.messages.clone().enumerate() {
+        for (index, (_, message)) in self.messages.clone().enumerate() {
             f.write_str(if index == 0 { "" } else { "," })?;
             f.write_str(message)?;
         }
         f.write_char(']')?;
-        if let Some(upto) = self.upto {
-            write!(f, r#","upto":{upto}"#)?;
+        let mut numbers = self.messages.clone().map(|(number, _)| number);
+        if self.confirm
+            && let Some(first) = numbers.next()
+        {
+            let upto = numbers.clone().last().unwrap_or(first);
+            write!(f, r#","upto":{upto},"numbers":[{first}"#)?;
+            numbers.try_for_each(|number| write!(f, ",{number}"))?;
+            f.write_char(']')?;
         }
-        for (index, number) in self.numbers.iter().enumerate() {
-            f.write_str(if index == 0 { r#","numbers":["# } else { "," })?;
-            write!(f, "{number}")?;
-        }
-        f.write_str(if self.numbers.is_empty() { "}" } else { "]}" })
+        f.write_str(if self.more { r#","more":true}"# } else { "}" })
     }
 }
 
@@ -256,6 +282,7 @@ pub(crate) fn link_name(up: bool) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::format;
     use std::string::{String, ToString};
 
     #[test]
@@ -267,23 +294,28 @@ mod tests {
 
     #[test]
     fn answer_is_a_list_with_the_number_to_confirm() {
-        let frame = |id, messages: &[&'static str], upto, numbers| {
+        let frame = |id, messages: &[(u64, &'static str)], confirm, more| {
             let messages = messages.iter().copied();
             let frame = PendingFrame {
                 id,
                 messages,
-                upto,
-                numbers,
+                confirm,
+                more,
             };
             frame.to_string()
         };
+        let kind = "WebPortal.getPendingNotifications";
         assert_eq!(
-            frame(Some("3"), &["{}", "[]"], Some(9), &[7, 9]),
-            r#"{"type":"WebPortal.getPendingNotifications","id":3,"value":[{},[]],"upto":9,"numbers":[7,9]}"#
+            frame(Some("3"), &[(7, "{}"), (9, "[]")], true, false),
+            format!(r#"{{"type":"{kind}","id":3,"value":[{{}},[]],"upto":9,"numbers":[7,9]}}"#)
         );
         assert_eq!(
-            frame(None, &[], None, &[]),
-            r#"{"type":"WebPortal.getPendingNotifications","value":[]}"#
+            frame(None, &[(7, "{}")], false, true),
+            format!(r#"{{"type":"{kind}","value":[{{}}],"more":true}}"#)
+        );
+        assert_eq!(
+            frame(None, &[], true, false),
+            format!(r#"{{"type":"{kind}","value":[]}}"#)
         );
     }
 

@@ -162,6 +162,7 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Connection<'_, '_, C, APP
             Some(slot) => Ok(Peer::App {
                 slot,
                 background: false,
+                confirms: false,
             }),
             None => Err(Refusal::UnknownApp(name)),
         }
@@ -169,14 +170,20 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Connection<'_, '_, C, APP
 
     fn peer(&self, role: Role<'_>) -> Result<Peer, Refusal> {
         let Role::App {
-            app, background, ..
+            app,
+            background,
+            confirm,
         } = role
         else {
             return Ok(Peer::Screen);
         };
         let slot = self.portal.slot(|installed| app.is(installed));
         let slot = slot.ok_or_else(|| Refusal::UnknownApp(shown(app.chars())))?;
-        Ok(Peer::App { slot, background })
+        Ok(Peer::App {
+            slot,
+            background,
+            confirms: confirm,
+        })
     }
 
     /// Reads until the program has gone, or is to go.

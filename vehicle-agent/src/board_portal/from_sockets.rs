@@ -66,9 +66,9 @@ impl<'p, const APPS: usize, const PLACES: usize, const QUEUE: usize>
                 debug_assert!(pushed.is_ok(), "nothing else is to be done");
                 return Ok(Handled::Later);
             }
-            ClientFrame::TakePending { confirm } => {
+            ClientFrame::TakePending { confirm, after } => {
                 if let Some(seat) = self.seat(slot) {
-                    seat.asking = Asking::ForRoom { confirm };
+                    seat.asking = Asking::ForRoom { confirm, after };
                 }
                 // The agent is told once there is room; look again at once.
                 self.portal.news.signal(());
@@ -77,8 +77,15 @@ impl<'p, const APPS: usize, const PLACES: usize, const QUEUE: usize>
             ClientFrame::ConfirmPending { upto } => {
                 self.push_step(Request::ConfirmPending { slot, upto });
             }
-            ClientFrame::ConfirmEach { .. } => {
-                return Err(Refusal::Value(r#"{"upto": a number}, on a board"#));
+            ClientFrame::ConfirmEach { numbers, offset } => {
+                let pushed = self.steps.push_back(Step::Confirm {
+                    place: index,
+                    slot,
+                    start: offset,
+                    len: numbers.0.len(),
+                });
+                debug_assert!(pushed.is_ok(), "nothing else is to be done");
+                return Ok(Handled::Later);
             }
             ClientFrame::Loaded => self.handle_loaded(slot),
             ClientFrame::Lifecycle { event, app } => {
@@ -190,6 +197,12 @@ impl<'p, const APPS: usize, const PLACES: usize, const QUEUE: usize>
                 start,
                 len,
             } => self.lend_content(place, slot, start..start.saturating_add(len)),
+            Step::Confirm {
+                place,
+                slot,
+                start,
+                len,
+            } => self.lend_numbers(place, slot, start..start.saturating_add(len)),
             Step::Return { place, slot } => self.lend_message(place, slot),
         };
     }
@@ -202,6 +215,21 @@ impl<'p, const APPS: usize, const PLACES: usize, const QUEUE: usize>
             place,
             slot,
             content,
+        })
+    }
+
+    fn lend_numbers(&self, place: usize, slot: AppSlot, span: Range<usize>) -> Lent<'p> {
+        let receive = self.place(place).map(|place| place.receive.borrow());
+        let numbers = receive.and_then(|receive| {
+            Ref::filter_map(receive, |receive| {
+                core::str::from_utf8(receive.get(span)?).ok()
+            })
+            .ok()
+        });
+        numbers.map_or(Lent::Nothing, |numbers| Lent::Numbers {
+            place,
+            slot,
+            numbers,
         })
     }
 

@@ -21,9 +21,9 @@ pub const RECEIVE_BYTES: usize = FRAME_BYTES_MAX + CONTROL_BYTES_MAX;
 pub(super) const LIST_END_BYTES: usize = 2 + size_of::<u64>() + RECORD_HEADER_BYTES;
 
 /// What an answer with one message takes besides it at most: its beginning with an `id`, its end, and
-/// the header of the message.
+/// the header of the message and its number.
 pub(super) const LIST_BYTES_MAX: usize =
-    RECORD_HEADER_BYTES + 1 + FRAME_ID_BYTES_MAX + LIST_END_BYTES + RECORD_HEADER_BYTES;
+    RECORD_HEADER_BYTES + 1 + FRAME_ID_BYTES_MAX + LIST_END_BYTES + RECORD_HEADER_BYTES + 8;
 
 /// What of an outbox is left to frames that tell something while messages wait: a popup of the longest
 /// text, and half a KiB. A quarter of an outbox where that is less.

@@ -30,6 +30,7 @@ fn say(portal: &OnePlace, word: Word) {
     let peer = Peer::App {
         slot: SLOT,
         background: false,
+        confirms: false,
     };
     match word {
         Word::Hello => place.phase.set(Phase::Opened(peer)),

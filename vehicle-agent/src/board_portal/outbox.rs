@@ -23,6 +23,7 @@ use super::limits::{LIST_BYTES_MAX, LIST_END_BYTES, NOTICES_BYTES, OUTBOX_FRAMES
 use super::pieces;
 use crate::app_interface::refusal::Ending;
 use crate::app_interface::server_frame::{PendingFrame, ServerFrame, kind};
+use crate::apps::Told;
 
 /// What a record is, in its first byte.
 mod tag {
@@ -30,14 +31,20 @@ mod tag {
     pub(super) const MESSAGE: u8 = b'm';
     /// A frame that tells something and means nothing to the next socket.
     pub(super) const NOTICE: u8 = b'n';
+    /// A frame that tells of a message which is still in the pending ring.
+    pub(super) const KEPT: u8 = b'k';
     /// The answer to `getPendingNotifications` begins; its `id`.
     pub(super) const LIST: u8 = b'[';
-    /// An encoded app message of the answer.
+    /// A message of the answer: its number, 8 bytes, and the encoded app message.
     pub(super) const ITEM: u8 = b'i';
-    /// The answer ends; a flag, whether the app confirms, and the number of its last message, if
-    /// it has one.
+    /// The answer ends; flags, and the number of its last message, if it has one.
     pub(super) const LIST_END: u8 = b']';
 }
+
+/// At the end of an answer: the app confirms its messages.
+const CONFIRMED: u8 = 1;
+/// There are more messages than in the answer.
+const MORE: u8 = 2;
 
 /// The tag of a message, and its number.
 const MESSAGE_HEAD_BYTES: usize = 1 + size_of::<u64>();
@@ -191,20 +198,41 @@ impl<'b> Outbox<'b> {
         if !self.has_room_for_notice(len) {
             return self.end(Ending::SlowReader);
         }
-        let pushed = self.ring.push_with(len, |bytes| {
-            if let Some((first, rest)) = bytes.split_first_mut() {
-                *first = tag::NOTICE;
-                let mut fill = Fill(rest);
-                // Its length was counted.
-                let _ = write!(fill, "{frame}");
-            }
-        });
-        debug_assert!(pushed.is_ok(), "there was room");
+        self.push_text(tag::NOTICE, len, frame);
     }
 
     /// Whether a frame that tells something finds room.
     pub(super) fn takes_notice(&self, frame: &dyn Display) -> bool {
         self.has_room_for_notice(1 + pieces::len(frame))
+    }
+
+    /// Takes a frame that tells of a message which is in the pending ring, if there is room for it.
+    pub(super) fn push_kept(&mut self, frame: &dyn Display) -> Told {
+        let len = 1 + pieces::len(frame);
+        if self.ending.is_some() {
+            return Told::No;
+        }
+        if len > self.ring.record_bytes_max() {
+            self.evicted += 1;
+            return Told::No;
+        }
+        let has_room = self.ring.is_empty() || len <= self.room_beside_notices();
+        if !has_room || self.ring.len() >= OUTBOX_FRAMES_MAX {
+            return Told::Later;
+        }
+        self.push_text(tag::KEPT, len, frame);
+        Told::Yes
+    }
+
+    fn push_text(&mut self, tag: u8, len: usize, text: &dyn Display) {
+        let pushed = self.ring.push_with(len, |bytes| {
+            if let Some((first, rest)) = bytes.split_first_mut() {
+                *first = tag;
+                // Its length was counted.
+                let _ = write!(Fill(rest), "{text}");
+            }
+        });
+        debug_assert!(pushed.is_ok(), "there was room");
     }
 
     /// Takes the answer to `getPendingNotifications`: as many messages as fit. With `confirm` the
@@ -222,32 +250,28 @@ impl<'b> Outbox<'b> {
         if !self.has_room(len + LIST_END_BYTES) {
             return self.end(Ending::SlowReader);
         }
-        self.push(tag::LIST, id.as_bytes());
+        self.push(tag::LIST, id.as_bytes(), &[]);
         let mut last = None;
+        let mut flags = if confirm { CONFIRMED } else { 0 };
         let longest = self.ring.record_bytes_max().saturating_sub(LIST_BYTES_MAX);
         for Record { number, bytes } in messages {
+            let len = MESSAGE_HEAD_BYTES + bytes.len();
             if 1 + bytes.len() > longest {
                 self.evicted += 1;
-            } else if last.is_none() && self.ring.fits(1 + bytes.len() + LIST_END_BYTES)
-                || 1 + bytes.len() + LIST_END_BYTES <= self.room_beside_notices()
+            } else if last.is_none() && self.ring.fits(len + LIST_END_BYTES)
+                || len + LIST_END_BYTES <= self.room_beside_notices()
             {
                 // The end finds room behind it: a longer record fits in one piece.
-                self.push(tag::ITEM, bytes);
+                self.push(tag::ITEM, &number.to_le_bytes(), bytes);
             } else {
+                flags |= MORE;
                 break;
             }
             last = Some(number);
         }
-        let mut end = [0; 9];
-        let (flag, number) = end.split_at_mut(1);
-        flag.fill(u8::from(confirm));
-        match last {
-            Some(last) => {
-                number.copy_from_slice(&last.to_le_bytes());
-                self.push(tag::LIST_END, &end);
-            }
-            None => self.push(tag::LIST_END, flag),
-        }
+        let last = last.map(u64::to_le_bytes);
+        let last = last.as_ref().map_or(&[][..], |last| &last[..]);
+        self.push(tag::LIST_END, &[flags], last);
     }
 
     /// Forgets the frame that [`Front`] showed: all of it was written.
@@ -264,7 +288,9 @@ impl<'b> Outbox<'b> {
             record = self.ring.pop_front()?;
         }
         let taken = match record.bytes {
-            [_, 0, number @ ..] => number.try_into().ok().map(u64::from_le_bytes),
+            [_, flags, number @ ..] if flags & CONFIRMED == 0 => {
+                number.try_into().ok().map(u64::from_le_bytes)
+            }
             _ => None,
         };
         Some(Listed { taken })
@@ -315,10 +341,13 @@ impl<'b> Outbox<'b> {
         }
     }
 
-    fn push(&mut self, tag: u8, bytes: &[u8]) {
-        let pushed = self.ring.push_with(1 + bytes.len(), |record| {
+    fn push(&mut self, tag: u8, head: &[u8], bytes: &[u8]) {
+        let len = 1 + head.len() + bytes.len();
+        let pushed = self.ring.push_with(len, |record| {
             if let Some((first, rest)) = record.split_first_mut() {
+                let (start, rest) = rest.split_at_mut(head.len());
                 *first = tag;
+                start.copy_from_slice(head);
                 rest.copy_from_slice(bytes);
             }
         });
@@ -339,7 +368,7 @@ impl Display for Front<'_, '_> {
                 let value = text(record.get(MESSAGE_HEAD_BYTES - 1..).unwrap_or_default());
                 write!(f, "{}", ServerFrame::new(kind::MESSAGE).with_value(&value))
             }
-            Some((&tag::NOTICE, frame)) => f.write_str(text(frame)),
+            Some((&(tag::NOTICE | tag::KEPT), frame)) => f.write_str(text(frame)),
             Some((_, id)) => list(text(id), records).fmt(f),
             None => Ok(()),
         }
@@ -350,19 +379,22 @@ impl Display for Front<'_, '_> {
 fn list<'r>(
     id: &'r str,
     records: impl Iterator<Item = &'r [u8]> + Clone,
-) -> PendingFrame<'r, impl Iterator<Item = &'r str> + Clone> {
+) -> PendingFrame<'r, impl Iterator<Item = (u64, &'r str)> + Clone> {
     let end = records.clone().find(|record| is(record, tag::LIST_END));
-    let upto = match end {
-        Some([_, 1, number @ ..]) => number.try_into().ok().map(u64::from_le_bytes),
-        _ => None,
-    };
+    let flags = end.and_then(|end| end.get(1)).copied().unwrap_or_default();
     let items = records.take_while(|record| is(record, tag::ITEM));
     PendingFrame {
         id: Some(id).filter(|id| !id.is_empty()),
-        messages: items.map(|item| text(item.get(1..).unwrap_or_default())),
-        upto,
-        numbers: &[],
+        messages: items.filter_map(numbered),
+        confirm: flags & CONFIRMED != 0,
+        more: flags & MORE != 0,
     }
+}
+
+/// The number and the message of a record that has both.
+fn numbered(record: &[u8]) -> Option<(u64, &str)> {
+    let ([_, number @ ..], message) = record.split_first_chunk::<MESSAGE_HEAD_BYTES>()?;
+    Some((u64::from_le_bytes(*number), text(message)))
 }
 
 fn is(record: &[u8], tag: u8) -> bool {
@@ -508,6 +540,23 @@ mod tests {
         assert_eq!(unwritten(&outbox), [message(7)], "it is not lost");
     }
 
+    #[test]
+    fn message_that_is_kept_waits_for_room_and_is_not_returned() {
+        let outbox = outbox(256);
+        let frame = "k".repeat(100);
+        let push = |frame: &str| outbox.borrow_mut().push_kept(&frame);
+        assert_eq!(push(&"k".repeat(300)), Told::No, "it never fits");
+        assert_eq!(push(&frame), Told::Yes);
+        assert_eq!(push(&frame), Told::Later);
+        assert_eq!(outbox.borrow().ending(), None);
+        assert_eq!(Front(&outbox).to_string(), frame);
+        outbox.borrow_mut().written();
+        assert_eq!(push(&frame), Told::Yes);
+        assert!(unwritten(&outbox).is_empty(), "it is in the pending ring");
+        outbox.borrow_mut().end(Ending::Closed);
+        assert_eq!(push(&frame), Told::No);
+    }
+
     fn list(outbox: &RefCell<Outbox<'_>>, messages: usize, confirm: bool) {
         let texts: Vec<_> = (0..messages).map(message).collect();
         let records = texts.iter().zip(5..).map(|(text, number)| Record {
@@ -535,7 +584,8 @@ mod tests {
     fn answer_that_is_confirmed_names_its_last_number_and_takes_nothing() {
         let outbox = outbox(256);
         list(&outbox, 2, true);
-        let frame = format!(r#"{ANSWER}{},{}],"upto":6}}"#, message(0), message(1));
+        let numbers = r#""upto":6,"numbers":[5,6]"#;
+        let frame = format!("{ANSWER}{},{}],{numbers}}}", message(0), message(1));
         assert_eq!(Front(&outbox).to_string(), frame);
         assert_eq!(outbox.borrow_mut().written(), Some(Listed { taken: None }));
         assert!(outbox.borrow().is_empty());
@@ -558,7 +608,8 @@ mod tests {
         let frame = Front(&outbox).to_string();
         let handed = frame.matches("content").count();
         assert!((2..20).contains(&handed), "{handed}");
-        assert!(frame.ends_with(&format!("{}]}}", message(handed - 1))));
+        let end = format!(r#"{}],"more":true}}"#, message(handed - 1));
+        assert!(frame.ends_with(&end), "{frame}");
         let taken = Some(5 + handed as u64 - 1);
         assert_eq!(outbox.borrow_mut().written(), Some(Listed { taken }));
     }

@@ -31,7 +31,12 @@ pub(super) type Bell = Signal<NoopRawMutex, ()>;
 /// Whose socket it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Peer {
-    App { slot: AppSlot, background: bool },
+    App {
+        slot: AppSlot,
+        background: bool,
+        /// It confirms every message; until then the message is in the app's ring.
+        confirms: bool,
+    },
     Screen,
 }
 
@@ -66,6 +71,7 @@ pub(super) enum Mail {
 pub(super) struct Place<'b> {
     pub(super) phase: Cell<Phase>,
     pub(super) receive: RefCell<&'b mut [u8]>,
+    receive_bytes: usize,
     pub(super) mail: Cell<Mail>,
     pub(super) outbox: RefCell<Outbox<'b>>,
     /// An answer to `getPendingNotifications` was written and the agent has not noticed.
@@ -79,9 +85,23 @@ pub(super) struct Place<'b> {
 }
 
 impl<'b> Place<'b> {
+    /// Whether it is the socket of an app that confirms every message.
+    pub(super) fn confirms(&self) -> bool {
+        matches!(
+            self.phase.get(),
+            Phase::Seated(Peer::App { confirms: true, .. })
+        )
+    }
+
+    /// Bytes of the longest frame that it reads.
+    pub(super) fn frame_bytes_max(&self) -> usize {
+        self.receive_bytes.saturating_sub(CONTROL_BYTES_MAX)
+    }
+
     pub(super) fn new(PlaceBuffers { receive, outbox }: PlaceBuffers<'b>) -> Self {
         Self {
             phase: Cell::new(Phase::Free),
+            receive_bytes: receive.len(),
             receive: RefCell::new(receive),
             mail: Cell::new(Mail::None),
             outbox: RefCell::new(Outbox::new(outbox)),

@@ -92,6 +92,8 @@ pub(super) enum Asking {
     ForRoom {
         /// The app confirms what it has taken.
         confirm: bool,
+        /// It has those up to this number already.
+        after: Option<u64>,
     },
     /// It waits until the answer is written.
     ForItsEnd,
@@ -122,6 +124,13 @@ pub(super) enum Step {
         start: usize,
         len: usize,
     },
+    /// The numbers of messages that are confirmed, in the same way.
+    Confirm {
+        place: usize,
+        slot: AppSlot,
+        start: usize,
+        len: usize,
+    },
     /// The first message that was not written to this place.
     Return { place: usize, slot: AppSlot },
     /// Anything else.
@@ -137,6 +146,12 @@ pub(super) enum Lent<'p> {
         place: usize,
         slot: AppSlot,
         content: Ref<'p, [u8]>,
+    },
+    /// Numbers in a frame.
+    Numbers {
+        place: usize,
+        slot: AppSlot,
+        numbers: Ref<'p, str>,
     },
     /// A message that was not written.
     Message {
@@ -203,8 +218,7 @@ impl<'p, 'b, const APPS: usize, const PLACES: usize, const QUEUE: usize>
     pub(super) fn take_back(&mut self) {
         match core::mem::replace(&mut self.lent, Lent::Nothing) {
             Lent::Nothing | Lent::Other(_) => {}
-            Lent::Content { place, content, .. } => {
-                drop(content);
+            Lent::Content { place, .. } | Lent::Numbers { place, .. } => {
                 if let Some(place) = self.place(place) {
                     place.take_mail();
                 }
@@ -237,7 +251,7 @@ impl<'p, 'b, const APPS: usize, const PLACES: usize, const QUEUE: usize>
         };
         match place.phase.get() {
             Phase::Free | Phase::Opening | Phase::Queued(_) => {}
-            Phase::Opened(Peer::App { slot, background }) => self.open(index, slot, background),
+            Phase::Opened(peer @ Peer::App { slot, .. }) => self.open(index, slot, peer),
             Phase::Opened(Peer::Screen) => self.open_screen(index),
             Phase::Seated(peer) => {
                 if let Peer::App { slot, .. } = peer {
@@ -258,7 +272,7 @@ impl<'p, 'b, const APPS: usize, const PLACES: usize, const QUEUE: usize>
         }
     }
 
-    fn open(&mut self, index: usize, slot: AppSlot, background: bool) {
+    fn open(&mut self, index: usize, slot: AppSlot, peer: Peer) {
         let Some(place) = self.place(index) else {
             return;
         };
@@ -266,12 +280,10 @@ impl<'p, 'b, const APPS: usize, const PLACES: usize, const QUEUE: usize>
             return place.end(Ending::NotLoaded);
         };
         let Some(old) = seat.place else {
-            return self.sit_down(index, slot, background);
+            return self.sit_down(index, slot, peer);
         };
         let replaced = seat.next.replace(index);
-        place
-            .phase
-            .set(Phase::Queued(Peer::App { slot, background }));
+        place.phase.set(Phase::Queued(peer));
         for old in [Some(old), replaced].into_iter().flatten() {
             if let Some(old) = self.place(old) {
                 old.end(Ending::TakenOver);
@@ -280,7 +292,15 @@ impl<'p, 'b, const APPS: usize, const PLACES: usize, const QUEUE: usize>
     }
 
     /// Gives an empty seat to a socket: its app is launched, and shown as the driver would see it.
-    fn sit_down(&mut self, index: usize, slot: AppSlot, background: bool) {
+    fn sit_down(&mut self, index: usize, slot: AppSlot, peer: Peer) {
+        let Peer::App {
+            background,
+            confirms,
+            ..
+        } = peer
+        else {
+            return;
+        };
         let (Some(place), Some(seat)) = (self.place(index), self.seat(slot)) else {
             return;
         };
@@ -289,14 +309,12 @@ impl<'p, 'b, const APPS: usize, const PLACES: usize, const QUEUE: usize>
             shown: !background,
             ..Seat::default()
         };
-        place
-            .phase
-            .set(Phase::Seated(Peer::App { slot, background }));
+        place.phase.set(Phase::Seated(peer));
         let value = Welcome {
             app: self.app_id(slot),
             vin: self.portal.vin.as_str(),
             link_up: self.portal.link_up.get(),
-            confirming: None,
+            confirming: confirms.then(|| (place.frame_bytes_max(), self.portal.settings.life)),
         };
         tell(place, &ServerFrame::new(kind::WELCOME).with_value(&value));
         if self.popup.as_ref().is_some_and(|popup| popup.slot == slot) {
@@ -331,9 +349,9 @@ impl<'p, 'b, const APPS: usize, const PLACES: usize, const QUEUE: usize>
         self.tell_screen(Lifecycle::Unload, slot);
         let next = next.and_then(|next| self.place(next).map(|place| (next, place)));
         if let Some((next, place)) = next
-            && let Phase::Queued(Peer::App { background, .. }) = place.phase.get()
+            && let Phase::Queued(peer) = place.phase.get()
         {
-            self.sit_down(next, slot, background);
+            self.sit_down(next, slot, peer);
         }
     }
 

@@ -14,9 +14,9 @@ use super::seats::{Asking, FrameId, Lent, PortalApps, ShownPopup, Waiting, tell}
 use crate::app_interface::client_frame::{ClientFrame, Lifecycle};
 use crate::app_interface::refusal::{DROPPED, Ending, REFUSED, send_refusal_reason};
 use crate::app_interface::server_frame::{
-    Explained, PopupClosed, PopupShown, Quoted, ServerFrame, kind, link_name,
+    Explained, NumberedFrame, PopupClosed, PopupShown, Quoted, ServerFrame, kind, link_name,
 };
-use crate::apps::{Apps, Notice, Request, SendRefusal};
+use crate::apps::{Apps, Kept, Notice, Numbers, Request, SendRefusal, Told};
 use crate::desk::{Counters, DownlinkRefusal};
 use crate::health::at_most;
 
@@ -38,6 +38,10 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
                 content,
                 // A board keeps too little for messages that wait to be confirmed.
                 receipts: false,
+            },
+            Lent::Numbers { slot, numbers, .. } => Request::ConfirmEach {
+                slot: *slot,
+                numbers: Numbers(numbers),
             },
             Lent::Message {
                 slot,
@@ -67,6 +71,22 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
         }
     }
 
+    fn confirms(&self, slot: AppSlot) -> bool {
+        self.app_place(slot).is_some_and(Place::confirms)
+    }
+
+    fn kept(&mut self, slot: AppSlot, kept: Kept<'_>) -> Told {
+        self.take_back();
+        let place = self.app_place(slot).filter(|place| place.confirms());
+        let (Some(place), Ok(message)) = (place, core::str::from_utf8(kept.record.bytes)) else {
+            return Told::No;
+        };
+        let frame = NumberedFrame::of(&kept, message);
+        let told = place.outbox.borrow_mut().push_kept(&frame);
+        place.to_write.signal(());
+        told
+    }
+
     fn room(&self, slot: AppSlot) -> usize {
         let place = self.app_place(slot);
         place.map_or(usize::MAX, |place| place.outbox.borrow().room())
@@ -84,7 +104,7 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
             return;
         };
         // The messages always stay pending until the answer is written: see `go_on_with_list`.
-        if let Asking::ForRoom { confirm } = seat.asking {
+        if let Asking::ForRoom { confirm, after } = seat.asking {
             seat.asking = Asking::ForItsEnd;
             let receive = place.receive.borrow();
             let len = match place.mail.get() {
@@ -93,6 +113,7 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
             };
             let id = ClientFrame::parse(frame_text(&receive, len)).id;
             let mut outbox = place.outbox.borrow_mut();
+            let records = records.filter(|record| Some(record.number) > after);
             outbox.push_list(id.unwrap_or_default(), records, confirm);
             drop(outbox);
             place.to_write.signal(());

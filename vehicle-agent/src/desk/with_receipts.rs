@@ -425,13 +425,18 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                 number,
                 content,
             }) => {
-                let confirms = apps.confirms(slot).then_some(number);
-                receipts.delivered(now_ms, new, slot, confirms);
+                receipts.delivered(now_ms, new);
                 apps.deliver(slot, number, AppMessage::Data(content));
             }
             Ok(Disposition::Pending { slot, .. }) => {
                 let number = newest(&self.portal, slot);
-                receipts.held(now_ms, new, slot, number);
+                let handed = apps.confirms(slot) && self.portal.foreground() == Some(slot);
+                let step = if handed {
+                    Step::Handed
+                } else {
+                    Step::HeldBackground
+                };
+                receipts.held(now_ms, new, slot, number, step);
                 if now {
                     // It was to be handed over, and waits now: another life has to know it.
                     let ends_in_ms = new.ends_at_ms.map(|at| at.saturating_sub(now_ms));
@@ -445,7 +450,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                     // Where it fails, it is lost with this life.
                     let _ = apps.note(Note::Came { uid, id, kept });
                 }
-                self.note_if_in_front(slot);
+                self.note_if_short(slot, apps);
                 self.report_evicted(now_ms, slot);
             }
             // It is no popup.

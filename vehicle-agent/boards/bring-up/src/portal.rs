@@ -6,7 +6,7 @@
 //! static SOCKETS: ConstStaticCell<Sockets<TASKS>> = ConstStaticCell::new(Sockets::new());
 //! static PORTAL: StaticCell<BoardPortal<PLACES>> = StaticCell::new();
 //!
-//! let portal = PORTAL.init(portal::of(provisioned, places));
+//! let portal = PORTAL.init(portal::of(provisioned, places, random));
 //! for socket in SOCKETS.take().each() {
 //!     spawner.spawn(serve(stack, portal, socket).expect("as many tasks as sockets"));
 //! }
@@ -93,13 +93,19 @@ impl<const N: usize> Sockets<N> {
     }
 }
 
-/// The portal for the apps of a vehicle, with these places for programs.
+/// The portal for the apps of a vehicle, with these places for programs. `life` differs from one start
+/// to the next.
 pub fn of<const PLACES: usize>(
     provisioned: &'static Provisioned<'static>,
     places: [PlaceBuffers<'static>; PLACES],
+    life: u64,
 ) -> BoardPortal<PLACES> {
     let apps = provisioned.apps.iter().map(|(app, _)| app);
-    Portal::new(provisioned.vin, apps, places, Settings::default())
+    let settings = Settings {
+        life,
+        ..Settings::default()
+    };
+    Portal::new(provisioned.vin, apps, places, settings)
 }
 
 /// Serves one program after the other, for ever.

@@ -5,7 +5,7 @@ use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::envelope::AppMessage;
 use vinbus_protocol::health::Health;
 use vinbus_protocol::record_ring::Record;
-use vinbus_vehicle_agent::apps::{Apps, Notice, Request, SendRefusal};
+use vinbus_vehicle_agent::apps::{Apps, Kept, Notice, Request, SendRefusal, Told};
 use vinbus_vehicle_agent::desk::{Counters, DownlinkRefusal};
 
 /// Apps, with a line in the log for what the agent tells.
@@ -28,6 +28,14 @@ impl<A: Apps> Apps for Reported<'_, A> {
 
     fn room(&self, slot: AppSlot) -> usize {
         self.apps.room(slot)
+    }
+
+    fn confirms(&self, slot: AppSlot) -> bool {
+        self.apps.confirms(slot)
+    }
+
+    fn kept(&mut self, slot: AppSlot, kept: Kept<'_>) -> Told {
+        self.apps.kept(slot, kept)
     }
 
     fn hand_out<'r>(

@@ -122,13 +122,18 @@ enum Step {
     TakePending {
         slot: AppSlot,
         keep: bool,
+        after: Option<u64>,
         id: Option<String>,
+    },
+    ConfirmEach {
+        slot: AppSlot,
+        /// The numbers are these bytes of the frame.
+        frame: Utf8Bytes,
+        numbers: Range<usize>,
     },
     Return {
         slot: AppSlot,
         unread: Unread,
-        /// It is for the foreground, and told to the app as soon as it is kept.
-        current: bool,
     },
     Other(Request<'static>),
 }
@@ -219,7 +224,7 @@ impl<'s> SocketApps<'s> {
                     self.go_on_leaving();
                 }
                 for step in self.steps.drain(..) {
-                    if let Step::Return { slot, unread, .. } = step {
+                    if let Step::Return { slot, unread } = step {
                         take(slot, unread.number, &unread.message);
                     }
                 }
@@ -359,11 +364,7 @@ impl<'s> SocketApps<'s> {
             .socket(slot)
             .and_then(|socket| socket.outbox.take_back())
         {
-            Some(unread) => self.steps.push_back(Step::Return {
-                slot,
-                unread,
-                current: false,
-            }),
+            Some(unread) => self.steps.push_back(Step::Return { slot, unread }),
             None => {
                 self.leaving = None;
                 self.leave(slot);

@@ -52,6 +52,8 @@ pub(crate) enum Item {
         /// They are still in the ring until they are confirmed; else they are only here.
         kept: bool,
     },
+    /// A frame that tells of a message which is still in the ring.
+    Kept(String),
     /// A frame that tells something and means nothing to the next socket.
     Notice(String),
 }
@@ -65,17 +67,17 @@ impl Item {
                 frame.with_value(message).to_string()
             }
             Self::Pending { id, messages, kept } => {
-                let to_confirm = messages.iter().filter(|_| *kept);
-                let numbers: Vec<_> = to_confirm.map(|unread| unread.number).collect();
+                let texts = messages.iter();
+                let texts = texts.map(|unread| (unread.number, unread.message.as_ref()));
                 let frame = PendingFrame {
                     id: id.as_deref(),
-                    messages: messages.iter().map(|unread| unread.message.as_ref()),
-                    upto: numbers.last().copied(),
-                    numbers: &numbers,
+                    messages: texts,
+                    confirm: *kept,
+                    more: false,
                 };
                 frame.to_string()
             }
-            Self::Notice(text) => text.clone(),
+            Self::Kept(text) | Self::Notice(text) => text.clone(),
         }
     }
 
@@ -85,7 +87,7 @@ impl Item {
             Self::Pending { messages, .. } => {
                 messages.iter().map(|unread| unread.message.len()).sum()
             }
-            Self::Notice(text) => text.len(),
+            Self::Kept(text) | Self::Notice(text) => text.len(),
         }
     }
 
@@ -98,7 +100,7 @@ impl Item {
                 kept: false,
                 ..
             } => messages,
-            Self::Pending { kept: true, .. } | Self::Notice(_) => Vec::new(),
+            Self::Pending { kept: true, .. } | Self::Kept(_) | Self::Notice(_) => Vec::new(),
         }
     }
 }
@@ -242,7 +244,9 @@ impl State {
     fn is_full_for(&self, item: &Item) -> bool {
         let (frames_max, bytes_max) = match item {
             Item::Notice(_) => (2 * OUTBOX_FRAMES_MAX, OUTBOX_BYTES_MAX + NOTICES_BYTES),
-            Item::Message(_) | Item::Pending { .. } => (OUTBOX_FRAMES_MAX, OUTBOX_BYTES_MAX),
+            Item::Message(_) | Item::Pending { .. } | Item::Kept(_) => {
+                (OUTBOX_FRAMES_MAX, OUTBOX_BYTES_MAX)
+            }
         };
         self.items.len() >= frames_max || self.bytes + item.bytes() > bytes_max
     }

@@ -187,3 +187,23 @@ async fn agent_that_restarts_before_a_confirmation_shows_nothing_twice() {
     cabin.world.send("demo", &json!(4)).await;
     cabin.has_noted("demo", &numbers(0..5)).await;
 }
+
+#[tokio::test]
+async fn app_that_takes_its_time_gets_more_messages_for_the_foreground_than_the_agent_keeps() {
+    let mut cabin = Cabin::logging(&["demo"], &[]).await;
+    // The page does not hear that the app's document is complete.
+    let deaf = "window.addEventListener('message', (event) => { \
+                if (event.data.type === 'vinbus.complete' && !window.hears) \
+                  event.stopImmediatePropagation(); }, true)";
+    cabin.page.eval(deaf).await;
+    cabin.open("demo").await;
+    for n in 0..15 {
+        cabin.world.send("demo", &json!(n)).await;
+    }
+    cabin.vehicle.status_reaches("/downlinks/pending", 15).await;
+    assert_eq!(cabin.eval("demo", "log()").await, json!([]));
+    cabin.page.eval("window.hears = true").await;
+    let complete = "void parent.postMessage({ type: 'vinbus.complete' }, '*')";
+    cabin.eval("demo", complete).await;
+    cabin.has_noted("demo", &numbers(0..15)).await;
+}

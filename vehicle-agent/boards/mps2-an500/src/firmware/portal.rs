@@ -8,6 +8,7 @@ use vinbus_board_bring_up::vehicle::UPLINKS_MAX;
 use vinbus_vehicle_agent::board_portal::{KeptTexts, PlaceBuffers};
 use vinbus_vehicle_agent::provisioned::Provisioned;
 
+use super::host;
 use super::sizes::{PLACES_MAX, PORTAL_OUTBOX_BYTES, PORTAL_RECEIVE_BYTES, PORTAL_TASKS};
 
 static RECEIVE: ConstStaticCell<[[u8; PORTAL_RECEIVE_BYTES]; PLACES_MAX]> =
@@ -29,7 +30,8 @@ pub(crate) fn apps(
         receive,
         outbox: outboxes.next().map_or(&mut [][..], |outbox| outbox),
     });
-    let portal = &*PORTAL.init(portal::of(provisioned, places));
+    let life = u64::from_le_bytes(host::random());
+    let portal = &*PORTAL.init(portal::of(provisioned, places, life));
     for socket in SOCKETS.take().each() {
         spawner.spawn(serve(stack, portal, socket).expect("as many tasks as sockets"));
     }

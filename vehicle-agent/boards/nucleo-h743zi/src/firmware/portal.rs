@@ -9,6 +9,7 @@ use vinbus_vehicle_agent::board_portal::{KeptTexts, PlaceBuffers};
 use vinbus_vehicle_agent::provisioned::Provisioned;
 
 use super::memory;
+use super::random;
 use super::sizes::{PLACES_MAX, PORTAL_TASKS};
 
 static SOCKETS: ConstStaticCell<Sockets<PORTAL_TASKS>> = ConstStaticCell::new(Sockets::new());
@@ -25,7 +26,8 @@ pub(crate) fn apps(
         receive: memory::portal_receive(),
         outbox: memory::portal_outbox(),
     };
-    let portal = &*PORTAL.init(portal::of(provisioned, [place]));
+    let life = u64::from_le_bytes(random::bytes());
+    let portal = &*PORTAL.init(portal::of(provisioned, [place], life));
     for socket in SOCKETS.take().each() {
         spawner.spawn(serve(stack, portal, socket).expect("as many tasks as sockets"));
     }

@@ -60,14 +60,26 @@ impl SocketApps<'_> {
                 content: content.offset..content.offset + content.text.len(),
                 id,
             },
-            ClientFrame::TakePending { confirm: keep } => Step::TakePending { slot, keep, id },
+            ClientFrame::TakePending {
+                confirm: keep,
+                after,
+            } => Step::TakePending {
+                slot,
+                keep,
+                after,
+                id,
+            },
             ClientFrame::ConfirmPending { upto } => {
                 self.app_takes(slot, upto);
                 Step::Other(Request::ConfirmPending { slot, upto })
             }
-            ClientFrame::ConfirmEach { numbers } => {
-                self.app_takes_each(slot, numbers.iter());
-                return Ok(());
+            ClientFrame::ConfirmEach { numbers, offset } => {
+                self.app_takes_each(slot, numbers.each().flatten());
+                Step::ConfirmEach {
+                    slot,
+                    frame: text.clone(),
+                    numbers: offset..offset + numbers.0.len(),
+                }
             }
             ClientFrame::Loaded => {
                 self.loaded(slot);

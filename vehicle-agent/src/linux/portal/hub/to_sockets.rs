@@ -14,7 +14,7 @@ use crate::app_interface::refusal::{DROPPED, Ending, REFUSED, fate_reason, send_
 use crate::app_interface::server_frame::{
     Explained, NumberedFrame, PopupClosed, PopupShown, Quoted, ServerFrame, kind, link_name,
 };
-use crate::apps::{Apps, Fate, Notice, Request, SendRefusal};
+use crate::apps::{Apps, Fate, Kept, Notice, Numbers, Request, SendRefusal, Told};
 use crate::desk::{Counters, DownlinkRefusal};
 use crate::linux::journal::Journal;
 use crate::linux::portal::outbox::{Item, Unread};
@@ -54,7 +54,15 @@ impl Apps for SocketApps<'_> {
                 slot: *slot,
                 keep: *keep,
             },
-            Step::Return { slot, unread, .. } => Request::Return {
+            Step::ConfirmEach {
+                slot,
+                frame,
+                numbers,
+            } => Request::ConfirmEach {
+                slot: *slot,
+                numbers: Numbers(frame.get(numbers.clone()).unwrap_or_default()),
+            },
+            Step::Return { slot, unread } => Request::Return {
                 slot: *slot,
                 number: unread.number,
                 message: unread.message.as_bytes(),
@@ -73,7 +81,6 @@ impl Apps for SocketApps<'_> {
         let message = text.into();
         let unread = Unread { number, message };
         match self.socket(slot) {
-            Some(socket) if socket.confirms => self.keep_current(slot, unread),
             Some(socket) => socket.outbox.push(Item::Message(unread)),
             // An app is in the foreground only while it has its seat.
             None => self.status.evicted(1),
@@ -85,31 +92,23 @@ impl Apps for SocketApps<'_> {
     }
 
     fn room(&self, slot: AppSlot) -> usize {
-        // What an app confirms is kept in any case.
-        let socket = self.socket(slot).filter(|socket| !socket.confirms);
+        let socket = self.socket(slot);
         socket.map_or(usize::MAX, |socket| socket.outbox.room())
     }
 
-    fn kept(&mut self, slot: AppSlot, record: Record<'_>, oldest: u64) -> bool {
-        let current = match &self.current {
-            Step::Return {
-                slot: of,
-                unread,
-                current,
-            } => *current && *of == slot && unread.number == record.number,
-            Step::Send { .. } | Step::TakePending { .. } | Step::Other(_) => false,
-        };
+    fn kept(&mut self, slot: AppSlot, kept: Kept<'_>) -> Told {
         let socket = self.socket(slot).filter(|socket| socket.takes_each());
-        let (Some(socket), Ok(message)) = (socket, std::str::from_utf8(record.bytes)) else {
-            return false;
+        let message = std::str::from_utf8(kept.record.bytes);
+        let (Some(socket), Ok(message)) = (socket, message) else {
+            return Told::No;
         };
-        socket.tell(&NumberedFrame {
-            kind: if current { kind::MESSAGE } else { kind::KEPT },
-            message,
-            number: record.number,
-            oldest,
-        });
-        true
+        if message.len() > socket.outbox.room() {
+            return Told::Later;
+        }
+        socket
+            .outbox
+            .push(Item::Kept(NumberedFrame::of(&kept, message).to_string()));
+        Told::Yes
     }
 
     fn hand_out<'r>(
@@ -118,15 +117,17 @@ impl Apps for SocketApps<'_> {
         records: impl Iterator<Item = Record<'r>>,
         kept: bool,
     ) {
+        let (id, after) = match &mut self.current {
+            Step::TakePending { id, after, .. } => (id.take(), *after),
+            Step::Send { .. } | Step::ConfirmEach { .. } | Step::Return { .. } | Step::Other(_) => {
+                (None, None)
+            }
+        };
         let mut messages = Vec::with_capacity(PENDING_MESSAGES_MAX);
-        for Record { number, bytes } in records {
+        for Record { number, bytes } in records.filter(|record| Some(record.number) > after) {
             let message = std::str::from_utf8(bytes).map(Box::from);
             messages.extend(message.map(|message| Unread { number, message }));
         }
-        let id = match &mut self.current {
-            Step::TakePending { id, .. } => id.take(),
-            Step::Send { .. } | Step::Return { .. } | Step::Other(_) => None,
-        };
         // Else the app confirms them.
         if let (false, Some(last)) = (kept, messages.last()) {
             self.app_takes(slot, last.number);
@@ -142,7 +143,10 @@ impl Apps for SocketApps<'_> {
     fn answer(&mut self, slot: AppSlot, outcome: Result<(), SendRefusal>) {
         let id = match &mut self.current {
             Step::Send { id, .. } => id.take(),
-            Step::TakePending { .. } | Step::Return { .. } | Step::Other(_) => None,
+            Step::TakePending { .. }
+            | Step::ConfirmEach { .. }
+            | Step::Return { .. }
+            | Step::Other(_) => None,
         };
         match outcome {
             Ok(()) => {
@@ -160,7 +164,10 @@ impl Apps for SocketApps<'_> {
     fn accepted(&mut self, slot: AppSlot, ticket: u64) {
         let id = match &mut self.current {
             Step::Send { id, .. } => id.take(),
-            Step::TakePending { .. } | Step::Return { .. } | Step::Other(_) => None,
+            Step::TakePending { .. }
+            | Step::ConfirmEach { .. }
+            | Step::Return { .. }
+            | Step::Other(_) => None,
         };
         if let Some(id) = &id {
             self.write(slot, &ServerFrame::new(kind::ACCEPTED).with_id(Some(id)));
@@ -298,19 +305,6 @@ impl SocketApps<'_> {
         }
     }
 
-    /// Has a message for the foreground kept until the app confirms it: ahead of every other step, or
-    /// one that comes later could be kept, and told to the app, first.
-    fn keep_current(&mut self, slot: AppSlot, unread: Unread) {
-        let is_current = |step: &&Step| matches!(step, Step::Return { current: true, .. });
-        let earlier = self.steps.iter().take_while(is_current).count();
-        let step = Step::Return {
-            slot,
-            unread,
-            current: true,
-        };
-        self.steps.insert(earlier, step);
-    }
-
     /// The app takes its pending messages up to the number `upto`.
     pub(super) fn app_takes(&mut self, slot: AppSlot, upto: u64) {
         let seat = self.seats.get(usize::from(slot.index()));
@@ -326,8 +320,6 @@ impl SocketApps<'_> {
             if let (Some(taken_up), Some(seat)) = (&mut self.taken_up, seat) {
                 taken_up.app_takes_one(&seat.app, number);
             }
-            let request = Request::ConfirmOne { slot, number };
-            self.steps.push_back(Step::Other(request));
         }
     }
 
