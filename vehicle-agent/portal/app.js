@@ -48,6 +48,7 @@ export class App {
     this.inBackground = inBackground;
     this.#on = on;
     this.#line = new Line(
+      'app',
       () => ({ appId, background: this.inBackground, confirm: true }),
       {
         welcome: (value) => this.#welcome(value),

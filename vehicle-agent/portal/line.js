@@ -13,15 +13,18 @@ export class Line {
   #delay = DELAY_MS_MIN;
   #timer;
   #ending;
+  #role;
   #hello;
   #on;
 
   /**
-   * `hello()` is the value of the first frame. `on.welcome(value)` comes after each connection,
+   * `role` is in the address: a board has a place of its own for the screen. `hello()` is the value of
+   * the first frame. `on.welcome(value)` comes after each connection,
    * `on.frame(frame)` for every other frame, `on.down()` when a connection is lost, and
    * `on.ended(reason, message)` when the agent wants no other.
    */
-  constructor(hello, on) {
+  constructor(role, hello, on) {
+    this.#role = role;
     this.#hello = hello;
     this.#on = on;
     this.#connect();
@@ -43,7 +46,7 @@ export class Line {
   }
 
   #connect() {
-    const socket = new WebSocket(`ws://${location.host}/portal`);
+    const socket = new WebSocket(`ws://${location.host}/portal?role=${this.#role}`);
     this.#socket = socket;
     this.#ending = undefined;
     socket.onopen = () => socket.send(JSON.stringify({ type: 'hello', value: this.#hello() }));

@@ -22,7 +22,7 @@ let front;
 let popup;
 let noticeTimer;
 
-const screen = new Line(() => ({ role: 'screen' }), {
+const screen = new Line('screen', () => ({ role: 'screen' }), {
   welcome: ({ vin, link }) => {
     document.title = `Portal of ${vin}`;
     showLink(link);

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`limits`] | every bound |
 //! | `http`, `request`, `accept_key` | the HTTP request and its answer |
+//! | `pages` | what browsers get, with the feature `board-page` |
 //! | `connection` | one WebSocket, from hello to goodbye |
 //! | `message`, `frames`, `pieces` | its frames, in and out |
 //! | `place`, `outbox` | what a socket and the agent tell each other, and the memory for it |
@@ -46,7 +47,7 @@
 //!     }
 //! }
 //!
-//! let portal = PORTAL.init(Portal::new(vin, [&demo_app], [PlaceBuffers { receive, outbox }], Settings::default()));
+//! let portal = PORTAL.init(Portal::new(vin, [&demo_app], [PlaceBuffers { receive, outbox, for_screen: false }], Settings::default()));
 //! let mut apps = portal.apps(KEPT_TEXTS.take());
 //! agent::run(&mut desk, World { apps: &mut apps, .. }, stop).await
 //! ```
@@ -61,6 +62,8 @@ mod message;
 #[cfg(test)]
 mod order_tests;
 mod outbox;
+#[cfg(feature = "board-page")]
+mod pages;
 mod pieces;
 mod place;
 mod request;
@@ -76,20 +79,28 @@ use vinbus_protocol::id::{AppId, Vin};
 
 use self::http::Door;
 use self::limits::FRAMES_PER_SECOND;
+#[cfg(feature = "board-page")]
+use self::pages::is_own;
 pub use self::place::PlaceBuffers;
 use self::place::{Bell, Place};
+use self::request::Request;
 pub use self::seats::{KeptTexts, PortalApps};
 use crate::clock::Clock;
 use crate::desk::Counters;
+#[cfg(feature = "board-page")]
+use crate::page_url::PageUrl;
 
 /// What may be set.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings<'b> {
     /// Frames that a socket may send in a second, and twice as many at once.
     pub frames_per_second: u32,
-    /// Web origins that may connect, such as `http://10.0.0.2`. Programs send no origin and are let
-    /// in: whoever is in the vehicle's network may be an app.
+    /// Web origins that may connect, such as `http://10.0.0.2`, besides that of the portal's own page.
+    /// Programs send no origin and are let in: whoever is in the vehicle's network may be an app.
     pub origins: &'b [&'b str],
+    /// Where the pages of the apps are, in their order, of those that have any.
+    #[cfg(feature = "board-page")]
+    pub pages: &'b [Option<PageUrl<'b>>],
     /// A number that differs from one start of the board to the next: the numbers of messages mean
     /// something for as long as it is the same.
     pub life: u64,
@@ -100,6 +111,8 @@ impl Default for Settings<'_> {
         Self {
             frames_per_second: FRAMES_PER_SECOND,
             origins: &[],
+            #[cfg(feature = "board-page")]
+            pages: &[],
             life: 0,
         }
     }
@@ -208,9 +221,9 @@ impl<'b, const APPS: usize, const PLACES: usize> Portal<'b, APPS, PLACES> {
         u8::try_from(index).ok().map(AppSlot::new)
     }
 
-    fn allows(&self, origin: &str) -> bool {
+    fn allows(&self, origin: &str, request: &Request<'_>) -> bool {
         let mut allowed = self.settings.origins.iter();
-        allowed.any(|allowed| allowed.eq_ignore_ascii_case(origin))
+        allowed.any(|allowed| allowed.eq_ignore_ascii_case(origin)) || is_own(origin, request)
     }
 }
 
@@ -221,6 +234,12 @@ impl<const APPS: usize, const PLACES: usize> core::fmt::Debug for Portal<'_, APP
             .field("counters", &self.counters())
             .finish_non_exhaustive()
     }
+}
+
+/// Without a page, no origin is its own.
+#[cfg(not(feature = "board-page"))]
+fn is_own(_: &str, _: &Request<'_>) -> bool {
+    false
 }
 
 /// The counters, for whoever counts.

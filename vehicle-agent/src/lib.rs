@@ -18,6 +18,7 @@ extern crate std;
 pub mod clock;
 pub mod identity;
 pub mod link;
+pub mod page_url;
 pub mod presence;
 #[cfg(feature = "embedded-link")]
 pub mod provisioned;
@@ -46,7 +47,7 @@ mod app_interface;
 #[cfg(feature = "board-portal")]
 pub mod board_portal;
 
-#[cfg(feature = "linux")]
+#[cfg(any(feature = "linux", feature = "board-page"))]
 mod portal_page;
 
 #[cfg(feature = "linux")]

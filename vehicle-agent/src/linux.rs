@@ -1,5 +1,5 @@
 //! The Linux program around the core: [`args`] are its options, [`run`], [`app`], [`simulate`],
-//! [`provision`] and [`inspect`] its commands.
+//! [`provision`], [`inspect`] and [`pages`] its commands.
 //!
 //! Only here are tokio, axum and the MQTT client of `vinbus-transport-std` named.
 
@@ -21,6 +21,7 @@ pub mod app;
 pub mod failure;
 pub mod inspect;
 pub mod logging;
+pub mod pages;
 pub mod provision;
 pub mod run;
 pub mod simulate;

@@ -9,7 +9,9 @@ use tokio::runtime::Runtime;
 
 use vinbus_vehicle_agent::linux::args::{Cli, Command};
 use vinbus_vehicle_agent::linux::failure::Failure;
-use vinbus_vehicle_agent::linux::{app, inspect, logging, provision, run, simulate, variables};
+use vinbus_vehicle_agent::linux::{
+    app, inspect, logging, pages, provision, run, simulate, variables,
+};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -20,7 +22,11 @@ fn main() -> ExitCode {
     // A thousand vehicles that come and go are news for the summary, not for the log.
     let level = match cli.command {
         Command::Simulate(_) => "error",
-        Command::Run(_) | Command::App(_) | Command::Provision(_) | Command::Inspect(_) => "info",
+        Command::Run(_)
+        | Command::App(_)
+        | Command::Provision(_)
+        | Command::Inspect(_)
+        | Command::Pages(_) => "info",
     };
     match logging::start(level)
         .map_err(Failure::Configuration)
@@ -61,6 +67,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
             Command::App(args) => app::run(&args).await.map_err(Failure::Operation),
             Command::Simulate(args) => simulate::run(&args).await,
             Command::Provision(args) => provision::run(&args).map_err(Failure::Configuration),
+            Command::Pages(args) => pages::run(args).await,
             Command::Inspect(args) => inspect::run(&args).map_err(Failure::Configuration),
         }
     });

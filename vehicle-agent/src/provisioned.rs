@@ -27,10 +27,15 @@ use vinbus_protocol::id::{AppId, Uid, Vin};
 use vinbus_protocol::topic::TopicScheme;
 use vinbus_transport_embedded::{AddressError, StaticAddress};
 
+use crate::page_url::PageUrl;
+
 pub use fields::Field;
 
-/// The version of the format.
-pub const VERSION: u32 = 1;
+/// The version of the format. A block without a field that came with it has an older one.
+pub const VERSION: u32 = 2;
+
+/// The oldest version that is read, and has all fields but [`Field::AppUrl`].
+pub const OLDEST_VERSION: u32 = 1;
 
 /// Apps that a block has room for.
 pub const APPS_MAX: usize = 8;
@@ -48,6 +53,8 @@ pub struct Provisioned<'b> {
     pub vin: Vin,
     /// Its apps, each with the partner that it belongs to; at least one.
     pub apps: Vec<(AppId, Uid), APPS_MAX>,
+    /// Where the pages of these apps are, in the same order, of those that have any.
+    pub pages: [Option<PageUrl<'b>>; APPS_MAX],
     /// How topics are spelled.
     pub scheme: TopicScheme,
     /// Whether it hears subtopics of its own topic as well.

@@ -74,13 +74,15 @@ pub(crate) enum Step {
     Mqtt,
     /// TLS 1.3 with certificates both ways, and the time of day that it needs.
     Tls,
-    /// The portal for apps: all there is.
+    /// The portal for apps.
     Portal,
+    /// The portal's page for browsers: all there is.
+    Page,
 }
 
 impl Step {
     /// Every step, smallest first.
-    pub(crate) const ALL: &[Self] = &[Self::Net, Self::Mqtt, Self::Tls, Self::Portal];
+    pub(crate) const ALL: &[Self] = &[Self::Net, Self::Mqtt, Self::Tls, Self::Portal, Self::Page];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -88,6 +90,7 @@ impl Step {
             Self::Mqtt => "+mqtt",
             Self::Tls => "+tls",
             Self::Portal => "+portal",
+            Self::Page => "+page",
         }
     }
 
@@ -97,7 +100,8 @@ impl Step {
             Self::Net => &["--no-default-features"],
             Self::Mqtt => &["--no-default-features", "--features", "agent"],
             Self::Tls => &["--no-default-features", "--features", "tls"],
-            Self::Portal => &[],
+            Self::Portal => &["--no-default-features", "--features", "portal,tls"],
+            Self::Page => &[],
         }
     }
 }

@@ -76,7 +76,7 @@ pub(crate) fn ensure_browser() -> Result<()> {
 
 /// Makes the tools that `cargo xtask qemu-test` needs available, or fails with what to install.
 pub(crate) fn ensure_for_qemu() -> Result<()> {
-    ensure_all(&[BROKER, BARE_METAL, QEMU])
+    ensure_all(&[BROKER, BROWSER, BARE_METAL, QEMU])
 }
 
 /// Makes what is needed available, or fails with what to install.

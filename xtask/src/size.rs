@@ -32,6 +32,8 @@ const BUFFERS: &[&str] = &[
     "READ",
     "READ_RECORD",
     "RECEIVE",
+    "SCREEN_OUTBOX",
+    "SCREEN_RECEIVE",
     "SEND",
     "SOCKETS",
     "TCP_RECEIVE",

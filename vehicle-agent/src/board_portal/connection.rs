@@ -55,10 +55,19 @@ pub(super) struct Connection<'p, 'b, C, const APPS: usize, const PLACES: usize> 
 }
 
 impl<'p, 'b, C, const APPS: usize, const PLACES: usize> Connection<'p, 'b, C, APPS, PLACES> {
-    /// Takes a place, if one is free.
-    pub(super) fn new(portal: &'p Portal<'b, APPS, PLACES>, clock: &'p C) -> Option<Self> {
+    /// Takes a place, if one is free: for the screen, one of its own if there is any.
+    pub(super) fn new(
+        portal: &'p Portal<'b, APPS, PLACES>,
+        clock: &'p C,
+        is_screen: bool,
+    ) -> Option<Self> {
         let free = |place: &&Place<'_>| place.phase.get() == Phase::Free;
-        let place = portal.places.iter().find(free)?;
+        let of = |for_screen| {
+            let mut places = portal.places.iter().filter(free);
+            places.find(|place| place.for_screen == for_screen)
+        };
+        let own = if is_screen { of(true) } else { None };
+        let place = own.or_else(|| of(false))?;
         place.phase.set(Phase::Opening);
         Some(Self {
             portal,
@@ -101,6 +110,10 @@ impl<C: Clock, const APPS: usize, const PLACES: usize> Connection<'_, '_, C, APP
             Some(app) => self.peer_named(app).map_err(LastWord::Refusal)?,
             None => self.hello(rx).await?,
         };
+        if self.place.for_screen && peer != Peer::Screen {
+            let refusal = Refusal::NoHello("the address said that this is the screen");
+            return Err(LastWord::Refusal(refusal));
+        }
         self.place.phase.set(Phase::Opened(peer));
         self.portal.news.signal(());
         Ok(())

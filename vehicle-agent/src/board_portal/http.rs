@@ -1,4 +1,5 @@
-//! The requests that the portal answers: `/portal`, which becomes a WebSocket, and `/status`.
+//! The requests that the portal answers: `/portal`, which becomes a WebSocket, `/status`, and what
+//! browsers get.
 //!
 //! A connection has one request, without a body. Its head is read byte by byte, so that nothing of
 //! what follows is read with it.
@@ -14,6 +15,8 @@ use super::accept_key::{AcceptKey, KEY_LEN, accept_key};
 use super::connection::{AppName, Connection, say_goodbye};
 use super::frames::FrameWriter;
 use super::limits::{CLOSE_TIMEOUT_MS, REQUEST_TIMEOUT_MS, WRITE_TIMEOUT_MS};
+#[cfg(feature = "board-page")]
+use super::pages::{AppList, Asked};
 use super::pieces::{self, Broken, Pieces};
 use super::request::{Request, decoded};
 use crate::app_interface::server_frame::link_name;
@@ -38,6 +41,10 @@ struct Admitted<'p, 'b, C, const APPS: usize, const PLACES: usize> {
 enum Answer<'p, 'b, C, const APPS: usize, const PLACES: usize> {
     Socket(Admitted<'p, 'b, C, APPS, PLACES>),
     Status,
+    #[cfg(feature = "board-page")]
+    File(Asked<'p>),
+    #[cfg(feature = "board-page")]
+    Apps,
     Refused(Refused),
 }
 
@@ -109,18 +116,36 @@ impl<'p, 'b, C: Clock, const APPS: usize, const PLACES: usize> Door<'p, 'b, C, A
         let text: &dyn Display = match &answer {
             Answer::Socket(admitted) => &Upgraded(&admitted.key),
             Answer::Status => &Whole("200 OK", "application/json", &Status(self.portal)),
+            #[cfg(feature = "board-page")]
+            Answer::File(asked) => asked,
+            #[cfg(feature = "board-page")]
+            Answer::Apps => &Whole("200 OK", "application/json", &AppList(self.portal)),
             Answer::Refused((status, text)) => &Whole(status, "text/plain; charset=utf-8", text),
         };
         self.tell(pieces, text).await.ok()?;
         match answer {
             Answer::Socket(admitted) => Some((admitted.connection, admitted.app)),
+            #[cfg(feature = "board-page")]
+            Answer::File(asked) => {
+                // One that goes without it asks again.
+                let _ = select(pieces.write(asked.body()), self.after(WRITE_TIMEOUT_MS)).await;
+                None
+            }
+            #[cfg(feature = "board-page")]
+            Answer::Apps => None,
             Answer::Status | Answer::Refused(_) => None,
         }
     }
 
     fn answer(&self, request: &Request<'_>) -> Answer<'p, 'b, C, APPS, PLACES> {
+        #[cfg(feature = "board-page")]
+        if let Some(file) = Asked::of(request, self.portal.settings.pages) {
+            return Answer::File(file);
+        }
         match request.path() {
             "/status" => Answer::Status,
+            #[cfg(feature = "board-page")]
+            "/apps" => Answer::Apps,
             "/portal" => match self.admit(request) {
                 Ok(admitted) => Answer::Socket(admitted),
                 Err(refused) => Answer::Refused(refused),
@@ -137,13 +162,14 @@ impl<'p, 'b, C: Clock, const APPS: usize, const PLACES: usize> Door<'p, 'b, C, A
         let counters = &self.portal.counters;
         let key = websocket_key(request)?;
         if let Some(origin) = request.header("origin")
-            && !self.portal.allows(origin)
+            && !self.portal.allows(origin, request)
         {
             counters.count(|counters| &mut counters.refused_origin);
             let text = "web pages of this origin may not be apps in this vehicle\n";
             return Err(("403 Forbidden", text));
         }
-        let Some(connection) = Connection::new(self.portal, self.clock) else {
+        let is_screen = request.parameter("role") == Some("screen");
+        let Some(connection) = Connection::new(self.portal, self.clock, is_screen) else {
             counters.count(|counters| &mut counters.refused_full);
             let text = "the portal has as many sockets as it can; close one\n";
             return Err(("503 Service Unavailable", text));

@@ -35,6 +35,13 @@ pub const NOTICES_BYTES: usize = POPUP_TEXT_BYTES_MAX + 512;
 pub const OUTBOX_BYTES_MIN: usize =
     storage_bytes_for(1, 1 + APP_MESSAGE_BYTES_MAX + LIST_BYTES_MAX) + NOTICES_BYTES;
 
+/// What the screen sends is short: its longest frame names an app.
+pub const SCREEN_RECEIVE_BYTES: usize = 1024 + CONTROL_BYTES_MAX;
+
+/// What the screen is told at once at most: a popup of the longest text, and of each of eight apps what
+/// happens to it.
+pub const SCREEN_OUTBOX_BYTES: usize = NOTICES_BYTES + 2048;
+
 /// Frames that may wait for one socket; twice as many with those that tell something.
 pub const OUTBOX_FRAMES_MAX: usize = 64;
 

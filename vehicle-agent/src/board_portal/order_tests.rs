@@ -20,6 +20,7 @@ fn portal() -> OnePlace {
     let buffers = PlaceBuffers {
         receive: vec![0; 1024].leak(),
         outbox: vec![0; 8192].leak(),
+        for_screen: false,
     };
     Portal::new(vin, [app], [buffers], Settings::default())
 }

@@ -5,7 +5,8 @@
 //! goes back to the agent, record by record.
 //!
 //! The answer to `getPendingNotifications` is several records that are one frame. Its messages are
-//! still in the pending ring, and go from there when the answer was written.
+//! still in the pending ring, and go from there when the answer was written. So are those that an app
+//! confirms: the frames that tell of them ([`Outbox::push_kept`]) do not go back.
 //!
 //! Some of the ring is for frames that tell something. A message that finds no room in the rest is not
 //! put in: [`Outbox::room`] says so before, and the agent keeps it, and those behind it, until there is.

@@ -23,6 +23,10 @@ pub struct PlaceBuffers<'b> {
     /// Holds what waits for the app: at least
     /// [`OUTBOX_BYTES_MIN`](super::limits::OUTBOX_BYTES_MIN).
     pub outbox: &'b mut [u8],
+    /// It is for sockets alone whose address says that they are the screen, which gets no messages:
+    /// [`SCREEN_RECEIVE_BYTES`](super::limits::SCREEN_RECEIVE_BYTES) and
+    /// [`SCREEN_OUTBOX_BYTES`](super::limits::SCREEN_OUTBOX_BYTES) are enough.
+    pub for_screen: bool,
 }
 
 /// Wakes the one task that waits for it.
@@ -72,6 +76,7 @@ pub(super) struct Place<'b> {
     pub(super) phase: Cell<Phase>,
     pub(super) receive: RefCell<&'b mut [u8]>,
     receive_bytes: usize,
+    pub(super) for_screen: bool,
     pub(super) mail: Cell<Mail>,
     pub(super) outbox: RefCell<Outbox<'b>>,
     /// An answer to `getPendingNotifications` was written and the agent has not noticed.
@@ -98,8 +103,14 @@ impl<'b> Place<'b> {
         self.receive_bytes.saturating_sub(CONTROL_BYTES_MAX)
     }
 
-    pub(super) fn new(PlaceBuffers { receive, outbox }: PlaceBuffers<'b>) -> Self {
+    pub(super) fn new(buffers: PlaceBuffers<'b>) -> Self {
+        let PlaceBuffers {
+            receive,
+            outbox,
+            for_screen,
+        } = buffers;
         Self {
+            for_screen,
             phase: Cell::new(Phase::Free),
             receive_bytes: receive.len(),
             receive: RefCell::new(receive),

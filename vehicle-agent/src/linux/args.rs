@@ -15,6 +15,7 @@ use vinbus_protocol::id::AppId;
 pub use self::broker::{AccessArgs, BrokerArgs, Drop, Profile};
 pub use self::vehicle::{InstalledApp, VehicleArgs};
 use crate::linux::inspect::InspectArgs;
+use crate::linux::pages::PagesArgs;
 use crate::linux::portal::LOCALHOST;
 use crate::linux::provision::ProvisionArgs;
 
@@ -58,6 +59,10 @@ pub enum Command {
     Provision(ProvisionArgs),
     /// Tell what such a block says, without its secrets, and fail if a board would refuse it.
     Inspect(InspectArgs),
+    /// Serve the pages of apps to the browser on this machine, for the portal of a board.
+    ///
+    /// Prints what `provision --app-url` takes for each app.
+    Pages(PagesArgs),
 }
 
 /// Options of `run`.
@@ -330,7 +335,7 @@ fn domain(text: &str) -> Result<String, String> {
         })
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| "it is an IP address with a port, such as 127.0.0.1:8090 or [::1]:0".into())
 }

@@ -87,8 +87,12 @@ impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let block = self.0;
         writeln!(f, "vehicle       {}", block.vin)?;
-        for (app, uid) in &block.apps {
-            writeln!(f, "app           {app} of partner {uid}")?;
+        for ((app, uid), page) in block.apps.iter().zip(&block.pages) {
+            write!(f, "app           {app} of partner {uid}")?;
+            match page {
+                Some(page) => writeln!(f, ", its pages at {}", page.as_str())?,
+                None => writeln!(f)?,
+            }
         }
         let scheme = if block.tls.is_some() { "mqtts" } else { "mqtt" };
         let (host, port) = (block.broker.host, block.broker.port);
@@ -170,6 +174,7 @@ mod tests {
         let block = Provisioned {
             vin: Vin::parse(VIN).unwrap(),
             apps: heapless::Vec::from_slice(&[app]).unwrap(),
+            pages: [None; APPS_MAX],
             scheme: TopicScheme::new("a/b", TopicProfile::Sample).unwrap(),
             subtree: true,
             broker: Broker {
@@ -230,7 +235,7 @@ time          of time.example:123
             block
         };
         check(&changed(40, 0), "its checksum is wrong");
-        check(&changed(8, 2), "a newer program wrote it");
+        check(&changed(8, 3), "a newer program wrote it");
         check(&block[..100], "it is cut off");
         check(b"hello", "no block of vinbus");
         let other = Authority::new("theirs").client(VIN, Validity::Now);

@@ -40,8 +40,8 @@ use vinbus_transport_std::guards::LogThrottle;
 pub(crate) use self::origin::LOCALHOST;
 use self::origin::Origins;
 use self::outbox::Outbox;
-pub(crate) use self::pages::AppPages;
-use self::pages::Policies;
+use self::pages::Served;
+pub(crate) use self::pages::{AppPages, PagesAlone};
 use crate::app_interface::client_frame::{Role, shown};
 use crate::app_interface::refusal::Refusal;
 use crate::linux::status::Status;
@@ -100,8 +100,6 @@ struct Shared {
     frames_per_second: u32,
     origins: Origins,
     refused_origins: LogThrottle,
-    pages: AppPages,
-    policies: Policies,
     status: Arc<Status>,
 }
 
@@ -155,6 +153,7 @@ pub(crate) struct Listening {
     listener: TcpListener,
     bounds: ConnectionBounds,
     shared: Arc<Shared>,
+    served: Arc<Served>,
 }
 
 impl Listening {
@@ -167,14 +166,13 @@ impl Listening {
     ) -> (Self, mpsc::Receiver<FromSocket>) {
         let (news, received) = mpsc::channel(NEWS_MAX);
         let origins = Origins::new(address, options.pages.domain(), options.origins);
+        let served = Served::new(options.pages, &origins);
         let shared = Shared {
             apps: options.apps,
             news,
             places: Arc::new(Semaphore::new(SOCKETS_MAX)),
             sockets: AtomicU64::new(0),
             frames_per_second: options.frames_per_second,
-            policies: Policies::new(&options.pages, &origins),
-            pages: options.pages,
             origins,
             refused_origins: LogThrottle::default(),
             status,
@@ -183,6 +181,7 @@ impl Listening {
             listener,
             bounds: options.bounds,
             shared: Arc::new(shared),
+            served: Arc::new(served),
         };
         (portal, received)
     }
@@ -190,17 +189,20 @@ impl Listening {
     /// Serves until `stop` completes; sockets that are open then go on until they end.
     pub(crate) async fn serve(self, stop: impl Future<Output = ()>) {
         let status = Arc::clone(&self.shared.status);
+        let pages = Router::new()
+            .route("/apps", get(pages::apps))
+            .fallback(get(pages::portal_page))
+            .with_state(Arc::clone(&self.served));
         let router = Router::new()
             .route("/portal", get(open))
             .route("/status", get(tell_status))
-            .route("/apps", get(pages::apps))
-            .fallback(get(pages::portal_page))
+            .with_state(self.shared)
+            .merge(pages)
             .layer(middleware::from_fn_with_state(
-                Arc::clone(&self.shared),
+                self.served,
                 pages::app_hosts,
-            ))
-            .with_state(self.shared);
-        connections::serve(self.listener, router, self.bounds, status, stop).await;
+            ));
+        connections::serve(self.listener, router, self.bounds, Some(status), stop).await;
     }
 }
 

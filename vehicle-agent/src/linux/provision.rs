@@ -12,12 +12,13 @@ use clap::Args;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use vinbus_protocol::id::Vin;
+use vinbus_protocol::id::{AppId, Uid, Vin};
 use vinbus_transport_embedded::StaticAddress;
 use vinbus_transport_std::Pem;
 
 use crate::linux::args::{AccessArgs, VehicleArgs};
 use crate::linux::{connection, inspect};
+use crate::page_url::{PAGE_URL_BYTES_MAX, PageUrl};
 use crate::provisioned::{
     APPS_MAX, BLOCK_BYTES_MAX, Broker, Login, Network, Provisioned, TimeServer, Tls,
 };
@@ -37,6 +38,11 @@ pub struct ProvisionArgs {
     /// cert.pem and key.pem. Needed for mqtts://.
     #[arg(long, env = "VINBUS_AGENT_CREDENTIALS", value_name = "DIR")]
     pub dir: Option<PathBuf>,
+
+    /// Where the pages of an app are, http:// or https://, for the portal's page that the board serves;
+    /// may be repeated. `vehicle-agent pages` serves them beside the browser.
+    #[arg(long, value_name = "IDAPP=URL")]
+    pub app_url: Vec<String>,
 
     /// The board's address and the bits of its network's prefix [default: it asks a DHCP server].
     #[arg(long, value_name = "IPV4/BITS")]
@@ -157,6 +163,10 @@ fn provisioned(args: &ProvisionArgs) -> anyhow::Result<Provisioned<'_>> {
             "--app {app} is given twice; an app belongs to one partner"
         );
     }
+    let mut pages = [None; APPS_MAX];
+    for given in &args.app_url {
+        add_page(&apps, &mut pages, given).with_context(|| format!("--app-url {given}"))?;
+    }
     let network = match args.address {
         None => Network::Dhcp,
         Some(AddressInNetwork {
@@ -182,6 +192,7 @@ fn provisioned(args: &ProvisionArgs) -> anyhow::Result<Provisioned<'_>> {
     Ok(Provisioned {
         vin: args.vehicle.vin,
         apps,
+        pages,
         scheme: args.access.scheme()?,
         subtree: args.access.subtree,
         broker: Broker {
@@ -193,6 +204,34 @@ fn provisioned(args: &ProvisionArgs) -> anyhow::Result<Provisioned<'_>> {
         network,
         time_server,
     })
+}
+
+/// Notes where the pages of an app are, given as `IDAPP=URL`.
+fn add_page<'a>(
+    apps: &[(AppId, Uid)],
+    pages: &mut [Option<PageUrl<'a>>; APPS_MAX],
+    given: &'a str,
+) -> anyhow::Result<()> {
+    let (app, url) = given.split_once('=').context("write it as IDAPP=URL")?;
+    let place = apps.iter().position(|(known, _)| known.as_str() == app);
+    let place = place.with_context(|| format!("no such app; add --app {app}=UID"))?;
+    let url = PageUrl::parse(url).with_context(|| {
+        format!(
+            "write the address as http://HOST:PORT/PATH or https://…, at most \
+             {PAGE_URL_BYTES_MAX} bytes; other than ASCII letters has to be escaped"
+        )
+    })?;
+    let origin = url.origin();
+    let taken = pages
+        .iter()
+        .flatten()
+        .find(|other| other.origin() == origin);
+    ensure!(
+        taken.is_none(),
+        "another app has the origin {origin}; each needs one of its own, or they could read each other"
+    );
+    pages[place] = Some(url);
+    Ok(())
 }
 
 /// The credentials, as DER.
@@ -282,6 +321,8 @@ mod tests {
             "10.0.2.15/24",
             "--time-server",
             "time.example:1123",
+            "--app-url",
+            "demo=http://demo.localhost:8091/",
         ];
         let block = block_of(&[&PLAIN[..], &more].concat()).unwrap();
         let read = Provisioned::decode(&block).unwrap();
@@ -293,6 +334,8 @@ mod tests {
             }
         );
         assert_eq!(read.scheme.profile(), TopicProfile::Sample);
+        let page = PageUrl::parse("http://demo.localhost:8091/");
+        assert_eq!(read.pages[0], page);
         let (host, port) = ("time.example", 1123);
         assert_eq!(read.time_server, Some(TimeServer { host, port }));
         assert!(read.tls.is_none() && read.login.is_none());
@@ -315,6 +358,13 @@ mod tests {
             let said = refused(&[&PLAIN[..], &wrong].concat());
             assert!(said.contains("is not the address of a host"), "{said}");
         }
+        let page = |options: &[&str]| refused(&[&PLAIN[..], options].concat());
+        let url = "--app-url";
+        assert!(page(&[url, "demo"]).contains("IDAPP=URL"));
+        assert!(page(&[url, "nobody=http://h/"]).contains("--app nobody=UID"));
+        assert!(page(&[url, "demo=h"]).contains("http://HOST"));
+        let same = [url, "demo=http://h/a", "--app=b=p", url, "b=http://h/b"];
+        assert!(page(&same).contains("origin http://h;"));
         let server = ["--time-server", "time.example:"];
         assert!(refused(&[&PLAIN[..], &server].concat()).contains("HOST:PORT"));
         assert!(refused(&[&PLAIN[..], &["--gateway", "10.0.2.2"]].concat()).contains("--address"));

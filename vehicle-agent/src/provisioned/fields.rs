@@ -31,10 +31,13 @@ pub enum Field {
     StaticAddress = 11,
     /// The host; and a colon and the port, if it is not 123.
     TimeServer = 12,
+    /// The length of an app's identifier in one byte, the identifier, the address of its page. Behind
+    /// the app; since version 2.
+    AppUrl = 13,
 }
 
 impl Field {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Vin,
         Self::App,
         Self::Scheme,
@@ -47,6 +50,7 @@ impl Field {
         Self::Password,
         Self::StaticAddress,
         Self::TimeServer,
+        Self::AppUrl,
     ];
 
     pub(super) fn of(tag: u8) -> Option<Self> {
@@ -69,6 +73,7 @@ impl fmt::Display for Field {
             Self::Password => "password",
             Self::StaticAddress => "address",
             Self::TimeServer => "time server",
+            Self::AppUrl => "address of an app's pages",
         })
     }
 }

@@ -1,6 +1,5 @@
 //! Reading a block, of which any byte may be wrong.
 
-use core::cmp::Ordering;
 use core::net::Ipv4Addr;
 
 use heapless::Vec;
@@ -10,9 +9,10 @@ use vinbus_protocol::topic::{TopicProfile, TopicScheme};
 use vinbus_transport_embedded::StaticAddress;
 
 use super::{
-    APPS_MAX, Broker, Field, HEADER_BYTES, Login, MAGIC, Network, Provisioned, ProvisionedError,
-    TimeServer, Tls, VERSION, crc32,
+    APPS_MAX, Broker, Field, HEADER_BYTES, Login, MAGIC, Network, OLDEST_VERSION, Provisioned,
+    ProvisionedError, TimeServer, Tls, VERSION, crc32,
 };
+use crate::page_url::PageUrl;
 
 impl<'b> Provisioned<'b> {
     /// Reads the block at the start of `memory`; what follows it does not matter.
@@ -54,10 +54,11 @@ fn body(memory: &[u8]) -> Result<&[u8], ProvisionedError> {
     }
     let [.., a, b, c, d, e, f, g, h, i, j, k, l] = *header;
     let [version, len, crc] = [[a, b, c, d], [e, f, g, h], [i, j, k, l]].map(u32::from_le_bytes);
-    match version.cmp(&VERSION) {
-        Ordering::Greater => return Err(ProvisionedError::Newer { version }),
-        Ordering::Less => return Err(ProvisionedError::Older { version }),
-        Ordering::Equal => {}
+    if version > VERSION {
+        return Err(ProvisionedError::Newer { version });
+    }
+    if version < OLDEST_VERSION {
+        return Err(ProvisionedError::Older { version });
     }
     let expected = len as usize;
     let found = rest.len();
@@ -88,6 +89,7 @@ fn split_field(bytes: &[u8]) -> Result<Split<'_>, ProvisionedError> {
 struct Values<'b> {
     vin: Option<Vin>,
     apps: Vec<(AppId, Uid), APPS_MAX>,
+    pages: [Option<PageUrl<'b>>; APPS_MAX],
     scheme: Option<TopicScheme>,
     subtree: Option<()>,
     broker: Option<Broker<'b>>,
@@ -123,6 +125,7 @@ impl<'b> Values<'b> {
             Field::TimeServer => text(value)
                 .and_then(TimeServer::parse)
                 .and_then(|server| once(&mut self.time_server, server)),
+            Field::AppUrl => self.take_app_url(value),
         };
         taken.ok_or(ProvisionedError::Field(field))
     }
@@ -131,6 +134,13 @@ impl<'b> Values<'b> {
     fn take_app(&mut self, app: (AppId, Uid)) -> Option<()> {
         let is_new = self.apps.iter().all(|(known, _)| *known != app.0);
         is_new.then(|| self.apps.push(app).ok()).flatten()
+    }
+
+    /// `None` if the app is not there, has one already, or it is none.
+    fn take_app_url(&mut self, value: &'b [u8]) -> Option<()> {
+        let (app, url) = named(value)?;
+        let place = self.apps.iter().position(|(known, _)| *known == app)?;
+        once(self.pages.get_mut(place)?, PageUrl::parse(text(url)?)?)
     }
 
     fn finish(self) -> Result<Provisioned<'b>, ProvisionedError> {
@@ -142,6 +152,7 @@ impl<'b> Values<'b> {
         Ok(Provisioned {
             vin: self.vin.ok_or(ProvisionedError::Field(Field::Vin))?,
             apps: self.apps,
+            pages: self.pages,
             scheme: self.scheme.ok_or(ProvisionedError::Field(Field::Scheme))?,
             subtree: self.subtree.is_some(),
             broker: self.broker.ok_or(ProvisionedError::Field(Field::Broker))?,
@@ -192,9 +203,15 @@ fn text(value: &[u8]) -> Option<&str> {
 }
 
 fn app(value: &[u8]) -> Option<(AppId, Uid)> {
+    let (app, uid) = named(value)?;
+    Some((app, Uid::parse(text(uid)?).ok()?))
+}
+
+/// An app, and what follows its identifier.
+fn named(value: &[u8]) -> Option<(AppId, &[u8])> {
     let (len, rest) = value.split_first()?;
-    let (app, uid) = rest.split_at_checked(usize::from(*len))?;
-    Some((AppId::parse(text(app)?).ok()?, Uid::parse(text(uid)?).ok()?))
+    let (app, rest) = rest.split_at_checked(usize::from(*len))?;
+    Some((AppId::parse(text(app)?).ok()?, rest))
 }
 
 fn scheme(value: &[u8]) -> Option<TopicScheme> {

@@ -14,11 +14,18 @@ fn fixed(dns_servers: &[Ipv4Addr]) -> StaticAddress {
     StaticAddress::new(address, 24, Some(GATEWAY), dns_servers).unwrap()
 }
 
+fn pages(first: [Option<PageUrl<'_>>; 2]) -> [Option<PageUrl<'_>>; APPS_MAX] {
+    let mut pages = [None; APPS_MAX];
+    pages[..2].copy_from_slice(&first);
+    pages
+}
+
 fn full() -> Provisioned<'static> {
     let app = |app, uid| (AppId::parse(app).unwrap(), Uid::parse(uid).unwrap());
     Provisioned {
         vin: Vin::parse("0123456789ABCDEFG").unwrap(),
         apps: Vec::from_slice(&[app("demo", "demo-partner"), app("other", "partner-2")]).unwrap(),
+        pages: pages([None, PageUrl::parse("http://other.localhost:8091/")]),
         scheme: TopicScheme::new("a/b", TopicProfile::Sample).unwrap(),
         subtree: true,
         broker: Broker {
@@ -71,6 +78,37 @@ fn what_was_written_is_read() {
     let read = Provisioned::decode(&memory).unwrap();
     assert_eq!(std::format!("{read:?}"), std::format!("{written:?}"));
     assert_eq!((read.tls, read.login), (written.tls, written.login));
+    assert_eq!(read.pages, written.pages);
+}
+
+#[test]
+fn block_without_pages_is_one_that_older_firmware_reads() {
+    let old = Provisioned {
+        pages: pages([None, None]),
+        ..full()
+    };
+    assert_eq!(encoded(&old)[8..12], OLDEST_VERSION.to_le_bytes());
+    assert!(Provisioned::decode(&encoded(&old)).is_ok());
+    assert_eq!(encoded(&full())[8..12], VERSION.to_le_bytes());
+}
+
+#[test]
+fn address_of_pages_is_of_an_app_that_is_there_and_comes_once() {
+    let body = &encoded(&full())[HEADER_BYTES..];
+    let refused_with = |value: &[u8]| {
+        let mut body = body.to_vec();
+        body.extend([Field::AppUrl as u8, value.len() as u8, 0]);
+        body.extend(value);
+        assert_eq!(
+            refused(&block_of(&body)),
+            ProvisionedError::Field(Field::AppUrl)
+        );
+    };
+    refused_with(b"\x05otherhttp://a/");
+    refused_with(b"\x07nobodyhttp://a/");
+    refused_with(b"\x04demojavascript:alert(1)");
+    refused_with(b"\x04demo");
+    refused_with(b"");
 }
 
 #[test]
@@ -133,7 +171,7 @@ fn newer_and_older_blocks_are_told_from_damaged_ones_and_from_each_other() {
         let said = std::format!("{error}");
         assert!(said.contains(advice), "{said}");
     };
-    let (older, newer) = (VERSION - 1, VERSION + 1);
+    let (older, newer) = (OLDEST_VERSION - 1, VERSION + 1);
     let update = "update the firmware";
     check(newer, ProvisionedError::Newer { version: newer }, update);
     check(
@@ -236,12 +274,17 @@ fn each_field_that_cannot_be_left_out_is_asked_for() {
             .collect();
         let needed = !matches!(
             left_out,
-            Field::Subtree | Field::StaticAddress | Field::TimeServer
+            Field::Subtree | Field::StaticAddress | Field::TimeServer | Field::AppUrl
         );
         let memory = block_of(&body);
         let read = Provisioned::decode(&memory);
         if needed {
-            assert_eq!(read.unwrap_err(), ProvisionedError::Field(left_out));
+            // An address of pages whose app is not there is found first.
+            let missing = match left_out {
+                Field::App => Field::AppUrl,
+                field => field,
+            };
+            assert_eq!(read.unwrap_err(), ProvisionedError::Field(missing));
         } else {
             assert!(read.is_ok(), "{left_out}");
         }

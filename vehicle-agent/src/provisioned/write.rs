@@ -5,7 +5,10 @@ use core::net::Ipv4Addr;
 
 use vinbus_protocol::topic::TopicProfile;
 
-use super::{Field, HEADER_BYTES, MAGIC, Network, NoRoom, Provisioned, TimeServer, VERSION, crc32};
+use super::{
+    Field, HEADER_BYTES, MAGIC, Network, NoRoom, OLDEST_VERSION, Provisioned, TimeServer, VERSION,
+    crc32,
+};
 
 impl Provisioned<'_> {
     /// Writes the block to the start of `block`; its length. Reading it gives the same again if there is an app.
@@ -25,7 +28,10 @@ impl Provisioned<'_> {
         let body = body.get(..len).ok_or(NoRoom)?;
         let bytes = u32::try_from(len).map_err(|_| NoRoom)?;
         header[..8].copy_from_slice(&MAGIC);
-        header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        // Firmware that knows no pages reads what has none.
+        let has_pages = self.pages.iter().any(Option::is_some);
+        let version = if has_pages { VERSION } else { OLDEST_VERSION };
+        header[8..12].copy_from_slice(&version.to_le_bytes());
         header[12..16].copy_from_slice(&bytes.to_le_bytes());
         header[16..20].copy_from_slice(&crc32(body).to_le_bytes());
         Ok(HEADER_BYTES + len)
@@ -33,11 +39,15 @@ impl Provisioned<'_> {
 
     fn write_topics(&self, out: &mut Body<'_>) -> Result<(), NoRoom> {
         out.field(Field::Vin, &[self.vin.as_str().as_bytes()])?;
-        for (app, uid) in &self.apps {
+        for ((app, uid), page) in self.apps.iter().zip(&self.pages) {
             let app = app.as_str();
             // An identifier has at most 64 bytes.
             let len = [app.len() as u8];
             out.field(Field::App, &[&len, app.as_bytes(), uid.as_str().as_bytes()])?;
+            if let Some(page) = page {
+                let page = page.as_str().as_bytes();
+                out.field(Field::AppUrl, &[&len, app.as_bytes(), page])?;
+            }
         }
         let profile = match self.scheme.profile() {
             TopicProfile::Table => 0,

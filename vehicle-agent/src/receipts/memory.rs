@@ -4,7 +4,7 @@
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::delivery::{Endpoint, MessageId, Snapshot, Step};
 
-use super::{Held, New, Receipts, Waiting, message};
+use super::{New, Receipts, Waiting, message};
 
 /// Batches of receipts after which the last one's number is noted again: half of what an endpoint leaves
 /// out when it goes on.
@@ -106,7 +106,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
             id,
             ends_at_ms,
         };
-        self.place(new, slot, Held::Pending(number));
+        self.place(new, slot, number);
         true
     }
 
@@ -138,9 +138,6 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
     /// Whether a pending message of an app is one with receipts.
     pub(crate) fn accounts_for(&self, slot: AppSlot, number: u64) -> bool {
         let mut places = self.places.iter();
-        places.any(|place| {
-            let (Held::Pending(of) | Held::Handed(of)) = place.held;
-            place.slot == slot && of == number
-        })
+        places.any(|place| place.slot == slot && place.number == number)
     }
 }

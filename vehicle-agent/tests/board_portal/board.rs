@@ -19,12 +19,13 @@ use vinbus_protocol::uplink_queue::DropPolicy;
 use vinbus_transport_embedded::TokioStream;
 use vinbus_vehicle_agent::agent::{self, World};
 use vinbus_vehicle_agent::board_portal::limits::{
-    HTTP_HEAD_BYTES_MAX, OUTBOX_BYTES_MIN, RECEIVE_BYTES,
+    HTTP_HEAD_BYTES_MAX, OUTBOX_BYTES_MIN, RECEIVE_BYTES, SCREEN_OUTBOX_BYTES, SCREEN_RECEIVE_BYTES,
 };
 use vinbus_vehicle_agent::board_portal::{KeptTexts, PlaceBuffers, Portal, Settings};
 use vinbus_vehicle_agent::clock::Random;
 use vinbus_vehicle_agent::desk::Desk;
 use vinbus_vehicle_agent::identity::Identity;
+use vinbus_vehicle_agent::page_url::PageUrl;
 
 use crate::app::{App, PATIENCE};
 use crate::wire::{OnWire, TestClock, Wire};
@@ -57,6 +58,8 @@ pub(crate) struct Memory {
     pub(crate) outbox: usize,
     /// For the pending messages of an app.
     pub(crate) pending: usize,
+    /// One of the places is for the screen alone.
+    pub(crate) screen_place: bool,
 }
 
 impl Default for Memory {
@@ -65,6 +68,7 @@ impl Default for Memory {
             receive: RECEIVE_BYTES,
             outbox: 2 * OUTBOX_BYTES_MIN,
             pending: storage_bytes_for(10, APP_MESSAGE_BYTES_MAX),
+            screen_place: false,
         }
     }
 }
@@ -98,15 +102,32 @@ impl Board {
         board
     }
 
+    pub(crate) async fn with_screen_place() -> Self {
+        let memory = Memory {
+            screen_place: true,
+            ..Memory::default()
+        };
+        Self::with_memory(memory).await
+    }
+
     /// A board whose link is down until [`Board::connect`].
     pub(crate) async fn offline(memory: Memory) -> Self {
         let buffer = |len| vec![0; len].leak();
-        let places = std::array::from_fn::<_, PLACES, _>(|_| PlaceBuffers {
+        let mut places = std::array::from_fn::<_, PLACES, _>(|_| PlaceBuffers {
             receive: buffer(memory.receive),
             outbox: buffer(memory.outbox),
+            for_screen: false,
         });
+        if memory.screen_place {
+            places[0] = PlaceBuffers {
+                receive: buffer(SCREEN_RECEIVE_BYTES),
+                outbox: buffer(SCREEN_OUTBOX_BYTES),
+                for_screen: true,
+            };
+        }
         let settings = Settings {
             origins: &["https://shell.example"],
+            pages: vec![None, PageUrl::parse("http://other.localhost:8091/")].leak(),
             ..Settings::default()
         };
         let vin = Vin::parse(VIN).unwrap();

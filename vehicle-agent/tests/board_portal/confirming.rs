@@ -149,3 +149,23 @@ fn messages_that_come_faster_than_they_can_be_written_are_told_one_after_the_oth
         }
     });
 }
+
+#[test]
+fn app_that_the_screen_sends_to_the_background_is_told_of_what_is_kept() {
+    run(async {
+        let board = Board::new().await;
+        let (mut app, _) = open(&board, false).await;
+        let mut screen = board.screen().await;
+        board.send("demo", &json!(0));
+        app.until(CURRENT).await;
+        confirm(&mut app, &[0]).await;
+        let hide = "WebPortal.onApplicationHide";
+        screen
+            .send(json!({ "type": hide, "value": { "appId": "demo" } }))
+            .await;
+        app.until(hide).await;
+        board.send("demo", &json!(1));
+        let told = app.until(KEPT).await;
+        assert_eq!((&told["number"], &told["oldest"]), (&json!(1), &json!(1)));
+    });
+}

@@ -70,7 +70,7 @@ fn requests_that_are_none_are_answered_with_what_is_wrong() {
         let head = "GET /portal HTTP/1.1\r\nHost: x\r\n";
         let long = format!("{head}Cookie: {}\r\n\r\n", "x".repeat(3000));
         for (request, status) in [
-            ("GET / HTTP/1.1\r\n\r\n".to_owned(), "404"),
+            ("GET /x HTTP/1.1\r\n\r\n".to_owned(), "404"),
             (format!("{head}\r\n"), "400"),
             ("GARBAGE\r\n\r\n".to_owned(), "400"),
             (UPGRADE.replace("GET", "POST"), "400"),

@@ -8,6 +8,7 @@
 mod app;
 mod board;
 mod bounds;
+mod browser;
 mod confirming;
 mod delivery;
 mod health;

@@ -63,31 +63,47 @@ pub(crate) enum Network {
 impl Board {
     /// Switches a board on, with this block in its flash or with none.
     pub(crate) fn start(block: Option<&Path>) -> Self {
-        Self::launch(Network::Host, "QEMU_TEST_IMAGE", block, 1)
+        Self::start_at(free_address(), block)
+    }
+
+    /// The same, if its portal is to be reached at this address.
+    pub(crate) fn start_at(portal: SocketAddr, block: Option<&Path>) -> Self {
+        Self::launch(portal, Network::Host, "QEMU_TEST_IMAGE", block, 1)
     }
 
     /// The same on another network.
     pub(crate) fn start_on(network: Network, block: Option<&Path>) -> Self {
-        Self::launch(network, "QEMU_TEST_IMAGE", block, 1)
+        Self::launch(free_address(), network, "QEMU_TEST_IMAGE", block, 1)
     }
 
     /// Switches a board on whose clock goes `speed` times as fast as ours.
     pub(crate) fn start_fast(block: Option<&Path>, speed: u32) -> Self {
-        Self::launch(Network::Host, "QEMU_TEST_IMAGE", block, speed)
+        Self::launch(
+            free_address(),
+            Network::Host,
+            "QEMU_TEST_IMAGE",
+            block,
+            speed,
+        )
     }
 
     /// Switches a board on that has another program in its flash: the image that a variable names.
     pub(crate) fn start_image(variable: &str) -> Self {
-        Self::launch(Network::Host, variable, None, 1)
+        Self::launch(free_address(), Network::Host, variable, None, 1)
     }
 
-    fn launch(network: Network, variable: &str, block: Option<&Path>, speed: u32) -> Self {
+    fn launch(
+        portal: SocketAddr,
+        network: Network,
+        variable: &str,
+        block: Option<&Path>,
+        speed: u32,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let image = std::env::var(variable).expect(crate::HOW_TO_RUN);
         let mut command = Command::new("qemu-system-arm");
         command.args(["-M", "mps2-an500", "-nographic", "-serial", "none"]);
         command.args(["-semihosting-config", "enable=on,target=native"]);
-        let portal = free_address();
         let network = match network {
             Network::Host => format!("user,id=net,hostfwd=tcp:{portal}-:8090"),
             Network::Deaf => "none".to_owned(),
@@ -237,7 +253,7 @@ impl Board {
 }
 
 /// An address that nobody listens at. QEMU cannot say which one it has chosen.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
 }

@@ -9,6 +9,7 @@
 mod app;
 mod bench;
 mod board;
+mod cabin;
 mod cases;
 mod gate;
 mod log;

@@ -103,6 +103,8 @@ pub fn of<const PLACES: usize>(
     let apps = provisioned.apps.iter().map(|(app, _)| app);
     let settings = Settings {
         life,
+        #[cfg(feature = "page")]
+        pages: &provisioned.pages,
         ..Settings::default()
     };
     Portal::new(provisioned.vin, apps, places, settings)

@@ -40,12 +40,12 @@ pub(crate) struct ConnectionBounds {
     pub(crate) header_time: Duration,
 }
 
-/// Serves `router` until `stop` completes, then lets open requests end.
+/// Serves `router` until `stop` completes, then lets open requests end. `status` counts what it refuses.
 pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
     bounds: ConnectionBounds,
-    status: Arc<Status>,
+    status: Option<Arc<Status>>,
     stop: impl Future<Output = ()>,
 ) {
     let free = Arc::new(Semaphore::new(usize::from(bounds.connections)));
@@ -63,7 +63,7 @@ pub(super) async fn serve(
                 Ok(place) => {
                     let connection = Connection {
                         header_time: bounds.header_time,
-                        status: Arc::clone(&status),
+                        status: status.clone(),
                         stopping: stopping.clone(),
                         _place: place,
                     };
@@ -71,7 +71,9 @@ pub(super) async fn serve(
                 }
                 Err(_) => {
                     refuse(&stream, bounds.connections);
-                    status.count(|portal| &mut portal.refused_full);
+                    if let Some(status) = &status {
+                        status.count(|portal| &mut portal.refused_full);
+                    }
                     if let Some(more) = log.pass(Instant::now()) {
                         let max = bounds.connections;
                         tracing::warn!(max, more, "too many connections to the portal");
@@ -91,7 +93,7 @@ pub(super) async fn serve(
 
 struct Connection {
     header_time: Duration,
-    status: Arc<Status>,
+    status: Option<Arc<Status>>,
     /// Ends with the portal.
     stopping: watch::Receiver<()>,
     _place: OwnedSemaphorePermit,
@@ -121,10 +123,14 @@ impl Connection {
             }
         };
         if let Err(error) = ended {
-            if error.is_timeout() {
-                self.status.count(|portal| &mut portal.head_timeouts);
-            } else if error.is_parse() {
-                self.status.count(|portal| &mut portal.refused_request);
+            match &self.status {
+                Some(status) if error.is_timeout() => {
+                    status.count(|portal| &mut portal.head_timeouts);
+                }
+                Some(status) if error.is_parse() => {
+                    status.count(|portal| &mut portal.refused_request);
+                }
+                Some(_) | None => {}
             }
             tracing::debug!(%error, "a connection to the portal broke");
         }

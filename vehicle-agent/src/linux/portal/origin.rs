@@ -36,6 +36,11 @@ impl Origins {
         Self(origins)
     }
 
+    /// This one alone.
+    pub(super) fn only(origin: String) -> Self {
+        Self(vec![origin])
+    }
+
     /// The origins.
     pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)

@@ -13,22 +13,24 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
-use axum::middleware::Next;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use serde::Serialize;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
 
 use vinbus_protocol::id::AppId;
 
-use super::Shared;
+use super::connections::{self, ConnectionBounds};
 use super::origin::Origins;
-use crate::portal_page::{APP_SCRIPT, PageFile, file};
+use crate::portal_page::{APP_SCRIPT, HEADERS, PAGE, POLICY, PageFile};
 
 /// Longest HTML file of an app; it is in memory while a script is put into it.
 const HTML_BYTES_MAX: u64 = 1024 * 1024;
@@ -92,6 +94,12 @@ impl AppPages {
         &self.domain
     }
 
+    /// Each app and the host name of its pages.
+    pub(crate) fn apps(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pages = self.pages.iter();
+        pages.map(|page| (page.app_id.as_str(), page.host.as_str()))
+    }
+
     fn of_host(&self, headers: &HeaderMap) -> Option<&AppPage> {
         let host = headers.get(header::HOST)?.to_str().ok()?;
         let name = host.split(':').next()?;
@@ -134,19 +142,18 @@ fn title(html: &str) -> Option<String> {
     Some(words.join(" ")).filter(|title| !title.is_empty())
 }
 
-/// The content-security policies, which do not change while the portal is open.
+/// What browsers get: the apps' pages, and the content-security policies, none of which changes while
+/// the portal is open.
 #[derive(Debug)]
-pub(super) struct Policies {
+pub(super) struct Served {
+    pages: AppPages,
     portal: String,
     app: String,
 }
 
-impl Policies {
-    pub(super) fn new(pages: &AppPages, origins: &Origins) -> Self {
-        let mut portal = "default-src 'none'; script-src 'self'; style-src 'self'; \
-            img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
-            frame-ancestors 'none'; require-trusted-types-for 'script'; frame-src"
-            .to_owned();
+impl Served {
+    pub(super) fn new(pages: AppPages, origins: &Origins) -> Self {
+        let mut portal = POLICY.to_owned();
         for host in pages.hosts() {
             let _ = write!(portal, " http://{host}:*");
         }
@@ -159,51 +166,80 @@ impl Policies {
         for origin in origins.iter() {
             let _ = write!(app, " {origin}");
         }
-        Self { portal, app }
+        Self { pages, portal, app }
+    }
+}
+
+/// Pages of apps for the portal of a board.
+#[derive(Debug)]
+pub(crate) struct PagesAlone(Arc<Served>);
+
+impl PagesAlone {
+    /// These apps, which pages of this origin alone may show.
+    pub(crate) fn new(pages: AppPages, portal: String) -> Self {
+        Self(Arc::new(Served::new(pages, &Origins::only(portal))))
+    }
+
+    /// Serves until `stop` completes.
+    pub(crate) async fn serve(
+        self,
+        listener: TcpListener,
+        bounds: ConnectionBounds,
+        stop: impl Future<Output = ()>,
+    ) {
+        let text = "no app has this host name; the program has printed those that there are\n";
+        let router = Router::new()
+            .fallback((StatusCode::NOT_FOUND, text))
+            .layer(middleware::from_fn_with_state(self.0, app_hosts));
+        connections::serve(listener, router, bounds, None, stop).await;
     }
 }
 
 /// Answers requests for an app's host name, whatever their path; the others go on.
 pub(super) async fn app_hosts(
-    State(shared): State<Arc<Shared>>,
+    State(served): State<Arc<Served>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let Some(page) = shared.pages.of_host(request.headers()) else {
+    let Some(page) = served.pages.of_host(request.headers()) else {
         return next.run(request).await;
     };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
     let path = request.uri().path();
-    let served = if path == APP_SCRIPT.path {
-        packed(APP_SCRIPT)
+    let answer = if path == APP_SCRIPT.path {
+        Ok(packed(&APP_SCRIPT, request.headers()))
     } else {
         app_file(&page.folder, path).await
     };
-    let mut response = served.unwrap_or_else(IntoResponse::into_response);
+    let mut response = answer.unwrap_or_else(IntoResponse::into_response);
     let headers = response.headers_mut();
-    secure(headers, &shared.policies.app);
+    secure(headers, &served.app);
     headers.insert("cross-origin-resource-policy", SAME_ORIGIN);
     response
 }
 
 /// The portal's own page.
-pub(super) async fn portal_page(State(shared): State<Arc<Shared>>, uri: Uri) -> Response {
-    let Some(file) = file(uri.path()) else {
+pub(super) async fn portal_page(
+    State(served): State<Arc<Served>>,
+    uri: Uri,
+    asked: HeaderMap,
+) -> Response {
+    if uri.path() != PAGE.path {
         let text = "there are the portal's page at /, its WebSocket at /portal, and /status\n";
         return (StatusCode::NOT_FOUND, text).into_response();
-    };
-    let mut response = packed(file).unwrap_or_else(IntoResponse::into_response);
+    }
+    let mut response = packed(&PAGE, &asked);
     let headers = response.headers_mut();
-    secure(headers, &shared.policies.portal);
+    secure(headers, &served.portal);
     headers.insert("cross-origin-opener-policy", SAME_ORIGIN);
     response
 }
 
 /// The apps that have pages, as JSON.
-pub(super) async fn apps(State(shared): State<Arc<Shared>>) -> Response {
-    axum::Json(&shared.pages.pages).into_response()
+pub(super) async fn apps(State(served): State<Arc<Served>>) -> Response {
+    axum::Json(&served.pages.pages).into_response()
 }
 
 const SAME_ORIGIN: header::HeaderValue = header::HeaderValue::from_static("same-origin");
@@ -212,28 +248,29 @@ fn secure(headers: &mut HeaderMap, policy: &str) {
     if let Ok(policy) = policy.parse() {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
-    let fixed = [
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::CACHE_CONTROL, "no-cache"),
-    ];
-    for (name, value) in fixed {
+    for (name, value) in HEADERS {
         headers.insert(name, header::HeaderValue::from_static(value));
     }
 }
 
-type Served = Result<Response, StatusCode>;
+type Answer = Result<Response, StatusCode>;
 
-fn packed(file: PageFile) -> Served {
+fn packed(file: &PageFile, asked: &HeaderMap) -> Response {
+    let tags = asked.get(header::IF_NONE_MATCH);
+    let tags = tags.and_then(|tags| tags.to_str().ok());
+    let tag = [(header::ETAG, file.tag)];
+    if tags.is_some_and(|tags| file.is_known(tags)) {
+        return (StatusCode::NOT_MODIFIED, tag).into_response();
+    }
     let headers = [
         (header::CONTENT_TYPE, file.media_type),
         (header::CONTENT_ENCODING, "gzip"),
     ];
-    Ok((headers, file.gzip).into_response())
+    (tag, headers, file.gzip).into_response()
 }
 
 /// A file below an app's folder.
-async fn app_file(folder: &Path, path: &str) -> Served {
+async fn app_file(folder: &Path, path: &str) -> Answer {
     let relative = decoded(path).ok_or(StatusCode::BAD_REQUEST)?;
     let mut file = folder.join(relative);
     if tokio::fs::metadata(&file)

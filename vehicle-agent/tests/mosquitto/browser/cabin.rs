@@ -7,17 +7,7 @@ use vinbus_chromium::Page;
 use crate::world::{Vehicle, World};
 
 /// What the pages of the tests' own apps begin with: `log` keeps what they get, over reloads.
-const LOGGING: &str = r#"<!doctype html><title>Test app</title><script>
-    const log = () => JSON.parse(localStorage.getItem('log') ?? '[]');
-    const note = (entry) => localStorage.setItem('log', JSON.stringify([...log(), entry]));
-    const events = [];
-    addEventListener('message', ({ data }) => {
-      events.push(data);
-      if (data.type === 'WebPortal.onCurrentNotificationReceived') note(data.value);
-    });
-    const drain = () => WebPortal.getPendingNotifications().forEach(note);
-    parent.postMessage({ type: 'WebPortal.onApplicationLoaded' }, '*');
-</script>"#;
+pub(crate) const LOGGING: &str = include_str!("../../app/logging.html");
 
 /// A world with one vehicle and its portal's page.
 pub(crate) struct Cabin {

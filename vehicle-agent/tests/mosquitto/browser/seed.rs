@@ -6,60 +6,7 @@ use super::cabin::{Cabin, tile};
 
 /// "Foreground Implementation example", "Background Implementation example" and "Sending a Message",
 /// with the functions and values that they leave to the app.
-const APP: &str = r#"<!doctype html><html><head><title>Seed</title></head><body><script>
-var shown = [];
-function myHandleServerMessage(message) { shown.push(message); }
-function processMqttMessage(message) { shown.push(message); }
-
-window.addEventListener('message', function(messageEvent) {
-var webportalMessage = messageEvent.data;
-if (webportalMessage.type === 'WebPortal.onCurrentNotificationReceived') {
-var mqttMessagePayload = webportalMessage.value;
-var appServerMessage = mqttMessagePayload.content;
-// Use your own application message handler
-myHandleServerMessage(appServerMessage);
-}
-});
-
-/**
-* Get the buffered messages for application 'appId'
-* and clean/reset the WebPortal's buffer
-*
-* @param {string} Application id
-* @return {array} List of buffered MQTT messages or empty array if none
-*/
-WebPortal.getPendingNotifications = function(appId) {};
-const MY_APP_ID = 'some_id';
-(function processWebportalPendingNotifications() {
-var pendingNotifications = WebPortal.getPendingNotifications(MY_APP_ID);
-for (var i = 0; i < pendingNotifications.length; ++i) {
-var mqttMessage = pendingNotifications[i];
-/*
-mqttMessage = {
-"content": {
-// application data here
-}
-}
-*/
-//Use your own function to process the message
-processMqttMessage(mqttMessage);
-}
-setTimeout(processWebportalPendingNotifications, 5000);
-})();
-var shownAtFirst = shown.length;
-
-function send(yourDataPayload) {
-window.parent.postMessage({
-'type' : 'WebPortal.onSendNotificationRequest',
-'value' : yourDataPayload
-}, '*');
-}
-var isShown = false;
-addEventListener('message', function(event) {
-isShown = isShown || event.data.type === 'WebPortal.onApplicationShow';
-});
-window.parent.postMessage({ 'type': 'WebPortal.onApplicationLoaded' }, '*');
-</script></body></html>"#;
+const APP: &str = include_str!("../../app/seed.html");
 
 /// An identifier that is no host name has one that is made of it.
 const HOST: &str = "http://app-";

@@ -1,5 +1,6 @@
 //! The cases, by what they are about.
 
+mod browser;
 mod endurance;
 mod hostile;
 mod messages;
@@ -32,6 +33,14 @@ pub(crate) const ALL: &[Case] = cases![
         app_in_the_background_is_handed_the_last_ten_messages_when_it_is_shown,
         messages_wait_for_an_app_that_is_not_there,
         popup_is_answered_by_the_app;
+    browser:
+        examples_of_the_documentation_run_on_the_board_as_they_are_written,
+        example_app_shows_a_stop_and_its_answer_goes_back,
+        page_that_is_reloaded_in_mid_drain_shows_each_message_once,
+        popup_on_the_page_is_answered_with_ok,
+        popup_on_the_page_is_cancelled,
+        popup_on_the_page_that_nobody_answers_is_closed,
+        app_of_the_page_reaches_neither_the_board_nor_another_app;
     trust:
         broker_of_another_authority_is_refused,
         broker_with_the_certificate_of_another_host_is_refused,

@@ -29,6 +29,7 @@ pub(crate) fn apps(
     let places = RECEIVE.take().each_mut().map(|receive| PlaceBuffers {
         receive,
         outbox: outboxes.next().map_or(&mut [][..], |outbox| outbox),
+        for_screen: false,
     });
     let life = u64::from_le_bytes(host::random());
     let portal = &*PORTAL.init(portal::of(provisioned, places, life));

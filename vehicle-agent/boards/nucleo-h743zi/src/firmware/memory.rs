@@ -13,7 +13,8 @@ use vinbus_transport_embedded::tls::{READ_RECORD_BYTES, RecordBuffers, WRITE_REC
 use vinbus_vehicle_agent::provisioned::APPS_MAX;
 
 use super::sizes::{
-    PACKETS_IN, PACKETS_OUT, PENDING_BYTES, POPUPS_BYTES, PORTAL_OUTBOX_BYTES, PORTAL_RECEIVE_BYTES,
+    PACKETS_IN, PACKETS_OUT, PENDING_BYTES, POPUPS_BYTES, PORTAL_OUTBOX_BYTES,
+    PORTAL_RECEIVE_BYTES, SCREEN_OUTBOX_BYTES, SCREEN_RECEIVE_BYTES,
 };
 
 type Packets = PacketQueue<PACKETS_OUT, PACKETS_IN>;
@@ -43,6 +44,14 @@ static PENDING: ConstStaticCell<Pending> = ConstStaticCell::new([[0; PENDING_BYT
 
 #[unsafe(link_section = ".sram_d3")]
 static POPUPS: ConstStaticCell<[u8; POPUPS_BYTES]> = ConstStaticCell::new([0; POPUPS_BYTES]);
+
+#[unsafe(link_section = ".sram_d3")]
+static SCREEN_RECEIVE: ConstStaticCell<[u8; SCREEN_RECEIVE_BYTES]> =
+    ConstStaticCell::new([0; SCREEN_RECEIVE_BYTES]);
+
+#[unsafe(link_section = ".sram_d3")]
+static SCREEN_OUTBOX: ConstStaticCell<[u8; SCREEN_OUTBOX_BYTES]> =
+    ConstStaticCell::new([0; SCREEN_OUTBOX_BYTES]);
 
 /// A register that decides how many reads the AXI memory may have open at a time.
 const AXI_TARGET_7_FUNCTION: *mut u32 = 0x5100_8108 as *mut u32;
@@ -99,6 +108,16 @@ pub(crate) fn portal_receive() -> &'static mut [u8] {
 /// What waits for the connected program.
 pub(crate) fn portal_outbox() -> &'static mut [u8] {
     PORTAL_OUTBOX.take()
+}
+
+/// What the screen sends.
+pub(crate) fn screen_receive() -> &'static mut [u8] {
+    SCREEN_RECEIVE.take()
+}
+
+/// What waits for the screen.
+pub(crate) fn screen_outbox() -> &'static mut [u8] {
+    SCREEN_OUTBOX.take()
 }
 
 /// Messages that wait for the apps.

@@ -22,12 +22,20 @@ pub(crate) fn apps(
     provisioned: &'static Provisioned<'static>,
 ) -> BoardApps<PLACES_MAX> {
     static PORTAL: StaticCell<BoardPortal<PLACES_MAX>> = StaticCell::new();
-    let place = PlaceBuffers {
-        receive: memory::portal_receive(),
-        outbox: memory::portal_outbox(),
-    };
+    let places = [
+        PlaceBuffers {
+            receive: memory::portal_receive(),
+            outbox: memory::portal_outbox(),
+            for_screen: false,
+        },
+        PlaceBuffers {
+            receive: memory::screen_receive(),
+            outbox: memory::screen_outbox(),
+            for_screen: true,
+        },
+    ];
     let life = u64::from_le_bytes(random::bytes());
-    let portal = &*PORTAL.init(portal::of(provisioned, [place], life));
+    let portal = &*PORTAL.init(portal::of(provisioned, places, life));
     for socket in SOCKETS.take().each() {
         spawner.spawn(serve(stack, portal, socket).expect("as many tasks as sockets"));
     }

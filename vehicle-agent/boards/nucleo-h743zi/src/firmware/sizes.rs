@@ -11,6 +11,7 @@
 //! | | the program that is connected to the portal | [`PLACE_BYTES`] |
 //! | SRAM 4, 64 KB | messages that wait for each of the apps | [`APPS_MAX`] times [`PENDING_BYTES`] |
 //! | | popups that wait for the screen | [`POPUPS_BYTES`] |
+//! | | the screen's connection to the portal | [`SCREEN_BYTES`] |
 //! | DTCM, 128 KB | the stack | 96 KB |
 //! | | TLS records | [`RECORDS_BYTES`] |
 
@@ -36,15 +37,20 @@ pub(crate) const UPLINKS_BYTES: usize = uplink_queue::storage_bytes_for(1, PAYLO
 pub(crate) const TCP_RECEIVE_BYTES: usize = 8 * 1024;
 pub(crate) const TCP_SEND_BYTES: usize = 8 * 1024;
 
-/// Programs that may be connected to the portal at a time. One that takes and sends messages of the
-/// largest size is all that there is memory for; a second one is refused, and told why.
-pub(crate) const PLACES_MAX: usize = 1;
+/// Programs that may be connected to the portal at a time: an app, and the screen. One that takes and
+/// sends messages of the largest size is all that there is memory for; a second one is refused, and told
+/// why.
+pub(crate) const PLACES_MAX: usize = 2;
 
 /// The largest frame that a program sends.
 pub(crate) const PORTAL_RECEIVE_BYTES: usize = limits::RECEIVE_BYTES;
 
 /// The largest message for a program.
 pub(crate) const PORTAL_OUTBOX_BYTES: usize = limits::OUTBOX_BYTES_MIN;
+
+/// What the screen sends, and what it is told.
+pub(crate) const SCREEN_RECEIVE_BYTES: usize = limits::SCREEN_RECEIVE_BYTES;
+pub(crate) const SCREEN_OUTBOX_BYTES: usize = limits::SCREEN_OUTBOX_BYTES;
 
 /// Tasks that serve programs: one for each place, and one that says that there are no more.
 pub(crate) const PORTAL_TASKS: usize = PLACES_MAX + 1;
@@ -65,6 +71,7 @@ pub(crate) const POPUPS_BYTES: usize = 8 * 1024;
 
 const RECORDS_BYTES: usize = READ_RECORD_BYTES + WRITE_RECORD_BYTES;
 const SOCKET_BYTES: usize = TCP_RECEIVE_BYTES + TCP_SEND_BYTES;
+const SCREEN_BYTES: usize = SCREEN_RECEIVE_BYTES + SCREEN_OUTBOX_BYTES;
 const PLACE_BYTES: usize = PORTAL_RECEIVE_BYTES + PORTAL_OUTBOX_BYTES;
 const PACKETS_BYTES: usize = size_of::<PacketQueue<PACKETS_OUT, PACKETS_IN>>();
 
@@ -74,5 +81,5 @@ const AXI_REST_BYTES: usize =
 // The linker has the last word; these say which of the sizes to look at.
 const _: () = assert!(AXI_REST_BYTES >= 80 * 1024);
 const _: () = assert!(RECORDS_BYTES < 32 * 1024);
-const _: () = assert!(PACKETS_BYTES + PLACES_MAX * PLACE_BYTES <= 288 * 1024);
-const _: () = assert!(APPS_MAX * PENDING_BYTES + POPUPS_BYTES <= 64 * 1024);
+const _: () = assert!(PACKETS_BYTES + PLACE_BYTES <= 288 * 1024);
+const _: () = assert!(APPS_MAX * PENDING_BYTES + POPUPS_BYTES + SCREEN_BYTES <= 64 * 1024);

@@ -1,0 +1,79 @@
+//! `vehicle-agent pages`: serves the pages of apps beside a browser, for the portal of a board.
+//!
+//! A board has no room for them. So the head unit, which has the browser, has the apps as well: each
+//! at a host name of its own, as the portal on Linux serves them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::net::TcpListener;
+
+use crate::linux::args::{AppFolder, address};
+use crate::linux::failure::Failure;
+use crate::linux::portal::{AppPages, ConnectionBounds, LOCALHOST, PagesAlone};
+use crate::linux::run::terminated;
+use crate::page_url::PageUrl;
+
+/// Connections at a time, and the longest time for a request's head.
+const BOUNDS: ConnectionBounds = ConnectionBounds {
+    connections: 64,
+    header_time: Duration::from_secs(10),
+};
+
+/// Options of `pages`.
+#[derive(Debug, Args)]
+pub struct PagesArgs {
+    /// The folder with the web pages of an app, an index.html among them; may be repeated, or a list
+    /// with commas.
+    #[arg(
+        long,
+        env = "VINBUS_AGENT_APP_PAGES",
+        value_name = "IDAPP=DIR",
+        value_delimiter = ',',
+        required = true
+    )]
+    pub app_pages: Vec<AppFolder>,
+
+    /// The address of the board's portal in the browser, such as http://192.168.1.20:8090: no other
+    /// page may show the apps.
+    #[arg(long, value_name = "URL", value_parser = origin)]
+    pub portal: String,
+
+    /// Where to listen. Port 0 takes a free one.
+    #[arg(
+        long,
+        env = "VINBUS_AGENT_PAGES",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:8091",
+        value_parser = address
+    )]
+    pub listen: SocketAddr,
+}
+
+/// Serves until SIGTERM or Ctrl-C, and prints first what `provision --app-url` takes.
+///
+/// # Errors
+/// When a folder cannot be read, or the address is taken.
+pub async fn run(args: PagesArgs) -> Result<(), Failure> {
+    let folders = args.app_pages.into_iter();
+    let folders = folders.map(|AppFolder { app, folder }| (app, folder));
+    let pages = AppPages::open(LOCALHOST, folders).map_err(Failure::Configuration)?;
+    let listen = args.listen;
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!("cannot listen at {listen}: another program may; choose another with --listen")
+    })?;
+    let port = listener.local_addr().context("the socket is gone")?.port();
+    for (app, host) in pages.apps() {
+        println!("{app}=http://{host}:{port}/");
+    }
+    let pages = PagesAlone::new(pages, args.portal);
+    pages.serve(listener, BOUNDS, terminated()).await;
+    Ok(())
+}
+
+fn origin(text: &str) -> Result<String, String> {
+    let url = PageUrl::parse(text).ok_or("it is an address such as http://192.168.1.20:8090")?;
+    Ok(url.origin().to_owned())
+}
