@@ -103,7 +103,7 @@ pub struct RunArgs {
     )]
     pub receipts_for: Vec<AppId>,
 
-    /// The domain below which each app's pages have a host name of their own, http://IDAPP.DOMAIN:PORT/.
+    /// The domain below which each app's pages have a host name of their own, `http://IDAPP.DOMAIN:PORT/`.
     /// Browsers take localhost for the machine they run on; for those elsewhere, name a domain that
     /// leads here with all of its subdomains, and open the portal at http://DOMAIN:PORT/. There, apps
     /// can set cookies for each other, but not read each other's own.
