@@ -41,13 +41,18 @@ pub struct Numbered {
     pub answered: bool,
 }
 
+/// The server's epoch, the vehicle's, and the last batch of receipts.
+pub type Session = (Epoch, Option<Epoch>, u32);
+
 /// Changes of one channel, which are on disk together or not at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChannelChange {
-    /// The two epochs, and the last batch of receipts. A greater epoch of the vehicle empties the
-    /// window; everything else of the memory follows from the other changes.
-    pub session: Option<(Epoch, Option<Epoch>, u32)>,
-    /// Messages that get a number: they are not among the unsent any more.
+    /// Makes the channel known if it is not. An epoch or a batch below the one that is known changes
+    /// nothing; a greater epoch of the vehicle empties the window; everything else of the memory
+    /// follows from the other changes.
+    pub session: Option<Session>,
+    /// Messages that get a number: they are not among the unsent any more. Refused for a channel that
+    /// is not known.
     pub numbered: Vec<(u32, u64)>,
     /// Steps of messages with numbers. The first note of a step counts.
     pub steps: Vec<(u32, Step, SystemTime)>,

@@ -24,7 +24,7 @@ use vinbus_protocol::delivery::{
 use vinbus_protocol::limits::{DELIVERY_CONTROL_BYTES_MAX, DELIVERY_IN_FLIGHT_MAX};
 
 use crate::model::Step;
-use crate::store::channels::{ChannelChange, Numbered};
+use crate::store::channels::{ChannelChange, Numbered, Session};
 
 /// Messages that came and are accounted for: twice what a vehicle has on its way, as each is
 /// confirmed by one commit.
@@ -220,6 +220,14 @@ impl Channel {
         self.endpoint.report(now_ms, id, step);
     }
 
+    /// The two epochs and the last batch of receipts, as they are to be on disk.
+    pub(super) fn session(&self) -> Session {
+        let snapshot = self.endpoint.snapshot();
+        // A first number is left out, so that a life that was killed before its first note is not
+        // mistaken for this one.
+        (snapshot.epoch, snapshot.peer, snapshot.batch.max(1))
+    }
+
     /// Reserves numbers for up to `wanted` messages; fewer, or none, while as many are on their way
     /// as may be. They are sent by [`Channel::submit`], once they are on disk.
     pub(super) fn reserve(&mut self, wanted: usize) -> Vec<u32> {
@@ -256,14 +264,12 @@ impl Channel {
 
     /// What is to be on disk before anything more is sent.
     pub(super) fn take_notes(&mut self) -> Notes {
-        let snapshot = self.endpoint.snapshot();
-        // A first number is left out, so that a life that was killed before its first note is not
-        // mistaken for this one.
-        let session = (snapshot.epoch, snapshot.peer, snapshot.batch.max(1));
-        self.session_changed |= snapshot.batch - self.batch_noted > BATCHES_UNNOTED_MAX;
+        let batch = self.endpoint.snapshot().batch;
+        self.session_changed |= batch - self.batch_noted > BATCHES_UNNOTED_MAX;
         if self.session_changed {
-            self.batch_noted = snapshot.batch;
+            self.batch_noted = batch;
         }
+        let session = self.session();
         let notes = std::mem::take(&mut self.notes);
         let steps = notes.iter().map(|note| (note.number, note.step, note.at));
         Notes {

@@ -26,6 +26,9 @@ mod channel;
 mod driver;
 mod receipts;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 

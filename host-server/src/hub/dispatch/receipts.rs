@@ -194,9 +194,9 @@ impl Dispatch {
         let asked: Vec<&Downlink> = asked.collect();
         let reserved = self.with_driven(lane, |driven, channel, _, _| {
             let numbers = channel.speaks().then(|| channel.reserve(asked.len()));
-            numbers.map(|numbers| (Arc::clone(driven), numbers))
+            numbers.map(|numbers| (Arc::clone(driven), channel.session(), numbers))
         });
-        let (driven, numbers) = match reserved.await {
+        let (driven, session, numbers) = match reserved.await {
             Ok(Some(Some(reserved))) => reserved,
             Ok(Some(None) | None) => return Admission::Ordinary,
             Err(error) => {
@@ -208,6 +208,8 @@ impl Dispatch {
             return Admission::Numbered(0);
         }
         let change = ChannelChange {
+            // The task of a new channel may not have noted it yet.
+            session: Some(session),
             numbered: numbers
                 .iter()
                 .zip(&asked)

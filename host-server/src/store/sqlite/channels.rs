@@ -90,11 +90,14 @@ impl Tables {
         let mut memory = match (before, change.session) {
             (Some(memory), _) => memory,
             (None, Some((epoch, ..))) => Snapshot::fresh(epoch),
-            // Nothing is changed of a channel before its epoch is noted.
+            (None, None) if !change.numbered.is_empty() => {
+                return Err(rusqlite::Error::QueryReturnedNoRows);
+            }
+            // No message has a number, so there is nothing that a step could be of.
             (None, None) => return Ok(None),
         };
         if let Some((epoch, peer, batch)) = change.session {
-            memory.epoch = epoch;
+            memory.epoch = memory.epoch.max(epoch);
             memory.batch = memory.batch.max(batch);
             if let Some(peer) = peer {
                 hear(&mut memory, peer);

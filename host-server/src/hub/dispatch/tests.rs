@@ -1,0 +1,109 @@
+//! What becomes of messages with receipts in an order of events that only this module can bring about.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use vinbus_protocol::delivery::Epoch;
+use vinbus_protocol::id::{AppId, Uid, Vin};
+
+use super::receipts::Admission;
+use crate::hub::lanes::LaneId;
+use crate::hub::{Hub, Settings};
+use crate::metrics::Metrics;
+use crate::model::{Downlink, NewDownlink, Receipts};
+use crate::store::Store;
+use crate::store::channels::{ChannelChange, ChannelStore as _};
+use crate::store::lock::DataDir;
+use crate::store::sqlite::{SqliteStore, StoreSettings};
+
+/// A hub without a broker, so that nothing runs but what a test calls.
+struct Still {
+    hub: Hub,
+    store: Arc<SqliteStore>,
+    lane: LaneId,
+    _dir: tempfile::TempDir,
+}
+
+impl Still {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let metrics = Metrics::new();
+        let locked = DataDir::lock(dir.path()).unwrap();
+        let store = SqliteStore::open(locked, StoreSettings::default(), &metrics).unwrap();
+        let store = Arc::new(store);
+        let kept: Arc<dyn Store> = Arc::<SqliteStore>::clone(&store);
+        Self {
+            hub: Hub::new(kept, Settings::default(), &metrics).unwrap(),
+            store,
+            lane: LaneId {
+                vin: Vin::parse("TESTV000000000001").unwrap(),
+                uid: Uid::parse("partner").unwrap(),
+            },
+            _dir: dir,
+        }
+    }
+
+    async fn submit(&self) -> Downlink {
+        let envelope = r#"{"idApp":"app","popup":false,"content":{"n":1}}"#;
+        let message = NewDownlink {
+            uid: self.lane.uid.clone(),
+            vin: self.lane.vin,
+            app: AppId::parse("app").unwrap(),
+            envelope: Bytes::from_static(envelope.as_bytes()),
+            expires_at: SystemTime::now() + Duration::from_secs(3600),
+            receipts: Receipts::Asked,
+        };
+        self.hub.submit_downlink(message).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn message_numbered_before_its_channel_is_on_disk_is_not_unsent_any_more() {
+    let still = Still::new();
+    let Still {
+        hub, store, lane, ..
+    } = &still;
+    let dispatch = &hub.inner.dispatch;
+    let downlink = still.submit().await;
+    dispatch.announced(lane.clone(), Epoch::new(7)).await;
+    // The channel's task has its turn only when this one waits.
+    assert_eq!(store.channels(), Ok(vec![]));
+    let admission = dispatch.admit(lane, std::slice::from_ref(&downlink)).await;
+    assert_eq!(admission, Admission::Numbered(1));
+    assert_eq!(dispatch.unsent(lane, 0).await, Ok(vec![]));
+    let (memory, numbered) = store.channel(&lane.vin, &lane.uid).unwrap().unwrap();
+    assert_eq!((memory.peer, memory.next_number), (Epoch::new(7), 2));
+    assert_eq!(numbered.len(), 1);
+    assert_eq!(numbered[0].sequence, downlink.sequence);
+}
+
+#[tokio::test]
+async fn store_refuses_numbers_of_a_channel_that_it_does_not_know() {
+    let still = Still::new();
+    let Still { store, lane, .. } = &still;
+    let downlink = still.submit().await;
+    let change = ChannelChange {
+        numbered: vec![(1, downlink.sequence)],
+        ..ChannelChange::default()
+    };
+    let changed = store.change_channel(&lane.vin, &lane.uid, change).await;
+    assert!(changed.unwrap().is_err());
+    assert_eq!(store.unsent(&lane.vin, &lane.uid, 0, 10).unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn epoch_of_the_server_never_goes_back() {
+    let still = Still::new();
+    let Still { store, lane, .. } = &still;
+    for epoch in [5, 9, 5] {
+        let change = ChannelChange {
+            session: Epoch::new(epoch).map(|epoch| (epoch, None, 1)),
+            ..ChannelChange::default()
+        };
+        let changed = store.change_channel(&lane.vin, &lane.uid, change).await;
+        assert_eq!(changed.unwrap(), Ok(None));
+    }
+    let (memory, _) = store.channel(&lane.vin, &lane.uid).unwrap().unwrap();
+    assert_eq!(Some(memory.epoch), Epoch::new(9));
+}
