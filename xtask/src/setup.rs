@@ -165,7 +165,11 @@ mod tests {
     #[test]
     fn advice_names_what_is_missing_and_what_installs_it() {
         let text = advice(&[&BROKER, &BARE_METAL]);
-        assert!(text.contains("sudo apt-get update && sudo apt-get install mosquitto mosquitto-clients`"));
+        assert!(
+            text.contains(
+                "sudo apt-get update && sudo apt-get install mosquitto mosquitto-clients`"
+            )
+        );
         assert!(text.contains("install rustc-web cargo-web rust-web-src lld`"));
         assert!(text.contains("rustup target add thumbv7em-none-eabihf"));
     }
