@@ -1,6 +1,6 @@
 //! Message vectors: a payload, and what decoding it gives.
 
-use alloc::string::String;
+use alloc::string::{String, ToString as _};
 use alloc::vec;
 use alloc::vec::Vec;
 
