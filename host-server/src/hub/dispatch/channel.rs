@@ -10,6 +10,8 @@
 //! | on its way | the endpoint gives it up | over, to be noted |
 //! | answered: only followed | the last word comes | over, to be noted |
 //!
+//! The messages themselves stay in the store, and each is read when it is sent.
+//!
 //! What is to be noted is taken by [`Channel::take_notes`] and becomes final for the other end only
 //! by [`Channel::noted`], once it is on disk.
 
@@ -65,8 +67,6 @@ const BATCHES_UNNOTED_MAX: u32 = 1 << 15;
 #[derive(Clone, Debug)]
 struct Followed {
     numbered: Numbered,
-    /// Kept from the store's answer until it is sent first.
-    envelope: Option<Bytes>,
     sent: bool,
     step: Option<Step>,
 }
@@ -86,11 +86,7 @@ pub(super) enum Frame {
     /// A whole payload.
     Control(Bytes),
     /// A message, to be marked with this header.
-    Message {
-        header: Header,
-        sequence: u64,
-        envelope: Option<Bytes>,
-    },
+    Message { header: Header, sequence: u64 },
 }
 
 /// What is to be on disk before more is sent.
@@ -240,9 +236,9 @@ impl Channel {
     }
 
     /// Messages whose numbers are on disk are to be sent; without them, none of the reserved is.
-    pub(super) fn submit(&mut self, now_ms: u64, messages: Vec<(Numbered, Bytes)>) {
+    pub(super) fn submit(&mut self, now_ms: u64, messages: Vec<Numbered>) {
         self.numbering = 0;
-        for (numbered, envelope) in messages {
+        for numbered in messages {
             let message = message(now_ms, &numbered);
             match self.endpoint.submit(now_ms, message) {
                 Ok(submitted) if submitted.number == numbered.number => {}
@@ -253,11 +249,7 @@ impl Channel {
                 }
             }
             self.drop_oldest_followed();
-            let followed = Followed {
-                envelope: Some(envelope),
-                ..Followed::again(numbered).1
-            };
-            self.followed.insert(followed.numbered.number, followed);
+            self.followed.extend([Followed::again(numbered)]);
             self.settle(now_ms);
         }
     }
@@ -337,11 +329,10 @@ impl Channel {
             Transmit::Control(control) => return encoded(&control),
             Transmit::Message(header) => header,
         };
-        let followed = self.followed.get_mut(&header.number)?;
+        let followed = self.followed.get(&header.number)?;
         Some(Frame::Message {
             header,
             sequence: followed.numbered.sequence,
-            envelope: followed.envelope.take(),
         })
     }
 
@@ -504,7 +495,6 @@ impl Followed {
     /// A message as it is on disk.
     fn again(numbered: Numbered) -> (u32, Self) {
         let followed = Self {
-            envelope: None,
             // Noted again, a step changes nothing.
             sent: false,
             step: None,

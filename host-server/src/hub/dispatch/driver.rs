@@ -126,13 +126,8 @@ impl Dispatch {
                     let published = self.publish_to(&*broker, &driven.lane, payload).await;
                     self.handle_published(driven, None, published);
                 }
-                Frame::Message {
-                    header,
-                    sequence,
-                    envelope,
-                } => {
-                    let Some(payload) = self.marked(driven, &header, sequence, envelope).await
-                    else {
+                Frame::Message { header, sequence } => {
+                    let Some(payload) = self.marked(driven, &header, sequence).await else {
                         continue;
                     };
                     let published = self.publish_to(&*broker, &driven.lane, payload).await;
@@ -168,29 +163,19 @@ impl Dispatch {
     }
 
     /// The payload of a message with its header; `None` when it cannot be had now.
-    async fn marked(
-        &self,
-        driven: &Driven,
-        header: &Header,
-        sequence: u64,
-        envelope: Option<Bytes>,
-    ) -> Option<Bytes> {
-        let envelope = match envelope {
-            Some(envelope) => Some(envelope),
-            None => {
-                let store = Arc::clone(&self.store);
-                match read(move || store.downlink(sequence)).await {
-                    Ok(downlink) => downlink.map(|downlink| downlink.message.envelope),
-                    Err(error) => {
-                        self.log_error(&error, "a message could not be read");
-                        return None;
-                    }
-                }
+    async fn marked(&self, driven: &Driven, header: &Header, sequence: u64) -> Option<Bytes> {
+        // It is closed by nobody.
+        let turn = self.channel_reads.acquire().await.ok()?;
+        let store = Arc::clone(&self.store);
+        let downlink = match read(move || store.downlink(sequence)).await {
+            Ok(downlink) => downlink,
+            Err(error) => {
+                self.log_error(&error, "a message could not be read");
+                return None;
             }
         };
-        let marked = envelope
-            .as_deref()
-            .and_then(|envelope| mark(header, envelope));
+        drop(turn);
+        let marked = downlink.and_then(|downlink| mark(header, &downlink.message.envelope));
         if marked.is_none() {
             driven.lock().gone(header.number);
         }

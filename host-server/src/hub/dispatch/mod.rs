@@ -33,7 +33,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio::time;
 use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::topic::{Direction, TopicScheme, TopicText};
@@ -59,6 +59,9 @@ use crate::store::{Store, StoreError};
 /// Lanes that are served at the same time.
 const WORKERS: usize = 32;
 
+/// Messages of channels that are read at the same time; more wait, and not on a thread.
+const CHANNEL_READS_MAX: usize = 4;
+
 /// Messages read at once for one lane.
 const PAGE_MESSAGES: usize = 32;
 
@@ -78,6 +81,7 @@ pub(super) struct Dispatch {
     /// From the start of the workers until their end.
     broker: Mutex<Option<Arc<dyn Broker>>>,
     channels: Channels,
+    channel_reads: Semaphore,
     campaigns: Mutex<Campaigns>,
     /// Wakes the feeder.
     feed: Notify,
@@ -138,6 +142,7 @@ impl Dispatch {
             link: watch::Sender::new(None),
             broker: Mutex::default(),
             channels: Channels::default(),
+            channel_reads: Semaphore::new(CHANNEL_READS_MAX),
             campaigns: Mutex::new(Campaigns::new(settings.fleet_rate, time::Instant::now())),
             feed: Notify::new(),
             fleet_events: broadcast::Sender::new(FLEET_EVENTS_MAX),

@@ -13,7 +13,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time;
 use vinbus_protocol::delivery::{self, Control, Epoch, Header, Snapshot, Verdict};
@@ -404,17 +403,16 @@ impl Dispatch {
     }
 }
 
-fn numbered((number, downlink): (&u32, &&Downlink)) -> (Numbered, Bytes) {
+fn numbered((number, downlink): (&u32, &&Downlink)) -> Numbered {
     let message = &downlink.message;
-    let numbered = Numbered {
+    Numbered {
         number: *number,
         sequence: downlink.sequence,
         bytes: message.envelope.len() as u32,
         expires_at: message.expires_at,
         repeatable: message.receipts == Receipts::Repeatable,
         answered: false,
-    };
-    (numbered, message.envelope.clone())
+    }
 }
 
 /// A server without a memory of the channel: greater than every epoch that it had before, as clocks
