@@ -125,6 +125,7 @@ export class App {
       case 'WebPortal.onApplicationHide':
       case 'WebPortal.onApplicationUnloaded':
       case 'WebPortal.OverflowPopup':
+      case 'WebPortal.onRequestOver':
         return this.tell(type, value);
       default:
         // Popups are shown by the screen.
@@ -251,7 +252,7 @@ export class App {
         this.#line.send('{"type":"WebPortal.onApplicationUnloaded"}');
         return;
       case 'WebPortal.onSendNotificationRequest':
-        this.#outgoing.send(value);
+        this.#outgoing.send(value, undefined, undefined, data.requestId);
         return;
       case 'WebPortal.MQTT.publish':
         this.#outgoing.send(value?.payload, value?.subtopic);

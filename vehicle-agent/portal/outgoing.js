@@ -22,17 +22,17 @@ export class Outgoing {
 
   /**
    * Sends content; the app is told what becomes of it. `onFate(delivered)` hears it as well.
-   * Returns the message's id.
+   * `request` is the requestId of the request that it answers. Returns the message's id.
    */
-  send(content, subtopic, onFate) {
+  send(content, subtopic, onFate, request) {
     const id = ++this.#last;
     this.#waiting.set(id, onFate);
-    const refusal = this.#trySend(id, content, subtopic);
+    const refusal = this.#trySend(id, content, subtopic, request);
     if (refusal) this.notDelivered(id, refusal);
     return id;
   }
 
-  #trySend(id, content, subtopic) {
+  #trySend(id, content, subtopic, request) {
     let value;
     try {
       value = JSON.stringify(content);
@@ -45,9 +45,10 @@ export class Outgoing {
     if (subtopic !== undefined && subtopic !== null && typeof subtopic !== 'string') {
       return { reason: 'bad-subtopic', message: 'the subtopic is a string' };
     }
+    const answers = typeof request === 'string' ? `,"requestId":${JSON.stringify(request)}` : '';
     const below = typeof subtopic === 'string' ? `,"subtopic":${JSON.stringify(subtopic)}` : '';
     const type = 'WebPortal.onSendNotificationRequest';
-    const frame = `{"type":"${type}","id":${id}${below},"value":${value}}`;
+    const frame = `{"type":"${type}","id":${id}${answers}${below},"value":${value}}`;
     const bytes = new TextEncoder().encode(frame).length;
     if (bytes > this.bytesMax) {
       const message = `the message has ${bytes} bytes with its frame, at most ${this.bytesMax} are allowed; send less, or in parts`;

@@ -12,6 +12,7 @@ use vinbus_protocol::delivery::{Loss, Step, TooDeep};
 use vinbus_protocol::envelope::{AppMessage, EnvelopeError, Popup, PopupAction};
 use vinbus_protocol::health::Health;
 use vinbus_protocol::record_ring::Record;
+use vinbus_protocol::request::{AnswerRefusal, RequestId};
 
 use crate::desk::{Counters, DownlinkRefusal};
 use crate::notes::{NotNoted, Note};
@@ -57,7 +58,7 @@ pub trait Apps {
         Told::No
     }
 
-    /// Tells an app what became of the [`Request::Send`] that came last; called before
+    /// Tells an app what became of the [`Request::Send`] or [`Request::Answer`] that came last; called before
     /// [`Apps::next`] is called again.
     fn answer(&mut self, slot: AppSlot, outcome: Result<(), SendRefusal>);
 
@@ -138,6 +139,15 @@ pub enum Request<'r> {
         /// It is to be repeated until the host has it on disk (SPEC 16). Where the agent offers no
         /// receipts, it goes as any other.
         receipts: bool,
+    },
+    /// The app answers a request of its partner.
+    Answer {
+        /// The app.
+        slot: AppSlot,
+        /// The request.
+        id: RequestId,
+        /// The app's data: any JSON value.
+        content: &'r [u8],
     },
     /// The app asks for its pending messages.
     TakePending {
@@ -233,6 +243,13 @@ pub enum Notice<'n> {
     /// Not for the app itself: messages for it wait until there is room, of which [`Request::Room`] is
     /// to tell.
     Short,
+    /// A request that the app has is over without its answer.
+    RequestOver {
+        /// The request.
+        id: RequestId,
+        /// Why, as a word: `expired` or `cancelled`.
+        reason: &'static str,
+    },
     /// Another app has the screen.
     Hide,
     /// The app did not load in time and is closed.
@@ -302,6 +319,8 @@ pub enum SendRefusal {
         /// Messages that wait.
         waiting: usize,
     },
+    /// It is an answer, and none is awaited.
+    Request(AnswerRefusal),
 }
 
 impl core::fmt::Display for SendRefusal {
@@ -313,6 +332,7 @@ impl core::fmt::Display for SendRefusal {
             ),
             Self::Content(error) => error.fmt(f),
             Self::UnknownApp => f.write_str("the app is not installed in this vehicle"),
+            Self::Request(refusal) => refusal.fmt(f),
             Self::Subtopic => f.write_str(
                 "the subtopic is empty, longer than 64 bytes, or holds '+', '#' or control characters",
             ),

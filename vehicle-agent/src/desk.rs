@@ -7,6 +7,11 @@
 //! Invariants: every message an app was told is accepted is in the queue, delivered, dropped or
 //! refused, and the app is told which; nothing is handed to an app but by the portal's verdict.
 
+#[cfg(feature = "receipts")]
+mod requests;
+#[cfg(not(feature = "receipts"))]
+#[path = "desk/requests_absent.rs"]
+mod requests;
 mod with_receipts;
 
 use heapless::Deque;
@@ -23,8 +28,10 @@ use vinbus_protocol::portal::{
     Refusal,
 };
 use vinbus_protocol::presence;
+use vinbus_protocol::request::ANSWER_SUBTOPIC;
 use vinbus_protocol::uplink_queue::{DropPolicy, UplinkQueue, UplinkRefusal, WaitingUplink};
 
+use self::requests::Requests;
 use crate::apps::{Apps, Kept, Notice, Request, SendRefusal, Told};
 use crate::health::{Rounds, at_most};
 use crate::identity::Identity;
@@ -98,6 +105,7 @@ pub struct Desk<S, Q, const APPS: usize, const QUEUE: usize> {
     counters: Counters,
     health: Rounds,
     receipts: Option<Receipts<Q, APPS>>,
+    requests: Option<Requests<S>>,
     /// Where a message with receipts is put together as its sender wrote it.
     scratch: Option<S>,
     /// Before then nothing is noted, as it failed.
@@ -136,6 +144,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             counters: Counters::default(),
             health: Rounds::new(),
             receipts: None,
+            requests: None,
             scratch: None,
             note_again_ms: 0,
         }
@@ -193,7 +202,11 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         content: &[u8],
         apps: &mut impl Apps,
     ) -> Result<(), SendRefusal> {
-        let dropped = self.enqueue(slot, subtopic, content)?;
+        let dropped = match subtopic {
+            // An answer is written as it is sent.
+            Some(ANSWER_SUBTOPIC) => self.push_uplink(slot, subtopic, content)?,
+            _ => self.enqueue(slot, subtopic, content)?,
+        };
         self.tell_dropped(dropped, apps);
         self.push_sender(slot);
         Ok(())
@@ -335,6 +348,10 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                 let outcome = self.enqueue(slot, subtopic, content);
                 return Todo::Answer { slot, outcome };
             }
+            Request::Answer { slot, id, content } => {
+                let outcome = self.enqueue_answer(now_ms, slot, id, content);
+                return Todo::Answer { slot, outcome };
+            }
             Request::TakePending { slot, keep } => return Todo::HandOut { slot, keep },
             Request::ConfirmPending { slot, upto } => {
                 self.portal.confirm(slot, upto);
@@ -394,6 +411,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                 apps.hand_out(slot, self.portal.hand_out(slot), keep);
                 if !keep {
                     self.portal.confirm(slot, u64::MAX);
+                    self.report_requests_gone(now_ms, slot, Step::Taken);
                 }
             }
         }
@@ -452,12 +470,14 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                 apps.deliver(slot, number, message);
             }
             self.portal.confirm_one(slot, number);
+            self.report_requests_gone(now_ms, slot, Step::Taken);
         }
     }
 
     /// Does what the portal wants done now.
     pub(crate) fn settle(&mut self, now_ms: u64, apps: &mut impl Apps) {
         self.expire(now_ms, apps);
+        self.expire_requests(now_ms, apps);
         self.tell_settled(apps);
         // What fails is tried again before anything is sent.
         let _ = self.note_ended(apps);
@@ -521,7 +541,9 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             .receipts
             .as_ref()
             .and_then(|receipts| receipts.expiry_ms(now_ms));
-        self.portal.poll_deadline().into_iter().chain(expiry).min()
+        let portal = self.portal.poll_deadline().into_iter();
+        let requests = self.requests_deadline_ms();
+        portal.chain(expiry).chain(requests).min()
     }
 
     /// The oldest uplink message that waits, and the partner it goes to.
@@ -563,9 +585,12 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     fn take_back(&mut self, now_ms: u64, slot: AppSlot, number: u64, message: &[u8]) {
         if let Ok(message) = AppMessage::decode(message) {
             // A refusal is counted by the portal; there is nobody left to tell.
-            let _ = self
+            let kept = self
                 .portal
                 .handle_undelivered(now_ms, slot, number, &message);
+            if let Ok(kept) = kept {
+                self.request_came_back(now_ms, slot, kept.number);
+            }
             self.report_evicted(now_ms, slot);
         }
     }
@@ -597,6 +622,15 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         content: &[u8],
     ) -> Result<u32, SendRefusal> {
         self.check_topic(slot, subtopic)?;
+        self.push_uplink(slot, subtopic, content)
+    }
+
+    fn push_uplink(
+        &mut self,
+        slot: AppSlot,
+        subtopic: Option<&str>,
+        content: &[u8],
+    ) -> Result<u32, SendRefusal> {
         let content = Content::parse(content).map_err(SendRefusal::Content)?;
         self.check_form(content)?;
         let uplink = Uplink { content };

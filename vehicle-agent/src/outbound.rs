@@ -2,7 +2,7 @@
 //!
 //! | while | order |
 //! |---|---|
-//! | online | presence `true` to every partner, receipts, then health when it is due, then the uplink queue |
+//! | online | presence `true` to every partner, receipts, answers that are asked for again, then health when it is due, then the uplink queue |
 //! | stopping | the uplink queue, then presence `false` to every partner |
 
 use vinbus_protocol::delivery::announcement;
@@ -46,6 +46,7 @@ pub(crate) struct Outbound {
 enum InFlight {
     Presence { online: bool },
     Receipts(FrameKind),
+    Answer,
     Health,
     Uplink { number: u64 },
 }
@@ -167,6 +168,13 @@ impl Outbound {
                     },
                 });
             }
+            if let Some((topic, number)) = desk.repeated_answer() {
+                return Some(Next {
+                    what: InFlight::Answer,
+                    topic,
+                    payload: desk.kept_answer(number),
+                });
+            }
             if let Some(uid) = desk.health_is_due(now_ms, apps).cloned() {
                 let topic = desk.identity().uplink_topic(&uid, Some(health::SUBTOPIC));
                 // A report fits its bound, and its subtopic every topic.
@@ -222,6 +230,7 @@ impl Outbound {
             // What is lost is told again.
             (InFlight::Receipts(kind), Fate::Delivered) => desk.receipts_fate(kind, Some(true)),
             (InFlight::Receipts(kind), Fate::Refused) => desk.receipts_fate(kind, Some(false)),
+            (InFlight::Answer, Fate::Delivered | Fate::Refused) => desk.answer_repeated(),
             (InFlight::Health, Fate::Delivered | Fate::Refused) => desk.health_told(),
             (InFlight::Uplink { number }, Fate::Delivered) => desk.confirm(number, true, apps),
             (InFlight::Uplink { number }, Fate::Refused) => desk.confirm(number, false, apps),

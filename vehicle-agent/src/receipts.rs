@@ -34,6 +34,7 @@ use vinbus_protocol::limits::{
     PAYLOAD_BYTES_MAX,
 };
 use vinbus_protocol::portal::Refusal;
+use vinbus_protocol::request::{self, Order};
 
 pub(crate) use self::uplinks::Waiting;
 use self::uplinks::{SILENCE_MS, Uplinks};
@@ -88,6 +89,8 @@ pub(crate) enum Arrived<'p> {
     Done,
     /// New.
     New(New, AppId, Carried<'p>),
+    /// What a partner wants of a request.
+    Order(Order),
 }
 
 /// A new message that is to be reported.
@@ -106,6 +109,22 @@ pub(crate) enum Leaving<R> {
     Marked(Header, u64),
     /// The same as any other message, for a host that knows no receipts.
     Plain(u64),
+}
+
+impl New {
+    /// Its name among those of all partners.
+    pub(crate) fn message(&self) -> request::Message {
+        // There are as many partners as apps at most, and an app's slot is one byte.
+        let partner = self.partner as u8;
+        let id = self.id;
+        request::Message { partner, id }
+    }
+
+    /// Seconds that it has left.
+    pub(crate) fn left_s(&self, now_ms: u64) -> u32 {
+        let left_ms = self.ends_at_ms.map(|at| at.saturating_sub(now_ms));
+        left_ms.map_or(u32::MAX, |left_ms| (left_ms / 1_000) as u32)
+    }
 }
 
 impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
@@ -170,6 +189,10 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
                     None => Arrived::Done,
                 }
             }
+            Received::Plain if is_control => match Order::read(content) {
+                Some(order) => Arrived::Order(order),
+                None => Arrived::Plain,
+            },
             Received::Plain | Received::Message(..) | Received::Control(_) => Arrived::Plain,
         }
     }
@@ -427,6 +450,12 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
                 Some((partner, Leaving::Marked(header, ticket)))
             }
         }
+    }
+
+    /// Tells what became of a request.
+    pub(crate) fn tell(&mut self, now_ms: u64, report: request::Report) {
+        let request::Message { partner, id } = report.message;
+        self.report(now_ms, usize::from(partner), id, report.step);
     }
 
     fn place(&mut self, new: New, slot: AppSlot, number: u64) {

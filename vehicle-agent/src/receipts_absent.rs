@@ -11,6 +11,7 @@ use vinbus_protocol::delivery::{
 use vinbus_protocol::envelope::Content;
 use vinbus_protocol::id::AppId;
 use vinbus_protocol::portal::Refusal;
+use vinbus_protocol::request::Order;
 
 use crate::apps::{Fate, SendRefusal};
 
@@ -45,6 +46,7 @@ pub(crate) enum Arrived<'p> {
     Plain,
     Done,
     New(New, AppId, Carried<'p>),
+    Order(Order),
 }
 
 #[derive(Clone, Copy, Debug)]

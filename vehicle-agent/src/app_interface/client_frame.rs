@@ -5,6 +5,8 @@
 
 use vinbus_protocol::json::{JsonReason, JsonString, Kind, Member, Object, Value};
 
+use vinbus_protocol::request::RequestId;
+
 use super::refusal::Refusal;
 use crate::apps::Numbers;
 
@@ -31,6 +33,8 @@ pub(crate) enum ClientFrame<'f> {
         subtopic: Option<JsonString<'f>>,
         /// It is to go with receipts.
         receipts: bool,
+        /// Which request it answers.
+        request: Option<RequestId>,
     },
     /// `WebPortal.getPendingNotifications`.
     TakePending {
@@ -123,15 +127,16 @@ struct Parts<'f> {
     value: Option<Value<'f>>,
     subtopic: Option<Value<'f>>,
     receipts: Option<Value<'f>>,
+    request: Option<Value<'f>>,
 }
 
 impl<'f> ClientFrame<'f> {
     /// Takes a text frame apart.
     pub(crate) fn parse(text: &'f str) -> WithId<'f, Result<Self, Refusal>> {
-        let mut members = [None; 5];
-        let names = ["type", "value", "subtopic", "receipts", "id"];
+        let mut members = [None; 6];
+        let names = ["type", "value", "subtopic", "receipts", "id", "requestId"];
         let read = pick(text, names, &mut members);
-        let [kind, value, subtopic, receipts, id] = members;
+        let [kind, value, subtopic, receipts, id, request] = members;
         let id = id.map(|id| id.text);
         if id.is_some_and(|id| id.len() > FRAME_ID_BYTES_MAX) {
             let item = Err(Refusal::LongId);
@@ -144,6 +149,7 @@ impl<'f> ClientFrame<'f> {
                 value,
                 subtopic,
                 receipts,
+                request,
             }),
             (Ok(()), None) => Err(Refusal::NotAFrame),
             (Err(Refusal::Json(error)), Some(kind))
@@ -217,10 +223,16 @@ impl<'f> ClientFrame<'f> {
         let subtopic = frame.subtopic.filter(|value| value.kind != Kind::Null);
         let subtopic = subtopic.map(string).transpose()?;
         let receipts = frame.receipts.map(flag).transpose()?.unwrap_or(false);
+        let request = frame.request.filter(|value| value.kind != Kind::Null);
+        let request = request.map(|value| {
+            let id = RequestId::read(string(value)?);
+            id.ok_or(Refusal::Value("the requestId of a message"))
+        });
         Ok(Self::Send {
             content,
             subtopic,
             receipts,
+            request: request.transpose()?,
         })
     }
 }
@@ -351,6 +363,21 @@ mod tests {
         assert_eq!(content.text, r#"{ "b":1.0e2, "a":"\u00e9" }"#);
         assert!(subtopic.is_none());
         assert_eq!(id, Some("7"));
+    }
+
+    #[test]
+    fn answer_names_its_request() {
+        let answer = |id| format!(r#"{{"type":"{SEND}","value":1,"requestId":{id}}}"#);
+        let request = |id| match parsed(&answer(id)) {
+            ClientFrame::Send { request, .. } => request,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(request("null"), None);
+        let id = RequestId::new(0xa7);
+        assert_eq!(request(r#""00000000000000a7""#), Some(id));
+        for bad in ["167", r#""a7""#, r#""00000000000000A7""#] {
+            assert_eq!(refused(&answer(bad)), "bad-frame", "{bad}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use core::fmt;
 
 use vinbus_protocol::envelope::{EnvelopeError, EnvelopeReason};
 use vinbus_protocol::json::JsonError;
+use vinbus_protocol::request::AnswerRefusal;
 
 use super::server_frame::{Quoted, kind};
 #[cfg(feature = "linux")]
@@ -237,6 +238,8 @@ pub(crate) fn send_refusal_reason(refusal: SendRefusal) -> &'static str {
         SendRefusal::TooDeep(_) => "too-deep",
         SendRefusal::NotNoted(_) => "not-kept",
         SendRefusal::QueueFull { .. } => "queue-full",
+        SendRefusal::Request(AnswerRefusal::Twice) => "answered",
+        SendRefusal::Request(AnswerRefusal::Unknown | AnswerRefusal::Over(_)) => "no-request",
     }
 }
 

@@ -14,6 +14,8 @@ pub(crate) mod kind {
     pub(crate) const POPUP_SHOW: &str = "WebPortal.onPopupShow";
     pub(crate) const POPUP_CLOSE: &str = "WebPortal.onPopupClose";
     pub(crate) const POPUP_OVERFLOW: &str = "WebPortal.OverflowPopup";
+    #[cfg(feature = "linux")]
+    pub(crate) const REQUEST_OVER: &str = "WebPortal.onRequestOver";
     pub(crate) const STATUS: &str = "WebPortal.MQTT.evt.status";
     #[cfg(feature = "linux")]
     pub(crate) const ACCEPTED: &str = "WebPortal.MQTT.evt.messageAccepted";

@@ -53,6 +53,11 @@ impl<'p, const APPS: usize, const PLACES: usize, const QUEUE: usize>
     ) -> Result<Handled, Refusal> {
         match frame {
             ClientFrame::Send {
+                request: Some(_), ..
+            } => {
+                return Err(Refusal::Value("without a requestId, on a board"));
+            }
+            ClientFrame::Send {
                 content, subtopic, ..
             } => {
                 self.subtopic = subtopic.map(subtopic_text);

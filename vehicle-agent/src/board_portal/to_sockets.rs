@@ -154,6 +154,8 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
                     place.outbox.borrow_mut().fall_short();
                 }
             }
+            // A board is given no requests.
+            Notice::RequestOver { .. } => {}
             Notice::Hide => {
                 if let Some(seat) = self.seat(slot) {
                     seat.shown = false;

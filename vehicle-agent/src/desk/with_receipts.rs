@@ -9,8 +9,10 @@ use vinbus_protocol::envelope::{AppMessage, Content, Uplink};
 use vinbus_protocol::id::Uid;
 use vinbus_protocol::pending::PendingRing;
 use vinbus_protocol::portal::Disposition;
+use vinbus_protocol::request::Request;
 use vinbus_protocol::topic::TopicText;
 
+use super::requests::Placed;
 use super::{Desk, DownlinkRefusal, Storage, newest, next_number};
 use crate::apps::{Apps, Fate, Notice, SendRefusal};
 use crate::notes::{Kept, NotNoted, Note};
@@ -390,6 +392,10 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         let (new, app, carried) = match receipts.arrived(now_ms, partner, payload) {
             Arrived::Plain => return false,
             Arrived::Done => return true,
+            Arrived::Order(order) => {
+                self.handle_order(now_ms, partner, order, apps);
+                return true;
+            }
             Arrived::New(new, app, carried) => (new, app, carried),
         };
         let Ok(content) = carried.copy_to(scratch.as_mut()) else {
@@ -400,13 +406,16 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             receipts.refused(now_ms, new, Step::BadContent);
             return true;
         };
+        let request = Request::read(content);
         let slot = self.portal.slot(&app);
         let now = slot.is_some_and(|slot| {
             let len = AppMessage::Data(content).encoded_len();
             let in_front = self.portal.foreground() == Some(slot) && self.short.is_none();
             in_front && !apps.confirms(slot) && len <= apps.room(slot)
         });
-        let kept = slot.filter(|_| !now).map(|slot| Kept {
+        // A request that is open when this life ends is not shown to an app by the next one (SPEC 19.5).
+        let is_kept = !now && request.is_none();
+        let kept = slot.filter(|_| is_kept).map(|slot| Kept {
             slot,
             number: next_number(&self.portal, slot),
             ends_in_ms: new.ends_at_ms.map(|at| at.saturating_sub(now_ms)),
@@ -417,6 +426,23 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         if noted.and_then(|()| apps.keep()).is_err() {
             // Its sender repeats it.
             receipts.forget(new);
+            return true;
+        }
+        if let Some(request) = request {
+            let placed = match &mut self.requests {
+                Some(requests) => {
+                    let (portal, to) = (&mut self.portal, (topic, uid, &app));
+                    requests.take(now_ms, to, new, request, portal, receipts, apps)
+                }
+                None => {
+                    receipts.refused(now_ms, new, Step::Denied);
+                    Placed::Done
+                }
+            };
+            if let Placed::Pending(slot) = placed {
+                self.note_if_short(slot, apps);
+                self.report_evicted(now_ms, slot);
+            }
             return true;
         }
         match self.portal.handle_data(now_ms, uid, &app, content) {
@@ -477,6 +503,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             let mut pending = portal.pending(slot).into_iter().flat_map(PendingRing::iter);
             pending.any(|record| record.number == number)
         });
+        self.report_requests_gone(now_ms, slot, step);
     }
 
     pub(super) fn report_evicted(&mut self, now_ms: u64, slot: AppSlot) {

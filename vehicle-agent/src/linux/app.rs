@@ -1,5 +1,5 @@
 //! `vehicle-agent app`: the smallest app. What the partner sends is printed as JSON lines, each line
-//! of input is sent to the partner as content.
+//! of input is sent to the partner as content; `/answer JSON` answers the request that came last.
 //!
 //! Lines that begin with a slash, which no JSON does, are the driver's hand: `/show`, `/hide`,
 //! `/pending`, `/ok`, `/cancel`, `/quit`. What is no message goes to the error output.
@@ -40,6 +40,7 @@ pub async fn run(args: &AppArgs) -> anyhow::Result<()> {
         sent: 0,
         settled: 0,
         refused: 0,
+        request: None,
     };
     let hello = json!({ "appId": args.app.as_str(), "background": args.background });
     app.send("hello", Some(&hello.to_string())).await?;
@@ -77,6 +78,15 @@ struct App {
     settled: u64,
     /// Those that will not get to the partner.
     refused: u64,
+    /// The request that came last, until it is answered.
+    request: Option<String>,
+}
+
+/// A message, as far as it asks for an answer.
+#[derive(Deserialize)]
+struct Asked {
+    #[serde(rename = "requestId")]
+    request: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -194,15 +204,25 @@ impl App {
                 self.send("WebPortal.cancelBtnPopupRequestClicked", None)
                     .await?;
             }
-            command if command.starts_with('/') => {
-                eprintln!("there are /show /hide /pending /ok /cancel /quit, and JSON to send");
+            command if command.starts_with("/answer ") => {
+                let answer = command.trim_start_matches("/answer ");
+                match self.request.take() {
+                    Some(request) => self.send_content(answer, Some(&request)).await?,
+                    None => eprintln!("no request has come that is not answered"),
+                }
             }
-            content => self.send_content(content).await?,
+            command if command.starts_with('/') => {
+                eprintln!(
+                    "there are /answer JSON (to the request that came last), /show /hide /pending /ok /cancel /quit, and JSON to send"
+                );
+            }
+            content => self.send_content(content, None).await?,
         }
         Ok(true)
     }
 
-    async fn send_content(&mut self, content: &str) -> anyhow::Result<()> {
+    /// Sends content, as the answer to a request if one is named.
+    async fn send_content(&mut self, content: &str, request: Option<&str>) -> anyhow::Result<()> {
         if let Err(error) = serde_json::from_str::<&RawValue>(content) {
             eprintln!(
                 "not sent, as this line is not JSON: {error}; write text in double quotes, such as \"hello\""
@@ -217,7 +237,8 @@ impl App {
         } else {
             ""
         };
-        let text = format!(r#"{{"type":"{kind}","id":{id}{receipts},"value":{content}}}"#);
+        let answers = request.map_or_else(String::new, |id| format!(r#","requestId":"{id}""#));
+        let text = format!(r#"{{"type":"{kind}","id":{id}{receipts}{answers},"value":{content}}}"#);
         self.sink
             .send(Message::text(text))
             .await
@@ -244,6 +265,9 @@ impl App {
     /// Prints a message on one line: JSON has line ends between its tokens only.
     fn print(&mut self, message: &str) -> anyhow::Result<()> {
         self.received += 1;
+        if let Ok(Asked { request: Some(id) }) = serde_json::from_str(message) {
+            self.request = Some(id);
+        }
         let mut out = std::io::stdout().lock();
         writeln!(out, "{}", message.replace(['\n', '\r'], " "))
             .and_then(|()| out.flush())

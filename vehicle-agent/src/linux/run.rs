@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use vinbus_protocol::delivery::{CONTROL_APP, Epoch};
-use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX, REQUEST_ANSWER_BYTES};
 use vinbus_protocol::portal::InstallError;
 use vinbus_protocol::{pending, popup};
 use vinbus_transport_std::{ClientOptions, LinkState, Qos};
@@ -64,6 +64,7 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
     };
     let uplinks = vec![0; args.broker.uplink_queue.unwrap_or(QUEUE_BYTES) as usize];
     desk.offer_receipts(epoch, vec![0; PAYLOAD_BYTES_MAX], uplinks);
+    desk.answer_requests(vec![0; REQUEST_ANSWER_BYTES]);
     let crash = saved.as_ref().and_then(Saved::last_words);
     if let Some(words) = &crash {
         tracing::error!(words, "the last run ended in a panic");

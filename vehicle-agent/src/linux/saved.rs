@@ -7,7 +7,8 @@
 //!
 //! Pending messages keep their numbers, so that an app that has taken a message, but whose confirmation
 //! came too late, knows it again. The file `journal` ([`super::journal`]) names the *life* in which
-//! numbers are given, and has all messages with receipts.
+//! numbers are given, and has all messages with receipts. Requests
+//! that are open end with the agent.
 //!
 //! What is taken up stays in the file until it is needed there no longer: the pending messages of an
 //! app until the app takes them, so that it never gets one twice; the uplink messages until the last
@@ -29,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::delivery::Epoch;
-use vinbus_protocol::envelope::Uplink;
+use vinbus_protocol::envelope::{AppMessage, Uplink};
 use vinbus_protocol::id::{AppId, Vin};
 use vinbus_protocol::pending::PendingRing;
 
@@ -429,6 +430,10 @@ fn take_up(
     Some(TakenBack::Uplink)
 }
 
+fn is_request(message: &[u8]) -> bool {
+    matches!(AppMessage::decode(message), Ok(AppMessage::Request { .. }))
+}
+
 fn waiting(desk: &mut LinuxDesk) -> anyhow::Result<Vec<String>> {
     let apps: Vec<_> = desk
         .portal()
@@ -444,6 +449,8 @@ fn waiting(desk: &mut LinuxDesk) -> anyhow::Result<Vec<String>> {
             .flat_map(PendingRing::iter)
             // The journal has those with receipts.
             .filter(|record| !desk.accounts_for(*slot, record.number))
+            // Whoever made a request is told that it is over.
+            .filter(|record| !is_request(record.bytes))
         {
             let message = std::str::from_utf8(record.bytes)?.to_owned();
             let app = app.as_str().to_owned();

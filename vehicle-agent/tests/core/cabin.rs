@@ -246,6 +246,7 @@ impl Apps for FakeApps {
             Notice::Refused => app.refused.extend(app.unsettled.pop_front()),
             Notice::NotLoaded => cabin.crash(slot),
             Notice::Short
+            | Notice::RequestOver { .. }
             | Notice::Settled { .. }
             | Notice::Hide
             | Notice::PopupShown { .. }

@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::id::{AppId, Vin};
+use vinbus_protocol::request::RequestId;
 
 use super::outbox::{Item, Outbox, Unread};
 use super::{FRAME_BYTES_MAX, FromSocket, News, Peer};
@@ -113,6 +114,8 @@ enum Step {
     Send {
         slot: AppSlot,
         subtopic: Option<String>,
+        /// The request that it answers.
+        request: Option<RequestId>,
         /// The content is these bytes of the frame.
         frame: Utf8Bytes,
         content: Range<usize>,

@@ -121,6 +121,7 @@ impl Apps for SimulatedApp {
             | Notice::Settled { .. }
             | Notice::Refused
             | Notice::Short
+            | Notice::RequestOver { .. }
             | Notice::Hide
             | Notice::NotLoaded
             | Notice::PopupShown { .. }

@@ -52,10 +52,12 @@ impl SocketApps<'_> {
                 content,
                 subtopic,
                 receipts,
+                request,
             } => Step::Send {
                 slot,
                 receipts: receipts || self.wants_receipts(slot),
                 subtopic: subtopic.map(|subtopic| subtopic.to_string()),
+                request,
                 frame: text.clone(),
                 content: content.offset..content.offset + content.text.len(),
                 id,

@@ -40,16 +40,24 @@ impl Apps for SocketApps<'_> {
             Step::Send {
                 slot,
                 subtopic,
+                request,
                 frame,
                 content,
                 receipts,
                 ..
-            } => Request::Send {
-                slot: *slot,
-                receipts: *receipts,
-                subtopic: subtopic.as_deref(),
-                content: frame.get(content.clone()).unwrap_or_default().as_bytes(),
-            },
+            } => {
+                let content = frame.get(content.clone()).unwrap_or_default().as_bytes();
+                let (slot, receipts, subtopic) = (*slot, *receipts, subtopic.as_deref());
+                match *request {
+                    Some(id) => Request::Answer { slot, id, content },
+                    None => Request::Send {
+                        slot,
+                        receipts,
+                        subtopic,
+                        content,
+                    },
+                }
+            }
             Step::TakePending { slot, keep, .. } => Request::TakePending {
                 slot: *slot,
                 keep: *keep,
@@ -218,6 +226,11 @@ impl Apps for SocketApps<'_> {
                 {
                     self.steps.push_back(Step::Other(Request::Room(slot)));
                 }
+            }
+            Notice::RequestOver { id, reason } => {
+                let value = format!(r#"{{"requestId":"{id}","reason":"{reason}"}}"#);
+                let frame = ServerFrame::new(kind::REQUEST_OVER);
+                self.write(slot, &frame.with_value(&value));
             }
             Notice::Hide => {
                 if let Some(seat) = self.seats.get_mut(usize::from(slot.index())) {
