@@ -71,6 +71,11 @@ const STEPS = {
   refused_by_app: ['bad', 'The app refused it.'],
   given_up: ['bad', 'The vehicle never said what became of it.'],
   peer_restarted: ['bad', 'The vehicle lost its memory: the app may have it or not.'],
+  unsupported: ['bad', 'The vehicle answers no requests.'],
+  answered: ['good', 'The app has answered the request.'],
+  not_there: ['bad', 'The app was not in the foreground, and the request did not wait for it.'],
+  cancelled: ['', 'The request was cancelled.'],
+  busy: ['bad', 'The vehicle has as many open requests as it may.'],
 };
 
 /** The tone of a step: good, wait, bad, or none. */

@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use vinbus_protocol::id::{AppId, Uid, Vin};
+use vinbus_protocol::limits::REQUEST_TIMEOUT_S_MAX;
 
 pub use explain::{ExplainArgs, TopicAction};
 pub use fleet::{FleetArgs, FleetCommand, FleetRecipients};
@@ -29,6 +30,7 @@ Examples:
   host-server --broker mqtts://broker.example:8886 --broker-ca ca.pem
   host-server enroll vehicle 0123456789ABCDEFG --out car
   host-server send --vin 0123456789ABCDEFG --app demo --content '{\"hello\":\"car\"}'
+  host-server request --vin 0123456789ABCDEFG --app demo --content '{\"unlock\":true}'
   host-server trace ID                           what became of the message with the id that send printed
   host-server fleet send --vins vins.txt --app demo --content '{\"hello\":\"all\"}'
   host-server listen --vin 0123456789ABCDEFG
@@ -68,6 +70,8 @@ pub enum Command {
     Send(SendArgs),
     /// Send one message to many vehicles, and look after it
     Fleet(FleetArgs),
+    /// Ask an app in a vehicle, wait for its answer, and print it
+    Request(RequestArgs),
     /// Tell what became of a message that was sent, one step a line
     Trace(TraceArgs),
     /// Print a link that opens the console in a browser, once and within ten minutes
@@ -194,6 +198,15 @@ fn ttl(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
+fn request_time(text: &str) -> Result<Duration, String> {
+    let time = config::parse_time(text)?;
+    let max = Duration::from_secs(u64::from(REQUEST_TIMEOUT_S_MAX));
+    if time < Duration::from_secs(1) || time > max || time.subsec_nanos() > 0 {
+        return Err("expected whole seconds, from 1s to 10min".to_owned());
+    }
+    Ok(time)
+}
+
 fn popup(text: &str) -> Result<String, &'static str> {
     if text.trim().is_empty() {
         return Err(
@@ -270,6 +283,38 @@ impl ReceiptsArg {
             Self::Repeatable => "repeatable",
         }
     }
+}
+
+/// `request`: what is asked of whom.
+#[derive(Args, Debug)]
+pub struct RequestArgs {
+    /// The vehicle: 17 letters and digits.
+    #[arg(long)]
+    pub vin: Vin,
+    /// The app in the vehicle, its `idApp`.
+    #[arg(long, value_name = "IDAPP")]
+    pub app: AppId,
+    /// What the app is asked: JSON, `@FILE` to read it from a file, or `-` to read it from standard
+    /// input. It travels byte for byte.
+    #[arg(long, value_name = "JSON")]
+    pub content: String,
+    /// Time for the answer. 1s to 10min.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = request_time)]
+    pub timeout: Duration,
+    /// Wait for a vehicle that is offline, and for an app that is not in the foreground, instead of
+    /// being refused at once.
+    #[arg(long)]
+    pub wait: bool,
+    /// A name for the request: with the same one it is carried out once, however often it is made, and
+    /// not cancelled when this command is.
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// Ask as this partner; only the administrator may choose.
+    #[arg(long)]
+    pub uid: Option<Uid>,
+    /// Where to.
+    #[command(flatten)]
+    pub access: Access,
 }
 
 /// `trace`: of which message.

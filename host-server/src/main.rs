@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::Parser;
 use vinbus_host_server::cli::{self, Cli, Command};
-use vinbus_host_server::commands::{console, enroll, explain, fleet, listen, send, token, trace};
+use vinbus_host_server::commands::{
+    console, enroll, explain, fleet, listen, request, send, token, trace,
+};
 use vinbus_host_server::config::{self, ServeOptions};
 use vinbus_host_server::signals::Signals;
 use vinbus_host_server::{logging, serve};
@@ -98,6 +100,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             .await
             .map_err(|error| Failure::of(error.is_usage(), error)),
         Command::Fleet(args) => fleet::run(args)
+            .await
+            .map_err(|error| Failure::of(error.is_usage(), error)),
+        Command::Request(args) => request::run(args)
             .await
             .map_err(|error| Failure::of(error.is_usage(), error)),
         Command::Trace(args) => trace::run(args)

@@ -11,6 +11,7 @@ use vinbus_protocol::delivery::{self, Epoch, Header, Marked, Received, TooDeep};
 use vinbus_protocol::envelope::{self, Content, DownlinkBody};
 use vinbus_protocol::id::{AppId, Uid, Vin};
 use vinbus_protocol::limits::{DELIVERY_ADDED_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use vinbus_protocol::request::Request;
 
 /// Names one downlink message for its whole life, at most 36 ASCII characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -69,7 +70,7 @@ pub enum Receipts {
 
 impl Receipts {
     /// As good as any, to see that one fits in.
-    const HEADER: Header = Header {
+    pub(crate) const HEADER: Header = Header {
         epoch: Epoch::FIRST,
         peer: Epoch::FIRST,
         number: 1,
@@ -82,6 +83,10 @@ impl Receipts {
     /// # Errors
     /// Why not.
     pub fn check(self, content: Content<'_>, envelope_len: usize) -> Result<(), ReceiptsError> {
+        // With receipts, such a content is a request.
+        if Request::read(content).is_some() {
+            return Err(ReceiptsError::Reserved);
+        }
         if self == Self::No {
             return match delivery::read(content) {
                 Received::Plain => Ok(()),
@@ -183,13 +188,15 @@ pub enum Step {
     /// The vehicle lost its memory while it had the message, or may have had it; it will not be sent
     /// again.
     PeerRestarted,
+    /// It is a request, and the vehicle answers none; it will not be sent.
+    Unsupported,
     /// What the vehicle told of it.
     Told(delivery::Step),
 }
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 27] = [
         Self::Accepted,
         Self::Held,
         Self::Sent,
@@ -197,6 +204,7 @@ impl Step {
         Self::Expired,
         Self::GivenUp,
         Self::PeerRestarted,
+        Self::Unsupported,
         Self::Told(delivery::Step::Known),
         Self::Told(delivery::Step::Received),
         Self::Told(delivery::Step::HeldBackground),
@@ -212,6 +220,10 @@ impl Step {
         Self::Told(delivery::Step::RefusedByApp),
         Self::Told(delivery::Step::PartStored),
         Self::Told(delivery::Step::PartMissing),
+        Self::Told(delivery::Step::Answered),
+        Self::Told(delivery::Step::NotThere),
+        Self::Told(delivery::Step::Cancelled),
+        Self::Told(delivery::Step::Busy),
     ];
 
     /// What a vehicle told. That a message has expired is the same wherever it has.
@@ -234,6 +246,7 @@ impl Step {
             Self::Expired => "expired",
             Self::GivenUp => "given_up",
             Self::PeerRestarted => "peer_restarted",
+            Self::Unsupported => "unsupported",
             Self::Told(step) => step.name(),
         }
     }
@@ -243,7 +256,11 @@ impl Step {
     pub const fn is_final(self) -> bool {
         match self {
             Self::Accepted | Self::Held | Self::Sent => false,
-            Self::Rejected | Self::Expired | Self::GivenUp | Self::PeerRestarted => true,
+            Self::Rejected
+            | Self::Expired
+            | Self::GivenUp
+            | Self::PeerRestarted
+            | Self::Unsupported => true,
             Self::Told(step) => step.is_final(),
         }
     }

@@ -278,6 +278,7 @@ fn never<T>() -> Pending<T> {
 impl ChannelStore for SlowStore {}
 
 impl FleetStore for SlowStore {}
+impl vinbus_host_server::store::requests::RequestStore for SlowStore {}
 
 impl Store for SlowStore {
     fn append_downlink(&self, _: NewDownlink, _: SystemTime) -> Pending<Downlink> {

@@ -236,6 +236,7 @@ impl From<SubmitError> for Problem {
                 .with("uid", uid.as_str())
                 .with("max", max)
                 .retry_after(60),
+            SubmitError::OtherRequest => Self::new(Kind::KeyReused, detail),
             SubmitError::Stopping => Self::new(Kind::Unavailable, detail).retry_after(5),
             SubmitError::Store(error) => error.into(),
         }

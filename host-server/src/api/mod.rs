@@ -24,6 +24,7 @@ mod feed;
 
 mod fleet;
 mod messages;
+mod requests;
 mod strictness;
 
 mod activity;

@@ -56,6 +56,16 @@ pub(crate) enum Kind {
     VehicleQueueFull,
     /// The partner has as many unsent messages as it may.
     PartnerQueueFull,
+    /// The request was not carried out.
+    RequestRefused,
+    /// The request was cancelled.
+    RequestCancelled,
+    /// Another request had this key.
+    KeyReused,
+    /// Nobody knows whether the request was carried out.
+    RequestLost,
+    /// The app did not answer in time.
+    RequestTimedOut,
     /// The sign-in link opens nothing.
     LinkRefused,
     /// The path speaks another protocol than HTTP.
@@ -71,7 +81,7 @@ pub(crate) enum Kind {
 impl Kind {
     /// Every kind, for the OpenAPI document's test.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::BadVin,
         Self::BadEnvelope,
         Self::BadBody,
@@ -89,6 +99,11 @@ impl Kind {
         Self::RateLimited,
         Self::VehicleQueueFull,
         Self::PartnerQueueFull,
+        Self::RequestRefused,
+        Self::RequestCancelled,
+        Self::KeyReused,
+        Self::RequestLost,
+        Self::RequestTimedOut,
         Self::LinkRefused,
         Self::UpgradeRequired,
         Self::Busy,
@@ -171,6 +186,31 @@ impl Kind {
                 StatusCode::TOO_MANY_REQUESTS,
                 "partner-queue-full",
                 "Too many messages of this partner wait",
+            ),
+            Self::RequestRefused => (
+                StatusCode::CONFLICT,
+                "request-refused",
+                "The request was not carried out",
+            ),
+            Self::RequestCancelled => (
+                StatusCode::GONE,
+                "request-cancelled",
+                "The request was cancelled",
+            ),
+            Self::KeyReused => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "key-reused",
+                "Another request had this key",
+            ),
+            Self::RequestLost => (
+                StatusCode::BAD_GATEWAY,
+                "request-lost",
+                "What became of the request is not known",
+            ),
+            Self::RequestTimedOut => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "request-timed-out",
+                "The app did not answer in time",
             ),
             Self::LinkRefused => (
                 StatusCode::GONE,

@@ -9,11 +9,13 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 
+use vinbus_protocol::limits::REQUEST_TIMEOUT_S_MAX;
+
 use super::platform::{acl, clients, token, well_known};
 use super::problem::{self, Kind, Problem};
 use super::{
-    Api, Foundation, activity, asyncapi, console, fleet, health, messages, mqtt, openapi, sent,
-    status, stream, uplink, vehicles, webhooks,
+    Api, Foundation, activity, asyncapi, console, fleet, health, messages, mqtt, openapi, requests,
+    sent, status, stream, uplink, vehicles, webhooks,
 };
 
 /// One method of one path.
@@ -46,6 +48,10 @@ const PATCH: Method = Method::PATCH;
 pub(super) const ROUTES: &[Route] = &[
     route(POST, "/api/v1/vehicles/{vin}/messages", |method| {
         on(method, messages::submit)
+    }),
+    route(POST, requests::PATH, |method| on(method, requests::ask)),
+    route(DELETE, requests::PATH, |method| {
+        on(method, requests::cancel)
     }),
     route(GET, "/api/v1/messages", |method| on(method, uplink::page)),
     route(GET, "/api/v1/messages/stream", |method| {
@@ -188,7 +194,14 @@ pub fn router(foundation: Foundation) -> Router {
 
 /// Answers 503 where a handler takes too long to begin its answer.
 async fn answer_in_time(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let time = api.limits().request_time_max;
+    let path = request.extensions().get::<MatchedPath>();
+    let waits = path.is_some_and(|path| path.as_str() == requests::PATH);
+    // Who asks an app waits for it.
+    let for_the_app = match waits {
+        true => Duration::from_secs(u64::from(REQUEST_TIMEOUT_S_MAX)),
+        false => Duration::ZERO,
+    };
+    let time = api.limits().request_time_max + for_the_app;
     match tokio::time::timeout(time, next.run(request)).await {
         Ok(response) => response,
         Err(_) => too_slow(time).into_response(),

@@ -145,6 +145,17 @@ impl Server {
         Self::with_token(&access.server, access.token.as_ref(), "--token")
     }
 
+    /// The same, for an answer that may take so long.
+    pub(super) fn waiting(access: &Access, time: Duration) -> Result<Self, ClientError> {
+        let server = Self::new(access)?;
+        let http = Client::builder()
+            .connect_timeout(CONNECT_TIME_MAX)
+            .read_timeout(READ_TIME_MAX + time)
+            .build()
+            .map_err(|error| unreachable(&server.base, &error))?;
+        Ok(Self { http, ..server })
+    }
+
     /// A server and a token that was given with `option`; without, the administrator's.
     pub(super) fn with_token(
         place: &ServerArgs,

@@ -3,6 +3,7 @@
 
 pub mod enroll;
 
+pub mod request;
 pub mod send;
 
 pub mod listen;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use vinbus_protocol::envelope::{
     Content, Downlink, DownlinkBody, EncodeError, EnvelopeError, EnvelopeReason, Popup, PopupText,
 };
+use vinbus_protocol::id::AppId;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 
 use super::client::{ClientError, Server};
@@ -158,6 +159,25 @@ pub(super) fn envelope(args: &MessageArgs) -> Result<Vec<u8>, SendError> {
             EncodeError::TooLarge { len: bytes, .. } | EncodeError::Buffer { needed: bytes, .. },
         ) => {
             let envelope = bytes.saturating_sub(given);
+            Err(SendError::TooLarge { bytes, envelope })
+        }
+    }
+}
+
+/// A data message with the content that an argument names.
+pub(super) fn data(app: &AppId, content: &str) -> Result<Vec<u8>, SendError> {
+    let json = read_content(content)?;
+    let message = Downlink {
+        app: app.clone(),
+        body: DownlinkBody::Data(parse_content(&json)?),
+    };
+    let mut buffer = vec![0; message.encoded_len()];
+    match message.encode(&mut buffer) {
+        Ok(_) => Ok(buffer),
+        Err(
+            EncodeError::TooLarge { len: bytes, .. } | EncodeError::Buffer { needed: bytes, .. },
+        ) => {
+            let envelope = bytes.saturating_sub(json.len());
             Err(SendError::TooLarge { bytes, envelope })
         }
     }

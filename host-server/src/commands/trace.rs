@@ -87,6 +87,13 @@ fn reason(step: &str, message: &Traced) -> String {
             "the vehicle lost its memory: the app may have it or not, and it is not sent again"
                 .to_owned()
         }
+        "unsupported" => "the vehicle answers no requests".to_owned(),
+        "answered" => "the app has answered the request".to_owned(),
+        "not_there" => {
+            "the app was not in the foreground, and the request did not wait for it".to_owned()
+        }
+        "cancelled" => "the request was cancelled".to_owned(),
+        "busy" => "the vehicle has as many open requests as it may".to_owned(),
         _ => String::new(),
     }
 }

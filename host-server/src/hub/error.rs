@@ -57,6 +57,9 @@ pub enum SubmitError {
         /// The limit.
         max: u64,
     },
+    /// It is a request, and another one has the same name.
+    #[error("another request to the vehicle had this key")]
+    OtherRequest,
     /// The server is shutting down.
     #[error("the server is shutting down")]
     Stopping,

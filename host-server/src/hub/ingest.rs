@@ -18,6 +18,7 @@ use vinbus_protocol::health;
 use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use vinbus_protocol::presence;
+use vinbus_protocol::request::ANSWER_SUBTOPIC;
 use vinbus_protocol::topic::{Direction, TopicError, TopicScheme};
 use vinbus_transport_std::guards::LogThrottle;
 
@@ -64,6 +65,8 @@ enum Checked {
     /// An envelope with a message of delivery's own.
     Delivery(Vin, Uid, Bytes),
     Presence(Vin, Uid, Presence, Option<Epoch>),
+    /// An envelope with the answer to a request.
+    Answer(Vin, Uid, Bytes),
     /// The content of a report of its health.
     Health(Vin, Uid, Box<str>),
     Refused,
@@ -178,6 +181,14 @@ impl Ingest {
                 on_sign(vin, &uid, Sign::Reported(presence));
                 EntryState::Settled(Outcome::Refused)
             }
+            Checked::Answer(vin, uid, _) => {
+                let sign = match is_live {
+                    true => Sign::Spoke,
+                    false => Sign::WasHeard,
+                };
+                on_sign(vin, &uid, sign);
+                EntryState::Settled(Outcome::Refused)
+            }
             Checked::Health(vin, uid, report) => {
                 on_sign(vin, &uid, Sign::Examined(report));
                 EntryState::Settled(Outcome::Noted)
@@ -229,6 +240,12 @@ impl Ingest {
                 }
                 Heard::Done
             }
+            Checked::Answer(vin, uid, payload) => {
+                if dispatch.answer_arrived(&lane(vin, uid), payload).is_none() {
+                    self.figures.refused("answer");
+                }
+                Heard::Done
+            }
             Checked::Presence(vin, uid, Presence::Online, epoch) => {
                 dispatch.announced(lane(vin, uid), *epoch).await;
                 Heard::Done
@@ -277,6 +294,7 @@ impl Ingest {
             return Err(Refusal::new(topic, "direction", &detail));
         }
         let (is_presence, is_health) = (parsed.is_presence(), parsed.is_health());
+        let is_answer = parsed.subtopic == Some(ANSWER_SUBTOPIC);
         let is_delivery = parsed.subtopic == Some(CONTROL_SUBTOPIC);
         if parsed.subtopic == Some(RECEIPT_SUBTOPIC) {
             let detail = "receipts for partners are made by the server alone";
@@ -311,6 +329,9 @@ impl Ingest {
                     Err(Refusal::new(topic, "delivery", &detail))
                 }
             };
+        }
+        if is_answer {
+            return Ok(Checked::Answer(message.vin, message.uid, message.payload));
         }
         if !is_presence {
             return Ok(with_receipts(&envelope, &message).unwrap_or(Checked::Message(message)));

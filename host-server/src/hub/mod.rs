@@ -34,6 +34,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, broadcast, oneshot, watch};
+use tokio::task::JoinHandle;
 use vinbus_protocol::delivery::Epoch;
 use vinbus_protocol::id::{AppId, Uid, Vin};
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
@@ -51,10 +52,13 @@ use crate::model::{
 };
 use crate::store::awaited::{read, writer_gone, written};
 use crate::store::channels::KnownChannel;
-use crate::store::{Store, StoreError};
+use crate::store::{Pending, Store, StoreError};
 use crate::webhook::Deliveries;
 
 pub use self::campaign::FLEET_VEHICLES_MAX;
+pub use self::dispatch::requests::{
+    NewRequest, REQUESTS_OPEN_MAX, RequestDone, RequestError, RequestOutcome,
+};
 pub use self::error::SubmitError;
 pub(crate) use self::events::request_id;
 pub use self::events::{EVENTS_MAX, HubEvent, MessageHead, REQUEST_ID_BYTES_MAX};
@@ -175,7 +179,7 @@ impl Hub {
             let now = tokio::time::Instant::now();
             dispatch.change_campaigns(|campaigns| campaigns.add(fleet, vins, now));
         }
-        Ok(Self {
+        let hub = Self {
             inner: Arc::new(Inner {
                 store,
                 ingest,
@@ -192,7 +196,9 @@ impl Hub {
                 submits: Arc::new(Semaphore::new(SUBMITS_MAX as usize)),
                 stopping: AtomicBool::new(false),
             }),
-        })
+        };
+        hub.resume_requests()?;
+        Ok(hub)
     }
 
     /// Gives the hub its broker, once, and starts to send what was not sent yet. A broker adapter
@@ -224,6 +230,21 @@ impl Hub {
         message: NewDownlink,
     ) -> Result<impl Future<Output = Result<Downlink, SubmitError>> + Send + use<>, SubmitError>
     {
+        let append = |store: &dyn Store, message, now| store.append_downlink(message, now);
+        let stored = self.queue(message, append, |_| {}).await?;
+        Ok(async {
+            let stored = stored.await.unwrap_or_else(|_| Err(writer_gone()));
+            stored.map_err(SubmitError::Store)
+        })
+    }
+
+    /// Queues a message that `append` puts into the store; `hear` is told of it before it can be sent.
+    async fn queue(
+        &self,
+        message: NewDownlink,
+        append: impl FnOnce(&dyn Store, NewDownlink, SystemTime) -> Pending<Downlink>,
+        hear: impl FnOnce(&Downlink) + Send + 'static,
+    ) -> Result<JoinHandle<Result<Downlink, StoreError>>, SubmitError> {
         let len = message.envelope.len();
         if len > PAYLOAD_BYTES_MAX {
             let max = PAYLOAD_BYTES_MAX;
@@ -245,13 +266,14 @@ impl Hub {
             .dispatch
             .change_lanes(|lanes| lanes.reserve(&lane, bytes))?;
         let accepted_at = SystemTime::now();
-        let pending = inner.store.append_downlink(message, accepted_at);
+        let pending = append(&*inner.store, message, accepted_at);
         // On a task of its own, so that it is finished also when the caller goes away.
-        let stored = tokio::spawn(async move {
+        Ok(tokio::spawn(async move {
             let stored = written(pending).await;
             if let Ok(downlink) = &stored {
                 // Before a worker can tell of the next step.
                 inner.events.step(downlink, Step::Accepted, accepted_at);
+                hear(downlink);
             }
             inner.dispatch.change_lanes(|lanes| match &stored {
                 Ok(downlink) => lanes.accepted(&lane, downlink),
@@ -262,11 +284,7 @@ impl Hub {
             }
             drop(permit);
             stored
-        });
-        Ok(async {
-            let stored = stored.await.unwrap_or_else(|_| Err(writer_gone()));
-            stored.map_err(SubmitError::Store)
-        })
+        }))
     }
 
     /// How long a message for a vehicle is worth sending where nobody says otherwise.

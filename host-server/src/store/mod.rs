@@ -8,6 +8,7 @@ pub mod lock;
 
 pub mod channels;
 pub mod fleets;
+pub mod requests;
 
 mod message_id;
 
@@ -21,6 +22,7 @@ use tokio::sync::oneshot;
 
 use self::channels::ChannelStore;
 use self::fleets::FleetStore;
+use self::requests::RequestStore;
 use crate::model::{
     Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, SentPage, Step, Trace,
     UplinkPage, Webhook,
@@ -80,7 +82,7 @@ pub trait FollowerStore: Send + Sync + 'static {
 }
 
 /// What the server keeps.
-pub trait Store: ChannelStore + FleetStore + Send + Sync + 'static {
+pub trait Store: ChannelStore + FleetStore + RequestStore + Send + Sync + 'static {
     /// Appends a message for a vehicle, with [`Step::Accepted`].
     fn append_downlink(&self, message: NewDownlink, now: SystemTime) -> Pending<Downlink>;
 
@@ -92,8 +94,8 @@ pub trait Store: ChannelStore + FleetStore + Send + Sync + 'static {
     /// asked for receipts.
     fn note(&self, id: &MessageId, step: Step, now: SystemTime) -> Pending<Option<Cursor>>;
 
-    /// A partner's messages for a vehicle that have none of the last steps ([`Step::Sent`],
-    /// [`Step::Rejected`], [`Step::Expired`]), oldest first, after a sequence: at most `limit`, fewer when they are large, none only when
+    /// A partner's messages for a vehicle that have none of the last steps (final ones, and
+    /// [`Step::Sent`]), oldest first, after a sequence: at most `limit`, fewer when they are large, none only when
     /// there is none.
     ///
     /// # Errors

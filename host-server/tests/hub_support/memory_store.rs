@@ -30,6 +30,7 @@ fn done<T>(value: T) -> Pending<T> {
 impl ChannelStore for MemoryStore {}
 
 impl FleetStore for MemoryStore {}
+impl vinbus_host_server::store::requests::RequestStore for MemoryStore {}
 
 impl Store for MemoryStore {
     fn append_downlink(&self, message: NewDownlink, _: SystemTime) -> Pending<Downlink> {

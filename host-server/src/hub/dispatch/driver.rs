@@ -89,6 +89,7 @@ impl Dispatch {
         let steps = notes.change.steps.iter().map(|&(_, step, at)| (step, at));
         for ((step, at), &sequence) in steps.zip(&notes.sequences) {
             self.figures.of(step).increment();
+            self.requests.step(self.now_ms(), sequence, step);
             if !self.events.is_followed() {
                 continue;
             }

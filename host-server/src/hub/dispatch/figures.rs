@@ -34,7 +34,10 @@ impl Figures {
             expired: step("expired"),
             others: Step::ALL
                 .into_iter()
-                .filter(|step| matches!(step, Step::GivenUp | Step::PeerRestarted | Step::Told(_)))
+                .filter(|step| {
+                    use Step::{GivenUp, PeerRestarted, Told, Unsupported};
+                    matches!(step, GivenUp | PeerRestarted | Unsupported | Told(_))
+                })
                 .map(|other| (other, step(other.name())))
                 .collect(),
             unsent: metrics.gauge(
@@ -58,7 +61,7 @@ impl Figures {
             Step::Sent => &self.sent,
             Step::Rejected => &self.rejected,
             Step::Expired => &self.expired,
-            Step::GivenUp | Step::PeerRestarted | Step::Told(_) => {
+            Step::GivenUp | Step::PeerRestarted | Step::Unsupported | Step::Told(_) => {
                 let mut others = self.others.iter();
                 let found = others.find(|(other, _)| *other == step);
                 // All of them are there.

@@ -25,6 +25,7 @@ mod feeder;
 mod channel;
 mod driver;
 mod receipts;
+pub(super) mod requests;
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio::time;
+use vinbus_protocol::delivery;
 use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::topic::{Direction, TopicScheme, TopicText};
 use vinbus_transport_std::guards::LogThrottle;
@@ -43,6 +45,7 @@ use self::figures::Figures;
 use self::notes::Note;
 pub(super) use self::receipts::Driven;
 use self::receipts::{Admission, Channels};
+use self::requests::Requests;
 use super::campaign::Campaigns;
 use super::events::Events;
 use super::lanes::{LaneId, Lanes, Run};
@@ -86,6 +89,7 @@ pub(super) struct Dispatch {
     /// Wakes the feeder.
     feed: Notify,
     pub(super) fleet_events: broadcast::Sender<Arc<FleetProgress>>,
+    requests: Requests,
     /// The positions of the uplink log that are on disk.
     changes: watch::Sender<Cursor>,
     begin: time::Instant,
@@ -146,6 +150,7 @@ impl Dispatch {
             campaigns: Mutex::new(Campaigns::new(settings.fleet_rate, time::Instant::now())),
             feed: Notify::new(),
             fleet_events: broadcast::Sender::new(FLEET_EVENTS_MAX),
+            requests: Requests::new(metrics),
             changes,
             begin: time::Instant::now(),
             stopping: watch::Sender::new(false),
@@ -377,8 +382,18 @@ impl Dispatch {
                 notes.push(self.note(downlink, Step::Expired));
                 continue;
             }
+            if self.requests.is_cancelled(downlink.sequence) {
+                let step = Step::Told(delivery::Step::Cancelled);
+                notes.push(self.note(downlink, step));
+                continue;
+            }
             if downlink.message.receipts != Receipts::No {
                 match self.admit(lane, &page[index..]).await {
+                    // What the vehicle would not answer is no request.
+                    Admission::Ordinary if self.requests.is_open(downlink.sequence) => {
+                        notes.push(self.note(downlink, Step::Unsupported));
+                        continue;
+                    }
                     Admission::Ordinary => {}
                     Admission::Later => return (notes, Some(Stop::Stuck)),
                     Admission::Numbered(0) => return (notes, Some(Stop::Full)),

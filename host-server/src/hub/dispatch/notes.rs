@@ -62,6 +62,8 @@ impl Dispatch {
                 note = self.note(note.downlink, note.step);
             };
             if is_on_disk {
+                let sequence = note.downlink.sequence;
+                self.requests.step(self.now_ms(), sequence, note.step);
                 self.events.step(note.downlink, note.step, note.at);
             }
         }

@@ -188,7 +188,9 @@ impl Dispatch {
         let now = SystemTime::now();
         let asked = page.iter().take_while(|downlink| {
             let message = &downlink.message;
-            message.receipts != Receipts::No && message.expires_at > now
+            message.receipts != Receipts::No
+                && message.expires_at > now
+                && !self.requests.is_cancelled(downlink.sequence)
         });
         let asked: Vec<&Downlink> = asked.collect();
         let reserved = self.with_driven(lane, |driven, channel, _, _| {

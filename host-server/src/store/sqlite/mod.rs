@@ -2,7 +2,8 @@
 //!
 //! The only module that names `rusqlite`. `schema` has the tables, `writer` the one thread that
 //! writes and its group commit, `tables` what it writes, `retention` what it deletes, `reader` what
-//! is read, `channels` both of delivery with receipts, `fleets` of fleet messages, `bus_clients` both of the clients of the bus.
+//! is read, `channels` both of delivery with receipts, `fleets` of fleet messages, `requests` of requests,
+//! `bus_clients` of the clients of the bus.
 
 mod schema;
 
@@ -17,6 +18,7 @@ mod reader;
 mod channels;
 
 mod fleets;
+mod requests;
 
 mod bus_clients;
 
@@ -24,10 +26,12 @@ mod error;
 
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use tokio::sync::watch;
 use vinbus_protocol::delivery::{self, Snapshot};
 use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::limits::VIN_BYTES;
+use vinbus_protocol::request::RequestId;
 
 use self::reader::Readers;
 use self::retention::Retention;
@@ -38,6 +42,7 @@ use super::fleets::{
     Fleet, FleetId, FleetProgress, FleetState, FleetStore, FleetVehicle, NewFleet, Put,
 };
 use super::lock::DataDir;
+use super::requests::{RequestStore, StoredRequest};
 use super::{FollowerStore, Pending, Store, StoreError, refused};
 use crate::bus::{BusClient, ClientKey, ClientStore};
 use crate::metrics::Metrics;
@@ -358,6 +363,45 @@ fn no_names<T>() -> Pending<T> {
     refused(StoreError::Failed {
         detail: "the system has no random numbers to name a message with".to_owned(),
     })
+}
+
+impl RequestStore for SqliteStore {
+    fn append_request(
+        &self,
+        id: RequestId,
+        message: NewDownlink,
+        now: SystemTime,
+    ) -> Pending<Downlink> {
+        let bytes = message.envelope.len();
+        let Some(name) = MessageId::new_at(now) else {
+            return refused(StoreError::Failed {
+                detail: "the system has no random numbers to name a message with".to_owned(),
+            });
+        };
+        self.writer.submit(Kind::Downlink, bytes, move |tables| {
+            tables.append_request(&name, id, &message, now)
+        })
+    }
+
+    fn answer_request(&self, sequence: u64, answer: Bytes) -> Pending<()> {
+        let bytes = answer.len();
+        self.writer.submit(Kind::Uplink, bytes, move |tables| {
+            tables.answer_request(sequence, &answer)
+        })
+    }
+
+    fn request(
+        &self,
+        vin: &Vin,
+        uid: &Uid,
+        id: RequestId,
+    ) -> Result<Option<StoredRequest>, StoreError> {
+        self.readers.request(vin, uid, id)
+    }
+
+    fn open_requests(&self, since: SystemTime) -> Result<Vec<StoredRequest>, StoreError> {
+        self.way_down.open_requests(since)
+    }
 }
 
 impl FollowerStore for SqliteStore {

@@ -17,7 +17,7 @@ use crate::store::StoreError;
 const APPLICATION_ID: i32 = 0x7662_7573;
 
 /// One step per version of the schema; `user_version` counts those done.
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     "
     CREATE TABLE uplink (
         cursor INTEGER PRIMARY KEY,
@@ -161,6 +161,19 @@ const MIGRATIONS: [&str; 9] = [
         PRIMARY KEY (fleet, vin)
     ) STRICT, WITHOUT ROWID;
     ALTER TABLE downlink ADD COLUMN fleet INTEGER;
+",
+    // `id` is a `RequestId` of the protocol; `until` is the message's `expires_at`, for the index.
+    "
+    CREATE TABLE request (
+        sequence INTEGER PRIMARY KEY,
+        vin TEXT NOT NULL,
+        uid TEXT NOT NULL,
+        id INTEGER NOT NULL,
+        until INTEGER NOT NULL,
+        answer BLOB
+    ) STRICT;
+    CREATE UNIQUE INDEX request_by_name ON request (vin, uid, id);
+    CREATE INDEX request_by_time ON request (until) WHERE answer IS NULL;
 ",
 ];
 

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use vinbus_protocol::delivery;
 use vinbus_protocol::id::Uid;
 
 use crate::model::{Cursor, Downlink, MessageId, NewDownlink, NewUplink, Receipts, Step, Webhook};
@@ -155,7 +156,11 @@ impl Tables {
                 "UPDATE unsent SET held = 1
                  WHERE vin = ?1 AND uid = ?2 AND sequence = ?3 AND held = 0"
             }
-            Step::Sent | Step::Rejected | Step::Expired => {
+            Step::Sent
+            | Step::Rejected
+            | Step::Expired
+            | Step::Unsupported
+            | Step::Told(delivery::Step::Cancelled) => {
                 "DELETE FROM unsent WHERE vin = ?1 AND uid = ?2 AND sequence = ?3"
             }
             // The first is the row itself; the others are of messages with numbers.
@@ -281,7 +286,8 @@ impl Tables {
     /// bytes. Costs as much as it gives, however many messages wait.
     pub(super) fn oldest_finished(&self, limit: i64) -> rusqlite::Result<Vec<(i64, i64, i64)>> {
         self.rows(
-            "SELECT finished.sequence, at, length(envelope)
+            "SELECT finished.sequence, at, length(envelope) + coalesce(
+                 (SELECT length(answer) FROM request WHERE request.sequence = finished.sequence), 0)
              FROM finished CROSS JOIN downlink USING (sequence)
              WHERE finished.sequence < ?1 ORDER BY at, finished.sequence LIMIT ?2",
             self.counts.last_sequence,
@@ -301,6 +307,7 @@ impl Tables {
             .execute([at, sequence])?;
         for sql in [
             "DELETE FROM numbered WHERE sequence = ?1",
+            "DELETE FROM request WHERE sequence = ?1",
             "DELETE FROM downlink_step WHERE sequence = ?1",
             "DELETE FROM downlink WHERE sequence = ?1",
         ] {
@@ -308,6 +315,15 @@ impl Tables {
         }
         self.counts.downlink_bytes -= bytes;
         Ok(())
+    }
+
+    /// The logs have grown by the answer to a request.
+    pub(super) fn add_downlink_bytes(&mut self, bytes: i64) {
+        self.counts.downlink_bytes += bytes;
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     fn rows(&self, sql: &str, a: i64, b: i64) -> rusqlite::Result<Vec<(i64, i64, i64)>> {
@@ -365,6 +381,7 @@ pub(super) fn step_number(step: Step) -> i64 {
         Step::Expired => 4,
         Step::GivenUp => 5,
         Step::PeerRestarted => 6,
+        Step::Unsupported => 7,
         Step::Told(step) => i64::from(step.code()) + TOLD,
     }
 }

@@ -1,0 +1,283 @@
+//! Requests with the real programs: a caller, server, agent and app. Either end is killed, callers go
+//! away and come back, and each request is carried out once.
+
+mod car_support;
+mod cli_support;
+
+use std::sync::atomic::Ordering;
+
+use car_support::{Agent, Program, lossy, server_on};
+use cli_support::{PARTNER, Server, VIN, done, failed, within};
+use reqwest::{Method, RequestBuilder};
+use serde_json::Value;
+use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto};
+
+const KEY: &str = "idempotency-key";
+
+fn asking(server: &Server, query: &str, content: &str) -> RequestBuilder {
+    let path = format!("/api/v1/vehicles/{VIN}/requests{query}");
+    let body = format!(r#"{{"idApp":"demo-app","content":{content}}}"#);
+    server.request(Method::POST, &path).body(body)
+}
+
+/// The status and the body of an answer.
+async fn answer(request: RequestBuilder) -> (u16, String) {
+    let answer = within("the answer comes", request.send()).await.unwrap();
+    let status = answer.status().as_u16();
+    (status, answer.text().await.unwrap())
+}
+
+/// The same for a problem: its status, its step, and the message's id.
+async fn problem(request: RequestBuilder) -> (u16, String, String) {
+    let (status, body) = answer(request).await;
+    let problem: Value = serde_json::from_str(&body).unwrap();
+    let text = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
+    (status, text("step"), text("id"))
+}
+
+/// An app that is in the foreground.
+async fn app(agent: &Agent, server: &Server) -> Program {
+    let app = agent.app();
+    // A message that is taken at once says so.
+    let path = format!("/api/v1/vehicles/{VIN}/messages?receipts=yes");
+    let body = r#"{"idApp":"demo-app","content":"hello"}"#;
+    let sent = server.request(Method::POST, &path).body(body).send().await;
+    let sent: Value = sent.unwrap().json().await.unwrap();
+    let id = sent["id"].as_str().unwrap();
+    let told = async {
+        loop {
+            let trace = server.get(&format!("/api/v1/messages/{id}")).await;
+            if ["taken", "confirmed"].contains(&trace["status"].as_str().unwrap()) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the app is there", told).await;
+    app
+}
+
+/// Waits until the app was asked so often, and says by which names.
+async fn asked(app: &mut Program, times: usize) -> Vec<String> {
+    app.until("the app is asked", |lines| {
+        let requests = lines.iter().filter_map(|line| {
+            let message: Value = serde_json::from_str(line).ok()?;
+            Some(message["requestId"].as_str()?.to_owned())
+        });
+        let requests: Vec<String> = requests.collect();
+        (requests.len() >= times).then_some(requests)
+    })
+    .await
+}
+
+async fn online(server: &Server) {
+    let path = format!("/api/v1/vehicles/{VIN}");
+    let online = async {
+        while server.get(&path).await["presence"] != "online" {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the vehicle is online", online).await;
+}
+
+async fn steps(server: &Server, id: &str) -> Vec<String> {
+    let trace = server.get(&format!("/api/v1/messages/{id}")).await;
+    let steps = trace["steps"].as_array().unwrap().iter();
+    steps
+        .map(|step| step["step"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn app_answers_and_the_caller_gets_its_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let agent = Agent::at(&server).await;
+    let mut app = app(&agent, &server).await;
+    let waits = tokio::spawn(asking(&server, "", r#"{ "unlock" : true }"#).send());
+    let names = asked(&mut app, 1).await;
+    assert_eq!(names[0].len(), 16);
+    let line = app.lines.borrow().last().unwrap().clone();
+    let name = &names[0];
+    assert_eq!(
+        line,
+        format!(r#"{{"requestId":"{name}","content":{{ "unlock" : true }}}}"#)
+    );
+    app.type_in([r#"/answer { "unlocked": 1.50 }"#.to_owned()])
+        .await;
+    let answer = within("the answer comes", waits).await.unwrap().unwrap();
+    assert_eq!(answer.status(), 200);
+    let location = answer.headers()["location"].to_str().unwrap().to_owned();
+    let id = location.rsplit('/').next().unwrap().to_owned();
+    assert_eq!(answer.text().await.unwrap(), r#"{ "unlocked": 1.50 }"#);
+    server.traced(&id, "answered").await;
+    let steps = steps(&server, &id).await;
+    assert_eq!(steps[..2], ["accepted", "sent"], "{steps:?}");
+
+    // The same from the command line.
+    let args = [
+        "request", "--vin", VIN, "--app", "demo-app", "--uid", PARTNER,
+    ];
+    let mut command = server.client(&[&args[..], &["--content", "2"]].concat());
+    let printed = tokio::spawn(async move { command.output().await.unwrap() });
+    asked(&mut app, 2).await;
+    app.type_in(["/answer \"two\"".to_owned()]).await;
+    let printed = within("the command ends", printed).await.unwrap();
+    assert_eq!(done(&printed), "\"two\"\n");
+}
+
+#[tokio::test]
+async fn request_where_nobody_is_there_is_refused_or_waits_as_its_caller_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let (status, step, _) = problem(asking(&server, "", "1")).await;
+    assert_eq!((status, step.as_str()), (409, "held"), "offline");
+    let refused = server
+        .command(&[
+            "request",
+            "--vin",
+            VIN,
+            "--app",
+            "demo-app",
+            "--content",
+            "1",
+        ])
+        .await;
+    assert!(failed(&refused, 1).contains("offline"), "{refused:?}");
+
+    let agent = Agent::at(&server).await;
+    online(&server).await;
+    let (status, step, id) = problem(asking(&server, "", "1")).await;
+    assert_eq!(
+        (status, step.as_str()),
+        (409, "not_there"),
+        "in the background"
+    );
+    server.traced(&id, "not_there").await;
+    let (status, step, id) = problem(asking(&server, "?absent=wait&timeout=1", "1")).await;
+    assert_eq!(status, 504);
+    assert!(["held_background", "expired"].contains(&&*step), "{step}");
+    server.traced(&id, "expired").await;
+
+    let waits = tokio::spawn(asking(&server, "?absent=wait", "2").send());
+    let mut app = agent.app();
+    asked(&mut app, 1).await;
+    app.type_in(["/answer null".to_owned()]).await;
+    let answer = within("the answer comes", waits).await.unwrap().unwrap();
+    assert_eq!(answer.text().await.unwrap(), "null");
+    // What was over before the app came up was not shown to it.
+    assert_eq!(asked(&mut app, 1).await.len(), 1);
+
+    let path = format!("/api/v1/vehicles/{VIN}/requests");
+    let nobody = server
+        .request(Method::POST, &path)
+        .body(r#"{"idApp":"nobody","content":1}"#);
+    let (status, step, _) = problem(nobody).await;
+    assert_eq!((status, step.as_str()), (409, "unknown_app"));
+}
+
+#[tokio::test]
+async fn request_with_a_key_is_carried_out_once_over_a_kill_of_the_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start(dir.path()).await;
+    let mqtts = server.address("mqtts").to_string();
+    let agent = Agent::at(&server).await;
+    let mut app = app(&agent, &server).await;
+    let first = asking(&server, "?timeout=60", "1").header(KEY, "one");
+    let lost = tokio::spawn(first.send());
+    asked(&mut app, 1).await;
+    server.signal("KILL");
+    server.ended().await;
+    assert!(within("the call breaks", lost).await.unwrap().is_err());
+    drop(server);
+    // While the server is away.
+    app.type_in(["/answer {\"done\":1}".to_owned()]).await;
+    let args = ["--mqtt", "off", "--mqtts", &mqtts];
+    let server = Server::with(dir.path(), &args).await;
+    for _ in 0..2 {
+        let again = asking(&server, "?timeout=60", "1").header(KEY, "one");
+        assert_eq!(answer(again).await, (200, "{\"done\":1}".to_owned()));
+    }
+    assert_eq!(asked(&mut app, 1).await.len(), 1);
+    let other = asking(&server, "", "2").header(KEY, "one");
+    assert_eq!(answer(other).await.0, 422);
+}
+
+#[tokio::test]
+async fn cancelled_request_is_told_to_its_callers_and_its_app() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let agent = Agent::at(&server).await;
+    let mut app = app(&agent, &server).await;
+    let cancel = || {
+        let path = format!("/api/v1/vehicles/{VIN}/requests");
+        server.request(Method::DELETE, &path).header(KEY, "one")
+    };
+    assert_eq!(answer(cancel()).await.0, 404);
+    let waits = [(); 2].map(|()| {
+        let request = asking(&server, "?timeout=60", "1").header(KEY, "one");
+        tokio::spawn(problem(request))
+    });
+    asked(&mut app, 1).await;
+    assert_eq!(answer(cancel()).await.0, 204);
+    for waits in waits {
+        let (status, _, id) = within("they are told", waits).await.unwrap();
+        assert_eq!(status, 410);
+        server.traced(&id, "cancelled").await;
+    }
+    // Nobody waits for this.
+    app.type_in(["/answer 1".to_owned()]).await;
+
+    // Who breaks the connection of a request without a key cancels it.
+    let waits = tokio::spawn(asking(&server, "?timeout=60", "2").send());
+    asked(&mut app, 2).await;
+    waits.abort();
+    let sent = server.get("/api/v1/messages/sent?limit=1").await;
+    let id = sent["messages"][0]["id"].as_str().unwrap().to_owned();
+    server.traced(&id, "cancelled").await;
+}
+
+#[tokio::test]
+async fn agent_that_is_killed_with_a_request_leads_to_its_caller_being_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let agent = Agent::at(&server).await;
+    let mut app = app(&agent, &server).await;
+    let waits = tokio::spawn(problem(
+        asking(&server, "?timeout=60", "1").header(KEY, "one"),
+    ));
+    asked(&mut app, 1).await;
+    agent.program.kill().await;
+    let agent = Agent::at(&server).await;
+    let (status, step, _) = within("the caller is told", waits).await.unwrap();
+    assert_eq!((status, step.as_str()), (502, "peer_restarted"));
+    // It is not carried out again by the same name.
+    let again = asking(&server, "?timeout=60", "1").header(KEY, "one");
+    assert_eq!(problem(again).await.0, 502);
+    drop(agent);
+}
+
+#[tokio::test]
+async fn broker_that_loses_every_fifth_message_costs_no_answer() {
+    let mosquitto = Mosquitto::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let url = mosquitto.url(Endpoint::Mqtt);
+    let (proxy, loses, lost) = lossy(format!("127.0.0.1:{}", url.port())).await;
+    let server = server_on(&mosquitto, &proxy, dir.path()).await;
+    let password = dir.path().join("password").display().to_string();
+    let to = format!("mqtt://{proxy}");
+    let login = ["--username", Mosquitto::USER, "--password-file", &password];
+    let agent = Agent::start(&[&["--broker", &to, "--qos", "0"], &login[..]].concat()).await;
+    online(&server).await;
+    let mut app = app(&agent, &server).await;
+    loses.store(true, Ordering::Relaxed);
+    for n in 1..=12 {
+        let waits = tokio::spawn(answer(asking(&server, "?timeout=60", &n.to_string())));
+        asked(&mut app, n).await;
+        app.type_in([format!("/answer [{n}]")]).await;
+        let answer = within("the answer comes", waits).await.unwrap();
+        assert_eq!(answer, (200, format!("[{n}]")));
+    }
+    assert_eq!(asked(&mut app, 12).await.len(), 12);
+    assert!(lost.load(Ordering::Relaxed) >= 5, "messages were lost");
+}
