@@ -80,6 +80,20 @@ async fn online(server: &Server) {
     within("the vehicle is online", online).await;
 }
 
+/// Waits until the last message waits for its app.
+async fn waiting(server: &Server) {
+    let waits = async {
+        loop {
+            let sent = server.get("/api/v1/messages/sent?limit=1").await;
+            if sent["messages"][0]["status"] == "held_background" {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the request waits", waits).await;
+}
+
 async fn steps(server: &Server, id: &str) -> Vec<String> {
     let trace = server.get(&format!("/api/v1/messages/{id}")).await;
     let steps = trace["steps"].as_array().unwrap().iter();
@@ -250,11 +264,34 @@ async fn agent_that_is_killed_with_a_request_leads_to_its_caller_being_told() {
     agent.program.kill().await;
     let agent = Agent::at(&server).await;
     let (status, step, _) = within("the caller is told", waits).await.unwrap();
-    assert_eq!((status, step.as_str()), (502, "peer_restarted"));
+    assert_eq!((status, step.as_str()), (502, "known"));
     // It is not carried out again by the same name.
     let again = asking(&server, "?timeout=60", "1").header(KEY, "one");
     assert_eq!(problem(again).await.0, 502);
-    drop(agent);
+    drop(app);
+    let app = self::app(&agent, &server).await;
+    assert_eq!(*app.lines.borrow(), [r#"{"content":"hello"}"#]);
+}
+
+#[tokio::test]
+async fn request_that_waits_in_an_agent_that_ends_is_told_to_its_caller_and_not_shown_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let mut agent = Agent::at(&server).await;
+    online(&server).await;
+    for killed in [true, false] {
+        let waits = tokio::spawn(problem(asking(&server, "?absent=wait&timeout=60", "1")));
+        waiting(&server).await;
+        match killed {
+            true => agent.program.kill().await,
+            false => agent.program.terminate().await,
+        }
+        agent = Agent::at(&server).await;
+        let (status, step, _) = within("the caller is told", waits).await.unwrap();
+        assert_eq!((status, step.as_str()), (502, "known"), "{killed}");
+    }
+    let app = app(&agent, &server).await;
+    assert_eq!(*app.lines.borrow(), [r#"{"content":"hello"}"#]);
 }
 
 #[tokio::test]

@@ -237,9 +237,11 @@ fn ended(done: &RequestDone, outcome: &RequestOutcome) -> Problem {
                 last = last.name()
             ),
         ),
-        RequestOutcome::Ended(Step::GivenUp | Step::PeerRestarted) => (
+        RequestOutcome::Ended(
+            Step::GivenUp | Step::PeerRestarted | Step::Told(delivery::Step::Known),
+        ) => (
             Kind::RequestLost,
-            "the vehicle lost its memory, or never said what became of it: the app may have begun \
+            "the vehicle started again, or never said what became of it: the app may have begun \
              with it or not, and it is not sent again"
                 .to_owned(),
         ),

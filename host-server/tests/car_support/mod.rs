@@ -97,6 +97,14 @@ impl Program {
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) async fn terminate(mut self) {
+        let process = self.child.id().unwrap().to_string();
+        let sent = std::process::Command::new("kill").arg(&process).status();
+        assert!(sent.unwrap().success());
+        within("the program ends", self.child.wait()).await.unwrap();
+    }
 }
 
 /// A vehicle's agent and its portal's address.

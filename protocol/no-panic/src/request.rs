@@ -114,7 +114,6 @@ fn came(calls: &mut Places) {
 }
 
 fn gone(calls: &mut Places) {
-    used(Calls::taken(black_box(&mut *calls), slot(), number()));
     used(Calls::came_back(black_box(&mut *calls), slot(), number()));
     let taken = number() == 0;
     used(Calls::next_gone(

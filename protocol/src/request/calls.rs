@@ -222,13 +222,6 @@ impl<const N: usize> Calls<N> {
         self.add(new, None, State::Over(step), step)
     }
 
-    /// An app that confirms was given a request that waited under this number.
-    pub fn taken(&mut self, slot: AppSlot, number: u64) -> Option<Report> {
-        let entry = self.of_app(slot, State::Held(number))?;
-        entry.state = State::Handed(None);
-        Some(entry.report(Step::Handed))
-    }
-
     /// A request that was handed to an app did not reach it, and waits again.
     pub fn came_back(&mut self, slot: AppSlot, number: u64) -> Option<Report> {
         let entry = self.of_app(slot, State::Handed(Some(number)))?;
@@ -457,9 +450,12 @@ mod tests {
         assert_eq!(calls.came_back(APP, 1), None);
         let back = calls.came_back(APP, 0).unwrap();
         assert_eq!(back.step, Step::HeldBackground);
-        // An app that confirms keeps it, though it is among the pending ones.
-        assert_eq!(calls.taken(APP, 0).unwrap().step, Step::Handed);
-        assert_eq!(calls.came_back(APP, 0), None);
+        // An app that confirms has it, though it is among the pending ones.
+        let new = new(&mut calls, 3);
+        assert_eq!(calls.handed(new, APP, None).step, Step::Handed);
+        assert_eq!(calls.came_back(APP, 3), None);
+        let gone = calls.next_gone(APP, false, |_| false).unwrap();
+        assert_eq!((gone.message, gone.step), (message(1), Step::Evicted));
         assert_eq!(calls.next_gone(APP, false, |_| false), None);
     }
 

@@ -455,12 +455,10 @@ impl Channel {
 
     /// Notes a step of a message that has no last word yet.
     fn note(&mut self, number: u32, step: Step) {
-        use vinbus_protocol::delivery::Step::Known;
         let Some(followed) = self.followed.get_mut(&number) else {
             return;
         };
-        let is_known = step == Step::Told(Known);
-        if followed.step == Some(step) || is_known && followed.is_answered() {
+        if followed.step == Some(step) {
             return;
         }
         followed.step = Some(step);

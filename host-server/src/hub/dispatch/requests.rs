@@ -193,7 +193,7 @@ impl Requests {
         };
         open.seen.send_modify(|seen| seen.last = step);
         match step {
-            Step::Told(delivery::Step::Answered | delivery::Step::Known) => {
+            Step::Told(delivery::Step::Answered) => {
                 open.call().handle_answered(now_ms);
                 open.work.notify_one();
             }
