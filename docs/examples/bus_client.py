@@ -13,6 +13,8 @@ Install what it imports with `pip install --requirement requirements.txt`.
 import os
 import json
 import ssl
+import sys
+import urllib.error
 import urllib.request
 import uuid
 from urllib.parse import urlsplit
@@ -55,8 +57,12 @@ def access_token():
         }).encode(),
         headers={'Content-Type': 'application/json'},
     )
-    with urllib.request.urlopen(request) as response:
-        return json.load(response)['access_token']
+    try:
+        with urllib.request.urlopen(request) as response:
+            return json.load(response)['access_token']
+    except urllib.error.HTTPError as error:
+        answer = json.load(error)
+        sys.exit(f"no token: {answer['statusCode']} {answer['message']}")
 
 
 token = access_token()

@@ -166,7 +166,7 @@ pub struct Access {
     /// Where the server is.
     #[command(flatten)]
     pub server: ServerArgs,
-    /// The token to show; without it, the administrator's in the data folder is used.
+    /// The token to ask the server with; without it, the administrator's in the data folder is used.
     #[arg(
         long,
         value_name = "TOKEN",

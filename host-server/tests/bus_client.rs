@@ -193,6 +193,61 @@ async fn sample_program_in_javascript_talks() {
     sample_program_talks(command).await;
 }
 
+#[tokio::test]
+async fn sample_programs_say_why_they_are_not_let_in_and_end() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::with(dir.path(), SERVER).await;
+    make(&server, "my-app-client", &["ui.status"]).await;
+    for (program, variable, value, told) in [
+        ("vehicle_watch.py", "TOKEN", "no token", "refused: "),
+        ("vehicle_watch.py", "TOKEN", "", "refused: "),
+        (
+            "bus_client.py",
+            "CLIENT_SECRET",
+            "wrong",
+            "no token: 401 Unauthorized\n",
+        ),
+    ] {
+        let mut command = Command::new(installed("python/bin/python"));
+        command
+            .arg(example(program))
+            .env("PLATFORM", server.url())
+            .env(variable, value)
+            .env("PYTHONWARNINGS", "ignore")
+            .kill_on_drop(true);
+        let ended = within(program, command.output()).await.unwrap();
+        let errors = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{program}: {errors}");
+        let told = errors.starts_with(told) && errors.lines().count() == 1;
+        assert!(told, "{program}: {errors}");
+    }
+}
+
+#[tokio::test]
+async fn watcher_ends_with_its_token() {
+    let dir = TempDir::new().unwrap();
+    let short = [SERVER, &["--token-lifetime", "4s"]].concat();
+    let server = Server::with(dir.path(), &short).await;
+    make(&server, "watcher", &["vehicle.presence"]).await;
+    let asked = json!({ "appId": "myapp", "clientId": "watcher" });
+    let request = server.request(Method::POST, "/api/platform/token/access_token");
+    let answer = within("a token", request.json(&asked).send())
+        .await
+        .unwrap();
+    let given: Value = answer.json().await.unwrap();
+    let mut command = Command::new(installed("python/bin/python"));
+    command
+        .arg(example("vehicle_watch.py"))
+        .env("PLATFORM", server.url())
+        .env("TOKEN", given["access_token"].as_str().unwrap())
+        .kill_on_drop(true);
+    let ended = within("the watcher ends", command.output()).await.unwrap();
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{errors}");
+    assert_eq!(ended.stdout, b"listening\n");
+    assert!(errors.starts_with("refused: "), "{errors}");
+}
+
 /// The program's status is heard by another client, whose answer the program prints.
 async fn sample_program_talks(mut command: Command) {
     let dir = TempDir::new().unwrap();

@@ -45,6 +45,7 @@ async fn it_starts_on_an_empty_folder_and_says_where_it_is_and_what_to_type_next
         " enroll vehicle ",
         "vehicle-agent run ",
         " send ",
+        " console --data-dir ",
     ] {
         assert!(printed.contains(command), "{command}: {printed}");
     }

@@ -108,7 +108,10 @@ async fn clients_are_listed_changed_and_removed() {
         "myapp/dashboard  ui.*  (disabled)\n"
     );
     of_dashboard(&server, "enable", &[]).await;
-    of_dashboard(&server, "revoke", &[]).await;
+    assert_eq!(
+        of_dashboard(&server, "revoke", &[]).await,
+        "every token that myapp/dashboard had is revoked\n"
+    );
     assert_eq!(token(&server, &["list", "--app", "other"]).await, "");
     of_dashboard(&server, "remove", &[]).await;
     let again = server

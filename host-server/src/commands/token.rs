@@ -93,7 +93,8 @@ pub async fn run(args: TokenArgs) -> Result<(), TokenCommandError> {
             access,
         } => change(&of, &access, json!({"permissions": permissions})).await?,
         TokenCommand::Revoke { of, access } => {
-            change(&of, &access, json!({"revokeTokens": true})).await?
+            change(&of, &access, json!({"revokeTokens": true})).await?;
+            format!("every token that {}/{} had is revoked\n", of.app, of.client)
         }
         TokenCommand::Disable { of, access } => {
             change(&of, &access, json!({"disabled": true})).await?

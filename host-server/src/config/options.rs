@@ -80,8 +80,9 @@ pub struct ServeOptions {
     #[arg(long, value_name = "ADDR", env = "VINBUS_MQTTS", help_heading = "Listeners")]
     pub mqtts: Option<Listen>,
 
-    /// Host names or IP addresses, separated by commas, that vehicles reach this server by; the
-    /// server certificate made at first start names them. [default: localhost,127.0.0.1,::1]
+    /// Host names or IP addresses, separated by commas, that vehicles reach this server by.
+    /// The server's certificate names them and localhost; it is made anew when they change, so give
+    /// them at each start, or in the configuration file. [default: localhost,127.0.0.1,::1]
     #[arg(long, value_name = "NAMES", env = "VINBUS_SERVER_NAMES", help_heading = "Listeners")]
     pub server_names: Option<String>,
 

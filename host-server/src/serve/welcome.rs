@@ -51,7 +51,7 @@ fn text(
         env!("CARGO_PKG_VERSION"),
         admin.display(),
         partner_dir.display(),
-        console(addresses, sessions),
+        console(config, addresses, sessions),
         addresses.reachable_http(),
         vehicles(config, addresses, link),
     );
@@ -65,7 +65,7 @@ fn text(
 }
 
 /// Where the console is, with a link that signs in to it.
-fn console(addresses: &Addresses, sessions: &Sessions) -> String {
+fn console(config: &Config, addresses: &Addresses, sessions: &Sessions) -> String {
     let address = addresses.reachable_http();
     let host = if address.ip() == Ipv4Addr::LOCALHOST {
         format!("localhost:{}", address.port())
@@ -73,7 +73,8 @@ fn console(addresses: &Addresses, sessions: &Sessions) -> String {
         address.to_string()
     };
     let minutes = sessions.link_life().as_secs() / 60;
-    let again = format!("{} console", invocation::of("host-server"));
+    let host_server = invocation::of("host-server");
+    let again = format!("{host_server} console{}", data_dir_option(config));
     match sessions.link() {
         Some(link) => format!(
             "http://{host}/#sign-in={}\n                          \
@@ -106,14 +107,18 @@ fn vehicles(config: &Config, addresses: &Addresses, link: &Result<(), String>) -
     }
 }
 
+/// What leads another command to our data folder.
+fn data_dir_option(config: &Config) -> String {
+    if config.data_dir.as_os_str() == DATA_DIR_DEFAULT {
+        return String::new();
+    }
+    format!(" --data-dir {}", config.data_dir.display())
+}
+
 /// What to type next. Who has enrolled a vehicle knows how to start its agent.
 fn commands(config: &Config, identities: &Identities, addresses: &Addresses) -> Vec<String> {
     let host = invocation::of("host-server");
-    let data_dir = if config.data_dir.as_os_str() == DATA_DIR_DEFAULT {
-        String::new()
-    } else {
-        format!(" --data-dir {}", config.data_dir.display())
-    };
+    let data_dir = data_dir_option(config);
     // A record that cannot be read hides nothing but a hint.
     let enrolled = identities.last_vehicle().unwrap_or_default();
     let mut commands = vec![format!("{host} listen{data_dir}")];
