@@ -150,7 +150,7 @@ impl fmt::Debug for Login<'_> {
 /// Why a block is none that this program can use. Provisioning has to act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProvisionedError {
-    /// The memory is empty: all its bytes are 0x00 or 0xFF.
+    /// There is no memory, or it is empty: all its bytes are 0x00 or 0xFF.
     Missing,
     /// It holds something else.
     Foreign,

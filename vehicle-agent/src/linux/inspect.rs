@@ -237,6 +237,7 @@ time          of time.example:123
         check(&changed(40, 0), "its checksum is wrong");
         check(&changed(8, 3), "a newer program wrote it");
         check(&block[..100], "it is cut off");
+        check(b"", "there is none");
         check(b"hello", "no block of vinbus");
         let other = Authority::new("theirs").client(VIN, Validity::Now);
         check(&block_with(Some(&der(&other.key))), "does not belong");

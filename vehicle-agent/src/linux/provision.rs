@@ -1,5 +1,7 @@
 //! `vehicle-agent provision`: writes the block that makes a board one vehicle.
 
+mod reachable;
+
 use std::fs;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
@@ -25,6 +27,7 @@ use crate::provisioned::{
 
 /// Options of `provision`.
 #[derive(Debug, Args)]
+#[command(mut_arg("url", |url| url.help(BROKER_HELP)))]
 pub struct ProvisionArgs {
     /// The vehicle and its apps, up to 8.
     #[command(flatten)]
@@ -48,11 +51,11 @@ pub struct ProvisionArgs {
     #[arg(long, value_name = "IPV4/BITS")]
     pub address: Option<AddressInNetwork>,
 
-    /// The way to other networks.
+    /// The way to other networks: a host in the board's own.
     #[arg(long, value_name = "IPV4", requires = "address")]
     pub gateway: Option<Ipv4Addr>,
 
-    /// Who resolves names.
+    /// Who resolves names. Without one, a board with --address reaches addresses only.
     #[arg(long, value_name = "IPV4", requires = "address")]
     pub name_server: Option<Ipv4Addr>,
 
@@ -65,6 +68,10 @@ pub struct ProvisionArgs {
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
 }
+
+/// Boards speak less than the other commands that name a broker.
+const BROKER_HELP: &str =
+    "mqtts://host:8886 or mqtt://host:1883; not localhost, which is the board itself";
 
 /// An address and the bits of its network's prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +112,8 @@ pub fn run(args: &ProvisionArgs) -> anyhow::Result<()> {
     file.write_all(&block)
         .with_context(|| format!("cannot write --out {shown}"))?;
     println!(
-        "{shown}: {} bytes for vehicle {}; load it where the board looks for it",
+        "{shown}: {} bytes for vehicle {}; `cargo xtask flash --board BOARD \
+         --block {shown}` writes it to a board",
         block.len(),
         args.vehicle.vin
     );
@@ -128,6 +136,7 @@ fn block(args: &ProvisionArgs) -> anyhow::Result<Vec<u8>> {
     let user_name = args.access.username.as_deref();
     let user_name = user_name.map(|name| connection::user_name(name, &args.vehicle.vin));
     let mut provisioned = provisioned(args)?;
+    reachable::check(&provisioned)?;
     provisioned.tls = files.as_ref().map(Files::tls);
     provisioned.login =
         user_name
@@ -186,7 +195,7 @@ fn provisioned(args: &ProvisionArgs) -> anyhow::Result<Provisioned<'_>> {
         .as_deref()
         .map(|text| {
             TimeServer::parse(text)
-                .with_context(|| format!("--time-server {text:?}: write it as HOST or HOST:PORT"))
+                .with_context(|| format!("--time-server {text:?}: write it as HOST or HOST:PORT, the port from 1 to 65535"))
         })
         .transpose()?;
     Ok(Provisioned {
@@ -292,7 +301,7 @@ mod tests {
     const VIN: &str = "0123456789ABCDEFG";
 
     /// The block for these options, or what is wrong with them.
-    fn block_of(options: &[&str]) -> Result<Vec<u8>, String> {
+    pub(super) fn block_of(options: &[&str]) -> Result<Vec<u8>, String> {
         let command = ["vehicle-agent", "provision", "--vin", VIN, "--out", "x"];
         let cli = Cli::try_parse_from([&command[..], options].concat());
         let Command::Provision(args) = cli.map_err(|error| error.to_string())?.command else {
@@ -301,7 +310,7 @@ mod tests {
         block(&args).map_err(|error| format!("{error:#}"))
     }
 
-    fn refused(options: &[&str]) -> String {
+    pub(super) fn refused(options: &[&str]) -> String {
         block_of(options).unwrap_err()
     }
 
@@ -319,6 +328,8 @@ mod tests {
             "sample",
             "--address",
             "10.0.2.15/24",
+            "--name-server",
+            "10.0.2.3",
             "--time-server",
             "time.example:1123",
             "--app-url",
@@ -339,7 +350,7 @@ mod tests {
         let (host, port) = ("time.example", 1123);
         assert_eq!(read.time_server, Some(TimeServer { host, port }));
         assert!(read.tls.is_none() && read.login.is_none());
-        let address = StaticAddress::new(Ipv4Addr::new(10, 0, 2, 15), 24, None, &[]);
+        let address = StaticAddress::new([10, 0, 2, 15].into(), 24, None, &[[10, 0, 2, 3].into()]);
         assert_eq!(read.network, Network::Static(address.unwrap()));
     }
 
@@ -365,8 +376,13 @@ mod tests {
         assert!(page(&[url, "demo=h"]).contains("http://HOST"));
         let same = [url, "demo=http://h/a", "--app=b=p", url, "b=http://h/b"];
         assert!(page(&same).contains("origin http://h;"));
-        let server = ["--time-server", "time.example:"];
-        assert!(refused(&[&PLAIN[..], &server].concat()).contains("HOST:PORT"));
+        for server in ["time.example:", "time.example:99999"] {
+            let said = refused(&[&PLAIN[..], &["--time-server", server]].concat());
+            assert!(
+                said.contains("HOST:PORT, the port from 1 to 65535"),
+                "{said}"
+            );
+        }
         assert!(refused(&[&PLAIN[..], &["--gateway", "10.0.2.2"]].concat()).contains("--address"));
         let apps: Vec<_> = (0..9).map(|n| format!("--app=app{n}=p")).collect();
         let mut options = vec!["--broker", "mqtt://h"];
@@ -374,6 +390,16 @@ mod tests {
         assert!(refused(&options).contains("at most 8 apps"));
         let twice = ["--app=demo=a", "--app=demo=b"];
         assert!(refused(&[&PLAIN[..], &twice].concat()).contains("demo is given twice"));
+    }
+
+    #[test]
+    fn help_offers_no_broker_that_a_board_cannot_speak_to() {
+        let help = refused(&["--help"]);
+        assert!(
+            help.contains("mqtts://host:8886 or mqtt://host:1883"),
+            "{help}"
+        );
+        assert!(!help.contains("ws://"), "{help}");
     }
 
     #[test]

@@ -35,6 +35,9 @@ impl<'b> Provisioned<'b> {
 fn body(memory: &[u8]) -> Result<&[u8], ProvisionedError> {
     let found = memory.len();
     let Some((header, rest)) = memory.split_first_chunk::<HEADER_BYTES>() else {
+        if memory.is_empty() {
+            return Err(ProvisionedError::Missing);
+        }
         let begins = memory.starts_with(&MAGIC) || MAGIC.starts_with(memory);
         let expected = HEADER_BYTES;
         return Err(if begins {
