@@ -51,9 +51,9 @@ impl Flash {
         writes.push(self.probe_rs(chip, &["download".into(), shown.clone()]));
         writes.push(self.probe_rs(chip, &["reset".into()]));
         if self.dry_run {
-            println!("these commands would write:");
-            for write in writes {
-                println!("{}", line(&write));
+            println!("these commands would build and write:");
+            for line in self.lines(&writes) {
+                println!("{line}");
             }
         } else {
             ensure_probe_rs()?;
@@ -65,6 +65,12 @@ impl Flash {
         }
         println!("its log: probe-rs attach --chip {chip} {shown}");
         Ok(())
+    }
+
+    /// What one would type instead: the build of the image, then what writes it.
+    fn lines(&self, writes: &[Command]) -> Vec<String> {
+        let build = format!("cargo xtask firmware {}", self.board.name());
+        [build].into_iter().chain(writes.iter().map(line)).collect()
     }
 
     /// `probe-rs` with these words, for the chip and the debugger.
@@ -169,6 +175,23 @@ mod tests {
         };
         assert_eq!(Place::parse(script), Some(place));
         assert_eq!(Place::parse("FLASH : ORIGIN = 0x0, LENGTH = 4M"), None);
+    }
+
+    #[test]
+    fn image_is_built_before_it_is_written() {
+        let flash = Flash {
+            board: Board::NucleoH743zi,
+            block: None,
+            probe: None,
+            dry_run: true,
+        };
+        let write = flash.probe_rs("CHIP", &["download".into(), "IMAGE".into()]);
+        let told = flash.lines(&[write]);
+        let expected = [
+            "cargo xtask firmware nucleo-h743zi",
+            "probe-rs download --chip CHIP IMAGE",
+        ];
+        assert_eq!(told, expected);
     }
 
     #[test]

@@ -141,6 +141,9 @@ enum Chore {
     QemuTest {
         /// Only the cases whose names contain this.
         filter: Option<String>,
+        /// Run none: print their names.
+        #[arg(long, conflicts_with = "filter")]
+        list: bool,
     },
 }
 
@@ -163,7 +166,8 @@ fn main() -> ExitCode {
         Chore::Provision { options } => provision::provision(&options),
         Chore::Size { boards } => size::check(&boards),
         Chore::Flash(flash) => flash.run(),
-        Chore::QemuTest { filter } => qemu_test::run_cases(filter.as_deref()),
+        Chore::QemuTest { list: true, .. } => qemu_test::list(),
+        Chore::QemuTest { filter, .. } => qemu_test::run_cases(filter.as_deref()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,7 +1,8 @@
 //! The firmware in QEMU, against the real host server and a real mosquitto.
 //!
 //! `cargo xtask qemu-test` builds all of it and runs this. Each case boots a board of its own and
-//! is one line of output; the last line counts. An argument chooses the cases whose names contain it.
+//! is one line of output; the last line counts. An argument chooses the cases whose names contain it;
+//! `--list` prints all names.
 //!
 //! `cargo xtask bench --qemu` runs it with `--bench`, as cargo calls benchmarks: then it measures. With
 //! `portal` it measures how fast messages come into an app's page.
@@ -46,6 +47,12 @@ async fn main() -> ExitCode {
             TRANSCRIPT.scope(transcript, bench::portal::run()).await;
         } else {
             TRANSCRIPT.scope(transcript, bench::run()).await;
+        }
+        return ExitCode::SUCCESS;
+    }
+    if is_given("--list") {
+        for (name, _) in cases::ALL {
+            println!("{name}");
         }
         return ExitCode::SUCCESS;
     }
