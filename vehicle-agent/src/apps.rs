@@ -17,7 +17,8 @@ use vinbus_protocol::request::{AnswerRefusal, RequestId};
 use crate::desk::{Counters, DownlinkRefusal};
 use crate::notes::{NotNoted, Note};
 
-/// The apps of one vehicle.
+/// The apps of one vehicle. No method has a default: one that wraps another would inherit it in place of
+/// what the other does.
 pub trait Apps {
     /// Waits for what an app or the driver wants next. Cancel safe.
     #[expect(
@@ -32,15 +33,12 @@ pub trait Apps {
 
     /// Bytes of the longest encoded message that [`Apps::deliver`] is to be given for an app now. A longer
     /// one, and those behind it, are kept as pending until there is room: see [`Notice::Short`].
-    fn room(&self, _slot: AppSlot) -> usize {
-        usize::MAX
-    }
+    /// `usize::MAX` where that does not matter.
+    fn room(&self, slot: AppSlot) -> usize;
 
     /// Whether an app confirms every message: each is kept as pending until then, those for the
     /// foreground included, and told by [`Apps::kept`]; none is given to [`Apps::deliver`].
-    fn confirms(&self, _slot: AppSlot) -> bool {
-        false
-    }
+    fn confirms(&self, slot: AppSlot) -> bool;
 
     /// Hands an app its pending messages, encoded as [`AppMessage`]s and oldest first, in answer to
     /// [`Request::TakePending`]. With `kept` they stay pending until [`Request::ConfirmPending`];
@@ -53,10 +51,8 @@ pub trait Apps {
     );
 
     /// Takes note that a message is now kept as pending. For implementations that show an app its
-    /// messages as they come.
-    fn kept(&mut self, _slot: AppSlot, _kept: Kept<'_>) -> Told {
-        Told::No
-    }
+    /// messages as they come; others answer [`Told::No`].
+    fn kept(&mut self, slot: AppSlot, kept: Kept<'_>) -> Told;
 
     /// Tells an app what became of the [`Request::Send`] or [`Request::Answer`] that came last; called before
     /// [`Apps::next`] is called again.
@@ -64,23 +60,19 @@ pub trait Apps {
 
     /// In place of [`Apps::answer`], for a message that goes with receipts: it is accepted under this
     /// ticket, which [`Notice::Settled`] names. Tickets grow.
-    fn accepted(&mut self, _slot: AppSlot, _ticket: u64) {}
+    fn accepted(&mut self, slot: AppSlot, ticket: u64);
 
-    /// Takes a note that is to survive the agent. What keeps nothing is well without.
+    /// Takes a note that is to survive the agent. What keeps nothing over its end answers `Ok`.
     ///
     /// # Errors
     /// [`NotNoted`]; then nothing of it is kept.
-    fn note(&mut self, _note: Note<'_>) -> Result<(), NotNoted> {
-        Ok(())
-    }
+    fn note(&mut self, note: Note<'_>) -> Result<(), NotNoted>;
 
     /// Has all notes survive a loss of power, too.
     ///
     /// # Errors
     /// [`NotNoted`].
-    fn keep(&mut self) -> Result<(), NotNoted> {
-        Ok(())
-    }
+    fn keep(&mut self) -> Result<(), NotNoted>;
 
     /// Tells an app something; never waits.
     fn tell(&mut self, slot: AppSlot, notice: Notice<'_>);

@@ -19,6 +19,7 @@ use crate::app_interface::server_frame::{
 use crate::apps::{Apps, Kept, Notice, Numbers, Request, SendRefusal, Told};
 use crate::desk::{Counters, DownlinkRefusal};
 use crate::health::at_most;
+use crate::notes::{NotNoted, Note};
 
 impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
     for PortalApps<'_, '_, APPS, PLACES, QUEUE>
@@ -132,6 +133,17 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
                 self.tell_not_delivered(slot, &id, send_refusal_reason(refusal), &refusal);
             }
         }
+    }
+
+    // No message goes with receipts, so there is nothing to note.
+    fn accepted(&mut self, _: AppSlot, _: u64) {}
+
+    fn note(&mut self, _: Note<'_>) -> Result<(), NotNoted> {
+        Ok(())
+    }
+
+    fn keep(&mut self) -> Result<(), NotNoted> {
+        Ok(())
     }
 
     fn tell(&mut self, slot: AppSlot, notice: Notice<'_>) {

@@ -11,8 +11,9 @@ use vinbus_protocol::envelope::AppMessage;
 use vinbus_protocol::health::Health;
 use vinbus_protocol::limits::PENDING_MESSAGES_MAX;
 use vinbus_protocol::record_ring::Record;
-use vinbus_vehicle_agent::apps::{Apps, Notice, Request, SendRefusal};
+use vinbus_vehicle_agent::apps::{Apps, Kept, Notice, Request, SendRefusal, Told};
 use vinbus_vehicle_agent::desk::{Counters, DownlinkRefusal};
+use vinbus_vehicle_agent::notes::{NotNoted, Note};
 
 /// One app.
 #[derive(Debug, Default)]
@@ -178,6 +179,18 @@ impl Apps for FakeApps {
         }
     }
 
+    fn room(&self, _: AppSlot) -> usize {
+        usize::MAX
+    }
+
+    fn confirms(&self, _: AppSlot) -> bool {
+        false
+    }
+
+    fn kept(&mut self, _: AppSlot, _: Kept<'_>) -> Told {
+        Told::No
+    }
+
     fn hand_out<'r>(
         &mut self,
         slot: AppSlot,
@@ -232,6 +245,16 @@ impl Apps for FakeApps {
             }
             Err(refusal) => panic!("{refusal}"),
         }
+    }
+
+    fn accepted(&mut self, _: AppSlot, _: u64) {}
+
+    fn note(&mut self, _: Note<'_>) -> Result<(), NotNoted> {
+        Ok(())
+    }
+
+    fn keep(&mut self) -> Result<(), NotNoted> {
+        Ok(())
     }
 
     fn tell(&mut self, slot: AppSlot, notice: Notice<'_>) {

@@ -8,8 +8,9 @@ use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::envelope::AppMessage;
 use vinbus_protocol::health::Health;
 use vinbus_protocol::record_ring::Record;
-use vinbus_vehicle_agent::apps::{Apps, Notice, Request, SendRefusal};
+use vinbus_vehicle_agent::apps::{Apps, Kept, Notice, Request, SendRefusal, Told};
 use vinbus_vehicle_agent::desk::{Counters, DownlinkRefusal};
+use vinbus_vehicle_agent::notes::{NotNoted, Note};
 use vinbus_vehicle_agent::provisioned::Provisioned;
 
 /// Apps that want nothing.
@@ -28,9 +29,31 @@ impl Apps for NoApps {
 
     fn deliver(&mut self, _: AppSlot, _: u64, _: AppMessage<'_>) {}
 
+    fn room(&self, _: AppSlot) -> usize {
+        usize::MAX
+    }
+
+    fn confirms(&self, _: AppSlot) -> bool {
+        false
+    }
+
+    fn kept(&mut self, _: AppSlot, _: Kept<'_>) -> Told {
+        Told::No
+    }
+
     fn hand_out<'r>(&mut self, _: AppSlot, _: impl Iterator<Item = Record<'r>>, _: bool) {}
 
     fn answer(&mut self, _: AppSlot, _: Result<(), SendRefusal>) {}
+
+    fn accepted(&mut self, _: AppSlot, _: u64) {}
+
+    fn note(&mut self, _: Note<'_>) -> Result<(), NotNoted> {
+        Ok(())
+    }
+
+    fn keep(&mut self) -> Result<(), NotNoted> {
+        Ok(())
+    }
 
     fn tell(&mut self, _: AppSlot, _: Notice<'_>) {}
 

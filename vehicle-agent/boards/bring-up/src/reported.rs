@@ -7,6 +7,7 @@ use vinbus_protocol::health::Health;
 use vinbus_protocol::record_ring::Record;
 use vinbus_vehicle_agent::apps::{Apps, Kept, Notice, Request, SendRefusal, Told};
 use vinbus_vehicle_agent::desk::{Counters, DownlinkRefusal};
+use vinbus_vehicle_agent::notes::{NotNoted, Note};
 
 /// Apps, with a line in the log for what the agent tells.
 #[derive(Debug)]
@@ -49,6 +50,18 @@ impl<A: Apps> Apps for Reported<'_, A> {
 
     fn answer(&mut self, slot: AppSlot, outcome: Result<(), SendRefusal>) {
         self.apps.answer(slot, outcome);
+    }
+
+    fn accepted(&mut self, slot: AppSlot, ticket: u64) {
+        self.apps.accepted(slot, ticket);
+    }
+
+    fn note(&mut self, note: Note<'_>) -> Result<(), NotNoted> {
+        self.apps.note(note)
+    }
+
+    fn keep(&mut self) -> Result<(), NotNoted> {
+        self.apps.keep()
     }
 
     fn tell(&mut self, slot: AppSlot, notice: Notice<'_>) {

@@ -13,9 +13,10 @@ use vinbus_protocol::health::Health;
 use vinbus_protocol::record_ring::Record;
 
 use super::fleet::Fleet;
-use crate::apps::{Apps, Notice, Request, SendRefusal};
+use crate::apps::{Apps, Kept, Notice, Request, SendRefusal, Told};
 use crate::desk::{Counters, DownlinkRefusal};
 use crate::linux::args::SimulateArgs;
+use crate::notes::{NotNoted, Note};
 
 /// Messages that may wait to be sent back.
 const ECHOES_MAX: usize = 16;
@@ -103,6 +104,18 @@ impl Apps for SimulatedApp {
         }
     }
 
+    fn room(&self, _: AppSlot) -> usize {
+        usize::MAX
+    }
+
+    fn confirms(&self, _: AppSlot) -> bool {
+        false
+    }
+
+    fn kept(&mut self, _: AppSlot, _: Kept<'_>) -> Told {
+        Told::No
+    }
+
     fn hand_out<'r>(&mut self, _: AppSlot, _: impl Iterator<Item = Record<'r>>, _: bool) {
         // It never asks for them: it is always in the foreground.
     }
@@ -111,6 +124,16 @@ impl Apps for SimulatedApp {
         if outcome.is_ok() {
             self.fleet.handed_over();
         }
+    }
+
+    fn accepted(&mut self, _: AppSlot, _: u64) {}
+
+    fn note(&mut self, _: Note<'_>) -> Result<(), NotNoted> {
+        Ok(())
+    }
+
+    fn keep(&mut self) -> Result<(), NotNoted> {
+        Ok(())
     }
 
     fn tell(&mut self, _: AppSlot, notice: Notice<'_>) {
