@@ -206,7 +206,7 @@ async fn what_came_from_a_vehicle_never_goes_to_one() {
 #[tokio::test]
 async fn what_a_vehicle_sends_and_makes_no_topic_is_told() {
     let dir = TempDir::new().unwrap();
-    let server = start(dir.path()).await;
+    let mut server = start(dir.path()).await;
     let vehicle = server.vehicle().await;
     let mut module = module(&server).await;
     module.subscribe(&topics::VEHICLE_REFUSED).await;
@@ -218,6 +218,11 @@ async fn what_a_vehicle_sends_and_makes_no_topic_is_told() {
     assert_eq!(heard[0].1["content"], json!([true]));
     assert_eq!(heard[1].0, format!("app/myapp/vehicle/refused/{VIN}"));
     assert_eq!(heard[1].1["reason"], "unmapped");
+    // A message that a rule is not about is nothing for the log.
+    server.signal("TERM");
+    server.ended().await;
+    let printed = server.printed();
+    assert!(!printed.contains("did not come to the bus"), "{printed}");
 }
 
 #[tokio::test]

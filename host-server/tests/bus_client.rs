@@ -248,6 +248,23 @@ async fn watcher_ends_with_its_token() {
     assert!(errors.starts_with("refused: "), "{errors}");
 }
 
+#[tokio::test]
+async fn subscription_to_vehicles_of_which_nobody_is_told_is_hinted_at_once() {
+    let dir = TempDir::new().unwrap();
+    let events = [SERVER, &["--bus-events", "theirs=demo-partner"]].concat();
+    let mut server = Server::with(dir.path(), &events).await;
+    let (watcher, _inbox) = enter(&server, "watcher", &["vehicle.*"]).await;
+    for scope in ["presence", "message"] {
+        let filter = format!("app/myapp/vehicle/{scope}/#");
+        watcher.subscribe_to(&filter).await.unwrap();
+    }
+    server.signal("TERM");
+    server.ended().await;
+    let printed = server.printed();
+    let hints = printed.matches("--bus-events myapp=UID").count();
+    assert_eq!(hints, 1, "{printed}");
+}
+
 /// The program's status is heard by another client, whose answer the program prints.
 async fn sample_program_talks(mut command: Command) {
     let dir = TempDir::new().unwrap();

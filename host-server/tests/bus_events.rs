@@ -55,7 +55,7 @@ async fn expect(program: &mut Program, topic: &str, members: Value) -> Value {
 #[tokio::test]
 async fn application_hears_of_its_partners_vehicles() {
     let dir = TempDir::new().unwrap();
-    let server = start(&dir).await;
+    let mut server = start(&dir).await;
     let mut mine = Program::enter(&server, "myapp", "dashboard", &["vehicle.presence"]).await;
     mine.subscribe(&topics::VEHICLE_PRESENCE).await;
     let vehicle = server.vehicle().await;
@@ -72,6 +72,10 @@ async fn application_hears_of_its_partners_vehicles() {
     let online = json!({ "vin": VIN, "presence": "online" });
     expect(&mut mine, &presence, online).await;
     drop(vehicle);
+    server.signal("TERM");
+    server.ended().await;
+    let printed = server.printed();
+    assert!(!printed.contains("no such events"), "{printed}");
 }
 
 #[tokio::test]

@@ -85,6 +85,18 @@ async fn a_client_is_made_gets_a_token_and_speaks_over_websocket() {
         denied.contains("publish    denied: ") && denied.contains("`ui.status`"),
         "{denied}"
     );
+    let filter = "app/myapp/ui/content/#";
+    let of_filter = ["explain-acl", "--token", jwt, "--topic", filter];
+    let of_filter = done(&server.command(&of_filter).await);
+    assert!(
+        of_filter.contains("subscribe  allowed: ") && !of_filter.contains("denied"),
+        "{of_filter}"
+    );
+    let url = format!("{}/api/v1/vehicles", server.url());
+    let request = reqwest::Client::new().get(url).bearer_auth(jwt);
+    let refused = within("a refusal", request.send()).await.unwrap();
+    let refused = refused.text().await.unwrap();
+    assert!(refused.contains("a token of the bus"), "{refused}");
     assert!(!server.printed().contains(jwt), "a token is in the log");
 }
 

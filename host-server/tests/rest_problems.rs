@@ -183,6 +183,23 @@ async fn unknown_paths_methods_and_parameters_are_refused() {
     let allow = answer.headers()["allow"].to_str().unwrap().to_owned();
     assert!(allow.contains("POST") && allow.contains("GET"), "{allow}");
     problem(answer, 405, "method-not-allowed").await;
+    for (path, status, reason) in [
+        ("/api/platform/nothing", 404, "Not Found"),
+        (
+            "/api/platform/token/access_token",
+            405,
+            "Method Not Allowed",
+        ),
+    ] {
+        let answer = rest.admin(Method::GET, path).send().await.unwrap();
+        assert_eq!(answer.status(), status);
+        assert_eq!(answer.headers().contains_key("allow"), status == 405);
+        let expected = serde_json::json!({
+            "statusCode": status, "message": format!("Cannot GET {path}"), "error": reason,
+        });
+        let document: serde_json::Value = answer.json().await.unwrap();
+        assert_eq!(document, expected);
+    }
     for query in [
         "aftre=1",
         "limit=0",

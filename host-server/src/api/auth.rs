@@ -14,6 +14,7 @@ use vinbus_protocol::id::Uid;
 
 use super::problem::{Kind, Problem};
 use super::{Api, origin};
+use crate::bus;
 use crate::identity::{Secret, SessionEnd};
 use crate::model::Principal;
 
@@ -119,7 +120,15 @@ impl FromRequestParts<Api> for Caller {
 
 fn principal(api: &Api, token: &str) -> Result<Principal, Problem> {
     api.credentials().principal(token).ok_or_else(|| {
-        Problem::unauthorized("nobody has this token; it may be mistyped, or of another server")
+        // Whose it is, and whether it counts, is not told.
+        Problem::unauthorized(match bus::shown(token) {
+            Ok(_) => {
+                "this has the form of a token of the bus, which is for MQTT and /api/platform; this \
+                 path needs the administrator's token or a partner's (in the server's data folder, \
+                 admin/token and partners/UID/token)"
+            }
+            Err(_) => "nobody has this token; it may be mistyped, or of another server",
+        })
     })
 }
 

@@ -415,7 +415,7 @@ pub(crate) async fn name_the_instance(request: Request, next: Next) -> Response 
 }
 
 /// What a request to an unknown path is told.
-pub(crate) async fn not_found() -> Problem {
+pub(crate) fn not_found() -> Problem {
     Problem::new(
         Kind::NotFound,
         "this server knows no such path; /api/openapi.json lists those it knows",
@@ -423,7 +423,7 @@ pub(crate) async fn not_found() -> Problem {
 }
 
 /// What a request with a method that its path does not know is told.
-pub(crate) async fn method_not_allowed() -> Problem {
+pub(crate) fn method_not_allowed() -> Problem {
     Problem::new(
         Kind::MethodNotAllowed,
         "the Allow header lists the methods of this path",

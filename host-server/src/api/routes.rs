@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use vinbus_protocol::limits::REQUEST_TIMEOUT_S_MAX;
 
-use super::platform::{acl, clients, token, well_known};
+use super::platform::{self, acl, clients, token, well_known};
 use super::problem::{self, Kind, Problem};
 use super::{
     Api, Foundation, activity, asyncapi, console, fleet, health, messages, mqtt, openapi, requests,
@@ -184,12 +184,26 @@ pub fn router(foundation: Foundation) -> Router {
             let filter = MethodFilter::try_from(route.method.clone()).unwrap_or(MethodFilter::GET);
             router.route(route.path, (route.handler)(filter))
         })
-        .fallback(problem::not_found)
-        .method_not_allowed_fallback(problem::method_not_allowed)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(api.clone(), answer_in_time))
         .layer(from_fn_with_state(api.clone(), count))
         .layer(from_fn(problem::name_the_instance))
         .with_state(api)
+}
+
+async fn not_found(method: Method, uri: Uri) -> Response {
+    match platform::not_here(StatusCode::NOT_FOUND, &method, uri.path()) {
+        Some(error) => error.into_response(),
+        None => problem::not_found().into_response(),
+    }
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Response {
+    match platform::not_here(StatusCode::METHOD_NOT_ALLOWED, &method, uri.path()) {
+        Some(error) => error.into_response(),
+        None => problem::method_not_allowed().into_response(),
+    }
 }
 
 /// Answers 503 where a handler takes too long to begin its answer.

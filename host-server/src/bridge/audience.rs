@@ -96,6 +96,17 @@ impl Audience {
         self.0.iter()
     }
 
+    /// Whether an application is told of any events with this scope (SPEC 17.2).
+    #[must_use]
+    pub fn tells(&self, app: &ClientName, scope: &str) -> bool {
+        let mut own = self.0.iter().filter(|it| it.app == *app);
+        own.any(|it| match it.hears {
+            Hears::Everything => true,
+            Hears::Messages { .. } => matches!(scope, "message" | "missed"),
+            Hears::Refusals { .. } => matches!(scope, "refused" | "missed"),
+        })
+    }
+
     /// The applications that are told of an event, each once.
     pub(super) fn of(&self, event: &HubEvent) -> Vec<&ClientName> {
         each(self.0.iter().filter(|it| it.is_told_of(event)))

@@ -136,7 +136,7 @@ impl Carrier {
             let ways = self.rules.carrying(uplink);
             ways.map(move |(rule, up)| async move {
                 let published = match up::message(rule, up, uplink) {
-                    Ok((topic, payload)) => self.publish(&topic, payload.into()).await,
+                    Ok((topic, payload)) => Ok(self.publish(&topic, payload.into()).await),
                     Err(error) => {
                         let message = &uplink.message;
                         self.hub.tell_refused(
@@ -145,9 +145,7 @@ impl Carrier {
                             error.name(),
                             &error,
                         );
-                        Err(PortError::Refused {
-                            detail: error.to_string(),
-                        })
+                        Err(error)
                     }
                 };
                 (uplink.cursor, published)
@@ -157,11 +155,21 @@ impl Carrier {
         let carried = published.len();
         for (cursor, published) in published {
             match published {
-                Ok(()) => self.figures.carried.increment(),
-                Err(PortError::LinkDown) => return (Cursor(cursor.0.saturating_sub(1)), carried),
-                Err(PortError::Refused { detail }) => {
+                Ok(Ok(())) => self.figures.carried.increment(),
+                Ok(Err(PortError::LinkDown)) => {
+                    return (Cursor(cursor.0.saturating_sub(1)), carried);
+                }
+                Ok(Err(PortError::Refused { detail })) => {
                     self.figures.refused.increment();
                     self.log(&detail);
+                }
+                Err(error) => {
+                    self.figures.refused.increment();
+                    if error.is_ordinary() {
+                        tracing::debug!(%error, "a message of a vehicle is not for this topic");
+                    } else {
+                        self.log(&error.to_string());
+                    }
                 }
             }
         }

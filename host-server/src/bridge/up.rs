@@ -32,6 +32,11 @@ impl UpError {
             Self::Damaged => "damaged",
         }
     }
+
+    /// Whether it is no more than a message that the rule is not about, such as one that answers nothing.
+    pub(super) const fn is_ordinary(&self) -> bool {
+        matches!(self, Self::Unmapped(Unmapped::Missing { .. }))
+    }
 }
 
 /// Members that the bridge writes itself, whatever the app wrote.

@@ -14,7 +14,7 @@ pub struct ExplainArgs {
     /// A topic, or a filter to subscribe with.
     #[arg(long, value_name = "TOPIC")]
     pub topic: String,
-    /// Only this. [default: all three]
+    /// Only this. [default: all three; of a filter, subscribe]
     #[arg(long)]
     pub action: Option<TopicAction>,
     /// Where the server is.

@@ -40,10 +40,13 @@ pub async fn run(args: ExplainArgs) -> Result<(), AskError> {
         .json()
         .await
         .map_err(|error| server.strange(&error))?;
-    print(&shown(&explained, args.action))
+    print(&shown(&explained, &args.topic, args.action))
 }
 
-fn shown(explained: &Explained, only: Option<TopicAction>) -> String {
+fn shown(explained: &Explained, topic: &str, only: Option<TopicAction>) -> String {
+    let is_filter = topic.starts_with("$share/") || topic.contains(['+', '#']);
+    let subscribe_alone = only.is_none() && is_filter;
+    let only = only.or(subscribe_alone.then_some(TopicAction::Subscribe));
     let mut text = String::new();
     if let (Some(app), Some(client)) = (&explained.app_id, &explained.client_id) {
         let permissions = explained.permissions.join(" ");
@@ -63,6 +66,9 @@ fn shown(explained: &Explained, only: Option<TopicAction>) -> String {
             };
             text.push_str(&format!("{name:<9}  {verdict}: {}\n", decision.rule));
         }
+    }
+    if subscribe_alone {
+        text.push_str("(publish and deliver are about a topic; this is a filter)\n");
     }
     text
 }

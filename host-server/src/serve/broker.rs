@@ -13,7 +13,7 @@ use vinbus_transport_std::{ClientOptions, MqttVersion, Pem, TlsOptions};
 
 use super::ServeError;
 use crate::api::MqttOverWebSocket;
-use crate::bridge::{BusPort, Platform};
+use crate::bridge::{Audience, BusPort, Platform};
 use crate::broker::BusIntake;
 use crate::broker::embedded::{self, BrokerCounters, EmbeddedBroker, StartError, TlsSettings};
 use crate::broker::external::{self, ExternalBroker};
@@ -47,10 +47,16 @@ impl RunningBroker {
                 server_names,
                 limits,
             } => {
+                // The rules are about our own bus, unless there is a platform.
+                let of_rules = match &config.platform {
+                    None => Audience::of_rules(&config.rules),
+                    Some(_) => Audience::default(),
+                };
                 let settings = embedded::Settings {
                     limits: limits.clone(),
                     bus: Some(Arc::clone(bus)),
                     intake,
+                    audience: config.audience.clone().and(of_rules),
                     ..embedded(config, identities, *mqtt, *mqtts, server_names)?
                 };
                 let broker = EmbeddedBroker::start(settings, identities.credentials(), events)

@@ -14,7 +14,7 @@ use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use serde::de::DeserializeOwned;
 
 use self::error::PlatformError;
@@ -138,6 +138,12 @@ impl FromRequestParts<Api> for Asker {
             None => Err(PlatformError::unauthorized()),
         }
     }
+}
+
+/// What a request to a path or method of that platform is told that is not here; `None` for other paths.
+pub(super) fn not_here(status: StatusCode, method: &Method, path: &str) -> Option<PlatformError> {
+    let is_ours = path.starts_with("/api/platform/");
+    is_ours.then(|| PlatformError::new(status, format!("Cannot {method} {path}")))
 }
 
 /// The client that `token` stands for.

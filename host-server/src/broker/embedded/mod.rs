@@ -68,7 +68,7 @@ use self::quotas::Quotas;
 use self::registry::{Place, Registry};
 use self::stream::{Io, PeerStream, WriteRules};
 use super::{Broker, BrokerEvents, BusIntake, PublishError};
-use crate::bridge::{BusPort, PortError};
+use crate::bridge::{Audience, BusPort, PortError};
 use crate::bus::{Bus, ClientKey};
 use crate::identity::{Credentials, Identity};
 
@@ -90,6 +90,8 @@ pub struct Settings {
     pub bus: Option<Arc<Bus>>,
     /// What takes messages of the bus before they are routed.
     pub intake: Option<Arc<dyn BusIntake>>,
+    /// Which applications of the bus are told of vehicles.
+    pub audience: Audience,
 }
 
 /// Why the embedded broker did not start.
@@ -142,6 +144,7 @@ struct Shared {
     router: Arc<MessageRouter>,
     bus: Option<Arc<Bus>>,
     intake: Option<Arc<dyn BusIntake>>,
+    audience: Audience,
     bus_traffic: BusTraffic,
     forwarder: Forwarder,
     quiet: Quiet,
@@ -332,6 +335,7 @@ impl Shared {
             events,
             bus: settings.bus,
             intake: settings.intake,
+            audience: settings.audience,
             bus_traffic: BusTraffic::new(Arc::clone(&router), Arc::clone(&counters)),
             forwarder: Forwarder::start(Arc::clone(&router), Arc::clone(&counters)),
             router,

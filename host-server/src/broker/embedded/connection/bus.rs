@@ -260,6 +260,29 @@ impl Connection {
         refusal(client, event.qos, ReasonCode::NotAuthorized)
     }
 
+    /// Tells the operator of a granted subscription to events of vehicles that nobody tells the
+    /// application.
+    pub(super) fn note_untold(&self, client: &Client, filter: &str) {
+        let Identity::BusClient(ClientKey { app, .. }) = &client.who else {
+            return;
+        };
+        let mut levels = filter.split('/');
+        if (levels.next(), levels.nth(1)) != (Some("app"), Some("vehicle")) {
+            return;
+        }
+        let scope = levels.next().unwrap_or_default();
+        if self.shared.audience.tells(app, scope) {
+            return;
+        }
+        if let Some(left_out) = self.may_log(client, "subscription hears nothing") {
+            info!(
+                client = %client.who, peer = %self.peer, filter = %Shown(filter), left_out,
+                "subscription granted, but this server tells {app} of no such events: start it with \
+                 --bus-events {app}=UID"
+            );
+        }
+    }
+
     /// Sees to it that all filters are decided by the rights of this moment: whether they are still
     /// allowed. If not, the connection ends. A filter names its resource and scope, so what it hears is
     /// allowed exactly as long as it is, and nothing is decided while the client stays as it is.

@@ -300,7 +300,13 @@ impl Connection {
             return false;
         };
         match self.may_subscribe(&client, filter) {
-            Ok(allowed) => self.take_in(&client, filter, allowed),
+            Ok(allowed) => {
+                let taken = self.take_in(&client, filter, allowed);
+                if taken {
+                    self.note_untold(&client, allowed.filter);
+                }
+                taken
+            }
             Err(denial) => {
                 add(&self.shared.counters.subscriptions_denied);
                 self.log_denial(&client, "subscription denied", filter, &denial);

@@ -120,9 +120,13 @@ impl Connection {
         denial: &Denied,
     ) {
         if let Some(left_out) = self.may_log(client, reason) {
+            let hint = match denial {
+                Denied::Bus(_) => " (host-server explain-acl tells what a token may do)",
+                Denied::Vehicle(_) => "",
+            };
             warn!(
                 client = %client.who, peer = %self.peer, topic = %Shown(topic), %denial, left_out,
-                "{reason}"
+                "{reason}{hint}"
             );
         }
     }
