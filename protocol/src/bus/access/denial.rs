@@ -139,7 +139,10 @@ impl fmt::Display for Denial<'_> {
             Self::NoScope { lenient_would_do } => {
                 write!(f, "it has no scope: the form is {FORM}")?;
                 if *lenient_would_do {
-                    f.write_str("; the platform's `lenient` setting, which is off, would take it")?;
+                    f.write_str(
+                        "; the platform's `lenient` setting, which is off, would take it: \
+                         `host-server --bus-topics lenient`",
+                    )?;
                 }
                 Ok(())
             }
