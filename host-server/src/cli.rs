@@ -1,5 +1,6 @@
 //! The command line: what `host-server` understands, and its help.
 
+mod doctor;
 mod explain;
 mod fleet;
 mod token;
@@ -14,6 +15,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use vinbus_protocol::id::{AppId, Uid, Vin};
 use vinbus_protocol::limits::REQUEST_TIMEOUT_S_MAX;
 
+pub use doctor::DoctorArgs;
 pub use explain::{ExplainArgs, TopicAction};
 pub use fleet::{FleetArgs, FleetCommand, FleetRecipients};
 pub use token::{Of, TokenArgs, TokenCommand};
@@ -35,6 +37,7 @@ Examples:
   host-server fleet send --vins vins.txt --app demo --content '{\"hello\":\"all\"}'
   host-server listen --vin 0123456789ABCDEFG
   host-server console                            a link to see the fleet in a browser
+  host-server doctor --broker mqtts://broker.example:8886 --ca ca.pem --cert cert.pem --key key.pem
   host-server token create-client --app myapp --client dashboard --permission ui.content
 
 `host-server serve --help` lists the options of serve; they work without the word serve, too.
@@ -80,6 +83,8 @@ pub enum Command {
     Token(TokenArgs),
     /// Tell what a token may do on a topic of the bus, and by which rule
     ExplainAcl(ExplainArgs),
+    /// Look at a broker as a partner would, and say what to change
+    Doctor(Box<DoctorArgs>),
     /// Print the messages of vehicles as they arrive, one JSON object a line
     ///
     /// Connects again whenever the connection is lost, for as long as it takes, and goes on after the

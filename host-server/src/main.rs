@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use vinbus_host_server::cli::{self, Cli, Command};
 use vinbus_host_server::commands::{
-    console, enroll, explain, fleet, listen, request, send, token, trace,
+    console, doctor, enroll, explain, fleet, listen, request, send, token, trace,
 };
 use vinbus_host_server::config::{self, ServeOptions};
 use vinbus_host_server::signals::Signals;
@@ -115,6 +115,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             .await
             .map_err(|error| Failure::of(error.is_usage(), error)),
         Command::ExplainAcl(args) => explain::run(args)
+            .await
+            .map_err(|error| Failure::of(error.is_usage(), error)),
+        Command::Doctor(args) => doctor::run(*args)
             .await
             .map_err(|error| Failure::of(error.is_usage(), error)),
         Command::Listen(args) => {

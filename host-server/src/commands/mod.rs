@@ -18,6 +18,8 @@ pub mod console;
 
 pub mod explain;
 
+pub mod doctor;
+
 mod client;
 mod event_stream;
 

@@ -30,6 +30,8 @@ pub struct Mosquitto {
     /// Plain, TLS, WebSocket, WebSocket over TLS, then [`FAULTS`].
     ports: Vec<u16>,
     process: Option<Child>,
+    /// Lines of its configuration beside ours.
+    settings: String,
 }
 
 impl Mosquitto {
@@ -45,6 +47,15 @@ impl Mosquitto {
     ///
     /// Panics if mosquitto is not installed or does not start.
     pub async fn start() -> Self {
+        Self::with("").await
+    }
+
+    /// Starts one whose configuration has these lines as well, such as `message_size_limit 65536`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if mosquitto is not installed or does not start.
+    pub async fn with(settings: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let authority = Authority::new("vinbus test CA");
         let client = authority.client(Self::USER, Validity::Now);
@@ -54,6 +65,7 @@ impl Mosquitto {
             client,
             ports: Vec::new(),
             process: None,
+            settings: settings.to_owned(),
         };
         broker.write_files();
         // Another program may take one of the ports between the probe and the start.
@@ -122,9 +134,10 @@ impl Mosquitto {
         let mut config = format!(
             "per_listener_settings false\nallow_anonymous false\npassword_file {}\nacl_file {}\n\
              persistence false\nlog_dest stderr\nlog_type error\nlog_type notice\n\
-             log_type information\nlog_type warning\nmax_queued_messages 10000\n",
+             log_type information\nlog_type warning\nmax_queued_messages 10000\n{}\n",
             self.path("passwords"),
             self.path("acl"),
+            self.settings,
         );
         if is_root(self.folder.path()) {
             config.push_str("user root\n");

@@ -98,6 +98,7 @@ const HOMES: &[(&str, &[&str])] = &[
         &[
             "host-server/src/identity",
             "host-server/src/broker/embedded/tls",
+            "host-server/src/commands/doctor",
             "transport-std/src/tls",
         ],
     ),

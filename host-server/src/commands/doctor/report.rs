@@ -1,0 +1,169 @@
+//! What was found: one verdict for each check, as lines for people or as JSON.
+
+use serde::Serialize;
+
+/// Longest text of a broker that is shown, in characters.
+const FOREIGN_CHARS_MAX: usize = 160;
+
+/// How a check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Verdict {
+    Ok,
+    Warning,
+    Failed,
+    NotTested,
+}
+
+impl Verdict {
+    fn shown(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Failed => "failed",
+            Self::NotTested => "not tested",
+        }
+    }
+}
+
+/// One line.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Check {
+    pub(super) check: String,
+    pub(super) verdict: Verdict,
+    /// What was found.
+    pub(super) value: String,
+    /// What to change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) advice: Option<String>,
+}
+
+/// All lines, in the order of the checks.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    broker: String,
+    version: &'static str,
+    pub(super) checks: Vec<Check>,
+}
+
+impl Report {
+    pub(super) fn of(broker: String) -> Self {
+        Self {
+            broker,
+            version: env!("CARGO_PKG_VERSION"),
+            checks: Vec::new(),
+        }
+    }
+
+    pub(super) fn ok(&mut self, check: &str, value: impl Into<String>) {
+        self.add(check, Verdict::Ok, value.into(), None);
+    }
+
+    pub(super) fn warning(
+        &mut self,
+        check: &str,
+        value: impl Into<String>,
+        advice: impl Into<String>,
+    ) {
+        self.add(check, Verdict::Warning, value.into(), Some(advice.into()));
+    }
+
+    pub(super) fn failed(
+        &mut self,
+        check: &str,
+        value: impl Into<String>,
+        advice: impl Into<String>,
+    ) {
+        self.add(check, Verdict::Failed, value.into(), Some(advice.into()));
+    }
+
+    pub(super) fn not_tested(&mut self, check: &str, why: impl Into<String>) {
+        self.add(check, Verdict::NotTested, why.into(), None);
+    }
+
+    /// Notes that checks had to be left out, all for the same reason.
+    pub(super) fn skip(&mut self, checks: &[&str], why: &str) {
+        for check in checks {
+            self.not_tested(check, why);
+        }
+    }
+
+    fn add(&mut self, check: &str, verdict: Verdict, value: String, advice: Option<String>) {
+        self.checks.push(Check {
+            check: check.to_owned(),
+            verdict,
+            value,
+            advice,
+        });
+    }
+
+    pub(super) fn count(&self, verdict: Verdict) -> usize {
+        let of_it = |check: &&Check| check.verdict == verdict;
+        self.checks.iter().filter(of_it).count()
+    }
+
+    pub(super) fn text(&self) -> String {
+        let width = self.checks.iter().map(|check| check.check.len()).max();
+        let width = width.unwrap_or_default();
+        let mut text = String::new();
+        for check in &self.checks {
+            let verdict = check.verdict.shown();
+            text.push_str(&format!(
+                "{verdict:<10}  {:<width$}  {}",
+                check.check, check.value
+            ));
+            if let Some(advice) = &check.advice {
+                text.push_str(&format!(" -> {advice}"));
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    pub(super) fn json(&self) -> String {
+        // Strings and numbers of ours, which can always be written.
+        let json = serde_json::to_string(self).unwrap_or_default();
+        format!("{json}\n")
+    }
+}
+
+/// A text that somebody else has written, so that it is one short line.
+pub(super) fn foreign(text: &str) -> String {
+    let mut shown: String = text
+        .chars()
+        .take(FOREIGN_CHARS_MAX)
+        .map(|c| match c {
+            // Quotes do no harm, and stand in texts of ours as well.
+            '"' | '\'' => c.to_string(),
+            c => c.escape_debug().to_string(),
+        })
+        .collect();
+    if text.chars().nth(FOREIGN_CHARS_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_is_one_line_whatever_the_broker_says() {
+        let mut report = Report::of("mqtt://broker:1883".into());
+        report.failed("login", foreign("no\n\u{1b}[31mok"), "ask");
+        assert_eq!(
+            report.text(),
+            "failed      login  no\\n\\u{1b}[31mok -> ask\n"
+        );
+        assert_eq!(report.count(Verdict::Failed), 1);
+    }
+
+    #[test]
+    fn a_long_text_of_the_broker_is_cut() {
+        assert_eq!(
+            foreign(&"x".repeat(100_000)).chars().count(),
+            FOREIGN_CHARS_MAX + 1
+        );
+    }
+}
