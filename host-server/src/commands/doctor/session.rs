@@ -333,6 +333,16 @@ impl<'a> Session<'a> {
         .await
     }
 
+    /// Waits for the answer to a ping: what the broker had to say before has then arrived.
+    pub(super) async fn settle(&mut self) -> Result<(), Fault> {
+        self.send(&wire::ping()).await?;
+        self.wait(|packet| match packet {
+            Packet::Pong => Ok(()),
+            other => Err(other),
+        })
+        .await
+    }
+
     /// Hands everything that arrives until `end` to `see`.
     pub(super) async fn listen(
         &mut self,

@@ -98,11 +98,15 @@ pub(super) async fn check(
         } else {
             &other
         };
+        // Retained messages come first, however short the time is.
+        let settled = session.settle().await;
         let end = Instant::now() + wanted.listen;
         // A connection that breaks meanwhile is told by the checks that follow.
-        let _ = session
-            .listen(end, |message| heard.note(table, message))
-            .await;
+        if settled.is_ok() {
+            let _ = session
+                .listen(end, |message| heard.note(table, message))
+                .await;
+        }
     }
     session.close().await;
     let in_use = judge(&heard, granted, granted_other, chosen.profile());

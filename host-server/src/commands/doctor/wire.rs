@@ -29,6 +29,7 @@ pub(super) const PUBREC: u8 = 5;
 pub(super) const PUBREL: u8 = 6;
 pub(super) const PUBCOMP: u8 = 7;
 const SUBACK: u8 = 9;
+const PINGRESP: u8 = 13;
 const DISCONNECT: u8 = 14;
 
 /// What a CONNACK or a refusal says besides its code.
@@ -65,6 +66,7 @@ pub(super) enum Packet {
         code: u8,
         reason: Option<String>,
     },
+    Pong,
     /// Of no interest.
     Other,
 }
@@ -154,6 +156,10 @@ pub(super) fn publish_overhead(version: Version, topic: &str) -> usize {
 pub(super) fn acknowledge(kind: u8, id: u16) -> Vec<u8> {
     let flags = if kind == PUBREL { 2 } else { 0 };
     packet(kind << 4 | flags, &id.to_be_bytes())
+}
+
+pub(super) fn ping() -> Vec<u8> {
+    vec![0xC0, 0]
 }
 
 pub(super) fn disconnect() -> Vec<u8> {
@@ -276,6 +282,7 @@ pub(super) fn parse(version: Version, first: u8, body: &[u8]) -> Option<Packet> 
             let (code, reason) = body.code_and_reason(v5)?;
             Packet::Disconnect { code, reason }
         }
+        PINGRESP => Packet::Pong,
         _ => Packet::Other,
     })
 }
