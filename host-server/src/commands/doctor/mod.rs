@@ -1,7 +1,7 @@
 //! `doctor`: looks at a broker as a partner would, and says what to change.
 //!
 //! It goes from the outside in: name and TCP, certificates, TLS, versions and login ([`line`]),
-//! subscriptions and topic profile ([`topics`]), then what becomes of messages ([`trial`]). Each exchange
+//! subscriptions and topic profile (`topics`), then what becomes of messages (`trial`). Each exchange
 //! has a deadline and all together have one, so it always ends with a report. It uses clean sessions
 //! only, and publishes on one topic of its own.
 
