@@ -411,6 +411,7 @@ fn database_of_the_first_version_keeps_its_messages_and_lets_old_traces_go() {
          DROP TABLE fleet;
          DROP TABLE fleet_vehicle;
          ALTER TABLE downlink DROP COLUMN fleet;
+         DROP TABLE request;
          PRAGMA user_version = 1",
     )
     .unwrap();
