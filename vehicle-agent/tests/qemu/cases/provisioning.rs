@@ -60,7 +60,10 @@ pub(crate) async fn board_refuses_blocks_that_are_damaged_cut_off_newer_older_or
         (changed(|bytes| bytes[40] ^= 1), "it is damaged"),
         (changed(|bytes| bytes.truncate(60)), "it is damaged"),
         (changed(|bytes| bytes[14] = 1), "it is cut off"),
-        (changed(|bytes| bytes[8] = u8::MAX), "a newer program wrote it"),
+        (
+            changed(|bytes| bytes[8] = u8::MAX),
+            "a newer program wrote it",
+        ),
         (changed(|bytes| bytes[8] = 0), "an older program wrote it"),
         (changed(|bytes| bytes[0] = b'v'), "no block of vinbus"),
     ] {
