@@ -14,7 +14,7 @@ and after `->` what to change.
 What is published goes to one topic of the doctor's own, below a VIN that no vehicle can have
 (VINBUSDOCTOR00000: a VIN has no I and no O), with payloads that no vehicle and no server takes for a
 message; `--no-publish` leaves that away. Nothing stays on the broker: the session ends with the
-connection, and the one retained message is deleted again.
+connection, and the one retained message is deleted again, unless the doctor or the line is cut in between.
 
 Exit status: 0 no check failed, 1 a check failed, 2 the command line or the configuration is wrong.";
 
