@@ -13,6 +13,9 @@ use vinbus_protocol::request::{Answer, Arrival, Calls, Message, Order, Request, 
 
 const APP: AppSlot = AppSlot::new(0);
 
+/// The end of the year 9999: every clock is before it.
+const CLOCK_MS_MAX: u64 = 253_402_300_799_999;
+
 #[derive(Default)]
 struct Seen {
     /// As many as places are remembered in any case.
@@ -21,13 +24,24 @@ struct Seen {
     known: Vec<RequestId>,
 }
 
+impl Seen {
+    /// Whether a request has a place, or gets one that nobody has to leave: what is pushed out is
+    /// forgotten, and may come again. A request that is cancelled before it comes takes one too.
+    fn finds_room(&mut self, id: RequestId) -> bool {
+        if !self.known.contains(&id) && self.known.len() < 4 {
+            self.known.push(id);
+        }
+        self.known.contains(&id)
+    }
+}
+
 fuzz_target!(|input: &[u8]| {
     let mut calls = Calls::<4>::new();
     let mut seen = Seen::default();
     let mut now_ms = 0_u64;
     for (number, line) in (1..).zip(input.split(|&byte| byte == b'\n')) {
         match line.first() {
-            Some(b'~') => now_ms = now_ms.saturating_add(1 << (line.len() % 64)),
+            Some(b'~') => now_ms = (now_ms + (1 << (line.len() % 48))).min(CLOCK_MS_MAX),
             Some(b'!') => {
                 if let Some(&id) = seen.known.get(line.len() % seen.known.len().max(1))
                     && calls.may_answer(APP, id).is_ok()
@@ -56,18 +70,16 @@ fn came(calls: &mut Calls<4>, now_ms: u64, number: u32, line: &[u8], seen: &mut 
         let mut buffer = vec![0; answer.encoded_len()];
         assert!(answer.encode_uplink(&mut buffer).is_ok());
     }
-    if let Some(Order::Cancel(id)) = Order::read(content) {
+    if let Some(Order::Cancel(id)) = Order::read(content)
+        && seen.finds_room(id)
+    {
         calls.cancel(message, id);
     }
     let Some(request) = Request::read(content) else {
         return;
     };
-    // What is pushed out of the places is forgotten.
-    if seen.known.len() >= 4 && !seen.known.contains(&request.id) {
+    if !seen.finds_room(request.id) {
         return;
-    }
-    if !seen.known.contains(&request.id) {
-        seen.known.push(request.id);
     }
     let ttl_s = line.len() as u32;
     if let Arrival::New(new) = calls.handle_request(now_ms, message, request.id, ttl_s) {

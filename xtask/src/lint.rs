@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::command::{cargo, program, run, succeeds};
 use crate::qemu_test;
 
-/// What cannot be a member of the workspace: code for nightly, and code with a panic handler.
+/// What cannot be a member of the workspace: code with compiler flags, or a panic handler, of its own.
 const OWN_WORKSPACES: &[&str] = &["fuzz/Cargo.toml", "protocol/no-panic/Cargo.toml"];
 
 /// Checks all of it and stops at the first thing that is wrong.

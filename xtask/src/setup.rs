@@ -41,6 +41,13 @@ const HTTP_CLIENT: Need = Need {
     is_met: || find("curl").is_some(),
 };
 
+const FUZZER: Need = Need {
+    purpose: "libFuzzer, which is built from its sources",
+    packages: &["g++"],
+    instead: "a C++ compiler as `c++` on the PATH",
+    is_met: || find("c++").is_some(),
+};
+
 const BARE_METAL: Need = Need {
     purpose: "a compiler for boards and WebAssembly",
     packages: DEBIAN_PACKAGES,
@@ -63,10 +70,15 @@ const QEMU: Need = Need {
 /// Makes the tools that `cargo xtask test` needs available, or fails with what to install.
 pub(crate) fn ensure(host_only: bool) -> Result<()> {
     if host_only {
-        ensure_all(&[BROKER, BROWSER, HTTP_CLIENT])
+        ensure_all(&[BROKER, BROWSER, HTTP_CLIENT, FUZZER])
     } else {
-        ensure_all(&[BROKER, BROWSER, HTTP_CLIENT, BARE_METAL, QEMU])
+        ensure_all(&[BROKER, BROWSER, HTTP_CLIENT, FUZZER, BARE_METAL, QEMU])
     }
+}
+
+/// Makes what builds the fuzz targets available, or fails with what to install.
+pub(crate) fn ensure_for_fuzz() -> Result<()> {
+    ensure_all(&[FUZZER])
 }
 
 /// Makes a browser available, or fails with what to install.

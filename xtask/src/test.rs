@@ -3,7 +3,13 @@
 use anyhow::Result;
 
 use crate::command::{cargo, program, run, succeeds};
-use crate::{bare_metal, dist, examples, golden, no_panic, qemu_test, setup, size};
+use crate::{bare_metal, dist, examples, fuzz, golden, no_panic, qemu_test, setup, simulate, size};
+
+/// Seeds of every run, other than those of the protocol's own tests.
+const SEEDS: std::ops::Range<u64> = 1_000..6_000;
+
+/// How long each fuzz target may look for what is new; first it tries all of its corpus.
+const FUZZ_SECONDS: u32 = 5;
 
 /// Runs every test there is.
 pub(crate) fn all(host_only: bool) -> Result<()> {
@@ -19,6 +25,8 @@ pub(crate) fn all(host_only: bool) -> Result<()> {
     golden::all(true)?;
     run(&mut cargo(&["test", "--workspace", "--doc", "--quiet"]))?;
     run_tests_of_the_scanner_alone()?;
+    simulate::run_seeds(&SEEDS, 5)?;
+    fuzz::run_targets(None, FUZZ_SECONDS)?;
     if !host_only {
         size::check(&[])?;
         qemu_test::run_cases(None)?;

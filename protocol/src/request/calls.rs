@@ -18,7 +18,8 @@
 //! | over | it comes again | over | the same |
 //! | answered, over | a place is needed, and it is the oldest of these | unknown | |
 //!
-//! So a request is carried out twice only if `N` newer ones came between it and its repetition.
+//! So a request is carried out twice only if `N` newer ones came, or were cancelled before they came,
+//! between it and its repetition.
 
 use core::fmt;
 
