@@ -218,6 +218,8 @@ export class App {
     frame.title = this.#appId;
     frame.setAttribute('sandbox', 'allow-scripts allow-same-origin allow-forms');
     frame.allow = '';
+    // By it the app's window knows that it was opened here.
+    frame.referrerPolicy = 'origin';
     frame.src = this.#url;
     this.#frame = frame;
     this.#on.frame(frame);

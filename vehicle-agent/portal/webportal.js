@@ -1,8 +1,10 @@
 // `WebPortal`, in the window of every app before its own scripts run.
 //
 // The portal hands pending messages to this window as they are kept, so that the app gets them at
-// once; it is told which were taken, and until then the agent keeps them. They are in the frame's
-// name when a document begins, as nothing else is there in time.
+// once; it is told which were taken, and until then the agent keeps them. When the portal opens the
+// first document they are in the frame's name, as nothing else is there in time; a document leaves them
+// to the next one in the app's own storage. Another app can bring its frame to a page of this one and
+// leave a name there, so a name counts only where the portal itself has opened the document.
 //
 // What the app has taken is noted in its storage first: a document that goes may not be heard any
 // more, and whoever hands the message out again is told then.
@@ -16,6 +18,7 @@
   /** Keys of taken messages that are remembered: more than can be on their way. */
   const TAKEN_MAX = 128;
   const TAKEN = '.vinbus.taken';
+  const LEFT = '.vinbus.left';
 
   /** Key to message, oldest first. */
   const pending = new Map();
@@ -59,13 +62,28 @@
     }
   };
 
+  const [navigation] = performance.getEntriesByType('navigation');
+  /** Whether the portal has opened this document: no page did, nor the history, nor a reload. */
+  const isFirst =
+    navigation?.type === 'navigate' && document.referrer === `${location.ancestorOrigins?.[0]}/`;
+
+  const leave = (text) => {
+    try {
+      sessionStorage.removeItem(LEFT);
+      if (text) sessionStorage.setItem(LEFT, text);
+    } catch {
+      // No room: the portal hands them out anew.
+    }
+  };
+
   const noted = parsed(() => localStorage.getItem(TAKEN));
   if (Array.isArray(noted)) taken = new Set(noted);
-  const named = parsed(() => window.name);
-  if (Array.isArray(named?.messages)) {
-    own = named.appId;
-    keep(named.messages);
-    window.name = '';
+  const handed = parsed(() => (isFirst ? window.name : sessionStorage.getItem(LEFT)));
+  if (isFirst) window.name = '';
+  leave('');
+  if (Array.isArray(handed?.messages)) {
+    own = handed.appId;
+    keep(handed.messages);
   }
 
   // Before any listener of the app.
@@ -88,13 +106,12 @@
 
   window.addEventListener('load', () => tell('vinbus.complete'));
   window.addEventListener('pagehide', () => {
-    // For the document that follows in this frame.
-    window.name = JSON.stringify({ appId: own, messages: [...pending] });
+    if (pending.size > 0) leave(JSON.stringify({ appId: own, messages: [...pending] }));
   });
   // A document that is shown again was left before.
   window.addEventListener('pageshow', ({ persisted }) => {
     if (!persisted) return;
-    window.name = '';
+    leave('');
     tell('vinbus.reading', [...pending.keys()]);
     tell('vinbus.complete');
   });

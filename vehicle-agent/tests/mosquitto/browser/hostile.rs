@@ -126,6 +126,62 @@ async fn app_reaches_neither_the_portal_nor_another_app_past_its_own_line() {
     assert_eq!(cabin.eval("spy", "(drain(), log())").await, json!([]));
 }
 
+/// Leads an app's frame to a page of another app, once `first` is done there; the beginning of the
+/// page's address.
+async fn lead(cabin: &mut Cabin, from: &str, to: &str, first: &str) -> String {
+    let port = cabin.vehicle.portal.port();
+    let address = format!("http://{to}.localhost:{port}/?led");
+    let go = format!("void (() => {{ {first}; location.href = '{address}'; }})()");
+    cabin.eval(from, &go).await;
+    let complete = "document.readyState === 'complete'";
+    cabin.page.until_frame(&address, complete).await;
+    address
+}
+
+#[tokio::test]
+async fn app_that_leads_its_frame_to_a_page_of_another_cannot_leave_messages_there() {
+    let mut cabin = Cabin::logging(&["victim", "spy"], &[]).await;
+    cabin.open("victim").await;
+    cabin.page.press("#home").await;
+    cabin.open("spy").await;
+    let forge = "window.name = JSON.stringify({ appId: 'victim', \
+                 messages: [['x/0', { content: 'forged' }]] })";
+    let led = lead(&mut cabin, "spy", "victim", forge).await;
+    let has = "(drain(), [log(), window.name.includes('forged')])";
+    assert_eq!(cabin.page.eval_frame(&led, has).await, json!([[], true]));
+    let again = "(location.search = '?led-again')";
+    cabin.page.eval_frame(&led, again).await;
+    let again = led.replace("?led", "?led-again");
+    let has = "document.readyState === 'complete' && (drain(), [log()])";
+    assert_eq!(cabin.page.until_frame(&again, has).await, json!([[]]));
+}
+
+#[tokio::test]
+async fn app_that_goes_to_a_page_of_another_leaves_its_messages_to_itself_alone() {
+    let mut cabin = Cabin::logging(&["demo", "spy"], &[]).await;
+    cabin.open("demo").await;
+    cabin.page.press("#home").await;
+    let home = "!document.querySelector('#launcher').hidden";
+    cabin.page.until(home).await;
+    cabin.world.send("demo", &json!("secret")).await;
+    cabin.vehicle.status_reaches("/downlinks/pending", 1).await;
+    // What the page was told before this, it has handed to the window.
+    let ask =
+        "void parent.postMessage({ type: 'WebPortal.MQTT.publish', value: { payload: 0 } }, '*')";
+    cabin.eval("demo", ask).await;
+    let told = "events.find(({ type }) => type === 'WebPortal.MQTT.evt.messageDelivered')";
+    cabin.until("demo", told).await;
+    let led = lead(&mut cabin, "demo", "spy", "0").await;
+    let has = "[window.name, sessionStorage.length, (drain(), log())]";
+    assert_eq!(cabin.page.eval_frame(&led, has).await, json!(["", 0, []]));
+    let back = led.replace("spy", "demo").replace("?led", "");
+    cabin
+        .page
+        .eval_frame(&led, &format!("void (location.href = '{back}')"))
+        .await;
+    cabin.has_noted("demo", &[json!("secret")]).await;
+}
+
 #[tokio::test]
 async fn app_that_never_says_that_it_has_loaded_is_closed() {
     let mut cabin = Cabin::new(&[("mute", "<!doctype html><title>Mute</title>")]).await;
