@@ -12,8 +12,13 @@ const CONFIRM_DELAY_MS = 10;
 const CONFIRM_AGAIN_MS = 1000;
 const CONFIRM_ID = 'confirm';
 
-/** Messages of an app in a second above which it is closed: it would keep this page from all others. */
-const MESSAGES_MAX = 2000;
+/**
+ * So many messages in a window of time, or so much of this page's time for them, and the app is closed: it
+ * would keep this page from all others.
+ */
+const WINDOW_MS = 2000;
+const MESSAGES_MAX = 4000;
+const BUSY_MS_MAX = 1000;
 
 /** Numbers in one confirmation. */
 const NUMBERS_MAX = 256;
@@ -37,8 +42,9 @@ export class App {
   #numbers = [];
   #toConfirm = new Set();
   #confirming;
-  #second = 0;
+  #window = 0;
   #messages = 0;
+  #busyMs = 0;
 
   /** `on.ended(reason, message)` when the app is closed, `on.frame(element)` once it has a frame. */
   constructor({ appId, url }, inBackground, on) {
@@ -148,6 +154,7 @@ export class App {
       return;
     }
     this.#forgotten(this.#mailbox.forgetOthers(this.#numbers));
+    this.#dropOverflow();
     // What the agent still has although it was taken.
     const taken = this.#mailbox.taken.filter((number) => this.#numbers.includes(number));
     this.#confirm(taken);
@@ -160,11 +167,15 @@ export class App {
     if (!kept) return;
     if (!current) this.#hand([kept]);
     else if (this.#document === 'complete') this.#deliver(kept);
-    const lost = this.#mailbox.dropOverflow();
-    if (lost > 0) {
-      const message = `the app did not take its messages: ${lost} were dropped for newer ones`;
-      this.tell('error', { reason: 'lost', message });
-    }
+    this.#dropOverflow();
+  }
+
+  #dropOverflow() {
+    const gone = this.#mailbox.dropOverflow();
+    if (gone.length === 0) return;
+    this.#forgotten(gone);
+    const message = `the app did not take its messages: ${gone.length} were dropped for newer ones`;
+    this.tell('error', { reason: 'lost', message });
   }
 
   #keep(number, message, current) {
@@ -227,12 +238,27 @@ export class App {
 
   // From the app's page.
 
-  fromPage(data) {
-    if (this.#floods()) {
-      this.close();
-      this.#on.ended('flood', `closed, as it sent more than ${MESSAGES_MAX} messages in a second`);
-      return;
+  fromPage(event) {
+    const begin = performance.now();
+    // To read a message takes time as well.
+    this.#take(event.data);
+    if (!this.#floods(begin)) return;
+    this.close();
+    this.#on.ended('flood', 'closed, as its messages left the portal no time for anything else');
+  }
+
+  #floods(begin) {
+    const now = performance.now();
+    if (now - this.#window > WINDOW_MS) {
+      this.#window = now;
+      this.#messages = this.#busyMs = 0;
     }
+    this.#messages += 1;
+    this.#busyMs += now - begin;
+    return this.#messages > MESSAGES_MAX || this.#busyMs > BUSY_MS_MAX;
+  }
+
+  #take(data) {
     if (typeof data !== 'object' || data === null) return;
     if (this.#requests.take(data)) return;
     const { type, value } = data;
@@ -265,14 +291,6 @@ export class App {
           message: `the portal knows no type ${typeof type === 'string' ? JSON.stringify(type.slice(0, 64)) : 'that is no text'}`,
         });
     }
-  }
-
-  #floods() {
-    const second = Math.floor(performance.now() / 1000);
-    if (second !== this.#second) this.#messages = 0;
-    this.#second = second;
-    this.#messages += 1;
-    return this.#messages > MESSAGES_MAX;
   }
 
   /** A document begins; it has the messages with these keys, and gets the others. */

@@ -3,7 +3,7 @@
 const DELAY_MS_MIN = 250;
 const DELAY_MS_MAX = 5000;
 
-/** Endings after which to connect again would be wrong. */
+/** Endings, as the closing frame names them, after which to connect again would be wrong. */
 const FINAL = new Set([
   'closed', 'flood', 'frame-too-large', 'not-allowed', 'not-loaded', 'taken-over', 'unknown-app',
 ]);
@@ -12,7 +12,7 @@ export class Line {
   #socket;
   #delay = DELAY_MS_MIN;
   #timer;
-  #ending;
+  #error;
   #role;
   #hello;
   #on;
@@ -48,10 +48,10 @@ export class Line {
   #connect() {
     const socket = new WebSocket(`ws://${location.host}/portal?role=${this.#role}`);
     this.#socket = socket;
-    this.#ending = undefined;
+    this.#error = undefined;
     socket.onopen = () => socket.send(JSON.stringify({ type: 'hello', value: this.#hello() }));
     socket.onmessage = ({ data }) => this.#take(socket, JSON.parse(data));
-    socket.onclose = () => this.#lost(socket);
+    socket.onclose = ({ reason }) => this.#lost(socket, reason);
   }
 
   #take(socket, frame) {
@@ -61,16 +61,16 @@ export class Line {
       this.#on.welcome(frame.value);
       return;
     }
-    // The last error before the end says why.
-    if (frame.type === 'error') this.#ending = frame.value;
+    if (frame.type === 'error') this.#error = frame.value;
     this.#on.frame(frame);
   }
 
-  #lost(socket) {
+  #lost(socket, reason) {
     if (socket !== this.#socket) return;
     this.#socket = undefined;
-    if (FINAL.has(this.#ending?.reason)) {
-      this.#on.ended(this.#ending.reason, this.#ending.message);
+    if (FINAL.has(reason)) {
+      // The error before the closing frame is of the same reason, and says it in words.
+      this.#on.ended(reason, this.#error?.message ?? reason);
       return;
     }
     this.#on.down();

@@ -2,15 +2,16 @@
 //
 // The agent numbers them and keeps each until its number is confirmed; here is a copy of what it
 // keeps, because an app must get the list at once. The agent alone decides what is kept: nothing that
-// waits is dropped here before it says so. Messages for the foreground are the app's already, and stay
-// until it has taken them, even if the agent has no room for them any more. What the app has taken is noted in its own window (`webportal.js`),
-// which tells it again when it is handed a message a second time.
+// waits is dropped here before it says so. Some are here alone: messages for the foreground, which are
+// the app's already even if the agent has no room for them any more, and those of an agent that has
+// forgotten them. What the app has taken is noted in its own window (`webportal.js`), which tells it
+// again when it is handed a message a second time.
 
 /** Numbers remembered as taken: more than the agent ever keeps. */
 const TAKEN_MAX = 256;
 
-/** Messages for the foreground that wait for an app which does not take them. */
-const CURRENT_MAX = 64;
+/** Messages that are here alone and wait for an app which does not take them. */
+const ALONE_MAX = 64;
 
 export class Mailbox {
   #life = '';
@@ -56,11 +57,13 @@ export class Mailbox {
     return gone;
   }
 
-  /** Drops the oldest messages for the foreground, if there are too many; returns how many. */
+  /** Drops the oldest messages that are here alone, if there are too many; returns their keys. */
   dropOverflow() {
-    const gone = this.waiting(true).slice(0, -CURRENT_MAX);
-    gone.forEach(([key]) => this.#messages.delete(key));
-    return gone.length;
+    const isAlone = ([key, { current }]) => current || this.#number(key) === undefined;
+    const alone = [...this.#messages].filter(isAlone).map(([key]) => key);
+    const gone = alone.slice(0, -ALONE_MAX);
+    gone.forEach((key) => this.#messages.delete(key));
+    return gone;
   }
 
   /** The app has taken these; returns the numbers to confirm. */

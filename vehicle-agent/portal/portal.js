@@ -21,6 +21,7 @@ const running = new Map();
 let front;
 let popup;
 let noticeTimer;
+let askTimer;
 
 const screen = new Line('screen', () => ({ role: 'screen' }), {
   welcome: ({ vin, link }) => {
@@ -34,13 +35,16 @@ const screen = new Line('screen', () => ({ role: 'screen' }), {
     showLink();
     closePopup();
   },
-  ended: () => {
+  ended: (reason, message) => {
     showLink();
-    notice('The portal is open in another window. Reload this page to have it here.', false);
+    closePopup();
+    const why = reason === 'taken-over' ? 'The portal is open in another window' : message;
+    notice(`${why}. Reload this page to have it here.`, false);
   },
 });
 
 async function loadApps() {
+  clearTimeout(askTimer);
   try {
     const answer = await fetch('apps');
     const apps = await answer.json();
@@ -50,7 +54,8 @@ async function loadApps() {
       installed.set(appId, { appId, title, url: url ?? `http://${host}${port}/` });
     });
   } catch {
-    setTimeout(loadApps, ASK_AGAIN_MS);
+    clearTimeout(askTimer);
+    askTimer = setTimeout(loadApps, ASK_AGAIN_MS);
     return;
   }
   restore();
@@ -249,6 +254,7 @@ function closePopup() {
 function answerPopup(type) {
   if (popup === undefined) return;
   // The agent closes it; a second answer could meet the next one.
+  popup = undefined;
   at('popup-ok').disabled = at('popup-cancel').disabled = true;
   say(type);
 }
@@ -286,7 +292,7 @@ at('popup').oncancel = (event) => {
 night.onchange = showTheme;
 window.addEventListener('message', (event) => {
   const app = [...running.values()].find((candidate) => candidate.isFrom(event));
-  app?.fromPage(event.data);
+  app?.fromPage(event);
 });
 
 showTheme();

@@ -78,7 +78,22 @@ async fn app_that_floods_the_page_alone_is_closed() {
     let flood = "void setInterval(() => { for (let n = 0; n < 1000; ++n) \
                  parent.postMessage({ type: 'nothing' }, '*'); }, 10)";
     cabin.eval("flood", flood).await;
-    let told = "document.querySelector('#notice').textContent.includes('messages in a second')";
+    let told = "document.querySelector('#notice').textContent.includes('left the portal no time')";
+    cabin.page.until(told).await;
+    assert_eq!(
+        cabin.page.eval("document.querySelector('iframe')").await,
+        json!(null)
+    );
+}
+
+#[tokio::test]
+async fn app_whose_few_messages_take_all_of_the_time_is_closed() {
+    let mut cabin = Cabin::logging(&["flood"], &[]).await;
+    cabin.open("flood").await;
+    let flood = "void (() => { const value = Array.from({ length: 500_000 }, (_, n) => ({ n })); \
+                 setInterval(() => parent.postMessage({ type: 'nothing', value }, '*'), 10); })()";
+    cabin.eval("flood", flood).await;
+    let told = "document.querySelector('#notice').textContent.includes('left the portal no time')";
     cabin.page.until(told).await;
     assert_eq!(
         cabin.page.eval("document.querySelector('iframe')").await,

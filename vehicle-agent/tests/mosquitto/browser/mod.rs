@@ -4,6 +4,7 @@ mod cabin;
 
 mod delivery;
 mod hostile;
+mod lines;
 mod next_stop;
 mod popups;
 mod seed;

@@ -48,6 +48,13 @@ async fn popup_is_cancelled() {
 }
 
 #[tokio::test]
+async fn popup_is_cancelled_by_the_key_for_it() {
+    let mut cabin = with_popup("Leave now?").await;
+    cabin.page.key("Escape").await;
+    is_closed_with(cabin, "WebPortal.cancelBtnPopupRequestClicked").await;
+}
+
+#[tokio::test]
 async fn popup_that_nobody_answers_is_closed_by_the_agent() {
     let cabin = with_popup("Leave now?").await;
     is_closed_with(cabin, "WebPortal.closeTimeoutPopupRequest").await;
