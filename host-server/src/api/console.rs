@@ -3,6 +3,8 @@
 //! Nothing in the page comes from anywhere else, and its content-security policy allows nothing else.
 //! It shows what the REST interface tells anybody with the administrator's token.
 
+use std::time::Instant;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -139,7 +141,9 @@ pub(crate) async fn sign_in(
             LinkError::Unknown | LinkError::Used | LinkError::Expired => Kind::LinkRefused,
             LinkError::NoRandomness => Kind::Unavailable,
         };
-        tracing::warn!(%error, "nobody was signed in to the console");
+        if let Some(left_out) = api.refused_links().pass(Instant::now()) {
+            tracing::warn!(%error, left_out, "nobody was signed in to the console");
+        }
         Problem::new(kind, error.to_string())
     })?;
     tracing::info!("somebody signed in to the console");

@@ -56,6 +56,7 @@ use std::time::SystemTime;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vinbus_protocol::id::Uid;
+use vinbus_transport_std::guards::LogThrottle;
 
 use crate::bus::Bus;
 use crate::config::HttpLimits;
@@ -98,6 +99,7 @@ pub(crate) struct Api(Arc<Shared>);
 struct Shared {
     foundation: Foundation,
     rates: Rates,
+    refused_links: LogThrottle,
     started_at: SystemTime,
     streams: Arc<Semaphore>,
     streams_open: Gauge,
@@ -118,6 +120,7 @@ impl Api {
                 "Event streams open now.",
                 &[],
             ),
+            refused_links: LogThrottle::default(),
             started_at: SystemTime::now(),
             streams: Arc::new(Semaphore::new(foundation.limits.streams_max)),
             foundation,
@@ -134,6 +137,11 @@ impl Api {
 
     fn sessions(&self) -> &Sessions {
         &self.0.foundation.sessions
+    }
+
+    /// Who is not signed in to the console is told so, and the log no more often than one can read.
+    fn refused_links(&self) -> &LogThrottle {
+        &self.0.refused_links
     }
 
     fn started_at(&self) -> SystemTime {

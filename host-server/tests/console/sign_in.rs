@@ -75,6 +75,23 @@ async fn links_that_are_too_old_or_of_nobody_are_told_plainly() {
 }
 
 #[tokio::test]
+async fn links_of_nobody_do_not_fill_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start(dir.path()).await;
+    let address = format!("{}/api/v1/console/session", server.url());
+    let client = reqwest::Client::new();
+    for _ in 0..100 {
+        let refused = client.post(&address).body(r#"{"link":"0123"}"#).send();
+        problem(refused.await.unwrap(), 410, "link-refused").await;
+    }
+    server.signal("TERM");
+    server.ended().await;
+    let printed = server.printed();
+    let lines = printed.matches("nobody was signed in").count();
+    assert!((1..50).contains(&lines), "{lines} lines");
+}
+
+#[tokio::test]
 async fn signing_out_ends_the_session_everywhere() {
     let mut desk = Desk::new().await;
     desk.page.press("#sign-out").await;
