@@ -44,7 +44,7 @@ pub struct Page {
 
 impl Page {
     /// Starts a browser and opens an address in it.
-    pub async fn open(url: &str, (width, height): (u32, u32)) -> Self {
+    pub async fn open(url: &str, size: (u32, u32)) -> Self {
         let profile = tempfile::tempdir().unwrap();
         let (process, endpoint) = launch(profile.path());
         let (socket, _) = connect_async(endpoint).await.unwrap();
@@ -65,14 +65,19 @@ impl Page {
         let follow =
             json!({ "autoAttach": true, "waitForDebuggerOnStart": false, "flatten": true });
         page.call("Target.setAutoAttach", follow).await;
-        let size =
-            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
-        page.call("Emulation.setDeviceMetricsOverride", size).await;
+        page.resize(size).await;
         for domain in ["Page.enable", "Runtime.enable", "Log.enable"] {
             page.call(domain, json!({})).await;
         }
         page.go_to(url).await;
         page
+    }
+
+    /// Gives the page a width and a height, in pixels.
+    pub async fn resize(&mut self, (width, height): (u32, u32)) {
+        let size =
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.call("Emulation.setDeviceMetricsOverride", size).await;
     }
 
     /// Goes to an address and waits until its page is complete.

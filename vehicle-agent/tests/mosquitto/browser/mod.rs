@@ -8,3 +8,4 @@ mod lines;
 mod next_stop;
 mod popups;
 mod seed;
+mod sight;
