@@ -2,37 +2,37 @@
 //!
 //! The [`Desk`] joins the portal, which decides who gets a downlink message, and the uplink queue,
 //! which keeps what apps send until the broker has it. It knows no link: the loop in
-//! [`crate::agent`] brings it events and publishes what waits at `Desk::front`.
+//! [`crate::agent`] brings it events and publishes what waits at `Desk::front`. Here is what each event does;
+//! `handover` is what apps get as there is room, `uplink` the way of their own messages.
 //!
 //! Invariants: every message an app was told is accepted is in the queue, delivered, dropped or
 //! refused, and the app is told which; nothing is handed to an app but by the portal's verdict.
 
+mod handover;
 #[cfg(feature = "receipts")]
 mod requests;
 #[cfg(not(feature = "receipts"))]
 #[path = "desk/requests_absent.rs"]
 mod requests;
+mod uplink;
 mod with_receipts;
 
 use heapless::Deque;
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::delivery::Step;
-use vinbus_protocol::envelope::{AppMessage, Content, EncodeError, EnvelopeReason, Uplink};
+use vinbus_protocol::envelope::{AppMessage, EnvelopeReason};
 use vinbus_protocol::health::{self, Health, Troubles};
 use vinbus_protocol::id::{AppId, Uid};
-use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use vinbus_protocol::pending::PendingRing;
 use vinbus_protocol::portal::{
     AppEvent, Disposition, Handover, InstallError, Output, PopupAnswer, Portal, PortalCounters,
     Refusal,
 };
-use vinbus_protocol::presence;
-use vinbus_protocol::request::ANSWER_SUBTOPIC;
-use vinbus_protocol::uplink_queue::{DropPolicy, UplinkQueue, UplinkRefusal, WaitingUplink};
+use vinbus_protocol::uplink_queue::{DropPolicy, UplinkQueue};
 
 use self::requests::Requests;
-use crate::apps::{Apps, Kept, Notice, Request, SendRefusal, Told};
+use crate::apps::{Apps, Notice, Request, SendRefusal};
 use crate::health::{Rounds, at_most};
 use crate::identity::Identity;
 use crate::receipts::Receipts;
@@ -188,38 +188,6 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     /// Leaves out the numbers below `number` for an app's messages, as [`Portal::skip_numbers`] does.
     pub fn skip_pending_numbers(&mut self, slot: AppSlot, number: u64) {
         self.portal.skip_numbers(slot, number);
-    }
-
-    /// Takes up an uplink message of an earlier life. Where the queue is smaller than it was then,
-    /// older ones may be dropped for it, as for a message that an app sends.
-    ///
-    /// # Errors
-    /// As for a message that an app sends.
-    pub fn restore_uplink(
-        &mut self,
-        slot: AppSlot,
-        subtopic: Option<&str>,
-        content: &[u8],
-        apps: &mut impl Apps,
-    ) -> Result<(), SendRefusal> {
-        let dropped = match subtopic {
-            // An answer is written as it is sent.
-            Some(ANSWER_SUBTOPIC) => self.push_uplink(slot, subtopic, content)?,
-            _ => self.enqueue(slot, subtopic, content)?,
-        };
-        self.tell_dropped(dropped, apps);
-        self.push_sender(slot);
-        Ok(())
-    }
-
-    /// Takes the uplink messages out, oldest first, for a later life.
-    pub fn drain_uplinks(&mut self, mut take: impl FnMut(WaitingUplink<'_>)) {
-        while let Some(waiting) = self.uplinks.front() {
-            let number = waiting.number;
-            take(waiting);
-            self.uplinks.confirm(number);
-            self.senders.pop_front();
-        }
     }
 
     /// What has been seen so far.
@@ -417,63 +385,6 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         }
     }
 
-    /// Tells the portal how much the app in the foreground can be handed: nothing while others wait for
-    /// room, so that they keep their order, and nothing to an app that confirms, of which every message
-    /// is kept.
-    fn look_for_room(&mut self, apps: &impl Apps) {
-        if let Some(slot) = self.portal.foreground() {
-            let room = if self.short.is_some() || apps.confirms(slot) {
-                0
-            } else {
-                apps.room(slot)
-            };
-            self.portal.handle_room(slot, room);
-        }
-    }
-
-    /// Takes note that a message was kept for want of room, if that is why it was kept.
-    fn note_if_short(&mut self, slot: AppSlot, apps: &impl Apps) {
-        if self.portal.foreground() == Some(slot) && !apps.confirms(slot) {
-            let number = newest(&self.portal, slot);
-            self.short.get_or_insert((slot, number));
-        }
-    }
-
-    /// Hands an app in the foreground what was kept for want of room, as far as there is some now.
-    fn hand_over_kept(&mut self, now_ms: u64, apps: &mut impl Apps) {
-        let Some((slot, from)) = self.short else {
-            return;
-        };
-        // In the background it asks for them, and one that confirms is told of them.
-        if self.portal.foreground() != Some(slot) || apps.confirms(slot) {
-            self.short = None;
-        }
-        while self.short.is_some() {
-            let pending = self.portal.pending(slot);
-            let kept = pending.and_then(|ring| ring.iter().find(|record| record.number >= from));
-            let Some(record) = kept else {
-                self.short = None;
-                return;
-            };
-            if record.bytes.len() > apps.room(slot) {
-                return apps.tell(slot, Notice::Short);
-            }
-            let number = record.number;
-            // It was encoded when it was kept.
-            if let Some(receipts) = &mut self.receipts {
-                receipts.gone(now_ms, slot, Step::Taken, |other| other != number);
-                let _ = self.note_ended(apps).and_then(|()| apps.keep());
-            }
-            let pending = self.portal.pending(slot);
-            let record = pending.and_then(|ring| ring.iter().find(|it| it.number == number));
-            if let Some(Ok(message)) = record.map(|record| AppMessage::decode(record.bytes)) {
-                apps.deliver(slot, number, message);
-            }
-            self.portal.confirm_one(slot, number);
-            self.report_requests_gone(now_ms, slot, Step::Taken);
-        }
-    }
-
     /// Does what the portal wants done now.
     pub(crate) fn settle(&mut self, now_ms: u64, apps: &mut impl Apps) {
         self.expire(now_ms, apps);
@@ -518,23 +429,6 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         apps.counted(&self.counters());
     }
 
-    fn tell_kept(&mut self, apps: &mut impl Apps) {
-        for (slot, untold) in (0..).map(AppSlot::new).zip(&mut self.untold) {
-            let pending = self.portal.pending(slot);
-            let next = pending.map_or(0, PendingRing::next_number);
-            while *untold < next {
-                match tell_first_kept(&mut self.portal, slot, *untold, apps) {
-                    None => *untold = next,
-                    Some((_, Told::Later)) => {
-                        apps.tell(slot, Notice::Short);
-                        break;
-                    }
-                    Some((number, Told::Yes | Told::No)) => *untold = number.saturating_add(1),
-                }
-            }
-        }
-    }
-
     /// When [`Desk::settle`] is to be called at the latest.
     pub(crate) fn deadline_ms(&self, now_ms: u64) -> Option<u64> {
         let expiry = self
@@ -544,34 +438,6 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         let portal = self.portal.poll_deadline().into_iter();
         let requests = self.requests_deadline_ms();
         portal.chain(expiry).chain(requests).min()
-    }
-
-    /// The oldest uplink message that waits, and the partner it goes to.
-    pub(crate) fn front(&self) -> Option<(WaitingUplink<'_>, &Uid)> {
-        let waiting = self.uplinks.front()?;
-        let uid = self.uid(waiting.slot)?;
-        Some((waiting, uid))
-    }
-
-    /// Keeps the oldest uplink message from being dropped: it is about to be published.
-    pub(crate) fn begin_front(&mut self) {
-        self.uplinks.begin();
-    }
-
-    /// Removes the uplink message with this number, now that its fate is known, and tells its app.
-    pub(crate) fn confirm(&mut self, number: u64, delivered: bool, apps: &mut impl Apps) {
-        for _ in 0..self.uplinks.confirm(number) {
-            let Some(slot) = self.senders.pop_front() else {
-                return;
-            };
-            if delivered {
-                self.counters.uplinks_delivered += 1;
-                apps.tell(slot, Notice::Delivered);
-            } else {
-                self.counters.uplinks_refused_by_broker += 1;
-                apps.tell(slot, Notice::Refused);
-            }
-        }
     }
 
     fn uid(&self, slot: AppSlot) -> Option<&Uid> {
@@ -599,87 +465,6 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         // An ignored report is counted by the portal; the app's next event puts it right.
         let _ = self.portal.handle_app(now_ms, slot, event);
     }
-
-    /// Queues a message of an app; returns how many older ones were dropped for it.
-    fn enqueue(
-        &mut self,
-        slot: AppSlot,
-        subtopic: Option<&str>,
-        content: &[u8],
-    ) -> Result<u32, SendRefusal> {
-        let queued = self.try_enqueue(slot, subtopic, content);
-        match &queued {
-            Ok(_) => self.counters.uplinks_accepted += 1,
-            Err(_) => self.counters.uplinks_refused += 1,
-        }
-        queued
-    }
-
-    fn try_enqueue(
-        &mut self,
-        slot: AppSlot,
-        subtopic: Option<&str>,
-        content: &[u8],
-    ) -> Result<u32, SendRefusal> {
-        self.check_topic(slot, subtopic)?;
-        self.push_uplink(slot, subtopic, content)
-    }
-
-    fn push_uplink(
-        &mut self,
-        slot: AppSlot,
-        subtopic: Option<&str>,
-        content: &[u8],
-    ) -> Result<u32, SendRefusal> {
-        let content = Content::parse(content).map_err(SendRefusal::Content)?;
-        self.check_form(content)?;
-        let uplink = Uplink { content };
-        let (len, max) = (uplink.encoded_len(), PAYLOAD_BYTES_MAX);
-        if len > max {
-            return Err(SendRefusal::TooLarge { len, max });
-        }
-        let subtopic = subtopic.map(|text| text.strip_prefix('/').unwrap_or(text));
-        let evicted = self.uplinks.push_with(slot, subtopic, len, |bytes| {
-            let encoded: Result<_, EncodeError> = uplink.encode(bytes);
-            debug_assert!(encoded.is_ok(), "its length was checked");
-        })?;
-        Ok(evicted.total())
-    }
-
-    fn check_topic(&self, slot: AppSlot, subtopic: Option<&str>) -> Result<(), SendRefusal> {
-        if subtopic.is_some_and(presence::is_reserved) {
-            return Err(SendRefusal::ReservedSubtopic);
-        }
-        let uid = self.uid(slot).ok_or(SendRefusal::UnknownApp)?;
-        match self.identity.uplink_topic(uid, subtopic) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(SendRefusal::Subtopic),
-        }
-    }
-
-    fn push_sender(&mut self, slot: AppSlot) {
-        let kept = self.senders.push_back(slot);
-        debug_assert!(kept.is_ok(), "the queue holds as many");
-    }
-
-    /// Keeps `senders` in step with the queue after a push that dropped the `dropped` oldest behind
-    /// the one in flight.
-    fn tell_dropped(&mut self, dropped: u32, apps: &mut impl Apps) {
-        let in_flight = match self.uplinks.in_flight() {
-            0 => None,
-            _ => self.senders.pop_front(),
-        };
-        for _ in 0..dropped {
-            if let Some(slot) = self.senders.pop_front() {
-                self.counters.uplinks_dropped += 1;
-                apps.tell(slot, Notice::Dropped { in_flight });
-            }
-        }
-        if let Some(slot) = in_flight {
-            let kept = self.senders.push_front(slot);
-            debug_assert!(kept.is_ok(), "it was there");
-        }
-    }
 }
 
 /// The number of the newest pending message of an app.
@@ -691,31 +476,6 @@ fn newest<S: Storage, const APPS: usize>(portal: &Portal<S, APPS>, slot: AppSlot
 fn next_number<S: Storage, const APPS: usize>(portal: &Portal<S, APPS>, slot: AppSlot) -> u64 {
     let pending = portal.pending(slot);
     pending.map_or(0, PendingRing::next_number)
-}
-
-/// Tells of the oldest message that an app's ring has from this number on, and returns its number.
-fn tell_first_kept<S: Storage, const APPS: usize>(
-    portal: &mut Portal<S, APPS>,
-    slot: AppSlot,
-    from: u64,
-    apps: &mut impl Apps,
-) -> Option<(u64, Told)> {
-    let (number, told) = {
-        let pending = portal.pending(slot)?;
-        let record = pending.iter().find(|record| record.number >= from)?;
-        let counters = pending.counters();
-        let kept = Kept {
-            record,
-            oldest: pending.first_number(),
-            lost: counters.evicted_by_count + counters.evicted_by_bytes,
-            current: portal.foreground() == Some(slot),
-        };
-        (record.number, apps.kept(slot, kept))
-    };
-    if told == Told::Yes {
-        portal.mark_handed_out(slot, number);
-    }
-    Some((number, told))
 }
 
 /// What the counters say, completed by what `apps` know.
@@ -761,14 +521,4 @@ fn examine<'h, S: Storage, const APPS: usize>(
     };
     apps.examine(&mut health);
     health
-}
-
-impl From<UplinkRefusal> for SendRefusal {
-    fn from(refusal: UplinkRefusal) -> Self {
-        match refusal {
-            UplinkRefusal::Full { waiting } => Self::QueueFull { waiting },
-            UplinkRefusal::TooLarge { len, max } => Self::TooLarge { len, max },
-            UplinkRefusal::Subtopic { .. } => Self::Subtopic,
-        }
-    }
 }
