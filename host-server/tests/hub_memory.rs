@@ -1,0 +1,82 @@
+//! What ten thousand vehicles with messages on their way take in the server's memory. The figure is that
+//! of the whole process, so the test has one of its own.
+
+mod hub_support;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, try_join_all};
+use hub_support::{Server, downlink, polled, uid, vin};
+use vinbus_host_server::broker::{Broker, BrokerEvents as _, PublishError};
+use vinbus_host_server::model::{NewDownlink, Presence, Receipts};
+use vinbus_protocol::delivery::Epoch;
+
+const VEHICLES: usize = 10_000;
+
+/// What the delivery state of so many vehicles may take.
+const BYTES_MAX: usize = 64_000_000;
+
+/// Takes everything.
+struct Air;
+
+impl Broker for Air {
+    fn publish<'a>(&'a self, _: &'a str, _: Bytes) -> BoxFuture<'a, Result<(), PublishError>> {
+        async { Ok(()) }.boxed()
+    }
+}
+
+/// Memory of this process that is in use.
+fn resident_bytes() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux tells");
+    let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4096
+}
+
+/// Submits a message to each vehicle, a thousand at a time, and waits until all are on their way.
+async fn submit_to_all(server: &Server, receipts: Receipts) {
+    let sent_before = server.hub.counters().downlink_sent;
+    for from in (0..VEHICLES).step_by(1_000) {
+        let submits = (from..from + 1_000).map(|number| {
+            let envelope: &[u8] = b"{\"idApp\":\"app\",\"popup\":false,\"content\":{\"a\":1}}";
+            server.hub.submit_downlink(NewDownlink {
+                envelope: Bytes::from_static(envelope),
+                receipts,
+                ..downlink(number, 0)
+            })
+        });
+        try_join_all(submits).await.unwrap();
+    }
+    polled("all are on their way", async || {
+        server.hub.counters().downlink_sent == sent_before + VEHICLES as u64
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn ten_thousand_vehicles_with_a_message_on_its_way_to_each_take_less_than_64_mb() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::open(dir.path());
+    server.hub.attach(Arc::new(Air));
+    server.hub.link_changed(Ok(()));
+    for number in 0..VEHICLES {
+        server.hub.presence_changed(vin(number), Presence::Online);
+    }
+    // What the vehicles, the store and the queues take without receipts.
+    submit_to_all(&server, Receipts::No).await;
+    let before = resident_bytes();
+
+    for number in 0..VEHICLES {
+        server.hub.announced(vin(number), &uid(), Epoch::new(1));
+    }
+    submit_to_all(&server, Receipts::Asked).await;
+
+    let grown = resident_bytes().saturating_sub(before);
+    println!(
+        "{VEHICLES} vehicles: {grown} bytes, {} each",
+        grown / VEHICLES
+    );
+    assert!(grown < BYTES_MAX, "{grown} bytes");
+    server.close().await;
+}
