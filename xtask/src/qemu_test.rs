@@ -79,12 +79,15 @@ pub(crate) fn bench() -> Result<()> {
     run(bench.args(PROGRAM).env("QEMU_TEST_IMAGE", image))
 }
 
-/// Measures how fast messages come into an app's page in a browser, through the agent for Linux.
+/// Measures how fast messages come into an app's page in a browser, through the agent for Linux and
+/// through the firmware.
 pub(crate) fn bench_portal() -> Result<()> {
-    setup::ensure(true)?;
+    setup::ensure_for_qemu()?;
     examples::prepare()?;
+    let image = firmware::build(Board::Mps2An500)?;
     let mut bench = cargo(&["bench"]);
-    run(bench.args(PROGRAM).args(["--", "portal"]))
+    bench.args(PROGRAM).args(["--", "portal"]);
+    run(bench.env("QEMU_TEST_IMAGE", image))
 }
 
 #[cfg(test)]

@@ -119,7 +119,10 @@ impl Cabin {
 }
 
 /// Starts `vehicle-agent pages`; each app and its address.
-async fn serve_pages(apps: &[(&str, &Path)], portal: SocketAddr) -> (Child, Vec<String>) {
+pub(crate) async fn serve_pages(
+    apps: &[(&str, &Path)],
+    portal: SocketAddr,
+) -> (Child, Vec<String>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vehicle-agent"));
     command.args(["pages", "--listen", "127.0.0.1:0"]);
     command.arg(format!("--portal=http://{portal}"));

@@ -10,7 +10,8 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use crate::app::App;
-use crate::board::{Board, HOST, UID, VIN, provision};
+use crate::board::{Board, HOST, UID, VIN, free_address, provision};
+use crate::cabin::serve_pages;
 use crate::gate;
 use crate::log::Log;
 
@@ -43,7 +44,11 @@ impl Kind {
 
 /// A running agent; it is killed when this is dropped.
 pub(crate) enum Contender {
-    Board(Board),
+    Board {
+        board: Board,
+        /// Who serves the pages of its app, if it has any.
+        _pages: Option<Child>,
+    },
     Linux {
         process: Child,
         log: Log,
@@ -67,11 +72,11 @@ impl Contender {
                     .map(|name| format!("--{name}={}", file(&format!("{name}.pem")))),
             ),
         }
-        Self::launch(kind, &url, &options, folder).await
+        Self::launch(kind, free_address(), &url, &options, folder).await
     }
 
     /// Starts an agent that speaks plain MQTT with this mosquitto, and waits until it listens there.
-    /// On Linux its app has the pages in a folder.
+    /// Its app has the pages in a folder.
     pub(crate) async fn beside(
         kind: Kind,
         broker: &Mosquitto,
@@ -89,28 +94,47 @@ impl Contender {
             format!("--username={}", Mosquitto::USER),
             format!("--password-file={}", password.display()),
         ];
-        if let Kind::Linux = kind {
-            options.push(format!("--app-pages={APP}={}", pages.display()));
+        let portal = free_address();
+        let mut serving = None;
+        match kind {
+            Kind::Board => {
+                let (process, urls) = serve_pages(&[(APP, pages)], portal).await;
+                serving = Some(process);
+                options.extend(urls.iter().map(|url| format!("--app-url={url}")));
+            }
+            Kind::Linux => options.push(format!("--app-pages={APP}={}", pages.display())),
         }
-        let mut agent = Self::launch(kind, &url, &options, folder).await;
+        let mut agent = Self::launch(kind, portal, &url, &options, folder).await;
+        if let Self::Board { _pages, .. } = &mut agent {
+            *_pages = serving;
+        }
         agent.log().until("connected to the broker").await;
         agent
     }
 
-    async fn launch(kind: Kind, url: &str, options: &[String], folder: &Path) -> Self {
+    async fn launch(
+        kind: Kind,
+        portal: SocketAddr,
+        url: &str,
+        options: &[String],
+        folder: &Path,
+    ) -> Self {
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
         match kind {
             Kind::Board => {
                 let block = provision(folder, url, &options).await;
-                Self::Board(Board::start(Some(&block)))
+                Self::Board {
+                    board: Board::start_at(portal, Some(&block)),
+                    _pages: None,
+                }
             }
-            Kind::Linux => start_linux(url, &options).await,
+            Kind::Linux => start_linux(portal, url, &options).await,
         }
     }
 
     fn log(&mut self) -> &mut Log {
         match self {
-            Self::Board(board) => &mut board.log,
+            Self::Board { board, .. } => &mut board.log,
             Self::Linux { log, .. } => log,
         }
     }
@@ -118,7 +142,7 @@ impl Contender {
     /// Where its portal can be reached from here.
     pub(crate) fn portal(&self) -> SocketAddr {
         match self {
-            Self::Board(board) => board.portal,
+            Self::Board { board, .. } => board.portal,
             Self::Linux { portal, .. } => *portal,
         }
     }
@@ -146,7 +170,7 @@ impl Contender {
     /// What it has taken of a processor so far, as the kernel counts it, in ticks of 10 ms.
     pub(crate) fn processor_time(&self) -> Duration {
         let pid = match self {
-            Self::Board(board) => board.pid(),
+            Self::Board { board, .. } => board.pid(),
             Self::Linux { process, .. } => process.id().expect("it runs"),
         };
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
@@ -162,12 +186,13 @@ impl Contender {
     }
 }
 
-async fn start_linux(url: &str, options: &[&str]) -> Contender {
+async fn start_linux(portal: SocketAddr, url: &str, options: &[&str]) -> Contender {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vehicle-agent"));
     command
         .args(["run", "--vin", VIN, "--broker", url])
         .args(options);
-    command.args(["--app", &format!("{APP}={UID}"), "--portal", "127.0.0.1:0"]);
+    command.args(["--app", &format!("{APP}={UID}")]);
+    command.args(["--portal", &portal.to_string()]);
     let mut process = command
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
@@ -175,12 +200,10 @@ async fn start_linux(url: &str, options: &[&str]) -> Contender {
         .spawn()
         .unwrap();
     let mut log = Log::of("agent", process.stderr.take().unwrap());
-    let line = log.until("for programs at ws://").await;
-    let (_, address) = line.split_once("ws://").unwrap();
-    let (address, _) = address.split_once('/').unwrap();
+    log.until("for programs at ws://").await;
     Contender::Linux {
         process,
         log,
-        portal: address.parse().unwrap(),
+        portal,
     }
 }

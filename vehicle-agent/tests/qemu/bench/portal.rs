@@ -38,7 +38,7 @@ const SKEW_MAX: Duration = Duration::from_micros(200);
 /// The size of the page, as in a car.
 const SCREEN: (u32, u32) = (800, 480);
 
-/// The app, on Linux; boards have pages of their own.
+/// The app.
 const PAGE: &str = "<!doctype html><title>Bench</title>\
     <script>parent.postMessage({ type: 'WebPortal.onApplicationLoaded' }, '*')</script>";
 
@@ -49,9 +49,10 @@ enum Way {
     Portal(Kind),
 }
 
-const WAYS: [(&str, Way); 2] = [
+const WAYS: [(&str, Way); 3] = [
     ("MQTT.js, WebSocket", Way::Direct),
     ("Linux agent, portal", Way::Portal(Kind::Linux)),
+    ("board in QEMU, portal", Way::Portal(Kind::Board)),
 ];
 
 /// What was measured of a way, over all rounds.
