@@ -85,10 +85,10 @@ pub use self::place::PlaceBuffers;
 use self::place::{Bell, Place};
 use self::request::Request;
 pub use self::seats::{KeptTexts, PortalApps};
+#[cfg(feature = "board-page")]
+use crate::app_page::AppPage;
 use crate::clock::Clock;
 use crate::desk::Counters;
-#[cfg(feature = "board-page")]
-use crate::page_url::PageUrl;
 
 /// What may be set.
 #[derive(Clone, Copy, Debug)]
@@ -98,9 +98,9 @@ pub struct Settings<'b> {
     /// Web origins that may connect, such as `http://10.0.0.2`, besides that of the portal's own page.
     /// Programs send no origin and are let in: whoever is in the vehicle's network may be an app.
     pub origins: &'b [&'b str],
-    /// Where the pages of the apps are, in their order, of those that have any.
+    /// The pages of the apps, in their order, of those that have any.
     #[cfg(feature = "board-page")]
-    pub pages: &'b [Option<PageUrl<'b>>],
+    pub pages: &'b [Option<AppPage<'b>>],
     /// A number that differs from one start of the board to the next: the numbers of messages mean
     /// something for as long as it is the same.
     pub life: u64,

@@ -15,6 +15,7 @@
 #[cfg(all(test, not(feature = "linux")))]
 extern crate std;
 
+pub mod app_page;
 pub mod clock;
 pub mod identity;
 pub mod link;

@@ -27,12 +27,16 @@ use vinbus_protocol::id::{AppId, Uid, Vin};
 use vinbus_protocol::topic::TopicScheme;
 use vinbus_transport_embedded::{AddressError, StaticAddress};
 
-use crate::page_url::PageUrl;
+use crate::app_page::AppPage;
 
 pub use fields::Field;
 
-/// The version of the format. A block without a field that came with it has an older one.
-pub const VERSION: u32 = 2;
+/// The version of the format. A block that says nothing that came with it has the oldest version that says
+/// all of it, so that older firmware reads it.
+pub const VERSION: u32 = 3;
+
+/// The version before, which has no titles of apps.
+const VERSION_WITHOUT_TITLES: u32 = 2;
 
 /// The oldest version that is read, and has all fields but [`Field::AppUrl`].
 pub const OLDEST_VERSION: u32 = 1;
@@ -53,8 +57,8 @@ pub struct Provisioned<'b> {
     pub vin: Vin,
     /// Its apps, each with the partner that it belongs to; at least one.
     pub apps: Vec<(AppId, Uid), APPS_MAX>,
-    /// Where the pages of these apps are, in the same order, of those that have any.
-    pub pages: [Option<PageUrl<'b>>; APPS_MAX],
+    /// The pages of these apps, in the same order, of those that have any.
+    pub pages: [Option<AppPage<'b>>; APPS_MAX],
     /// How topics are spelled.
     pub scheme: TopicScheme,
     /// Whether it hears subtopics of its own topic as well.
@@ -171,7 +175,7 @@ pub enum ProvisionedError {
         /// Bytes that there are.
         found: usize,
     },
-    /// Its checksum is wrong.
+    /// Its checksum is wrong, or its version is not the oldest that says all of it.
     Damaged,
     /// A field is missing, comes twice, or holds what it cannot hold.
     Field(Field),
@@ -203,7 +207,9 @@ impl fmt::Display for ProvisionedError {
                 f,
                 "it is cut off: {expected} bytes were written, {found} are there; write it again"
             ),
-            Self::Damaged => f.write_str("it is damaged: its checksum is wrong; write it again"),
+            Self::Damaged => {
+                f.write_str("it is damaged: its checksum or its version is wrong; write it again")
+            }
             Self::Field(field) => {
                 write!(
                     f,

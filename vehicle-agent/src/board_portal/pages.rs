@@ -9,7 +9,7 @@ use core::net::Ipv4Addr;
 use super::Portal;
 use super::request::Request;
 use crate::app_interface::server_frame::Quoted;
-use crate::page_url::PageUrl;
+use crate::app_page::{AppPage, AppTitle};
 use crate::portal_page::{APP_SCRIPT, HEADERS, PAGE, POLICY, PageFile};
 
 /// A file that a browser asks for; the head of the answer is its [`Display`].
@@ -17,12 +17,12 @@ pub(super) struct Asked<'p> {
     file: &'static PageFile,
     /// The browser has this version.
     known: bool,
-    pages: &'p [Option<PageUrl<'p>>],
+    pages: &'p [Option<AppPage<'p>>],
 }
 
 impl<'p> Asked<'p> {
     /// The file that a request asks for, on a portal whose apps have these pages.
-    pub(super) fn of(request: &Request<'_>, pages: &'p [Option<PageUrl<'p>>]) -> Option<Self> {
+    pub(super) fn of(request: &Request<'_>, pages: &'p [Option<AppPage<'p>>]) -> Option<Self> {
         let files = [&PAGE, &APP_SCRIPT];
         let file = files.into_iter().find(|file| file.path == request.path())?;
         let tags = request.header("if-none-match");
@@ -54,7 +54,7 @@ impl Display for Asked<'_> {
         if **file == PAGE {
             write!(f, "Content-Security-Policy: {POLICY}")?;
             for page in pages.iter().flatten() {
-                write!(f, " {}", page.origin())?;
+                write!(f, " {}", page.url.origin())?;
             }
             if pages.iter().flatten().next().is_none() {
                 f.write_str(" 'none'")?;
@@ -85,8 +85,9 @@ impl<const APPS: usize, const PLACES: usize> Display for AppList<'_, '_, APPS, P
         f.write_str("[")?;
         for (index, (app, page)) in pages.enumerate() {
             f.write_str(if index == 0 { "" } else { "," })?;
-            let (app, url) = (Quoted(app), page.as_str());
-            write!(f, r#"{{"appId":{app},"title":{app},"url":"{url}"}}"#)?;
+            let title = Quoted(page.title.as_ref().map_or(app, AppTitle::as_str));
+            let (app, url) = (Quoted(app), page.url.as_str());
+            write!(f, r#"{{"appId":{app},"title":{title},"url":"{url}"}}"#)?;
         }
         f.write_str("]")
     }

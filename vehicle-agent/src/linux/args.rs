@@ -61,7 +61,7 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Serve the pages of apps to the browser on this machine, for the portal of a board.
     ///
-    /// Prints what `provision --app-url` takes for each app.
+    /// Prints the options that `provision` is given for each app.
     Pages(PagesArgs),
 }
 

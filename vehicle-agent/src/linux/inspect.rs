@@ -11,6 +11,7 @@ use vinbus_protocol::topic::TopicProfile;
 use vinbus_transport_embedded::Mqtt;
 use vinbus_transport_embedded::tls::Credentials;
 
+use crate::app_page::AppPage;
 use crate::embedded_link;
 use crate::identity::Identity;
 use crate::presence;
@@ -89,10 +90,13 @@ impl fmt::Display for Summary<'_> {
         writeln!(f, "vehicle       {}", block.vin)?;
         for ((app, uid), page) in block.apps.iter().zip(&block.pages) {
             write!(f, "app           {app} of partner {uid}")?;
-            match page {
-                Some(page) => writeln!(f, ", its pages at {}", page.as_str())?,
-                None => writeln!(f)?,
+            if let Some(AppPage { url, title }) = page {
+                write!(f, ", its pages at {}", url.as_str())?;
+                if let Some(title) = title {
+                    write!(f, ", called {:?}", title.as_str())?;
+                }
             }
+            writeln!(f)?;
         }
         let scheme = if block.tls.is_some() { "mqtts" } else { "mqtt" };
         let (host, port) = (block.broker.host, block.broker.port);
@@ -143,6 +147,8 @@ mod tests {
     use vinbus_transport_std::conformance::{Authority, Validity};
 
     use super::*;
+    use crate::app_page::AppTitle;
+    use crate::page_url::PageUrl;
     use crate::provisioned::{Broker, Login, TimeServer, Tls};
 
     const VIN: &str = "0123456789ABCDEFG";
@@ -171,10 +177,15 @@ mod tests {
         let gateway = Ipv4Addr::new(10, 0, 2, 2);
         let address = Ipv4Addr::new(10, 0, 2, 15);
         let fixed = StaticAddress::new(address, 24, Some(gateway), &[gateway]).unwrap();
+        let mut pages = [None; APPS_MAX];
+        pages[0] = Some(AppPage {
+            url: PageUrl::parse("http://demo.localhost:8091/").unwrap(),
+            title: AppTitle::parse("Démo"),
+        });
         let block = Provisioned {
             vin: Vin::parse(VIN).unwrap(),
             apps: heapless::Vec::from_slice(&[app]).unwrap(),
-            pages: [None; APPS_MAX],
+            pages,
             scheme: TopicScheme::new("a/b", TopicProfile::Sample).unwrap(),
             subtree: true,
             broker: Broker {
@@ -212,7 +223,7 @@ mod tests {
         let told = Summary(&read(&block).unwrap()).to_string();
         let expected = "\
 vehicle       0123456789ABCDEFG
-app           demo of partner demo-partner
+app           demo of partner demo-partner, its pages at http://demo.localhost:8091/, called \"Démo\"
 broker        mqtts://broker.example:8886
 topics        a/b, profile sample, subtopics too
 user          somebody
@@ -234,8 +245,8 @@ time          of time.example:123
             block[at] = byte;
             block
         };
-        check(&changed(40, 0), "its checksum is wrong");
-        check(&changed(8, 3), "a newer program wrote it");
+        check(&changed(40, 0), "its checksum or its version is wrong");
+        check(&changed(8, 4), "a newer program wrote it");
         check(&block[..100], "it is cut off");
         check(b"", "there is none");
         check(b"hello", "no block of vinbus");

@@ -10,9 +10,10 @@ use anyhow::Context as _;
 use clap::Args;
 use tokio::net::TcpListener;
 
+use crate::app_page::AppTitle;
 use crate::linux::args::{AppFolder, address};
 use crate::linux::failure::Failure;
-use crate::linux::portal::{AppPages, ConnectionBounds, LOCALHOST, PagesAlone};
+use crate::linux::portal::{AppPage, AppPages, ConnectionBounds, LOCALHOST, PagesAlone};
 use crate::linux::run::terminated;
 use crate::page_url::PageUrl;
 
@@ -52,7 +53,7 @@ pub struct PagesArgs {
     pub listen: SocketAddr,
 }
 
-/// Serves until SIGTERM or Ctrl-C, and prints first what `provision --app-url` takes.
+/// Serves until SIGTERM or Ctrl-C, and prints first what `provision` is given for each app.
 ///
 /// # Errors
 /// When a folder cannot be read, or the address is taken.
@@ -65,15 +66,69 @@ pub async fn run(args: PagesArgs) -> Result<(), Failure> {
         format!("cannot listen at {listen}: another program may; choose another with --listen")
     })?;
     let port = listener.local_addr().context("the socket is gone")?.port();
-    for (app, host) in pages.apps() {
-        println!("{app}=http://{host}:{port}/");
+    for app in pages.apps() {
+        println!("{}", board_options(app, port));
     }
     let pages = PagesAlone::new(pages, args.portal);
     pages.serve(listener, BOUNDS, terminated()).await;
     Ok(())
 }
 
+/// What `provision` is given so that the board's portal has this app, as it is typed into a shell.
+fn board_options(app: &AppPage, port: u16) -> String {
+    let AppPage {
+        app_id,
+        title,
+        host,
+        ..
+    } = app;
+    let url = shell_word(&format!("{app_id}=http://{host}:{port}/"));
+    // The identifier is shown where there is no title, or none that a board could keep.
+    if title == app_id || AppTitle::parse(title).is_none() {
+        return format!("--app-url {url}");
+    }
+    let title = shell_word(&format!("{app_id}={title}"));
+    format!("--app-url {url} --app-title {title}")
+}
+
+/// A text as one word of a shell's command line.
+fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "=:/._-".contains(c);
+    if text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 fn origin(text: &str) -> Result<String, String> {
     let url = PageUrl::parse(text).ok_or("it is an address such as http://192.168.1.20:8090")?;
     Ok(url.origin().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_for_a_board_are_words_that_a_shell_takes_as_they_are_meant() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = |app: &str, title: &str| {
+            let html = format!("<!doctype html><title>{title}</title>");
+            std::fs::write(folder.path().join("index.html"), html).unwrap();
+            let app = vinbus_protocol::id::AppId::parse(app).unwrap();
+            let pages = AppPages::open(LOCALHOST, [(app, folder.path().into())]).unwrap();
+            board_options(pages.apps().next().unwrap(), 8091)
+        };
+        let url = "--app-url demo=http://demo.localhost:8091/";
+        assert_eq!(options("demo", ""), url);
+        assert_eq!(options("demo", &"x".repeat(65)), url);
+        assert_eq!(
+            options("demo", "Demo"),
+            format!("{url} --app-title demo=Demo")
+        );
+        assert_eq!(
+            options("demo", "Zoë's; $HOME"),
+            format!(r"{url} --app-title 'demo=Zoë'\''s; $HOME'")
+        );
+    }
 }

@@ -41,7 +41,7 @@ pub(crate) use self::origin::LOCALHOST;
 use self::origin::Origins;
 use self::outbox::Outbox;
 use self::pages::Served;
-pub(crate) use self::pages::{AppPages, PagesAlone};
+pub(crate) use self::pages::{AppPage, AppPages, PagesAlone};
 use crate::app_interface::client_frame::{Role, shown};
 use crate::app_interface::refusal::Refusal;
 use crate::linux::status::Status;

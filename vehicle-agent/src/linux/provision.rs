@@ -18,6 +18,7 @@ use vinbus_protocol::id::{AppId, Uid, Vin};
 use vinbus_transport_embedded::StaticAddress;
 use vinbus_transport_std::Pem;
 
+use crate::app_page::{APP_TITLE_BYTES_MAX, AppPage, AppTitle};
 use crate::linux::args::{AccessArgs, VehicleArgs};
 use crate::linux::{connection, inspect};
 use crate::page_url::{PAGE_URL_BYTES_MAX, PageUrl};
@@ -46,6 +47,11 @@ pub struct ProvisionArgs {
     /// may be repeated. `vehicle-agent pages` serves them beside the browser.
     #[arg(long, value_name = "IDAPP=URL")]
     pub app_url: Vec<String>,
+
+    /// What the launcher of that page calls an app which has --app-url [default: its identifier]; may be
+    /// repeated.
+    #[arg(long, value_name = "IDAPP=TITLE")]
+    pub app_title: Vec<String>,
 
     /// The board's address and the bits of its network's prefix [default: it asks a DHCP server].
     #[arg(long, value_name = "IPV4/BITS")]
@@ -176,6 +182,9 @@ fn provisioned(args: &ProvisionArgs) -> anyhow::Result<Provisioned<'_>> {
     for given in &args.app_url {
         add_page(&apps, &mut pages, given).with_context(|| format!("--app-url {given}"))?;
     }
+    for given in &args.app_title {
+        add_title(&apps, &mut pages, given).with_context(|| format!("--app-title {given}"))?;
+    }
     let network = match args.address {
         None => Network::Dhcp,
         Some(AddressInNetwork {
@@ -218,12 +227,11 @@ fn provisioned(args: &ProvisionArgs) -> anyhow::Result<Provisioned<'_>> {
 /// Notes where the pages of an app are, given as `IDAPP=URL`.
 fn add_page<'a>(
     apps: &[(AppId, Uid)],
-    pages: &mut [Option<PageUrl<'a>>; APPS_MAX],
+    pages: &mut [Option<AppPage<'a>>; APPS_MAX],
     given: &'a str,
 ) -> anyhow::Result<()> {
     let (app, url) = given.split_once('=').context("write it as IDAPP=URL")?;
-    let place = apps.iter().position(|(known, _)| known.as_str() == app);
-    let place = place.with_context(|| format!("no such app; add --app {app}=UID"))?;
+    let place = place(apps, app)?;
     let url = PageUrl::parse(url).with_context(|| {
         format!(
             "write the address as http://HOST:PORT/PATH or https://…, at most \
@@ -234,13 +242,39 @@ fn add_page<'a>(
     let taken = pages
         .iter()
         .flatten()
-        .find(|other| other.origin() == origin);
+        .find(|other| other.url.origin() == origin);
     ensure!(
         taken.is_none(),
         "another app has the origin {origin}; each needs one of its own, or they could read each other"
     );
-    pages[place] = Some(url);
+    pages[place] = Some(AppPage::at(url));
     Ok(())
+}
+
+/// Notes what an app with pages is called, given as `IDAPP=TITLE`.
+fn add_title<'a>(
+    apps: &[(AppId, Uid)],
+    pages: &mut [Option<AppPage<'a>>; APPS_MAX],
+    given: &'a str,
+) -> anyhow::Result<()> {
+    let (app, title) = given.split_once('=').context("write it as IDAPP=TITLE")?;
+    let page = pages[place(apps, app)?].as_mut();
+    let page = page
+        .with_context(|| format!("the launcher shows apps with pages; add --app-url {app}=URL"))?;
+    ensure!(page.title.is_none(), "the app has a title already");
+    let title = AppTitle::parse(title).with_context(|| {
+        format!(
+            "a title is a line of 1 to {APP_TITLE_BYTES_MAX} bytes and does not begin or end with a space"
+        )
+    })?;
+    page.title = Some(title);
+    Ok(())
+}
+
+/// Where an app is among the others.
+fn place(apps: &[(AppId, Uid)], app: &str) -> anyhow::Result<usize> {
+    let place = apps.iter().position(|(known, _)| known.as_str() == app);
+    place.with_context(|| format!("no such app; add --app {app}=UID"))
 }
 
 /// The credentials, as DER.
@@ -334,6 +368,8 @@ mod tests {
             "time.example:1123",
             "--app-url",
             "demo=http://demo.localhost:8091/",
+            "--app-title",
+            "demo=Prochain arrêt",
         ];
         let block = block_of(&[&PLAIN[..], &more].concat()).unwrap();
         let read = Provisioned::decode(&block).unwrap();
@@ -345,8 +381,9 @@ mod tests {
             }
         );
         assert_eq!(read.scheme.profile(), TopicProfile::Sample);
-        let page = PageUrl::parse("http://demo.localhost:8091/");
-        assert_eq!(read.pages[0], page);
+        let url = PageUrl::parse("http://demo.localhost:8091/").unwrap();
+        let title = AppTitle::parse("Prochain arrêt");
+        assert_eq!(read.pages[0], Some(AppPage { url, title }));
         let (host, port) = ("time.example", 1123);
         assert_eq!(read.time_server, Some(TimeServer { host, port }));
         assert!(read.tls.is_none() && read.login.is_none());
@@ -376,6 +413,13 @@ mod tests {
         assert!(page(&[url, "demo=h"]).contains("http://HOST"));
         let same = [url, "demo=http://h/a", "--app=b=p", url, "b=http://h/b"];
         assert!(page(&same).contains("origin http://h;"));
+        let (title, with_url) = ("--app-title", [url, "demo=http://h/"]);
+        let titled = |more: &[&str]| page(&[&with_url[..], more].concat());
+        assert!(titled(&[title, "Demo"]).contains("IDAPP=TITLE"));
+        assert!(titled(&[title, "nobody=N"]).contains("--app nobody=UID"));
+        assert!(titled(&[title, "demo="]).contains("1 to 64 bytes"));
+        assert!(titled(&[title, "demo=a", title, "demo=b"]).contains("a title already"));
+        assert!(page(&[title, "demo=Demo"]).contains("--app-url demo=URL"));
         for server in ["time.example:", "time.example:99999"] {
             let said = refused(&[&PLAIN[..], &["--time-server", server]].concat());
             assert!(

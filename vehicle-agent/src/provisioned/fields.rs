@@ -31,8 +31,8 @@ pub enum Field {
     StaticAddress = 11,
     /// The host; and a colon and the port, if it is not 123.
     TimeServer = 12,
-    /// The length of an app's identifier in one byte, the identifier, the address of its page. Behind
-    /// the app; since version 2.
+    /// The length of an app's identifier in one byte, the identifier, the address of its page; and a space
+    /// and its title, if it has one. Behind the app; since version 2, with a title since version 3.
     AppUrl = 13,
 }
 
@@ -73,7 +73,7 @@ impl fmt::Display for Field {
             Self::Password => "password",
             Self::StaticAddress => "address",
             Self::TimeServer => "time server",
-            Self::AppUrl => "address of an app's pages",
+            Self::AppUrl => "address or title of an app's pages",
         })
     }
 }

@@ -12,6 +12,7 @@ use super::{
     APPS_MAX, Broker, Field, HEADER_BYTES, Login, MAGIC, Network, OLDEST_VERSION, Provisioned,
     ProvisionedError, TimeServer, Tls, VERSION, crc32,
 };
+use crate::app_page::{AppPage, AppTitle};
 use crate::page_url::PageUrl;
 
 impl<'b> Provisioned<'b> {
@@ -21,18 +22,23 @@ impl<'b> Provisioned<'b> {
     /// A [`ProvisionedError`].
     pub fn decode(memory: &'b [u8]) -> Result<Self, ProvisionedError> {
         let mut values = Values::default();
-        let mut rest = body(memory)?;
+        let (version, mut rest) = body(memory)?;
         while !rest.is_empty() {
             let (field, value);
             (field, value, rest) = split_field(rest)?;
             values.take(field, value)?;
         }
-        values.finish()
+        let provisioned = values.finish()?;
+        // The checksum is not of the version.
+        if provisioned.version() != version {
+            return Err(ProvisionedError::Damaged);
+        }
+        Ok(provisioned)
     }
 }
 
-/// The body of a block, once its header and its checksum are right.
-fn body(memory: &[u8]) -> Result<&[u8], ProvisionedError> {
+/// The version and the body of a block, once its header and its checksum are right.
+fn body(memory: &[u8]) -> Result<(u32, &[u8]), ProvisionedError> {
     let found = memory.len();
     let Some((header, rest)) = memory.split_first_chunk::<HEADER_BYTES>() else {
         if memory.is_empty() {
@@ -71,7 +77,7 @@ fn body(memory: &[u8]) -> Result<&[u8], ProvisionedError> {
     if crc32(body) != crc {
         return Err(ProvisionedError::Damaged);
     }
-    Ok(body)
+    Ok((version, body))
 }
 
 type Split<'b> = (Field, &'b [u8], &'b [u8]);
@@ -92,7 +98,7 @@ fn split_field(bytes: &[u8]) -> Result<Split<'_>, ProvisionedError> {
 struct Values<'b> {
     vin: Option<Vin>,
     apps: Vec<(AppId, Uid), APPS_MAX>,
-    pages: [Option<PageUrl<'b>>; APPS_MAX],
+    pages: [Option<AppPage<'b>>; APPS_MAX],
     scheme: Option<TopicScheme>,
     subtree: Option<()>,
     broker: Option<Broker<'b>>,
@@ -141,9 +147,9 @@ impl<'b> Values<'b> {
 
     /// `None` if the app is not there, has one already, or it is none.
     fn take_app_url(&mut self, value: &'b [u8]) -> Option<()> {
-        let (app, url) = named(value)?;
+        let (app, page_text) = named(value)?;
         let place = self.apps.iter().position(|(known, _)| *known == app)?;
-        once(self.pages.get_mut(place)?, PageUrl::parse(text(url)?)?)
+        once(self.pages.get_mut(place)?, page(text(page_text)?)?)
     }
 
     fn finish(self) -> Result<Provisioned<'b>, ProvisionedError> {
@@ -215,6 +221,17 @@ fn named(value: &[u8]) -> Option<(AppId, &[u8])> {
     let (len, rest) = value.split_first()?;
     let (app, rest) = rest.split_at_checked(usize::from(*len))?;
     Some((AppId::parse(text(app)?).ok()?, rest))
+}
+
+/// The address of a page; and a space and its title, if it has one.
+fn page(text: &str) -> Option<AppPage<'_>> {
+    let Some((url, title)) = text.split_once(' ') else {
+        return PageUrl::parse(text).map(AppPage::at);
+    };
+    Some(AppPage {
+        url: PageUrl::parse(url)?,
+        title: Some(AppTitle::parse(title)?),
+    })
 }
 
 fn scheme(value: &[u8]) -> Option<TopicScheme> {

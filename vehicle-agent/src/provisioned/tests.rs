@@ -7,6 +7,9 @@ use core::net::Ipv4Addr;
 
 use vinbus_protocol::topic::TopicProfile;
 
+use crate::app_page::AppTitle;
+use crate::page_url::PageUrl;
+
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 
 fn fixed(dns_servers: &[Ipv4Addr]) -> StaticAddress {
@@ -14,7 +17,17 @@ fn fixed(dns_servers: &[Ipv4Addr]) -> StaticAddress {
     StaticAddress::new(address, 24, Some(GATEWAY), dns_servers).unwrap()
 }
 
-fn pages(first: [Option<PageUrl<'_>>; 2]) -> [Option<PageUrl<'_>>; APPS_MAX] {
+/// A page of the app `other`.
+const URL: &str = "http://other.localhost:8091/";
+
+fn page(title: Option<&'static str>) -> AppPage<'static> {
+    AppPage {
+        url: PageUrl::parse(URL).unwrap(),
+        title: title.map(|title| AppTitle::parse(title).unwrap()),
+    }
+}
+
+fn pages(first: [Option<AppPage<'_>>; 2]) -> [Option<AppPage<'_>>; APPS_MAX] {
     let mut pages = [None; APPS_MAX];
     pages[..2].copy_from_slice(&first);
     pages
@@ -25,7 +38,7 @@ fn full() -> Provisioned<'static> {
     Provisioned {
         vin: Vin::parse("0123456789ABCDEFG").unwrap(),
         apps: Vec::from_slice(&[app("demo", "demo-partner"), app("other", "partner-2")]).unwrap(),
-        pages: pages([None, PageUrl::parse("http://other.localhost:8091/")]),
+        pages: pages([None, Some(page(Some("Another app")))]),
         scheme: TopicScheme::new("a/b", TopicProfile::Sample).unwrap(),
         subtree: true,
         broker: Broker {
@@ -58,8 +71,12 @@ fn encoded(provisioned: &Provisioned<'_>) -> Heap<u8> {
 
 /// A block with this body and the right checksum.
 fn block_of(body: &[u8]) -> Heap<u8> {
+    block_of_version(VERSION, body)
+}
+
+fn block_of_version(version: u32, body: &[u8]) -> Heap<u8> {
     let mut block = MAGIC.to_vec();
-    block.extend(VERSION.to_le_bytes());
+    block.extend(version.to_le_bytes());
     block.extend((body.len() as u32).to_le_bytes());
     block.extend(crc32(body).to_le_bytes());
     block.extend(body);
@@ -82,14 +99,28 @@ fn what_was_written_is_read() {
 }
 
 #[test]
-fn block_without_pages_is_one_that_older_firmware_reads() {
-    let old = Provisioned {
-        pages: pages([None, None]),
-        ..full()
+fn block_without_pages_or_titles_is_one_that_older_firmware_reads() {
+    let check = |page, version: u32| {
+        let block = Provisioned {
+            pages: pages([None, page]),
+            ..full()
+        };
+        let bytes = encoded(&block);
+        assert_eq!(bytes[8..12], version.to_le_bytes());
+        assert_eq!(Provisioned::decode(&bytes).unwrap().pages, block.pages);
+        bytes
     };
-    assert_eq!(encoded(&old)[8..12], OLDEST_VERSION.to_le_bytes());
-    assert!(Provisioned::decode(&encoded(&old)).is_ok());
-    assert_eq!(encoded(&full())[8..12], VERSION.to_le_bytes());
+    check(None, OLDEST_VERSION);
+    // What such firmware takes for the address has nothing else in it.
+    let bytes = check(Some(page(None)), VERSION_WITHOUT_TITLES);
+    let field = [
+        &[Field::AppUrl as u8, 34, 0, 5],
+        &b"other"[..],
+        URL.as_bytes(),
+    ]
+    .concat();
+    assert!(bytes.windows(field.len()).any(|bytes| bytes == field));
+    check(Some(page(Some("Another app"))), VERSION);
 }
 
 #[test]
@@ -108,6 +139,9 @@ fn address_of_pages_is_of_an_app_that_is_there_and_comes_once() {
     refused_with(b"\x07nobodyhttp://a/");
     refused_with(b"\x04demojavascript:alert(1)");
     refused_with(b"\x04demo");
+    refused_with(b"\x04demohttp://a/ ");
+    refused_with(b"\x04demohttp://a/  x");
+    refused_with(b"\x04demohttp://a/ \xFF");
     refused_with(b"");
 }
 
@@ -277,7 +311,11 @@ fn each_field_that_cannot_be_left_out_is_asked_for() {
             left_out,
             Field::Subtree | Field::StaticAddress | Field::TimeServer | Field::AppUrl
         );
-        let memory = block_of(&body);
+        let version = match left_out {
+            Field::AppUrl => OLDEST_VERSION,
+            _ => VERSION,
+        };
+        let memory = block_of_version(version, &body);
         let read = Provisioned::decode(&memory);
         if needed {
             // An address of pages whose app is not there is found first.

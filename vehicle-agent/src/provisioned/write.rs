@@ -7,8 +7,9 @@ use vinbus_protocol::topic::TopicProfile;
 
 use super::{
     Field, HEADER_BYTES, MAGIC, Network, NoRoom, OLDEST_VERSION, Provisioned, TimeServer, VERSION,
-    crc32,
+    VERSION_WITHOUT_TITLES, crc32,
 };
+use crate::app_page::AppPage;
 
 impl Provisioned<'_> {
     /// Writes the block to the start of `block`; its length. Reading it gives the same again if there is an app.
@@ -28,25 +29,37 @@ impl Provisioned<'_> {
         let body = body.get(..len).ok_or(NoRoom)?;
         let bytes = u32::try_from(len).map_err(|_| NoRoom)?;
         header[..8].copy_from_slice(&MAGIC);
-        // Firmware that knows no pages reads what has none.
-        let has_pages = self.pages.iter().any(Option::is_some);
-        let version = if has_pages { VERSION } else { OLDEST_VERSION };
-        header[8..12].copy_from_slice(&version.to_le_bytes());
+        header[8..12].copy_from_slice(&self.version().to_le_bytes());
         header[12..16].copy_from_slice(&bytes.to_le_bytes());
         header[16..20].copy_from_slice(&crc32(body).to_le_bytes());
         Ok(HEADER_BYTES + len)
     }
 
+    /// The oldest version that says all of it: firmware that knows no titles, or no pages, reads what has
+    /// none.
+    pub(super) fn version(&self) -> u32 {
+        let version = |page: &AppPage<'_>| match page.title {
+            Some(_) => VERSION,
+            None => VERSION_WITHOUT_TITLES,
+        };
+        let pages = self.pages.iter().flatten();
+        pages.map(version).max().unwrap_or(OLDEST_VERSION)
+    }
+
     fn write_topics(&self, out: &mut Body<'_>) -> Result<(), NoRoom> {
         out.field(Field::Vin, &[self.vin.as_str().as_bytes()])?;
         for ((app, uid), page) in self.apps.iter().zip(&self.pages) {
-            let app = app.as_str();
+            let app = app.as_str().as_bytes();
             // An identifier has at most 64 bytes.
             let len = [app.len() as u8];
-            out.field(Field::App, &[&len, app.as_bytes(), uid.as_str().as_bytes()])?;
+            out.field(Field::App, &[&len, app, uid.as_str().as_bytes()])?;
             if let Some(page) = page {
-                let page = page.as_str().as_bytes();
-                out.field(Field::AppUrl, &[&len, app.as_bytes(), page])?;
+                let (space, title) = match &page.title {
+                    Some(title) => (" ", title.as_str()),
+                    None => ("", ""),
+                };
+                let [url, space, title] = [page.url.as_str(), space, title].map(str::as_bytes);
+                out.field(Field::AppUrl, &[&len, app, url, space, title])?;
             }
         }
         let profile = match self.scheme.profile() {

@@ -18,6 +18,7 @@ use vinbus_protocol::topic::TopicScheme;
 use vinbus_protocol::uplink_queue::DropPolicy;
 use vinbus_transport_embedded::TokioStream;
 use vinbus_vehicle_agent::agent::{self, World};
+use vinbus_vehicle_agent::app_page::{AppPage, AppTitle};
 use vinbus_vehicle_agent::board_portal::limits::{
     HTTP_HEAD_BYTES_MAX, OUTBOX_BYTES_MIN, RECEIVE_BYTES, SCREEN_OUTBOX_BYTES, SCREEN_RECEIVE_BYTES,
 };
@@ -125,9 +126,13 @@ impl Board {
                 for_screen: true,
             };
         }
+        let page = AppPage {
+            url: PageUrl::parse("http://other.localhost:8091/").unwrap(),
+            title: AppTitle::parse(r#"Zoë's "other""#),
+        };
         let settings = Settings {
             origins: &["https://shell.example"],
-            pages: vec![None, PageUrl::parse("http://other.localhost:8091/")].leak(),
+            pages: vec![None, Some(page)].leak(),
             ..Settings::default()
         };
         let vin = Vin::parse(VIN).unwrap();

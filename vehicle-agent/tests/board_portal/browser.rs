@@ -57,14 +57,15 @@ fn file_that_the_browser_has_is_not_sent_again() {
 }
 
 #[test]
-fn apps_that_have_pages_are_listed_with_their_addresses() {
+fn apps_that_have_pages_are_listed_with_their_titles_and_addresses() {
     run(async {
         let board = Board::new().await;
         let answer = get(&board, "/apps", "").await;
         let (_, list) = answer.split_once("\r\n\r\n").unwrap();
         let list: Value = serde_json::from_str(list).unwrap();
         let url = "http://other.localhost:8091/";
-        let expected = json!([{ "appId": "other", "title": "other", "url": url }]);
+        let title = r#"Zoë's "other""#;
+        let expected = json!([{ "appId": "other", "title": title, "url": url }]);
         assert_eq!(list, expected);
     });
 }

@@ -56,14 +56,14 @@ impl Cabin {
     async fn open(apps: &[(&str, &Path)], folders: TempDir) -> Self {
         let server = Server::start(&[]).await;
         let portal = free_address();
-        let (pages, urls) = serve_pages(apps, portal).await;
+        let (pages, page_options) = serve_pages(apps, portal).await;
         let mut options = Vec::new();
         for (app, _) in apps {
             if *app != APP {
                 options.push(format!("--app={app}={UID}"));
             }
         }
-        options.extend(urls.iter().map(|url| format!("--app-url={url}")));
+        options.extend(page_options);
         let options: Vec<_> = options.iter().map(String::as_str).collect();
         let mut board = Board::start_at(portal, Some(&server.block(&options).await));
         let listener = server.listen().await;
@@ -118,7 +118,7 @@ impl Cabin {
     }
 }
 
-/// Starts `vehicle-agent pages`; each app and its address.
+/// Starts `vehicle-agent pages`; what `provision` is given for the apps.
 pub(crate) async fn serve_pages(
     apps: &[(&str, &Path)],
     portal: SocketAddr,
@@ -136,11 +136,16 @@ pub(crate) async fn serve_pages(
         .spawn()
         .unwrap();
     let mut log = Log::of("pages", process.stdout.take().unwrap());
-    let mut urls = Vec::new();
+    let mut options = Vec::new();
     for (app, _) in apps {
-        urls.push(log.until(&format!("{app}=http://")).await);
+        let line = log.until(&format!("{app}=http://")).await;
+        let (url, title) = line.split_once(" --app-title ").unwrap_or((&line, ""));
+        options.push(url.replace("--app-url ", "--app-url="));
+        if !title.is_empty() {
+            options.push(format!("--app-title={}", title.trim_matches('\'')));
+        }
     }
-    (process, urls)
+    (process, options)
 }
 
 /// The selector of a button on an app's tile.

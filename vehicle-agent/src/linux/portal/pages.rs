@@ -48,10 +48,12 @@ pub(crate) struct AppPages {
 /// What the portal's page is told of an app.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct AppPage {
-    app_id: String,
-    title: String,
-    host: String,
+pub(crate) struct AppPage {
+    pub(crate) app_id: String,
+    /// The title of its first page, or its identifier.
+    pub(crate) title: String,
+    /// The host name of its pages.
+    pub(crate) host: String,
     #[serde(skip)]
     folder: PathBuf,
 }
@@ -94,10 +96,9 @@ impl AppPages {
         &self.domain
     }
 
-    /// Each app and the host name of its pages.
-    pub(crate) fn apps(&self) -> impl Iterator<Item = (&str, &str)> {
-        let pages = self.pages.iter();
-        pages.map(|page| (page.app_id.as_str(), page.host.as_str()))
+    /// Each app.
+    pub(crate) fn apps(&self) -> impl Iterator<Item = &AppPage> {
+        self.pages.iter()
     }
 
     fn of_host(&self, headers: &HeaderMap) -> Option<&AppPage> {

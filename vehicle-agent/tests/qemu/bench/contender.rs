@@ -98,9 +98,9 @@ impl Contender {
         let mut serving = None;
         match kind {
             Kind::Board => {
-                let (process, urls) = serve_pages(&[(APP, pages)], portal).await;
+                let (process, page_options) = serve_pages(&[(APP, pages)], portal).await;
                 serving = Some(process);
-                options.extend(urls.iter().map(|url| format!("--app-url={url}")));
+                options.extend(page_options);
             }
             Kind::Linux => options.push(format!("--app-pages={APP}={}", pages.display())),
         }

@@ -56,6 +56,9 @@ pub(crate) async fn example_app_shows_a_stop_and_its_answer_goes_back() {
     const APP: &str = "next-stop";
     const FRAME: &str = "http://next-stop.localhost:";
     let mut cabin = Cabin::with_folders(&[(APP, NEXT_STOP.as_ref())]).await;
+    // The page's title came into the block, and from there into the launcher.
+    let title = "document.querySelector('.tile .name').textContent === 'Next stop'";
+    cabin.page.until(title).await;
     cabin.page.press(&tile(APP, "open")).await;
     cabin
         .page
