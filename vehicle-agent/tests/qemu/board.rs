@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, Command};
-use tokio::time::{interval, timeout};
+use tokio::time::{Instant, interval, timeout};
 
 use crate::PATIENCE;
 use crate::log::Log;
@@ -142,15 +142,42 @@ impl Board {
         self.process.id().expect("it runs")
     }
 
-    /// The `/status` of its portal.
+    /// The `/status` of its portal. Who comes when all its sockets are taken is turned away, and comes
+    /// again.
     pub(crate) async fn status(&self) -> Value {
-        let mut stream = TcpStream::connect(self.portal).await.unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.ask_status().await {
+                Ok(answer) => {
+                    let (_, body) = answer.split_once("\r\n\r\n").expect("an answer of HTTP");
+                    return serde_json::from_str(body).expect("a status");
+                }
+                Err(error) => assert!(Instant::now() < deadline, "no status: {error}"),
+            }
+        }
+    }
+
+    async fn ask_status(&self) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(self.portal).await?;
         let request = b"GET /status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-        stream.write_all(request).await.unwrap();
+        stream.write_all(request).await?;
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        let (_, body) = answer.split_once("\r\n\r\n").expect("an answer of HTTP");
-        serde_json::from_str(body).expect("a status")
+        match stream.read_to_string(&mut answer).await? {
+            0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(answer),
+        }
+    }
+
+    /// Waits until a number or text of its portal's status is as wanted.
+    pub(crate) async fn until_status(&self, pointer: &str, wanted: impl Fn(&Value) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = self.status().await;
+            if wanted(status.pointer(pointer).expect("it is told")) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{pointer}: {status}");
+        }
     }
 
     /// Waits until it is connected to its broker.

@@ -177,15 +177,15 @@ impl Server {
         }
     }
 
-    /// The vehicle's first report of health from when it had run for so many seconds of its own.
-    pub(crate) async fn health_since(&self, uptime_s: u64) -> Value {
+    /// The vehicle's first report of health from when it had connected so many times.
+    pub(crate) async fn health_since(&self, sessions: u64) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let answer = self.vehicle().await;
             let (_, body) = answer.split_once("\r\n\r\n").expect("an answer of HTTP");
             let mut vehicle: Value = serde_json::from_str(body).expect("JSON");
             let report = vehicle["health"]["report"].take();
-            if report["uptimeS"].as_u64() >= Some(uptime_s) {
+            if report["counters"]["sessions"].as_u64() >= Some(sessions) {
                 return report;
             }
             assert!(Instant::now() < deadline, "no newer report: {report}");

@@ -53,7 +53,7 @@ pub(crate) async fn ten_minutes_of_traffic_leave_as_much_room_as_before() {
         traffic.board.lives_until(minute * 60, SPEED).await;
         rooms.push(traffic.round(minute).await);
         stacks.push(traffic.board.stack_used().await);
-        pools.push(traffic.pools(minute).await);
+        pools.push(traffic.pools().await);
     }
     let first = rooms[0];
     for (room, minute) in rooms.iter().zip(BUSY_MINUTES) {
@@ -64,10 +64,8 @@ pub(crate) async fn ten_minutes_of_traffic_leave_as_much_room_as_before() {
     }
     let most = stack_bytes_max().min(stacks[0] + INTERRUPT_BYTES_MAX);
     assert!(stacks.iter().all(|used| *used <= most), "{stacks:?}");
-    // The first report is written as soon as the board is connected, when nothing was used yet.
-    let busy = &pools[1..];
-    for used in busy {
-        for (name, first) in &busy[0] {
+    for used in &pools {
+        for (name, first) in &pools[0] {
             let most = first + POOL_BYTES_BY_CHANCE;
             assert!(used[name] <= most, "{name}: {pools:?}");
         }
@@ -75,7 +73,7 @@ pub(crate) async fn ten_minutes_of_traffic_leave_as_much_room_as_before() {
     report(&format!(
         "each minute from 1 to 10 room for {} programs, {} pending and {} waiting messages; stack \
          {stacks:?} bytes; of the pools {:?}",
-        first.programs, first.pending, first.uplinks, busy[0]
+        first.programs, first.pending, first.uplinks, pools[0]
     ));
 }
 
@@ -123,9 +121,12 @@ impl Traffic {
         }
     }
 
-    /// Bytes of each pool that were ever used, as the board has reported since this minute began.
-    async fn pools(&self, minute: u32) -> BTreeMap<String, u64> {
-        let report = self.server.health_since(u64::from(minute) * 60).await;
+    /// Bytes of each pool that were ever used, as the board reports after the last round: its end was a
+    /// new connection.
+    async fn pools(&self) -> BTreeMap<String, u64> {
+        let status = self.board.status().await;
+        let sessions = status["sessions"].as_u64().expect("a number");
+        let report = self.server.health_since(sessions).await;
         let pools = report["pools"].as_object().expect("pools");
         let used = |usage: &Value| usage["used"].as_u64().expect("a number of bytes");
         assert!(pools.values().any(|usage| used(usage) > 0), "{report}");
@@ -191,14 +192,14 @@ impl Traffic {
     /// Messages that wait while there is no broker.
     async fn break_the_link_and_fill_uplinks(&mut self, minute: u32) -> usize {
         self.wire.unplug();
-        self.board.log.until("disconnected").await;
+        let down = |link: &Value| link == "disconnected";
+        self.board.until_status("/link", down).await;
         let waiting = |n: usize| format!("\"{n:02} of minute {minute:02}\"");
         for n in 1..=UPLINKS {
             self.app.says(&waiting(n)).await;
         }
         self.app.log.until("not delivered").await;
         self.wire.plug();
-        self.board.online().await;
         self.listener.counts_until(&waiting(UPLINKS)).await
     }
 }

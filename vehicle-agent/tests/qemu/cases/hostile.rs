@@ -6,11 +6,11 @@ use std::process::Stdio;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::Command;
-use tokio::time::{Instant, timeout};
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::{Bytes, Message};
+use tokio_tungstenite::{WebSocketStream, client_async};
 
 use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto};
 
@@ -49,7 +49,9 @@ pub(crate) async fn hundred_thousand_random_bytes_to_the_portal_are_counted_and_
         let _ = raw.read_to_end(&mut Vec::new()).await;
     }
     let refused = Value::from(CONNECTIONS);
-    until_status(&board, "/sockets/refusedRequest", |count| *count == refused).await;
+    board
+        .until_status("/sockets/refusedRequest", |count| *count == refused)
+        .await;
     server.thaw();
     board.online().await;
     let reported = format!("\"socketsRefused\":{CONNECTIONS}");
@@ -65,7 +67,7 @@ pub(crate) async fn app_that_never_reads_is_ended_and_the_next_one_is_served() {
     // The time that an app has to read a frame, 30 s, takes 6.
     let mut board = Board::start_fast(Some(&server.block(&[]).await), 5);
     board.online().await;
-    let deaf = Socket::in_front(&board).await;
+    let mut deaf = Socket::with_little_room_in_front(&board).await;
     let content = format!("\"{}\"", "x".repeat(120_000));
     // Until the buffers on the way to it are full, and for as long as it may take to read.
     let mut sent = 0;
@@ -76,7 +78,12 @@ pub(crate) async fn app_that_never_reads_is_ended_and_the_next_one_is_served() {
         );
         done(&server.send(&content).await);
         sent += 1;
-        until_status(&board, "/received", |received| *received == sent).await;
+        board
+            .until_status("/received", |received| *received == sent)
+            .await;
+        // It is there and speaks, or its silence would end it, however fast it was sent what it does
+        // not read. Once it is ended it cannot.
+        let _ = deaf.0.send(Message::Pong(Bytes::new())).await;
     }
     assert_eq!(board.status().await["sockets"]["ended"], 1);
     let mut app = App::in_front(&board).await;
@@ -116,7 +123,9 @@ pub(crate) async fn flood_and_bad_messages_of_a_broker_are_counted_and_reported(
     publish(&broker, "-s", too_large.as_bytes()).await;
 
     let one = Value::from(1);
-    until_status(&board, "/refused/oversize", |count| *count == one).await;
+    board
+        .until_status("/refused/oversize", |count| *count == one)
+        .await;
     let status = board.status().await;
     assert_eq!(
         status["sessions"], 1,
@@ -157,7 +166,9 @@ pub(crate) async fn flood_at_an_app_that_reads_loses_nothing_that_is_not_counted
         }
     }
     let all = Value::from(FLOOD);
-    until_status(&board, "/received", |received| *received == all).await;
+    board
+        .until_status("/received", |received| *received == all)
+        .await;
     let mut next = Socket::in_front(&board).await;
     next.says(r#"{"type":"WebPortal.getPendingNotifications"}"#)
         .await;
@@ -195,13 +206,25 @@ pub(crate) async fn board_without_an_answer_of_dhcp_says_so_and_asks_on() {
 }
 
 /// A socket of the portal whose program reads what this test reads.
-struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+struct Socket(WebSocketStream<TcpStream>);
 
 impl Socket {
     /// Opens the app's socket and waits until it is in the foreground.
     async fn in_front(board: &Board) -> Self {
+        Self::open(board, TcpSocket::new_v4().unwrap()).await
+    }
+
+    /// The same, with little room on its way for what it does not read.
+    async fn with_little_room_in_front(board: &Board) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        Self::open(board, socket).await
+    }
+
+    async fn open(board: &Board, socket: TcpSocket) -> Self {
+        let stream = socket.connect(board.portal).await.unwrap();
         let url = format!("ws://{}/portal?app={APP}", board.portal);
-        let mut socket = Self(connect_async(url).await.unwrap().0);
+        let mut socket = Self(client_async(url, stream).await.unwrap().0);
         socket
             .says(r#"{"type":"WebPortal.onApplicationLoaded"}"#)
             .await;
@@ -249,18 +272,6 @@ async fn publish(broker: &Mosquitto, how: &str, input: &[u8]) {
     stdin.write_all(input).await.unwrap();
     drop(stdin);
     assert!(publisher.wait().await.unwrap().success());
-}
-
-/// Waits until a number or text of the portal's status is as wanted.
-async fn until_status(board: &Board, pointer: &str, wanted: impl Fn(&Value) -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let status = board.status().await;
-        if wanted(status.pointer(pointer).unwrap()) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{pointer}: {status}");
-    }
 }
 
 /// The stack is where all that the board does not plan for would show.
