@@ -110,6 +110,8 @@ impl<'d> TcpConnect for Tcp<'d> {
         if !matches!(socket.state(), State::Closed | State::TimeWait) {
             let _goodbye_or_late = with_timeout(GOODBYE, socket.flush()).await;
             socket.abort();
+            // The reset leaves with the next turn of the network; one that has no way out is forgotten.
+            let _gone_or_late = with_timeout(GOODBYE, socket.flush()).await;
         }
         let connected = socket.connect((IpAddress::Ipv4(address), remote.port()));
         connected.await.map_err(|error| match error {

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use embassy_net::tcp::{State, TcpSocket};
 use embassy_time::Duration;
 use embedded_io_async::{Read, Write};
 use embedded_nal_async::{Dns, TcpConnect};
@@ -11,7 +12,7 @@ use vinbus_transport_embedded::dial::{self, Broker, DialError, TimeLimits};
 use vinbus_transport_embedded::net::{ResolveError, Resolver, Tcp, TcpError};
 use vinbus_transport_embedded::sntp;
 
-use crate::support::lan::{GATEWAY, NAME, PORT, leaked, udp, with_dhcp, with_lan};
+use crate::support::lan::{GATEWAY, NAME, PORT, leaked, udp, with_both, with_dhcp, with_lan};
 use crate::support::{PATIENCE, unix_time};
 
 fn buffer() -> &'static mut [u8] {
@@ -82,6 +83,28 @@ async fn bytes_that_are_written_before_the_drop_arrive() {
         let mut came = Vec::new();
         far.read_to_end(&mut came).await.unwrap();
         assert_eq!(came, [7; 8000]);
+    });
+    tokio::time::timeout(PATIENCE, test).await.unwrap();
+}
+
+#[tokio::test]
+async fn peer_that_reads_nothing_is_told_that_its_connection_is_cut_off() {
+    let test = with_both(async |gateway, board| {
+        let accept = async || {
+            let mut socket = TcpSocket::new(gateway, leaked::<64>(), leaked::<64>());
+            socket.accept(PORT).await.unwrap();
+            socket
+        };
+        let tcp = Tcp::new(board, buffer(), buffer());
+        let dial = || tcp.connect(SocketAddr::from((GATEWAY, PORT)));
+        let (deaf, stream) = tokio::join!(accept(), dial());
+        let mut stream = stream.unwrap();
+        stream.write_all(&[7; 8000]).await.unwrap();
+        drop(stream);
+        let (_next, stream) = tokio::join!(accept(), dial());
+        assert!(stream.is_ok());
+        // What was sent first came first.
+        assert_eq!(deaf.state(), State::Closed);
     });
     tokio::time::timeout(PATIENCE, test).await.unwrap();
 }

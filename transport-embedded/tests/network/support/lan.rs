@@ -144,6 +144,16 @@ pub(crate) async fn with_lan<T>(
     }
 }
 
+/// Runs `test` with the stacks of the gateway, which does nothing by itself, and of the board.
+pub(crate) async fn with_both<T>(test: impl AsyncFnOnce(Stack<'static>, Stack<'static>) -> T) -> T {
+    let [(gateway, mut gateway_runner), (board, mut board_runner)] = hosts(fixed(BOARD));
+    tokio::select! {
+        never = gateway_runner.run() => never,
+        never = board_runner.run() => never,
+        done = test(gateway, board) => done,
+    }
+}
+
 /// Runs `test` with the stack of a board that asks for its address, on a network whose gateway leads to
 /// `broker` and does not hear the first `lost` questions.
 pub(crate) async fn with_dhcp<T>(
