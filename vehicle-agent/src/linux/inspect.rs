@@ -1,5 +1,7 @@
 //! `vehicle-agent inspect`: tells what the block of a board says, read as the board reads it.
 
+mod reachable;
+
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;
@@ -46,10 +48,11 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads a block, and tries all of it that a board refuses to begin with.
+/// Reads a block, and tries all of it that a board refuses to begin with, or would try for ever.
 pub(crate) fn read(bytes: &[u8]) -> anyhow::Result<Provisioned<'_>> {
     let place = &bytes[..bytes.len().min(BLOCK_BYTES_MAX)];
     let block = Provisioned::decode(place).context("the board would refuse the block")?;
+    reachable::check(&block).context("the board would try in vain; provision it anew")?;
     if let Some(tls) = block.tls {
         Credentials::new(tls.authority, tls.certificate, tls.key, block.broker.host)
             .context("the board could not use the credentials")?;
@@ -253,6 +256,17 @@ time          of time.example:123
         let other = Authority::new("theirs").client(VIN, Validity::Now);
         check(&block_with(Some(&der(&other.key))), "does not belong");
         check(&block_with(Some(b"RSA")), "is not a P-256 key");
+    }
+
+    #[test]
+    fn block_whose_broker_the_board_could_not_reach_is_refused() {
+        let block = block_with(None);
+        let mut wrong = Provisioned::decode(&block).unwrap();
+        wrong.broker.host = "127.0.0.1";
+        let mut block = vec![0; BLOCK_BYTES_MAX];
+        let len = wrong.encode(&mut block).unwrap();
+        let said = refused(&block[..len]);
+        assert!(said.contains("127.0.0.1 is the board itself"), "{said}");
     }
 
     #[test]

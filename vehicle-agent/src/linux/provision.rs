@@ -1,7 +1,5 @@
 //! `vehicle-agent provision`: writes the block that makes a board one vehicle.
 
-mod reachable;
-
 use std::fs;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
@@ -142,7 +140,6 @@ fn block(args: &ProvisionArgs) -> anyhow::Result<Vec<u8>> {
     let user_name = args.access.username.as_deref();
     let user_name = user_name.map(|name| connection::user_name(name, &args.vehicle.vin));
     let mut provisioned = provisioned(args)?;
-    reachable::check(&provisioned)?;
     provisioned.tls = files.as_ref().map(Files::tls);
     provisioned.login =
         user_name
@@ -324,7 +321,7 @@ impl Files {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use clap::Parser as _;
     use vinbus_protocol::topic::TopicProfile;
     use vinbus_transport_std::conformance::{Authority, Validity};
@@ -335,7 +332,7 @@ mod tests {
     const VIN: &str = "0123456789ABCDEFG";
 
     /// The block for these options, or what is wrong with them.
-    pub(super) fn block_of(options: &[&str]) -> Result<Vec<u8>, String> {
+    pub(in crate::linux) fn block_of(options: &[&str]) -> Result<Vec<u8>, String> {
         let command = ["vehicle-agent", "provision", "--vin", VIN, "--out", "x"];
         let cli = Cli::try_parse_from([&command[..], options].concat());
         let Command::Provision(args) = cli.map_err(|error| error.to_string())?.command else {
@@ -344,7 +341,7 @@ mod tests {
         block(&args).map_err(|error| format!("{error:#}"))
     }
 
-    pub(super) fn refused(options: &[&str]) -> String {
+    pub(in crate::linux) fn refused(options: &[&str]) -> String {
         block_of(options).unwrap_err()
     }
 

@@ -91,7 +91,7 @@ fn is_localhost(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{block_of, refused};
+    use crate::linux::provision::tests::{block_of, refused};
 
     const APP: [&str; 2] = ["--app", "demo=demo-partner"];
 
