@@ -129,6 +129,8 @@ pub struct Troubles {
     pub sockets_ended: u32,
     /// Frames of apps that were refused.
     pub frames_refused: u32,
+    /// Frames that a board's network interface dropped: they were broken, or found no room.
+    pub network_dropped: u32,
 }
 
 impl Health<'_> {
@@ -225,7 +227,7 @@ impl Counters {
 }
 
 impl Troubles {
-    const NAMES: [&str; 14] = [
+    const NAMES: [&str; 15] = [
         "evicted",
         "foreignTopic",
         "oversize",
@@ -240,10 +242,11 @@ impl Troubles {
         "socketsRefused",
         "socketsEnded",
         "framesRefused",
+        "networkDropped",
     ];
 
     /// In the order of their names.
-    const fn counts(&self) -> [u32; 14] {
+    const fn counts(&self) -> [u32; 15] {
         [
             self.evicted,
             self.foreign_topic,
@@ -259,6 +262,7 @@ impl Troubles {
             self.sockets_refused,
             self.sockets_ended,
             self.frames_refused,
+            self.network_dropped,
         ]
     }
 }
@@ -408,6 +412,7 @@ mod tests {
                 sockets_refused: MAX,
                 sockets_ended: MAX,
                 frames_refused: MAX,
+                network_dropped: MAX,
             },
         };
         let len = text(&health).len();

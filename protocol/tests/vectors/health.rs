@@ -111,6 +111,7 @@ fn report(case: &Build) -> Health<'_> {
             sockets_refused: next(),
             sockets_ended: next(),
             frames_refused: next(),
+            network_dropped: next(),
         },
     }
 }

@@ -56,6 +56,9 @@ pub(crate) struct Board {
 pub(crate) enum Network {
     /// A network with DHCP that leads to this machine.
     Host,
+    /// The same, with somebody on it who sends frames as datagrams of UDP to the second address and gets
+    /// what the board sends at the first.
+    Shared(SocketAddr, SocketAddr),
     /// A cable at whose end nobody is.
     Deaf,
 }
@@ -71,9 +74,9 @@ impl Board {
         Self::launch(portal, Network::Host, "QEMU_TEST_IMAGE", block, 1)
     }
 
-    /// The same on another network.
-    pub(crate) fn start_on(network: Network, block: Option<&Path>) -> Self {
-        Self::launch(free_address(), network, "QEMU_TEST_IMAGE", block, 1)
+    /// The same on another network, with a clock that goes `speed` times as fast as ours.
+    pub(crate) fn start_on(network: Network, block: Option<&Path>, speed: u32) -> Self {
+        Self::launch(free_address(), network, "QEMU_TEST_IMAGE", block, speed)
     }
 
     /// Switches a board on whose clock goes `speed` times as fast as ours.
@@ -104,11 +107,16 @@ impl Board {
         let mut command = Command::new("qemu-system-arm");
         command.args(["-M", "mps2-an500", "-nographic", "-serial", "none"]);
         command.args(["-semihosting-config", "enable=on,target=native"]);
-        let network = match network {
-            Network::Host => format!("user,id=net,hostfwd=tcp:{portal}-:8090"),
-            Network::Deaf => "none".to_owned(),
+        let host = format!("user,id=net,hostfwd=tcp:{portal}-:8090");
+        match network {
+            Network::Host => command.args(["-nic", &host]),
+            Network::Shared(neighbour, board) => {
+                let shared = format!("socket,udp={neighbour},localaddr={board}");
+                command.args(["-net", "nic", "-net", &host, "-net", &shared])
+            }
+            Network::Deaf => command.args(["-nic", "none"]),
         };
-        command.args(["-nic", &network, "-kernel", &image]);
+        command.args(["-kernel", &image]);
         let monitor = folder.path().join("monitor");
         let monitor = format!("unix:{},server=on,wait=off", monitor.display());
         command.args(["-monitor", &monitor]);

@@ -16,6 +16,8 @@ pub struct Reported<'a, A> {
     pub apps: &'a mut A,
     /// The name of the board that they are on.
     pub board: &'static str,
+    /// Frames that its network interface has dropped since the start.
+    pub network_dropped: fn() -> u32,
 }
 
 impl<A: Apps> Apps for Reported<'_, A> {
@@ -86,6 +88,7 @@ impl<A: Apps> Apps for Reported<'_, A> {
 
     fn examine<'h>(&'h self, health: &mut Health<'h>) {
         health.platform = self.board;
+        health.troubles.network_dropped = (self.network_dropped)();
         #[cfg(target_os = "none")]
         {
             health.crash = crate::last_words::last();

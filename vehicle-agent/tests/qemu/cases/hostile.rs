@@ -6,7 +6,7 @@ use std::process::Stdio;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::process::Command;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
@@ -195,9 +195,33 @@ pub(crate) async fn flood_at_an_app_that_reads_loses_nothing_that_is_not_counted
     assert_stack_is_small(&board).await;
 }
 
+pub(crate) async fn frames_that_are_too_long_are_dropped_counted_and_reported() {
+    const FRAMES: usize = 5;
+    let server = Server::start(&[]).await;
+    let neighbour = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let free = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let cable = free.local_addr().unwrap();
+    drop(free);
+    let network = Network::Shared(neighbour.local_addr().unwrap(), cable);
+    // The minute until a further report, if one is needed, takes 12 s.
+    let block = server.block(&[]).await;
+    let mut board = Board::start_on(network, Some(&block), 5);
+    board.log.until("address ").await;
+    // To everybody, from somebody, of a kind for experiments.
+    let mut frame = vec![0xFF; 1600];
+    frame[6..14].copy_from_slice(&[2, 0, 0, 0, 0, 9, 0x88, 0xB5]);
+    for _ in 0..FRAMES {
+        neighbour.send_to(&frame, cable).await.unwrap();
+    }
+    board.online().await;
+    server.shows(&format!("\"networkDropped\":{FRAMES}")).await;
+    done(&server.send("\"still there\"").await);
+    App::in_front(&board).await.hears("\"still there\"").await;
+}
+
 pub(crate) async fn board_without_an_answer_of_dhcp_says_so_and_asks_on() {
     let server = Server::start(&[]).await;
-    let mut board = Board::start_on(Network::Deaf, Some(&server.block(&[]).await));
+    let mut board = Board::start_on(Network::Deaf, Some(&server.block(&[]).await), 1);
     for _ in 0..2 {
         let said = board.log.until("no connection").await;
         assert!(said.contains("check the cable and DHCP"), "{said}");

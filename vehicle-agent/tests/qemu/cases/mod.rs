@@ -73,6 +73,7 @@ pub(crate) const ALL: &[Case] = cases![
         app_that_never_reads_is_ended_and_the_next_one_is_served,
         flood_and_bad_messages_of_a_broker_are_counted_and_reported,
         flood_at_an_app_that_reads_loses_nothing_that_is_not_counted,
+        frames_that_are_too_long_are_dropped_counted_and_reported,
         board_without_an_answer_of_dhcp_says_so_and_asks_on;
     provisioning:
         board_without_a_block_says_so_and_ends,

@@ -2,12 +2,13 @@
 //!
 //! It keeps frames in two queues of its own, which are read and written word by word. What arrives
 //! is anybody's: a frame that the controller marks as broken, or that is longer than a frame can
-//! be, is taken out of the queue, counted and dropped.
+//! be, is taken out of the queue, counted and dropped. [`dropped_frames`] counts those that the controller
+//! has dropped as well.
 //!
 //! The interrupt handler only masks the controller and wakes the stack; [`Lan9118::receive`] opens
 //! the mask again once the queue is empty. Register names are those of the data sheet.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use core::task::Context;
 
 use embassy_net::driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
@@ -32,6 +33,7 @@ const TX_CFG: usize = 0x70;
 const HW_CFG: usize = 0x74;
 const RX_FIFO_INF: usize = 0x7C;
 const TX_FIFO_INF: usize = 0x80;
+const RX_DROP: usize = 0xA0;
 const MAC_CSR_CMD: usize = 0xA4;
 const MAC_CSR_DATA: usize = 0xA8;
 
@@ -80,8 +82,9 @@ const LINK_IS_UP: u32 = 1 << 2;
 /// `PHY_INTERRUPT_MASK`: negotiated, or the link went down.
 const LINK_CHANGES: u32 = 1 << 6 | 1 << 4;
 
-/// Words of the receive status.
+/// Words of the receive status, and of the transmit status.
 const RX_ERROR: u32 = 1 << 15;
+const TX_ERROR: u32 = 1 << 15;
 /// Bytes of the checksum at a frame's end, which counts as part of it.
 const CRC_BYTES: usize = 4;
 /// Longest frame without its checksum: 1,500 bytes and the Ethernet header.
@@ -104,6 +107,9 @@ static FRAME: ConstStaticCell<[u8; FRAME_WORDS_MAX * 4]> =
 static STACK: AtomicWaker = AtomicWaker::new();
 static PHY_HAS_NEWS: AtomicBool = AtomicBool::new(true);
 
+/// Frames that came or went broken, or found no room, as far as they were counted.
+static DROPPED: AtomicU32 = AtomicU32::new(0);
+
 /// The controller has something to tell.
 pub(crate) fn handle_interrupt() {
     if LAN9118.read(INT_STS) & PHY != 0 {
@@ -121,7 +127,6 @@ pub(crate) struct NoController;
 pub(crate) struct Lan9118 {
     mac: [u8; 6],
     link: LinkState,
-    broken_frames: u32,
     frame: &'static mut [u8],
 }
 
@@ -155,7 +160,6 @@ impl Lan9118 {
         Ok(Self {
             mac,
             link: LinkState::Down,
-            broken_frames: 0,
             frame: FRAME.take(),
         })
     }
@@ -173,18 +177,7 @@ impl Lan9118 {
             if status & RX_ERROR == 0 && (1..=FRAME_BYTES_MAX).contains(&len) {
                 return Some(len);
             }
-            self.count_broken_frame();
-        }
-    }
-
-    /// Counts a frame that was dropped, and tells of it less often the more there are.
-    fn count_broken_frame(&mut self) {
-        self.broken_frames = self.broken_frames.saturating_add(1);
-        if self.broken_frames.is_power_of_two() {
-            log::warn!(
-                "{} frames were broken or too long: dropped",
-                self.broken_frames
-            );
+            count_dropped(1);
         }
     }
 
@@ -218,7 +211,7 @@ impl Driver for Lan9118 {
     }
 
     fn transmit(&mut self, cx: &mut Context<'_>) -> Option<Transmit> {
-        forget_statuses();
+        read_statuses();
         if LAN9118.read(TX_FIFO_INF) & 0xFFFF >= TX_ROOM {
             return Some(Transmit);
         }
@@ -289,11 +282,26 @@ fn send(frame: &[u8; FRAME_WORDS_MAX * 4], len: usize) {
     }
 }
 
-/// What became of sent frames: TCP finds out what was lost.
-fn forget_statuses() {
+/// What became of sent frames. Those that did not leave are counted; TCP finds out what was lost.
+fn read_statuses() {
     for _ in 0..LAN9118.read(TX_FIFO_INF) >> 16 & 0xFF {
-        LAN9118.read(TX_STATUS_FIFO);
+        if LAN9118.read(TX_STATUS_FIFO) & TX_ERROR != 0 {
+            count_dropped(1);
+        }
     }
+}
+
+/// Frames that were dropped since the start, by the controller when its queue was full, and here. Not to be
+/// called by interrupt handlers.
+pub(crate) fn dropped_frames() -> u32 {
+    // Reading clears the controller's own counter.
+    count_dropped(LAN9118.read(RX_DROP));
+    DROPPED.load(Ordering::Relaxed)
+}
+
+fn count_dropped(frames: u32) {
+    let dropped = DROPPED.load(Ordering::Relaxed);
+    DROPPED.store(dropped.saturating_add(frames), Ordering::Relaxed);
 }
 
 fn read_phy(register: u32) -> Result<u32, NoController> {

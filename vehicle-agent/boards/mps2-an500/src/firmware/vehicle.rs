@@ -9,6 +9,7 @@ use vinbus_vehicle_agent::provisioned::{APPS_MAX, Provisioned};
 
 use super::demand;
 use super::host;
+use super::lan9118;
 #[cfg(feature = "portal")]
 use super::portal::apps;
 use super::sizes::{
@@ -66,6 +67,7 @@ async fn serve(
     let mut apps = Reported {
         apps: &mut apps,
         board: "mps2-an500",
+        network_dropped: lan9118::dropped_frames,
     };
     let seed = u32::from_le_bytes(host::random());
     let never = demand::panic_on_demand();

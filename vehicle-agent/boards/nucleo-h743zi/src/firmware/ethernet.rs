@@ -1,9 +1,11 @@
 //! The network interface: the chip's Ethernet controller, and the PHY of the board behind RMII.
 
+use core::sync::atomic::{AtomicU32, Ordering};
+
 use embassy_executor::Spawner;
 use embassy_net::{Config, Runner, Stack, StackResources};
 use embassy_stm32::eth::{self, Ethernet, GenericPhy, Sma};
-use embassy_stm32::{Peri, bind_interrupts, peripherals};
+use embassy_stm32::{Peri, bind_interrupts, pac, peripherals};
 use static_cell::StaticCell;
 
 use super::memory;
@@ -62,6 +64,32 @@ pub(crate) fn start(
     let (stack, runner) = embassy_net::new(controller, config, resources, seed);
     spawner.spawn(run(runner).expect("started once"));
     stack
+}
+
+/// Frames that were dropped since the start, as far as the controller counts: broken ones, and those that
+/// found no room in its queue or in memory. Not to be called by interrupt handlers.
+pub(crate) fn dropped_frames() -> u32 {
+    static FOUND_NO_ROOM: AtomicU32 = AtomicU32::new(0);
+    // Reading clears these, and not those of broken frames.
+    let queue = pac::ETH.ethernet_mtl().mtlrx_qmpocr().read();
+    let memory = pac::ETH.ethernet_dma().dmacmfcr().read();
+    let more = at_least(queue.ovfpktcnt(), queue.ovfcntovf())
+        + at_least(queue.mispktcnt(), queue.miscntovf())
+        + at_least(memory.mfc(), memory.mfco());
+    let found_no_room = FOUND_NO_ROOM.load(Ordering::Relaxed);
+    let found_no_room = found_no_room.saturating_add(more);
+    FOUND_NO_ROOM.store(found_no_room, Ordering::Relaxed);
+    let mac = pac::ETH.ethernet_mac();
+    let damaged = mac.rx_crc_error_packets().read().rxcrcerr();
+    let misaligned = mac.rx_alignment_error_packets().read().rxalgnerr();
+    found_no_room
+        .saturating_add(damaged)
+        .saturating_add(misaligned)
+}
+
+/// What a counter of 11 bits has counted, which says when it began anew.
+fn at_least(count: u16, began_anew: bool) -> u32 {
+    u32::from(count) + if began_anew { 1 << 11 } else { 0 }
 }
 
 #[embassy_executor::task]

@@ -7,6 +7,7 @@ use vinbus_board_bring_up::reported::Reported;
 use vinbus_board_bring_up::vehicle;
 use vinbus_vehicle_agent::provisioned::Provisioned;
 
+use super::ethernet;
 use super::memory;
 #[cfg(feature = "portal")]
 use super::portal::apps;
@@ -58,6 +59,7 @@ async fn serve(
     let mut apps = Reported {
         apps: &mut apps,
         board: "nucleo-h743zi",
+        network_dropped: ethernet::dropped_frames,
     };
     let alive = HEARTBEAT.beat();
     let seed = u32::from_le_bytes(random::bytes());
