@@ -32,6 +32,7 @@ pub mod portal;
 
 pub mod backoff;
 pub mod pace;
+pub mod throttle;
 
 pub mod delivery;
 

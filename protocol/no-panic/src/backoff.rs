@@ -3,6 +3,7 @@ use core::num::NonZeroU32;
 
 use vinbus_protocol::backoff::Backoff;
 use vinbus_protocol::pace::Pace;
+use vinbus_protocol::throttle::Throttle;
 
 use crate::{number, used};
 
@@ -23,4 +24,6 @@ pub fn prove() {
     Pace::sent(black_box(&mut pace), number(), number() as u32);
     used(Pace::ready_at_ms(black_box(&pace)));
     used(Pace::is_idle(black_box(&pace), number()));
+    let mut throttle = Throttle::default();
+    used(Throttle::pass(black_box(&mut throttle), number()));
 }

@@ -1,13 +1,9 @@
 //! Keeps a peer from filling the log.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Lines of one kind in one [`WINDOW`].
-const LINES_MAX: u32 = 10;
-
-/// After this time, lines are written again.
-const WINDOW: Duration = Duration::from_secs(10);
+use vinbus_protocol::throttle::Throttle;
 
 /// Lets the first lines of each window pass and counts the others.
 #[derive(Debug, Default)]
@@ -15,9 +11,9 @@ pub struct LogThrottle(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    since: Option<Instant>,
-    lines: u32,
-    suppressed: u64,
+    /// When the first line came, from which the time is counted.
+    start: Option<Instant>,
+    lines: Throttle,
 }
 
 impl LogThrottle {
@@ -25,37 +21,32 @@ impl LogThrottle {
     #[must_use]
     pub fn pass(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state
-            .since
-            .is_none_or(|since| now.duration_since(since) >= WINDOW)
-        {
-            state.since = Some(now);
-            state.lines = 0;
-        }
-        if state.lines == LINES_MAX {
-            state.suppressed += 1;
-            return None;
-        }
-        state.lines += 1;
-        Some(std::mem::take(&mut state.suppressed))
+        let start = *state.start.get_or_insert(now);
+        let now = now.saturating_duration_since(start).as_millis();
+        state.lines.pass(u64::try_from(now).unwrap_or(u64::MAX))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use vinbus_protocol::throttle::{TIMES_MAX, WINDOW_MS};
+
     use super::*;
 
     #[test]
     fn lines_over_the_limit_are_counted_and_told_in_the_next_window() {
         let throttle = LogThrottle::default();
         let start = Instant::now();
-        for _ in 0..LINES_MAX {
+        for _ in 0..TIMES_MAX {
             assert_eq!(throttle.pass(start), Some(0));
         }
         for _ in 0..5 {
             assert_eq!(throttle.pass(start), None);
         }
-        assert_eq!(throttle.pass(start + WINDOW), Some(5));
-        assert_eq!(throttle.pass(start + WINDOW), Some(0));
+        let next = start + Duration::from_millis(WINDOW_MS);
+        assert_eq!(throttle.pass(next), Some(5));
+        assert_eq!(throttle.pass(next), Some(0));
     }
 }

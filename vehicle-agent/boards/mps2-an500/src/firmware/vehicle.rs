@@ -64,11 +64,7 @@ async fn serve(
         pending: PENDING.take().each_mut().map(|app| &mut app[..]),
     };
     let mut apps = apps(spawner, stack, provisioned);
-    let mut apps = Reported {
-        apps: &mut apps,
-        board: "mps2-an500",
-        network_dropped: lan9118::dropped_frames,
-    };
+    let mut apps = Reported::new(&mut apps, "mps2-an500", lan9118::dropped_frames);
     let seed = u32::from_le_bytes(host::random());
     let never = demand::panic_on_demand();
     let served = vehicle::run(provisioned, memory, dial, &mut apps, seed, never);

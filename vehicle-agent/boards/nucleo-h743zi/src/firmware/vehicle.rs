@@ -56,11 +56,7 @@ async fn serve(
         pending: memory::pending().each_mut().map(|app| &mut app[..]),
     };
     let mut apps = apps(spawner, stack, provisioned);
-    let mut apps = Reported {
-        apps: &mut apps,
-        board: "nucleo-h743zi",
-        network_dropped: ethernet::dropped_frames,
-    };
+    let mut apps = Reported::new(&mut apps, "nucleo-h743zi", ethernet::dropped_frames);
     let alive = HEARTBEAT.beat();
     let seed = u32::from_le_bytes(random::bytes());
     let served = vehicle::run(provisioned, memory, dial, &mut apps, seed, alive);
