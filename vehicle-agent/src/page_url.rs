@@ -15,7 +15,7 @@ impl<'u> PageUrl<'u> {
     #[must_use]
     pub fn parse(text: &'u str) -> Option<Self> {
         let url = Self(text);
-        let (_, authority) = url.origin().split_once("://")?;
+        let authority = without_scheme(url.origin())?;
         let (host, port) = authority.split_once(':').unwrap_or((authority, "80"));
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
         let is_plain = |byte: u8| byte.is_ascii_graphic() && !br#""'\<>;,`{}|^"#.contains(&byte);
@@ -36,16 +36,19 @@ impl<'u> PageUrl<'u> {
     /// Scheme, host and port: what the browser keeps apart from others. Empty for what is no address.
     #[must_use]
     pub fn origin(&self) -> &'u str {
-        let rest = ["http://", "https://"]
-            .iter()
-            .find_map(|scheme| self.0.strip_prefix(scheme));
-        let path = rest.and_then(|rest| {
+        let path = without_scheme(self.0).and_then(|rest| {
             let at = rest.find(['/', '?', '#']);
             rest.get(at.unwrap_or(rest.len())..)
         });
         path.and_then(|path| self.0.strip_suffix(path))
             .unwrap_or_default()
     }
+}
+
+/// What stands behind the scheme.
+fn without_scheme(url: &str) -> Option<&str> {
+    let schemes = ["http://", "https://"];
+    schemes.iter().find_map(|scheme| url.strip_prefix(scheme))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub(crate) struct PageFile {
 impl PageFile {
     /// Whether this `If-None-Match` says that the browser has it.
     pub(crate) fn is_known(&self, tags: &str) -> bool {
-        let mut tags = tags.split(',').map(str::trim);
+        let mut tags = tags.split(',').map(str::trim_ascii);
         tags.any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == self.tag)
     }
 }
