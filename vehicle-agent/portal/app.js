@@ -36,6 +36,12 @@ export class App {
   #requests;
   #on;
   #loaded = false;
+  /** Whether the document in the frame said so itself. */
+  #documentLoaded = false;
+  /** Whether the agent said, to one document or another, that the app is shown. */
+  #isShown = false;
+  /** The vehicle's link to its broker, as the app was told of it. */
+  #link;
   /** The document in the frame: none that listens, being read, complete. */
   #document = 'none';
   /** The numbers that the agent has listed since the last welcome. */
@@ -59,7 +65,11 @@ export class App {
       {
         welcome: (value) => this.#welcome(value),
         frame: (frame) => this.#fromAgent(frame),
-        down: () => this.#outgoing.lineIsDown(),
+        down: () => {
+          this.#isShown = false;
+          this.#linkIs('disconnected');
+          this.#outgoing.lineIsDown();
+        },
         ended: (reason, message) => {
           this.close();
           on.ended(reason, message);
@@ -102,7 +112,7 @@ export class App {
   #welcome({ life, frameBytesMax, link }) {
     this.#mailbox.live(life);
     this.#outgoing.bytesMax = frameBytesMax;
-    this.#requests.link(link);
+    this.#linkIs(link);
     this.#numbers = [];
     this.#askForList();
     // The page was there before the agent was.
@@ -125,10 +135,11 @@ export class App {
       case 'error':
         return this.#refused(frame);
       case 'WebPortal.MQTT.evt.status':
-        this.#requests.link(value);
-        return this.tell(type, value);
+        return this.#linkIs(value);
       case 'WebPortal.onApplicationShow':
       case 'WebPortal.onApplicationHide':
+        this.#isShown = type === 'WebPortal.onApplicationShow';
+        return this.tell(type, value);
       case 'WebPortal.onApplicationUnloaded':
       case 'WebPortal.OverflowPopup':
       case 'WebPortal.onRequestOver':
@@ -137,6 +148,14 @@ export class App {
         // Popups are shown by the screen.
         return undefined;
     }
+  }
+
+  /** The app hears of each change, one that was missed while there was no agent too. */
+  #linkIs(state) {
+    if (state === this.#link) return;
+    this.#link = state;
+    this.#requests.link(state);
+    this.tell('WebPortal.MQTT.evt.status', state);
   }
 
   #askForList(after) {
@@ -273,14 +292,12 @@ export class App {
         if (Array.isArray(data.keys)) this.#confirm(this.#mailbox.take(data.keys));
         return;
       case 'WebPortal.onApplicationLoaded':
-        this.#loaded = true;
-        this.#line.send('{"type":"WebPortal.onApplicationLoaded"}');
-        return;
+        return this.#documentIsLoaded();
       case 'WebPortal.onApplicationUnloaded':
         this.#line.send('{"type":"WebPortal.onApplicationUnloaded"}');
         return;
       case 'WebPortal.onSendNotificationRequest':
-        this.#outgoing.send(value, undefined, undefined, data.requestId);
+        this.#outgoing.send(value, undefined, data.requestId);
         return;
       case 'WebPortal.MQTT.publish':
         this.#outgoing.send(value?.payload, value?.subtopic);
@@ -293,9 +310,17 @@ export class App {
     }
   }
 
+  #documentIsLoaded() {
+    this.#line.send('{"type":"WebPortal.onApplicationLoaded"}');
+    // The agent answers the first document; another one after it would not know.
+    if (this.#isShown && !this.#documentLoaded) this.tell('WebPortal.onApplicationShow');
+    this.#loaded = this.#documentLoaded = true;
+  }
+
   /** A document begins; it has the messages with these keys, and gets the others. */
   #reading(keys) {
     this.#document = 'reading';
+    this.#documentLoaded = false;
     const has = new Set(Array.isArray(keys) ? keys : []);
     const messages = this.#mailbox.waiting(false);
     this.#post({ type: 'vinbus.app', appId: this.#appId });

@@ -21,18 +21,27 @@ export class Outgoing {
   }
 
   /**
-   * Sends content; the app is told what becomes of it. `onFate(delivered)` hears it as well.
-   * `request` is the requestId of the request that it answers. Returns the message's id.
+   * Sends content; the app is told what becomes of it. `request` is the requestId of the request that it
+   * answers.
    */
-  send(content, subtopic, onFate, request) {
-    const id = ++this.#last;
-    this.#waiting.set(id, onFate);
-    const refusal = this.#trySend(id, content, subtopic, request);
-    if (refusal) this.notDelivered(id, refusal);
-    return id;
+  send(content, subtopic, request) {
+    const { id, refusal } = this.trySend(content, subtopic, request);
+    if (refusal) this.#tellNotDelivered(id, refusal);
   }
 
-  #trySend(id, content, subtopic, request) {
+  /**
+   * Sends content, if nothing is wrong with it: `refusal` says what is, which the app is not told then.
+   * Otherwise `onFate(delivered)` hears, beside the app, what becomes of it. `id` is the message's.
+   */
+  trySend(content, subtopic, request, onFate) {
+    const id = ++this.#last;
+    const refusal = this.#refusal(id, content, subtopic, request);
+    if (!refusal) this.#waiting.set(id, onFate);
+    return { id, refusal };
+  }
+
+  /** Sends it, or tells why not. */
+  #refusal(id, content, subtopic, request) {
     let value;
     try {
       value = JSON.stringify(content);
@@ -68,8 +77,12 @@ export class Outgoing {
   notDelivered(id, why) {
     if (!this.#waiting.has(id)) return false;
     this.#settle(id, false);
-    this.#tell('WebPortal.MQTT.evt.messageNotDelivered', { messageId: id, ...why });
+    this.#tellNotDelivered(id, why);
     return true;
+  }
+
+  #tellNotDelivered(id, why) {
+    this.#tell('WebPortal.MQTT.evt.messageNotDelivered', { messageId: id, ...why });
   }
 
   /** Nobody will tell any more what becomes of what was sent. */

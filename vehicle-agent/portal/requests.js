@@ -39,11 +39,12 @@ export class Requests {
     } else {
       const notify = (isDelivered) => {
         const status = isDelivered ? 'delivered' : 'notDelivered';
-        // The reply with the message's id goes first.
-        queueMicrotask(() => this.#notify(api, { messageId, status }));
+        this.#notify(api, { messageId, status });
       };
-      const messageId = this.#outgoing.send(params?.message, params?.subtopic, notify);
-      reply(200, 'OK', { messageId });
+      const { message, subtopic } = params ?? {};
+      const { id: messageId, refusal } = this.#outgoing.trySend(message, subtopic, undefined, notify);
+      if (refusal) reply(400, refusal.message);
+      else reply(200, 'OK', { messageId });
     }
     return true;
   }

@@ -148,6 +148,25 @@ async fn newer_interfaces_publish_and_tell_what_becomes_of_it() {
         .until("demo", "events.find(({ id }) => id === 9)")
         .await;
     assert_eq!(refused["status"], json!(400));
+    // One that is refused has no fate: its answer says why.
+    cabin
+        .eval(
+            "demo",
+            &ask(json!({ "id": 10, "type": "SET", "api": "MQTT.publish" })),
+        )
+        .await;
+    let refused = cabin
+        .until("demo", "events.find(({ id }) => id === 10)")
+        .await;
+    assert_eq!(
+        (&refused["status"], &refused["statusText"]),
+        (
+            &json!(400),
+            &json!("the content is missing, or nothing that JSON knows")
+        )
+    );
+    let fates = "events.filter(({ type }) => type === 'WebPortal.MQTT.evt.messageNotDelivered')";
+    assert_eq!(cabin.eval("demo", fates).await, json!([]));
 
     cabin.world.send("demo", &json!("down")).await;
     let received = "events.find(({ id, type }) => id === 1 && type === 'NOTIFY')";

@@ -7,5 +7,6 @@ mod hostile;
 mod lines;
 mod next_stop;
 mod popups;
+mod restarts;
 mod seed;
 mod sight;
