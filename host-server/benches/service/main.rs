@@ -57,10 +57,10 @@ enum What {
     },
     /// Clients of the bus: messages with access rules, and connections.
     Bus {
-        /// Seconds that are measured, for each row of each round.
-        #[arg(long, default_value_t = 5)]
-        seconds: u64,
-        /// Rounds; the median is printed.
+        /// Pairs of turns, a second each, of messages with rules and without; the median is printed.
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
+        pairs: u16,
+        /// Rounds of connections; the median is printed.
         #[arg(long, default_value_t = 3)]
         rounds: usize,
     },
@@ -88,7 +88,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().what {
         What::Path { seconds, rounds } => path::measure(Duration::from_secs(seconds), rounds),
         What::Downlink { seconds } => downlink::measure(Duration::from_secs(seconds)),
-        What::Bus { seconds, rounds } => bus::measure(Duration::from_secs(seconds), rounds),
+        What::Bus { pairs, rounds } => bus::measure(usize::from(pairs), rounds),
         What::Console { rate, seconds } => console::measure(rate, Duration::from_secs(seconds)),
         What::Memory {
             vehicle_agent,

@@ -5,7 +5,6 @@ mod logins;
 mod traffic;
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -17,21 +16,24 @@ use crate::{http, wire};
 /// The app of all clients.
 const APP: &str = "bench";
 
+/// The app of the administrator's topic, which has as long a name.
+const OTHER_APP: &str = "plain";
+
 /// Clients that publish, each with a connection, a secret and a token of its own.
 const PUBLISHERS: usize = 500;
 
 /// Permissions of each client; the last is for the topic that it uses.
 const PERMISSIONS: usize = 50;
 
-/// Measures both.
-pub(crate) fn measure(time: Duration, rounds: usize) -> Result<()> {
+/// Measures both: messages in so many pairs of turns, connections in so many rounds.
+pub(crate) fn measure(pairs: usize, rounds: usize) -> Result<()> {
     let server = HostServer::embedded_for(2 * PUBLISHERS)?;
     eprintln!("making {PUBLISHERS} clients…");
     let clients: Result<Vec<_>> = (0..PUBLISHERS)
         .map(|number| make(&server, number))
         .collect();
     let clients = clients?;
-    traffic::measure(&server, &clients, time, rounds)?;
+    traffic::measure(&server, &clients, pairs)?;
     logins::measure(&server, &clients, rounds)
 }
 

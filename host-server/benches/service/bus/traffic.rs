@@ -1,18 +1,22 @@
 //! 500 publishers to one subscriber, with access rules and without.
 //!
 //! Each publisher has a bounded number of messages on their way, so no queue overflows: at QoS 0 nothing
-//! needs to be dropped, and at QoS 1 nobody is held back. Each message says whose it is and its number, and has to be the next of its publisher.
+//! needs to be dropped, and at QoS 1 nobody is held back. Each message says whose it is and its number,
+//! and has to be the next of its publisher.
+//!
+//! The connections of both ways are open all the time, and publish in turn for a second at once: what else
+//! the machine does is then in both. The ratio is that of neighbouring seconds.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use super::{APP, admin, broker, median, token};
+use super::{APP, OTHER_APP, admin, broker, median, token};
 use crate::programs::HostServer;
 use crate::table::Table;
 use crate::wire::{self, Login, NUMBER_DIGITS, Publish};
@@ -27,19 +31,20 @@ const THREADS: usize = 4;
 /// may wait for it.
 const WINDOW: u64 = 2;
 
-/// Time before the measurement.
-const WARM_UP: Duration = Duration::from_secs(1);
+/// Time that a way publishes before it is measured, in which the last messages of the other arrive.
+const SETTLING: Duration = Duration::from_millis(200);
+
+/// Time that is measured of a turn.
+const MEASURED: Duration = Duration::from_millis(800);
 
 /// No message for so long: what is missing is lost.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// Measures both QoS with rules and without, in turn, and prints their rates and ratio.
-pub(super) fn measure(
-    server: &HostServer,
-    clients: &[String],
-    time: Duration,
-    rounds: usize,
-) -> Result<()> {
+/// The turn in which nobody publishes any more.
+const NOBODYS: usize = usize::MAX;
+
+/// Measures both QoS with rules and without, and prints their rates and ratio.
+pub(super) fn measure(server: &HostServer, clients: &[String], pairs: usize) -> Result<()> {
     let tokens: Result<Vec<_>> = clients.iter().map(|client| token(server, client)).collect();
     let (tokens, admins) = (tokens?, vec![admin(server); clients.len()]);
     println!(
@@ -51,31 +56,38 @@ pub(super) fn measure(
         "rules off, messages/s",
         "rules on",
         "on / off",
+        "half of the pairs",
         "CPU us/message, off",
         "on",
         "lost",
     ]);
     for qos in [0, 1] {
-        let (mut rates, mut cpu, mut lost) =
-            ([const { Vec::new() }; 2], [const { Vec::new() }; 2], 0);
-        for round in 0..rounds {
-            for (at, (rules, logins)) in [("off", &admins), ("on", &tokens)].into_iter().enumerate()
-            {
-                // Connections of the run before, which may not be gone yet, have names of their own.
-                let name = format!("{rules}-{qos}-{round}");
-                let run = run(server, logins, &name, qos, time)?;
-                rates[at].push(run.rate);
-                cpu[at].push(run.cpu_us);
-                lost += run.lost;
-            }
-        }
-        let ([off, on], cpu) = (rates.map(median), cpu.map(median));
-        let [cpu_off, cpu_on] = cpu.map(|cpu| format!("{cpu:.1}"));
+        let ways = [
+            Way::open(server, &admins, "off", OTHER_APP, qos)?,
+            Way::open(server, &tokens, "on", APP, qos)?,
+        ];
+        let Outcome { turns, lost } = run(server, ways, pairs)?;
+        let rates = [0, 1].map(|way| turns.iter().map(|pair| pair[way].rate).collect::<Vec<_>>());
+        let ratios = rates[0].iter().zip(&rates[1]).map(|(off, on)| on / off);
+        let mut ratios: Vec<_> = ratios.collect();
+        ratios.sort_by(f64::total_cmp);
+        let quarter = ratios.len() / 4;
+        let (from, to) = (ratios[quarter], ratios[ratios.len() - 1 - quarter]);
+        let cpu = [0, 1].map(|way| {
+            let all: Vec<_> = turns.iter().map(|pair| &pair[way]).collect();
+            let cpu: Duration = all.iter().map(|turn| turn.cpu).sum();
+            let messages: f64 = all.iter().map(|turn| turn.messages).sum();
+            format!("{:.1}", cpu.as_secs_f64() * 1e6 / messages)
+        });
+        let [off, on] = rates.map(|rates| format!("{:.0}", median(rates)));
+        let ratio = format!("{:.2}", median(ratios));
+        let [cpu_off, cpu_on] = cpu;
         table.row([
             qos.to_string(),
-            format!("{off:.0}"),
-            format!("{on:.0}"),
-            format!("{:.2}", on / off),
+            off,
+            on,
+            ratio,
+            format!("{from:.2} to {to:.2}"),
             cpu_off,
             cpu_on,
             lost.to_string(),
@@ -85,84 +97,130 @@ pub(super) fn measure(
     Ok(())
 }
 
-struct Run {
+/// Publishers and their subscriber, all logged in in the same way.
+struct Way {
+    publishers: Vec<Connection>,
+    /// What the subscriber heard of each publisher.
+    arrived: Arc<[AtomicU64]>,
+    subscriber: TcpStream,
+    /// How many messages are missing between others.
+    hearing: JoinHandle<Result<u64>>,
+}
+
+impl Way {
+    /// Connects them; each client identifier begins with `name`.
+    fn open(server: &HostServer, logins: &[Login], name: &str, app: &str, qos: u8) -> Result<Self> {
+        let address = broker(server)?;
+        let topic = format!("app/{app}/ui/content");
+        let login = logins.first().context("nobody publishes")?;
+        let connect =
+            |who: &str, login| wire::connect(address, &format!("{name}-{qos}-{who}"), Some(login));
+        let subscriber = subscribe(connect("subscriber", login)?, &topic, qos)?;
+        let mut publishers = Vec::new();
+        for (number, login) in logins.iter().enumerate() {
+            let stream = connect(&number.to_string(), login)?;
+            let acks = stream.try_clone()?;
+            acks.set_nonblocking(true)?;
+            publishers.push(Connection {
+                number,
+                stream,
+                acks,
+                packet: packet(&topic, number, qos),
+                sent: 0,
+            });
+        }
+        let arrived: Arc<[AtomicU64]> = logins.iter().map(|_| AtomicU64::new(0)).collect();
+        let (heard, hearer) = (Arc::clone(&arrived), subscriber.try_clone()?);
+        Ok(Self {
+            publishers,
+            arrived,
+            subscriber,
+            hearing: thread::spawn(move || hear(hearer, &heard)),
+        })
+    }
+
+    /// How many messages were lost of `sent`.
+    fn close(self, sent: u64) -> Result<u64> {
+        let mut seen = (total(&self.arrived), Instant::now());
+        while seen.0 < sent && seen.1.elapsed() < SILENCE {
+            sleep(Duration::from_millis(1));
+            let now = total(&self.arrived);
+            if now > seen.0 {
+                seen = (now, Instant::now());
+            }
+        }
+        self.subscriber.shutdown(std::net::Shutdown::Both)?;
+        let hearing = self.hearing.join();
+        let missing = hearing.map_err(|_| anyhow!("the subscriber panicked"))??;
+        Ok(missing + sent - total(&self.arrived))
+    }
+}
+
+/// One turn of a way, as far as it was measured.
+struct Turn {
+    messages: f64,
     rate: f64,
-    /// What the host server took of a processor for each message.
-    cpu_us: f64,
+    /// What the host server took of a processor.
+    cpu: Duration,
+}
+
+struct Outcome {
+    /// Of both ways, one after the other.
+    turns: Vec<[Turn; 2]>,
     lost: u64,
 }
 
-/// One measurement, in which each client identifier begins with `name`.
-fn run(server: &HostServer, logins: &[Login], name: &str, qos: u8, time: Duration) -> Result<Run> {
-    let address = broker(server)?;
-    let topic = format!("app/{APP}/ui/content");
-    let arrived: Arc<[AtomicU64]> = logins.iter().map(|_| AtomicU64::new(0)).collect();
-    let login = logins.first().context("nobody publishes")?;
-    let subscriber = subscribe(
-        wire::connect(address, &format!("{name}-subscriber"), Some(login))?,
-        &topic,
-        qos,
-    )?;
-    let closer = subscriber.try_clone()?;
-    let hearing = {
-        let arrived = Arc::clone(&arrived);
-        thread::spawn(move || hear(subscriber, &arrived))
+/// Lets both ways publish in turn, so many times.
+fn run(server: &HostServer, mut ways: [Way; 2], pairs: usize) -> Result<Outcome> {
+    let turn = Arc::new(AtomicUsize::new(0));
+    let arrived = [0, 1].map(|way: usize| Arc::clone(&ways[way].arrived));
+    let part = ways[0].publishers.len().div_ceil(THREADS);
+    let mut threads: Vec<JoinHandle<Result<[Vec<Connection>; 2]>>> = Vec::new();
+    for _ in 0..THREADS {
+        let own = ways.each_mut().map(|way| {
+            let left = way.publishers.len();
+            way.publishers.split_off(left.saturating_sub(part))
+        });
+        let (arrived, turn) = (arrived.clone(), Arc::clone(&turn));
+        threads.push(thread::spawn(move || publish(own, &arrived, &turn)));
+    }
+    let one = |way: usize| -> Result<Turn> {
+        turn.store(way, Ordering::Relaxed);
+        sleep(SETTLING);
+        let (before, begin) = (total(&arrived[way]), Instant::now());
+        let cpu = server.process.cpu_time()?;
+        sleep(MEASURED);
+        let messages = (total(&arrived[way]) - before) as f64;
+        Ok(Turn {
+            messages,
+            rate: messages / begin.elapsed().as_secs_f64(),
+            cpu: server.process.cpu_time()? - cpu,
+        })
     };
-    let stop = Arc::<AtomicBool>::default();
-    let mut connections = Vec::new();
-    for (number, login) in logins.iter().enumerate() {
-        let stream = wire::connect(address, &format!("{name}-{number}"), Some(login))?;
-        let acks = stream.try_clone()?;
-        connections.push(Connection {
-            number,
-            stream,
-            acks,
-            packet: packet(&topic, number, qos),
-            sent: 0,
+    let mut turns = Vec::new();
+    // Both get warm first. Who is first in one pair is last in the next.
+    (one(0)?, one(1)?);
+    for pair in 0..pairs {
+        turns.push(if pair % 2 == 0 {
+            [one(0)?, one(1)?]
+        } else {
+            let on = one(1)?;
+            [one(0)?, on]
         });
     }
-    let mut threads: Vec<JoinHandle<Result<Vec<Connection>>>> = Vec::new();
-    let part = connections.len().div_ceil(THREADS);
-    while !connections.is_empty() {
-        let own = connections.split_off(connections.len().saturating_sub(part));
-        let (arrived, stop) = (Arc::clone(&arrived), Arc::clone(&stop));
-        threads.push(thread::spawn(move || publish(own, &arrived, &stop)));
-    }
-    sleep(WARM_UP);
-    let (before, begin) = (total(&arrived), Instant::now());
-    let cpu_before = server.process.cpu_time()?;
-    sleep(time);
-    let messages = (total(&arrived) - before) as f64;
-    let rate = messages / begin.elapsed().as_secs_f64();
-    let cpu_us = (server.process.cpu_time()? - cpu_before).as_secs_f64() * 1e6 / messages;
-    stop.store(true, Ordering::Relaxed);
+    turn.store(NOBODYS, Ordering::Relaxed);
     // Open until what they sent has arrived.
     let mut open = Vec::new();
     for thread in threads {
-        open.extend(
-            thread
-                .join()
-                .map_err(|_| anyhow!("a publisher panicked"))??,
-        );
+        let own = thread.join();
+        open.push(own.map_err(|_| anyhow!("a publisher panicked"))??);
     }
-    let sent: u64 = open.iter().map(|connection| connection.sent).sum();
-    let mut seen = (total(&arrived), Instant::now());
-    while seen.0 < sent && seen.1.elapsed() < SILENCE {
-        sleep(Duration::from_millis(1));
-        let now = total(&arrived);
-        if now > seen.0 {
-            seen = (now, Instant::now());
-        }
+    let mut lost = 0;
+    for (at, way) in ways.into_iter().enumerate() {
+        let own = open.iter().flat_map(|own| &own[at]);
+        lost += way.close(own.map(|connection| connection.sent).sum())?;
     }
-    closer.shutdown(std::net::Shutdown::Both)?;
-    let missing = hearing
-        .join()
-        .map_err(|_| anyhow!("the subscriber panicked"))??;
-    Ok(Run {
-        rate,
-        cpu_us,
-        lost: missing + sent - total(&arrived),
-    })
+    Ok(Outcome { turns, lost })
 }
 
 fn total(arrived: &[AtomicU64]) -> u64 {
@@ -178,21 +236,22 @@ struct Connection {
     sent: u64,
 }
 
-/// Publishes on each connection in turn as much as its window takes.
+/// Publishes on each connection of the way whose turn it is, as much as its window takes.
 fn publish(
-    mut own: Vec<Connection>,
-    arrived: &[AtomicU64],
-    stop: &AtomicBool,
-) -> Result<Vec<Connection>> {
-    for connection in &own {
-        connection.acks.set_nonblocking(true)?;
-    }
+    mut own: [Vec<Connection>; 2],
+    arrived: &[Arc<[AtomicU64]>; 2],
+    turn: &AtomicUsize,
+) -> Result<[Vec<Connection>; 2]> {
     let mut out = Vec::new();
     let mut last = Instant::now();
-    while !stop.load(Ordering::Relaxed) {
+    loop {
+        let way = turn.load(Ordering::Relaxed);
+        let Some(connections) = own.get_mut(way) else {
+            return Ok(own);
+        };
         let mut is_idle = true;
-        for connection in &mut own {
-            let arrived = arrived[connection.number].load(Ordering::Acquire);
+        for connection in connections {
+            let arrived = arrived[way][connection.number].load(Ordering::Acquire);
             let room = WINDOW - (connection.sent - arrived);
             if room == 0 {
                 continue;
@@ -212,7 +271,6 @@ fn publish(
             last = Instant::now();
         }
     }
-    Ok(own)
 }
 
 impl Connection {
