@@ -137,6 +137,26 @@ async fn clients_are_listed_changed_and_removed() {
 }
 
 #[tokio::test]
+async fn permission_that_permits_nothing_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let bare = ["--permission", "ui.content", "--permission", "vehicle"];
+    let refused = async |command: &str| {
+        let args = [&["token", command], &OF[..], &bare[..]].concat();
+        let told = failed(&server.command(&args).await, 1);
+        assert!(
+            told.contains("\"vehicle\"") && told.contains("vehicle.*") && told.contains("lenient"),
+            "{told}"
+        );
+    };
+    refused("create-client").await;
+    assert_eq!(token(&server, &["list"]).await, "");
+    of_dashboard(&server, "create-client", &["--permission", "ui.*"]).await;
+    refused("set-permissions").await;
+    assert_eq!(token(&server, &["list"]).await, "myapp/dashboard  ui.*\n");
+}
+
+#[tokio::test]
 async fn a_token_is_shown_without_a_server() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path()).await;

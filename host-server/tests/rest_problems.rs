@@ -168,6 +168,7 @@ async fn unknown_paths_methods_and_parameters_are_refused() {
         "/console",
         "/api",
         "/api/v1",
+        "/api/authority",
         "/api/v1/nothing",
         "/api/v1/messages/",
         "/api/v1/vehicles/x/y",
@@ -185,6 +186,9 @@ async fn unknown_paths_methods_and_parameters_are_refused() {
     problem(answer, 405, "method-not-allowed").await;
     for (path, status, reason) in [
         ("/api/platform/nothing", 404, "Not Found"),
+        ("/api/platform", 404, "Not Found"),
+        ("/api/auth/login", 404, "Not Found"),
+        ("/api/auth/nothing/at/all", 404, "Not Found"),
         (
             "/api/platform/token/access_token",
             405,

@@ -216,9 +216,10 @@ async fn answer_in_time(State(api): State<Api>, request: Request, next: Next) ->
         false => Duration::ZERO,
     };
     let time = api.limits().request_time_max + for_the_app;
+    let asked = request.uri().clone();
     match tokio::time::timeout(time, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => too_slow(time).into_response(),
+        Err(_) => platform::problem_here(too_slow(time), asked.path()),
     }
 }
 

@@ -31,6 +31,15 @@ pub enum PermissionError {
         /// What is wrong with it.
         reason: access::PermissionError,
     },
+    /// One of them names no scope, where no topic without one is taken.
+    #[error(
+        "the permission {text:?} permits nothing here, because it names no scope: expected one such as \
+         {text}.*, or start the host-server with --bus-topics lenient, where it is for app/{{appId}}/{text}"
+    )]
+    NoScope {
+        /// The first of them.
+        text: String,
+    },
     /// There are too many, or one is too long.
     #[error(
         "a client has at most {PERMISSIONS_MAX} permissions of {PERMISSION_BYTES_MAX} bytes each"
@@ -66,6 +75,13 @@ impl Permissions {
     #[must_use]
     pub fn as_slice(&self) -> &[Permission<Arc<str>>] {
         &self.0
+    }
+
+    /// The first that is for a topic without a scope alone.
+    #[must_use]
+    pub(super) fn without_scope(&self) -> Option<&str> {
+        self.iter()
+            .find(|text| *text != EVERYTHING && !text.contains('.'))
     }
 
     /// Whether one of them permits what `resource` and `scope` name.

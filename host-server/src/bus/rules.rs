@@ -6,7 +6,7 @@ use std::fmt;
 use vinbus_protocol::bus::access::{AccessRules, Action, Denial, Rule, Subject};
 use vinbus_protocol::bus::{BuildError, BusTopicText, RENEWAL_TOPIC, topics};
 
-use super::{BusClient, ClientKey};
+use super::{BusClient, ClientKey, PermissionError, Permissions};
 
 /// The rules, with what of them is a setting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +35,19 @@ impl BusRules {
     #[must_use]
     pub fn new(lenient: bool) -> Self {
         Self(AccessRules { lenient })
+    }
+
+    /// Checks that each of these can permit something by these rules.
+    ///
+    /// # Errors
+    /// [`PermissionError::NoScope`] of the first that cannot.
+    pub fn check(self, permissions: &Permissions) -> Result<(), PermissionError> {
+        match permissions.without_scope() {
+            Some(text) if !self.0.lenient => Err(PermissionError::NoScope {
+                text: text.to_owned(),
+            }),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Decides whether `client` may do it.
@@ -115,7 +128,7 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use super::*;
-    use crate::bus::{ClientName, Permissions};
+    use crate::bus::ClientName;
 
     fn client(permissions: &[&str]) -> BusClient {
         BusClient {
@@ -152,6 +165,28 @@ mod tests {
             "$share/group/app/myapp/platform/token/expiring/dashboard",
         ] {
             assert!(!decide(Action::Subscribe, foreign), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn permission_that_permits_nothing_is_refused_and_named() {
+        for (text, strict, lenient) in [
+            ("*", true, true),
+            ("*.*", true, true),
+            ("vehicle.*", true, true),
+            ("platform.app:editor", true, true),
+            ("vehicle", false, true),
+        ] {
+            let permissions = Permissions::parse(&["ui.content", text]).unwrap();
+            for (rules, expected) in [(false, strict), (true, lenient)] {
+                let checked = BusRules::new(rules).check(&permissions);
+                assert_eq!(checked.is_ok(), expected, "{text} {rules}");
+                if let Err(error) = checked {
+                    let told = error.to_string();
+                    assert!(told.contains(&format!("{text:?}")), "{told}");
+                    assert!(told.contains(&format!("{text}.*")), "{told}");
+                }
+            }
         }
     }
 

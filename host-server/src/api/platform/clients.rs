@@ -82,7 +82,7 @@ pub(crate) async fn create(
     asker.require(&app, SCOPE)?;
     let client = asked.client_id.filter(|text| !text.is_empty());
     let client = client.as_deref().map(ClientName::parse).transpose();
-    let permissions = parse(&asked.permissions.unwrap_or_default())?;
+    let permissions = parse(&api, &asked.permissions.unwrap_or_default())?;
     asker.require_all(&permissions)?;
     let new = NewClient {
         app,
@@ -177,7 +177,8 @@ pub(crate) async fn change(
         let detail = "permissions: name at least one; \"disabled\":true takes all of them away";
         return Err(PlatformError::bad_request(detail));
     }
-    let permissions = asked.permissions.as_deref().map(parse).transpose()?;
+    let permissions = asked.permissions.as_deref().map(|it| parse(&api, it));
+    let permissions = permissions.transpose()?;
     if let Some(permissions) = &permissions {
         asker.require_all(permissions)?;
     }
@@ -236,6 +237,8 @@ fn not_found(message: &str) -> PlatformError {
     PlatformError::new(StatusCode::NOT_FOUND, message)
 }
 
-fn parse(permissions: &[String]) -> Result<Permissions, PlatformError> {
-    Permissions::parse(permissions).map_err(|error| PlatformError::bad_request(error.to_string()))
+fn parse(api: &Api, permissions: &[String]) -> Result<Permissions, PlatformError> {
+    let parsed = Permissions::parse(permissions);
+    let checked = parsed.and_then(|it| api.bus().rules.check(&it).map(|()| it));
+    checked.map_err(|error| PlatformError::bad_request(error.to_string()))
 }

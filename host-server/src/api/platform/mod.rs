@@ -15,11 +15,13 @@ use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 
 use self::error::PlatformError;
 use super::Api;
 use super::body;
+use super::problem::Problem;
 use crate::bus::{BusClient, BusIdentity, ClientKey, ClientName, Permissions};
 use crate::identity::Secret;
 use crate::model::Principal;
@@ -142,8 +144,23 @@ impl FromRequestParts<Api> for Asker {
 
 /// What a request to a path or method of that platform is told that is not here; `None` for other paths.
 pub(super) fn not_here(status: StatusCode, method: &Method, path: &str) -> Option<PlatformError> {
-    let is_ours = path.starts_with("/api/platform/");
-    is_ours.then(|| PlatformError::new(status, format!("Cannot {method} {path}")))
+    is_of_platform(path).then(|| PlatformError::new(status, format!("Cannot {method} {path}")))
+}
+
+/// The answer of a problem, as that platform would tell it where `path` is one of its own.
+pub(super) fn problem_here(problem: Problem, path: &str) -> Response {
+    match is_of_platform(path) {
+        true => PlatformError::from(problem).into_response(),
+        false => problem.into_response(),
+    }
+}
+
+/// Whether a path is that platform's, whether or not there is anything.
+fn is_of_platform(path: &str) -> bool {
+    ["/api/platform", "/api/auth"].iter().any(|root| {
+        let rest = path.strip_prefix(root);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
 }
 
 /// The client that `token` stands for.
