@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
@@ -83,6 +83,8 @@ pub(crate) struct Connection<'a> {
     requests: Requests,
     tasks: JoinSet<Done>,
     acks: mpsc::UnboundedSender<Ack>,
+    /// What is sent here is dropped once all acknowledgements given before are on their way.
+    farewell: mpsc::Sender<oneshot::Sender<()>>,
     /// Dropped with the connection, which ends every publish that waits on it.
     up: watch::Sender<()>,
     /// Read from the connection, with no room in the inbox yet. Reading is paused while there
@@ -108,7 +110,8 @@ impl<'a> Connection<'a> {
         subscriptions.start_connection();
         let (acks, waiting) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
-        tasks.spawn(acknowledge(requests.clone(), waiting));
+        let (farewell, closing) = mpsc::channel(1);
+        tasks.spawn(acknowledge(requests.clone(), waiting, closing));
         Self {
             options: &driver.options,
             shared: &driver.shared,
@@ -122,6 +125,7 @@ impl<'a> Connection<'a> {
             requests,
             tasks,
             acks,
+            farewell,
             up: watch::Sender::new(()),
             held: VecDeque::new(),
             state: State::Connecting,
@@ -280,8 +284,12 @@ impl<'a> Connection<'a> {
         self.shared.set_online(None);
         let requests = self.requests.clone();
         let patience = self.options.answer_timeout;
+        let (given, acknowledged) = oneshot::channel();
+        // A connection closes once; if the task is gone, so is what it would have sent.
+        let _ = self.farewell.try_send(given);
         self.tasks.spawn(async move {
             let in_turn = async {
+                let _dropped = acknowledged.await;
                 requests.disconnect().await;
                 std::future::pending::<()>().await;
             };
@@ -379,10 +387,20 @@ impl<'a> Connection<'a> {
     }
 }
 
-/// Sends acknowledgements in the order in which they were given.
-async fn acknowledge(requests: Requests, mut waiting: mpsc::UnboundedReceiver<Ack>) -> Done {
-    while let Some(ack) = waiting.recv().await {
-        requests.acknowledge(ack).await;
+/// Sends acknowledgements in the order in which they were given, before the connection's farewell.
+async fn acknowledge(
+    requests: Requests,
+    mut waiting: mpsc::UnboundedReceiver<Ack>,
+    mut closing: mpsc::Receiver<oneshot::Sender<()>>,
+) -> Done {
+    loop {
+        tokio::select! {
+            biased;
+            ack = waiting.recv() => match ack {
+                Some(ack) => requests.acknowledge(ack).await,
+                None => return Done::Acknowledged,
+            },
+            Some(given) = closing.recv() => drop(given),
+        }
     }
-    Done::Acknowledged
 }

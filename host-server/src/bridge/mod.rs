@@ -126,10 +126,8 @@ impl Bridge {
         running.carry(&self, &platform.name, &port, stop);
         let teller = self.teller(of_rules, port);
         running.tell(&self.hub, teller, self.refusals, stop);
-        running.spawn(
-            platform::follow(platform, self.rules, self.intake, clients),
-            stop,
-        );
+        let follow = platform::follow(platform, self.rules, self.intake, clients, stop.clone());
+        running.tasks.spawn(follow);
         running
     }
 

@@ -1,6 +1,7 @@
 //! Another platform in place of our own bus: a client of it, whose token renews itself.
 //!
-//! What it hears is acknowledged to the platform when it is on disk here. While there is no connection
+//! What it hears is acknowledged to the platform when it is on disk here; a server that is stopped takes
+//! nothing more, and acknowledges what it has taken before it takes leave. While there is no connection
 //! nothing is lost that waits in the log of what vehicles sent; what programs publish meanwhile, the
 //! platform keeps or not.
 
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, join, join_all, ready};
+use futures_util::future::{BoxFuture, join_all, ready};
 use tokio::sync::watch;
 use vinbus_protocol::backoff::Backoff;
 use vinbus_transport_std::bus::{BusClient, BusInbox, BusMessage, BusOptions};
@@ -22,6 +23,7 @@ use super::intake::{Intake, Queued};
 use super::rules::Rules;
 use super::{BusPort, PortError};
 use crate::hub::SubmitError;
+use crate::stop::Stop;
 
 /// Pauses between attempts to get the first token.
 const PAUSE_MS_MIN: u32 = 1_000;
@@ -73,21 +75,32 @@ impl BusPort for PlatformPort {
     }
 }
 
-/// Connects, and takes in what the rules name, for ever.
+/// Connects, and takes in what the rules name, until the word to stop.
 pub(super) async fn follow(
     platform: Platform,
     rules: Arc<Rules>,
     intake: Arc<Intake>,
     clients: watch::Sender<Option<BusClient>>,
+    mut stop: Stop,
 ) {
-    let (client, inbox) = connect(&platform).await;
+    let (client, inbox) = tokio::select! {
+        connected = connect(&platform) => connected,
+        () = stop.requested() => return,
+    };
     clients.send_replace(Some(client.clone()));
     let filters = rules.iter().filter_map(|rule| {
         let down = rule.down.as_ref()?;
         Some(down.from.filter(rule.app.as_str()))
     });
-    let subscribing = join_all(filters.map(|filter| subscribe(&client, filter)));
-    join(subscribing, receive(inbox, &intake)).await;
+    let subscribing = async {
+        join_all(filters.map(|filter| subscribe(&client, filter))).await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = receive(inbox, &intake, stop) => {}
+        () = subscribing => {}
+    }
+    client.close().await;
 }
 
 async fn connect(platform: &Platform) -> (BusClient, BusInbox) {
@@ -123,11 +136,19 @@ async fn subscribe(client: &BusClient, filter: String) {
     }
 }
 
-/// Takes messages in, each on disk before it is acknowledged. What has come meanwhile goes to the disk
-/// together.
-async fn receive(mut inbox: BusInbox, intake: &Intake) {
+/// Takes messages in until the word to stop, each on disk before it is acknowledged. What has come
+/// meanwhile goes to the disk together.
+async fn receive(mut inbox: BusInbox, intake: &Intake, mut stop: Stop) {
     let trouble = LogThrottle::default();
-    while let Some(first) = inbox.recv().await {
+    loop {
+        let first = tokio::select! {
+            biased;
+            () = stop.requested() => return,
+            first = inbox.recv() => first,
+        };
+        let Some(first) = first else {
+            return;
+        };
         let mut batch = vec![queued(first, intake).await];
         while batch.len() < BATCH_MESSAGES_MAX
             && let Some(Some(next)) = inbox.recv().now_or_never()
@@ -140,7 +161,11 @@ async fn receive(mut inbox: BusInbox, intake: &Intake) {
                 if let Some(unlogged) = trouble.pass(Instant::now()) {
                     tracing::error!(%error, unlogged, "what the platform has for vehicles cannot be stored; will try again");
                 }
-                tokio::time::sleep(STORE_AGAIN).await;
+                tokio::select! {
+                    () = tokio::time::sleep(STORE_AGAIN) => {}
+                    // The platform may deliver it, and what is behind it, again.
+                    () = stop.requested() => return,
+                }
                 outcome = intake.queue(message.topic(), message.payload()).await.await;
             }
             if let Err(DownError::Submit(SubmitError::Stopping)) = outcome {
