@@ -199,7 +199,8 @@ fn run(server: &HostServer, mut ways: [Way; 2], pairs: usize) -> Result<Outcome>
     };
     let mut turns = Vec::new();
     // Both get warm first. Who is first in one pair is last in the next.
-    (one(0)?, one(1)?);
+    one(0)?;
+    one(1)?;
     for pair in 0..pairs {
         turns.push(if pair % 2 == 0 {
             [one(0)?, one(1)?]
