@@ -114,6 +114,8 @@ export class App {
     this.#outgoing.bytesMax = frameBytesMax;
     this.#linkIs(link);
     this.#numbers = [];
+    // These numbers may be of another life; what is still to confirm, the list shows.
+    this.#toConfirm.clear();
     this.#askForList();
     // The page was there before the agent was.
     if (this.#loaded) this.#line.send('{"type":"WebPortal.onApplicationLoaded"}');
@@ -230,14 +232,18 @@ export class App {
   #confirm(numbers, delay = CONFIRM_DELAY_MS) {
     numbers.forEach((number) => this.#toConfirm.add(number));
     if (this.#toConfirm.size === 0) return;
-    // What is lost with the line is confirmed after the next welcome.
     this.#confirming ??= setTimeout(() => {
       this.#confirming = undefined;
-      const value = { numbers: [...this.#toConfirm].slice(-NUMBERS_MAX) };
-      this.#toConfirm.clear();
-      const type = 'WebPortal.confirmPendingNotifications';
-      this.#line.send(JSON.stringify({ type, id: CONFIRM_ID, value }));
+      this.#sendConfirmation([...this.#toConfirm].slice(-NUMBERS_MAX));
     }, delay);
+  }
+
+  #sendConfirmation(numbers) {
+    if (numbers.length === 0) return;
+    this.#toConfirm.clear();
+    const type = 'WebPortal.confirmPendingNotifications';
+    const frame = JSON.stringify({ type, id: CONFIRM_ID, value: { numbers } });
+    if (!this.#line.send(frame)) this.#confirm(numbers, CONFIRM_AGAIN_MS);
   }
 
   /** Opens the page; its pending messages are there before its first script runs. */

@@ -10,6 +10,7 @@ const FINAL = new Set([
 
 export class Line {
   #socket;
+  #isWelcome = false;
   #delay = DELAY_MS_MIN;
   #timer;
   #error;
@@ -30,9 +31,9 @@ export class Line {
     this.#connect();
   }
 
-  /** Sends the text of a frame; `false` while there is no connection or too much waits for it. */
+  /** Sends the text of a frame; `false` before the welcome of a connection, or if too much waits for it. */
   send(text) {
-    const up = this.#socket?.readyState === WebSocket.OPEN && this.#socket.bufferedAmount < 4_000_000;
+    const up = this.#isWelcome && this.#socket?.readyState === WebSocket.OPEN && this.#socket.bufferedAmount < 4_000_000;
     if (up) this.#socket.send(text);
     return up;
   }
@@ -48,6 +49,7 @@ export class Line {
   #connect() {
     const socket = new WebSocket(`ws://${location.host}/portal?role=${this.#role}`);
     this.#socket = socket;
+    this.#isWelcome = false;
     this.#error = undefined;
     socket.onopen = () => socket.send(JSON.stringify({ type: 'hello', value: this.#hello() }));
     socket.onmessage = ({ data }) => this.#take(socket, JSON.parse(data));
@@ -57,6 +59,7 @@ export class Line {
   #take(socket, frame) {
     if (socket !== this.#socket) return;
     if (frame.type === 'welcome') {
+      this.#isWelcome = true;
       this.#delay = DELAY_MS_MIN;
       this.#on.welcome(frame.value);
       return;

@@ -2,7 +2,7 @@
 
 const NO_LINE = {
   reason: 'no-agent',
-  message: 'the portal has lost the agent; try again when it is back',
+  message: 'the agent is away, or slower than the app; try again later',
 };
 
 export class Outgoing {
