@@ -344,18 +344,37 @@ fn decoded(path: &str) -> Option<PathBuf> {
     (is_below && !plain.contains('\0')).then(|| relative.to_owned())
 }
 
-/// Puts the portal's script in front of every other of a page.
+/// Puts the portal's script in front of everything else of a page. A browser then takes the page's own
+/// `<html>` and `<head>` for those that the script stands in.
 fn inject(html: &mut Vec<u8>) {
     let tag = format!(r#"<script src="{}"></script>"#, APP_SCRIPT.path);
-    let lower = html.to_ascii_lowercase();
-    let behind = |tag: &[u8]| {
-        let start = lower.windows(tag.len()).position(|part| part == tag)?;
-        let end = lower.get(start..)?.iter().position(|byte| *byte == b'>')?;
-        Some(start + end + 1)
-    };
-    let head = behind(b"<head>").or_else(|| behind(b"<head "));
-    let at = head.or_else(|| behind(b"<!doctype")).unwrap_or(0);
+    let at = begin(html);
     html.splice(at..at, tag.into_bytes());
+}
+
+/// Where the first element of a page may stand: behind its doctype and what may come before that.
+fn begin(html: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        let rest = html.get(at..).unwrap_or_default();
+        let starts = |with: &str| {
+            let start = rest.get(..with.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(with.as_bytes()))
+        };
+        let end = |of: &str| {
+            let mut parts = rest.windows(of.len());
+            let found = parts.position(|part| part == of.as_bytes());
+            found.map_or(rest.len(), |found| found + of.len())
+        };
+        at += match rest.first() {
+            Some(byte) if byte.is_ascii_whitespace() => 1,
+            _ if starts("\u{feff}") => "\u{feff}".len(),
+            _ if starts("<!--") => end("-->"),
+            _ if starts("<?") => end(">"),
+            _ if starts("<!doctype") => return at + end(">"),
+            _ => return at,
+        };
+    }
 }
 
 fn media_type(file: &Path) -> &'static str {
@@ -434,28 +453,26 @@ mod tests {
     }
 
     #[test]
-    fn script_stands_in_front_of_all_others_and_behind_the_doctype() {
-        let injected = |html: &str| {
-            let mut bytes = html.as_bytes().to_vec();
-            inject(&mut bytes);
-            String::from_utf8(bytes).unwrap()
-        };
-        let script = r#"<script src="/.vinbus/webportal.js"></script>"#;
-        for (html, front) in [
+    fn script_stands_in_front_of_everything_and_behind_the_doctype() {
+        for (front, rest) in [
+            ("<!DOCTYPE html>", "<HEAD lang=x><script>"),
+            ("<!doctype html>", "<header></header><script>"),
+            ("", "<script>"),
+            ("", ""),
             (
-                "<!DOCTYPE html><HEAD lang=x><script>",
-                "<!DOCTYPE html><HEAD lang=x>",
+                "\u{feff} <!-- <!doctype x><head> -->\n<!doctype html>",
+                "<head>",
             ),
             (
-                "<!doctype html><header></header><script>",
-                "<!doctype html>",
+                "<?xml version=\"1.0\"?>\n<!doctype html>",
+                "<!-- <head> --><head>",
             ),
-            ("<script>", ""),
+            ("<!-- never closed", ""),
         ] {
-            assert!(
-                injected(html).starts_with(&format!("{front}{script}")),
-                "{html}"
-            );
+            let mut html = format!("{front}{rest}").into_bytes();
+            inject(&mut html);
+            let expected = format!(r#"{front}<script src="/.vinbus/webportal.js"></script>{rest}"#);
+            assert_eq!(String::from_utf8(html).unwrap(), expected);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::cabin::{Cabin, tile};
+use super::cabin::{Cabin, LOGGING, tile};
 
 #[tokio::test]
 async fn values_that_are_no_message_are_refused_and_the_app_is_told_why() {
@@ -297,4 +297,15 @@ async fn markup_in_messages_stays_text_on_its_way_into_an_app() {
         json!("undefined")
     );
     assert_eq!(cabin.page.complaints().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn page_with_a_head_in_a_comment_has_the_portal_and_keeps_its_attributes() {
+    let head = "<!doctype html><!-- <head> --><html lang='fr'><head>";
+    let page = LOGGING.replace("<!doctype html>", head);
+    let mut cabin = Cabin::new(&[("demo", &page)]).await;
+    cabin.open("demo").await;
+    let has = "[typeof WebPortal, document.documentElement.lang, document.compatMode]";
+    let expected = json!(["object", "fr", "CSS1Compat"]);
+    assert_eq!(cabin.eval("demo", has).await, expected);
 }
