@@ -14,6 +14,10 @@ use crate::cli_support::{PARTNER, done, within};
 use crate::desk::Desk;
 
 const FLEET: usize = 12;
+
+/// A window in which a message and the form stand whole, one above the other.
+const SIZE: (u32, u32) = (1440, 1080);
+
 const STREETS: [&str; 6] = [
     "14 Rue des Carmes",
     "1 Place Alexis-Ricordeau",
@@ -97,6 +101,7 @@ fn stop(n: usize) -> Value {
 #[tokio::test]
 async fn console_by_day_and_by_night() {
     let mut desk = Desk::new().await;
+    desk.page.resize(SIZE).await;
     let certificates = desk.server.dir.join("fleet");
     let out = certificates.to_str().unwrap();
     let count = FLEET.to_string();

@@ -44,6 +44,7 @@ function answer(card, id, chosen) {
     'type': 'WebPortal.onSendNotificationRequest',
     'value': { type: 'answer', id, answer: chosen },
   }, '*');
+  card.dataset.answer = chosen;
   card.querySelectorAll('button').forEach((button) => button.remove());
   card.querySelector('.fate').textContent = chosen === 'accepted' ? '✓ Accepted' : '✕ Declined';
 }
