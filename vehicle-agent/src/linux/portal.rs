@@ -186,6 +186,11 @@ impl Listening {
         (portal, received)
     }
 
+    /// The address at which a browser opens the portal, without a path.
+    pub(crate) fn home(&self) -> &str {
+        self.served.home()
+    }
+
     /// Serves until `stop` completes; sockets that are open then go on until they end.
     pub(crate) async fn serve(self, stop: impl Future<Output = ()>) {
         let status = Arc::clone(&self.shared.status);

@@ -213,7 +213,8 @@ async fn open_portal(
         pages,
     };
     let (portal, news) = Listening::new(listener, address, options, Arc::clone(status));
-    tracing::info!(vin = %args.vehicle.vin, "the portal is at http://{address}/, for programs at ws://{address}/portal; be an app with: vehicle-agent app --app {} --portal {address}", args.vehicle.apps[0].app);
+    let home = portal.home();
+    tracing::info!(vin = %args.vehicle.vin, "the portal is at {home}/, for programs at ws://{address}/portal; be an app with: vehicle-agent app --app {} --portal {address}", args.vehicle.apps[0].app);
     Ok((
         portal,
         SocketApps::new(args.vehicle.vin, apps, news, Arc::clone(status)),

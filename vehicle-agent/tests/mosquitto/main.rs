@@ -1,5 +1,6 @@
 //! The program `vehicle-agent` against a real mosquitto: a partner on one side, apps on the other.
 
+mod addresses;
 #[path = "../app/mod.rs"]
 mod app;
 mod apps;

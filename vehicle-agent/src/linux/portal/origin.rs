@@ -41,9 +41,10 @@ impl Origins {
         Self(vec![origin])
     }
 
-    /// The origins.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(String::as_str)
+    /// Those whose pages may have apps in frames: content-security policies know no IPv6 addresses.
+    pub(super) fn with_frames(&self) -> impl Iterator<Item = &str> {
+        let origins = self.0.iter().map(String::as_str);
+        origins.filter(|origin| !origin.contains('['))
     }
 
     /// Whether a page of this origin may connect.

@@ -29,7 +29,7 @@ use tokio::net::TcpListener;
 use vinbus_protocol::id::AppId;
 
 use super::connections::{self, ConnectionBounds};
-use super::origin::Origins;
+use super::origin::{LOCALHOST, Origins};
 use crate::portal_page::{APP_SCRIPT, HEADERS, PAGE, POLICY, PageFile};
 
 /// Longest HTML file of an app; it is in memory while a script is put into it.
@@ -148,6 +148,8 @@ fn title(html: &str) -> Option<String> {
 #[derive(Debug)]
 pub(super) struct Served {
     pages: AppPages,
+    /// The origins at which the portal's page can show apps.
+    at: Vec<String>,
     portal: String,
     app: String,
 }
@@ -164,10 +166,46 @@ impl Served {
         let mut app = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; \
             object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors"
             .to_owned();
-        for origin in origins.iter() {
+        let at: Vec<_> = origins.with_frames().map(str::to_owned).collect();
+        for origin in &at {
             let _ = write!(app, " {origin}");
         }
-        Self { pages, portal, app }
+        Self {
+            pages,
+            at,
+            portal,
+            app,
+        }
+    }
+
+    /// Where a browser opens the portal.
+    pub(super) fn home(&self) -> &str {
+        let of_domain = self.at.iter().find(|origin| {
+            let host = origin.strip_prefix("http://").unwrap_or_default();
+            host.split(':').next() == Some(self.pages.domain())
+        });
+        of_domain.or(self.at.first()).map_or("", String::as_str)
+    }
+
+    /// What a browser is told that asks for the portal's page elsewhere, where it could neither connect
+    /// nor show apps.
+    fn elsewhere(&self, headers: &HeaderMap) -> Option<String> {
+        let host = headers.get(header::HOST)?.to_str().ok()?;
+        let origin = format!("http://{host}");
+        if self.at.iter().any(|at| at.eq_ignore_ascii_case(&origin)) {
+            return None;
+        }
+        let home = self.home();
+        let mut text = format!("{origin} is not the address of this portal: open {home}/\n");
+        if self.pages.domain() == LOCALHOST {
+            text += "For a browser on another machine, give the agent a domain that leads to it, with all \
+                     of its subdomains: see --portal-domain in `vehicle-agent run --help`.\n";
+            let _ = writeln!(
+                text,
+                "For a tunnel from the browser's machine to the agent, give it --allow-origin {origin}"
+            );
+        }
+        Some(text)
     }
 }
 
@@ -230,6 +268,9 @@ pub(super) async fn portal_page(
     if uri.path() != PAGE.path {
         let text = "there are the portal's page at /, its WebSocket at /portal, and /status\n";
         return (StatusCode::NOT_FOUND, text).into_response();
+    }
+    if let Some(text) = served.elsewhere(&asked) {
+        return (StatusCode::MISDIRECTED_REQUEST, text).into_response();
     }
     let mut response = packed(&PAGE, &asked);
     let headers = response.headers_mut();

@@ -1,0 +1,67 @@
+//! At which addresses a browser finds the portal.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::world::{Vehicle, World};
+
+/// The head and, if it is a text, the body of what `GET /` is answered for this host.
+async fn page(vehicle: &Vehicle, host: &str) -> String {
+    let mut socket = TcpStream::connect(vehicle.portal).await.unwrap();
+    let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn browser_at_an_address_without_the_portal_is_told_where_it_is() {
+    let mut world = World::new().await;
+    let more = ["--allow-origin", "http://localhost:9000"];
+    let vehicle = world.vehicle(&["demo=demo-partner"], &more).await;
+    let port = vehicle.portal.port();
+    for host in [
+        format!("localhost:{port}"),
+        format!("127.0.0.1:{port}"),
+        "LOCALHOST:9000".into(),
+    ] {
+        let answer = page(&vehicle, &host).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{host}: {answer}");
+        // Not every browser knows what it is to make of an IPv6 address there.
+        assert!(!answer.contains("::1"), "{host}: {answer}");
+    }
+    for host in [
+        format!("192.168.1.20:{port}"),
+        format!("[::1]:{port}"),
+        format!("next-stop.localhost:{port}"),
+        "localhost:9001".into(),
+    ] {
+        let answer = page(&vehicle, &host).await;
+        assert!(answer.starts_with("HTTP/1.1 421 "), "{host}: {answer}");
+        for part in [
+            format!("http://{host} is not the address of this portal"),
+            format!("open http://localhost:{port}/"),
+            "--portal-domain".into(),
+            format!("--allow-origin http://{host}"),
+        ] {
+            assert!(answer.contains(&part), "{part}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn portal_for_all_addresses_says_where_a_browser_opens_it() {
+    let mut world = World::new().await;
+    let more = ["--portal", "0.0.0.0:0", "--portal-domain", "car.example"];
+    let vehicle = world.vehicle(&["demo=demo-partner"], &more).await;
+    let port = vehicle.portal.port();
+    let told = page(&vehicle, &format!("192.168.1.20:{port}")).await;
+    assert!(
+        told.contains(&format!(" open http://car.example:{port}/\n")),
+        "{told}"
+    );
+    assert!(!told.contains("--portal-domain"), "{told}");
+    let there = page(&vehicle, &format!("car.example:{port}")).await;
+    assert!(there.starts_with("HTTP/1.1 200 "), "{there}");
+}
