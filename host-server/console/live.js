@@ -28,6 +28,8 @@ export class Live {
     this.told = told;
     this.waiting = [];
     this.isDue = false;
+    /** Pages of what happened before that are on their way: what is on them comes first. */
+    this.pages = 0;
     this.cursor = undefined;
     this.takeIn = this.takeIn.bind(this);
   }
@@ -93,13 +95,25 @@ export class Live {
       this.newest = status.newest;
       this.openUplink();
     }
+    this.pages += 1;
     try {
       const page = await server.sent(PAST);
       this.told.messages(page.messages.map(down).reverse());
+    } catch (error) {
+      this.beforeIsUnknown(error);
+    } finally {
+      this.pages -= 1;
+      this.due();
+    }
+    try {
       await this.told.vehicles();
     } catch (error) {
-      this.told.notice(`What happened before could not be read: ${error.message}.`);
+      this.beforeIsUnknown(error);
     }
+  }
+
+  beforeIsUnknown(error) {
+    this.told.notice(`What happened before could not be read: ${error.message}.`);
   }
 
   /** A stream that is lost comes back by itself; one that the server has refused does not. */
@@ -130,7 +144,7 @@ export class Live {
   }
 
   due() {
-    if (this.isDue) return;
+    if (this.isDue || this.pages > 0) return;
     this.isDue = true;
     if (document.hidden) setTimeout(this.takeIn, HIDDEN);
     else requestAnimationFrame(this.takeIn);
@@ -138,6 +152,7 @@ export class Live {
 
   takeIn() {
     this.isDue = false;
+    if (this.pages > 0) return;
     const end = performance.now() + AT_ONCE;
     const [messages, steps] = [[], []];
     let taken = 0;

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::car::APP;
 use crate::cli_support::{PARTNER, VIN};
 use crate::desk::Desk;
 
@@ -134,4 +135,31 @@ async fn sizes_are_told_in_bytes_and_not_in_characters() {
     let car = desk.server.vehicle().await;
     car.say("\"é😀\"").await;
     desk.shows("#message-list .message .status", "8 B").await;
+}
+
+#[tokio::test]
+async fn step_that_is_told_before_the_page_with_its_message_comes_is_shown() {
+    let mut desk = Desk::new().await;
+    desk.write(VIN, APP, "1").await;
+    desk.page.press("#send-button").await;
+    desk.shows_message("held").await;
+    // The page of messages waits, once the server has written it, until the test lets it go.
+    let hold = "const ask = fetch; window.fetch = async (path, options) => { \
+          const answer = await ask(path, options); \
+          if (path.includes('/messages/sent')) { \
+            window.isWritten = true; await new Promise((go) => { window.go = go; }); } \
+          return answer; }; \
+        const listen = EventSource.prototype.addEventListener; window.steps = []; \
+        EventSource.prototype.addEventListener = function (type, told) { \
+          listen.call(this, type, (event) => { \
+            told(event); if (type === 'step') steps.push(JSON.parse(event.data).step); }); };";
+    desk.page.run_before(hold).await;
+    desk.page.reload().await;
+    desk.page.until("window.isWritten").await;
+    let _car = desk.server.vehicle().await;
+    desk.page.until("steps.includes('sent')").await;
+    let frames = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))";
+    desk.page.eval(frames).await;
+    desk.page.eval("go()").await;
+    desk.shows_message("sent").await;
 }

@@ -87,6 +87,13 @@ impl Page {
         self.event("Page.loadEventFired").await;
     }
 
+    /// Runs a script in each document that comes, before its own.
+    pub async fn run_before(&mut self, script: &str) {
+        let script = json!({ "source": script });
+        self.call("Page.addScriptToEvaluateOnNewDocument", script)
+            .await;
+    }
+
     /// Loads the page once more.
     pub async fn reload(&mut self) {
         self.call("Page.reload", json!({})).await;
