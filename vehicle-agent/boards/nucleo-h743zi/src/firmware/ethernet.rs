@@ -68,6 +68,10 @@ pub(crate) fn start(
 
 /// Frames that were dropped since the start, as far as the controller counts: broken ones, and those that
 /// found no room in its queue or in memory. Not to be called by interrupt handlers.
+#[cfg_attr(
+    not(feature = "agent"),
+    expect(dead_code, reason = "the agent reports them")
+)]
 pub(crate) fn dropped_frames() -> u32 {
     static FOUND_NO_ROOM: AtomicU32 = AtomicU32::new(0);
     // Reading clears these, and not those of broken frames.
