@@ -16,7 +16,7 @@ use crate::desk::Desk;
 const FLEET: usize = 12;
 
 /// A window in which a message and the form stand whole, one above the other.
-const SIZE: (u32, u32) = (1440, 1080);
+const SIZE: (u32, u32) = (1440, 1100);
 
 const STREETS: [&str; 6] = [
     "14 Rue des Carmes",
