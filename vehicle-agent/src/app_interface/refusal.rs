@@ -208,7 +208,7 @@ impl fmt::Display for Ending {
             Self::TakenOver => "another socket said hello with this identity",
             Self::Closed => "the app was closed",
             Self::NotLoaded => {
-                "the app did not send WebPortal.onApplicationLoaded within 10 seconds"
+                "closed, as the app did not send WebPortal.onApplicationLoaded within 10 seconds"
             }
             Self::Flood => "the app kept sending although its frames were refused; slow down",
             Self::FrameTooLarge(max) => {

@@ -1,8 +1,8 @@
-//! The examples of the WebPortal's documentation, run as they are written.
+//! The examples of the WebPortal's documentation, and that of our own, run as they are written.
 
 use serde_json::{Value, json};
 
-use super::cabin::{Cabin, tile};
+use super::cabin::{Cabin, host, tile};
 
 /// "Foreground Implementation example", "Background Implementation example" and "Sending a Message",
 /// with the functions and values that they leave to the app.
@@ -53,4 +53,16 @@ async fn examples_of_the_documentation_run_as_they_are_written() {
     cabin.page.eval_frame(HOST, send).await;
     let sent = r#"{"content":{"type":"action","params":{"arg2":"a string","arg3":[1,2]}}}"#;
     assert_eq!(cabin.world.uplink().await, (None, sent.to_owned()));
+}
+
+#[tokio::test]
+async fn first_page_of_the_readme_runs_as_it_is_written() {
+    let readme = include_str!("../../../../README.md");
+    let (_, html) = readme.split_once("```html\n").unwrap();
+    let (html, _) = html.split_once("```").unwrap();
+    let mut cabin = Cabin::new(&[("my-app", html)]).await;
+    cabin.page.press(&tile("my-app", "open")).await;
+    cabin.world.send("my-app", &json!({ "greeting": 1 })).await;
+    let shown = r#"document.body.textContent.includes('{"greeting":1}')"#;
+    cabin.page.until_frame(&host("my-app"), shown).await;
 }
