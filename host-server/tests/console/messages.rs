@@ -57,6 +57,26 @@ async fn messages_are_filtered_by_vin_and_app_and_direction() {
 }
 
 #[tokio::test]
+async fn app_of_a_message_is_readable_in_windows_of_every_width() {
+    let mut desk = Desk::new().await;
+    desk.write(VIN, "next-stop", "\"hello\"").await;
+    desk.page.press("#send-button").await;
+    desk.shows_message("hello").await;
+    let fits = "(() => { const app = document.querySelector('.message .app'); \
+                return app.clientWidth > 0 && app.scrollWidth <= app.clientWidth; })()";
+    for width in [600, 800, 900, 901, 1024, 1200, 1201, 1440] {
+        desk.page.resize((width, 480)).await;
+        // Two frames later the page has the new width.
+        let settled = format!(
+            "innerWidth === {width} && new Promise((done) => \
+             requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
+        );
+        desk.page.until(&settled).await;
+        assert_eq!(desk.page.eval(fits).await, json!(true), "{width}");
+    }
+}
+
+#[tokio::test]
 async fn what_happened_before_the_page_was_opened_is_there_and_stays_in_order() {
     let mut desk = Desk::new().await;
     let car = desk.server.vehicle().await;
