@@ -64,10 +64,18 @@ fn came(
                 let new = taken.insert((life, id.epoch.number(), id.number));
                 assert!(new, "{id:?} was handed on twice");
                 if let Some(part) = header.part {
-                    let step = match assembly.insert(part, &carried) {
-                        Ok(_) => Step::PartStored,
+                    let step = match assembly.add(part, &carried) {
+                        Ok(false) => Step::PartStored,
+                        Ok(true) => match assembly.whole() {
+                            Ok(_) => Step::Taken,
+                            Err(error) => error.step(),
+                        },
                         Err(error) => error.step(),
                     };
+                    assert!(assembly.stored() <= assembly.bytes_max());
+                    if step != Step::PartStored {
+                        assembly.clear();
+                    }
                     end.report(now_ms, id, step);
                 } else if header.ttl_s.is_multiple_of(2) {
                     end.report(now_ms, id, Step::Taken);

@@ -62,6 +62,8 @@ const STEPS = {
   handed: ['good', 'The app was given it, and is to confirm it.'],
   taken: ['good', 'The app has it; it confirms nothing.'],
   confirmed: ['good', 'The app has confirmed it.'],
+  part_stored: ['wait', 'The vehicle has a part of it, and more follow.'],
+  part_missing: ['wait', 'The vehicle had lost what was stored: it begins again.'],
   known: ['', 'The vehicle had it before; what became of it was told then.'],
   evicted: ['bad', 'The app did not come up, and newer messages took its place.'],
   unknown_app: ['bad', 'The app is not installed in the vehicle.'],

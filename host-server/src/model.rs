@@ -10,7 +10,9 @@ use bytes::Bytes;
 use vinbus_protocol::delivery::{self, Epoch, Header, Marked, Received, TooDeep};
 use vinbus_protocol::envelope::{self, Content, DownlinkBody};
 use vinbus_protocol::id::{AppId, Uid, Vin};
-use vinbus_protocol::limits::{DELIVERY_ADDED_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use vinbus_protocol::limits::{
+    DELIVERY_ADDED_BYTES_MAX, DELIVERY_LONG_BYTES_MAX, PAYLOAD_BYTES_MAX,
+};
 use vinbus_protocol::request::Request;
 
 /// Names one downlink message for its whole life, at most 36 ASCII characters.
@@ -46,12 +48,25 @@ pub struct NewDownlink {
     pub vin: Vin,
     /// The app, copied from the envelope for queries.
     pub app: AppId,
-    /// The encoded envelope: exactly the MQTT payload.
+    /// The encoded envelope: exactly the MQTT payload, unless it is [long](Self::is_long).
     pub envelope: Bytes,
     /// When it is not worth sending any more.
     pub expires_at: SystemTime,
     /// Whether its sender wants to be told what became of it in the car.
     pub receipts: Receipts,
+}
+
+impl NewDownlink {
+    /// Whether it is too long for one payload with what receipts add, and so travels in parts.
+    #[must_use]
+    pub fn is_long(&self) -> bool {
+        self.receipts != Receipts::No && is_long(self.envelope.len())
+    }
+}
+
+/// Whether an envelope of so many bytes is too long for one payload with what receipts add.
+const fn is_long(envelope_len: usize) -> bool {
+    envelope_len + DELIVERY_ADDED_BYTES_MAX > PAYLOAD_BYTES_MAX
 }
 
 /// Whether a message for a vehicle is repeated until the vehicle answers, and its sender told what
@@ -78,7 +93,30 @@ impl Receipts {
         part: None,
     };
 
-    /// Whether a message of this content, whose envelope has `envelope_len` bytes, can go like this.
+    /// As [`check`](Self::check), for a message that may travel in parts.
+    ///
+    /// # Errors
+    /// Why it cannot go like this.
+    pub fn check_long(
+        self,
+        content: Content<'_>,
+        envelope_len: usize,
+    ) -> Result<(), ReceiptsError> {
+        if self == Self::No || !is_long(envelope_len) {
+            return self.check(content, envelope_len);
+        }
+        if Request::read(content).is_some() {
+            return Err(ReceiptsError::Reserved);
+        }
+        let (len, max) = (content.as_str().len(), DELIVERY_LONG_BYTES_MAX);
+        if len > max {
+            return Err(ReceiptsError::TooLarge { len, max });
+        }
+        Ok(())
+    }
+
+    /// Whether a message of this content, whose envelope has `envelope_len` bytes, can go like this in
+    /// one payload.
     ///
     /// # Errors
     /// Why not.
@@ -93,9 +131,9 @@ impl Receipts {
                 _ => Err(ReceiptsError::Reserved),
             };
         }
-        let len = envelope_len + DELIVERY_ADDED_BYTES_MAX;
-        if len > PAYLOAD_BYTES_MAX {
-            return Err(ReceiptsError::TooLarge { len });
+        if is_long(envelope_len) {
+            let (len, max) = (envelope_len + DELIVERY_ADDED_BYTES_MAX, PAYLOAD_BYTES_MAX);
+            return Err(ReceiptsError::TooLarge { len, max });
         }
         Marked::new(Self::HEADER, content)?;
         Ok(())
@@ -109,10 +147,13 @@ pub enum ReceiptsError {
     #[error("the content has a member `vinbus` of the form that receipts have")]
     Reserved,
     /// It does not fit.
-    #[error("with receipts the message has {len} bytes, at most {PAYLOAD_BYTES_MAX} are allowed")]
+    #[error("with receipts the message has {len} bytes, at most {max} are allowed")]
     TooLarge {
-        /// Bytes of its envelope with what receipts may add.
+        /// Bytes of its envelope with what receipts may add, or of the content of one that may go in
+        /// parts.
         len: usize,
+        /// Bytes allowed.
+        max: usize,
     },
     /// What is in it lies too deep.
     #[error(transparent)]
@@ -261,6 +302,8 @@ impl Step {
             | Self::GivenUp
             | Self::PeerRestarted
             | Self::Unsupported => true,
+            // More parts follow, or all of them again.
+            Self::Told(delivery::Step::PartStored | delivery::Step::PartMissing) => false,
             Self::Told(step) => step.is_final(),
         }
     }
@@ -271,10 +314,23 @@ impl Step {
 pub struct Trace {
     /// The message.
     pub downlink: Downlink,
+    /// How far it is, if it travels in parts.
+    pub transfer: Option<Transfer>,
     /// The fleet message that it is of, if any, as long as that is kept.
     pub fleet: Option<FleetId>,
     /// Its steps, oldest first.
     pub steps: Vec<(Step, SystemTime)>,
+}
+
+/// How far a message is that travels in parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// Bytes of its content.
+    pub total: u32,
+    /// Those that the vehicle has stored.
+    pub stored: u32,
+    /// Times that it was begun: again when the vehicle had lost what was stored.
+    pub begun: u32,
 }
 
 /// What is told of a message for a vehicle where many are shown.
@@ -297,7 +353,7 @@ impl Brief {
     pub fn of(envelope: &[u8]) -> Self {
         let bytes = envelope.len();
         // What is stored was decoded before; a damaged row has no excerpt.
-        let Ok(downlink) = envelope::Downlink::decode(envelope) else {
+        let Ok(downlink) = envelope::Downlink::decode_long(envelope) else {
             return Self {
                 bytes,
                 ..Self::default()
@@ -448,8 +504,10 @@ mod tests {
         for receipts in [Receipts::Asked, Receipts::Repeatable] {
             assert_eq!(receipts.check(plain, most), Ok(()));
             let len = PAYLOAD_BYTES_MAX + 1;
-            let error = ReceiptsError::TooLarge { len };
+            let max = PAYLOAD_BYTES_MAX;
+            let error = ReceiptsError::TooLarge { len, max };
             assert_eq!(receipts.check(plain, most + 1), Err(error));
+            assert_eq!(receipts.check_long(plain, most + 1), Ok(()));
         }
         assert_eq!(Receipts::No.check(plain, PAYLOAD_BYTES_MAX), Ok(()));
 

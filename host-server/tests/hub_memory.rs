@@ -11,7 +11,7 @@ use futures_util::future::{BoxFuture, try_join_all};
 use hub_support::{Server, downlink, polled, uid, vin};
 use vinbus_host_server::broker::{Broker, BrokerEvents as _, PublishError};
 use vinbus_host_server::model::{NewDownlink, Presence, Receipts};
-use vinbus_protocol::delivery::Epoch;
+use vinbus_protocol::delivery::{Epoch, Offer};
 
 const VEHICLES: usize = 10_000;
 
@@ -68,7 +68,11 @@ async fn ten_thousand_vehicles_with_a_message_on_its_way_to_each_take_less_than_
     let before = resident_bytes();
 
     for number in 0..VEHICLES {
-        server.hub.announced(vin(number), &uid(), Epoch::new(1));
+        let offer = Offer {
+            epoch: Epoch::FIRST,
+            long_bytes_max: 0,
+        };
+        server.hub.announced(vin(number), &uid(), Some(offer));
     }
     submit_to_all(&server, Receipts::Asked).await;
 

@@ -89,7 +89,7 @@ impl Car {
         server.hub.presence_changed(vin(1), Presence::Online);
         server
             .hub
-            .announced(vin(1), &uid(), Some(self.endpoint.epoch()));
+            .announced(vin(1), &uid(), Some(self.endpoint.offer()));
     }
 
     /// Lives until a check holds.
@@ -453,7 +453,7 @@ async fn offer_of_delivery_comes_in_time_for_the_first_message() {
     server.hub.presence_changed(vin(1), Presence::Online);
     server
         .hub
-        .announced(vin(1), &uid(), Some(car.endpoint.epoch()));
+        .announced(vin(1), &uid(), Some(car.endpoint.offer()));
     car.until(&server, "it is taken", async |_| {
         last_step(&server, &id).await == TAKEN
     })

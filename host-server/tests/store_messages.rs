@@ -412,6 +412,7 @@ fn database_of_the_first_version_keeps_its_messages_and_lets_old_traces_go() {
          DROP TABLE fleet_vehicle;
          ALTER TABLE downlink DROP COLUMN fleet;
          DROP TABLE request;
+         DROP TABLE transfer;
          PRAGMA user_version = 1",
     )
     .unwrap();

@@ -20,7 +20,7 @@ mod timing;
 mod window;
 
 pub use control::{
-    Control, ControlFrame, Receipts, Received, Run, VERSION, announced, announcement, read,
+    Control, ControlFrame, Offer, Receipts, Received, Run, VERSION, announced, announcement, read,
 };
 pub use endpoint::{Batch, Endpoint, EndpointCounters, Event, Transmit};
 pub use epoch::Epoch;

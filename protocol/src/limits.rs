@@ -175,9 +175,30 @@ pub const DELIVERY_ANSWER_INTERVAL_MS: u64 = 1_000;
 /// takes 35 s.
 pub const DELIVERY_LONG_BYTES_MAX: usize = 1024 * 1024;
 
+/// Largest downlink envelope of a message that travels in parts, in bytes: the longest content, and what
+/// may surround it with the longest identifier, each of its bytes escaped. It is never one payload.
+pub const DELIVERY_LONG_ENVELOPE_BYTES_MAX: usize = DELIVERY_LONG_BYTES_MAX + 512;
+
+/// Largest data message that came in parts, as an app gets it, in bytes.
+pub const LONG_APP_MESSAGE_BYTES_MAX: usize = DELIVERY_LONG_BYTES_MAX + r#"{"content":}"#.len();
+
+/// Times that a long message begins; then it is given up. A receiver that loses what it stored does so
+/// once in a life, and one that does it each time must not have a message sent for ever.
+pub const DELIVERY_LONG_BEGINS_MAX: u32 = 8;
+
+/// How long what is stored of a long message waits for its next part, in milliseconds: a night and a day
+/// without a link. Whatever is left of the message's time ends it earlier.
+pub const DELIVERY_LONG_IDLE_MS: u64 = 24 * 3_600 * 1_000;
+
+/// Most parts of one message, so that crumbs cost a receiver no more than pieces: 4 KiB each.
+pub const DELIVERY_PARTS_MAX: u32 = 256;
+
 /// Most bytes of a part as it is written: what a downlink envelope with the longest identifier, each
 /// of its bytes escaped, leaves of a payload, rounded down.
 pub const DELIVERY_PART_BYTES_MAX: usize = PAYLOAD_BYTES_MAX - 512;
+
+/// The most that surrounds the piece in a part, but for the identifier of its app.
+const LONGEST_PART_FRAME: usize = r#"{"idApp":"","popup":false,"content":{"vinbus":[999999999,999999999,4294967295,2592000,1048576,1048576],"content":""}}"#.len();
 
 /// Longest time that a request may be given, in seconds: a person waits no longer, and a longer one is
 /// a message whose answer is another.
@@ -217,4 +238,14 @@ const _: () = assert!(DELIVERY_REPEAT_MS_MIN as u64 >= 5 * DELIVERY_RECEIPT_DELA
 const _: () = assert!(DELIVERY_REPEAT_MS_MIN < DELIVERY_REPEAT_MS_INITIAL);
 const _: () = assert!(DELIVERY_REPEAT_MS_INITIAL < DELIVERY_REPEAT_MS_MAX);
 const _: () = assert!(DELIVERY_CONTROL_BYTES_MAX < PAYLOAD_BYTES_MAX);
+const _: () = assert!(
+    DELIVERY_LONG_BYTES_MAX.div_ceil(DELIVERY_PART_BYTES_MAX / 2) < DELIVERY_PARTS_MAX as usize
+);
+const _: () = assert!(
+    PAYLOAD_BYTES_MAX - DELIVERY_PART_BYTES_MAX >= LONGEST_PART_FRAME + 6 * APP_ID_BYTES_MAX
+);
+const _: () = assert!(
+    DELIVERY_LONG_ENVELOPE_BYTES_MAX - DELIVERY_LONG_BYTES_MAX
+        >= r#"{"idApp":"","popup":false,"content":}"#.len() + 6 * APP_ID_BYTES_MAX
+);
 const _: () = assert!(REQUEST_TIMEOUT_S_MAX < DELIVERY_TTL_S_MAX);

@@ -6,12 +6,12 @@ use std::num::NonZeroU32;
 use proptest::prelude::*;
 use vinbus_protocol::delivery::parts::{Assembly, PartError, piece};
 use vinbus_protocol::delivery::{
-    self, Endpoint, Epoch, Event, Header, Loss, Marked, Message, MessageId, Part, Received, Run,
-    Snapshot, Step, SubmitError, Transmit, Verdict,
+    self, Endpoint, Epoch, Event, Header, Loss, Marked, Message, MessageId, Offer, Part, Received,
+    Run, Snapshot, Step, SubmitError, Transmit, Verdict,
 };
 use vinbus_protocol::envelope::{Content, EncodeError, Uplink};
 use vinbus_protocol::limits::{
-    DELIVERY_ADDED_BYTES_MAX, DELIVERY_LONG_BYTES_MAX, PAYLOAD_BYTES_MAX,
+    DELIVERY_ADDED_BYTES_MAX, DELIVERY_LONG_BYTES_MAX, DELIVERY_PARTS_MAX, PAYLOAD_BYTES_MAX,
 };
 
 type End = Endpoint<32, 64>;
@@ -85,10 +85,17 @@ fn give(end: &mut End, now_ms: u64, frame: &[u8]) -> Got {
     }
 }
 
+fn offer(number: u32) -> Offer {
+    Offer {
+        epoch: epoch(number),
+        long_bytes_max: 0,
+    }
+}
+
 /// Two ends that know each other.
 fn pair() -> (End, End) {
     let (mut host, mut agent) = (end(HOST), end(AGENT));
-    host.handle_announcement(0, epoch(AGENT));
+    host.handle_announcement(0, offer(AGENT));
     for frame in sent(&mut host, 0) {
         give(&mut agent, 0, &frame);
     }
@@ -374,7 +381,7 @@ fn end_whose_epoch_went_back_takes_a_greater_one() {
     let (mut host, _) = pair();
     let mut agent = end(AGENT - 3);
     agent.submit(0, PLAIN).unwrap();
-    host.handle_announcement(5_000, epoch(AGENT - 3));
+    host.handle_announcement(5_000, offer(AGENT - 3));
     give(&mut agent, 5_000, &sent(&mut host, 5_000)[0]);
     let Some(Event::EpochChanged(greater)) = agent.poll_event(5_000) else {
         panic!("its epoch is the old one");
@@ -413,7 +420,7 @@ fn peer_that_lost_its_memory_gets_again_only_what_may_be_repeated() {
         }
     }
     let mut agent = end(AGENT + 1);
-    host.handle_announcement(100, epoch(AGENT + 1));
+    host.handle_announcement(100, offer(AGENT + 1));
     assert_eq!(host.poll_event(100), Some(Event::PeerRestarted));
     let loss = Loss::PeerRestarted;
     assert_eq!(host.poll_event(100), Some(Event::Lost { number: 1, loss }));
@@ -486,7 +493,7 @@ fn message_that_is_resumed_may_have_been_sent_and_is_not_sent_to_another_life() 
     let mut host = End::new(host.snapshot());
     host.handle_link(0, true);
     host.resume_sent(0, 1, PLAIN).unwrap();
-    host.handle_announcement(0, epoch(AGENT + 1));
+    host.handle_announcement(0, offer(AGENT + 1));
     assert_eq!(host.poll_event(0), Some(Event::PeerRestarted));
     let loss = Loss::PeerRestarted;
     assert_eq!(host.poll_event(0), Some(Event::Lost { number: 1, loss }));
@@ -518,7 +525,7 @@ fn resumed_messages_of_a_key_go_one_after_the_other() {
 fn account_that_is_full_makes_the_sender_wait() {
     let (mut host, _) = pair();
     let mut agent = Endpoint::<8, 2>::new(Snapshot::fresh(epoch(AGENT)));
-    agent.handle_announcement(0, epoch(HOST));
+    agent.handle_announcement(0, offer(HOST));
     for _ in 0..3 {
         host.submit(0, PLAIN).unwrap();
     }
@@ -744,7 +751,7 @@ proptest! {
     }
 
     #[test]
-    fn long_content_is_put_together_from_any_pieces(text in json(), room in 8..40_usize) {
+    fn long_content_is_put_together_from_any_pieces(text in json(), room in 16..64_usize) {
         let mut assembly = Assembly::new(vec![0; 4096]);
         let mut offset = 0;
         let whole = loop {
@@ -774,8 +781,12 @@ fn insert(
     let Received::Message(header, carried) = delivery::read(content) else {
         panic!("no message");
     };
-    let whole = assembly.insert(header.part.unwrap(), &carried)?;
-    Ok(whole.map(|content| content.as_str().to_owned()))
+    if !assembly.add(header.part.unwrap(), &carried)? {
+        return Ok(None);
+    }
+    let whole = assembly.whole().map(|content| content.as_str().to_owned());
+    assembly.clear();
+    whole.map(Some)
 }
 
 #[test]
@@ -809,6 +820,64 @@ fn bomb_of_parts_is_refused_before_anything_is_stored() {
         assert_eq!(insert(&mut assembly, 0, 16, "["), Ok(None));
         assert_eq!(assembly.stored(), 1);
     }
+}
+
+#[test]
+fn message_in_crumbs_is_refused_at_the_last_part_that_may_be() {
+    let mut assembly = Assembly::new(vec![0; 4096]);
+    for offset in 0..DELIVERY_PARTS_MAX as usize {
+        assert_eq!(insert(&mut assembly, offset, 4096, "1"), Ok(None));
+    }
+    let offset = DELIVERY_PARTS_MAX as usize;
+    assert_eq!(
+        insert(&mut assembly, offset, 4096, "1"),
+        Err(PartError::Bad)
+    );
+    assert_eq!(assembly.stored(), 0);
+    assert_eq!(insert(&mut assembly, 0, 1, "1"), Ok(Some("1".to_owned())));
+}
+
+#[test]
+fn transfer_goes_on_from_pieces_that_were_kept() {
+    let mut assembly = Assembly::new(vec![0; 16]);
+    let part = |offset| Part { offset, total: 9 };
+    assert_eq!(assembly.restore(part(0), "[1,"), Ok(false));
+    assert_eq!(assembly.whole(), Err(PartError::Missing));
+    assert_eq!(insert(&mut assembly, 3, 9, "\"é\","), Ok(None));
+    assert_eq!(assembly.stored_from(3), "\"é\",".as_bytes());
+    // It could not be kept, and comes again.
+    assembly.truncate(3);
+    assert_eq!(assembly.stored(), 3);
+    assert_eq!(insert(&mut assembly, 3, 9, "\"é\","), Ok(None));
+    let whole = insert(&mut assembly, 8, 9, "]");
+    assert_eq!(whole, Err(PartError::Bad), "it ends in a comma");
+    assert_eq!(assembly.restore(part(4), "x"), Err(PartError::Missing));
+}
+
+#[test]
+fn each_end_says_what_it_takes_in_parts_and_none_before_it_is_heard() {
+    let (mut host, mut agent) = (end(HOST), end(AGENT));
+    host.take_parts(1_000_000);
+    agent.take_parts(70_000);
+    assert_eq!(host.peer_takes_parts(), None);
+    let mut buffer = [0; 96];
+    let report = delivery::announcement(agent.offer(), &mut buffer).unwrap();
+    let report = delivery::announced(Uplink::decode(report).unwrap().content);
+    host.handle_announcement(0, report.unwrap());
+    assert_eq!(host.peer_takes_parts(), Some(70_000));
+    for frame in sent(&mut host, 0) {
+        give(&mut agent, 0, &frame);
+    }
+    assert_eq!(agent.peer_takes_parts(), Some(1_000_000));
+    // What an earlier life says changes nothing; the next one may take none.
+    let old = Offer {
+        long_bytes_max: 5,
+        ..offer(AGENT - 1)
+    };
+    host.handle_announcement(1, old);
+    assert_eq!(host.peer_takes_parts(), Some(70_000));
+    host.handle_announcement(2, offer(AGENT + 1));
+    assert_eq!(host.peer_takes_parts(), Some(0));
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! refused, and the app is told which; nothing is handed to an app but by the portal's verdict.
 
 mod handover;
+mod parts;
 #[cfg(feature = "receipts")]
 mod requests;
 #[cfg(not(feature = "receipts"))]
@@ -66,6 +67,12 @@ pub struct Counters {
     pub uplinks_dropped: u64,
     /// Messages of apps that the broker refused.
     pub uplinks_refused_by_broker: u64,
+    /// Parts of long messages that are stored, without the last of each.
+    pub parts_stored: u64,
+    /// Parts of long messages that were refused; their senders were told why.
+    pub parts_refused: u64,
+    /// Long messages of which some parts came and the next one did not.
+    pub long_abandoned: u64,
     /// What became of the downlink messages.
     pub portal: PortalCounters,
 }
@@ -388,6 +395,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     /// Does what the portal wants done now.
     pub(crate) fn settle(&mut self, now_ms: u64, apps: &mut impl Apps) {
         self.expire(now_ms, apps);
+        self.drop_abandoned(now_ms);
         self.expire_requests(now_ms, apps);
         self.tell_settled(apps);
         // What fails is tried again before anything is sent.
@@ -449,7 +457,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
 
     /// Keeps a message for an app that it did not reach. What does not decode was never handed out.
     fn take_back(&mut self, now_ms: u64, slot: AppSlot, number: u64, message: &[u8]) {
-        if let Ok(message) = AppMessage::decode(message) {
+        if let Ok(message) = AppMessage::decode_long(message) {
             // A refusal is counted by the portal; there is nobody left to tell.
             let kept = self
                 .portal

@@ -6,7 +6,7 @@
 //! the end of one before its sender is told.
 
 use vinbus_protocol::app_slot::AppSlot;
-use vinbus_protocol::delivery::{MessageId, Snapshot, Step};
+use vinbus_protocol::delivery::{MessageId, Part, Snapshot, Step};
 use vinbus_protocol::id::Uid;
 
 /// One note.
@@ -52,6 +52,22 @@ pub enum Note<'n> {
         id: MessageId,
         /// Where it waits, if it waits for its app.
         kept: Option<Kept<'n>>,
+        /// It came in parts, all of which are here.
+        whole: bool,
+    },
+    /// A part of a long message came and is stored, which is the end of what is to be told of it. One that
+    /// begins at 0 takes the place of all before it.
+    Part {
+        /// From this partner.
+        uid: &'n Uid,
+        /// Under this number.
+        id: MessageId,
+        /// Where it belongs.
+        part: Part,
+        /// Its text.
+        piece: &'n [u8],
+        /// Milliseconds for which the next part is awaited.
+        ends_in_ms: Option<u64>,
     },
     /// What became of it in the end.
     Ended {

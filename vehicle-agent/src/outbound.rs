@@ -19,7 +19,7 @@ use crate::presence;
 const RETRY_MS: u64 = 500;
 
 /// Where a message is written that is the agent's own. The longest is a report of health: a presence
-/// report that offers receipts has less than 96 bytes, and receipts less than 768, which are 32 runs of at
+/// report that offers receipts has less than 112 bytes, and receipts less than 768, which are 32 runs of at
 /// most 17 bytes and what is around them.
 type OwnMessage = heapless::Vec<u8, HEALTH_BYTES_MAX>;
 
@@ -145,7 +145,7 @@ impl Outbound {
         if presence_first && let Some(topic) = self.presence_topic(desk) {
             let online = !self.stopping;
             let offered = desk.offered(self.told).filter(|_| online);
-            let announced = offered.and_then(|epoch| announcement(epoch, room(buffer)).ok());
+            let announced = offered.and_then(|offer| announcement(offer, room(buffer)).ok());
             let plain = vinbus_protocol::presence::payload(online).as_bytes();
             return Some(Next {
                 what: InFlight::Presence { online },

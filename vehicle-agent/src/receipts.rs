@@ -18,6 +18,7 @@
 //! The other way, messages of apps wait in [`uplinks`], which says what becomes of them.
 
 mod memory;
+mod parts;
 mod uplinks;
 
 use heapless::{Deque, Vec};
@@ -25,7 +26,7 @@ use heapless::{Deque, Vec};
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::delivery::{
     self, CONTROL_APP, Carried, Control, ControlFrame, Endpoint, Epoch, Event, Header, Marked,
-    Message, MessageId, Received, Run, Snapshot, Step, Transmit, Verdict,
+    Message, MessageId, Offer, Part, Received, Run, Snapshot, Step, Transmit, Verdict,
 };
 use vinbus_protocol::envelope::{Content, Downlink, DownlinkBody, Uplink};
 use vinbus_protocol::id::AppId;
@@ -36,6 +37,8 @@ use vinbus_protocol::limits::{
 use vinbus_protocol::portal::Refusal;
 use vinbus_protocol::request::{self, Order};
 
+pub(crate) use self::parts::PartFate;
+use self::parts::Transfer;
 pub(crate) use self::uplinks::Waiting;
 use self::uplinks::{SILENCE_MS, Uplinks};
 use crate::apps::{Fate, SendRefusal};
@@ -55,6 +58,8 @@ pub(crate) struct Receipts<Q, const APPS: usize> {
     epoch: Epoch,
     /// In the order of the partners.
     endpoints: Vec<End, APPS>,
+    /// What has come of a long message of each partner, where long ones are taken.
+    transfers: Vec<Transfer<Q>, APPS>,
     places: Vec<Place, PLACES_MAX>,
     uplinks: Uplinks<Q>,
     /// Messages that came and have met their end, to be noted.
@@ -89,6 +94,8 @@ pub(crate) enum Arrived<'p> {
     Done,
     /// New.
     New(New, AppId, Carried<'p>),
+    /// New, and a part of a long message.
+    Part(New, Part, AppId, Carried<'p>),
     /// What a partner wants of a request.
     Order(Order),
 }
@@ -134,6 +141,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
         Self {
             epoch,
             endpoints: (0..partners.min(APPS)).map(|_| fresh()).collect(),
+            transfers: Vec::new(),
             places: Vec::new(),
             uplinks: Uplinks::new(uplinks),
             ended: Deque::new(),
@@ -150,9 +158,9 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
         epochs.max().unwrap_or(self.epoch)
     }
 
-    /// In which epoch delivery is offered to a partner.
-    pub(crate) fn offered(&self, partner: usize) -> Option<Epoch> {
-        self.endpoints.get(partner).map(Endpoint::epoch)
+    /// What is offered to a partner.
+    pub(crate) fn offered(&self, partner: usize) -> Option<Offer> {
+        self.endpoints.get(partner).map(Endpoint::offer)
     }
 
     /// The link came up or went down.
@@ -184,9 +192,10 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
                 Arrived::Done
             }
             Received::Message(header, carried) if !is_control => {
-                match self.message(now_ms, partner, &header) {
-                    Some(new) => Arrived::New(new, downlink.app, carried),
-                    None => Arrived::Done,
+                match (self.message(now_ms, partner, &header), header.part) {
+                    (Some(new), None) => Arrived::New(new, downlink.app, carried),
+                    (Some(new), Some(part)) => Arrived::Part(new, part, downlink.app, carried),
+                    (None, _) => Arrived::Done,
                 }
             }
             Received::Plain if is_control => match Order::read(content) {
@@ -225,10 +234,6 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
             return None;
         };
         let endpoint = self.endpoints.get_mut(partner)?;
-        if header.part.is_some() {
-            self.report(now_ms, partner, id, Step::TooLarge);
-            return None;
-        }
         if !has_place {
             endpoint.forget(id);
             return None;
@@ -251,6 +256,9 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
             match event {
                 Event::PeerRestarted | Event::EpochChanged(_) => {
                     self.places.retain(|place| place.partner != partner);
+                    if let Some(transfer) = self.transfers.get_mut(partner) {
+                        transfer.drop_stored();
+                    }
                     self.uplinks.peer_restarted(partner);
                 }
                 Event::Lost { number, loss } => self.uplinks.lost(partner, number, loss),
@@ -388,6 +396,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
     /// When a pending message's time is over, of those that are not over yet.
     pub(crate) fn expiry_ms(&self, now_ms: u64) -> Option<u64> {
         let ends = self.places.iter().filter_map(|place| place.ends_at_ms);
+        let ends = ends.chain(self.transfers_end_ms());
         ends.filter(|at| *at > now_ms).min()
     }
 

@@ -6,7 +6,7 @@ use core::marker::PhantomData;
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::delivery::{
-    Carried, ControlFrame, Epoch, Header, MessageId, Run, Snapshot, Step,
+    Carried, ControlFrame, Epoch, Header, MessageId, Offer, Part, Run, Snapshot, Step,
 };
 use vinbus_protocol::envelope::Content;
 use vinbus_protocol::id::AppId;
@@ -46,12 +46,22 @@ pub(crate) enum Arrived<'p> {
     Plain,
     Done,
     New(New, AppId, Carried<'p>),
+    Part(New, Part, AppId, Carried<'p>),
     Order(Order),
 }
 
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, reason = "no values are made of it")]
+pub(crate) enum PartFate {
+    Stored,
+    Last(usize),
+    Refused(Step),
+}
+
+#[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "no values are made of it")]
 pub(crate) struct New {
+    pub(crate) partner: usize,
     pub(crate) id: MessageId,
     pub(crate) ends_at_ms: Option<u64>,
     none: Infallible,
@@ -64,7 +74,7 @@ impl<Q, const APPS: usize> Receipts<Q, APPS> {
         }
     }
 
-    pub(crate) fn offered(&self, _: usize) -> Option<Epoch> {
+    pub(crate) fn offered(&self, _: usize) -> Option<Offer> {
         match *self {
             Self::None(none, _) => match none {},
         }
@@ -251,6 +261,60 @@ impl<Q, const APPS: usize> Receipts<Q, APPS> {
     }
 
     pub(crate) fn try_again(&mut self) {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn part(&mut self, _: u64, _: New, _: Part, _: &Carried<'_>) -> PartFate {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn part_refused(&mut self, _: u64, _: New, _: Step) -> PartFate {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn whole<'b>(&self, _: usize, _: &'b mut [u8]) -> Option<&'b [u8]> {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn stored_part(&self, _: usize, _: Part) -> (&[u8], Option<u64>) {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn part_noted(&mut self, _: u64, _: New) {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn part_not_noted(&mut self, _: New, _: Part) {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn drop_transfer(&mut self, _: usize) {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn resume_part(&mut self, _: usize, _: Part, _: &str, _: Option<u64>) -> bool {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn drop_abandoned(&mut self, _: u64) -> u64 {
         match *self {
             Self::None(none, _) => match none {},
         }

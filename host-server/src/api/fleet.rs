@@ -18,7 +18,7 @@ use vinbus_protocol::limits;
 use super::Api;
 use super::auth::Caller;
 use super::body;
-use super::messages;
+use super::messages::{self, Parts};
 use super::parameters::{self, PathPart, Query};
 use super::problem::{Kind, Problem};
 use crate::hub::{FLEET_VEHICLES_MAX, FleetError};
@@ -160,8 +160,8 @@ pub(crate) async fn submit(
     // The vehicle is the first of them, for the checks that all messages pass.
     let vin = *vins.first().ok_or(FleetError::Nobody)?;
     let message = asked.message.get().as_bytes();
-    let mut message = messages::encode(uid, vin, expires_at, message)?;
-    messages::ask_for_receipts(&mut message, receipts, api.hub())?;
+    let mut message = messages::encode(uid, vin, expires_at, message, Parts::Never)?;
+    messages::ask_for_receipts(&mut message, receipts, api.hub(), Parts::Never)?;
     let fleet = NewFleet {
         uid: message.uid,
         app: message.app,

@@ -60,10 +60,15 @@ pub(crate) async fn submit(
     let ttl = ttl(query.ttl.as_deref(), api.hub())?;
     let receipts = query.receipts.as_deref().map(receipts).transpose()?;
     let time = api.limits().body_time_max();
-    let body = body::read(&headers, body, limits::PAYLOAD_BYTES_MAX, time).await?;
+    let parts = may_go_in_parts(receipts, api.hub());
+    let max = match parts {
+        Parts::Allowed => limits::DELIVERY_LONG_ENVELOPE_BYTES_MAX,
+        Parts::Never => limits::PAYLOAD_BYTES_MAX,
+    };
+    let body = body::read(&headers, body, max, time).await?;
     // A body that comes slowly takes nothing of the message's time.
-    let mut message = encode(uid, vin, SystemTime::now() + ttl, &body)?;
-    ask_for_receipts(&mut message, receipts, api.hub())?;
+    let mut message = encode(uid, vin, SystemTime::now() + ttl, &body, parts)?;
+    ask_for_receipts(&mut message, receipts, api.hub(), parts)?;
     let stored = api.hub().submit_downlink(message).await?;
     let location = format!("/api/v1/messages/{}", stored.id);
     let answer = Submitted {
@@ -73,6 +78,22 @@ pub(crate) async fn submit(
         expires_at: timestamp(stored.message.expires_at),
     };
     Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(answer)))
+}
+
+/// Whether a message that is too long for one payload may travel in parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parts {
+    Allowed,
+    Never,
+}
+
+/// Only messages with receipts do; whether one has them is known when it is read.
+fn may_go_in_parts(asked: Option<Receipts>, hub: &Hub) -> Parts {
+    match asked {
+        Some(Receipts::Asked | Receipts::Repeatable) => Parts::Allowed,
+        None if hub.has_apps_with_receipts() => Parts::Allowed,
+        None | Some(Receipts::No) => Parts::Never,
+    }
 }
 
 /// The partner to send as.
@@ -127,9 +148,10 @@ pub(super) fn ask_for_receipts(
     message: &mut NewDownlink,
     asked: Option<Receipts>,
     hub: &Hub,
+    parts: Parts,
 ) -> Result<(), Problem> {
     // It was written a moment ago.
-    let Ok(downlink) = envelope::Downlink::decode(&message.envelope) else {
+    let Ok(downlink) = envelope::Downlink::decode_long(&message.envelope) else {
         return Ok(());
     };
     let DownlinkBody::Data(content) = downlink.body else {
@@ -142,13 +164,20 @@ pub(super) fn ask_for_receipts(
         };
     };
     message.receipts = asked.unwrap_or_else(|| hub.receipts_for(&message.app));
-    let checked = message.receipts.check(content, message.envelope.len());
+    let len = message.envelope.len();
+    if message.receipts == Receipts::No && len > limits::PAYLOAD_BYTES_MAX {
+        return Err(Problem::too_large(len, limits::PAYLOAD_BYTES_MAX));
+    }
+    let checked = match parts {
+        Parts::Allowed => message.receipts.check_long(content, len),
+        Parts::Never => message.receipts.check(content, len),
+    };
     checked.map_err(|error| match error {
         ReceiptsError::Reserved => Problem::new(
             Kind::BadEnvelope,
             format!("{error}: name it otherwise, or send the message with receipts=yes"),
         ),
-        ReceiptsError::TooLarge { len } => Problem::too_large(len, limits::PAYLOAD_BYTES_MAX),
+        ReceiptsError::TooLarge { len, max } => Problem::too_large(len, max),
         ReceiptsError::TooDeep(error) => Problem::new(Kind::BadEnvelope, error.to_string()),
     })
 }
@@ -159,15 +188,23 @@ pub(super) fn encode(
     vin: Vin,
     expires_at: SystemTime,
     body: &[u8],
+    parts: Parts,
 ) -> Result<NewDownlink, Problem> {
-    let downlink =
-        envelope::Downlink::decode(body).map_err(|error| refuse_envelope(body, error))?;
+    let decoded = match parts {
+        Parts::Allowed => envelope::Downlink::decode_long(body),
+        Parts::Never => envelope::Downlink::decode(body),
+    };
+    let downlink = decoded.map_err(|error| refuse_envelope(body, error))?;
     // What was decoded is UTF-8.
     let text = std::str::from_utf8(body).unwrap_or_default();
     strictness::check(text, &downlink.body)
         .map_err(|objection| bad_envelope(body, objection.offset, &objection.reason))?;
     let mut buffer = vec![0; downlink.encoded_len()];
-    let written = downlink.encode(&mut buffer).map_err(|error| match error {
+    let encoded = match parts {
+        Parts::Allowed => downlink.encode_long(&mut buffer),
+        Parts::Never => downlink.encode(&mut buffer),
+    };
+    let written = encoded.map_err(|error| match error {
         EncodeError::TooLarge { len, max } => Problem::too_large(len, max),
         EncodeError::Buffer { needed, .. } => Problem::too_large(needed, limits::PAYLOAD_BYTES_MAX),
     })?;
@@ -189,8 +226,8 @@ pub(super) fn encode(
 }
 
 fn refuse_envelope(body: &[u8], error: EnvelopeError) -> Problem {
-    if matches!(error.reason, EnvelopeReason::TooLarge { .. }) {
-        return Problem::too_large(body.len(), limits::PAYLOAD_BYTES_MAX);
+    if let EnvelopeReason::TooLarge { len, max } = error.reason {
+        return Problem::too_large(len, max);
     }
     if let EnvelopeReason::Missing(member) = error.reason {
         let text = std::str::from_utf8(body).unwrap_or_default();
@@ -218,6 +255,10 @@ impl From<SubmitError> for Problem {
         let detail = error.to_string();
         match error {
             SubmitError::TooLarge { len, max } => Self::too_large(len, max),
+            SubmitError::VehicleTakesLess { vin, len, max } => Self::new(Kind::TooLarge, detail)
+                .with("vin", vin.as_str())
+                .with("bytes", len)
+                .with("max", max),
             SubmitError::VehicleQueueFull { vin, max } => Self::new(Kind::VehicleQueueFull, detail)
                 .with("vin", vin.as_str())
                 .with("max", max)
@@ -256,7 +297,21 @@ struct Traced<'a> {
     fleet: Option<String>,
     status: &'static str,
     steps: Vec<TracedStep>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transfer: Option<TracedTransfer>,
     message: &'a RawValue,
+}
+
+/// How far a message is that travels in parts.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TracedTransfer {
+    bytes: u32,
+    stored: u32,
+    begun: u32,
+    /// What the vehicle takes, as far as it has said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vehicle_max: Option<u32>,
 }
 
 /// A step as it is shown.
@@ -297,10 +352,37 @@ pub(crate) async fn trace(
         Problem::new(Kind::Unavailable, "the stored message is damaged")
     };
     let message = serde_json::from_slice(&trace.downlink.message.envelope).map_err(damaged)?;
-    Ok(Json(traced(&trace, message)).into_response())
+    let transfer = transfer(&trace, api.hub());
+    Ok(Json(traced(&trace, transfer, message)).into_response())
 }
 
-fn traced<'a>(trace: &Trace, message: &'a RawValue) -> Traced<'a> {
+/// How far a message is that is too long for one payload.
+fn transfer(trace: &Trace, hub: &Hub) -> Option<TracedTransfer> {
+    let sent = &trace.downlink.message;
+    if !sent.is_long() {
+        return None;
+    }
+    let content = |message: &NewDownlink| {
+        let downlink = envelope::Downlink::decode_long(&message.envelope).ok()?;
+        match downlink.body {
+            DownlinkBody::Data(content) => u32::try_from(content.as_str().len()).ok(),
+            DownlinkBody::Popup(_) => None,
+        }
+    };
+    let transfer = trace.transfer;
+    Some(TracedTransfer {
+        bytes: transfer.map(|it| it.total).or_else(|| content(sent))?,
+        stored: transfer.map_or(0, |it| it.stored),
+        begun: transfer.map_or(0, |it| it.begun),
+        vehicle_max: hub.vehicle_takes(&sent.vin, &sent.uid),
+    })
+}
+
+fn traced<'a>(
+    trace: &Trace,
+    transfer: Option<TracedTransfer>,
+    message: &'a RawValue,
+) -> Traced<'a> {
     let downlink = &trace.downlink;
     let steps = trace.steps.iter().map(|&step| step.into());
     Traced {
@@ -321,6 +403,7 @@ fn traced<'a>(trace: &Trace, message: &'a RawValue) -> Traced<'a> {
             .map_or(Step::Accepted, |&(step, _)| step)
             .name(),
         steps: steps.collect(),
+        transfer,
         message,
     }
 }

@@ -22,7 +22,7 @@ use vinbus_protocol::request::{Absent, Request, RequestId};
 use super::Api;
 use super::auth::Caller;
 use super::body;
-use super::messages;
+use super::messages::{self, Parts};
 use super::parameters::{self, PathPart, Query};
 use super::problem::{Kind, Problem};
 use crate::hub::{NewRequest, RequestDone, RequestError, RequestOutcome};
@@ -73,7 +73,7 @@ pub(crate) async fn ask(
     };
     let time = api.limits().body_time_max();
     let body = body::read(&headers, body, PAYLOAD_BYTES_MAX, time).await?;
-    let message = messages::encode(uid, vin, SystemTime::now() + timeout, &body)?;
+    let message = messages::encode(uid, vin, SystemTime::now() + timeout, &body, Parts::Never)?;
     let new = NewRequest {
         id,
         message: into_request(message, id, absent)?,

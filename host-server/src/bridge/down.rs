@@ -100,7 +100,7 @@ pub(super) fn message(
     })?;
     receipts.check(content, len).map_err(|error| match error {
         ReceiptsError::Reserved => DownError::Reserved,
-        ReceiptsError::TooLarge { len } => too_large(len),
+        ReceiptsError::TooLarge { len, .. } => too_large(len),
         ReceiptsError::TooDeep(error) => DownError::TooDeep(error),
     })?;
     envelope.truncate(len);

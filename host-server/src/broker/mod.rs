@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
-use vinbus_protocol::delivery::Epoch;
+use vinbus_protocol::delivery::Offer;
 use vinbus_protocol::id::{Uid, Vin};
 
 use crate::model::Presence;
@@ -62,9 +62,9 @@ pub trait BrokerEvents: Send + Sync + 'static {
     /// of it: from now on they know each other.
     fn introduced(&self, vin: Vin, uid: &Uid);
 
-    /// A vehicle reported to a partner that it is there; with an epoch, that it speaks delivery (SPEC
+    /// A vehicle reported to a partner that it is there; with an offer, that it speaks delivery (SPEC
     /// 16.7). Must not block. For brokers that do not bring such reports as arrivals.
-    fn announced(&self, vin: Vin, uid: &Uid, epoch: Option<Epoch>);
+    fn announced(&self, vin: Vin, uid: &Uid, offer: Option<Offer>);
 
     /// The way to the broker opened, or closed with a reason that was logged.
     fn link_changed(&self, up: Result<(), String>);

@@ -10,10 +10,10 @@ use vinbus_protocol::envelope::{
     Content, Downlink, DownlinkBody, EncodeError, EnvelopeError, EnvelopeReason, Popup, PopupText,
 };
 use vinbus_protocol::id::AppId;
-use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+use vinbus_protocol::limits::{DELIVERY_LONG_BYTES_MAX, PAYLOAD_BYTES_MAX};
 
 use super::client::{ClientError, Server};
-use crate::cli::{MessageArgs, SendArgs};
+use crate::cli::{MessageArgs, ReceiptsArg, SendArgs};
 use crate::place::Place;
 
 /// Why a message was not sent.
@@ -48,7 +48,7 @@ pub enum SendError {
     /// The message is larger than one may be.
     #[error(
         "the message has {bytes} bytes, {envelope} of them for the envelope around what was given; at \
-         most {PAYLOAD_BYTES_MAX} are allowed, nothing was sent"
+         most {PAYLOAD_BYTES_MAX} are allowed without --receipts, nothing was sent"
     )]
     TooLarge {
         /// Bytes of the whole message.
@@ -59,7 +59,8 @@ pub enum SendError {
     /// The content is larger than a message may be.
     #[error(
         "the content alone has {bytes} bytes; a message has at most {PAYLOAD_BYTES_MAX}, with the \
-         envelope around its content, and nothing was sent"
+         envelope around its content, or a content of {DELIVERY_LONG_BYTES_MAX} with --receipts; nothing \
+         was sent"
     )]
     ContentTooLarge {
         /// Bytes of the content.
@@ -131,6 +132,7 @@ pub(super) fn ask(url: &mut Url, message: &MessageArgs) {
 pub(super) fn envelope(args: &MessageArgs) -> Result<Vec<u8>, SendError> {
     let json = args.content.as_deref().map(read_content).transpose()?;
     let content = json.as_deref().map(parse_content).transpose()?;
+    let in_parts = args.receipts.is_some_and(ReceiptsArg::are_asked_for);
     let text = args
         .popup
         .as_ref()
@@ -153,7 +155,11 @@ pub(super) fn envelope(args: &MessageArgs) -> Result<Vec<u8>, SendError> {
     let message = Downlink { app, body };
     let mut buffer = vec![0; message.encoded_len()];
     let given = json.as_ref().map_or(0, Vec::len) + text.as_ref().map_or(0, String::len);
-    match message.encode(&mut buffer) {
+    let encoded = match in_parts {
+        true => message.encode_long(&mut buffer),
+        false => message.encode(&mut buffer),
+    };
+    match encoded {
         Ok(_) => Ok(buffer),
         Err(
             EncodeError::TooLarge { len: bytes, .. } | EncodeError::Buffer { needed: bytes, .. },
@@ -209,9 +215,9 @@ fn read_bounded(mut source: impl Read) -> io::Result<Result<Vec<u8>, usize>> {
     let mut json = Vec::new();
     source
         .by_ref()
-        .take(PAYLOAD_BYTES_MAX as u64 + 1)
+        .take(DELIVERY_LONG_BYTES_MAX as u64 + 1)
         .read_to_end(&mut json)?;
-    if json.len() <= PAYLOAD_BYTES_MAX {
+    if json.len() <= DELIVERY_LONG_BYTES_MAX {
         return Ok(Ok(json));
     }
     let rest = io::copy(&mut source, &mut io::sink())?;
@@ -221,7 +227,7 @@ fn read_bounded(mut source: impl Read) -> io::Result<Result<Vec<u8>, usize>> {
 }
 
 fn parse_content(json: &[u8]) -> Result<Content<'_>, SendError> {
-    Content::parse(json).map_err(|EnvelopeError { reason, offset }| match reason {
+    Content::parse_long(json).map_err(|EnvelopeError { reason, offset }| match reason {
         EnvelopeReason::TooLarge { len: bytes, .. } => SendError::ContentTooLarge { bytes },
         reason => {
             let Place { line, column } = Place::of(json, offset);
@@ -295,12 +301,24 @@ mod tests {
         assert_eq!(sent.len(), PAYLOAD_BYTES_MAX);
         check(PAYLOAD_BYTES_MAX - envelope + 1, "131073 bytes, 41 of them");
         check(PAYLOAD_BYTES_MAX, "131113 bytes, 41 of them");
-        check(PAYLOAD_BYTES_MAX + 1, "the content alone has 131073 bytes");
+        check(
+            DELIVERY_LONG_BYTES_MAX + 1,
+            "the content alone has 1048577 bytes",
+        );
+    }
+
+    #[test]
+    fn content_of_a_mebibyte_goes_with_receipts() {
+        let content = format!("\"{}\"", "x".repeat(DELIVERY_LONG_BYTES_MAX - 2));
+        let sent = encoded(&["--receipts", "--content", &content]).unwrap();
+        assert_eq!(sent.len(), DELIVERY_LONG_BYTES_MAX + 41);
+        let refused = encoded(&["--content", &content]).unwrap_err();
+        assert!(refused.to_string().contains("without --receipts"));
     }
 
     #[test]
     fn a_file_too_large_is_counted_to_its_end() {
-        let read = read_bounded(io::repeat(b' ').take(1_000_000)).unwrap();
-        assert_eq!(read, Err(1_000_000));
+        let read = read_bounded(io::repeat(b' ').take(3_000_000)).unwrap();
+        assert_eq!(read, Err(3_000_000));
     }
 }

@@ -16,6 +16,17 @@ struct Traced {
     app: String,
     expires_at: String,
     steps: Vec<TracedStep>,
+    transfer: Option<Transfer>,
+}
+
+/// How far a message is that travels in parts.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Transfer {
+    bytes: u64,
+    stored: u64,
+    begun: u64,
+    vehicle_max: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -51,7 +62,32 @@ fn lines(message: &Traced) -> String {
         let line = format!("{at}  {step:<15}  {reason}");
         line.trim_end().to_owned() + "\n"
     };
-    message.steps.iter().map(line).collect()
+    let mut lines: String = message.steps.iter().map(line).collect();
+    if let Some(transfer) = &message.transfer {
+        lines += &progress(transfer);
+    }
+    lines
+}
+
+/// How far a message is that travels in parts, as one line.
+fn progress(transfer: &Transfer) -> String {
+    let Transfer {
+        bytes,
+        stored,
+        begun,
+        vehicle_max,
+    } = transfer;
+    let mut line = format!("in parts: the vehicle has {stored} of {bytes} bytes");
+    if *begun > 1 {
+        line += &format!(", begun {begun} times");
+    }
+    match vehicle_max {
+        Some(max) if max < bytes => {
+            line += &format!("; it announced that it takes at most {max} in parts");
+        }
+        Some(_) | None => {}
+    }
+    line + "\n"
 }
 
 /// What a step means, as far as this program knows it.
@@ -75,6 +111,8 @@ fn reason(step: &str, message: &Traced) -> String {
         "handed" => "the app was given it, and is to confirm it".to_owned(),
         "taken" => "the app has it; it confirms nothing".to_owned(),
         "confirmed" => "the app has confirmed it".to_owned(),
+        "part_stored" => "the vehicle has a part of it, and more follow".to_owned(),
+        "part_missing" => "the vehicle had lost what was stored: it begins again".to_owned(),
         "known" => "the vehicle had it before; what became of it was told then".to_owned(),
         "evicted" => "the app did not come up, and newer messages took its place".to_owned(),
         "unknown_app" => format!("{app} is not installed in the vehicle"),

@@ -15,6 +15,18 @@ pub enum SubmitError {
         /// Bytes allowed.
         max: usize,
     },
+    /// The vehicle has said that it takes less.
+    #[error(
+        "the message has {len} bytes, vehicle {vin} announced that it takes at most {max} in one message"
+    )]
+    VehicleTakesLess {
+        /// The vehicle.
+        vin: Vin,
+        /// Bytes of the content, or of the envelope for a vehicle that takes no parts.
+        len: usize,
+        /// What the vehicle takes of them.
+        max: usize,
+    },
     /// The partner has as many unsent messages for the vehicle as it may.
     #[error(
         "{max} messages wait for vehicle {vin} already, its limit; try again when it was online"

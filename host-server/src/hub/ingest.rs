@@ -12,7 +12,7 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use vinbus_protocol::delivery::{self, CONTROL_SUBTOPIC, Epoch, Header, Received, Verdict};
+use vinbus_protocol::delivery::{self, CONTROL_SUBTOPIC, Header, Offer, Received, Verdict};
 use vinbus_protocol::envelope;
 use vinbus_protocol::health;
 use vinbus_protocol::id::{Uid, Vin};
@@ -64,7 +64,7 @@ enum Checked {
     Numbered(NewUplink, Header),
     /// An envelope with a message of delivery's own.
     Delivery(Vin, Uid, Bytes),
-    Presence(Vin, Uid, Presence, Option<Epoch>),
+    Presence(Vin, Uid, Presence, Option<Offer>),
     /// An envelope with the answer to a request.
     Answer(Vin, Uid, Bytes),
     /// The content of a report of its health.
@@ -246,8 +246,8 @@ impl Ingest {
                 }
                 Heard::Done
             }
-            Checked::Presence(vin, uid, Presence::Online, epoch) => {
-                dispatch.announced(lane(vin, uid), *epoch).await;
+            Checked::Presence(vin, uid, Presence::Online, offer) => {
+                dispatch.announced(lane(vin, uid), *offer).await;
                 Heard::Done
             }
             Checked::Message(_)
@@ -336,7 +336,7 @@ impl Ingest {
         if !is_presence {
             return Ok(with_receipts(&envelope, &message).unwrap_or(Checked::Message(message)));
         }
-        let epoch = delivery::announced(envelope.content);
+        let offer = delivery::announced(envelope.content);
         match (presence::reported(envelope.content), self.presence) {
             (None, _) => {
                 let detail = "its content must be {\"online\":true} or {\"online\":false}";
@@ -348,7 +348,7 @@ impl Ingest {
                 message.vin,
                 message.uid,
                 Presence::Online,
-                epoch,
+                offer,
             )),
             (Some(false), PresenceSource::Subtopic) => Ok(Checked::Presence(
                 message.vin,

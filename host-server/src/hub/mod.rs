@@ -35,9 +35,12 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, broadcast, oneshot, watch};
 use tokio::task::JoinHandle;
-use vinbus_protocol::delivery::Epoch;
+use vinbus_protocol::delivery::Offer;
+use vinbus_protocol::envelope::{self, DownlinkBody};
 use vinbus_protocol::id::{AppId, Uid, Vin};
-use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+use vinbus_protocol::limits::{
+    DELIVERY_ADDED_BYTES_MAX, DELIVERY_LONG_ENVELOPE_BYTES_MAX, PAYLOAD_BYTES_MAX,
+};
 
 use self::dispatch::Dispatch;
 use self::events::Events;
@@ -120,6 +123,22 @@ const READS_MAX: usize = 8;
 
 /// Messages for vehicles that may be on their way to the disk at once; more wait.
 const SUBMITS_MAX: u32 = 4096;
+
+/// What a long message has more than a vehicle takes in parts, and what that is.
+fn too_large(message: &NewDownlink, takes: u32) -> Option<(usize, usize)> {
+    if takes == 0 {
+        return Some((
+            message.envelope.len(),
+            PAYLOAD_BYTES_MAX - DELIVERY_ADDED_BYTES_MAX,
+        ));
+    }
+    let downlink = envelope::Downlink::decode_long(&message.envelope).ok()?;
+    let DownlinkBody::Data(content) = downlink.body else {
+        return None;
+    };
+    let (len, max) = (content.as_str().len(), takes as usize);
+    (len > max).then_some((len, max))
+}
 
 impl Hub {
     /// A hub over `store`. Must be called inside a tokio runtime: it starts the tasks of the way up
@@ -246,9 +265,19 @@ impl Hub {
         hear: impl FnOnce(&Downlink) + Send + 'static,
     ) -> Result<JoinHandle<Result<Downlink, StoreError>>, SubmitError> {
         let len = message.envelope.len();
-        if len > PAYLOAD_BYTES_MAX {
-            let max = PAYLOAD_BYTES_MAX;
+        let max = match message.receipts {
+            Receipts::No => PAYLOAD_BYTES_MAX,
+            Receipts::Asked | Receipts::Repeatable => DELIVERY_LONG_ENVELOPE_BYTES_MAX,
+        };
+        if len > max {
             return Err(SubmitError::TooLarge { len, max });
+        }
+        if message.is_long() {
+            let (vin, uid) = (message.vin, &message.uid);
+            let takes = self.inner.dispatch.vehicle_takes(&vin, uid);
+            if let Some((len, max)) = takes.and_then(|takes| too_large(&message, takes)) {
+                return Err(SubmitError::VehicleTakesLess { vin, len, max });
+            }
         }
         let inner = Arc::clone(&self.inner);
         let Ok(permit) = Arc::clone(&inner.submits).acquire_owned().await else {
@@ -300,6 +329,17 @@ impl Hub {
             true => Receipts::Asked,
             false => Receipts::No,
         }
+    }
+
+    /// Whether messages may carry receipts though their senders did not ask for any.
+    pub(crate) fn has_apps_with_receipts(&self) -> bool {
+        !self.inner.receipts_for.is_empty()
+    }
+
+    /// The longest content that a vehicle takes from a partner in parts, in bytes, 0 for none; `None` as
+    /// long as it has not said.
+    pub(crate) fn vehicle_takes(&self, vin: &Vin, uid: &Uid) -> Option<u32> {
+        self.inner.dispatch.vehicle_takes(vin, uid)
     }
 
     /// Uplink messages after `cursor`, oldest first, of one partner or all, of one vehicle or all:
@@ -538,10 +578,10 @@ impl BrokerEvents for Hub {
         self.inner.dispatch.introduce(vin, uid);
     }
 
-    fn announced(&self, vin: Vin, uid: &Uid, epoch: Option<Epoch>) {
+    fn announced(&self, vin: Vin, uid: &Uid, offer: Option<Offer>) {
         let dispatch = Arc::clone(&self.inner.dispatch);
         let uid = uid.clone();
-        tokio::spawn(async move { dispatch.announced(LaneId { vin, uid }, epoch).await });
+        tokio::spawn(async move { dispatch.announced(LaneId { vin, uid }, offer).await });
     }
 
     fn link_changed(&self, up: Result<(), String>) {

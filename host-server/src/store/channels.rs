@@ -7,11 +7,11 @@
 
 use std::time::SystemTime;
 
-use vinbus_protocol::delivery::{self, Epoch, Snapshot};
+use vinbus_protocol::delivery::{self, Epoch, Part, Snapshot};
 use vinbus_protocol::id::{Uid, Vin};
 
 use super::{Pending, StoreError};
-use crate::model::{Cursor, Downlink, NewUplink, Step};
+use crate::model::{Cursor, Downlink, NewUplink, Step, Transfer};
 
 /// A vehicle and a partner, as far as delivery between them is on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,12 +33,34 @@ pub struct Numbered {
     pub sequence: u64,
     /// Bytes of its envelope.
     pub bytes: u32,
+    /// The part that goes under this number, of a message that travels in parts.
+    pub piece: Option<Piece>,
     /// When it is not worth sending any more.
     pub expires_at: SystemTime,
-    /// It may be sent to another life of the vehicle.
+    /// It may be sent to another life of the vehicle: a part that is not the last may always be, as no app
+    /// has seen anything of it.
     pub repeatable: bool,
     /// The vehicle has answered: it is not sent any more.
     pub answered: bool,
+}
+
+/// A part on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Bytes of the content, and where the part begins in it.
+    pub part: Part,
+    /// Where it ends.
+    pub end: u32,
+    /// Times that the message was begun.
+    pub begun: u32,
+}
+
+impl Piece {
+    /// Whether it is the last.
+    #[must_use]
+    pub const fn is_last(&self) -> bool {
+        self.end >= self.part.total
+    }
 }
 
 /// The server's epoch, the vehicle's, and the last batch of receipts.
@@ -51,10 +73,14 @@ pub struct ChannelChange {
     /// nothing; a greater epoch of the vehicle empties the window; everything else of the memory
     /// follows from the other changes.
     pub session: Option<Session>,
-    /// Messages that get a number: they are not among the unsent any more. Refused for a channel that
-    /// is not known.
+    /// Messages that get a number: they are not among the unsent any more, unless they travel in parts.
+    /// Refused for a channel that is not known.
     pub numbered: Vec<(u32, u64)>,
-    /// Steps of messages with numbers. The first note of a step counts.
+    /// The only one of them travels in parts, and this is the part: the message stays among the unsent
+    /// until the vehicle has all of it, or has refused it.
+    pub piece: Option<Piece>,
+    /// Steps of messages with numbers. The first note of a step counts. *Part stored* and *part missing*
+    /// are of a part: its number is over, and the message goes on, or begins again.
     pub steps: Vec<(u32, Step, SystemTime)>,
 }
 
@@ -86,6 +112,14 @@ pub trait ChannelStore {
     /// # Errors
     /// A [`StoreError`] of the read.
     fn downlink(&self, _sequence: u64) -> Result<Option<Downlink>, StoreError> {
+        Ok(None)
+    }
+
+    /// How far a message is that travels in parts; `None` for one that was not begun.
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read.
+    fn transfer(&self, _sequence: u64) -> Result<Option<Transfer>, StoreError> {
         Ok(None)
     }
 

@@ -25,7 +25,7 @@ use vinbus_host_server::metrics::Metrics;
 use vinbus_host_server::model::Presence;
 use vinbus_host_server::store::lock::DataDir;
 use vinbus_host_server::store::sqlite::{SqliteStore, StoreSettings};
-use vinbus_protocol::delivery::Epoch;
+use vinbus_protocol::delivery::Offer;
 use vinbus_protocol::id::{Uid, Vin};
 
 pub const VIN: &str = "0123456789ABCDEFG";
@@ -98,7 +98,7 @@ impl BrokerEvents for Recorder {
             .send_modify(|state| state.introduced.push((vin, uid.clone())));
     }
 
-    fn announced(&self, _: Vin, _: &Uid, _: Option<Epoch>) {}
+    fn announced(&self, _: Vin, _: &Uid, _: Option<Offer>) {}
 
     fn link_changed(&self, up: Result<(), String>) {
         self.state.send_modify(|state| state.links.push(up));

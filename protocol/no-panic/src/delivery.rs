@@ -4,7 +4,7 @@ use vinbus_protocol::delivery as control;
 use vinbus_protocol::delivery::parts::{self, Assembly, PartError};
 use vinbus_protocol::delivery::{
     Batch, Carried, Control, ControlFrame, Endpoint, Epoch, Event, Header, Loss, Marked, Message,
-    MessageId, Part, Receipts, Received, Run, Snapshot, Step, Transmit, Window,
+    MessageId, Offer, Part, Receipts, Received, Run, Snapshot, Step, Transmit, Window,
 };
 use vinbus_protocol::envelope::Content;
 use vinbus_protocol::id::AppId;
@@ -31,6 +31,13 @@ pub fn prove() {
 
 fn epoch() -> Epoch {
     black_box(Epoch::new(number() as u32)).unwrap_or(Epoch::FIRST)
+}
+
+fn offer() -> Offer {
+    black_box(Offer {
+        epoch: epoch(),
+        long_bytes_max: number() as u32,
+    })
 }
 
 fn id() -> MessageId {
@@ -69,7 +76,7 @@ fn values() {
     Window::insert(black_box(&mut window), number() as u32);
     Window::remove(black_box(&mut window), number() as u32);
     used((Window::highest(&window), Window::seen(&window)));
-    used(control::announcement(epoch(), space()).is_ok());
+    used(control::announcement(offer(), space()).is_ok());
     used(parts::piece(text(), number() as usize, number() as usize));
 }
 
@@ -96,7 +103,9 @@ fn came(end: &mut End) {
         Received::Message(header, carried) => message_came(end, &header, &carried, content),
         Received::Control(control) => control_came(end, &control),
     }
-    Endpoint::handle_announcement(black_box(&mut *end), number(), epoch());
+    Endpoint::handle_announcement(black_box(&mut *end), number(), offer());
+    Endpoint::take_parts(black_box(&mut *end), number() as u32);
+    used((Endpoint::offer(end), Endpoint::peer_takes_parts(end)));
     Endpoint::handle_link(black_box(&mut *end), number(), number() == 0);
     Endpoint::acknowledge(
         black_box(&mut *end),
@@ -140,14 +149,20 @@ fn message_came(end: &mut End, header: &Header, carried: &Carried<'_>, content: 
         offset: number() as u32,
         total: number() as u32,
     });
-    match Assembly::insert(assembly, part, carried) {
-        Ok(whole) => used(whole),
+    match Assembly::add(assembly, part, carried) {
+        Ok(last) => used(last),
         Err(error) => {
             used(PartError::step(error));
             displayed(&error);
         }
     }
-    used(Assembly::stored(assembly));
+    let assembly = black_box(assembly);
+    used(Assembly::restore(assembly, part, text()).is_ok());
+    Assembly::truncate(assembly, number() as usize);
+    let assembly = black_box(assembly);
+    used(Assembly::whole(assembly).is_ok());
+    used(Assembly::stored_from(assembly, number() as usize));
+    used((Assembly::stored(assembly), Assembly::bytes_max(assembly)));
     Assembly::clear(assembly);
 }
 

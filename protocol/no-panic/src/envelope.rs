@@ -12,9 +12,13 @@ pub fn prove() {
         Ok(downlink) => {
             used(Downlink::encoded_len(&downlink));
             encoded(Downlink::encode(&downlink, space()));
+            encoded(Downlink::encode_long(&downlink, space()));
         }
         Err(error) => refused(error),
     }
+    used(black_box(Downlink::decode_long(bytes())).is_ok());
+    used(black_box(AppMessage::decode_long(bytes())).is_ok());
+    used(black_box(Content::parse_long(bytes())).is_ok());
     match black_box(Uplink::decode(bytes())) {
         Ok(uplink) => {
             used(Uplink::encoded_len(&uplink));

@@ -3,6 +3,7 @@
 //! ```text
 //! {"vinbus":{"e":7,"v":1}}                                  a greeting, which asks for an answer
 //! {"vinbus":{"e":3,"x":7}}                                  an answer
+//! {"vinbus":{"e":3,"x":7,"l":1048576}}                      the same of an end that takes long messages
 //! {"vinbus":{"e":3,"x":7,"k":9,"r":[1,42,3,6,45,1]}}        batch 9: 42 to 44 are at the agent, 45 is confirmed
 //! {"vinbus":{"e":7,"x":3,"a":9}}                            batch 9 has come
 //! ```
@@ -69,13 +70,32 @@ pub struct Control<'a> {
     pub acknowledged: Option<u32>,
     /// What became of messages.
     pub receipts: Option<Receipts<'a>>,
+    /// The longest content that the sender takes in [parts](super::parts), in bytes; 0 for none.
+    pub long_bytes_max: u32,
+}
+
+/// What an end says of itself before anything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// The longest content that it takes in [parts](super::parts), in bytes; 0 for none.
+    pub long_bytes_max: u32,
 }
 
 impl<'a> Control<'a> {
+    /// What its sender says of itself.
+    pub(super) const fn offer(&self) -> Offer {
+        Offer {
+            epoch: self.epoch,
+            long_bytes_max: self.long_bytes_max,
+        }
+    }
+
     fn parse(value: Value<'a>) -> Option<Self> {
         let mut members = Object::open(value.text)?;
         let (mut epoch, mut peer, mut version, mut acknowledged) = (None, None, None, None);
-        let (mut batch, mut runs) = (None, None);
+        let (mut batch, mut runs, mut long) = (None, None, None);
         while let Some(member) = members.next_member().ok()? {
             let place = match () {
                 () if member.name.is("e") => &mut epoch,
@@ -83,6 +103,7 @@ impl<'a> Control<'a> {
                 () if member.name.is("v") => &mut version,
                 () if member.name.is("a") => &mut acknowledged,
                 () if member.name.is("k") => &mut batch,
+                () if member.name.is("l") => &mut long,
                 () if member.name.is("r") => {
                     runs = Some(member.value.text);
                     continue;
@@ -105,6 +126,7 @@ impl<'a> Control<'a> {
             greeting: version.is_some_and(|version| version >= VERSION),
             acknowledged,
             receipts,
+            long_bytes_max: long.unwrap_or(0),
         })
     }
 }
@@ -163,6 +185,7 @@ pub struct ControlFrame<R> {
     pub(super) epoch: Epoch,
     pub(super) peer: Option<Epoch>,
     pub(super) greeting: bool,
+    pub(super) long_bytes_max: u32,
     pub(super) acknowledge: Option<u32>,
     pub(super) batch: Option<u32>,
     pub(super) runs: R,
@@ -200,6 +223,7 @@ impl<R: Iterator<Item = Run> + Clone> Encode for ControlFrame<R> {
         if self.greeting {
             write!(out, ",\"v\":{VERSION}")?;
         }
+        write_long(self.long_bytes_max, out)?;
         if let Some(batch) = self.acknowledge {
             write!(out, ",\"a\":{batch}")?;
         }
@@ -222,6 +246,7 @@ impl<R> fmt::Debug for ControlFrame<R> {
             .field("epoch", &self.epoch)
             .field("peer", &self.peer)
             .field("greeting", &self.greeting)
+            .field("long_bytes_max", &self.long_bytes_max)
             .field("acknowledge", &self.acknowledge)
             .field("batch", &self.batch)
             .finish_non_exhaustive()
@@ -233,30 +258,40 @@ impl<R> fmt::Debug for ControlFrame<R> {
 ///
 /// # Errors
 /// An [`EncodeError`]; then nothing is written.
-pub fn announcement(epoch: Epoch, buffer: &mut [u8]) -> Result<&[u8], EncodeError> {
-    encode(&Announcement(epoch), buffer)
+pub fn announcement(offer: Offer, buffer: &mut [u8]) -> Result<&[u8], EncodeError> {
+    encode(&Announcement(offer), buffer)
 }
 
-struct Announcement(Epoch);
+struct Announcement(Offer);
 
 impl Encode for Announcement {
     fn write(&self, out: &mut impl Write) -> fmt::Result {
-        let epoch = self.0.number();
+        let epoch = self.0.epoch.number();
         write!(
             out,
-            "{{\"content\":{{\"online\":true,\"{}\":{{\"e\":{epoch},\"v\":{VERSION}}}}}}}",
+            "{{\"content\":{{\"online\":true,\"{}\":{{\"e\":{epoch},\"v\":{VERSION}",
             member::MEMBER
-        )
+        )?;
+        write_long(self.0.long_bytes_max, out)?;
+        out.write_str("}}}")
     }
 }
 
-/// The epoch of an agent that offers delivery, from the content of its presence report.
+/// What an end that takes no parts says nothing of.
+fn write_long(bytes_max: u32, out: &mut impl Write) -> fmt::Result {
+    match bytes_max {
+        0 => Ok(()),
+        _ => write!(out, ",\"l\":{bytes_max}"),
+    }
+}
+
+/// What an agent that offers delivery says of itself in the content of its presence report.
 #[must_use]
-pub fn announced(report: Content<'_>) -> Option<Epoch> {
+pub fn announced(report: Content<'_>) -> Option<Offer> {
     let found = member::find(report)?;
     if !matches!(found.value.kind, Kind::Object) {
         return None;
     }
     let control = Control::parse(found.value)?;
-    control.greeting.then_some(control.epoch)
+    control.greeting.then_some(control.offer())
 }

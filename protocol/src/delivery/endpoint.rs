@@ -1,6 +1,6 @@
 //! One end of a channel: both halves, and who is at the other end.
 
-use super::control::{Control, ControlFrame};
+use super::control::{Control, ControlFrame, Offer};
 use super::member::Header;
 use super::receiver::{MessageId, Receiver, ReceiverCounters, Verdict};
 use super::sender::{Loss, Message, Sender, SenderCounters, SubmitError, Submitted};
@@ -94,6 +94,10 @@ pub struct Endpoint<const SEND: usize, const OPEN: usize> {
     peer_restarted: bool,
     own_restarted: bool,
     misdirected: u64,
+    /// The longest content that this end takes in parts.
+    long_bytes_max: u32,
+    /// The same of the other end, once it was heard.
+    peer_long_bytes_max: Option<u32>,
 }
 
 impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
@@ -111,7 +115,31 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
             peer_restarted: false,
             own_restarted: false,
             misdirected: 0,
+            long_bytes_max: 0,
+            peer_long_bytes_max: None,
         }
+    }
+
+    /// Says from now on that this end takes contents of up to `bytes_max` bytes in
+    /// [parts](super::parts); 0, as at first, for none.
+    pub fn take_parts(&mut self, bytes_max: u32) {
+        self.long_bytes_max = bytes_max;
+    }
+
+    /// What this end says of itself.
+    #[must_use]
+    pub fn offer(&self) -> Offer {
+        Offer {
+            epoch: self.session.own(),
+            long_bytes_max: self.long_bytes_max,
+        }
+    }
+
+    /// The longest content that the other end takes in parts, in bytes: 0 for none, and `None` as long
+    /// as it has not said.
+    #[must_use]
+    pub fn peer_takes_parts(&self) -> Option<u32> {
+        self.peer_long_bytes_max
     }
 
     /// What is to be kept to go on later; see [`Snapshot`] for when.
@@ -177,10 +205,11 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
         }
     }
 
-    /// The other end offers delivery in this epoch.
-    pub fn handle_announcement(&mut self, now_ms: u64, peer: Epoch) {
+    /// The other end offers delivery.
+    pub fn handle_announcement(&mut self, now_ms: u64, peer: Offer) {
         self.advance(now_ms);
-        self.hear(peer, None);
+        self.hear(peer.epoch, None);
+        self.hear_offer(peer);
     }
 
     /// The link came up or went down. While it is down nothing is sent and patience rests; when it
@@ -251,6 +280,7 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
     ) -> Option<Batch> {
         self.advance(now_ms);
         let worth = self.hear(control.epoch, control.peer);
+        self.hear_offer(control.offer());
         if control.greeting && worth != Worth::Stale {
             self.session.answer(self.now_ms);
         }
@@ -409,9 +439,17 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
             epoch: self.session.own(),
             peer: self.session.peer(),
             greeting: due.greeting,
+            long_bytes_max: self.long_bytes_max,
             acknowledge: due.acknowledge,
             batch: due.batch,
             runs: self.receiver.runs(),
+        }
+    }
+
+    /// What the other end says of itself counts unless it is of a life that is over.
+    fn hear_offer(&mut self, offer: Offer) {
+        if self.session.peer() == Some(offer.epoch) {
+            self.peer_long_bytes_max = Some(offer.long_bytes_max);
         }
     }
 

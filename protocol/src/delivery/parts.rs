@@ -11,7 +11,7 @@
 //! | begins at 0 | the whole fits into the buffer | stored; what was incomplete before is dropped |
 //! | begins where the last one ended, same length of the whole | | stored, and the last one makes the whole |
 //! | begins elsewhere, or is of another whole | | refused: [`PartError::Missing`] |
-//! | is longer than the whole, empty, or not a string | | refused: [`PartError::Bad`] |
+//! | is longer than the whole, empty, not a string, or one of more than [`DELIVERY_PARTS_MAX`] | | refused: [`PartError::Bad`] |
 //! | is of a whole that is longer than the buffer or [`DELIVERY_LONG_BYTES_MAX`] | | refused: [`PartError::TooLarge`] |
 
 use core::fmt;
@@ -19,7 +19,7 @@ use core::fmt;
 use super::member::len_inside;
 use super::{Carried, Part, Step};
 use crate::envelope::Content;
-use crate::limits::DELIVERY_LONG_BYTES_MAX;
+use crate::limits::{DELIVERY_LONG_BYTES_MAX, DELIVERY_PARTS_MAX};
 use crate::record_ring::copy;
 
 /// The longest piece of `text` from `offset` on that takes at most `bytes_max` bytes inside a JSON
@@ -74,7 +74,7 @@ impl fmt::Display for PartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Missing => "the part does not follow what came before: send all again",
-            Self::Bad => "the part is empty, too long, or not of a JSON text",
+            Self::Bad => "the part is empty, too long, one too many, or not of a JSON text",
             Self::TooLarge => "the message is longer than this end can store",
         })
     }
@@ -87,6 +87,7 @@ pub struct Assembly<S> {
     storage: S,
     stored: usize,
     total: usize,
+    parts: u32,
 }
 
 impl<S: AsRef<[u8]> + AsMut<[u8]>> Assembly<S> {
@@ -97,37 +98,68 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> Assembly<S> {
             storage,
             stored: 0,
             total: 0,
+            parts: 0,
         }
     }
 
-    /// Stores a part. The whole is returned with the last one, and dropped with the next.
+    /// Stores a part; `true` if it is the last, so that the [whole](Self::whole) is there until it is
+    /// [cleared](Self::clear).
     ///
     /// # Errors
     /// A [`PartError`]; what is incomplete is dropped then.
-    pub fn insert(
-        &mut self,
-        part: Part,
-        carried: &Carried<'_>,
-    ) -> Result<Option<Content<'_>>, PartError> {
-        match self.store(part, carried) {
-            Ok(false) => Ok(None),
-            Ok(true) => {
-                let total = core::mem::take(&mut self.total);
-                self.stored = 0;
-                let whole = self.storage.as_ref().get(..total).unwrap_or_default();
-                let whole = Content::parse_up_to(whole, DELIVERY_LONG_BYTES_MAX);
-                whole.map(Some).map_err(|_| PartError::Bad)
-            }
-            Err(error) => {
-                self.clear();
-                Err(error)
-            }
+    pub fn add(&mut self, part: Part, carried: &Carried<'_>) -> Result<bool, PartError> {
+        let stored = match carried.as_string() {
+            Some(text) => self.store(part, text.chars()),
+            None => Err(PartError::Bad),
+        };
+        stored.inspect_err(|_| self.clear())
+    }
+
+    /// The whole message, once its last part is there.
+    ///
+    /// # Errors
+    /// [`PartError::Missing`] before that, [`PartError::Bad`] when it is not JSON.
+    pub fn whole(&self) -> Result<Content<'_>, PartError> {
+        if self.total == 0 || self.stored != self.total {
+            return Err(PartError::Missing);
         }
+        Content::parse_long(self.stored_from(0)).map_err(|_| PartError::Bad)
+    }
+
+    /// Stores a piece that was stored in an earlier life, or is taken from there: `part` says where it
+    /// belongs. `true` when the whole is there.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn restore(&mut self, part: Part, piece: &str) -> Result<bool, PartError> {
+        let stored = self.store(part, piece.chars());
+        stored.inspect_err(|_| self.clear())
+    }
+
+    /// Takes back what was stored from `offset` on, as it could not be kept.
+    pub fn truncate(&mut self, offset: usize) {
+        self.stored = self.stored.min(offset);
+        if self.stored == 0 {
+            self.clear();
+        }
+    }
+
+    /// What is stored of an incomplete message, from `offset` on.
+    #[must_use]
+    pub fn stored_from(&self, offset: usize) -> &[u8] {
+        let stored = self.storage.as_ref().get(offset..self.stored);
+        stored.unwrap_or_default()
+    }
+
+    /// The longest message that can be taken, in bytes.
+    #[must_use]
+    pub fn bytes_max(&self) -> usize {
+        self.storage.as_ref().len().min(DELIVERY_LONG_BYTES_MAX)
     }
 
     /// Drops what is incomplete.
     pub fn clear(&mut self) {
-        (self.stored, self.total) = (0, 0);
+        (self.stored, self.total, self.parts) = (0, 0, 0);
     }
 
     /// Bytes stored of a message that is incomplete.
@@ -137,21 +169,24 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> Assembly<S> {
     }
 
     /// Stores a part; `true` for the last one.
-    fn store(&mut self, part: Part, carried: &Carried<'_>) -> Result<bool, PartError> {
+    fn store(&mut self, part: Part, text: impl Iterator<Item = char>) -> Result<bool, PartError> {
         let (offset, total) = (part.offset as usize, part.total as usize);
-        if total > self.storage.as_ref().len().min(DELIVERY_LONG_BYTES_MAX) {
+        if total > self.bytes_max() {
             return Err(PartError::TooLarge);
         }
         if offset == 0 {
-            (self.stored, self.total) = (0, total);
+            (self.stored, self.total, self.parts) = (0, total, 0);
         } else if offset != self.stored || total != self.total {
             return Err(PartError::Missing);
         }
-        let text = carried.as_string().ok_or(PartError::Bad)?;
+        self.parts = self.parts.saturating_add(1);
+        if self.parts > DELIVERY_PARTS_MAX {
+            return Err(PartError::Bad);
+        }
         let room = self.storage.as_mut().get_mut(..total);
         let room = room.ok_or(PartError::TooLarge)?;
         let mut end = offset;
-        for c in text.chars() {
+        for c in text {
             let next = end.saturating_add(c.len_utf8());
             let place = room.get_mut(end..next).ok_or(PartError::Bad)?;
             copy(place, c.encode_utf8(&mut [0; 4]).as_bytes());

@@ -7,7 +7,7 @@ use super::encode::{Encode, encode, encoded_len};
 use super::members::{Members, string, text};
 use super::{Content, EncodeError, EnvelopeError, EnvelopeReason, Member};
 use crate::json::JsonString;
-use crate::limits::APP_MESSAGE_BYTES_MAX;
+use crate::limits::{APP_MESSAGE_BYTES_MAX, DELIVERY_LONG_BYTES_MAX, LONG_APP_MESSAGE_BYTES_MAX};
 use crate::request::RequestId;
 
 /// What became of a popup.
@@ -36,7 +36,8 @@ impl PopupAction {
 }
 
 /// A message that the agent hands to an app (seed 1, "From Server to App: Receive"). It has at most
-/// [`APP_MESSAGE_BYTES_MAX`] bytes, which holds the content of every downlink message.
+/// [`APP_MESSAGE_BYTES_MAX`] bytes, which holds the content of every downlink message; data that came in
+/// [parts](crate::delivery::parts) has at most [`LONG_APP_MESSAGE_BYTES_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppMessage<'a> {
     /// Data from the app's partner.
@@ -58,13 +59,29 @@ pub enum AppMessage<'a> {
 }
 
 impl<'a> AppMessage<'a> {
+    /// Bytes that surround the content of data.
+    pub const DATA_FRAME_BYTES: usize = LONG_APP_MESSAGE_BYTES_MAX - DELIVERY_LONG_BYTES_MAX;
+
     /// Decodes a payload, which stays borrowed. It is a popup's outcome if it has a `popupAction`, and
     /// else a request if it has a `requestId` of the form of one.
     ///
     /// # Errors
     /// An [`EnvelopeError`] with the reason and the byte offset.
     pub fn decode(payload: &'a [u8]) -> Result<Self, EnvelopeError> {
-        let text = text(payload, APP_MESSAGE_BYTES_MAX)?;
+        Self::decode_up_to(payload, APP_MESSAGE_BYTES_MAX)
+    }
+
+    /// As [`Self::decode`], for data that may have come in [parts](crate::delivery::parts): at most
+    /// [`LONG_APP_MESSAGE_BYTES_MAX`] bytes.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_long(payload: &'a [u8]) -> Result<Self, EnvelopeError> {
+        Self::decode_up_to(payload, LONG_APP_MESSAGE_BYTES_MAX)
+    }
+
+    fn decode_up_to(payload: &'a [u8], bytes_max: usize) -> Result<Self, EnvelopeError> {
+        let text = text(payload, bytes_max)?;
         if let Some(content) = canonical::content_alone(text) {
             return Ok(Self::Data(content));
         }
@@ -102,7 +119,12 @@ impl<'a> AppMessage<'a> {
 }
 
 impl Encode for AppMessage<'_> {
-    const BYTES_MAX: usize = APP_MESSAGE_BYTES_MAX;
+    fn bytes_max(&self) -> usize {
+        match self {
+            Self::Data(_) => LONG_APP_MESSAGE_BYTES_MAX,
+            Self::Request { .. } | Self::PopupOutcome { .. } => APP_MESSAGE_BYTES_MAX,
+        }
+    }
 
     fn write(&self, out: &mut impl Write) -> fmt::Result {
         match self {

@@ -5,7 +5,7 @@ use core::fmt;
 use super::EnvelopeError;
 use super::members::{VALUE_DEPTH_MAX, only_value, text};
 use crate::json::Value;
-use crate::limits::PAYLOAD_BYTES_MAX;
+use crate::limits::{DELIVERY_LONG_BYTES_MAX, PAYLOAD_BYTES_MAX};
 
 /// One valid JSON value exactly as its sender wrote it, without surrounding white space.
 ///
@@ -37,8 +37,16 @@ impl<'a> Content<'a> {
         Self::parse_up_to(json, PAYLOAD_BYTES_MAX)
     }
 
-    /// As [`Self::parse`], for a text of at most `bytes_max` bytes.
-    pub(crate) fn parse_up_to(json: &'a [u8], bytes_max: usize) -> Result<Self, EnvelopeError> {
+    /// As [`Self::parse`], for a text of at most [`DELIVERY_LONG_BYTES_MAX`] bytes, which travels in
+    /// [parts](crate::delivery::parts) if it is too long for a payload.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_long(json: &'a [u8]) -> Result<Self, EnvelopeError> {
+        Self::parse_up_to(json, DELIVERY_LONG_BYTES_MAX)
+    }
+
+    fn parse_up_to(json: &'a [u8], bytes_max: usize) -> Result<Self, EnvelopeError> {
         only_value(text(json, bytes_max)?, VALUE_DEPTH_MAX).map(Self::from_value)
     }
 

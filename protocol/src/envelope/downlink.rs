@@ -5,9 +5,9 @@ use core::fmt::{self, Write};
 use super::canonical;
 use super::encode::{Encode, encode, encoded_len};
 use super::members::{Members, flag, text};
-use super::{Content, EncodeError, EnvelopeError, Member, Popup};
+use super::{Content, EncodeError, EnvelopeError, EnvelopeReason, Member, Popup};
 use crate::id::AppId;
-use crate::limits::PAYLOAD_BYTES_MAX;
+use crate::limits::{DELIVERY_LONG_BYTES_MAX, DELIVERY_LONG_ENVELOPE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 
 /// A message from a partner to an app in a vehicle (seed 1, "From Server to App").
 ///
@@ -49,7 +49,29 @@ impl<'a> Downlink<'a> {
     /// # Errors
     /// An [`EnvelopeError`] with the reason and the byte offset.
     pub fn decode(payload: &'a [u8]) -> Result<Self, EnvelopeError> {
-        let text = text(payload, PAYLOAD_BYTES_MAX)?;
+        Self::decode_up_to(payload, PAYLOAD_BYTES_MAX)
+    }
+
+    /// As [`Self::decode`], for data that may be too long for a payload and then travels in
+    /// [parts](crate::delivery::parts): a content of at most [`DELIVERY_LONG_BYTES_MAX`] bytes, an
+    /// envelope of at most [`DELIVERY_LONG_ENVELOPE_BYTES_MAX`]. A popup is one payload.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_long(envelope: &'a [u8]) -> Result<Self, EnvelopeError> {
+        let message = Self::decode_up_to(envelope, DELIVERY_LONG_ENVELOPE_BYTES_MAX)?;
+        let (len, max) = match message.body {
+            DownlinkBody::Data(content) => (content.as_str().len(), DELIVERY_LONG_BYTES_MAX),
+            DownlinkBody::Popup(_) => (envelope.len(), PAYLOAD_BYTES_MAX),
+        };
+        if len > max {
+            return Err(EnvelopeReason::TooLarge { len, max }.at(max));
+        }
+        Ok(message)
+    }
+
+    fn decode_up_to(payload: &'a [u8], bytes_max: usize) -> Result<Self, EnvelopeError> {
+        let text = text(payload, bytes_max)?;
         if let Some((app, content)) = canonical::data(text) {
             let body = DownlinkBody::Data(content);
             return Ok(Self { app, body });
@@ -79,6 +101,31 @@ impl<'a> Downlink<'a> {
     /// An [`EncodeError`]; then nothing is written.
     pub fn encode<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
         encode(self, buffer)
+    }
+
+    /// Writes the envelope of a message that may be too long for a payload, as
+    /// [`decode_long`](Self::decode_long) reads it.
+    ///
+    /// # Errors
+    /// An [`EncodeError`]; then nothing is written.
+    pub fn encode_long<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
+        encode(&Long(self), buffer)
+    }
+}
+
+/// An envelope that is no payload.
+struct Long<'m, 'a>(&'m Downlink<'a>);
+
+impl Encode for Long<'_, '_> {
+    fn bytes_max(&self) -> usize {
+        match self.0.body {
+            DownlinkBody::Data(_) => DELIVERY_LONG_ENVELOPE_BYTES_MAX,
+            DownlinkBody::Popup(_) => PAYLOAD_BYTES_MAX,
+        }
+    }
+
+    fn write(&self, out: &mut impl Write) -> fmt::Result {
+        self.0.write(out)
     }
 }
 

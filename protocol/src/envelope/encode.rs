@@ -44,7 +44,9 @@ impl core::error::Error for EncodeError {}
 /// A message that can write itself, always the same way.
 pub(crate) trait Encode {
     /// Longest that it may become, in bytes.
-    const BYTES_MAX: usize = PAYLOAD_BYTES_MAX;
+    fn bytes_max(&self) -> usize {
+        PAYLOAD_BYTES_MAX
+    }
 
     fn write(&self, out: &mut impl Write) -> fmt::Result;
 }
@@ -60,7 +62,7 @@ pub(crate) fn encode<'b, M: Encode>(
     message: &M,
     buffer: &'b mut [u8],
 ) -> Result<&'b [u8], EncodeError> {
-    let (len, max) = (encoded_len(message), M::BYTES_MAX);
+    let (len, max) = (encoded_len(message), message.bytes_max());
     if len > max {
         return Err(EncodeError::TooLarge { len, max });
     }

@@ -4,8 +4,9 @@ use super::lifecycle::{AppEvent, AppState};
 use super::verdict::Output;
 use crate::app_slot::AppSlot;
 use crate::envelope::AppMessage;
+use crate::envelope::encode::Encode as _;
 use crate::id::{AppId, Uid};
-use crate::limits::{APP_LOADED_TIMEOUT_MS, APP_MESSAGE_BYTES_MAX};
+use crate::limits::APP_LOADED_TIMEOUT_MS;
 use crate::pending::{PendingRing, Pushed};
 use crate::record_ring::TooLarge;
 
@@ -144,7 +145,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> App<S> {
 }
 
 fn encodable_len(message: &AppMessage<'_>) -> Result<usize, TooLarge> {
-    let (len, max) = (message.encoded_len(), APP_MESSAGE_BYTES_MAX);
+    let (len, max) = (message.encoded_len(), message.bytes_max());
     if len > max {
         return Err(TooLarge { len, max });
     }

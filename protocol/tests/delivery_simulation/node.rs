@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 
 use vinbus_protocol::delivery::{
-    self, Batch, CONTROL_APP, Endpoint, Epoch, Event, Loss, Marked, Message, MessageId, Received,
-    Run, Snapshot, Step, SubmitError, Transmit, Verdict, Window,
+    self, Batch, CONTROL_APP, Endpoint, Epoch, Event, Loss, Marked, Message, MessageId, Offer,
+    Received, Run, Snapshot, Step, SubmitError, Transmit, Verdict, Window,
 };
 use vinbus_protocol::envelope::{Content, Downlink, DownlinkBody, Uplink};
 use vinbus_protocol::id::AppId;
@@ -233,7 +233,12 @@ impl Node {
     pub(crate) fn announced(&mut self, around: &mut Around<'_>, peer: Epoch) {
         let now_ms = self.local(around.now_ms);
         if let Some(endpoint) = &mut self.endpoint {
-            endpoint.handle_announcement(now_ms, peer);
+            let long_bytes_max = 0;
+            let offer = Offer {
+                epoch: peer,
+                long_bytes_max,
+            };
+            endpoint.handle_announcement(now_ms, offer);
         }
         self.pump(around);
     }

@@ -60,6 +60,7 @@ enum Is {
         acknowledged: Option<u32>,
         batch: Option<u32>,
         runs: Vec<(String, u32, u32)>,
+        long_bytes_max: u32,
     },
 }
 
@@ -119,5 +120,6 @@ fn describe(control: &Control<'_>) -> Is {
         runs: runs
             .map(|run| (run.step.name().into(), run.first, run.count))
             .collect(),
+        long_bytes_max: control.long_bytes_max,
     }
 }

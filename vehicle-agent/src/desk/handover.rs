@@ -63,7 +63,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             }
             let pending = self.portal.pending(slot);
             let record = pending.and_then(|ring| ring.iter().find(|it| it.number == number));
-            if let Some(Ok(message)) = record.map(|record| AppMessage::decode(record.bytes)) {
+            if let Some(Ok(message)) = record.map(|record| AppMessage::decode_long(record.bytes)) {
                 apps.deliver(slot, number, message);
             }
             self.portal.confirm_one(slot, number);

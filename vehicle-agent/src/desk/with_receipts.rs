@@ -3,7 +3,7 @@
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::delivery::{
-    CONTROL_SUBTOPIC, Epoch, Marked, MessageId, Received, Snapshot, Step, read,
+    CONTROL_SUBTOPIC, Epoch, Marked, MessageId, Offer, Received, Snapshot, Step, read,
 };
 use vinbus_protocol::envelope::{AppMessage, Content, Uplink};
 use vinbus_protocol::id::Uid;
@@ -74,7 +74,8 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     /// Takes up a message that came in an earlier life and waits for its app; `false` if it cannot be
     /// taken.
     pub fn resume_kept(&mut self, uid: &Uid, id: MessageId, kept: Kept<'_>) -> bool {
-        let (Some(partner), Ok(content)) = (self.partner(uid), Content::parse(kept.content)) else {
+        let (Some(partner), Ok(content)) = (self.partner(uid), Content::parse_long(kept.content))
+        else {
             return false;
         };
         let place = (kept.slot, kept.number, kept.ends_in_ms);
@@ -123,12 +124,12 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         receipts.is_some_and(|receipts| receipts.accounts_for(slot, number))
     }
 
-    fn partner(&self, uid: &Uid) -> Option<usize> {
+    pub(super) fn partner(&self, uid: &Uid) -> Option<usize> {
         self.identity.uids().position(|known| known == uid)
     }
 
-    /// In which epoch receipts are offered to a partner, named by its place.
-    pub(crate) fn offered(&self, partner: usize) -> Option<Epoch> {
+    /// What is offered to a partner, named by its place.
+    pub(crate) fn offered(&self, partner: usize) -> Option<Offer> {
         self.receipts.as_ref()?.offered(partner)
     }
 
@@ -389,20 +390,33 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         let Some(partner) = self.identity.uids().position(|known| known == uid) else {
             return false;
         };
-        let (new, app, carried) = match receipts.arrived(now_ms, partner, payload) {
+        let (new, app, len, part) = match receipts.arrived(now_ms, partner, payload) {
             Arrived::Plain => return false,
             Arrived::Done => return true,
             Arrived::Order(order) => {
                 self.handle_order(now_ms, partner, order, apps);
                 return true;
             }
-            Arrived::New(new, app, carried) => (new, app, carried),
+            Arrived::New(new, app, carried) => match carried.copy_to(scratch.as_mut()) {
+                Ok(content) => (new, app, content.len(), None),
+                Err(_) => {
+                    receipts.refused(now_ms, new, Step::TooLarge);
+                    return true;
+                }
+            },
+            Arrived::Part(new, part, app, carried) => {
+                let came = (new, part, &app);
+                match self.part_came(now_ms, uid, came, &carried, apps) {
+                    Some(len) => (new, app, len, Some(part)),
+                    None => return true,
+                }
+            }
         };
-        let Ok(content) = carried.copy_to(scratch.as_mut()) else {
-            receipts.refused(now_ms, new, Step::TooLarge);
+        let (Some(receipts), Some(scratch)) = (&mut self.receipts, &self.scratch) else {
             return true;
         };
-        let Ok(content) = Content::parse(content) else {
+        let content = scratch.as_ref().get(..len).unwrap_or_default();
+        let Ok(content) = Content::parse_long(content) else {
             receipts.refused(now_ms, new, Step::BadContent);
             return true;
         };
@@ -422,11 +436,23 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             content: content.as_bytes(),
         });
         let id = new.id;
-        let noted = apps.note(Note::Came { uid, id, kept });
+        let whole = part.is_some();
+        let noted = apps.note(Note::Came {
+            uid,
+            id,
+            kept,
+            whole,
+        });
         if noted.and_then(|()| apps.keep()).is_err() {
             // Its sender repeats it.
-            receipts.forget(new);
+            match part {
+                Some(part) => receipts.part_not_noted(new, part),
+                None => receipts.forget(new),
+            }
             return true;
+        }
+        if whole {
+            receipts.drop_transfer(partner);
         }
         if let Some(request) = request {
             let placed = match &mut self.requests {
@@ -472,9 +498,13 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                         ends_in_ms,
                         content: content.as_bytes(),
                     };
-                    let kept = Some(kept);
                     // Where it fails, it is lost with this life.
-                    let _ = apps.note(Note::Came { uid, id, kept });
+                    let _ = apps.note(Note::Came {
+                        uid,
+                        id,
+                        kept: Some(kept),
+                        whole,
+                    });
                 }
                 self.note_if_short(slot, apps);
                 self.report_evicted(now_ms, slot);

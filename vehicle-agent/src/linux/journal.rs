@@ -27,9 +27,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail};
 
 use vinbus_protocol::app_slot::AppSlot;
-use vinbus_protocol::delivery::{MessageId, Step};
+use vinbus_protocol::delivery::{MessageId, Part, Step};
 use vinbus_protocol::id::{AppId, Uid, Vin};
-use vinbus_protocol::limits::DELIVERY_TTL_S_MAX;
+use vinbus_protocol::limits::{DELIVERY_LONG_IDLE_MS, DELIVERY_TTL_S_MAX};
 
 use self::line::Line;
 use self::live::{Live, Span};
@@ -41,7 +41,8 @@ use crate::notes::{Kept, NotNoted, Note};
 const SLACK_BYTES: u64 = 256 * 1024;
 
 /// Above it nothing is noted unless the file can be written anew. What is live is 64 messages to apps and
-/// the queue of those from apps at most, each character escaped: 25 MiB with the default queue.
+/// the queue of those from apps at most, each character escaped: 25 MiB with the default queue, and a long
+/// message of each partner besides, 2 MiB each.
 const BYTES_MAX: u64 = 128 << 20;
 
 /// Each start leaves out as many numbers of messages to apps, which ordinary ones may have used.
@@ -173,6 +174,9 @@ impl Journal {
                 let Some(span) = span else { continue };
                 let line = self.line(*span)?;
                 count(resume_kept(desk, &uid, id(number), &line));
+            }
+            for span in &channel.parts {
+                resume_part(desk, &uid, &self.line(*span)?);
             }
             // The newest first: those that find no place were acknowledged.
             for &(number, step) in channel.ended.iter().rev() {
@@ -365,6 +369,27 @@ fn resume_kept(desk: &mut LinuxDesk, uid: &Uid, id: MessageId, line: &Line<'_>) 
         content: kept.content.as_bytes(),
     };
     desk.resume_kept(uid, id, kept)
+}
+
+/// What was not kept long enough is missing, and its sender begins again.
+fn resume_part(desk: &mut LinuxDesk, uid: &Uid, line: &Line<'_>) {
+    let Line::Part {
+        offset,
+        total,
+        ends_s,
+        piece,
+        ..
+    } = line
+    else {
+        return;
+    };
+    let part = Part {
+        offset: *offset,
+        total: *total,
+    };
+    let left_s = ends_s.map(|at| at.saturating_sub(now_s()));
+    let left_ms = left_s.map(|left| (left * 1_000).min(DELIVERY_LONG_IDLE_MS));
+    desk.resume_part(uid, part, piece, left_ms);
 }
 
 fn slot(desk: &LinuxDesk, app: &str) -> Option<AppSlot> {

@@ -10,7 +10,10 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use vinbus_protocol::delivery::{CONTROL_APP, Epoch};
-use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX, REQUEST_ANSWER_BYTES};
+use vinbus_protocol::limits::{
+    APP_MESSAGE_BYTES_MAX, DELIVERY_LONG_BYTES_MAX, LONG_APP_MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX,
+    REQUEST_ANSWER_BYTES,
+};
 use vinbus_protocol::portal::InstallError;
 use vinbus_protocol::{pending, popup};
 use vinbus_transport_std::{ClientOptions, LinkState, Qos};
@@ -36,6 +39,10 @@ const QUEUE_MAX: usize = 1024;
 /// Bytes of the uplink queue, unless an option says otherwise. The system provides them when they
 /// are first used.
 const QUEUE_BYTES: u32 = 4 * 1024 * 1024;
+
+/// Bytes of messages that wait for one app: ten of the largest, and one long one besides.
+pub(crate) const PENDING_BYTES: usize =
+    pending::storage_bytes_for(APP_MESSAGE_BYTES_MAX) + LONG_APP_MESSAGE_BYTES_MAX;
 
 /// Messages that may wait between the client and the agent.
 const INBOUND_MAX: usize = 64;
@@ -63,7 +70,8 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
         None => epoch_of_now(),
     };
     let uplinks = vec![0; args.broker.uplink_queue.unwrap_or(QUEUE_BYTES) as usize];
-    desk.offer_receipts(epoch, vec![0; PAYLOAD_BYTES_MAX], uplinks);
+    desk.offer_receipts(epoch, vec![0; DELIVERY_LONG_BYTES_MAX], uplinks);
+    desk.take_long_messages(|| vec![0; DELIVERY_LONG_BYTES_MAX]);
     desk.answer_requests(vec![0; REQUEST_ANSWER_BYTES]);
     let crash = saved.as_ref().and_then(Saved::last_words);
     if let Some(words) = &crash {
@@ -152,7 +160,7 @@ fn desk(args: &RunArgs) -> anyhow::Result<LinuxDesk> {
         if installed.app.as_str() == CONTROL_APP {
             bail!("--app {CONTROL_APP}: receipts use this name; call the app otherwise");
         }
-        let pending = vec![0; pending::storage_bytes_for(APP_MESSAGE_BYTES_MAX)];
+        let pending = vec![0; PENDING_BYTES];
         match desk.install(installed.app.clone(), &installed.uid, pending) {
             Ok(_) => {}
             Err(InstallError::Duplicate { .. }) => {

@@ -431,7 +431,10 @@ fn take_up(
 }
 
 fn is_request(message: &[u8]) -> bool {
-    matches!(AppMessage::decode(message), Ok(AppMessage::Request { .. }))
+    matches!(
+        AppMessage::decode_long(message),
+        Ok(AppMessage::Request { .. })
+    )
 }
 
 fn waiting(desk: &mut LinuxDesk) -> anyhow::Result<Vec<String>> {

@@ -169,6 +169,11 @@ impl Status {
                 "dropped": state.counters.uplinks_dropped,
                 "refusedByBroker": state.counters.uplinks_refused_by_broker,
             },
+            "parts": {
+                "stored": state.counters.parts_stored,
+                "refused": state.counters.parts_refused,
+                "abandoned": state.counters.long_abandoned,
+            },
         })
     }
 

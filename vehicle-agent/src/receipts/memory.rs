@@ -77,6 +77,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
         if let Some(endpoint) = self.endpoints.get_mut(partner) {
             *endpoint = Endpoint::new(memory);
         }
+        self.offer_parts_again(partner);
     }
 
     /// Takes up a message of an earlier life that has met its end, or whose end is not known: its

@@ -10,6 +10,10 @@
 //! | on its way | the endpoint gives it up | over, to be noted |
 //! | answered: only followed | the last word comes | over, to be noted |
 //!
+//! A number may be that of a part of a long message, which stays among the unsent until the vehicle has
+//! all of it: when a receipt says *part stored* or *part missing*, the number is over, and the lane sends
+//! the next part, or the first one again (see `parts`).
+//!
 //! The messages themselves stay in the store, and each is read when it is sent.
 //!
 //! What is to be noted is taken by [`Channel::take_notes`] and becomes final for the other end only
@@ -20,13 +24,15 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use vinbus_protocol::delivery::{
-    Batch, Control, ControlFrame, Endpoint, Epoch, Event, Header, Loss, Message, MessageId, Run,
-    Snapshot, SubmitError, Transmit, Verdict,
+    self, Batch, Control, ControlFrame, Endpoint, Event, Header, Loss, Message, MessageId, Offer,
+    Run, Snapshot, SubmitError, Transmit, Verdict,
 };
-use vinbus_protocol::limits::{DELIVERY_CONTROL_BYTES_MAX, DELIVERY_IN_FLIGHT_MAX};
+use vinbus_protocol::limits::{
+    DELIVERY_CONTROL_BYTES_MAX, DELIVERY_IN_FLIGHT_MAX, DELIVERY_LONG_BEGINS_MAX,
+};
 
 use crate::model::Step;
-use crate::store::channels::{ChannelChange, Numbered, Session};
+use crate::store::channels::{ChannelChange, Numbered, Piece, Session};
 
 /// Messages that came and are accounted for: twice what a vehicle has on its way, as each is
 /// confirmed by one commit.
@@ -56,9 +62,16 @@ pub(super) struct Channel {
     silent: bool,
     /// Somebody wanted more places than there were.
     wanted: bool,
+    /// The long message of which a part is on its way, or what became of it is not on disk yet.
+    transfer: Option<u64>,
+    /// Long messages that wait may go on.
+    advanced: bool,
     /// It is dropped: whoever has it gets it anew.
     closed: bool,
 }
+
+/// What surrounds the text of a part, about.
+const PART_FRAME_BYTES: u32 = 192;
 
 /// Batches of receipts that may be sent before the last one's number is noted again: half of what an
 /// endpoint leaves out when it goes on.
@@ -78,6 +91,8 @@ struct Note {
     sequence: u64,
     step: Step,
     at: SystemTime,
+    /// Bytes of the envelope of a long message that is not unsent any more.
+    leaves: Option<u32>,
 }
 
 /// What is to be published next.
@@ -85,16 +100,20 @@ struct Note {
 pub(super) enum Frame {
     /// A whole payload.
     Control(Bytes),
-    /// A message, to be marked with this header.
-    Message { header: Header, sequence: u64 },
+    /// A message, to be marked with this header; or the part of it that ends there.
+    Message {
+        header: Header,
+        sequence: u64,
+        piece: Option<Piece>,
+    },
 }
 
 /// What is to be on disk before more is sent.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     pub(super) change: ChannelChange,
-    /// The messages of the steps.
-    pub(super) sequences: Vec<u64>,
+    /// The steps of it.
+    taken: Vec<Note>,
     batch: Option<Batch>,
 }
 
@@ -102,14 +121,28 @@ impl Notes {
     pub(super) fn is_empty(&self) -> bool {
         self.change == ChannelChange::default() && self.batch.is_none()
     }
+
+    /// The messages of the steps.
+    pub(super) fn sequences(&self) -> impl Iterator<Item = u64> {
+        self.taken.iter().map(|note| note.sequence)
+    }
+
+    /// Long messages that are not unsent any more, and bytes of their envelopes.
+    pub(super) fn leaving(&self) -> impl Iterator<Item = (u64, u64)> {
+        let notes = self.taken.iter();
+        notes.filter_map(|note| Some((note.sequence, u64::from(note.leaves?))))
+    }
 }
 
 impl Channel {
     /// A channel as it is on disk, or a new one.
     pub(super) fn new(memory: Snapshot, numbered: Vec<Numbered>, is_new: bool) -> Self {
         let to_resume = numbered.iter().filter(|message| !message.answered);
+        let in_parts = to_resume.clone().find(|message| message.piece.is_some());
         Self {
             endpoint: Endpoint::new(memory),
+            transfer: in_parts.map(|message| message.sequence),
+            advanced: false,
             to_resume: to_resume.map(|message| message.number).collect(),
             followed: numbered.into_iter().map(Followed::again).collect(),
             numbering: 0,
@@ -139,6 +172,19 @@ impl Channel {
         self.closed
     }
 
+    /// The long message of which a part is on its way.
+    pub(super) fn transfer(&self) -> Option<u64> {
+        self.transfer
+    }
+
+    /// The longest content that the vehicle takes in parts, once it has said so.
+    pub(super) fn vehicle_takes(&self) -> Option<u32> {
+        match self.silent {
+            true => Some(0),
+            false => self.endpoint.peer_takes_parts(),
+        }
+    }
+
     fn has_notes(&self) -> bool {
         !self.notes.is_empty() || self.session_changed || self.batch.is_some()
     }
@@ -148,18 +194,19 @@ impl Channel {
         self.endpoint.unanswered() + self.to_resume.len() + self.numbering
     }
 
-    /// Whether there are places again, after somebody wanted more than there were; once.
+    /// Whether there are places again, after somebody wanted more than there were, or long messages may
+    /// go on; once.
     pub(super) fn has_room_again(&mut self) -> bool {
         let again = self.wanted && self.taken() < DELIVERY_IN_FLIGHT_MAX;
         self.wanted &= !again;
-        again
+        again | std::mem::take(&mut self.advanced)
     }
 
-    /// The vehicle reported that it is there; with an epoch, that it speaks delivery.
-    pub(super) fn announced(&mut self, now_ms: u64, epoch: Option<Epoch>) {
-        self.silent = epoch.is_none();
-        if let Some(epoch) = epoch {
-            self.hear(|endpoint| endpoint.handle_announcement(now_ms, epoch));
+    /// The vehicle reported that it is there; with an offer, that it speaks delivery.
+    pub(super) fn announced(&mut self, now_ms: u64, offer: Option<Offer>) {
+        self.silent = offer.is_none();
+        if let Some(offer) = offer {
+            self.hear(|endpoint| endpoint.handle_announcement(now_ms, offer));
             self.settle(now_ms);
         }
     }
@@ -200,19 +247,14 @@ impl Channel {
     /// What became of a message that came: it is on disk, or has to come again.
     pub(super) fn stored(&mut self, now_ms: u64, id: MessageId, stored: bool) {
         if stored {
-            self.refuse(now_ms, id, vinbus_protocol::delivery::Step::Confirmed);
+            self.refuse(now_ms, id, delivery::Step::Confirmed);
         } else {
             self.endpoint.forget(id);
         }
     }
 
     /// A message that came has met its end.
-    pub(super) fn refuse(
-        &mut self,
-        now_ms: u64,
-        id: MessageId,
-        step: vinbus_protocol::delivery::Step,
-    ) {
+    pub(super) fn refuse(&mut self, now_ms: u64, id: MessageId, step: delivery::Step) {
         self.endpoint.report(now_ms, id, step);
     }
 
@@ -239,6 +281,9 @@ impl Channel {
     pub(super) fn submit(&mut self, now_ms: u64, messages: Vec<Numbered>) {
         self.numbering = 0;
         for numbered in messages {
+            if numbered.piece.is_some() {
+                self.transfer = Some(numbered.sequence);
+            }
             let message = message(now_ms, &numbered);
             match self.endpoint.submit(now_ms, message) {
                 Ok(submitted) if submitted.number == numbered.number => {}
@@ -267,10 +312,10 @@ impl Channel {
         Notes {
             change: ChannelChange {
                 session: std::mem::take(&mut self.session_changed).then_some(session),
-                numbered: Vec::new(),
                 steps: steps.collect(),
+                ..ChannelChange::default()
             },
-            sequences: notes.iter().map(|note| note.sequence).collect(),
+            taken: notes,
             batch: self.batch.take(),
         }
     }
@@ -280,19 +325,21 @@ impl Channel {
         if let Some(batch) = notes.batch {
             self.endpoint.acknowledge(batch);
         }
+        let mut told = notes.taken.iter().filter(|note| note.step != Step::Sent);
+        if told.any(|note| self.transfer == Some(note.sequence)) {
+            self.end_transfer();
+        }
+    }
+
+    fn end_transfer(&mut self) {
+        self.transfer = None;
+        self.advanced = true;
     }
 
     /// Notes could not be written: they are to be taken again.
     pub(super) fn not_noted(&mut self, notes: Notes) {
         self.session_changed |= notes.change.session.is_some();
-        let steps = notes.change.steps.into_iter().zip(notes.sequences);
-        let steps = steps.map(|((number, step, at), sequence)| Note {
-            number,
-            sequence,
-            step,
-            at,
-        });
-        let later = std::mem::replace(&mut self.notes, steps.collect());
+        let later = std::mem::replace(&mut self.notes, notes.taken);
         self.notes.extend(later);
         self.batch = self.batch.max(notes.batch);
     }
@@ -331,8 +378,12 @@ impl Channel {
         };
         let followed = self.followed.get(&header.number)?;
         Some(Frame::Message {
-            header,
+            header: Header {
+                part: followed.numbered.piece.map(|piece| piece.part),
+                ..header
+            },
             sequence: followed.numbered.sequence,
+            piece: followed.numbered.piece,
         })
     }
 
@@ -346,6 +397,7 @@ impl Channel {
                 sequence: followed.numbered.sequence,
                 step: Step::Sent,
                 at: SystemTime::now(),
+                leaves: None,
             });
         }
     }
@@ -367,7 +419,11 @@ impl Channel {
     /// A message is not kept any more, so it cannot be sent again.
     pub(super) fn gone(&mut self, number: u32) {
         self.endpoint.withdraw(number);
-        self.followed.remove(&number);
+        if let Some(followed) = self.followed.remove(&number)
+            && self.transfer == Some(followed.numbered.sequence)
+        {
+            self.end_transfer();
+        }
     }
 
     /// Lets the endpoint hear something that may tell it of another life.
@@ -375,9 +431,10 @@ impl Channel {
         &mut self,
         hear: impl FnOnce(&mut Endpoint<DELIVERY_IN_FLIGHT_MAX, OPEN_MAX>) -> T,
     ) -> T {
-        let before = self.endpoint.peer();
+        let before = (self.endpoint.peer(), self.endpoint.peer_takes_parts());
         let heard = hear(&mut self.endpoint);
-        self.session_changed |= before != self.endpoint.peer();
+        self.session_changed |= before.0 != self.endpoint.peer();
+        self.advanced |= before.1 != self.endpoint.peer_takes_parts();
         heard
     }
 
@@ -458,14 +515,28 @@ impl Channel {
         let Some(followed) = self.followed.get_mut(&number) else {
             return;
         };
+        let step = of_part(followed.numbered.piece, step);
         if followed.step == Some(step) {
             return;
         }
+        let is_first = !followed.is_answered();
         followed.step = Some(step);
-        let sequence = followed.numbered.sequence;
-        if step.is_final() {
+        let Numbered {
+            sequence,
+            bytes,
+            piece,
+            ..
+        } = followed.numbered;
+        let goes_on = is_of_part(step);
+        if step.is_final() || goes_on {
             self.followed.remove(&number);
         }
+        let is_leaving = piece.is_some() && is_first && !goes_on;
+        let untold = self.notes.iter().find(|note| note.number == number);
+        let leaves = match is_leaving {
+            true => Some(bytes),
+            false => untold.and_then(|note| note.leaves),
+        };
         // One that was told and not written yet is overtaken: a vehicle cannot make us keep more.
         self.notes
             .retain(|note| note.number != number || note.step == Step::Sent);
@@ -474,6 +545,7 @@ impl Channel {
             sequence,
             step,
             at: SystemTime::now(),
+            leaves,
         });
     }
 
@@ -507,6 +579,38 @@ impl Followed {
     }
 }
 
+/// What a step of a part says of the message.
+fn of_part(piece: Option<Piece>, step: Step) -> Step {
+    use delivery::Step::{BadContent, Known, PartMissing, PartStored};
+    let Some(piece) = piece else {
+        // Nobody asked for a part.
+        return match is_of_part(step) {
+            true => Step::Told(BadContent),
+            false => step,
+        };
+    };
+    match step {
+        // What the vehicle does not know any more, it has not stored.
+        Step::Told(Known) if !piece.is_last() => again(piece),
+        Step::Told(PartStored) if piece.is_last() => again(piece),
+        Step::Told(PartMissing) => again(piece),
+        step => step,
+    }
+}
+
+/// A long message begins again, if it may.
+const fn again(piece: Piece) -> Step {
+    match piece.begun < DELIVERY_LONG_BEGINS_MAX {
+        true => Step::Told(delivery::Step::PartMissing),
+        false => Step::GivenUp,
+    }
+}
+
+const fn is_of_part(step: Step) -> bool {
+    use delivery::Step::{PartMissing, PartStored};
+    matches!(step, Step::Told(PartStored | PartMissing))
+}
+
 fn encoded(control: &ControlFrame<impl Iterator<Item = Run> + Clone>) -> Option<Frame> {
     let mut buffer = vec![0; DELIVERY_CONTROL_BYTES_MAX + 64];
     let len = control.encode_downlink(&mut buffer).ok()?.len();
@@ -520,8 +624,12 @@ fn message(now_ms: u64, numbered: &Numbered) -> Message {
         .duration_since(SystemTime::now())
         .unwrap_or(Duration::ZERO);
     let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+    let bytes = match numbered.piece {
+        Some(piece) => PART_FRAME_BYTES + piece.end.saturating_sub(piece.part.offset),
+        None => numbered.bytes,
+    };
     Message {
-        bytes: numbered.bytes,
+        bytes,
         expires_at_ms: Some(now_ms.saturating_add(left_ms)),
         key: None,
         repeatable: numbered.repeatable,

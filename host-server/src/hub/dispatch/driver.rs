@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::time;
 use vinbus_protocol::delivery::{Header, Marked};
 use vinbus_protocol::envelope::{Downlink as Envelope, DownlinkBody};
+use vinbus_protocol::limits::{DELIVERY_ADDED_BYTES_MAX, PAYLOAD_BYTES_MAX};
 
 use super::Dispatch;
 use super::channel::{Frame, Notes};
@@ -16,7 +17,7 @@ use super::receipts::Driven;
 use crate::broker::PublishError;
 use crate::hub::lanes::LaneId;
 use crate::store::awaited::{read, written};
-use crate::store::channels::ChannelChange;
+use crate::store::channels::{ChannelChange, Piece};
 
 impl Dispatch {
     /// Notes and sends what is due in one channel, until it is dropped or the server stops.
@@ -72,6 +73,11 @@ impl Dispatch {
         match written {
             Ok(told) => {
                 driven.lock().noted(&notes);
+                self.change_lanes(|lanes| {
+                    for (sequence, bytes) in notes.leaving() {
+                        lanes.finished(&driven.lane, sequence, bytes);
+                    }
+                });
                 self.tell_changes(told);
                 self.tell_steps(&notes).await;
                 true
@@ -87,7 +93,7 @@ impl Dispatch {
     /// Counts the steps of notes that are on disk, and tells whoever follows events.
     async fn tell_steps(&self, notes: &Notes) {
         let steps = notes.change.steps.iter().map(|&(_, step, at)| (step, at));
-        for ((step, at), &sequence) in steps.zip(&notes.sequences) {
+        for ((step, at), sequence) in steps.zip(notes.sequences()) {
             self.figures.of(step).increment();
             self.requests.step(self.now_ms(), sequence, step);
             if !self.events.is_followed() {
@@ -127,8 +133,13 @@ impl Dispatch {
                     let published = self.publish_to(&*broker, &driven.lane, payload).await;
                     self.handle_published(driven, None, published);
                 }
-                Frame::Message { header, sequence } => {
-                    let Some(payload) = self.marked(driven, &header, sequence).await else {
+                Frame::Message {
+                    header,
+                    sequence,
+                    piece,
+                } => {
+                    let marked = self.marked(driven, &header, (sequence, piece));
+                    let Some(payload) = marked.await else {
                         continue;
                     };
                     let published = self.publish_to(&*broker, &driven.lane, payload).await;
@@ -164,7 +175,12 @@ impl Dispatch {
     }
 
     /// The payload of a message with its header; `None` when it cannot be had now.
-    async fn marked(&self, driven: &Driven, header: &Header, sequence: u64) -> Option<Bytes> {
+    async fn marked(
+        &self,
+        driven: &Driven,
+        header: &Header,
+        (sequence, piece): (u64, Option<Piece>),
+    ) -> Option<Bytes> {
         // It is closed by nobody.
         let turn = self.channel_reads.acquire().await.ok()?;
         let store = Arc::clone(&self.store);
@@ -176,7 +192,7 @@ impl Dispatch {
             }
         };
         drop(turn);
-        let marked = downlink.and_then(|downlink| mark(header, &downlink.message.envelope));
+        let marked = downlink.and_then(|it| mark(header, piece, &it.message.envelope));
         if marked.is_none() {
             driven.lock().gone(header.number);
         }
@@ -184,14 +200,22 @@ impl Dispatch {
     }
 }
 
-fn mark(header: &Header, envelope: &[u8]) -> Option<Bytes> {
-    let downlink = Envelope::decode(envelope).ok()?;
+fn mark(header: &Header, piece: Option<Piece>, envelope: &[u8]) -> Option<Bytes> {
+    let downlink = Envelope::decode_long(envelope).ok()?;
     let DownlinkBody::Data(content) = downlink.body else {
         return None;
     };
-    let marked = Marked::new(*header, content).ok()?;
-    let mut buffer =
-        vec![0; envelope.len() + 2 * vinbus_protocol::limits::DELIVERY_ADDED_BYTES_MAX];
+    let (marked, len) = match piece {
+        Some(Piece { part, end, .. }) => {
+            let piece = content.as_str().get(part.offset as usize..end as usize)?;
+            (Marked::part(*header, piece), PAYLOAD_BYTES_MAX)
+        }
+        None => {
+            let marked = Marked::new(*header, content).ok()?;
+            (marked, envelope.len() + 2 * DELIVERY_ADDED_BYTES_MAX)
+        }
+    };
+    let mut buffer = vec![0; len];
     let len = marked
         .encode_downlink(&downlink.app, &mut buffer)
         .ok()?

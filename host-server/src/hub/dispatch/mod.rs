@@ -13,7 +13,8 @@
 //! A message whose time is over is not sent any more: a worker that comes to it notes it as expired,
 //! and one more task looks for those that wait in lanes which nobody runs (see `expiry`).
 //!
-//! A message whose sender asked for receipts becomes the channel's (see `receipts`).
+//! A message whose sender asked for receipts becomes the channel's (see `receipts`), a long one part by
+//! part (see `parts`).
 
 mod figures;
 mod notes;
@@ -24,6 +25,7 @@ mod feeder;
 
 mod channel;
 mod driver;
+mod parts;
 mod receipts;
 pub(super) mod requests;
 
@@ -43,6 +45,7 @@ use vinbus_transport_std::guards::LogThrottle;
 
 use self::figures::Figures;
 use self::notes::Note;
+use self::parts::LongAdmission;
 pub(super) use self::receipts::Driven;
 use self::receipts::{Admission, Channels};
 use self::requests::Requests;
@@ -304,13 +307,15 @@ impl Dispatch {
             lane, mut fresh, ..
         } = run;
         let mut is_deaf = false;
+        // Long messages up to there wait for their turn.
+        let mut passed_to = 0;
         while !self.is_stopping() {
             let is_away = is_deaf || self.is_offline(&lane);
             if !is_away && !self.is_link_up() {
                 return Left::Done;
             }
             // What was sent is not among the unsent any more.
-            let after = if is_away { *held_to } else { 0 };
+            let after = if is_away { *held_to } else { passed_to };
             let page = match fresh.take() {
                 Some(downlink) => vec![downlink],
                 None => match self.unsent(&lane, after).await {
@@ -329,7 +334,7 @@ impl Dispatch {
                 self.hold(&page).await;
                 continue;
             }
-            let (notes, stop) = self.publish(broker, &lane, &page).await;
+            let (notes, stop) = self.publish(broker, &lane, &page, &mut passed_to).await;
             self.note_finished(&lane, notes).await;
             match stop {
                 Some(Stop::Stuck) => return Left::Stuck,
@@ -367,6 +372,7 @@ impl Dispatch {
         broker: &dyn Broker,
         lane: &LaneId,
         page: &'p [Downlink],
+        passed_to: &mut u64,
     ) -> (Vec<Note<'p>>, Option<Stop>) {
         let mut notes = Vec::with_capacity(page.len());
         let mut stopping = self.stopping.subscribe();
@@ -377,6 +383,20 @@ impl Dispatch {
             }
             if self.is_offline(lane) {
                 break;
+            }
+            if downlink.message.is_long() {
+                let step = match self.admit_long(lane, downlink).await {
+                    LongAdmission::Waits => {
+                        *passed_to = downlink.sequence;
+                        continue;
+                    }
+                    LongAdmission::TooLarge => Step::Told(delivery::Step::TooLarge),
+                    LongAdmission::Expired => Step::Expired,
+                    LongAdmission::Later => return (notes, Some(Stop::Stuck)),
+                    LongAdmission::Full => return (notes, Some(Stop::Full)),
+                };
+                notes.push(self.note(downlink, step));
+                continue;
             }
             if downlink.message.expires_at <= SystemTime::now() {
                 notes.push(self.note(downlink, Step::Expired));

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
 use tokio::time;
-use vinbus_protocol::delivery::{self, Control, Epoch, Header, Snapshot, Verdict};
+use vinbus_protocol::delivery::{self, Control, Epoch, Header, Offer, Snapshot, Verdict};
 use vinbus_protocol::id::{Uid, Vin};
 
 use super::Dispatch;
@@ -112,9 +112,9 @@ impl Dispatch {
         }
     }
 
-    /// A vehicle reported to a partner that it is there; with an epoch, that it speaks delivery.
-    pub(in crate::hub) async fn announced(self: &Arc<Self>, lane: LaneId, epoch: Option<Epoch>) {
-        if epoch.is_none() {
+    /// A vehicle reported to a partner that it is there; with an offer, that it speaks delivery.
+    pub(in crate::hub) async fn announced(self: &Arc<Self>, lane: LaneId, offer: Option<Offer>) {
+        if offer.is_none() {
             let driven = match self
                 .known_channels()
                 .get_mut(&lane.vin)
@@ -135,7 +135,7 @@ impl Dispatch {
         } else {
             let told = self
                 .with_channel(&lane, |channel, now_ms, up| {
-                    channel.announced(now_ms, epoch);
+                    channel.announced(now_ms, offer);
                     channel.set_link(now_ms, up);
                 })
                 .await;
@@ -189,6 +189,7 @@ impl Dispatch {
         let asked = page.iter().take_while(|downlink| {
             let message = &downlink.message;
             message.receipts != Receipts::No
+                && !message.is_long()
                 && message.expires_at > now
                 && !self.requests.is_cancelled(downlink.sequence)
         });
@@ -281,7 +282,7 @@ impl Dispatch {
     }
 
     /// What is to be done without a channel, if that is known.
-    fn must_wait(&self, lane: &LaneId) -> Option<Admission> {
+    pub(super) fn must_wait(&self, lane: &LaneId) -> Option<Admission> {
         let known = self.known_channels();
         match known.get(&lane.vin).and_then(|uids| uids.get(&lane.uid)) {
             Some(Place::Memory(_) | Place::Disk { silent: false }) => None,
@@ -314,7 +315,7 @@ impl Dispatch {
 
     /// Tells a channel something, with the time and whether the vehicle can be reached, and wakes its
     /// task. `None` when the vehicle has too many.
-    async fn with_driven<T>(
+    pub(super) async fn with_driven<T>(
         self: &Arc<Self>,
         lane: &LaneId,
         mut tell: impl FnMut(&Arc<Driven>, &mut Channel, u64, bool) -> T,
@@ -370,7 +371,7 @@ impl Dispatch {
         Ok(Some(driven))
     }
 
-    fn loaded(&self, lane: &LaneId) -> Option<Arc<Driven>> {
+    pub(super) fn loaded(&self, lane: &LaneId) -> Option<Arc<Driven>> {
         let known = self.known_channels();
         match known.get(&lane.vin)?.get(&lane.uid)? {
             Place::Memory(driven) => Some(Arc::clone(driven)),
@@ -411,6 +412,7 @@ fn numbered((number, downlink): (&u32, &&Downlink)) -> Numbered {
         number: *number,
         sequence: downlink.sequence,
         bytes: message.envelope.len() as u32,
+        piece: None,
         expires_at: message.expires_at,
         repeatable: message.receipts == Receipts::Repeatable,
         answered: false,

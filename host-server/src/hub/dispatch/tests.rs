@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use vinbus_protocol::delivery::Epoch;
+use vinbus_protocol::delivery::{Epoch, Offer};
 use vinbus_protocol::id::{AppId, Uid, Vin};
 
 use super::receipts::Admission;
@@ -66,7 +66,11 @@ async fn message_numbered_before_its_channel_is_on_disk_is_not_unsent_any_more()
     } = &still;
     let dispatch = &hub.inner.dispatch;
     let downlink = still.submit().await;
-    dispatch.announced(lane.clone(), Epoch::new(7)).await;
+    let offer = Offer {
+        epoch: Epoch::new(7).unwrap(),
+        long_bytes_max: 0,
+    };
+    dispatch.announced(lane.clone(), Some(offer)).await;
     // The channel's task has its turn only when this one waits.
     assert_eq!(store.channels(), Ok(vec![]));
     let admission = dispatch.admit(lane, std::slice::from_ref(&downlink)).await;

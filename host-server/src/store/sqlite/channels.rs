@@ -2,15 +2,15 @@
 
 use std::time::SystemTime;
 
-use rusqlite::{OptionalExtension as _, params};
-use vinbus_protocol::delivery::{self, Epoch, SNAPSHOT_BYTES, Snapshot, Window};
+use rusqlite::{OptionalExtension as _, Row, params};
+use vinbus_protocol::delivery::{self, Epoch, Part, SNAPSHOT_BYTES, Snapshot, Window};
 use vinbus_protocol::id::{Uid, Vin};
 
-use super::reader::{Readers, blob, downlink, parsed, signed};
+use super::reader::{Readers, blob, downlink, parsed, signed, transfer};
 use super::tables::{REPEATABLE, Tables, micros, step_number, time};
-use crate::model::{Cursor, Downlink, NewUplink, RECEIPT_SUBTOPIC, Step};
+use crate::model::{Cursor, Downlink, NewUplink, RECEIPT_SUBTOPIC, Step, Transfer};
 use crate::store::StoreError;
-use crate::store::channels::{ChannelChange, KnownChannel, Numbered};
+use crate::store::channels::{ChannelChange, KnownChannel, Numbered, Piece};
 use crate::uplink_json;
 
 impl Readers {
@@ -48,22 +48,30 @@ impl Readers {
                 return Ok(None);
             };
             let mut statement = moment.prepare_cached(
-                "SELECT number, sequence, length(envelope), expires_at, receipts, answered
-                 FROM numbered JOIN downlink USING (sequence)
+                "SELECT number, sequence, length(envelope), expires_at, receipts, answered,
+                        total, stored, sending, begun
+                 FROM numbered JOIN downlink USING (sequence) LEFT JOIN transfer USING (sequence)
                  WHERE numbered.vin = ?1 AND numbered.uid = ?2 ORDER BY number",
             )?;
             let rows = statement.query_map([vin.as_str(), uid.as_str()], |row| {
+                let piece = piece(row)?;
+                let goes_on = piece.is_some_and(|piece| !piece.is_last());
                 Ok(Numbered {
                     number: row.get(0)?,
+                    piece,
                     sequence: row.get::<_, i64>(1)? as u64,
                     bytes: row.get(2)?,
                     expires_at: time(row.get(3)?),
-                    repeatable: row.get::<_, i64>(4)? == REPEATABLE,
+                    repeatable: goes_on || row.get::<_, i64>(4)? == REPEATABLE,
                     answered: row.get(5)?,
                 })
             })?;
             Ok(Some((memory, rows.collect::<Result<_, _>>()?)))
         })
+    }
+
+    pub(super) fn transfer(&self, sequence: u64) -> Result<Option<Transfer>, StoreError> {
+        self.read(|connection| transfer(connection, sequence))
     }
 
     pub(super) fn downlink(&self, sequence: u64) -> Result<Option<Downlink>, StoreError> {
@@ -106,6 +114,10 @@ impl Tables {
         for &(number, sequence) in &change.numbered {
             memory.next_number = memory.next_number.max(number.saturating_add(1));
             self.number(vin, uid, number, signed(sequence))?;
+            match change.piece {
+                Some(piece) => self.begin_part(signed(sequence), piece)?,
+                None => self.leave_unsent(vin, uid, signed(sequence))?,
+            }
         }
         if before != Some(memory) {
             self.write_memory(vin, uid, &memory)?;
@@ -177,11 +189,45 @@ impl Tables {
 
     fn number(&self, vin: &Vin, uid: &Uid, number: u32, sequence: i64) -> rusqlite::Result<()> {
         self.connection
-            .prepare_cached("DELETE FROM unsent WHERE vin = ?1 AND uid = ?2 AND sequence = ?3")?
-            .execute(params![vin.as_str(), uid.as_str(), sequence])?;
-        self.connection
             .prepare_cached("INSERT INTO numbered VALUES (?1, ?2, ?3, ?4, 0)")?
             .execute(params![vin.as_str(), uid.as_str(), number, sequence])?;
+        Ok(())
+    }
+
+    fn leave_unsent(&self, vin: &Vin, uid: &Uid, sequence: i64) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached("DELETE FROM unsent WHERE vin = ?1 AND uid = ?2 AND sequence = ?3")?
+            .execute(params![vin.as_str(), uid.as_str(), sequence])?;
+        Ok(())
+    }
+
+    /// A part is about to be sent.
+    fn begin_part(&self, sequence: i64, piece: Piece) -> rusqlite::Result<()> {
+        let Piece { part, end, begun } = piece;
+        self.connection
+            .prepare_cached("INSERT OR REPLACE INTO transfer VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![sequence, part.total, part.offset, end, begun])?;
+        Ok(())
+    }
+
+    /// The number of a part is over: the message goes on behind it, or begins again.
+    fn end_part(
+        &self,
+        vin: &Vin,
+        uid: &Uid,
+        number: u32,
+        (sequence, is_stored): (i64, bool),
+    ) -> rusqlite::Result<()> {
+        let change = match is_stored {
+            true => "UPDATE transfer SET stored = sending WHERE sequence = ?1",
+            false => "UPDATE transfer SET stored = 0, begun = begun + 1 WHERE sequence = ?1",
+        };
+        self.connection
+            .prepare_cached(change)?
+            .execute([sequence])?;
+        self.connection
+            .prepare_cached("DELETE FROM numbered WHERE vin = ?1 AND uid = ?2 AND number = ?3")?
+            .execute(params![vin.as_str(), uid.as_str(), number])?;
         Ok(())
     }
 
@@ -195,20 +241,35 @@ impl Tables {
         at: SystemTime,
     ) -> rusqlite::Result<Option<Cursor>> {
         let key = params![vin.as_str(), uid.as_str(), number];
-        let found: Option<(i64, bool, Option<i64>)> = self
+        let found: Option<(i64, bool, Option<i64>, bool)> = self
             .connection
             .prepare_cached(
-                "SELECT sequence, answered, fleet FROM numbered JOIN downlink USING (sequence)
+                "SELECT sequence, answered, fleet, total IS NOT NULL
+                 FROM numbered JOIN downlink USING (sequence) LEFT JOIN transfer USING (sequence)
                  WHERE numbered.vin = ?1 AND numbered.uid = ?2 AND number = ?3",
             )?
-            .query_row(key, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .query_row(key, |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })
             .optional()?;
-        let Some((sequence, answered, fleet)) = found else {
+        let Some((sequence, answered, fleet, is_long)) = found else {
             return Ok(None);
         };
+        if let Step::Told(delivery::Step::PartStored | delivery::Step::PartMissing) = step {
+            let is_stored = step == Step::Told(delivery::Step::PartStored);
+            self.end_part(vin, uid, number, (sequence, is_stored))?;
+            return match self.note_once(sequence, step, at)? {
+                true => self.tell_step(sequence, step, at),
+                false => Ok(None),
+            };
+        }
         let is_over = step != Step::Sent;
         if is_over && !answered {
             self.finish(sequence, at)?;
+            if is_long {
+                self.leave_unsent(vin, uid, sequence)?;
+                self.all_stored(sequence, step)?;
+            }
         }
         let change = match (step.is_final(), is_over) {
             (true, _) => "DELETE FROM numbered WHERE vin = ?1 AND uid = ?2 AND number = ?3",
@@ -223,18 +284,50 @@ impl Tables {
             false => statement.execute(params![vin.as_str(), uid.as_str(), number, is_over])?,
         };
         drop(statement);
-        let noted = self
-            .connection
-            .prepare_cached("INSERT OR IGNORE INTO downlink_step VALUES (?1, ?2, ?3)")?
-            .execute(params![sequence, step_number(step), micros(at)])?;
-        match noted {
-            0 => Ok(None),
-            _ => {
+        match self.note_once(sequence, step, at)? {
+            false => Ok(None),
+            true => {
                 self.note_fleet(fleet, vin.as_str(), step)?;
                 self.tell_step(sequence, step, at)
             }
         }
     }
+
+    /// The vehicle has all of a long message, unless the step says otherwise.
+    fn all_stored(&self, sequence: i64, step: Step) -> rusqlite::Result<()> {
+        let is_there = match step {
+            Step::Told(step) => step.is_success() || !step.is_final(),
+            _ => false,
+        };
+        if is_there {
+            self.connection
+                .prepare_cached("UPDATE transfer SET stored = total WHERE sequence = ?1")?
+                .execute([sequence])?;
+        }
+        Ok(())
+    }
+
+    /// Notes a step; `false` if it was noted before.
+    fn note_once(&self, sequence: i64, step: Step, at: SystemTime) -> rusqlite::Result<bool> {
+        let noted = self
+            .connection
+            .prepare_cached("INSERT OR IGNORE INTO downlink_step VALUES (?1, ?2, ?3)")?
+            .execute(params![sequence, step_number(step), micros(at)])?;
+        Ok(noted > 0)
+    }
+}
+
+/// The part that goes under a number.
+fn piece(row: &Row<'_>) -> rusqlite::Result<Option<Piece>> {
+    let Some(total) = row.get(6)? else {
+        return Ok(None);
+    };
+    let offset = row.get(7)?;
+    Ok(Some(Piece {
+        part: Part { offset, total },
+        end: row.get(8)?,
+        begun: row.get(9)?,
+    }))
 }
 
 /// A vehicle that lost its memory sends numbers from 1 on again.

@@ -47,7 +47,7 @@ use super::{FollowerStore, Pending, Store, StoreError, refused};
 use crate::bus::{BusClient, ClientKey, ClientStore};
 use crate::metrics::Metrics;
 use crate::model::{
-    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, SentPage, Step, Trace,
+    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, SentPage, Step, Trace, Transfer,
     UplinkPage, Webhook,
 };
 
@@ -262,6 +262,10 @@ impl ChannelStore for SqliteStore {
 
     fn downlink(&self, sequence: u64) -> Result<Option<Downlink>, StoreError> {
         self.way_down.downlink(sequence)
+    }
+
+    fn transfer(&self, sequence: u64) -> Result<Option<Transfer>, StoreError> {
+        self.way_down.transfer(sequence)
     }
 
     fn change_channel(

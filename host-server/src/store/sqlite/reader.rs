@@ -15,7 +15,7 @@ use super::schema;
 use super::tables::{micros, receipts_numbered, step_numbered, time};
 use crate::model::{
     Backlog, Brief, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Outline, SentPage, Step,
-    Trace, Uplink, UplinkPage, Webhook,
+    Trace, Transfer, Uplink, UplinkPage, Webhook,
 };
 use crate::store::StoreError;
 use crate::store::fleets::FleetId;
@@ -82,7 +82,9 @@ impl Readers {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT DISTINCT vin, uid FROM unsent INDEXED BY unsent_by_expiry
-                 WHERE expires_at <= ?1 LIMIT ?2",
+                 WHERE expires_at <= ?1 AND NOT EXISTS (
+                     SELECT 1 FROM numbered WHERE numbered.sequence = unsent.sequence)
+                 LIMIT ?2",
             )?;
             let rows = statement.query_map(params![micros(now), limit as i64], |row| {
                 Ok((parsed(row, 0, Vin::parse)?, parsed(row, 1, Uid::parse)?))
@@ -91,7 +93,7 @@ impl Readers {
         })
     }
 
-    /// A partner's unsent messages for a vehicle whose time is over.
+    /// A partner's unsent messages for a vehicle whose time is over. A part on its way expires by itself.
     pub(super) fn expired(
         &self,
         vin: &Vin,
@@ -105,6 +107,7 @@ impl Readers {
                         downlink.expires_at, receipts
                  FROM unsent JOIN downlink USING (sequence)
                  WHERE unsent.vin = ?1 AND unsent.uid = ?2 AND unsent.expires_at <= ?3
+                 AND NOT EXISTS (SELECT 1 FROM numbered WHERE numbered.sequence = unsent.sequence)
                  ORDER BY unsent.sequence LIMIT ?4",
             )?;
             let rows = statement.query_map(
@@ -209,8 +212,10 @@ impl Readers {
                 return Ok(None);
             };
             let steps = steps(connection, downlink.sequence, time(accepted_at))?;
+            let transfer = transfer(connection, downlink.sequence)?;
             Ok(Some(Trace {
                 downlink,
+                transfer,
                 fleet,
                 steps,
             }))
@@ -325,6 +330,23 @@ impl Readers {
         self.returned.notify_one();
         result
     }
+}
+
+/// How far a message is that travels in parts.
+pub(super) fn transfer(
+    connection: &Connection,
+    sequence: u64,
+) -> rusqlite::Result<Option<Transfer>> {
+    connection
+        .prepare_cached("SELECT total, stored, begun FROM transfer WHERE sequence = ?1")?
+        .query_row([signed(sequence)], |row| {
+            Ok(Transfer {
+                total: row.get(0)?,
+                stored: row.get(1)?,
+                begun: row.get(2)?,
+            })
+        })
+        .optional()
 }
 
 /// The steps of a message for a vehicle, oldest first.

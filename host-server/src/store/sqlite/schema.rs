@@ -17,7 +17,7 @@ use crate::store::StoreError;
 const APPLICATION_ID: i32 = 0x7662_7573;
 
 /// One step per version of the schema; `user_version` counts those done.
-const MIGRATIONS: [&str; 10] = [
+const MIGRATIONS: [&str; 11] = [
     "
     CREATE TABLE uplink (
         cursor INTEGER PRIMARY KEY,
@@ -174,6 +174,16 @@ const MIGRATIONS: [&str; 10] = [
     ) STRICT;
     CREATE UNIQUE INDEX request_by_name ON request (vin, uid, id);
     CREATE INDEX request_by_time ON request (until) WHERE answer IS NULL;
+",
+    // Bytes of the content: all, those that the vehicle has, and up to where the part on its way goes.
+    "
+    CREATE TABLE transfer (
+        sequence INTEGER PRIMARY KEY,
+        total INTEGER NOT NULL,
+        stored INTEGER NOT NULL,
+        sending INTEGER NOT NULL,
+        begun INTEGER NOT NULL
+    ) STRICT;
 ",
 ];
 

@@ -160,7 +160,7 @@ impl Tables {
             | Step::Rejected
             | Step::Expired
             | Step::Unsupported
-            | Step::Told(delivery::Step::Cancelled) => {
+            | Step::Told(delivery::Step::Cancelled | delivery::Step::TooLarge) => {
                 "DELETE FROM unsent WHERE vin = ?1 AND uid = ?2 AND sequence = ?3"
             }
             // The first is the row itself; the others are of messages with numbers.
@@ -307,6 +307,7 @@ impl Tables {
             .execute([at, sequence])?;
         for sql in [
             "DELETE FROM numbered WHERE sequence = ?1",
+            "DELETE FROM transfer WHERE sequence = ?1",
             "DELETE FROM request WHERE sequence = ?1",
             "DELETE FROM downlink_step WHERE sequence = ?1",
             "DELETE FROM downlink WHERE sequence = ?1",

@@ -51,6 +51,19 @@ pub(super) enum Line<'l> {
         epoch: u32,
         number: u32,
         kept: Option<KeptLine<'l>>,
+        /// It came in parts.
+        #[serde(default)]
+        whole: bool,
+    },
+    Part {
+        uid: Cow<'l, str>,
+        epoch: u32,
+        number: u32,
+        offset: u32,
+        total: u32,
+        /// Until when the next one is awaited, in seconds since 1970.
+        ends_s: Option<u64>,
+        piece: Cow<'l, str>,
     },
     Ended {
         uid: Cow<'l, str>,
@@ -78,6 +91,7 @@ impl<'l> Line<'l> {
         now_s: u64,
     ) -> Option<Self> {
         let name = |slot| Some(Cow::Owned(app(slot)?.as_str().to_owned()));
+        let at_s = |ms: u64| now_s.saturating_add(ms.div_ceil(1_000));
         let text = |bytes| std::str::from_utf8(bytes).ok().map(Cow::Borrowed);
         Some(match note {
             Note::Channel { uid, memory } => Self::channel(uid.as_str().into(), &memory),
@@ -103,7 +117,12 @@ impl<'l> Line<'l> {
                 number,
             },
             Note::Settled { ticket } => Self::Settled { ticket },
-            Note::Came { uid, id, kept } => Self::Came {
+            Note::Came {
+                uid,
+                id,
+                kept,
+                whole,
+            } => Self::Came {
                 uid: uid.as_str().into(),
                 epoch: id.epoch.number(),
                 number: id.number,
@@ -111,13 +130,27 @@ impl<'l> Line<'l> {
                     Some(kept) => Some(KeptLine {
                         app: name(kept.slot)?,
                         number: kept.number,
-                        ends_s: kept
-                            .ends_in_ms
-                            .map(|ms| now_s.saturating_add(ms.div_ceil(1_000))),
+                        ends_s: kept.ends_in_ms.map(at_s),
                         content: text(kept.content)?,
                     }),
                     None => None,
                 },
+                whole,
+            },
+            Note::Part {
+                uid,
+                id,
+                part,
+                piece,
+                ends_in_ms,
+            } => Self::Part {
+                uid: uid.as_str().into(),
+                epoch: id.epoch.number(),
+                number: id.number,
+                offset: part.offset,
+                total: part.total,
+                ends_s: ends_in_ms.map(at_s),
+                piece: text(piece)?,
             },
             Note::Ended { uid, id, step } => Self::ended(uid.as_str().into(), id, step),
         })

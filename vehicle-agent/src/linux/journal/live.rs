@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use vinbus_protocol::delivery::{Epoch, MessageId, Snapshot, Step, Window};
+use vinbus_protocol::delivery::{Epoch, MessageId, Novelty, Snapshot, Step, Window};
 
 use super::HANDED_OVER;
 use super::line::Line;
@@ -34,6 +34,8 @@ pub(super) struct Channel {
     pub(super) open: BTreeMap<u32, Option<Span>>,
     /// The last ones that have, oldest first.
     pub(super) ended: VecDeque<(u32, Step)>,
+    /// Where the parts of a long message stand that has come to them.
+    pub(super) parts: Vec<Span>,
 }
 
 #[derive(Debug)]
@@ -73,10 +75,33 @@ impl Live {
                 epoch,
                 number,
                 kept,
+                whole,
             } => {
                 if let Some(channel) = self.channel_of(uid, *epoch) {
                     channel.memory.window.insert(*number);
                     channel.open.insert(*number, kept.as_ref().map(|_| span));
+                    if *whole {
+                        channel.parts.clear();
+                    }
+                }
+            }
+            Line::Part {
+                uid,
+                epoch,
+                number,
+                offset,
+                ..
+            } => {
+                if let Some(channel) = self.channel_of(uid, *epoch) {
+                    if *offset == 0 {
+                        channel.parts.clear();
+                    }
+                    channel.parts.push(span);
+                    // Where it is read again, others may have ended since.
+                    if channel.memory.window.novelty(*number) == Novelty::New {
+                        channel.memory.window.insert(*number);
+                        channel.end(*number, Step::PartStored);
+                    }
                 }
             }
             Line::Ended {
@@ -101,11 +126,11 @@ impl Live {
             memory,
             open: BTreeMap::new(),
             ended: VecDeque::new(),
+            parts: Vec::new(),
         });
         let before = (channel.memory.epoch, channel.memory.peer);
         if before != (memory.epoch, memory.peer) {
-            channel.open.clear();
-            channel.ended.clear();
+            channel.forget();
         }
         channel.memory = memory;
     }
@@ -117,8 +142,7 @@ impl Live {
         if channel.memory.peer < Some(epoch) {
             channel.memory.peer = Some(epoch);
             channel.memory.window = Window::default();
-            channel.open.clear();
-            channel.ended.clear();
+            channel.forget();
         }
         (channel.memory.peer == Some(epoch)).then_some(channel)
     }
@@ -171,8 +195,12 @@ impl Live {
                         epoch: epoch.number(),
                         number,
                         kept: None,
+                        whole: false,
                     })?,
                 }
+            }
+            for &span in &channel.parts {
+                texts.push(read(span)?);
             }
         }
         for (&ticket, uplink) in &self.uplinks {
@@ -193,8 +221,10 @@ impl Live {
     /// The texts stand here now. What follows a text in its place is not a part of it.
     pub(super) fn move_to(&mut self, spans: &[Span]) {
         let open = self.channels.values_mut();
-        let open = open.flat_map(|channel| channel.open.values_mut());
-        let places = open.filter_map(Option::as_mut);
+        let places = open.flat_map(|channel| {
+            let open = channel.open.values_mut().filter_map(Option::as_mut);
+            open.chain(&mut channel.parts)
+        });
         let uplinks = self.uplinks.values_mut().map(|uplink| &mut uplink.span);
         for (place, moved) in places.chain(uplinks).zip(spans) {
             place.at = moved.at;
@@ -203,6 +233,13 @@ impl Live {
 }
 
 impl Channel {
+    /// What depends on the lives of both ends is gone.
+    fn forget(&mut self) {
+        self.open.clear();
+        self.ended.clear();
+        self.parts.clear();
+    }
+
     fn end(&mut self, number: u32, step: Step) {
         self.open.remove(&number);
         self.ended.push_back((number, step));

@@ -67,11 +67,13 @@ fn fill(journal: &mut Journal) {
             uid,
             id: id(1),
             kept: None,
+            whole: false,
         },
         Note::Came {
             uid,
             id: id(2),
             kept: Some(kept),
+            whole: false,
         },
     ];
     for it in notes {
@@ -195,4 +197,75 @@ fn journal_of_another_vehicle_is_refused() {
             .contains("belongs to vehicle 0123456789ABCDEFG"),
         "{error}"
     );
+}
+
+fn part(number: u32, offset: u32, piece: &'static str) -> (u32, Part, &'static str) {
+    (number, Part { offset, total: 9 }, piece)
+}
+
+fn note_part(journal: &mut Journal, (number, part, piece): (u32, Part, &str)) {
+    let uid = &uid();
+    let noted = note(
+        journal,
+        Note::Part {
+            uid,
+            id: id(number),
+            part,
+            piece: piece.as_bytes(),
+            ends_in_ms: Some(60_000),
+        },
+    );
+    assert_eq!(noted, Ok(()));
+}
+
+/// Where the parts begin that are kept.
+fn parts(journal: &Journal) -> Vec<u32> {
+    let spans = journal.live.channels["demo-partner"].parts.iter();
+    let offset = |span: &Span| match journal.line(*span).unwrap() {
+        Line::Part { offset, .. } => offset,
+        other => panic!("{other:?}"),
+    };
+    spans.map(offset).collect()
+}
+
+#[test]
+fn parts_of_a_long_message_outlive_kills_until_it_is_whole_or_begins_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = open(dir.path());
+    fill(&mut journal);
+    for it in [part(3, 0, "[1,"), part(4, 3, "2,3")] {
+        note_part(&mut journal, it);
+    }
+    drop(journal);
+    for _ in 0..2 {
+        let journal = open(dir.path());
+        assert_eq!(parts(&journal), [0, 3]);
+        let ended = &journal.live.channels["demo-partner"].ended;
+        let ended: Vec<_> = ended.iter().copied().collect();
+        let expected = [
+            (3, Step::PartStored),
+            (4, Step::PartStored),
+            // It was being handed over.
+            (1, Step::Known),
+        ];
+        assert_eq!(ended, expected);
+    }
+    let mut journal = open(dir.path());
+    note_part(&mut journal, part(5, 0, "[4,"));
+    assert_eq!(parts(&open_again(journal, dir.path())), [0]);
+    let mut journal = open(dir.path());
+    let uid = &uid();
+    let whole = Note::Came {
+        uid,
+        id: id(6),
+        kept: None,
+        whole: true,
+    };
+    assert_eq!(note(&mut journal, whole), Ok(()));
+    assert!(parts(&open_again(journal, dir.path())).is_empty());
+}
+
+fn open_again(journal: Journal, folder: &Path) -> Journal {
+    drop(journal);
+    open(folder)
 }

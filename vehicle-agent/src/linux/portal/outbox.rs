@@ -15,16 +15,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PENDING_MESSAGES_MAX};
+use vinbus_protocol::limits::PENDING_MESSAGES_MAX;
 
 use crate::app_interface::refusal::Ending;
 use crate::app_interface::server_frame::{PendingFrame, ServerFrame, kind};
+use crate::linux::run::PENDING_BYTES;
 
 /// Frames that may wait for one socket; twice as many with those that tell something.
 pub(crate) const OUTBOX_FRAMES_MAX: usize = 64;
 
 /// Bytes that may wait for one socket: a full reply of pending messages and as much again.
-pub(crate) const OUTBOX_BYTES_MAX: usize = 2 * PENDING_MESSAGES_MAX * (APP_MESSAGE_BYTES_MAX + 64);
+pub(crate) const OUTBOX_BYTES_MAX: usize = 2 * (PENDING_BYTES + PENDING_MESSAGES_MAX * 64);
 
 /// A message that the app has not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -262,6 +263,8 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use vinbus_protocol::limits::APP_MESSAGE_BYTES_MAX;
+
     use super::*;
 
     fn unread(number: u64) -> Unread {

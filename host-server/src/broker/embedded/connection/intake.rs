@@ -12,7 +12,7 @@ use mqtt5::broker::events::ClientPublishEvent;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::warn;
-use vinbus_protocol::delivery::{self, Epoch};
+use vinbus_protocol::delivery;
 use vinbus_protocol::envelope::{Downlink, Uplink};
 use vinbus_protocol::id::Vin;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
@@ -232,8 +232,8 @@ impl Connection {
     }
 }
 
-/// Whether a report says that its vehicle is there, and if so, in which epoch it speaks delivery.
-fn offers_delivery(report: &[u8]) -> Option<Option<Epoch>> {
+/// Whether a report says that its vehicle is there, and if so, what it offers of delivery.
+fn offers_delivery(report: &[u8]) -> Option<Option<delivery::Offer>> {
     let report = Uplink::decode(report).ok()?;
     let is_online = presence::reported(report.content)?;
     is_online.then(|| delivery::announced(report.content))

@@ -3,7 +3,7 @@
 
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
-use vinbus_protocol::delivery::Epoch;
+use vinbus_protocol::delivery::Offer;
 use vinbus_protocol::id::{Uid, Vin};
 
 use super::*;
@@ -27,7 +27,7 @@ impl BrokerEvents for Deaf {
 
     fn introduced(&self, _: Vin, _: &Uid) {}
 
-    fn announced(&self, _: Vin, _: &Uid, _: Option<Epoch>) {}
+    fn announced(&self, _: Vin, _: &Uid, _: Option<Offer>) {}
 
     fn link_changed(&self, _: Result<(), String>) {}
 }

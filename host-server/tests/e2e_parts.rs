@@ -1,0 +1,422 @@
+//! Long messages with the real programs: whatever is cut or killed, a transfer goes on where it was, and
+//! the app sees the message once, whole.
+
+mod car_support;
+mod cli_support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use car_support::{Agent, Program};
+use cli_support::{PARTNER, Server, VIN, within};
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use vinbus_protocol::delivery::{
+    self, Endpoint, Epoch, Header, Marked, Message, Part, Received, Snapshot, Step, Transmit,
+};
+use vinbus_protocol::envelope::Uplink;
+use vinbus_protocol::id::AppId;
+use vinbus_protocol::limits::DELIVERY_PARTS_MAX;
+use vinbus_transport_std::conformance::{BrokerUnderTest as _, Endpoint as Listens, Mosquitto};
+use vinbus_transport_std::{Client, ClientOptions, Inbox, Qos};
+
+/// The longest content that travels.
+const MIB: usize = 1_048_576;
+
+fn text(len: usize, fill: &str) -> String {
+    format!("\"{}\"", fill.repeat(len - 2))
+}
+
+async fn post(server: &Server, content: &str, receipts: &str) -> (StatusCode, Value) {
+    let path = format!("/api/v1/vehicles/{VIN}/messages?receipts={receipts}");
+    let body = format!(r#"{{"idApp":"demo-app","content":{content}}}"#);
+    let request = server.request(Method::POST, &path).body(body);
+    let answer = request.send().await.unwrap();
+    (answer.status(), answer.json().await.unwrap())
+}
+
+async fn send(server: &Server, content: &str) -> String {
+    let (status, accepted) = post(server, content, "yes").await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{accepted}");
+    accepted["id"].as_str().unwrap().to_owned()
+}
+
+async fn trace(server: &Server, id: &str) -> Value {
+    server.get(&format!("/api/v1/messages/{id}")).await
+}
+
+/// Waits until so many bytes are stored.
+async fn stored(server: &Server, id: &str, bytes: u64) {
+    let come = async {
+        loop {
+            let trace = trace(server, id).await;
+            if trace["transfer"]["stored"].as_u64().unwrap() >= bytes {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    within("parts are stored", come).await;
+}
+
+async fn seen(app: &mut Program, count: usize) -> Vec<String> {
+    let lines = app.until("it is seen", |lines| {
+        (lines.len() >= count).then(|| lines.to_vec())
+    });
+    let lines = lines.await.into_iter();
+    lines
+        .map(|line| {
+            let message: Value = serde_json::from_str(&line).unwrap();
+            message["content"].as_str().unwrap().to_owned()
+        })
+        .collect()
+}
+
+/// A link of 300 KB/s, on which a mebibyte takes some seconds.
+const SLOW: [&str; 2] = ["--vehicle-rate", "300000"];
+
+async fn slow(dir: &std::path::Path) -> Server {
+    let args = ["--mqtt", "127.0.0.1:0", "--mqtts", "127.0.0.1:0"];
+    Server::with(dir, &[&args[..], &SLOW].concat()).await
+}
+
+#[tokio::test]
+async fn mebibyte_waits_for_its_app_as_one_message_and_is_traced_part_by_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let agent = Agent::at(&server).await;
+    let long = text(MIB, "x");
+    let id = send(&server, &long).await;
+    server.traced(&id, "held_background").await;
+    let traced = trace(&server, &id).await;
+    let transfer = serde_json::json!({
+        "bytes": MIB, "stored": MIB, "begun": 1, "vehicleMax": MIB
+    });
+    assert_eq!(traced["transfer"], transfer);
+    let steps = traced["steps"].as_array().unwrap();
+    assert!(steps.iter().any(|step| step["step"] == "part_stored"));
+    let shown = server.command(&["trace", &id]).await;
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(
+        shown.contains("the vehicle has 1048576 of 1048576 bytes"),
+        "{shown}"
+    );
+    let mut app = agent.app();
+    server.traced(&id, "confirmed").await;
+    assert!(seen(&mut app, 1).await == [long.trim_matches('"')]);
+    // To the app in the foreground as well, by the command line.
+    let file = dir.path().join("long.json");
+    let long = text(300_000, "y");
+    std::fs::write(&file, &long).unwrap();
+    let content = format!("@{}", file.display());
+    let args = [
+        "send",
+        "--vin",
+        VIN,
+        "--app",
+        "demo-app",
+        "--receipts",
+        "--content",
+        &content,
+    ];
+    let sent = server.command(&args).await;
+    assert!(
+        sent.status.success(),
+        "{}",
+        String::from_utf8_lossy(&sent.stderr)
+    );
+    assert!(seen(&mut app, 2).await[1] == long.trim_matches('"'));
+}
+
+#[tokio::test]
+async fn what_is_too_long_or_asks_for_no_receipts_is_refused_with_the_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let (status, problem) = post(&server, &text(MIB + 1, "x"), "yes").await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{problem}");
+    assert_eq!(problem["max"], MIB);
+    let (status, problem) = post(&server, &text(200_000, "x"), "no").await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{problem}");
+    assert_eq!(problem["max"], 131_072);
+}
+
+#[tokio::test]
+async fn agent_that_is_killed_between_parts_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = slow(dir.path()).await;
+    let mut agent = Agent::at(&server).await;
+    let long = text(MIB, "x");
+    let id = send(&server, &long).await;
+    for bytes in [130_000, 390_000] {
+        stored(&server, &id, bytes).await;
+        agent.program.kill().await;
+        agent = Agent::at(&server).await;
+    }
+    let mut app = agent.app();
+    assert!(seen(&mut app, 1).await == [long.trim_matches('"')]);
+    let traced = trace(&server, &id).await;
+    assert_eq!(traced["transfer"]["begun"], 1, "{}", traced["transfer"]);
+    agent.program.kill().await;
+}
+
+#[tokio::test]
+async fn server_that_is_killed_between_parts_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = slow(dir.path()).await;
+    let mqtts = server.address("mqtts").to_string();
+    let agent = Agent::at(&server).await;
+    let mut app = agent.app();
+    let long = text(MIB, "x");
+    let id = send(&server, &long).await;
+    for bytes in [130_000, 390_000] {
+        stored(&server, &id, bytes).await;
+        server.signal("KILL");
+        server.ended().await;
+        drop(server);
+        let args = ["--mqtt", "off", "--mqtts", &mqtts];
+        server = Server::with(dir.path(), &[&args[..], &SLOW].concat()).await;
+        let kept = trace(&server, &id).await["transfer"]["stored"].as_u64();
+        assert!(kept.unwrap() >= bytes, "what was acknowledged is known");
+    }
+    assert!(seen(&mut app, 1).await == [long.trim_matches('"')]);
+    let told = async {
+        while !["taken", "confirmed", "known"]
+            .contains(&trace(&server, &id).await["status"].as_str().unwrap())
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("it is told", told).await;
+    assert_eq!(trace(&server, &id).await["transfer"]["begun"], 1);
+}
+
+/// Forwards to a server, and cuts every connection when it is told to.
+async fn cutting(to: String) -> (u16, Arc<Notify>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let cut = Arc::new(Notify::new());
+    let told = Arc::clone(&cut);
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let mut far = TcpStream::connect(&to).await.unwrap();
+            let cut = Arc::clone(&told);
+            tokio::spawn(async move {
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                    () = cut.notified() => {}
+                }
+            });
+        }
+    });
+    (port, cut)
+}
+
+#[tokio::test]
+async fn link_that_is_cut_in_the_middle_of_parts_costs_no_part_that_was_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = slow(dir.path()).await;
+    // The first one enrolls the vehicle.
+    Agent::at(&server).await.program.kill().await;
+    let (port, cut) = cutting(server.address("mqtts").to_string()).await;
+    let path = |file: &str| server.dir.join("car").join(file).display().to_string();
+    let url = format!("mqtts://localhost:{port}");
+    let (ca, cert, key) = (path("ca.pem"), path("cert.pem"), path("key.pem"));
+    let files = ["--ca", &ca, "--cert", &cert, "--key", &key];
+    let agent = Agent::start(&[&["--broker", &url], &files[..]].concat()).await;
+    let mut app = agent.app();
+    let long = text(MIB, "x");
+    let id = send(&server, &long).await;
+    for bytes in [1, 260_000, 520_000] {
+        stored(&server, &id, bytes).await;
+        cut.notify_waiters();
+    }
+    assert!(seen(&mut app, 1).await == [long.trim_matches('"')]);
+    let traced = trace(&server, &id).await;
+    assert_eq!(traced["transfer"]["begun"], 1, "{}", traced["transfer"]);
+    assert_eq!(traced["uid"], PARTNER);
+}
+
+/// A host that does with an agent what no host should.
+struct Hostile {
+    client: Client,
+    inbox: Inbox,
+    end: Endpoint<8, 8>,
+    begin: Instant,
+    down: String,
+    /// The last step of each message.
+    told: BTreeMap<u32, Step>,
+}
+
+impl Hostile {
+    async fn on(mosquitto: &Mosquitto) -> Self {
+        let options = ClientOptions::new(mosquitto.url(Listens::Mqtt), "host")
+            .credentials(Mosquitto::USER, Mosquitto::PASSWORD);
+        let (client, inbox) = vinbus_transport_std::connect(options).unwrap();
+        let up = format!("psa/OVIPPartners-Dev/from/uid/{PARTNER}/opa/{VIN}/#");
+        let subscribed = client.subscribe(&up, Qos::AtMostOnce);
+        within("the host is subscribed", subscribed).await.unwrap();
+        let mut end = Endpoint::new(Snapshot::fresh(Epoch::FIRST));
+        end.handle_link(0, true);
+        Self {
+            client,
+            inbox,
+            end,
+            begin: Instant::now(),
+            down: format!("psa/OVIPPartners-Dev/to/uid/{PARTNER}/opa/{VIN}/"),
+            told: BTreeMap::new(),
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.begin.elapsed().as_millis() as u64
+    }
+
+    /// Takes what the agent says next, and says what is delivery's own.
+    async fn hear(&mut self) {
+        let message = within("the agent says something", self.inbox.recv()).await;
+        let payload = message.unwrap().payload;
+        let content = Uplink::decode(&payload).unwrap().content;
+        let now_ms = self.now_ms();
+        if let Some(offer) = delivery::announced(content) {
+            self.end.handle_announcement(now_ms, offer);
+        } else if let Received::Control(control) = delivery::read(content) {
+            let mut told = Vec::new();
+            let batch = self
+                .end
+                .handle_control(now_ms, &control, |run| told.push(run));
+            for run in told {
+                self.told
+                    .extend((run.first..run.first + run.count).map(|number| (number, run.step)));
+            }
+            if let Some(batch) = batch {
+                self.end.acknowledge(batch);
+            }
+        }
+        self.say().await;
+    }
+
+    async fn say(&mut self) {
+        while let Some(payload) = self.next_control() {
+            self.publish(payload).await;
+        }
+    }
+
+    fn next_control(&mut self) -> Option<Vec<u8>> {
+        let mut buffer = vec![0; 8192];
+        let control = self
+            .end
+            .poll_control(self.begin.elapsed().as_millis() as u64, 7)?;
+        Some(control.encode_downlink(&mut buffer).unwrap().to_vec())
+    }
+
+    /// What is to be sent next: the only message that is not answered is this part.
+    fn next_part(&mut self, app: &str, part: Part, piece: &str) -> Option<Vec<u8>> {
+        let mut buffer = vec![0; 2 * piece.len() + 8192];
+        let now_ms = self.now_ms();
+        let payload = match self.end.poll_transmit(now_ms, 7)? {
+            Transmit::Control(control) => control.encode_downlink(&mut buffer),
+            Transmit::Message(header) => {
+                let part = Some(part);
+                let header = Header { part, ..header };
+                let app = AppId::parse(app).unwrap();
+                Marked::part(header, piece).encode_downlink(&app, &mut buffer)
+            }
+        };
+        Some(payload.unwrap().to_vec())
+    }
+
+    async fn publish(&self, payload: Vec<u8>) {
+        let sent = self
+            .client
+            .publish(&self.down, payload.into(), Qos::AtLeastOnce, false);
+        within("the broker has it", sent).await.unwrap();
+    }
+
+    /// Sends a part, as if it were of a message, and waits for what becomes of it.
+    async fn part(&mut self, app: &str, (offset, total): (u32, u32), piece: &str) -> Step {
+        let message = Message {
+            bytes: piece.len() as u32,
+            expires_at_ms: None,
+            key: None,
+            repeatable: false,
+        };
+        let number = self.end.submit(self.now_ms(), message).unwrap().number;
+        let part = Part { offset, total };
+        loop {
+            match self.next_part(app, part, piece) {
+                Some(payload) => self.publish(payload).await,
+                None => match self.told.get(&number) {
+                    Some(step) => return *step,
+                    None => self.hear().await,
+                },
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn bombs_of_parts_do_an_agent_no_harm() {
+    let mosquitto = Mosquitto::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let password = dir.path().join("password");
+    std::fs::write(&password, Mosquitto::PASSWORD).unwrap();
+    let password = password.display().to_string();
+    let data = dir.path().join("data").display().to_string();
+    let to = format!("mqtt://127.0.0.1:{}", mosquitto.url(Listens::Mqtt).port());
+    let mut host = Hostile::on(&mosquitto).await;
+    let login = ["--username", Mosquitto::USER, "--password-file", &password];
+    let args = [&["--broker", &to, "--data-dir", &data], &login[..]].concat();
+    let agent = Agent::start(&args).await;
+    while host.end.peer().is_none() || !host.end.is_established() {
+        host.hear().await;
+    }
+    assert_eq!(host.end.peer_takes_parts(), Some(MIB as u32));
+    let app = "demo-app";
+    let checks = [
+        (app, (0, u32::MAX), "[", Step::TooLarge),
+        (app, (0, MIB as u32 + 1), "[", Step::TooLarge),
+        ("nobody", (0, 9), "[", Step::UnknownApp),
+        (app, (3, 9), "1", Step::PartMissing),
+        (app, (0, 9), "[1,", Step::PartStored),
+        (app, (2, 9), ",2", Step::PartMissing),
+        (app, (3, 9), "2,3", Step::PartMissing),
+        (app, (0, 9), "[1,", Step::PartStored),
+        (app, (3, 9), "2,3,4,5,6,7]", Step::BadContent),
+        (app, (0, 9), "", Step::BadContent),
+        (app, (0, 3), "[1,", Step::BadContent),
+    ];
+    for (app, part, piece, expected) in checks {
+        let step = host.part(app, part, piece).await;
+        assert_eq!(step, expected, "{part:?} {piece:?}");
+    }
+    // In crumbs; and one that begins again and again.
+    for offset in 0..DELIVERY_PARTS_MAX {
+        let step = host.part(app, (offset, MIB as u32), "1").await;
+        assert_eq!(step, Step::PartStored);
+    }
+    let step = host.part(app, (DELIVERY_PARTS_MAX, MIB as u32), "1").await;
+    assert_eq!(step, Step::BadContent);
+    let much = "[".to_owned() + &"1,".repeat(60_000);
+    for _ in 0..40 {
+        let step = host.part(app, (0, MIB as u32), &much).await;
+        assert_eq!(step, Step::PartStored);
+    }
+    let kept = std::fs::metadata(dir.path().join("data/journal"))
+        .unwrap()
+        .len();
+    assert!(kept < 2_000_000, "the journal has {kept} bytes");
+    assert_eq!(host.part(app, (0, 8), "\"hel").await, Step::PartStored);
+    let last = host.part(app, (4, 8), "lo!\"").await;
+    assert_eq!(last, Step::HeldBackground);
+    let mut app = agent.app();
+    assert_eq!(seen(&mut app, 1).await, ["hello!"]);
+    // The client of HTTP wants one, though this is plain.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let status = reqwest::get(format!("http://{}/status", agent.portal)).await;
+    let status: Value = status.unwrap().json().await.unwrap();
+    assert_eq!(status["parts"]["refused"], 10, "{}", status["parts"]);
+    assert_eq!(status["parts"]["stored"], 299, "{}", status["parts"]);
+}

@@ -1,0 +1,426 @@
+//! Long messages go in parts: one after the other, again where one is lost, on from where they were over
+//! a kill of the server, and never for ever. The vehicle is the protocol's own, behind a broker that the
+//! test plays.
+
+mod hub_support;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use hub_support::{Server, uid, uplink_topic, vin};
+use tokio::sync::mpsc;
+use vinbus_host_server::broker::{Broker, BrokerEvents as _, PublishError};
+use vinbus_host_server::hub::{Settings, SubmitError};
+use vinbus_host_server::model::{MessageId, NewDownlink, Presence, Receipts, Step};
+use vinbus_host_server::store::sqlite::StoreSettings;
+use vinbus_protocol::delivery::parts::Assembly;
+use vinbus_protocol::delivery::{
+    self, Endpoint, Epoch, Event, Received, Snapshot, Transmit, Verdict,
+};
+use vinbus_protocol::envelope::{Downlink, DownlinkBody};
+use vinbus_protocol::id::AppId;
+use vinbus_protocol::limits::{
+    DELIVERY_LONG_BEGINS_MAX, DELIVERY_LONG_BYTES_MAX, PAYLOAD_BYTES_MAX,
+};
+
+/// A broker that hands the vehicle what it is given.
+#[derive(Clone)]
+struct Air(mpsc::UnboundedSender<Bytes>);
+
+impl Broker for Air {
+    fn publish<'a>(
+        &'a self,
+        _: &'a str,
+        payload: Bytes,
+    ) -> BoxFuture<'a, Result<(), PublishError>> {
+        assert!(payload.len() <= PAYLOAD_BYTES_MAX);
+        let taken = self.0.send(payload).map_err(|_| PublishError::LinkDown);
+        async move { taken }.boxed()
+    }
+}
+
+/// A vehicle that takes long messages.
+struct Car {
+    endpoint: Endpoint<8, 64>,
+    assembly: Assembly<Vec<u8>>,
+    air: mpsc::UnboundedReceiver<Bytes>,
+    begin: Instant,
+    /// Every n-th frame that comes is lost; 0 for none.
+    loses: usize,
+    came: usize,
+    /// Where the parts began that were stored.
+    offsets: Vec<u32>,
+    /// No part ever follows what it has.
+    forgets: bool,
+    /// It says nothing of parts after so many.
+    mute_after: usize,
+    app: Vec<String>,
+}
+
+impl Car {
+    fn new(epoch: u32, takes: usize, air: mpsc::UnboundedReceiver<Bytes>) -> Self {
+        let mut endpoint = Endpoint::new(Snapshot::fresh(Epoch::new(epoch).unwrap()));
+        endpoint.handle_link(0, true);
+        endpoint.take_parts(takes as u32);
+        Self {
+            endpoint,
+            assembly: Assembly::new(vec![0; takes]),
+            air,
+            begin: Instant::now(),
+            loses: 0,
+            came: 0,
+            offsets: Vec::new(),
+            forgets: false,
+            mute_after: usize::MAX,
+            app: Vec::new(),
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.begin.elapsed().as_millis() as u64
+    }
+
+    fn announce(&self, server: &Server) {
+        server.hub.presence_changed(vin(1), Presence::Online);
+        let offer = Some(self.endpoint.offer());
+        server.hub.announced(vin(1), &uid(), offer);
+    }
+
+    async fn until(&mut self, server: &Server, what: &str, check: impl AsyncFn(&Self) -> bool) {
+        let begin = Instant::now();
+        while !check(self).await {
+            let late = begin.elapsed() >= Duration::from_secs(60);
+            assert!(!late, "not in time: {what}");
+            self.answer(server).await;
+            let due = self.endpoint.poll_timeout();
+            let wait = due.map_or(10, |at| at.saturating_sub(self.now_ms()).min(10));
+            let next = tokio::time::timeout(Duration::from_millis(wait.max(1)), self.air.recv());
+            if let Ok(Some(payload)) = next.await {
+                self.hear(&payload);
+            }
+        }
+    }
+
+    fn hear(&mut self, payload: &[u8]) {
+        self.came += 1;
+        if self.loses > 0 && self.came.is_multiple_of(self.loses) {
+            return;
+        }
+        let now_ms = self.now_ms();
+        let downlink = Downlink::decode(payload).unwrap();
+        let DownlinkBody::Data(content) = downlink.body else {
+            panic!("no popups here");
+        };
+        match delivery::read(content) {
+            Received::Plain => self.app.push(content.as_str().to_owned()),
+            Received::Control(control) => {
+                let batch = self.endpoint.handle_control(now_ms, &control, |_| {});
+                if let Some(batch) = batch {
+                    self.endpoint.acknowledge(batch);
+                }
+            }
+            Received::Message(header, carried) => {
+                if header.part.is_some() && self.offsets.len() >= self.mute_after {
+                    return;
+                }
+                let Verdict::New(id) = self.endpoint.handle_message(now_ms, &header) else {
+                    return;
+                };
+                let step = match header.part {
+                    None => {
+                        self.app.push(carried.pieces().concat());
+                        delivery::Step::Taken
+                    }
+                    Some(part) => {
+                        self.offsets.push(part.offset);
+                        match self.assembly.add(part, &carried) {
+                            _ if self.forgets => delivery::Step::PartMissing,
+                            Ok(false) => delivery::Step::PartStored,
+                            Ok(true) => {
+                                let whole = self.assembly.whole().unwrap();
+                                self.app.push(whole.as_str().to_owned());
+                                self.assembly.clear();
+                                delivery::Step::Taken
+                            }
+                            Err(error) => error.step(),
+                        }
+                    }
+                };
+                assert!(self.endpoint.report(now_ms, id, step));
+            }
+        }
+    }
+
+    async fn answer(&mut self, server: &Server) {
+        let now_ms = self.now_ms();
+        while let Some(event) = self.endpoint.poll_event(now_ms) {
+            assert!(!matches!(event, Event::Lost { .. }), "{event:?}");
+        }
+        let mut buffer = [0; 8192];
+        while let Some(Transmit::Control(control)) = self.endpoint.poll_transmit(now_ms, 7) {
+            let topic = format!("{}{}", uplink_topic(1), delivery::CONTROL_SUBTOPIC);
+            let payload = control.encode_uplink(&mut buffer).unwrap().to_vec();
+            server.arrive_on(&topic, payload).await;
+        }
+    }
+}
+
+/// As fast as it goes.
+fn open(dir: &std::path::Path) -> Server {
+    let settings = Settings {
+        vehicle_rate: None,
+        ..Settings::default()
+    };
+    Server::open_with(dir, settings, StoreSettings::default())
+}
+
+fn attach(server: &Server) -> mpsc::UnboundedReceiver<Bytes> {
+    let (sender, air) = mpsc::unbounded_channel();
+    server.hub.attach(Arc::new(Air(sender)));
+    server.hub.link_changed(Ok(()));
+    air
+}
+
+/// A content of so many bytes, with characters that are longer in a string, and of two bytes.
+fn text(len: usize) -> String {
+    let begin = "[\"é\\\"\\\\\",\"";
+    let end = "\"]";
+    begin.to_owned() + &"x".repeat(len - begin.len() - end.len()) + end
+}
+
+fn message(content: &str, ttl_s: u64) -> NewDownlink {
+    NewDownlink {
+        envelope: Bytes::from(format!(
+            "{{\"idApp\":\"app\",\"popup\":false,\"content\":{content}}}"
+        )),
+        app: AppId::parse("app").unwrap(),
+        receipts: Receipts::Asked,
+        expires_at: SystemTime::now() + Duration::from_secs(ttl_s),
+        ..hub_support::downlink(1, 0)
+    }
+}
+
+async fn submit(server: &Server, content: &str) -> MessageId {
+    let submitted = server.hub.submit_downlink(message(content, 3600)).await;
+    submitted.unwrap().id
+}
+
+async fn last_step(server: &Server, id: &MessageId) -> Step {
+    *server.steps(id).await.last().unwrap()
+}
+
+async fn stored(server: &Server, id: &MessageId) -> (u32, u32) {
+    let trace = server.hub.trace(id.clone()).await.unwrap().unwrap();
+    let transfer = trace.transfer;
+    transfer.map_or((0, 0), |transfer| (transfer.stored, transfer.begun))
+}
+
+/// Messages that wait, as the lanes count them.
+fn unsent(server: &Server) -> i64 {
+    server
+        .metrics
+        .gauge("vinbus_downlink_unsent", "", &[])
+        .value()
+}
+
+const TAKEN: Step = Step::Told(delivery::Step::Taken);
+const STORED: Step = Step::Told(delivery::Step::PartStored);
+const MISSING: Step = Step::Told(delivery::Step::PartMissing);
+const TOO_LARGE: Step = Step::Told(delivery::Step::TooLarge);
+
+#[tokio::test]
+async fn long_message_reaches_the_app_whole_and_once_though_every_third_frame_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = open(dir.path());
+    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach(&server));
+    car.loses = 3;
+    car.announce(&server);
+    let long = text(400_000);
+    let id = submit(&server, &long).await;
+    car.until(&server, "it is taken", async |_| {
+        last_step(&server, &id).await == TAKEN
+    })
+    .await;
+    assert!(car.app == [long], "the app has it byte for byte");
+    assert_eq!(car.offsets.len(), 4);
+    assert!(car.offsets.is_sorted(), "{:?}", car.offsets);
+    assert_eq!(
+        server.steps(&id).await,
+        [Step::Accepted, Step::Sent, STORED, TAKEN]
+    );
+    assert_eq!(stored(&server, &id).await, (400_000, 1));
+    assert_eq!(unsent(&server), 0);
+}
+
+#[tokio::test]
+async fn transfer_goes_on_where_it_was_when_the_server_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = open(dir.path());
+    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach(&server));
+    car.mute_after = 4;
+    car.announce(&server);
+    let long = text(DELIVERY_LONG_BYTES_MAX);
+    let id = submit(&server, &long).await;
+    car.until(&server, "four parts are stored", async |car| {
+        car.offsets.len() == 4 && stored(&server, &id).await.0 > car.offsets[3]
+    })
+    .await;
+    server.close().await;
+    let server = open(dir.path());
+    car.air = attach(&server);
+    car.mute_after = usize::MAX;
+    car.announce(&server);
+    car.until(&server, "it is taken", async |_| {
+        last_step(&server, &id).await == TAKEN
+    })
+    .await;
+    assert!(car.app == [long]);
+    assert_eq!(car.offsets.len(), 9, "none was stored twice");
+    assert_eq!(stored(&server, &id).await.1, 1);
+}
+
+#[tokio::test]
+async fn vehicle_that_lost_its_memory_between_two_parts_gets_all_of_it_again_and_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = open(dir.path());
+    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach(&server));
+    car.mute_after = 2;
+    car.announce(&server);
+    let long = text(500_000);
+    let id = submit(&server, &long).await;
+    car.until(&server, "two parts are stored", async |car| {
+        car.offsets.len() == 2 && stored(&server, &id).await.0 > car.offsets[1]
+    })
+    .await;
+    let mut car = Car::new(8, DELIVERY_LONG_BYTES_MAX, car.air);
+    car.announce(&server);
+    car.until(&server, "it is taken", async |_| {
+        last_step(&server, &id).await == TAKEN
+    })
+    .await;
+    assert!(car.app == [long]);
+    assert_eq!(stored(&server, &id).await, (500_000, 2));
+    assert!(server.steps(&id).await.contains(&MISSING));
+}
+
+#[tokio::test]
+async fn vehicle_that_never_has_what_it_stored_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = open(dir.path());
+    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach(&server));
+    car.forgets = true;
+    car.announce(&server);
+    let id = submit(&server, &text(200_000)).await;
+    car.until(&server, "it is given up", async |_| {
+        last_step(&server, &id).await == Step::GivenUp
+    })
+    .await;
+    assert_eq!(car.offsets, [0; DELIVERY_LONG_BEGINS_MAX as usize]);
+    assert_eq!(unsent(&server), 0);
+    car.forgets = false;
+    let next = submit(&server, "1").await;
+    car.until(&server, "the next is taken", async |_| {
+        last_step(&server, &next).await == TAKEN
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn short_message_overtakes_and_long_ones_go_one_after_the_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = open(dir.path());
+    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach(&server));
+    car.mute_after = 1;
+    car.announce(&server);
+    let (first, second) = (text(300_000), text(400_000));
+    let one = submit(&server, &first).await;
+    car.until(&server, "a part is stored", async |_| {
+        stored(&server, &one).await.0 > 0
+    })
+    .await;
+    let two = submit(&server, &second).await;
+    let short = submit(&server, "1").await;
+    car.until(&server, "the short one is taken", async |_| {
+        last_step(&server, &short).await == TAKEN
+    })
+    .await;
+    assert_eq!(car.app, ["1"]);
+    assert_eq!(stored(&server, &two).await, (0, 0));
+    car.mute_after = usize::MAX;
+    car.until(&server, "both are taken", async |_| {
+        last_step(&server, &one).await == TAKEN && last_step(&server, &two).await == TAKEN
+    })
+    .await;
+    assert!(car.app[1..] == [first, second]);
+}
+
+#[tokio::test]
+async fn message_that_the_vehicle_does_not_take_is_refused_with_what_it_announced() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = open(dir.path());
+    let mut car = Car::new(7, 200_000, attach(&server));
+    // Accepted while nothing is known of the vehicle.
+    let early = submit(&server, &text(200_001)).await;
+    car.announce(&server);
+    car.until(&server, "it is refused", async |_| {
+        last_step(&server, &early).await == TOO_LARGE
+    })
+    .await;
+    let refused = server
+        .hub
+        .submit_downlink(message(&text(200_001), 60))
+        .await;
+    let error = SubmitError::VehicleTakesLess {
+        vin: vin(1),
+        len: 200_001,
+        max: 200_000,
+    };
+    assert_eq!(refused.unwrap_err(), error);
+    let fits = submit(&server, &text(200_000)).await;
+    car.until(&server, "it is taken", async |_| {
+        last_step(&server, &fits).await == TAKEN
+    })
+    .await;
+    // One that speaks no delivery takes none.
+    server.hub.announced(vin(1), &uid(), None);
+    let error = async || {
+        let submitted = server
+            .hub
+            .submit_downlink(message(&text(200_000), 60))
+            .await;
+        submitted.err()
+    };
+    hub_support::polled("it is refused", async || {
+        matches!(error().await, Some(SubmitError::VehicleTakesLess { max, .. }) if max < PAYLOAD_BYTES_MAX)
+    })
+    .await;
+    assert_eq!(car.offsets.len(), 2);
+}
+
+#[tokio::test]
+async fn transfer_whose_time_is_over_expires_once_and_frees_the_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = open(dir.path());
+    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach(&server));
+    car.mute_after = 1;
+    car.announce(&server);
+    let submitted = server.hub.submit_downlink(message(&text(300_000), 2)).await;
+    let id = submitted.unwrap().id;
+    car.until(&server, "it expires", async |_| {
+        last_step(&server, &id).await == Step::Expired
+    })
+    .await;
+    assert_eq!(unsent(&server), 0);
+    car.mute_after = usize::MAX;
+    let long = text(150_000);
+    let next = submit(&server, &long).await;
+    car.until(&server, "the next is taken", async |_| {
+        last_step(&server, &next).await == TAKEN
+    })
+    .await;
+    assert!(car.app == [long]);
+    assert_eq!(last_step(&server, &id).await, Step::Expired);
+}
