@@ -6,11 +6,11 @@ mod cli_support;
 
 use std::sync::atomic::Ordering;
 
-use car_support::{Agent, lossy, once, seen, server_on};
+use car_support::{Agent, once, seen, server_on};
 use cli_support::{Server, VIN, done, within};
 use reqwest::Method;
 use serde_json::Value;
-use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto};
+use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto, lossy};
 
 async fn send(server: &Server, n: usize, receipts: &str) -> Option<String> {
     let path = format!("/api/v1/vehicles/{VIN}/messages?receipts={receipts}");

@@ -6,11 +6,11 @@ mod cli_support;
 
 use std::sync::atomic::Ordering;
 
-use car_support::{Agent, Program, lossy, server_on};
+use car_support::{Agent, Program, server_on};
 use cli_support::{PARTNER, Server, VIN, done, failed, within};
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
-use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto};
+use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto, lossy};
 
 const KEY: &str = "idempotency-key";
 

@@ -7,10 +7,10 @@ mod cli_support;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use car_support::{Agent, lossy, once, server_on};
+use car_support::{Agent, once, server_on};
 use cli_support::{Server, VIN, within};
 use serde_json::Value;
-use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto};
+use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto, lossy};
 
 fn messages(numbers: std::ops::Range<u64>) -> impl Iterator<Item = String> {
     numbers.map(|n| format!("{{\"n\":{n}}}"))

@@ -1,17 +1,13 @@
-//! A vehicle made of the real programs: agent and app, and a proxy that loses what a broker may lose.
+//! A vehicle made of the real programs: agent and app.
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use vinbus_transport_std::conformance::Mosquitto;
@@ -187,62 +183,6 @@ pub(crate) fn seen(lines: &[String]) -> BTreeMap<u64, usize> {
 
 pub(crate) fn once(numbers: std::ops::Range<u64>) -> BTreeMap<u64, usize> {
     numbers.map(|n| (n, 1)).collect()
-}
-
-/// Forwards to a broker and, while it is told to, drops every fifth message of QoS 0 in each
-/// direction.
-pub(crate) async fn lossy(to: String) -> (String, Arc<AtomicBool>, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let (loses, lost) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicUsize::new(0)),
-    );
-    let (on, count) = (Arc::clone(&loses), Arc::clone(&lost));
-    tokio::spawn(async move {
-        while let Ok((near, _)) = listener.accept().await {
-            let far = TcpStream::connect(&to).await.unwrap();
-            let ((a, b), (c, d)) = (near.into_split(), far.into_split());
-            for (from, to) in [(a, d), (c, b)] {
-                tokio::spawn(packets(from, to, Arc::clone(&on), Arc::clone(&count)));
-            }
-        }
-    });
-    (address, loses, lost)
-}
-
-async fn packets(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    loses: Arc<AtomicBool>,
-    lost: Arc<AtomicUsize>,
-) -> std::io::Result<()> {
-    let mut messages = 0_usize;
-    loop {
-        let mut packet = vec![from.read_u8().await?];
-        let (mut length, mut shift) = (0, 0);
-        loop {
-            let byte = from.read_u8().await?;
-            packet.push(byte);
-            length |= usize::from(byte & 0x7f) << shift;
-            shift += 7;
-            if byte & 0x80 == 0 {
-                break;
-            }
-        }
-        let begin = packet.len();
-        packet.resize(begin + length, 0);
-        from.read_exact(&mut packet[begin..]).await?;
-        // The first byte of a PUBLISH of QoS 0 is 0x3, then nothing, nothing and perhaps retain.
-        if packet[0] & 0xfe == 0x30 && loses.load(Ordering::Relaxed) {
-            messages += 1;
-            if messages.is_multiple_of(5) {
-                lost.fetch_add(1, Ordering::Relaxed);
-                continue;
-            }
-        }
-        to.write_all(&packet).await?;
-    }
 }
 
 /// A server on this broker, reached through a proxy.

@@ -3,13 +3,15 @@
 //! A broker implements [`BrokerUnderTest`]; each function here is one claim, and panics if the
 //! broker or the client breaks it. Nothing here sleeps: everything waits for a state, with
 //! [`PATIENCE`] as the deadline. [`Mosquitto`] is the reference broker, [`Proxy`] a network cable
-//! that can be cut.
+//! that can be cut, [`lossy`] one that loses messages.
 
+mod lossy;
 mod mosquitto;
 mod pki;
 mod proxy;
 mod suite;
 
+pub use lossy::lossy;
 pub use mosquitto::Mosquitto;
 pub use pki::{Authority, Issued, Validity};
 pub use proxy::Proxy;
