@@ -173,6 +173,9 @@ where
         stop: Pin<&mut impl Future<Output = ()>>,
         session: &mut impl Session,
     ) -> Result<Stopped, Lost> {
+        if let Some(epoch) = self.clock.epoch() {
+            self.desk.begin_epoch(epoch);
+        }
         self.desk.session_came_up(self.clock.now_ms());
         self.apps.link_changed(true);
         let mut outbound = Outbound::new();

@@ -10,9 +10,9 @@
 
 mod handover;
 mod parts;
-#[cfg(feature = "receipts")]
+#[cfg(feature = "requests")]
 mod requests;
-#[cfg(not(feature = "receipts"))]
+#[cfg(not(feature = "requests"))]
 #[path = "desk/requests_absent.rs"]
 mod requests;
 mod uplink;

@@ -35,7 +35,9 @@ use vinbus_protocol::limits::{
     PAYLOAD_BYTES_MAX,
 };
 use vinbus_protocol::portal::Refusal;
-use vinbus_protocol::request::{self, Order};
+#[cfg(feature = "requests")]
+use vinbus_protocol::request;
+use vinbus_protocol::request::Order;
 
 pub(crate) use self::parts::PartFate;
 use self::parts::Transfer;
@@ -66,6 +68,8 @@ pub(crate) struct Receipts<Q, const APPS: usize> {
     ended: Deque<(usize, MessageId, Step), PLACES_MAX>,
     /// The epochs and the batch of each end that are noted.
     noted: Vec<Option<(Epoch, Option<Epoch>, u32)>, APPS>,
+    /// A session has come up, on which partners are told the epochs.
+    is_offered: bool,
     /// Since when the link is up.
     up_since_ms: Option<u64>,
     /// The partner that was given its turn last.
@@ -97,6 +101,10 @@ pub(crate) enum Arrived<'p> {
     /// New, and a part of a long message.
     Part(New, Part, AppId, Carried<'p>),
     /// What a partner wants of a request.
+    #[cfg_attr(
+        not(feature = "requests"),
+        expect(dead_code, reason = "there are none")
+    )]
     Order(Order),
 }
 
@@ -118,6 +126,7 @@ pub(crate) enum Leaving<R> {
     Plain(u64),
 }
 
+#[cfg(feature = "requests")]
 impl New {
     /// Its name among those of all partners.
     pub(crate) fn message(&self) -> request::Message {
@@ -135,20 +144,41 @@ impl New {
 }
 
 impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
-    /// Ends without memory, for so many partners.
-    pub(crate) fn new(epoch: Epoch, partners: usize, uplinks: Q) -> Self {
-        let fresh = || Endpoint::new(Snapshot::fresh(epoch));
+    /// Without partners yet: it is large, and costs a board no stack as long as there is nothing in it.
+    #[inline]
+    pub(crate) fn new(epoch: Epoch, uplinks: Q) -> Self {
         Self {
             epoch,
-            endpoints: (0..partners.min(APPS)).map(|_| fresh()).collect(),
+            endpoints: Vec::new(),
             transfers: Vec::new(),
             places: Vec::new(),
             uplinks: Uplinks::new(uplinks),
             ended: Deque::new(),
-            noted: (0..partners.min(APPS)).map(|_| None).collect(),
+            noted: Vec::new(),
+            is_offered: false,
             up_since_ms: None,
             turn: 0,
             random: epoch.number() | 1,
+        }
+    }
+
+    /// Adds an end without memory, for one more partner.
+    pub(crate) fn add_partner(&mut self) {
+        // There are at most as many as apps.
+        let _ = self
+            .endpoints
+            .push(Endpoint::new(Snapshot::fresh(self.epoch)));
+        let _ = self.noted.push(None);
+    }
+
+    /// Begins in this epoch, if nobody has heard of another one.
+    pub(crate) fn begin(&mut self, epoch: Epoch) {
+        if self.is_offered {
+            return;
+        }
+        self.epoch = epoch;
+        for endpoint in &mut self.endpoints {
+            endpoint.begin(epoch);
         }
     }
 
@@ -168,6 +198,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
         for endpoint in &mut self.endpoints {
             endpoint.handle_link(now_ms, up);
         }
+        self.is_offered |= up;
         self.up_since_ms = up.then_some(now_ms);
         self.uplinks.end_plain();
     }
@@ -198,6 +229,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
                     (None, _) => Arrived::Done,
                 }
             }
+            #[cfg(feature = "requests")]
             Received::Plain if is_control => match Order::read(content) {
                 Some(order) => Arrived::Order(order),
                 None => Arrived::Plain,
@@ -266,7 +298,8 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
         }
     }
 
-    /// Takes a message of an app, under the ticket that is returned.
+    /// Takes a message of an app, under the ticket that is returned. As a payload it has at most `longest`
+    /// bytes.
     ///
     /// # Errors
     /// A [`SendRefusal`]; nothing is taken then.
@@ -276,21 +309,23 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
         slot: AppSlot,
         subtopic: Option<&str>,
         content: Content<'_>,
+        longest: usize,
     ) -> Result<u64, SendRefusal> {
         let endpoint = self.endpoints.get(partner).ok_or(SendRefusal::UnknownApp)?;
         let epoch = endpoint.epoch();
-        let longest = Header {
+        let widest = Header {
             epoch,
             peer: epoch,
             number: u32::MAX,
             ttl_s: DELIVERY_TTL_S_MAX,
             part: None,
         };
-        Marked::new(longest, content).map_err(SendRefusal::TooDeep)?;
+        Marked::new(widest, content).map_err(SendRefusal::TooDeep)?;
         let len = Uplink { content }
             .encoded_len()
             .saturating_add(DELIVERY_ADDED_BYTES_MAX);
-        let max = PAYLOAD_BYTES_MAX.min(self.uplinks.content_bytes_max());
+        let longest = longest.min(PAYLOAD_BYTES_MAX);
+        let max = longest.min(self.uplinks.content_bytes_max());
         if len > max {
             return Err(SendRefusal::TooLarge { len, max });
         }
@@ -462,6 +497,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
     }
 
     /// Tells what became of a request.
+    #[cfg(feature = "requests")]
     pub(crate) fn tell(&mut self, now_ms: u64, report: request::Report) {
         let request::Message { partner, id } = report.message;
         self.report(now_ms, usize::from(partner), id, report.step);

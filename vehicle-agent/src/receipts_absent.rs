@@ -74,6 +74,12 @@ impl<Q, const APPS: usize> Receipts<Q, APPS> {
         }
     }
 
+    pub(crate) fn begin(&mut self, _: Epoch) {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
     pub(crate) fn offered(&self, _: usize) -> Option<Offer> {
         match *self {
             Self::None(none, _) => match none {},
@@ -153,6 +159,7 @@ impl<Q, const APPS: usize> Receipts<Q, APPS> {
         _: AppSlot,
         _: Option<&str>,
         _: Content<'_>,
+        _: usize,
     ) -> Result<u64, SendRefusal> {
         match *self {
             Self::None(none, _) => match none {},

@@ -76,13 +76,22 @@ pub(crate) enum Step {
     Tls,
     /// The portal for apps.
     Portal,
-    /// The portal's page for browsers: all there is.
+    /// The portal's page for browsers.
     Page,
+    /// Messages with receipts: all there is.
+    Delivery,
 }
 
 impl Step {
     /// Every step, smallest first.
-    pub(crate) const ALL: &[Self] = &[Self::Net, Self::Mqtt, Self::Tls, Self::Portal, Self::Page];
+    pub(crate) const ALL: &[Self] = &[
+        Self::Net,
+        Self::Mqtt,
+        Self::Tls,
+        Self::Portal,
+        Self::Page,
+        Self::Delivery,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -91,6 +100,7 @@ impl Step {
             Self::Tls => "+tls",
             Self::Portal => "+portal",
             Self::Page => "+page",
+            Self::Delivery => "+delivery",
         }
     }
 
@@ -101,7 +111,8 @@ impl Step {
             Self::Mqtt => &["--no-default-features", "--features", "agent"],
             Self::Tls => &["--no-default-features", "--features", "tls"],
             Self::Portal => &["--no-default-features", "--features", "portal,tls"],
-            Self::Page => &[],
+            Self::Page => &["--no-default-features", "--features", "page,tls"],
+            Self::Delivery => &[],
         }
     }
 }

@@ -30,7 +30,7 @@ pub(crate) fn run_cases(filter: Option<&str>) -> Result<()> {
         "--bins",
     ]))?;
     let budget = Budget::of(Board::Mps2An500)?;
-    let stack_bytes_max = budget.bytes(Step::Page.name(), "stack")?;
+    let stack_bytes_max = budget.bytes(Step::Delivery.name(), "stack")?;
     let server = firmware::target_folder()?.join("debug/host-server");
     let mut cases = program(&[]);
     cases

@@ -39,6 +39,8 @@ const BUFFERS: &[&str] = &[
     "TCP_RECEIVE",
     "TCP_SEND",
     "UPLINKS",
+    "UPLINKS_WITH_RECEIPTS",
+    "WITH_RECEIPTS",
     "WRITE",
     "WRITE_RECORD",
 ];
@@ -121,7 +123,7 @@ impl Row {
 fn print(rows: &[Row]) {
     let line = |cells: [&str; 6]| {
         let [board, step, what, bytes, more, most] = cells;
-        println!("{board:<14} {step:<7} {what:<19} {bytes:>9} {more:>9} {most:>9}");
+        println!("{board:<14} {step:<9} {what:<19} {bytes:>9} {more:>9} {most:>9}");
     };
     line(["board", "with", "what", "bytes", "more", "budget"]);
     for (at, row) in rows.iter().enumerate() {

@@ -23,6 +23,7 @@ pub fn prove() {
         end = Endpoint::new(snapshot);
     }
     let end = &mut end;
+    used(Endpoint::begin(black_box(&mut *end), epoch()));
     sent(end);
     came(end);
     time(end);
@@ -62,6 +63,7 @@ fn message() -> Message {
 
 fn values() {
     used(Epoch::next(epoch()));
+    used(Epoch::at(number()));
     used(Epoch::number(epoch()));
     used((
         Step::code(step()),

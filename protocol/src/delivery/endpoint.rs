@@ -142,6 +142,16 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
         self.peer_long_bytes_max
     }
 
+    /// Begins in another epoch; `false`, and nothing is changed, if this one was told already. An end that
+    /// learns the time of day on its way to the other one takes its epoch then.
+    pub fn begin(&mut self, epoch: Epoch) -> bool {
+        let is_new = self.session.peer().is_none() && self.sender.len() == 0 && !self.up;
+        if is_new {
+            self.session = Session::new(epoch, None);
+        }
+        is_new
+    }
+
     /// What is to be kept to go on later; see [`Snapshot`] for when.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -388,7 +398,7 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
         }
         let up = self.up && self.session.peer().is_some();
         let sender = self.sender.deadline_ms(self.now_ms, up);
-        [sender, self.control_timeout()].into_iter().flatten().min()
+        earliest(&[sender, self.control_timeout()])
     }
 
     /// When [`Self::poll_control`] is to be called at the latest.
@@ -398,14 +408,11 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
             return None;
         }
         let acknowledge = self.acknowledge.map(|_| self.now_ms);
-        [
+        earliest(&[
             acknowledge,
             self.receiver.deadline_ms(),
             self.session.deadline_ms(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        ])
     }
 
     /// What of delivery's own is to be said now.
@@ -484,6 +491,11 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
         self.misdirected += u64::from(heard.worth == Worth::Stale);
         heard.worth
     }
+}
+
+/// The first of these times that there are.
+fn earliest(times: &[Option<u64>]) -> Option<u64> {
+    times.iter().copied().flatten().min()
 }
 
 /// What a message of delivery's own is to say.

@@ -2,6 +2,9 @@
 
 use crate::limits::DELIVERY_EPOCH_MAX;
 
+/// 1 January 2020, in seconds since 1970.
+const UNIX_S_OF_2020: u64 = 1_577_836_800;
+
 /// Numbers the lives of one end: from one life to the next, what it knew of numbers and windows is
 /// lost. An end that keeps its [`Snapshot`](super::Snapshot) goes on with the same epoch; one that
 /// begins without takes a greater one: the seconds since 2020, or a counter of its starts.
@@ -21,6 +24,17 @@ impl Epoch {
             return None;
         }
         Some(Self(number))
+    }
+
+    /// The epoch of a life that begins at this time, in seconds since 1970: seconds since 2020. `None`
+    /// outside of the times that have one, from 2020 to 2051.
+    #[must_use]
+    pub const fn at(unix_s: u64) -> Option<Self> {
+        let since_2020 = unix_s.saturating_sub(UNIX_S_OF_2020);
+        if since_2020 > DELIVERY_EPOCH_MAX as u64 {
+            return None;
+        }
+        Self::new(since_2020 as u32)
     }
 
     /// Its number.
@@ -47,5 +61,16 @@ mod tests {
         assert_eq!(Epoch::new(1_000_000_000), None);
         assert_eq!(Epoch::new(999_999_999).and_then(Epoch::next), None);
         assert_eq!(Epoch::FIRST.next().map(Epoch::number), Some(2));
+    }
+
+    #[test]
+    fn epochs_of_times_are_seconds_since_2020() {
+        assert_eq!(Epoch::at(0), None);
+        assert_eq!(Epoch::at(UNIX_S_OF_2020), None);
+        assert_eq!(Epoch::at(UNIX_S_OF_2020 + 1), Some(Epoch::FIRST));
+        let last = UNIX_S_OF_2020 + 999_999_999;
+        assert_eq!(Epoch::at(last), Epoch::new(999_999_999));
+        assert_eq!(Epoch::at(last + 1), None);
+        assert_eq!(Epoch::at(u64::MAX), None);
     }
 }

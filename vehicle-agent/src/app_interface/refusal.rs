@@ -3,16 +3,13 @@
 
 use core::fmt;
 
+use vinbus_protocol::delivery::Loss;
 use vinbus_protocol::envelope::{EnvelopeError, EnvelopeReason};
 use vinbus_protocol::json::JsonError;
 use vinbus_protocol::request::AnswerRefusal;
 
 use super::server_frame::{Quoted, kind};
-#[cfg(feature = "linux")]
-use crate::apps::Fate;
-use crate::apps::SendRefusal;
-#[cfg(feature = "linux")]
-use vinbus_protocol::delivery::Loss;
+use crate::apps::{Fate, SendRefusal};
 
 /// A frame that the portal does not take.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -256,26 +253,38 @@ pub(crate) const REFUSED: (&str, &str) = (
 );
 
 /// Reason and text of a message that went with receipts; `None` for one that is with its partner.
-#[cfg(feature = "linux")]
-pub(crate) fn fate_reason(fate: Fate) -> Option<(&'static str, String)> {
-    match fate {
-        Fate::Confirmed | Fate::WithBroker => None,
-        Fate::RefusedByBroker => Some((REFUSED.0, REFUSED.1.to_string())),
-        Fate::RefusedByHost(step) => Some((
-            "refused-by-host",
-            format!("the partner's server does not take the message: {step}"),
-        )),
-        Fate::Lost(Loss::Expired) => Some((
-            "expired",
-            "the message could not be confirmed in 30 days; it may have arrived".to_string(),
-        )),
-        Fate::Lost(Loss::GivenUp) => Some((
-            "given-up",
-            "the message was repeated in vain; it may have arrived".to_string(),
-        )),
-        Fate::Lost(Loss::PeerRestarted) => Some((
-            "peer-restarted",
-            "the partner's server lost its memory; it may have had the message".to_string(),
-        )),
+pub(crate) fn fate_reason(fate: Fate) -> Option<(&'static str, BadFate)> {
+    let reason = match fate {
+        Fate::Confirmed | Fate::WithBroker => return None,
+        Fate::RefusedByBroker => REFUSED.0,
+        Fate::RefusedByHost(_) => "refused-by-host",
+        Fate::Lost(Loss::Expired) => "expired",
+        Fate::Lost(Loss::GivenUp) => "given-up",
+        Fate::Lost(Loss::PeerRestarted) => "peer-restarted",
+    };
+    Some((reason, BadFate(fate)))
+}
+
+/// What became of a message that is not with its partner, as a sentence.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BadFate(Fate);
+
+impl fmt::Display for BadFate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            // It is no bad one.
+            Fate::Confirmed | Fate::WithBroker => "",
+            Fate::RefusedByBroker => REFUSED.1,
+            Fate::RefusedByHost(step) => {
+                return write!(f, "the partner's server does not take the message: {step}");
+            }
+            Fate::Lost(Loss::Expired) => {
+                "the message could not be confirmed in 30 days; it may have arrived"
+            }
+            Fate::Lost(Loss::GivenUp) => "the message was repeated in vain; it may have arrived",
+            Fate::Lost(Loss::PeerRestarted) => {
+                "the partner's server lost its memory; it may have had the message"
+            }
+        })
     }
 }

@@ -17,7 +17,6 @@ pub(crate) mod kind {
     #[cfg(feature = "linux")]
     pub(crate) const REQUEST_OVER: &str = "WebPortal.onRequestOver";
     pub(crate) const STATUS: &str = "WebPortal.MQTT.evt.status";
-    #[cfg(feature = "linux")]
     pub(crate) const ACCEPTED: &str = "WebPortal.MQTT.evt.messageAccepted";
     pub(crate) const DELIVERED: &str = "WebPortal.MQTT.evt.messageDelivered";
     pub(crate) const NOT_DELIVERED: &str = "WebPortal.MQTT.evt.messageNotDelivered";

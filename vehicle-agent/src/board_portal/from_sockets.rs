@@ -12,7 +12,7 @@ use super::seats::{Asking, FrameId, Lent, PortalApps, Step, Subtopic, tell};
 use crate::app_interface::client_frame::{ClientFrame, Lifecycle, WithId, shown};
 use crate::app_interface::refusal::{Ending, Refusal};
 use crate::app_interface::server_frame::{Explained, ServerFrame};
-use crate::apps::Request;
+use crate::apps::{Request, SendRefusal};
 
 impl<'p, const APPS: usize, const PLACES: usize, const QUEUE: usize>
     PortalApps<'p, '_, APPS, PLACES, QUEUE>
@@ -57,8 +57,15 @@ impl<'p, const APPS: usize, const PLACES: usize, const QUEUE: usize>
             } => {
                 return Err(Refusal::Value("without a requestId, on a board"));
             }
+            ClientFrame::Send { receipts: true, .. } if !self.has_room_to_accept() => {
+                let waiting = self.texts.accepted.len();
+                return Ok(self.refuse_to_send(slot, id, SendRefusal::QueueFull { waiting }));
+            }
             ClientFrame::Send {
-                content, subtopic, ..
+                content,
+                subtopic,
+                receipts,
+                request: None,
             } => {
                 self.subtopic = subtopic.map(subtopic_text);
                 self.id = frame_id(id);
@@ -67,6 +74,7 @@ impl<'p, const APPS: usize, const PLACES: usize, const QUEUE: usize>
                     slot,
                     start: content.offset,
                     len: content.text.len(),
+                    receipts,
                 });
                 debug_assert!(pushed.is_ok(), "nothing else is to be done");
                 return Ok(Handled::Later);
@@ -201,7 +209,11 @@ impl<'p, const APPS: usize, const PLACES: usize, const QUEUE: usize>
                 slot,
                 start,
                 len,
-            } => self.lend_content(place, slot, start..start.saturating_add(len)),
+                receipts,
+            } => {
+                let span = start..start.saturating_add(len);
+                self.lend_content(place, slot, span, receipts)
+            }
             Step::Confirm {
                 place,
                 slot,
@@ -212,7 +224,13 @@ impl<'p, const APPS: usize, const PLACES: usize, const QUEUE: usize>
         };
     }
 
-    fn lend_content(&self, place: usize, slot: AppSlot, span: Range<usize>) -> Lent<'p> {
+    fn lend_content(
+        &self,
+        place: usize,
+        slot: AppSlot,
+        span: Range<usize>,
+        receipts: bool,
+    ) -> Lent<'p> {
         let receive = self.place(place).map(|place| place.receive.borrow());
         let content =
             receive.and_then(|receive| Ref::filter_map(receive, |receive| receive.get(span)).ok());
@@ -220,6 +238,7 @@ impl<'p, const APPS: usize, const PLACES: usize, const QUEUE: usize>
             place,
             slot,
             content,
+            receipts,
         })
     }
 
@@ -256,7 +275,7 @@ impl<'p, const APPS: usize, const PLACES: usize, const QUEUE: usize>
 }
 
 /// What becomes of a frame.
-enum Handled {
+pub(super) enum Handled {
     /// It is done; the socket may read on.
     Now,
     /// The agent needs it where it is.

@@ -1,6 +1,8 @@
 //! Every bound of the portal on a board, in bytes, milliseconds or as it says.
 
-use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX, POPUP_TEXT_BYTES_MAX};
+use vinbus_protocol::limits::{
+    APP_MESSAGE_BYTES_MAX, DELIVERY_IN_FLIGHT_MAX, PAYLOAD_BYTES_MAX, POPUP_TEXT_BYTES_MAX,
+};
 use vinbus_protocol::record_ring::{RECORD_HEADER_BYTES, storage_bytes_for};
 
 use crate::app_interface::client_frame::FRAME_ID_BYTES_MAX;
@@ -41,6 +43,10 @@ pub const SCREEN_RECEIVE_BYTES: usize = 1024 + CONTROL_BYTES_MAX;
 /// What the screen is told at once at most: a popup of the longest text, and of each of eight apps what
 /// happens to it.
 pub const SCREEN_OUTBOX_BYTES: usize = NOTICES_BYTES + 2048;
+
+/// Messages of apps that may be on their way with receipts, until their apps know what became of them:
+/// as many as one partner may be sent at once.
+pub const RECEIPTS_MAX: usize = DELIVERY_IN_FLIGHT_MAX;
 
 /// Frames that may wait for one socket; twice as many with those that tell something.
 pub const OUTBOX_FRAMES_MAX: usize = 64;

@@ -11,13 +11,14 @@ use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::limits::{POPUP_TEXT_BYTES_MAX, SUBTOPIC_BYTES_MAX};
 
 use super::Portal;
+use super::limits::RECEIPTS_MAX;
 use super::place::{Mail, Peer, Phase, Place};
 use crate::app_interface::client_frame::{FRAME_ID_BYTES_MAX, Lifecycle};
 use crate::app_interface::refusal::Ending;
 use crate::app_interface::server_frame::{
     AppIdValue, PopupShown, ScreenWelcome, ServerFrame, Welcome, kind,
 };
-use crate::apps::Request;
+use crate::apps::{Fate, Request};
 
 /// The `id` of a frame, as JSON; empty when it had none.
 pub(super) type FrameId = String<FRAME_ID_BYTES_MAX>;
@@ -29,11 +30,14 @@ pub(super) type Subtopic = String<{ SUBTOPIC_BYTES_MAX + 2 }>;
 const STEPS_MAX: usize = 4;
 
 /// What the portal keeps of the apps' messages, where the board has room for it: 136 bytes for each
-/// of the `QUEUE` messages that may wait for the broker, and 4.1 KB for a popup's text.
+/// of the `QUEUE` messages that may wait for the broker, 152 for each of the [`RECEIPTS_MAX`] that go with
+/// receipts, and 4.1 KB for a popup's text.
 #[derive(Debug, Default)]
 pub struct KeptTexts<const QUEUE: usize> {
     /// Whose messages wait for the broker, oldest first, and their `id`s.
     pub(super) waiting: Vec<Waiting, QUEUE>,
+    /// The messages that go with receipts, oldest first.
+    pub(super) accepted: Vec<Accepted, RECEIPTS_MAX>,
     /// The text of the popup on screen, a JSON string.
     pub(super) popup: String<{ POPUP_TEXT_BYTES_MAX + 2 }>,
 }
@@ -44,6 +48,7 @@ impl<const QUEUE: usize> KeptTexts<QUEUE> {
     pub const fn new() -> Self {
         Self {
             waiting: Vec::new(),
+            accepted: Vec::new(),
             popup: String::new(),
         }
     }
@@ -106,6 +111,16 @@ pub(super) struct Waiting {
     pub(super) id: FrameId,
 }
 
+/// A message that goes with receipts.
+#[derive(Clone, Debug)]
+pub(super) struct Accepted {
+    pub(super) ticket: u64,
+    pub(super) slot: AppSlot,
+    pub(super) id: FrameId,
+    /// Its fate, if it is known and the app was not there to be told.
+    pub(super) untold: Option<Fate>,
+}
+
 /// The popup on screen, for sockets that come while it is there. Its content is not kept.
 #[derive(Debug)]
 pub(super) struct ShownPopup {
@@ -123,6 +138,8 @@ pub(super) enum Step {
         slot: AppSlot,
         start: usize,
         len: usize,
+        /// It is to go with receipts.
+        receipts: bool,
     },
     /// The numbers of messages that are confirmed, in the same way.
     Confirm {
@@ -146,6 +163,7 @@ pub(super) enum Lent<'p> {
         place: usize,
         slot: AppSlot,
         content: Ref<'p, [u8]>,
+        receipts: bool,
     },
     /// Numbers in a frame.
     Numbers {
@@ -320,6 +338,7 @@ impl<'p, 'b, const APPS: usize, const PLACES: usize, const QUEUE: usize>
         if self.popup.as_ref().is_some_and(|popup| popup.slot == slot) {
             self.show_popup_to(place);
         }
+        self.tell_untold(slot);
         self.push_step(Request::Launched(slot));
         if !background {
             self.push_step(Request::Shown(slot));

@@ -8,15 +8,15 @@ use vinbus_protocol::health::Health;
 use vinbus_protocol::record_ring::Record;
 
 use super::SocketCounters;
-use super::from_sockets::frame_text;
+use super::from_sockets::{Handled, frame_text};
 use super::place::{Mail, Place};
-use super::seats::{Asking, FrameId, Lent, PortalApps, ShownPopup, Waiting, tell};
+use super::seats::{Accepted, Asking, FrameId, Lent, PortalApps, ShownPopup, Waiting, tell};
 use crate::app_interface::client_frame::{ClientFrame, Lifecycle};
-use crate::app_interface::refusal::{DROPPED, Ending, REFUSED, send_refusal_reason};
+use crate::app_interface::refusal::{DROPPED, Ending, REFUSED, fate_reason, send_refusal_reason};
 use crate::app_interface::server_frame::{
     Explained, NumberedFrame, PopupClosed, PopupShown, Quoted, ServerFrame, kind, link_name,
 };
-use crate::apps::{Apps, Kept, Notice, Numbers, Request, SendRefusal, Told};
+use crate::apps::{Apps, Fate, Kept, Notice, Numbers, Request, SendRefusal, Told};
 use crate::desk::{Counters, DownlinkRefusal};
 use crate::health::at_most;
 use crate::notes::{NotNoted, Note};
@@ -33,12 +33,16 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
             }
         }
         match &self.lent {
-            Lent::Content { slot, content, .. } => Request::Send {
+            Lent::Content {
+                slot,
+                content,
+                receipts,
+                ..
+            } => Request::Send {
                 slot: *slot,
                 subtopic: self.subtopic.as_deref(),
                 content,
-                // A board keeps too little for messages that wait to be confirmed.
-                receipts: false,
+                receipts: *receipts,
             },
             Lent::Numbers { slot, numbers, .. } => Request::ConfirmEach {
                 slot: *slot,
@@ -135,9 +139,28 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
         }
     }
 
-    // No message goes with receipts, so there is nothing to note.
-    fn accepted(&mut self, _: AppSlot, _: u64) {}
+    fn accepted(&mut self, slot: AppSlot, ticket: u64) {
+        self.take_back();
+        let id = core::mem::take(&mut self.id);
+        if let (Some(place), Some(_)) = (self.app_place(slot), given(&id)) {
+            tell(place, &ServerFrame::new(kind::ACCEPTED).with_id(given(&id)));
+        }
+        let accepted = Accepted {
+            ticket,
+            slot,
+            id,
+            untold: None,
+        };
+        if self.texts.accepted.is_full()
+            && let Some(oldest) = self.oldest_untold()
+        {
+            self.texts.accepted.remove(oldest);
+        }
+        let kept = self.texts.accepted.push(accepted);
+        debug_assert!(kept.is_ok(), "it was asked for with room for it");
+    }
 
+    // A board keeps nothing over its end.
     fn note(&mut self, _: Note<'_>) -> Result<(), NotNoted> {
         Ok(())
     }
@@ -151,16 +174,11 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
         match notice {
             Notice::Delivered => {
                 let id = self.fate(slot, None);
-                let id = Some(id.as_str()).filter(|id| !id.is_empty());
-                if let (Some(place), Some(_)) = (self.app_place(slot), id) {
-                    let frame = ServerFrame::new(kind::DELIVERED);
-                    tell(place, &frame.with_id(id));
-                }
+                self.tell_delivered(slot, &id);
             }
             Notice::Dropped { in_flight } => self.meet_bad_fate(slot, in_flight, DROPPED),
             Notice::Refused => self.meet_bad_fate(slot, None, REFUSED),
-            // No message goes with receipts.
-            Notice::Settled { .. } => {}
+            Notice::Settled { ticket, fate } => self.settled(slot, ticket, fate),
             Notice::Short => {
                 if let Some(place) = self.app_place(slot) {
                     place.outbox.borrow_mut().fall_short();
@@ -255,6 +273,68 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize>
         met.map(|met| met.id).unwrap_or_default()
     }
 
+    /// Whether one more message may go with receipts.
+    pub(super) fn has_room_to_accept(&self) -> bool {
+        !self.texts.accepted.is_full() || self.oldest_untold().is_some()
+    }
+
+    /// The oldest message whose fate is kept for an app that is away.
+    fn oldest_untold(&self) -> Option<usize> {
+        let mut accepted = self.texts.accepted.iter();
+        accepted.position(|it| it.untold.is_some())
+    }
+
+    /// Tells what became of a message that went with receipts, now or when the app is there.
+    fn settled(&mut self, slot: AppSlot, ticket: u64, fate: Fate) {
+        let mut accepted = self.texts.accepted.iter();
+        let Some(index) = accepted.position(|it| it.ticket == ticket) else {
+            return;
+        };
+        if self.app_place(slot).is_some() {
+            let Accepted { id, .. } = self.texts.accepted.remove(index);
+            self.tell_fate(slot, &id, fate);
+        } else if let Some(accepted) = self.texts.accepted.get_mut(index) {
+            accepted.untold = Some(fate);
+        }
+    }
+
+    /// Tells an app that has come what became of its messages while it was away.
+    pub(super) fn tell_untold(&mut self, slot: AppSlot) {
+        let waits = |it: &Accepted| it.slot == slot && it.untold.is_some();
+        while let Some(index) = self.texts.accepted.iter().position(waits) {
+            let Accepted { id, untold, .. } = self.texts.accepted.remove(index);
+            if let Some(fate) = untold {
+                self.tell_fate(slot, &id, fate);
+            }
+        }
+    }
+
+    fn tell_fate(&self, slot: AppSlot, id: &str, fate: Fate) {
+        match fate_reason(fate) {
+            Some((reason, why)) => self.tell_not_delivered(slot, id, reason, &why),
+            None => self.tell_delivered(slot, id),
+        }
+    }
+
+    fn tell_delivered(&self, slot: AppSlot, id: &str) {
+        let id = given(id);
+        if let (Some(place), Some(_)) = (self.app_place(slot), id) {
+            tell(place, &ServerFrame::new(kind::DELIVERED).with_id(id));
+        }
+    }
+
+    /// Refuses a message for which the portal has no room.
+    pub(super) fn refuse_to_send(
+        &self,
+        slot: AppSlot,
+        id: Option<&str>,
+        refusal: SendRefusal,
+    ) -> Handled {
+        let id = id.unwrap_or_default();
+        self.tell_not_delivered(slot, id, send_refusal_reason(refusal), &refusal);
+        Handled::Now
+    }
+
     fn meet_bad_fate(
         &mut self,
         slot: AppSlot,
@@ -274,9 +354,8 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize>
     ) {
         if let Some(place) = self.app_place(slot) {
             let value = Explained(reason, message);
-            let id = Some(id).filter(|id| !id.is_empty());
             let frame = ServerFrame::new(kind::NOT_DELIVERED);
-            tell(place, &frame.with_value(&value).with_id(id));
+            tell(place, &frame.with_value(&value).with_id(given(id)));
         }
     }
 
@@ -320,6 +399,11 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize>
         let told = [self.app_place(slot), self.screen_place()];
         told.iter().flatten().for_each(|place| tell(place, frame));
     }
+}
+
+/// The `id` of a frame, if it had one.
+fn given(id: &str) -> Option<&str> {
+    Some(id).filter(|id| !id.is_empty())
 }
 
 fn tell_status(place: &Place<'_>, value: &dyn Display) {

@@ -42,13 +42,24 @@ pub(crate) enum FrameKind {
 
 impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, APPS, QUEUE> {
     /// Offers receipts to the partners of the apps that are installed (SPEC 16), in an epoch that this
-    /// vehicle never had before. `scratch` is as long as the longest message that may carry them;
-    /// `uplinks` holds what apps send with receipts.
+    /// vehicle never had before, or in that of [`Clock::epoch`](crate::clock::Clock::epoch) when the first
+    /// session comes up. `scratch` is as long as the longest message that may carry them; `uplinks` holds
+    /// what apps send with receipts.
     #[cfg(feature = "receipts")]
     pub fn offer_receipts(&mut self, epoch: Epoch, scratch: S, uplinks: Q) {
         let partners = self.identity.uids().count();
-        self.receipts = Some(Receipts::new(epoch, partners, uplinks));
+        let receipts = self.receipts.insert(Receipts::new(epoch, uplinks));
+        for _ in 0..partners {
+            receipts.add_partner();
+        }
         self.scratch = Some(scratch);
+    }
+
+    /// Offers receipts in this epoch, unless they were offered before.
+    pub(crate) fn begin_epoch(&mut self, epoch: Epoch) {
+        if let Some(receipts) = &mut self.receipts {
+            receipts.begin(epoch);
+        }
     }
 
     /// The greatest epoch in which receipts are offered.
@@ -343,8 +354,11 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         let uid = self.uid(slot).ok_or(SendRefusal::UnknownApp)?;
         let partner = self.identity.uids().position(|known| known == uid);
         let subtopic = subtopic.map(|text| text.strip_prefix('/').unwrap_or(text));
+        let longest = self.scratch.as_ref().map_or(0, |it| it.as_ref().len());
         match (partner, &mut self.receipts) {
-            (Some(partner), Some(receipts)) => receipts.accept(partner, slot, subtopic, content),
+            (Some(partner), Some(receipts)) => {
+                receipts.accept(partner, slot, subtopic, content, longest)
+            }
             _ => Err(SendRefusal::UnknownApp),
         }
     }

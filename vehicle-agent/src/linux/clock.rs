@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use vinbus_protocol::delivery::Epoch;
+
 use crate::clock::{Clock, Random};
 
 /// tokio's clock, which tests can pause.
@@ -31,6 +33,10 @@ impl Clock for TokioClock {
     async fn sleep_until(&self, deadline_ms: u64) {
         // The clock counts whole milliseconds, so up to one more has to pass.
         tokio::time::sleep_until(self.start + Duration::from_millis(deadline_ms)).await;
+    }
+
+    fn epoch(&self) -> Option<Epoch> {
+        None
     }
 }
 

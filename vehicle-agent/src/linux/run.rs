@@ -124,11 +124,8 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
 
 /// Seconds since 2020: greater at each start than before, as clocks go.
 pub(crate) fn epoch_of_now() -> Epoch {
-    const BEGIN: Duration = Duration::from_secs(1_577_836_800);
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
-    let since = since_1970.unwrap_or_default().saturating_sub(BEGIN);
-    let epoch = u32::try_from(since.as_secs()).ok().and_then(Epoch::new);
-    epoch.unwrap_or(Epoch::FIRST)
+    Epoch::at(since_1970.unwrap_or_default().as_secs()).unwrap_or(Epoch::FIRST)
 }
 
 /// Makes everything of the options that touches nothing outside: whoever starts a second agent by

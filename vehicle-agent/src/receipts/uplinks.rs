@@ -148,7 +148,9 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>> Uplinks<Q> {
 
     /// A message has no number after all.
     pub(super) fn unnumber(&mut self, ticket: u64) {
-        self.flights.retain(|flight| flight.ticket != ticket);
+        if let Some(index) = self.flights.iter().position(|it| it.ticket == ticket) {
+            self.flights.swap_remove(index);
+        }
     }
 
     pub(super) fn get(&self, ticket: u64) -> Option<Waiting<'_>> {
@@ -259,7 +261,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>> Uplinks<Q> {
 
     /// A message has met its fate.
     pub(super) fn settle(&mut self, ticket: u64, fate: Fate) {
-        self.flights.retain(|flight| flight.ticket != ticket);
+        self.unnumber(ticket);
         if let Some(slot) = self.get(ticket).map(|waiting| waiting.slot)
             && self.settled.push_back((slot, ticket, fate)).is_ok()
         {

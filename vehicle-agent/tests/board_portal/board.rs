@@ -11,8 +11,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
 
+use vinbus_protocol::delivery::Epoch;
 use vinbus_protocol::id::{AppId, Uid, Vin};
 use vinbus_protocol::limits::{APP_MESSAGE_BYTES_MAX, PACKET_BYTES_MAX};
+use vinbus_protocol::presence;
 use vinbus_protocol::record_ring::storage_bytes_for;
 use vinbus_protocol::topic::TopicScheme;
 use vinbus_protocol::uplink_queue::DropPolicy;
@@ -61,6 +63,8 @@ pub(crate) struct Memory {
     pub(crate) pending: usize,
     /// One of the places is for the screen alone.
     pub(crate) screen_place: bool,
+    /// For the longest message with receipts, and for those of apps; none are offered if it is 0.
+    pub(crate) receipts: usize,
 }
 
 impl Default for Memory {
@@ -70,6 +74,7 @@ impl Default for Memory {
             outbox: 2 * OUTBOX_BYTES_MIN,
             pending: storage_bytes_for(10, APP_MESSAGE_BYTES_MAX),
             screen_place: false,
+            receipts: 0,
         }
     }
 }
@@ -217,8 +222,18 @@ impl Board {
     pub(crate) async fn uplink(&mut self) -> (String, String) {
         loop {
             let message = self.any_uplink().await;
-            if message.0 != HEALTH {
+            if message.0 != HEALTH && message.0 != presence::SUBTOPIC {
                 return message;
+            }
+        }
+    }
+
+    /// The next report that the vehicle is there.
+    pub(crate) async fn presence(&mut self) -> String {
+        loop {
+            let (subtopic, payload) = self.any_uplink().await;
+            if subtopic == presence::SUBTOPIC {
+                return payload;
             }
         }
     }
@@ -323,6 +338,10 @@ fn desk(memory: Memory) -> Desk<Vec<u8>, Vec<u8>, 2, QUEUE> {
         let app = AppId::parse(app).unwrap();
         let uid = Uid::parse(UID).unwrap();
         desk.install(app, &uid, vec![0; memory.pending]).unwrap();
+    }
+    if memory.receipts > 0 {
+        let buffer = || vec![0; memory.receipts];
+        desk.offer_receipts(Epoch::FIRST, buffer(), buffer());
     }
     desk
 }

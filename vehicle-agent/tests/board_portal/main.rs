@@ -14,4 +14,5 @@ mod delivery;
 mod health;
 mod hostile;
 mod lifecycle;
+mod receipts;
 mod wire;

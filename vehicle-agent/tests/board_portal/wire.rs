@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use tokio::sync::{Notify, mpsc};
 
+use vinbus_protocol::delivery::Epoch;
 use vinbus_vehicle_agent::clock::Clock;
 use vinbus_vehicle_agent::identity::Identity;
 use vinbus_vehicle_agent::link::{Event, Fate, Link, Lost, NotConnected, Outgoing, Session};
@@ -13,6 +14,8 @@ use vinbus_vehicle_agent::link::{Event, Fate, Link, Lost, NotConnected, Outgoing
 pub(crate) struct TestClock {
     now_ms: Cell<u64>,
     moved: Notify,
+    /// What it makes of the time of day.
+    pub(crate) epoch: Cell<Option<Epoch>>,
 }
 
 impl TestClock {
@@ -31,6 +34,10 @@ impl Clock for TestClock {
         while self.now_ms.get() < deadline_ms {
             self.moved.notified().await;
         }
+    }
+
+    fn epoch(&self) -> Option<Epoch> {
+        self.epoch.get()
     }
 }
 
@@ -102,11 +109,9 @@ impl Session for WireSession<'_> {
             return Ok(());
         }
         self.fate = Some(Fate::Delivered);
-        if !message.retain {
-            let topic = message.topic.to_owned();
-            let payload = String::from_utf8(message.payload.to_vec()).unwrap();
-            let _ = self.wire.from_vehicle.send(OnWire { topic, payload });
-        }
+        let topic = message.topic.to_owned();
+        let payload = String::from_utf8(message.payload.to_vec()).unwrap();
+        let _ = self.wire.from_vehicle.send(OnWire { topic, payload });
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use vinbus_protocol::delivery::Epoch;
 use vinbus_vehicle_agent::clock::Clock;
 use vinbus_vehicle_agent::identity::Identity;
 use vinbus_vehicle_agent::link::{Event, Fate, Link, Lost, NotConnected, Outgoing, Session};
@@ -25,6 +26,10 @@ impl Clock for VirtualClock {
 
     async fn sleep_until(&self, deadline_ms: u64) {
         sleep_until(self.0 + Duration::from_millis(deadline_ms)).await;
+    }
+
+    fn epoch(&self) -> Option<Epoch> {
+        None
     }
 }
 

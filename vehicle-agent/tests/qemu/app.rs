@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::process::Stdio;
 
+use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
 
@@ -69,6 +70,18 @@ impl App {
     pub(crate) async fn counts_until(&mut self, content: &str) -> usize {
         let last = format!("{{\"content\":{content}}}");
         self.messages.lines_until(&last).await
+    }
+
+    /// The numbers of the messages that it is handed, until it was handed the last one: each content is
+    /// an `n` of its own.
+    pub(crate) async fn numbers_until(&mut self, last: u64) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        while numbers.last() != Some(&last) {
+            let line = self.messages.until("").await;
+            let message: Value = serde_json::from_str(&line).unwrap();
+            numbers.push(message["content"]["n"].as_u64().expect("a number"));
+        }
+        numbers
     }
 
     /// Sends content to the partner, or is given a command.

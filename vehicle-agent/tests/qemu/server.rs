@@ -115,6 +115,36 @@ impl Server {
         self.send_to(APP, content).await
     }
 
+    /// Sends content to the app of the vehicle with receipts, of this kind; the message's id.
+    pub(crate) async fn send_with_receipts(&self, kind: &str, content: &str) -> String {
+        let to = ["send", "--url", &self.url(), "--vin", VIN, "--app", APP];
+        let kind = format!("--receipts={kind}");
+        let message = ["--content", content, &kind];
+        let said = done(&self.run(&[&to[..], &message].concat()).await);
+        said.trim().to_owned()
+    }
+
+    /// Waits until the last step of a message is one of these; all of its steps.
+    pub(crate) async fn traced(&self, id: &str, wanted: &[&str]) -> Vec<String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.authorized(&format!("/api/v1/messages/{id}")).await;
+            let (_, body) = answer.split_once("\r\n\r\n").expect("an answer of HTTP");
+            let message: Value = serde_json::from_str(body).expect("JSON");
+            let steps = message["steps"].as_array().expect("its steps").iter();
+            let steps: Vec<String> = steps
+                .filter_map(|step| Some(step["step"].as_str()?.to_owned()))
+                .collect();
+            if steps
+                .last()
+                .is_some_and(|last| wanted.contains(&last.as_str()))
+            {
+                return steps;
+            }
+            assert!(Instant::now() < deadline, "{wanted:?}: {steps:?}");
+        }
+    }
+
     /// Sends content to an app of the vehicle.
     pub(crate) async fn send_to(&self, app: &str, content: &str) -> Output {
         let file = self.folder.path().join("content");
@@ -207,11 +237,14 @@ impl Server {
 
     /// What REST tells about the vehicle.
     async fn vehicle(&self) -> String {
+        self.authorized(&format!("/api/v1/vehicles/{VIN}")).await
+    }
+
+    async fn authorized(&self, path: &str) -> String {
         let token = self.folder.path().join("data/admin/token");
         let token = std::fs::read_to_string(token).unwrap();
         let authorization = format!("Authorization: Bearer {}\r\n", token.trim());
-        self.get(&format!("/api/v1/vehicles/{VIN}"), &authorization)
-            .await
+        self.get(path, &authorization).await
     }
 
     async fn get(&self, path: &str, more: &str) -> String {
@@ -274,6 +307,13 @@ impl Listener {
         let content = format!("\"content\":{content}}}");
         let line = self.messages.until(&content).await;
         assert!(line.ends_with(&content), "the content is not all: {line}");
+    }
+
+    /// The `n` of the next message's content.
+    pub(crate) async fn next_number(&mut self) -> u64 {
+        let line = self.messages.until("\"n\":").await;
+        let message: Value = serde_json::from_str(&line).expect("JSON");
+        message["content"]["n"].as_u64().expect("a number")
     }
 
     /// Counts the messages until there is one with this content, which counts as well.

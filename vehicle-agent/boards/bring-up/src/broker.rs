@@ -41,7 +41,10 @@ pub struct Memory {
 pub struct BrokerDial(Way);
 
 enum Way {
-    Plain(PlainDial),
+    Plain {
+        dial: PlainDial,
+        clock: Option<fn() -> u64>,
+    },
     Tls {
         stack: Stack<'static>,
         line: &'static Line,
@@ -75,8 +78,8 @@ impl BrokerDial {
             key,
         }) = provisioned.tls
         else {
-            let plain = PlainDial::start(stack, provisioned, receive, send);
-            return Ok(Self(Way::Plain(plain)));
+            let dial = PlainDial::start(stack, provisioned, receive, send);
+            return Ok(Self(Way::Plain { dial, clock }));
         };
         let (host, port) = (provisioned.broker.host, provisioned.broker.port);
         let credentials = Credentials::new(authority, certificate, key, host)?;
@@ -92,6 +95,19 @@ impl BrokerDial {
         let line = LINE.init_with(Line::new);
         spawner.spawn(pump(line, client, memory.records).expect("started once"));
         Ok(Self(Way::Tls { stack, line, time }))
+    }
+
+    /// What tells the time of day, in seconds since 1970, once it is known. Whoever has TLS knows it when
+    /// there is a connection.
+    pub fn time(&self) -> impl Fn() -> Option<u64> + use<> {
+        let (clock, time) = match self.0 {
+            Way::Plain { clock, .. } => (clock, None),
+            Way::Tls { time, .. } => (None, Some(time)),
+        };
+        move || match time {
+            Some(time) => time.unix_s(),
+            None => clock.map(|clock| clock()),
+        }
     }
 
     /// Tells why the line has ended, if there is one and it knows.
@@ -139,7 +155,7 @@ fn pump(
 impl fmt::Debug for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Plain(plain) => plain.fmt(f),
+            Self::Plain { dial, .. } => dial.fmt(f),
             Self::Tls { line, .. } => line.fmt(f),
         }
     }
@@ -150,7 +166,7 @@ impl Dial for BrokerDial {
 
     async fn dial(&mut self) -> Option<BrokerStream> {
         match &mut self.0 {
-            Way::Plain(plain) => plain.dial().await.map(BrokerStream::Plain),
+            Way::Plain { dial, .. } => dial.dial().await.map(BrokerStream::Plain),
             Way::Tls { stack, line, time } => {
                 if !has_address(*stack).await {
                     return None;

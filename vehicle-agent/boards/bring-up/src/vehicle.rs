@@ -3,6 +3,7 @@
 use core::future::Future;
 
 use embassy_time::{Duration, Instant, Timer};
+use vinbus_protocol::delivery::Epoch;
 use vinbus_protocol::uplink_queue::DropPolicy;
 use vinbus_transport_embedded::{Mqtt, OptionsError};
 use vinbus_vehicle_agent::agent::{self, World};
@@ -30,9 +31,18 @@ pub struct Memory {
     pub popups: &'static mut [u8],
     /// Messages that wait for each of the apps.
     pub pending: [&'static mut [u8]; APPS_MAX],
+    /// A message with receipts that is put together, which is as long as the longest of them.
+    #[cfg(feature = "delivery")]
+    pub with_receipts: &'static mut [u8],
+    /// Messages of apps that go with receipts, until partners have them.
+    #[cfg(feature = "delivery")]
+    pub uplinks_with_receipts: &'static mut [u8],
 }
 
 /// Serves the vehicle for ever, or until `stop` completes.
+///
+/// `unix_s` tells the time of day, in seconds since 1970, once it is known: no two lives of the vehicle may
+/// begin in one second of it. `seed` has to be random.
 ///
 /// # Errors
 /// When the block does not fit into the memory.
@@ -41,6 +51,7 @@ pub async fn run<D: Dial, A: Apps>(
     memory: Memory,
     dial: D,
     apps: &mut A,
+    unix_s: impl Fn() -> Option<u64>,
     seed: u32,
     stop: impl Future<Output = ()>,
 ) -> Result<(), OptionsError> {
@@ -57,6 +68,12 @@ pub async fn run<D: Dial, A: Apps>(
             log::error!("app {app} is not installed: {error}");
         }
     }
+    #[cfg(feature = "delivery")]
+    desk.offer_receipts(
+        epoch_without_clock(seed),
+        memory.with_receipts,
+        memory.uplinks_with_receipts,
+    );
     let mqtt = {
         // The session copies what it needs of these; nobody else has to keep them.
         let will = presence::will(desk.identity());
@@ -66,7 +83,7 @@ pub async fn run<D: Dial, A: Apps>(
     let world = World {
         link: &mut EmbeddedLink::new(mqtt, dial),
         apps,
-        clock: &BoardClock,
+        clock: &AgentClock { unix_s },
         random: &mut Jitter(seed),
     };
     agent::run(&mut desk, world, stop).await;
@@ -85,6 +102,36 @@ impl Clock for BoardClock {
     async fn sleep_until(&self, deadline_ms: u64) {
         Timer::at(Instant::MIN + Duration::from_millis(deadline_ms)).await;
     }
+
+    fn epoch(&self) -> Option<Epoch> {
+        None
+    }
+}
+
+/// The same, beside the time of day.
+struct AgentClock<T> {
+    unix_s: T,
+}
+
+impl<T: Fn() -> Option<u64>> Clock for AgentClock<T> {
+    fn now_ms(&self) -> u64 {
+        BoardClock.now_ms()
+    }
+
+    async fn sleep_until(&self, deadline_ms: u64) {
+        BoardClock.sleep_until(deadline_ms).await;
+    }
+
+    fn epoch(&self) -> Option<Epoch> {
+        (self.unix_s)().and_then(Epoch::at)
+    }
+}
+
+/// The epoch of a board that nobody tells the time: any low one. A host that has heard of a later life
+/// says so, and the board leaps above it (SPEC 16.11).
+#[cfg(feature = "delivery")]
+fn epoch_without_clock(seed: u32) -> Epoch {
+    Epoch::new(seed >> 16).unwrap_or(Epoch::FIRST)
 }
 
 /// Words for the jitter of reconnections, which differ between vehicles and are no secret (Numerical

@@ -7,6 +7,7 @@ mod messages;
 mod outages;
 mod portal;
 mod provisioning;
+mod receipts;
 mod time;
 mod trust;
 mod vectors;
@@ -68,6 +69,11 @@ pub(crate) const ALL: &[Case] = cases![
         message_waits_while_the_vehicle_has_no_power,
         power_cut_in_the_middle_of_a_message_harms_nothing,
         will_tells_a_foreign_broker_that_the_power_went;
+    receipts:
+        each_step_of_a_message_on_the_board_is_told,
+        messages_that_a_broker_loses_are_repeated_and_shown_once,
+        message_that_a_board_had_when_its_power_went_is_told_as_lost_with_its_memory,
+        messages_of_an_app_come_once_though_the_broker_is_started_again;
     hostile:
         hundred_thousand_random_bytes_to_the_portal_are_counted_and_reported,
         app_that_never_reads_is_ended_and_the_next_one_is_served,

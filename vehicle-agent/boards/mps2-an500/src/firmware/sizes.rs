@@ -5,11 +5,13 @@
 //! | a message that arrives | [`RECEIVE_BYTES`] |
 //! | a message that is sent | [`SEND_BYTES`] |
 //! | messages that wait for the broker | [`UPLINKS_BYTES`] |
+//! | a message with receipts that is put together | [`WITH_RECEIPTS_BYTES`] |
+//! | messages of apps that go with receipts | [`UPLINKS_WITH_RECEIPTS_BYTES`] |
 //! | messages that wait for the apps | [`APPS_MAX`] times [`PENDING_BYTES`] |
 //! | popups that wait | [`POPUPS_BYTES`] |
 //! | programs that are connected to the portal | [`PLACES_MAX`] times [`PLACE_BYTES`] |
 //! | the sockets, and the heads of requests | [`SOCKETS_BYTES`] |
-//! | `id`s of messages that wait for the broker, and a popup's text | [`KEPT_TEXTS_BYTES`] |
+//! | `id`s of messages that are on their way, and a popup's text | [`KEPT_TEXTS_BYTES`] |
 //! | TLS | [`TLS_BYTES`] |
 //! | all of it | [`BUFFERS_BYTES`] |
 
@@ -30,6 +32,13 @@ pub(crate) const SEND_BYTES: usize = 136_000;
 
 /// Two messages of the largest size, or many small ones.
 pub(crate) const UPLINKS_BYTES: usize = uplink_queue::storage_bytes_for(2, PAYLOAD_BYTES_MAX);
+
+/// The largest message may have receipts.
+pub(crate) const WITH_RECEIPTS_BYTES: usize = PAYLOAD_BYTES_MAX;
+
+/// One message of the largest size that goes with receipts, or [`limits::RECEIPTS_MAX`] of 4 KB.
+pub(crate) const UPLINKS_WITH_RECEIPTS_BYTES: usize =
+    record_ring::storage_bytes_for(1, PAYLOAD_BYTES_MAX);
 
 /// What waits for an app that is not in the foreground: one message of the largest size, or the last 10 of a
 /// tenth of that.
@@ -76,6 +85,8 @@ const TLS_BYTES: usize = READ_RECORD_BYTES + WRITE_RECORD_BYTES + 2 * PIPE_BYTES
 const BUFFERS_BYTES: usize = RECEIVE_BYTES
     + SEND_BYTES
     + UPLINKS_BYTES
+    + WITH_RECEIPTS_BYTES
+    + UPLINKS_WITH_RECEIPTS_BYTES
     + APPS_MAX * PENDING_BYTES
     + POPUPS_BYTES
     + PLACES_MAX * PLACE_BYTES

@@ -16,6 +16,8 @@ use super::sizes::{
     PENDING_BYTES, POPUPS_BYTES, RECEIVE_BYTES, SEND_BYTES, TCP_RECEIVE_BYTES, TCP_SEND_BYTES,
     UPLINKS_BYTES,
 };
+#[cfg(feature = "delivery")]
+use super::sizes::{UPLINKS_WITH_RECEIPTS_BYTES, WITH_RECEIPTS_BYTES};
 #[cfg(feature = "tls")]
 use super::tls::{BoardDial, dial};
 #[cfg(not(feature = "portal"))]
@@ -29,6 +31,12 @@ static TCP_SEND: ConstStaticCell<[u8; TCP_SEND_BYTES]> = ConstStaticCell::new([0
 static RECEIVE: ConstStaticCell<[u8; RECEIVE_BYTES]> = ConstStaticCell::new([0; RECEIVE_BYTES]);
 static SEND: ConstStaticCell<[u8; SEND_BYTES]> = ConstStaticCell::new([0; SEND_BYTES]);
 static UPLINKS: ConstStaticCell<[u8; UPLINKS_BYTES]> = ConstStaticCell::new([0; UPLINKS_BYTES]);
+#[cfg(feature = "delivery")]
+static WITH_RECEIPTS: ConstStaticCell<[u8; WITH_RECEIPTS_BYTES]> =
+    ConstStaticCell::new([0; WITH_RECEIPTS_BYTES]);
+#[cfg(feature = "delivery")]
+static UPLINKS_WITH_RECEIPTS: ConstStaticCell<[u8; UPLINKS_WITH_RECEIPTS_BYTES]> =
+    ConstStaticCell::new([0; UPLINKS_WITH_RECEIPTS_BYTES]);
 static POPUPS: ConstStaticCell<[u8; POPUPS_BYTES]> = ConstStaticCell::new([0; POPUPS_BYTES]);
 static PENDING: ConstStaticCell<[[u8; PENDING_BYTES]; APPS_MAX]> =
     ConstStaticCell::new([[0; PENDING_BYTES]; APPS_MAX]);
@@ -61,13 +69,18 @@ async fn serve(
         send: SEND.take(),
         uplinks: UPLINKS.take(),
         popups: POPUPS.take(),
+        #[cfg(feature = "delivery")]
+        with_receipts: WITH_RECEIPTS.take(),
+        #[cfg(feature = "delivery")]
+        uplinks_with_receipts: UPLINKS_WITH_RECEIPTS.take(),
         pending: PENDING.take().each_mut().map(|app| &mut app[..]),
     };
+    let time = dial.time();
     let mut apps = apps(spawner, stack, provisioned);
     let mut apps = Reported::new(&mut apps, "mps2-an500", lan9118::dropped_frames);
     let seed = u32::from_le_bytes(host::random());
     let never = demand::panic_on_demand();
-    let served = vehicle::run(provisioned, memory, dial, &mut apps, seed, never);
+    let served = vehicle::run(provisioned, memory, dial, &mut apps, time, seed, never);
     if let Err(error) = served.await {
         log::error!("the provisioned block does not fit: {error}");
         host::exit(false);

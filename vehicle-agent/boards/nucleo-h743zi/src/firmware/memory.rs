@@ -16,6 +16,8 @@ use super::sizes::{
     PACKETS_IN, PACKETS_OUT, PENDING_BYTES, POPUPS_BYTES, PORTAL_OUTBOX_BYTES,
     PORTAL_RECEIVE_BYTES, SCREEN_OUTBOX_BYTES, SCREEN_RECEIVE_BYTES,
 };
+#[cfg(feature = "delivery")]
+use super::sizes::{UPLINKS_WITH_RECEIPTS_BYTES, WITH_RECEIPTS_BYTES};
 
 type Packets = PacketQueue<PACKETS_OUT, PACKETS_IN>;
 type Pending = [[u8; PENDING_BYTES]; APPS_MAX];
@@ -27,6 +29,16 @@ static READ_RECORD: ConstStaticCell<[u8; READ_RECORD_BYTES]> =
 #[unsafe(link_section = ".dtcm")]
 static WRITE_RECORD: ConstStaticCell<[u8; WRITE_RECORD_BYTES]> =
     ConstStaticCell::new([0; WRITE_RECORD_BYTES]);
+
+#[cfg(feature = "delivery")]
+#[unsafe(link_section = ".dtcm")]
+static WITH_RECEIPTS: ConstStaticCell<[u8; WITH_RECEIPTS_BYTES]> =
+    ConstStaticCell::new([0; WITH_RECEIPTS_BYTES]);
+
+#[cfg(feature = "delivery")]
+#[unsafe(link_section = ".dtcm")]
+static UPLINKS_WITH_RECEIPTS: ConstStaticCell<[u8; UPLINKS_WITH_RECEIPTS_BYTES]> =
+    ConstStaticCell::new([0; UPLINKS_WITH_RECEIPTS_BYTES]);
 
 #[unsafe(link_section = ".sram_d2")]
 static PACKETS: ConstStaticCell<Packets> = ConstStaticCell::new(PacketQueue::new());
@@ -93,6 +105,18 @@ pub(crate) fn records() -> RecordBuffers<'static> {
         read: READ_RECORD.take(),
         write: WRITE_RECORD.take(),
     }
+}
+
+/// A message with receipts that is put together.
+#[cfg(feature = "delivery")]
+pub(crate) fn with_receipts() -> &'static mut [u8] {
+    WITH_RECEIPTS.take()
+}
+
+/// Messages of apps that go with receipts.
+#[cfg(feature = "delivery")]
+pub(crate) fn uplinks_with_receipts() -> &'static mut [u8] {
+    UPLINKS_WITH_RECEIPTS.take()
 }
 
 /// The packets of the Ethernet controller, which reaches them there.

@@ -14,6 +14,8 @@
 //! | | the screen's connection to the portal | [`SCREEN_BYTES`] |
 //! | DTCM, 128 KB | the stack | 96 KB |
 //! | | TLS records | [`RECORDS_BYTES`] |
+//! | | a message with receipts that is put together | [`WITH_RECEIPTS_BYTES`] |
+//! | | messages of apps that go with receipts | [`UPLINKS_WITH_RECEIPTS_BYTES`] |
 
 use core::mem::size_of;
 
@@ -32,6 +34,12 @@ pub(crate) const SEND_BYTES: usize = 136_000;
 
 /// One message of the largest size, or many small ones.
 pub(crate) const UPLINKS_BYTES: usize = uplink_queue::storage_bytes_for(1, PAYLOAD_BYTES_MAX);
+
+/// A message with receipts is no longer than this: its sender is told `too large`, and an app `too-large`.
+pub(crate) const WITH_RECEIPTS_BYTES: usize = 4 * 1024;
+
+/// Messages of apps that go with receipts: one of the largest size that may, or 15 of 400 bytes.
+pub(crate) const UPLINKS_WITH_RECEIPTS_BYTES: usize = 6 * 1024;
 
 /// What can be on its way from the broker, and to it.
 pub(crate) const TCP_RECEIVE_BYTES: usize = 8 * 1024;
@@ -69,6 +77,7 @@ pub(crate) const PENDING_BYTES: usize = 6 * 1024;
 /// Popups that wait, of all apps; one that does not fit is refused and counted.
 pub(crate) const POPUPS_BYTES: usize = 8 * 1024;
 
+const RECEIPTS_BYTES: usize = WITH_RECEIPTS_BYTES + UPLINKS_WITH_RECEIPTS_BYTES;
 const RECORDS_BYTES: usize = READ_RECORD_BYTES + WRITE_RECORD_BYTES;
 const SOCKET_BYTES: usize = TCP_RECEIVE_BYTES + TCP_SEND_BYTES;
 const SCREEN_BYTES: usize = SCREEN_RECEIVE_BYTES + SCREEN_OUTBOX_BYTES;
@@ -80,6 +89,6 @@ const AXI_REST_BYTES: usize =
 
 // The linker has the last word; these say which of the sizes to look at.
 const _: () = assert!(AXI_REST_BYTES >= 80 * 1024);
-const _: () = assert!(RECORDS_BYTES < 32 * 1024);
+const _: () = assert!(RECORDS_BYTES + RECEIPTS_BYTES < 32 * 1024);
 const _: () = assert!(PACKETS_BYTES + PLACE_BYTES <= 288 * 1024);
 const _: () = assert!(APPS_MAX * PENDING_BYTES + POPUPS_BYTES + SCREEN_BYTES <= 64 * 1024);

@@ -53,13 +53,18 @@ async fn serve(
         send: SEND.take(),
         uplinks: UPLINKS.take(),
         popups: memory::popups(),
+        #[cfg(feature = "delivery")]
+        with_receipts: memory::with_receipts(),
+        #[cfg(feature = "delivery")]
+        uplinks_with_receipts: memory::uplinks_with_receipts(),
         pending: memory::pending().each_mut().map(|app| &mut app[..]),
     };
+    let time = dial.time();
     let mut apps = apps(spawner, stack, provisioned);
     let mut apps = Reported::new(&mut apps, "nucleo-h743zi", ethernet::dropped_frames);
     let alive = HEARTBEAT.beat();
     let seed = u32::from_le_bytes(random::bytes());
-    let served = vehicle::run(provisioned, memory, dial, &mut apps, seed, alive);
+    let served = vehicle::run(provisioned, memory, dial, &mut apps, time, seed, alive);
     if let Err(error) = served.await {
         log::error!("the provisioned block does not fit: {error}");
     }
