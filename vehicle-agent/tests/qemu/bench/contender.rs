@@ -45,7 +45,7 @@ impl Kind {
 /// A running agent; it is killed when this is dropped.
 pub(crate) enum Contender {
     Board {
-        board: Board,
+        board: Box<Board>,
         /// Who serves the pages of its app, if it has any.
         _pages: Option<Child>,
     },
@@ -124,7 +124,7 @@ impl Contender {
             Kind::Board => {
                 let block = provision(folder, url, &options).await;
                 Self::Board {
-                    board: Board::start_at(portal, Some(&block)),
+                    board: Box::new(Board::start_at(portal, Some(&block))),
                     _pages: None,
                 }
             }
