@@ -9,6 +9,10 @@
 //! refused, and the app is told which; nothing is handed to an app but by the portal's verdict.
 
 mod handover;
+#[cfg(feature = "parts")]
+mod parts;
+#[cfg(not(feature = "parts"))]
+#[path = "desk/parts_absent.rs"]
 mod parts;
 #[cfg(feature = "requests")]
 mod requests;

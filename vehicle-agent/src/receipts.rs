@@ -18,6 +18,10 @@
 //! The other way, messages of apps wait in [`uplinks`], which says what becomes of them.
 
 mod memory;
+#[cfg(feature = "parts")]
+mod parts;
+#[cfg(not(feature = "parts"))]
+#[path = "receipts/parts_absent.rs"]
 mod parts;
 mod uplinks;
 
@@ -39,7 +43,9 @@ use vinbus_protocol::portal::Refusal;
 use vinbus_protocol::request;
 use vinbus_protocol::request::Order;
 
+#[cfg(feature = "parts")]
 pub(crate) use self::parts::PartFate;
+#[cfg(feature = "parts")]
 use self::parts::Transfer;
 pub(crate) use self::uplinks::Waiting;
 use self::uplinks::{SILENCE_MS, Uplinks};
@@ -61,6 +67,7 @@ pub(crate) struct Receipts<Q, const APPS: usize> {
     /// In the order of the partners.
     endpoints: Vec<End, APPS>,
     /// What has come of a long message of each partner, where long ones are taken.
+    #[cfg(feature = "parts")]
     transfers: Vec<Transfer<Q>, APPS>,
     places: Vec<Place, PLACES_MAX>,
     uplinks: Uplinks<Q>,
@@ -150,6 +157,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
         Self {
             epoch,
             endpoints: Vec::new(),
+            #[cfg(feature = "parts")]
             transfers: Vec::new(),
             places: Vec::new(),
             uplinks: Uplinks::new(uplinks),
@@ -288,6 +296,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
             match event {
                 Event::PeerRestarted | Event::EpochChanged(_) => {
                     self.places.retain(|place| place.partner != partner);
+                    #[cfg(feature = "parts")]
                     if let Some(transfer) = self.transfers.get_mut(partner) {
                         transfer.drop_stored();
                     }

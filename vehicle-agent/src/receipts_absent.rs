@@ -52,14 +52,6 @@ pub(crate) enum Arrived<'p> {
 
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, reason = "no values are made of it")]
-pub(crate) enum PartFate {
-    Stored,
-    Last(usize),
-    Refused(Step),
-}
-
-#[derive(Clone, Copy, Debug)]
-#[allow(dead_code, reason = "no values are made of it")]
 pub(crate) struct New {
     pub(crate) partner: usize,
     pub(crate) id: MessageId,
@@ -273,36 +265,6 @@ impl<Q, const APPS: usize> Receipts<Q, APPS> {
         }
     }
 
-    pub(crate) fn part(&mut self, _: u64, _: New, _: Part, _: &Carried<'_>) -> PartFate {
-        match *self {
-            Self::None(none, _) => match none {},
-        }
-    }
-
-    pub(crate) fn part_refused(&mut self, _: u64, _: New, _: Step) -> PartFate {
-        match *self {
-            Self::None(none, _) => match none {},
-        }
-    }
-
-    pub(crate) fn whole<'b>(&self, _: usize, _: &'b mut [u8]) -> Option<&'b [u8]> {
-        match *self {
-            Self::None(none, _) => match none {},
-        }
-    }
-
-    pub(crate) fn stored_part(&self, _: usize, _: Part) -> (&[u8], Option<u64>) {
-        match *self {
-            Self::None(none, _) => match none {},
-        }
-    }
-
-    pub(crate) fn part_noted(&mut self, _: u64, _: New) {
-        match *self {
-            Self::None(none, _) => match none {},
-        }
-    }
-
     pub(crate) fn part_not_noted(&mut self, _: New, _: Part) {
         match *self {
             Self::None(none, _) => match none {},
@@ -310,18 +272,6 @@ impl<Q, const APPS: usize> Receipts<Q, APPS> {
     }
 
     pub(crate) fn drop_transfer(&mut self, _: usize) {
-        match *self {
-            Self::None(none, _) => match none {},
-        }
-    }
-
-    pub(crate) fn resume_part(&mut self, _: usize, _: Part, _: &str, _: Option<u64>) -> bool {
-        match *self {
-            Self::None(none, _) => match none {},
-        }
-    }
-
-    pub(crate) fn drop_abandoned(&mut self, _: u64) -> u64 {
         match *self {
             Self::None(none, _) => match none {},
         }

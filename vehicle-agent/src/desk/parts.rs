@@ -14,7 +14,6 @@ use crate::receipts::{New, PartFate};
 impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, APPS, QUEUE> {
     /// Takes long messages from every partner, each in a buffer that `storage` gives. To be called once,
     /// after receipts are offered; their scratch is to be as long.
-    #[cfg(feature = "receipts")]
     pub fn take_long_messages(&mut self, mut storage: impl FnMut() -> Q) {
         let partners = self.identity.uids().count();
         if let Some(receipts) = &mut self.receipts {
