@@ -123,11 +123,13 @@ struct Sample {
 
 /// How messages are handed in.
 #[derive(Clone)]
-enum Entrance {
+pub(crate) enum Entrance {
     Rest {
         client: reqwest::Client,
         url: String,
         token: String,
+        /// Whether with receipts: `yes` or `no`.
+        receipts: &'static str,
     },
     Mqtt(Client),
 }
@@ -183,7 +185,7 @@ impl Setting {
     }
 
     async fn run(&self, in_flight: usize, time: Duration) -> Result<Vec<Sample>> {
-        let entrance = self.entrance().await?;
+        let entrance = self.entrance()?;
         let mut workers = Vec::new();
         for index in 0..in_flight {
             workers.push(Worker {
@@ -217,24 +219,10 @@ impl Setting {
         Ok(samples)
     }
 
-    async fn entrance(&self) -> Result<Entrance> {
+    fn entrance(&self) -> Result<Entrance> {
         match self.entrance {
-            EntranceKind::Rest => {
-                let server = self.server.as_ref().context("no server")?;
-                Ok(Entrance::Rest {
-                    client: reqwest::Client::builder().tcp_nodelay(true).build()?,
-                    url: format!("http://{}", server.http),
-                    token: server.token.clone(),
-                })
-            }
-            EntranceKind::Mqtt => {
-                let broker = self.mosquitto.as_ref().context("no broker")?.mqtt;
-                let url = format!("mqtt://{broker}").parse()?;
-                let (client, mut inbox) = connect(ClientOptions::new(url, "bench-partner"))?;
-                // Nothing comes; reading keeps the client going.
-                tokio::spawn(async move { while inbox.recv().await.is_some() {} });
-                Ok(Entrance::Mqtt(client))
-            }
+            EntranceKind::Rest => Entrance::rest(self.server.as_ref().context("no server")?, "no"),
+            EntranceKind::Mqtt => Entrance::mqtt(self.mosquitto.as_ref().context("no broker")?),
         }
     }
 
@@ -335,12 +323,36 @@ impl Worker {
 }
 
 impl Entrance {
+    pub(crate) fn rest(server: &HostServer, receipts: &'static str) -> Result<Self> {
+        Ok(Self::Rest {
+            client: reqwest::Client::builder().tcp_nodelay(true).build()?,
+            url: format!("http://{}", server.http),
+            token: server.token.clone(),
+            receipts,
+        })
+    }
+
+    /// To be called in a runtime.
+    pub(crate) fn mqtt(mosquitto: &Mosquitto) -> Result<Self> {
+        let url = format!("mqtt://{}", mosquitto.mqtt).parse()?;
+        let (client, mut inbox) = connect(ClientOptions::new(url, "bench-partner"))?;
+        // Nothing comes; reading keeps the client going.
+        tokio::spawn(async move { while inbox.recv().await.is_some() {} });
+        Ok(Self::Mqtt(client))
+    }
+
     /// Hands a message in; returns when it is accepted.
-    async fn accept(&self, vin: &str, topic: &str, envelope: Bytes) -> Result<()> {
+    pub(crate) async fn accept(&self, vin: &str, topic: &str, envelope: Bytes) -> Result<()> {
         match self {
-            Self::Rest { client, url, token } => {
+            Self::Rest {
+                client,
+                url,
+                token,
+                receipts,
+            } => {
+                let path = format!("/api/v1/vehicles/{vin}/messages?receipts={receipts}");
                 let answer = client
-                    .post(format!("{url}/api/v1/vehicles/{vin}/messages"))
+                    .post(format!("{url}{path}"))
                     .bearer_auth(token)
                     .header("content-type", "application/json")
                     .body(envelope)
@@ -360,7 +372,7 @@ impl Entrance {
     }
 }
 
-fn envelope(number: u64) -> Bytes {
+pub(crate) fn envelope(number: u64) -> Bytes {
     let head = format!(r#"{{"idApp":"demo","popup":false,"content":{{"n":{number},"fill":""#);
     let tail = r#""}}"#;
     let fill = "x".repeat(PAYLOAD_BYTES - head.len() - tail.len());

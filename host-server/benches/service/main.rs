@@ -1,7 +1,7 @@
 //! How fast and how big the whole service is: real programs, real sockets, a real disk.
 //!
 //! `path` is the way up, from the broker to an event stream, beside a client that only reads;
-//! `downlink` the way down, from REST to the car; `bus` programs with tokens among each other;
+//! `downlink` the way down, from REST to the car; `delivery` the same with receipts and without; `bus` programs with tokens among each other;
 //! `console` the console's page in a browser; `memory` a server and a simulator with many
 //! vehicles. Each prints one table, whose rows were all measured in the same run. How, and with
 //! which inputs, is in `docs/BENCHMARKS.md`; `cargo xtask bench` builds what is needed and runs it.
@@ -18,6 +18,7 @@ mod load;
 mod path;
 
 mod console;
+mod delivery;
 mod downlink;
 mod memory;
 
@@ -55,6 +56,15 @@ enum What {
         #[arg(long, default_value_t = 10)]
         seconds: u64,
     },
+    /// REST, disk, a fleet: with receipts and without; beside MQTT at QoS 1.
+    Delivery {
+        /// The program that simulates.
+        #[arg(long)]
+        vehicle_agent: PathBuf,
+        /// Pairs of turns; the median is printed.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+        pairs: u16,
+    },
     /// Clients of the bus: messages with access rules, and connections.
     Bus {
         /// Pairs of turns, a second each, of messages with rules and without; the median is printed.
@@ -88,6 +98,10 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().what {
         What::Path { seconds, rounds } => path::measure(Duration::from_secs(seconds), rounds),
         What::Downlink { seconds } => downlink::measure(Duration::from_secs(seconds)),
+        What::Delivery {
+            vehicle_agent,
+            pairs,
+        } => delivery::measure(&vehicle_agent, usize::from(pairs)),
         What::Bus { pairs, rounds } => bus::measure(usize::from(pairs), rounds),
         What::Console { rate, seconds } => console::measure(rate, Duration::from_secs(seconds)),
         What::Memory {

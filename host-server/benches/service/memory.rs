@@ -83,10 +83,7 @@ fn sizes(vehicle_agent: &Path, link: Link, vehicles: u32) -> Result<Sizes> {
         Link::Tls => {
             let server = HostServer::embedded()?;
             let address = server.mqtts.context("no listener for TLS")?;
-            for number in 0..vehicles {
-                let vin = format!("SIM{number:014}");
-                server.enroll(&vin, &certs.path().join(vin.clone()))?;
-            }
+            server.enroll_simulated(vehicles, certs.path())?;
             command
                 .args(["--broker", &format!("mqtts://{address}"), "--certs"])
                 .arg(certs.path());

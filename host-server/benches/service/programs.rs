@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -38,6 +38,16 @@ impl Process {
 
     pub(crate) fn resident_bytes(&self) -> Result<u64> {
         usage::resident_bytes(self.0.id())
+    }
+
+    /// Asks it to end, and returns what it has printed.
+    pub(crate) fn end(mut self) -> Result<String> {
+        let killed = Command::new("kill").arg(self.0.id().to_string()).status()?;
+        ensure!(killed.success(), "it has ended by itself");
+        let mut text = String::new();
+        let mut output = self.0.stdout.take().context("no standard output")?;
+        output.read_to_string(&mut text)?;
+        Ok(text)
     }
 }
 
@@ -128,26 +138,40 @@ impl HostServer {
 
     /// Makes certificate and key of a vehicle in `out`.
     pub(crate) fn enroll(&self, vin: &str, out: &Path) -> Result<()> {
+        self.enroll_as(&["vehicle", vin], out)
+    }
+
+    /// Makes certificates and keys of so many simulated vehicles, in a folder for each in `out`.
+    pub(crate) fn enroll_simulated(&self, count: u32, out: &Path) -> Result<()> {
+        self.enroll_as(&["vehicles", "--count", &count.to_string()], out)
+    }
+
+    fn enroll_as(&self, whom: &[&str], out: &Path) -> Result<()> {
         let enrolled = Command::new(program())
-            .args(["enroll", "vehicle", vin, "--out"])
+            .arg("enroll")
+            .args(whom)
+            .arg("--out")
             .arg(out)
             .arg("--data-dir")
             .arg(self.data.path())
             .stdin(Stdio::null())
             .output()?;
         let text = String::from_utf8_lossy(&enrolled.stderr);
-        ensure!(enrolled.status.success(), "enroll {vin}: {text}");
+        ensure!(enrolled.status.success(), "enroll {whom:?}: {text}");
         Ok(())
     }
 
     /// The vehicles that it can reach.
     pub(crate) fn vehicles_online(&self) -> Result<u64> {
+        self.figure("vinbus_vehicles_online")
+    }
+
+    /// A figure of its metrics, named with its labels.
+    pub(crate) fn figure(&self, name: &str) -> Result<u64> {
         let metrics = http::get(self.http, "/metrics", &self.token)?;
-        let value = |line: &str| line.strip_prefix("vinbus_vehicles_online ")?.parse().ok();
-        metrics
-            .lines()
-            .find_map(value)
-            .context("no metric vinbus_vehicles_online")
+        let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+        let found = metrics.lines().find_map(value);
+        found.with_context(|| format!("no metric {name}"))
     }
 }
 

@@ -239,6 +239,11 @@ pub struct SimulateArgs {
     #[arg(long, env = "VINBUS_AGENT_ECHO")]
     pub echo: bool,
 
+    /// Offer receipts to the partner, and answer for each message that has them; what they need is kept
+    /// in memory.
+    #[arg(long, env = "VINBUS_AGENT_RECEIPTS")]
+    pub receipts: bool,
+
     /// Stop after so many seconds, counted from when all are connected, or from when
     /// --connect-timeout is over [default: at Ctrl-C].
     #[arg(long, env = "VINBUS_AGENT_DURATION", value_name = "SECONDS", value_parser = seconds)]

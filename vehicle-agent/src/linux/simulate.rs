@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use vinbus_protocol::id::Vin;
-use vinbus_protocol::limits::VIN_BYTES;
+use vinbus_protocol::limits::{PAYLOAD_BYTES_MAX, VIN_BYTES};
 use vinbus_protocol::topic::TopicScheme;
 use vinbus_protocol::{pending, popup, uplink_queue};
 use vinbus_transport_std::LinkState;
@@ -35,7 +35,7 @@ use crate::linux::connection::{self, Credentials};
 use crate::linux::embedded::{self, ThriftyLink};
 use crate::linux::failure::Failure;
 use crate::linux::link::StdLink;
-use crate::linux::run::terminated;
+use crate::linux::run::{epoch_of_now, terminated};
 
 /// Uplink messages of a vehicle that may wait for the broker.
 const QUEUE_MAX: usize = 32;
@@ -196,6 +196,10 @@ impl Vehicle {
         let mut desk = Desk::new(identity, popups, vec![0; queue], args.broker.drop_policy());
         let pending = vec![0; pending::storage_bytes_for(256)];
         let slot = desk.install(args.app.app.clone(), &args.app.uid, pending)?;
+        if args.receipts {
+            // The app itself sends without.
+            desk.offer_receipts(epoch_of_now(), vec![0; PAYLOAD_BYTES_MAX], Vec::new());
+        }
         Ok(Self {
             desk,
             app: SimulatedApp::new(slot, args, Arc::clone(fleet)),

@@ -27,8 +27,8 @@ pub(super) fn console() -> Result<()> {
     bench("console", &[])
 }
 
-/// The one measurement that needs a program of another package.
-pub(super) fn memory() -> Result<()> {
+/// Runs one that needs simulated vehicles, a program of another package.
+pub(super) fn with_vehicles(what: &str) -> Result<()> {
     run_command(&mut cargo(&[
         "build",
         "--release",
@@ -38,5 +38,5 @@ pub(super) fn memory() -> Result<()> {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     let agent = target.join("release/vehicle-agent");
-    run("memory", &["--vehicle-agent", &agent.to_string_lossy()])
+    run(what, &["--vehicle-agent", &agent.to_string_lossy()])
 }

@@ -1,0 +1,13 @@
+//! Delivery: its costs in simulated time, by `protocol/examples/delivery_cost.rs`, and whole programs.
+
+use anyhow::Result;
+
+use super::service;
+use crate::command::{cargo, run as run_command};
+
+/// Measures, and prints what is beside its goal.
+pub(super) fn run() -> Result<()> {
+    let cost = ["run", "--release", "--package", "vinbus-protocol"];
+    run_command(cargo(&cost).args(["--example", "delivery_cost"]))?;
+    service::with_vehicles("delivery")
+}
