@@ -103,8 +103,14 @@ impl Cabin {
     /// Starts an app, or shows it, and waits until the agent has it in the foreground.
     pub(crate) async fn open_app(&mut self, app: &str) {
         self.page.press(&tile(app, "open")).await;
-        let shown = "events.some(({ type }) => type === 'WebPortal.onApplicationShow')";
-        self.until(app, shown).await;
+        self.until(app, "isShown").await;
+    }
+
+    /// Goes from an app to the launcher and waits until the agent has the app in the background, which
+    /// it hears of by another way than of messages.
+    pub(crate) async fn home(&mut self, app: &str) {
+        self.page.press("#home").await;
+        self.until(app, "!isShown").await;
     }
 
     /// What an expression is in an app's page.

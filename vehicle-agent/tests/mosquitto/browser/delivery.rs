@@ -12,7 +12,7 @@ fn numbers(range: std::ops::Range<u64>) -> Vec<Value> {
 async fn two_apps_get_their_own_messages_and_the_driver_goes_back_and_home() {
     let mut cabin = Cabin::logging(&["one", "two"], &[]).await;
     cabin.open("one").await;
-    cabin.page.press("#home").await;
+    cabin.home("one").await;
     cabin.open("two").await;
     cabin.world.send("one", &json!("for one")).await;
     cabin.world.send("two", &json!("for two")).await;
@@ -49,7 +49,7 @@ async fn two_apps_get_their_own_messages_and_the_driver_goes_back_and_home() {
 async fn reload_in_mid_drain_shows_each_message_once() {
     let mut cabin = Cabin::logging(&["demo"], &[]).await;
     cabin.open("demo").await;
-    cabin.page.press("#home").await;
+    cabin.home("demo").await;
     for n in 0..5 {
         cabin.world.send("demo", &json!(n)).await;
     }
@@ -181,7 +181,7 @@ async fn agent_that_restarts_before_a_confirmation_shows_nothing_twice() {
     let more = ["--data-dir", data.path().to_str().unwrap()];
     let mut cabin = Cabin::logging(&["demo"], &more).await;
     cabin.open("demo").await;
-    cabin.page.press("#home").await;
+    cabin.home("demo").await;
     // No confirmation leaves the page.
     let mute = "WebSocket.prototype.plainSend = WebSocket.prototype.send; \
                 WebSocket.prototype.send = function (text) { \

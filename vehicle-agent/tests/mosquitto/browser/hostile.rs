@@ -193,9 +193,7 @@ async fn app_cannot_lead_its_frame_out_of_the_vehicle() {
 async fn app_that_goes_to_a_page_of_another_leaves_its_messages_to_itself_alone() {
     let mut cabin = Cabin::logging(&["demo", "spy"], &[]).await;
     cabin.open("demo").await;
-    cabin.page.press("#home").await;
-    let home = "!document.querySelector('#launcher').hidden";
-    cabin.page.until(home).await;
+    cabin.home("demo").await;
     cabin.world.send("demo", &json!("secret")).await;
     cabin.vehicle.status_reaches("/downlinks/pending", 1).await;
     // What the page was told before this, it has handed to the window.
@@ -278,11 +276,7 @@ async fn markup_in_messages_stays_text_on_its_way_into_an_app() {
     cabin.world.send("demo", &markup).await;
     cabin.vehicle.status_reaches("/downlinks/pending", 1).await;
     cabin.open("demo").await;
-    cabin.page.press("#home").await;
-    cabin
-        .page
-        .until("!document.querySelector('#launcher').hidden")
-        .await;
+    cabin.home("demo").await;
     cabin.world.send("demo", &markup).await;
     cabin
         .has_noted("demo", &[markup.clone(), markup.clone()])

@@ -47,7 +47,7 @@ async fn socket_that_drops_comes_back_whatever_was_refused_before() {
 async fn messages_that_an_app_never_takes_are_bounded_however_often_the_agent_forgets_them() {
     let mut cabin = Cabin::logging(&["demo"], &[]).await;
     cabin.open("demo").await;
-    cabin.page.press("#home").await;
+    cabin.home("demo").await;
     for n in 0..10 {
         cabin.world.send("demo", &json!(n)).await;
     }
@@ -89,7 +89,7 @@ async fn messages_that_an_app_never_takes_are_bounded_however_often_the_agent_fo
 async fn confirmation_that_could_not_be_sent_confirms_nothing_of_a_later_life() {
     let mut cabin = Cabin::logging(&["demo"], &[]).await;
     cabin.open("demo").await;
-    cabin.page.press("#home").await;
+    cabin.home("demo").await;
     cabin.page.eval(CATCH).await;
     cabin.page.eval(FORGET).await;
     // Confirmations are refused, and what the page wants to do a second later waits for the test.

@@ -41,8 +41,7 @@ async fn examples_of_the_documentation_run_as_they_are_written() {
 
     // In the background, fetched by the timer.
     cabin.page.press("#home").await;
-    let home = "!document.querySelector('#launcher').hidden";
-    cabin.page.until(home).await;
+    cabin.page.until_frame(HOST, "!isShown").await;
     cabin.world.send("some_id", &content(12)).await;
     cabin.page.until_frame(HOST, "shown.length >= 12").await;
     expected.push(json!({ "content": content(12) }));

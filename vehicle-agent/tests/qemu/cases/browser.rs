@@ -37,8 +37,7 @@ pub(crate) async fn examples_of_the_documentation_run_on_the_board_as_they_are_w
 
     // In the background, fetched by the timer.
     cabin.page.press("#home").await;
-    let home = "!document.querySelector('#launcher').hidden";
-    cabin.page.until(home).await;
+    cabin.page.until_frame(HOST, "!isShown").await;
     cabin.send(APP, &content(12)).await;
     cabin.page.until_frame(HOST, "shown.length >= 12").await;
     expected.push(json!({ "content": content(12) }));
@@ -79,7 +78,7 @@ pub(crate) async fn example_app_shows_a_stop_and_its_answer_goes_back() {
 pub(crate) async fn page_that_is_reloaded_in_mid_drain_shows_each_message_once() {
     let mut cabin = Cabin::with_page("demo", LOGGING).await;
     cabin.open_app("demo").await;
-    cabin.page.press("#home").await;
+    cabin.home("demo").await;
     for n in 0..5 {
         cabin.send("demo", &json!(n)).await;
     }
@@ -139,7 +138,7 @@ pub(crate) async fn app_of_the_page_reaches_neither_the_board_nor_another_app() 
     let pages = [("demo", LOGGING), ("other", LOGGING)];
     let mut cabin = Cabin::with_pages(&pages).await;
     cabin.open_app("other").await;
-    cabin.page.press("#home").await;
+    cabin.home("other").await;
     cabin.open_app("demo").await;
     let portal = cabin.board.portal;
     for forbidden in [
