@@ -194,13 +194,15 @@ impl Listening {
     /// Serves until `stop` completes; sockets that are open then go on until they end.
     pub(crate) async fn serve(self, stop: impl Future<Output = ()>) {
         let status = Arc::clone(&self.shared.status);
+        let served = Arc::clone(&self.served);
+        let known_hosts = middleware::from_fn_with_state(served, pages::known_hosts);
         let pages = Router::new()
-            .route("/apps", get(pages::apps))
+            .route("/apps", get(pages::apps).layer(known_hosts.clone()))
             .fallback(get(pages::portal_page))
             .with_state(Arc::clone(&self.served));
         let router = Router::new()
             .route("/portal", get(open))
-            .route("/status", get(tell_status))
+            .route("/status", get(tell_status).layer(known_hosts))
             .with_state(self.shared)
             .merge(pages)
             .layer(middleware::from_fn_with_state(

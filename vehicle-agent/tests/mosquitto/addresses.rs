@@ -3,12 +3,17 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::world::{Vehicle, World};
+use crate::world::{VIN, Vehicle, World};
 
 /// The head and, if it is a text, the body of what `GET /` is answered for this host.
 async fn page(vehicle: &Vehicle, host: &str) -> String {
+    answer(vehicle, "/", &format!("host: {host}\r\n")).await
+}
+
+/// The same for another path, and any headers.
+async fn answer(vehicle: &Vehicle, path: &str, headers: &str) -> String {
     let mut socket = TcpStream::connect(vehicle.portal).await.unwrap();
-    let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\n{headers}connection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     socket.read_to_end(&mut answer).await.unwrap();
@@ -46,6 +51,45 @@ async fn browser_at_an_address_without_the_portal_is_told_where_it_is() {
             format!("--allow-origin http://{host}"),
         ] {
             assert!(answer.contains(&part), "{part}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn page_whose_name_is_led_to_the_agent_reads_nothing_of_it() {
+    let mut world = World::new().await;
+    let origin = "https://shell.example:444";
+    let more = ["--portal-domain", "car.example", "--allow-origin", origin];
+    let vehicle = world.vehicle(&["demo=demo-partner"], &more).await;
+    for path in ["/status", "/apps"] {
+        for host in [
+            "127.0.0.1:8090",
+            "192.168.1.20",
+            "[::1]:8090",
+            "LOCALHOST:1",
+            "car.example",
+            "Shell.example:8090",
+        ] {
+            let told = answer(&vehicle, path, &format!("Host: {host}\r\n")).await;
+            assert!(told.starts_with("HTTP/1.1 200 "), "{path} {host}: {told}");
+        }
+        // Programs need not say what they call it.
+        let told = answer(&vehicle, path, "").await;
+        assert!(told.starts_with("HTTP/1.1 200 "), "{path}: {told}");
+        for host in [
+            "evil.example:8090",
+            "evil.car.example",
+            "127.0.0.1.evil.example",
+            "127.0.0.1@evil.example",
+            "localhost.",
+            "[::1",
+            "a b",
+            "\u{e4}",
+            "",
+        ] {
+            let told = answer(&vehicle, path, &format!("Host: {host}\r\n")).await;
+            assert!(told.starts_with("HTTP/1.1 421 "), "{path} {host}: {told}");
+            assert!(!told.contains(VIN), "{told}");
         }
     }
 }

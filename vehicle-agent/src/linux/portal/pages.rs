@@ -9,6 +9,7 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use anyhow::{Context, bail};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -187,6 +189,32 @@ impl Served {
         of_domain.or(self.at.first()).map_or("", String::as_str)
     }
 
+    /// Whether a request names a host that nobody else can have led here: an address, the machine
+    /// itself, or a name that the user gave. Programs may name none.
+    fn is_known(&self, headers: &HeaderMap) -> bool {
+        let Some(host) = headers.get(header::HOST) else {
+            return true;
+        };
+        let Ok(host) = Authority::try_from(host.as_bytes()) else {
+            return false;
+        };
+        let name = host.host();
+        let of_six = name
+            .strip_prefix('[')
+            .and_then(|name| name.strip_suffix(']'));
+        let is_address = name.parse::<Ipv4Addr>().is_ok()
+            || of_six.is_some_and(|name| name.parse::<Ipv6Addr>().is_ok());
+        let is_given = |origin: &String| {
+            let origin = Uri::try_from(origin);
+            origin.is_ok_and(|origin| {
+                origin
+                    .host()
+                    .is_some_and(|host| host.eq_ignore_ascii_case(name))
+            })
+        };
+        is_address || name.eq_ignore_ascii_case(LOCALHOST) || self.at.iter().any(is_given)
+    }
+
     /// What a browser is told that asks for the portal's page elsewhere, where it could neither connect
     /// nor show apps.
     fn elsewhere(&self, headers: &HeaderMap) -> Option<String> {
@@ -257,6 +285,22 @@ pub(super) async fn app_hosts(
     secure(headers, &served.app);
     headers.insert("cross-origin-resource-policy", SAME_ORIGIN);
     response
+}
+
+/// Answers no request for a name that may be of a page of its own, led here after it was loaded: a
+/// browser would let that page read the answer.
+pub(super) async fn known_hosts(
+    State(served): State<Arc<Served>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let headers = request.headers();
+    if served.is_known(headers) {
+        return next.run(request).await;
+    }
+    let text = served.elsewhere(headers);
+    let text = text.unwrap_or_else(|| "the Host of this request is no host\n".to_owned());
+    (StatusCode::MISDIRECTED_REQUEST, text).into_response()
 }
 
 /// The portal's own page.
