@@ -73,6 +73,31 @@ async fn a_partner_follows_its_own_messages_and_vehicles_only() {
 }
 
 #[tokio::test]
+async fn a_partner_is_told_by_the_stream_what_it_may_ask_of_the_status() {
+    let rest = Rest::start().await;
+    let follow = rest.partner(Method::GET, PATHS[1]).send().await.unwrap();
+    let (_, told) = Events::of(follow).next_message().await;
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let asked = rest.partner(Method::GET, PATHS[2]).send().await.unwrap();
+    let asked: Value = asked.json().await.unwrap();
+    let members = |status: &Value| -> Vec<String> {
+        let members = status.as_object().unwrap().keys();
+        members.cloned().collect()
+    };
+    assert_eq!(members(&told), members(&asked));
+    // They are figures of the whole server, without those whom they are of.
+    send(&rest, OTHER, "1").await;
+    rest.arrive(OTHER, OTHER_VIN, r#"{"content":1}"#).await;
+    let after = rest.partner(Method::GET, PATHS[2]).send().await.unwrap();
+    let after = after.text().await.unwrap();
+    // As a label's value would be in this JSON.
+    let other = format!(r#"=\"{OTHER}\""#);
+    for foreign in [&other, OTHER_VIN, VIN] {
+        assert!(!after.contains(foreign), "{after}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_of_it_is_told_to_those_without_a_token() {
     let rest = Rest::start().await;
     for path in PATHS {
