@@ -78,8 +78,10 @@ pub(crate) async fn app_that_never_reads_is_ended_and_the_next_one_is_served() {
         );
         done(&server.send(&content).await);
         sent += 1;
+        // What comes behind it is refused, and so counted by itself.
+        done(&server.send_to("another-app", "1").await);
         board
-            .until_status("/received", |received| *received == sent)
+            .until_status("/refused/unknownApp", |refused| *refused == sent)
             .await;
         // It is there and speaks, or its silence would end it, however fast it was sent what it does
         // not read. Once it is ended it cannot.
@@ -153,7 +155,9 @@ pub(crate) async fn flood_at_an_app_that_reads_loses_nothing_that_is_not_counted
     board.online().await;
     let mut app = Socket::in_front(&board).await;
     let message = |n: u64| format!("{{\"idApp\":\"{APP}\",\"content\":{n}}}\n");
-    let flood: String = (1..=FLOOD).map(message).collect();
+    // What comes last is refused, and so counted by itself.
+    let last = "{\"idApp\":\"nobody\",\"content\":1}\n".to_owned();
+    let flood: String = (1..=FLOOD).map(message).chain([last]).collect();
     publish(&broker, "-l", flood.as_bytes()).await;
 
     let mut numbers = Vec::new();
@@ -165,9 +169,8 @@ pub(crate) async fn flood_at_an_app_that_reads_loses_nothing_that_is_not_counted
             numbers.extend(frame["value"]["content"].as_u64());
         }
     }
-    let all = Value::from(FLOOD);
     board
-        .until_status("/received", |received| *received == all)
+        .until_status("/refused/unknownApp", |refused| *refused == 1)
         .await;
     let mut next = Socket::in_front(&board).await;
     next.says(r#"{"type":"WebPortal.getPendingNotifications"}"#)
