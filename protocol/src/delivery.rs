@@ -20,7 +20,8 @@ mod timing;
 mod window;
 
 pub use control::{
-    Control, ControlFrame, Offer, Receipts, Received, Run, VERSION, announced, announcement, read,
+    Control, ControlFrame, Offer, Receipts, Received, Run, VERSION, announced, announcement,
+    mentioned, read,
 };
 pub use endpoint::{Batch, Endpoint, EndpointCounters, Event, Transmit};
 pub use epoch::Epoch;

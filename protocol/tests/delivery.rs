@@ -575,6 +575,23 @@ fn largest_payload_is_exact_to_the_byte() {
     );
 }
 
+#[test]
+fn reserved_name_is_mentioned_however_it_is_written() {
+    for (at, letter) in "vinbus".char_indices() {
+        let escaped = format!("\\u{:04X}", u32::from(letter));
+        let mut name = "vinbus".to_owned();
+        name.replace_range(at..=at, &escaped);
+        let text = format!("{{\"{name}\":[7,3,42,60],\"a\":1}}");
+        let content = Content::parse(text.as_bytes()).unwrap();
+        let read = delivery::read(content);
+        assert!(matches!(read, Received::Message(..)), "{text}");
+        assert!(delivery::mentioned(text.as_bytes()), "{text}");
+    }
+    for plain in ["", "v", "vinbu", "\\", r#"{"vinbu":"s","Vinbus":"\n\\"}"#] {
+        assert!(!delivery::mentioned(plain.as_bytes()), "{plain}");
+    }
+}
+
 fn json() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("null".to_owned()),
@@ -610,6 +627,15 @@ proptest! {
         prop_assert_eq!(read, header(number, None));
         let mut out = [0xA5; 4096];
         prop_assert_eq!(carried.copy_to(&mut out).unwrap(), content.as_bytes());
+        prop_assert!(delivery::mentioned(encoded));
+    }
+
+    #[test]
+    fn what_does_not_mention_the_reserved_name_is_plain(text in json()) {
+        let content = Content::parse(text.as_bytes()).unwrap();
+        let is_plain = matches!(delivery::read(content), Received::Plain);
+        prop_assert!(is_plain || delivery::mentioned(text.as_bytes()));
+        prop_assert!(!text.contains("vinbus") || delivery::mentioned(text.as_bytes()));
     }
 
     #[test]

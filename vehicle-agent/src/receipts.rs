@@ -218,6 +218,9 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
         partner: usize,
         payload: &'p [u8],
     ) -> Arrived<'p> {
+        if !delivery::mentioned(payload) {
+            return Arrived::Plain;
+        }
         let Ok(downlink) = Downlink::decode(payload) else {
             return Arrived::Plain;
         };

@@ -96,6 +96,7 @@ fn sent(end: &mut End) {
 }
 
 fn came(end: &mut End) {
+    used(control::mentioned(bytes()));
     let Ok(content) = Content::parse(bytes()) else {
         return;
     };

@@ -57,6 +57,34 @@ pub fn read(content: Content<'_>) -> Received<'_> {
     Control::parse(found.value).map_or(Received::Plain, Received::Control)
 }
 
+/// Whether the reserved name may stand anywhere in a payload. Where it does not, [`read`] finds its content
+/// plain and no app of it is [`CONTROL_APP`](super::CONTROL_APP), at the price of one look at each byte.
+///
+/// ```
+/// use vinbus_protocol::delivery::mentioned;
+///
+/// assert!(!mentioned(br#"{"idApp":"a","popup":false,"content":{"speed":50}}"#));
+/// assert!(mentioned(br#"{"idApp":"a","popup":false,"content":{"vinbus":[7,3,42,60]}}"#));
+/// assert!(mentioned(br#"{"idApp":"a","popup":false,"content":{"v\u0069nbus":[7,3,42,60]}}"#));
+/// ```
+#[must_use]
+pub fn mentioned(payload: &[u8]) -> bool {
+    let mut rest = payload;
+    while let [first, behind @ ..] = rest {
+        let found = match first {
+            b'v' => rest.starts_with(member::MEMBER.as_bytes()),
+            // Any character of the name may be written so.
+            b'\\' => behind.first() == Some(&b'u'),
+            _ => false,
+        };
+        if found {
+            return true;
+        }
+        rest = behind;
+    }
+    false
+}
+
 /// A message of delivery's own.
 #[derive(Clone, Copy, Debug)]
 pub struct Control<'a> {
