@@ -35,8 +35,7 @@ use vinbus_protocol::delivery::{
 use vinbus_protocol::envelope::{Content, Downlink, DownlinkBody, Uplink};
 use vinbus_protocol::id::AppId;
 use vinbus_protocol::limits::{
-    DELIVERY_ADDED_BYTES_MAX, DELIVERY_IN_FLIGHT_MAX, DELIVERY_OPEN_MAX, DELIVERY_TTL_S_MAX,
-    PAYLOAD_BYTES_MAX,
+    DELIVERY_ADDED_BYTES_MAX, DELIVERY_IN_FLIGHT_MAX, DELIVERY_TTL_S_MAX, PAYLOAD_BYTES_MAX,
 };
 use vinbus_protocol::portal::Refusal;
 #[cfg(feature = "requests")]
@@ -251,17 +250,14 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
 
     fn control(&mut self, now_ms: u64, partner: usize, control: &Control<'_>) {
         if let Some(endpoint) = self.endpoints.get_mut(partner) {
-            let mut told = Vec::<Run, DELIVERY_OPEN_MAX>::new();
-            let batch = endpoint.handle_control(now_ms, control, |run| {
-                // A message of receipts has no more runs.
-                let _ = told.push(run);
+            let uplinks = &mut self.uplinks;
+            let batch = endpoint.handle_control(now_ms, control, |Run { step, first, count }| {
+                let last = first.saturating_add(count.saturating_sub(1));
+                uplinks.told(partner, first, last, step);
             });
             // A restart that it tells of comes before what it tells.
             self.settle(now_ms, partner);
-            for Run { step, first, count } in told {
-                let last = first.saturating_add(count.saturating_sub(1));
-                self.uplinks.told(partner, first, last, step);
-            }
+            self.uplinks.settle_told();
             if let (Some(batch), Some(endpoint)) = (batch, self.endpoints.get_mut(partner)) {
                 endpoint.acknowledge(batch);
             }

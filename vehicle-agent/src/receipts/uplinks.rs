@@ -51,6 +51,8 @@ struct Flight {
     number: u32,
     /// A receipt names it, which is not the last.
     answered: bool,
+    /// What the message of receipts that is being read tells of it.
+    told: Option<Step>,
 }
 
 /// A message as its app sent it.
@@ -186,6 +188,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>> Uplinks<Q> {
             partner,
             number,
             answered: false,
+            told: None,
         });
         debug_assert!(added.is_ok(), "there was a place");
     }
@@ -204,22 +207,32 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>> Uplinks<Q> {
         Some(found.number)
     }
 
-    /// What a run of receipts tells.
+    /// What a run of receipts tells, which counts with [`Self::settle_told`]; the first last step does.
     pub(super) fn told(&mut self, partner: usize, first: u32, last: u32, step: Step) {
-        let named =
-            |flight: &Flight| flight.partner == partner && (first..=last).contains(&flight.number);
-        if !step.is_final() {
-            for flight in self.flights.iter_mut().filter(|flight| named(flight)) {
-                flight.answered = true;
+        for flight in &mut self.flights {
+            let is_named = flight.partner == partner && (first..=last).contains(&flight.number);
+            if is_named && !flight.told.is_some_and(Step::is_final) {
+                flight.told = Some(step);
             }
-            return;
         }
-        let fate = match step.is_success() {
-            true => Fate::Confirmed,
-            false => Fate::RefusedByHost(step),
-        };
-        while let Some(flight) = self.flights.iter().find(|flight| named(flight)) {
-            self.settle(flight.ticket, fate);
+    }
+
+    /// All that a message of receipts tells was [told](Self::told).
+    pub(super) fn settle_told(&mut self) {
+        for flight in &mut self.flights {
+            flight.answered |= flight.told.is_some();
+            flight.told = flight.told.filter(|step| step.is_final());
+        }
+        while let Some((ticket, step)) = self
+            .flights
+            .iter()
+            .find_map(|it| Some((it.ticket, it.told?)))
+        {
+            let fate = match step.is_success() {
+                true => Fate::Confirmed,
+                false => Fate::RefusedByHost(step),
+            };
+            self.settle(ticket, fate);
         }
     }
 
@@ -325,9 +338,14 @@ mod tests {
         assert_eq!(next as usize, 1 + FLIGHTS_MAX);
         // Tickets 10 to 19 have the numbers 11 to 20, and every second is of this partner.
         uplinks.told(1, 11, 20, Step::Received);
+        uplinks.settle_told();
         assert_eq!(uplinks.next_settled(), None);
         uplinks.told(1, 11, 15, Step::Confirmed);
         uplinks.told(1, 16, 16, Step::BadContent);
+        uplinks.told(1, 16, 16, Step::Confirmed);
+        uplinks.told(1, 14, 18, Step::Received);
+        assert_eq!(uplinks.next_settled(), None);
+        uplinks.settle_told();
         uplinks.peer_restarted(1);
         let lost = Fate::Lost(Loss::PeerRestarted);
         let mut settled = Vec::new();
