@@ -309,10 +309,7 @@ export class App {
         this.#outgoing.send(value?.payload, value?.subtopic);
         return;
       default:
-        this.tell('error', {
-          reason: 'unknown-type',
-          message: `the portal knows no type ${typeof type === 'string' ? JSON.stringify(type.slice(0, 64)) : 'that is no text'}`,
-        });
+        this.tell('error', { reason: 'unknown-type', message: whyUnknown(data) });
     }
   }
 
@@ -334,4 +331,12 @@ export class App {
     const waiting = new Set(messages.map(([key]) => key));
     this.#forgotten([...has].filter((key) => !waiting.has(key)));
   }
+}
+
+/** Why the portal does nothing with what an app posted. */
+function whyUnknown(data) {
+  const { type } = data;
+  if (typeof type === 'string') return `the portal knows no type ${JSON.stringify(type.slice(0, 64))}`;
+  const posted = Array.isArray(data) ? 'an array' : 'an object without a text as its type';
+  return `the app posted ${posted}: the portal takes objects such as {"type":"WebPortal.onApplicationLoaded"}`;
 }

@@ -242,6 +242,8 @@ function openPopup({ appId, popupText, popupBtn }) {
   text(at('popup-app'), name(appId));
   text(at('popup-text'), popupText);
   at('popup-ok').hidden = !popupBtn;
+  // Without buttons there is nothing to refuse; the outcome is that of Cancel all the same (SPEC 3.4).
+  text(at('popup-cancel'), popupBtn ? 'Cancel' : 'Close');
   at('popup-ok').disabled = at('popup-cancel').disabled = false;
   if (!at('popup').open) at('popup').showModal();
 }

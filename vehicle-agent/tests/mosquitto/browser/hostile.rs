@@ -72,6 +72,33 @@ async fn app_that_floods_is_told_and_the_other_goes_on() {
 }
 
 #[tokio::test]
+async fn app_is_told_why_the_portal_does_nothing_with_what_it_posted() {
+    let mut cabin = Cabin::logging(&["demo"], &[]).await;
+    cabin.open("demo").await;
+    for (posted, why) in [
+        (
+            "{ type: 'WebPortal.what' }",
+            "knows no type \"WebPortal.what\"",
+        ),
+        (
+            "[{ type: 'WebPortal.onApplicationLoaded' }]",
+            "posted an array: ",
+        ),
+        (
+            "{ type: 1 }",
+            "posted an object without a text as its type: ",
+        ),
+        ("{}", "posted an object without a text as its type: "),
+    ] {
+        let post = format!("void (events.length = 0, parent.postMessage({posted}, '*'))");
+        cabin.eval("demo", &post).await;
+        let told = "events.find(({ value }) => value?.reason === 'unknown-type')?.value.message";
+        let told = cabin.until("demo", told).await;
+        assert!(told.as_str().unwrap().contains(why), "{posted}: {told}");
+    }
+}
+
+#[tokio::test]
 async fn app_that_floods_the_page_alone_is_closed() {
     let mut cabin = Cabin::logging(&["flood"], &[]).await;
     cabin.open("flood").await;
