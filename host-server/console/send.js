@@ -5,6 +5,9 @@ import * as envelope from './envelope.js';
 import * as server from './server.js';
 import { byId, setText } from './texts.js';
 
+/** Of a vehicle that may not exist. */
+const UNSEEN = 'accepted, but nothing was heard of this vehicle since the server started: is the VIN right?';
+
 const exact = (count) => count.toLocaleString('en');
 
 export class SendForm {
@@ -82,7 +85,7 @@ export class SendForm {
     const text = this.message();
     try {
       const accepted = await server.send(byId('send-vin').value.trim(), text, byId('send-uid').value.trim(), byId('send-ttl').value.trim());
-      setText(byId('sent'), 'accepted');
+      setText(byId('sent'), accepted.seen ? 'accepted' : UNSEEN);
       this.sent(accepted.id);
     } catch (error) {
       setText(byId('fault'), error.message);

@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use vinbus_protocol::id::{AppId, Uid, Vin};
 use vinbus_protocol::limits::REQUEST_TIMEOUT_S_MAX;
@@ -358,6 +358,19 @@ pub struct ListenArgs {
     /// Where from.
     #[command(flatten)]
     pub access: Access,
+}
+
+/// What to type instead, where options stand in front of a command.
+pub fn misplaced(error: &clap::Error) -> Option<String> {
+    let (ErrorKind::ArgumentConflict, Some(ContextValue::String(command))) =
+        (error.kind(), error.get(ContextKind::InvalidSubcommand))
+    else {
+        return None;
+    };
+    Some(format!(
+        "an option in front of a command is one of `serve`; type those of `{command}` behind it, as in \
+         `host-server {command} … --data-dir DIR`"
+    ))
 }
 
 /// The environment variable that the value which `error` complains of was read from, if it was.

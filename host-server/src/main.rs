@@ -67,6 +67,9 @@ fn refuse(error: &clap::Error) -> ExitCode {
     // Nobody is there to be told when this cannot be printed.
     let _ = error.print();
     if error.use_stderr() {
+        if let Some(note) = cli::misplaced(error) {
+            eprintln!("note: {note}");
+        }
         if let Some(name) = cli::variable_at_fault(error) {
             eprintln!("note: the value comes from the environment variable {name}");
         }

@@ -319,6 +319,10 @@ async fn wrong_options_are_refused_with_what_to_do() {
         (&["--mqtt-unknown-max", "0"], "at least 1"),
         (&["enrol"], "enroll"),
         (
+            &["--data-dir", "x", "enroll", "vehicle", "0123456789ABCDEFG"],
+            "`host-server enroll … --data-dir DIR`",
+        ),
+        (
             &["enroll", "vehicle", "short", "--out", "x"],
             "'short' for '<VIN>': it has 5 bytes",
         ),
@@ -494,7 +498,13 @@ async fn a_message_is_sent_for_a_time_and_its_trace_is_told() {
     let server = Server::start(dir.path()).await;
     let sending = ["send", "--vin", VIN, "--app", "demo", "--content", "1"];
     let sending = [&sending[..], &["--ttl", "1s"]].concat();
-    let id = done(&server.command(&sending).await).trim().to_owned();
+    let sent = server.command(&sending).await;
+    let note = String::from_utf8_lossy(&sent.stderr).into_owned();
+    assert!(
+        note.contains(&format!("nothing was heard of vehicle {VIN}")),
+        "{note}"
+    );
+    let id = done(&sent).trim().to_owned();
     server.traced(&id, "expired").await;
     let told = done(&server.command(&["trace", &id]).await);
     let steps: Vec<_> = told

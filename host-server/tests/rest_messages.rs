@@ -2,7 +2,7 @@
 
 mod rest_support;
 
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use rest_support::{ODD_CONTENTS, OTHER, PARTNER, Rest, Setup, VIN, envelope, problem};
 use serde_json::Value;
 use vinbus_host_server::broker::{Arrival, BrokerEvents as _};
@@ -43,6 +43,29 @@ async fn an_accepted_message_is_sent_and_traced_step_by_step() {
         .collect();
     assert_eq!(steps, ["accepted", "held", "sent"]);
     assert!(trace["steps"][0]["at"].as_str().unwrap().ends_with('Z'));
+}
+
+#[tokio::test]
+async fn the_answer_tells_whether_the_caller_may_know_of_the_vehicle() {
+    let rest = Rest::start().await;
+    let seen = async |request: RequestBuilder| {
+        let answer = request.body(envelope("1")).send().await.unwrap();
+        assert_eq!(answer.status(), 202);
+        answer.json::<Value>().await.unwrap()["seen"].clone()
+    };
+    rest.presence(VIN, Presence::Online);
+    assert_eq!(seen(rest.admin(Method::POST, PATH)).await, true);
+    // Not to a partner, whom it sent nothing.
+    assert_eq!(seen(rest.partner(Method::POST, PATH)).await, false);
+    let other_case = PATH.replace("ABCDEFG", "ABCDEFg");
+    assert_eq!(seen(rest.admin(Method::POST, &other_case)).await, false);
+    let arrival = Arrival {
+        topic: format!("psa/OVIPPartners-Dev/from/uid/{PARTNER}/opa/{VIN}/"),
+        payload: "{\"content\":1}".into(),
+        retained: false,
+    };
+    rest.hub.arrived(arrival).await.await.unwrap();
+    assert_eq!(seen(rest.partner(Method::POST, PATH)).await, true);
 }
 
 #[tokio::test]

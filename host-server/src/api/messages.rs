@@ -44,6 +44,7 @@ struct Submitted {
     uid: String,
     vin: String,
     expires_at: String,
+    seen: bool,
 }
 
 /// Takes a message for a vehicle; answered 202 once it is on disk.
@@ -56,6 +57,8 @@ pub(crate) async fn submit(
     body: Body,
 ) -> Result<impl IntoResponse, Problem> {
     let vin = parameters::vin(&vin)?;
+    // What may be told of the vehicle is the caller's matter, and not that of whom it sends as.
+    let reader = caller.reader(None)?;
     let uid = sender(&caller, &api, query.uid.as_deref())?;
     let ttl = ttl(query.ttl.as_deref(), api.hub())?;
     let receipts = query.receipts.as_deref().map(receipts).transpose()?;
@@ -72,6 +75,7 @@ pub(crate) async fn submit(
     let stored = api.hub().submit_downlink(message).await?;
     let location = format!("/api/v1/messages/{}", stored.id);
     let answer = Submitted {
+        seen: api.hub().vehicle(&vin, reader.as_ref()).is_some(),
         id: stored.id.0,
         uid: stored.message.uid.to_string(),
         vin: stored.message.vin.to_string(),

@@ -22,6 +22,9 @@ const READ_TIME_MAX: Duration = Duration::from_secs(45);
 /// The server where none is given.
 const URL_DEFAULT: &str = "http://127.0.0.1:8080";
 
+/// So much of what something else than a server said is repeated.
+const SAID_CHARS_MAX: usize = 200;
+
 /// What to look at when nobody answers.
 const IS_IT_RUNNING: &str = "is `host-server` running there?";
 
@@ -222,8 +225,8 @@ impl Server {
             return Ok(answer);
         }
         let status = answer.status();
-        let said = answer.json::<Said>().await;
-        Err(match (status, said) {
+        let said = answer.text().await.unwrap_or_default();
+        Err(match (status, serde_json::from_str(&said)) {
             (
                 StatusCode::UNAUTHORIZED,
                 Ok(Said::Problem { detail, .. } | Said::Platform { message: detail }),
@@ -233,18 +236,46 @@ impl Server {
                 option: self.token.option,
                 detail,
             },
-            (status, said) => ClientError::Refused {
+            (status, Ok(Said::Problem { title, detail })) => ClientError::Refused {
                 status: status.as_u16(),
-                detail: match said {
-                    Ok(Said::Problem { title, detail }) => format!("{title}: {detail}"),
-                    Ok(Said::Platform { message }) => message,
-                    Err(_) => status
-                        .canonical_reason()
-                        .unwrap_or("no reason given")
-                        .to_owned(),
-                },
+                detail: format!("{title}: {detail}"),
             },
+            (status, Ok(Said::Platform { message })) => ClientError::Refused {
+                status: status.as_u16(),
+                detail: message,
+            },
+            (status, Err(_)) => self.foreign(status, &said),
         })
+    }
+
+    /// A refusal without a form that ours have: from something between us and the server, whose
+    /// troubles may pass, or from something else than a server.
+    fn foreign(&self, status: StatusCode, said: &str) -> ClientError {
+        let refused = ClientError::Refused {
+            status: status.as_u16(),
+            detail: status
+                .canonical_reason()
+                .unwrap_or("no reason given")
+                .to_owned(),
+        };
+        if refused.is_passing() {
+            return refused;
+        }
+        let line: String = said
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .take(SAID_CHARS_MAX)
+            .collect();
+        let words = if line.is_empty() {
+            String::new()
+        } else {
+            format!(", {line:?}")
+        };
+        self.strange(&format!(
+            "it said {status}{words}; is --url that of another program?"
+        ))
     }
 
     /// An answer that broke off or is of an unknown form.
@@ -373,4 +404,59 @@ fn speaks_no_tls(error: &reqwest::Error) -> bool {
         cause = inner;
     }
     matches!(cause.downcast_ref(), Some(rustls::Error::InvalidMessage(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What is told of a program that answers with these bytes.
+    async fn told(answer: &'static str) -> ClientError {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let place = ServerArgs {
+            url: Some(url),
+            data_dir: None,
+        };
+        let token = Secret::new("token".to_owned());
+        let server = Server::with_token(&place, Some(&token), "--token").unwrap();
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_exact(&mut [0]).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream
+        };
+        let asking = server.send(server.get(server.at(&["vehicles"])));
+        let (asked, _open) = tokio::join!(asking, answering);
+        asked.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn something_else_than_a_server_is_told_in_its_own_words() {
+        let portal =
+            told("HTTP/1.1 404 Not Found\r\ncontent-length: 18\r\n\r\nportal of an agent").await;
+        let shown = portal.to_string();
+        for part in [
+            "does not answer as a vinbus server: it said 404 Not Found, \"portal of an agent\"",
+            "is --url that of another program?",
+        ] {
+            assert!(shown.contains(part), "{shown}");
+        }
+        assert!(!portal.is_passing());
+        let silent = told("HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\n\r\n").await;
+        let shown = silent.to_string();
+        assert!(
+            shown.contains("it said 405 Method Not Allowed; is --url"),
+            "{shown}"
+        );
+    }
+
+    #[tokio::test]
+    async fn trouble_between_us_and_the_server_passes() {
+        let proxy = told("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 3\r\n\r\noh!").await;
+        assert!(proxy.is_passing(), "{proxy}");
+    }
 }

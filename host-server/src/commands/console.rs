@@ -48,6 +48,11 @@ pub async fn run(access: Access) -> Result<(), ConsoleError> {
         .await
         .map_err(|error| server.strange(&error))?;
     let mut page = server.at_root(&[""]);
+    // As the server prints it at its start: browsers keep what they know of each name apart.
+    if page.host_str() == Some("127.0.0.1") {
+        page.set_host(Some("localhost"))
+            .map_err(|error| server.strange(&error))?;
+    }
     page.set_fragment(Some(&format!("sign-in={}", made.link)));
     let mut out = io::stdout().lock();
     writeln!(out, "{page}")?;

@@ -90,9 +90,10 @@ impl SendError {
 #[derive(Deserialize)]
 struct Accepted {
     id: String,
+    seen: bool,
 }
 
-/// Sends the message and prints its id.
+/// Sends the message and prints its id, and on standard error when its vehicle was not seen yet.
 ///
 /// # Errors
 /// A [`SendError`]; nothing was sent unless it is [`SendError::Output`].
@@ -110,6 +111,13 @@ pub async fn run(args: SendArgs) -> Result<(), SendError> {
         .json()
         .await
         .map_err(|error| server.strange(&error))?;
+    if !accepted.seen {
+        eprintln!(
+            "note: nothing was heard of vehicle {} since the server started: is the VIN right? Upper \
+             and lower case are different VINs",
+            args.vin
+        );
+    }
     writeln!(io::stdout(), "{}", accepted.id).map_err(SendError::Output)
 }
 

@@ -177,7 +177,12 @@ async fn command_prints_a_link_or_says_what_is_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path()).await;
     let link = link(&server).await;
-    let page = format!("{}/#sign-in=", server.url());
+    // Under the one name that the server prints as well, or the browser would have two sessions.
+    let page = format!(
+        "http://localhost:{}/#sign-in=",
+        server.address("http").port()
+    );
+    assert!(server.printed().contains(&page), "{}", server.printed());
     assert!(link.starts_with(&page), "{link}");
     let nowhere = run(&["console", "--url", "http://127.0.0.1:1", "--token", "x"]).await;
     assert!(crate::cli_support::failed(&nowhere, 1).contains("cannot be reached"));

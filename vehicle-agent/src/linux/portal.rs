@@ -198,7 +198,7 @@ impl Listening {
         let known_hosts = middleware::from_fn_with_state(served, pages::known_hosts);
         let pages = Router::new()
             .route("/apps", get(pages::apps).layer(known_hosts.clone()))
-            .fallback(get(pages::portal_page))
+            .fallback(pages::portal_page)
             .with_state(Arc::clone(&self.served));
         let router = Router::new()
             .route("/portal", get(open))

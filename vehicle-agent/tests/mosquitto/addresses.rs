@@ -12,8 +12,16 @@ async fn page(vehicle: &Vehicle, host: &str) -> String {
 
 /// The same for another path, and any headers.
 async fn answer(vehicle: &Vehicle, path: &str, headers: &str) -> String {
+    ask(
+        vehicle,
+        &format!("GET {path} HTTP/1.1\r\n{headers}connection: close\r\n\r\n"),
+    )
+    .await
+}
+
+/// The answer to a request that closes its connection.
+async fn ask(vehicle: &Vehicle, request: &str) -> String {
     let mut socket = TcpStream::connect(vehicle.portal).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\n{headers}connection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     socket.read_to_end(&mut answer).await.unwrap();
@@ -108,4 +116,22 @@ async fn portal_for_all_addresses_says_where_a_browser_opens_it() {
     assert!(!told.contains("--portal-domain"), "{told}");
     let there = page(&vehicle, &format!("car.example:{port}")).await;
     assert!(there.starts_with("HTTP/1.1 200 "), "{there}");
+}
+
+#[tokio::test]
+async fn who_takes_the_portal_for_a_server_is_told_what_it_is() {
+    let mut world = World::new().await;
+    let vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
+    let post = async |path: &str| {
+        let head = "host: x\r\nconnection: close\r\ncontent-length: 0";
+        ask(&vehicle, &format!("POST {path} HTTP/1.1\r\n{head}\r\n\r\n")).await
+    };
+    let told = post("/api/v1/vehicles/0123456789ABCDEFG/messages").await;
+    assert!(told.starts_with("HTTP/1.1 404 "), "{told}");
+    assert!(
+        told.contains("\r\n\r\nthis is the portal of a vehicle agent: "),
+        "{told}"
+    );
+    let told = post("/").await;
+    assert!(told.starts_with("HTTP/1.1 405 "), "{told}");
 }

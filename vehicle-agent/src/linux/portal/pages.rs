@@ -306,12 +306,17 @@ pub(super) async fn known_hosts(
 /// The portal's own page.
 pub(super) async fn portal_page(
     State(served): State<Arc<Served>>,
+    method: Method,
     uri: Uri,
     asked: HeaderMap,
 ) -> Response {
     if uri.path() != PAGE.path {
-        let text = "there are the portal's page at /, its WebSocket at /portal, and /status\n";
+        let text = "this is the portal of a vehicle agent: there are its page at /, its WebSocket at \
+                    /portal, and /status\n";
         return (StatusCode::NOT_FOUND, text).into_response();
+    }
+    if !matches!(method, Method::GET | Method::HEAD) {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
     if let Some(text) = served.elsewhere(&asked) {
         return (StatusCode::MISDIRECTED_REQUEST, text).into_response();
