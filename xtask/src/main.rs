@@ -18,6 +18,7 @@ mod lint;
 mod no_panic;
 mod screenshots;
 mod simulate;
+mod soak;
 mod test;
 
 mod firmware;
@@ -102,6 +103,25 @@ enum Chore {
         #[arg(long, default_value_t = 10)]
         minutes: u64,
     },
+    /// Let faults befall the real programs, and balance the books.
+    ///
+    /// The host server with its own broker, and agents for Linux with a data folder and an app each, send
+    /// messages with receipts both ways. Server and agents are killed, connections are cut, packets
+    /// lost, and the server's disk gets full. Then there is calm, and every message that was accepted is
+    /// confirmed, still held, or told as lost; none came twice, and none changed. If not, the status
+    /// is 1, and the messages are named. The seed decides what happens and when, though not how the
+    /// programs meet it.
+    Soak {
+        /// How long; the calm comes on top, at most 3 minutes.
+        #[arg(long)]
+        minutes: u64,
+        /// How many agents.
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
+        agents: u16,
+        /// The seed; by default one that the clock gives. It is printed.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Compile what must run on a board or in a browser for its targets.
     BareMetal,
     /// Build `vehicle-agent` for boards that run Linux, small, into `target/dist/TARGET/`.
@@ -160,6 +180,11 @@ fn main() -> ExitCode {
         Chore::Screenshots => screenshots::take(),
         Chore::NoPanic { host_only } => no_panic::prove(host_only),
         Chore::Simulate { seeds, minutes } => simulate::run_seeds(&seeds, minutes),
+        Chore::Soak {
+            minutes,
+            agents,
+            seed,
+        } => soak::run_for(minutes, agents, seed),
         Chore::BareMetal => bare_metal::check(),
         Chore::Dist { target, test } => dist::agent(&target, test),
         Chore::Firmware { boards } => firmware::build_all(&boards),

@@ -111,16 +111,14 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) async fn start(more: &[&str]) -> Self {
+        Self::of(VIN, more).await
+    }
+
+    /// That of any vehicle.
+    pub(crate) async fn of(vin: &str, more: &[&str]) -> Self {
         let app = format!("demo-app={PARTNER}");
-        let own = [
-            "run",
-            "--vin",
-            VIN,
-            "--portal",
-            "127.0.0.1:0",
-            "--app",
-            &app,
-        ];
+        let portal = ["--portal", "127.0.0.1:0"];
+        let own = [&["run", "--vin", vin, "--app", &app], &portal[..]].concat();
         let mut program = Program::start(agent().args(own).args(more), true);
         let portal = program.until("the portal is open", |lines| {
             lines.iter().find_map(|line| {

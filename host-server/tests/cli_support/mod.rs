@@ -36,7 +36,11 @@ pub(crate) async fn within<F: IntoFuture>(what: &str, future: F) -> F::Output {
 
 /// The program, without any of its variables in the environment; it dies with the test.
 pub(crate) fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_host-server"));
+    clean(Command::new(env!("CARGO_BIN_EXE_host-server")))
+}
+
+/// Any command, of the same kind.
+pub(crate) fn clean(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("VINBUS_") {
             command.env_remove(name);
@@ -222,9 +226,14 @@ impl Server {
         Vehicle::connect(options).await
     }
 
+    /// The number of its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, name: &str) {
-        let process = self.child.id().unwrap().to_string();
+        let process = self.process().to_string();
         let sent = std::process::Command::new("kill")
             .args(["-s", name, &process])
             .status();
