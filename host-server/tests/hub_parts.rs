@@ -358,6 +358,25 @@ async fn short_message_overtakes_and_long_ones_go_one_after_the_other() {
 }
 
 #[tokio::test]
+async fn long_messages_of_one_length_with_short_ones_between_are_not_mixed() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = open(dir.path());
+    let mut car = Car::new(7, 300_000, attach(&server));
+    let mut sent = Vec::new();
+    for n in 10..34 {
+        let content = format!("\"{n}{}\"", "x".repeat(200_000));
+        submit(&server, &content).await;
+        submit(&server, &n.to_string()).await;
+        sent.push(content);
+    }
+    car.announce(&server);
+    car.until(&server, "all are whole", async |car| car.app.len() >= 48)
+        .await;
+    car.app.retain(|content| content.len() > 2);
+    assert!(car.app == sent, "each is as it was sent, in its order");
+}
+
+#[tokio::test]
 async fn message_that_the_vehicle_does_not_take_is_refused_with_what_it_announced() {
     let dir = tempfile::tempdir().unwrap();
     let server = open(dir.path());

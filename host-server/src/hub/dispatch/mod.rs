@@ -317,8 +317,9 @@ impl Dispatch {
             // What was sent is not among the unsent any more.
             let after = if is_away { *held_to } else { passed_to };
             let page = match fresh.take() {
-                Some(downlink) => vec![downlink],
-                None => match self.unsent(&lane, after).await {
+                // One may be before it that is between two parts.
+                Some(downlink) if !downlink.message.is_long() => vec![downlink],
+                _ => match self.unsent(&lane, after).await {
                     Ok(page) => page,
                     Err(error) => {
                         self.log_error(&error, "unsent messages could not be read");
@@ -385,6 +386,11 @@ impl Dispatch {
                 break;
             }
             if downlink.message.is_long() {
+                // The one before it may be between two parts by now, and a vehicle joins what it gets.
+                if *passed_to > 0 && downlink.message.expires_at > SystemTime::now() {
+                    *passed_to = downlink.sequence;
+                    continue;
+                }
                 let step = match self.admit_long(lane, downlink).await {
                     LongAdmission::Waits => {
                         *passed_to = downlink.sequence;
