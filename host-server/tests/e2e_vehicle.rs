@@ -146,7 +146,7 @@ async fn send_explains_what_went_wrong() {
         2,
     );
     assert!(
-        shown.contains("200002") && shown.contains("131072"),
+        shown.contains("200040") && shown.contains("131072") && shown.contains("--receipts"),
         "{shown}"
     );
     let shown = failed(&send(&["--content", "@no/such.json"]).await, 2);

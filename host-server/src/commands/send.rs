@@ -90,7 +90,8 @@ impl SendError {
 #[derive(Deserialize)]
 struct Accepted {
     id: String,
-    seen: bool,
+    /// Servers of before do not say.
+    seen: Option<bool>,
 }
 
 /// Sends the message and prints its id, and on standard error when its vehicle was not seen yet.
@@ -111,7 +112,7 @@ pub async fn run(args: SendArgs) -> Result<(), SendError> {
         .json()
         .await
         .map_err(|error| server.strange(&error))?;
-    if !accepted.seen {
+    if accepted.seen == Some(false) {
         eprintln!(
             "note: nothing was heard of vehicle {} since the server started: is the VIN right? Upper \
              and lower case are different VINs",
