@@ -167,7 +167,7 @@ impl Board {
 
     async fn ask_status(&self) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(self.portal).await?;
-        let request = b"GET /status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let request = b"GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         stream.write_all(request).await?;
         let mut answer = String::new();
         match stream.read_to_string(&mut answer).await? {
