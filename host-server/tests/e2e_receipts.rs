@@ -13,24 +13,10 @@ use serde_json::Value;
 use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto, lossy};
 
 async fn send(server: &Server, n: usize, receipts: &str) -> Option<String> {
-    let path = format!("/api/v1/vehicles/{VIN}/messages?receipts={receipts}");
-    let body = format!(r#"{{"idApp":"demo-app","content":{{"n":{n}}}}}"#);
-    let answer = server
-        .request(Method::POST, &path)
-        .body(body)
-        .send()
+    let query = format!("?receipts={receipts}");
+    server
+        .submit_asking(&query, &format!(r#"{{"n":{n}}}"#))
         .await
-        .ok()?;
-    let accepted: Value = answer.json().await.ok()?;
-    Some(accepted["id"].as_str()?.to_owned())
-}
-
-async fn steps(server: &Server, id: &str) -> Vec<String> {
-    let trace = server.get(&format!("/api/v1/messages/{id}")).await;
-    let steps = trace["steps"].as_array().unwrap().iter();
-    steps
-        .map(|step| step["step"].as_str().unwrap().to_owned())
-        .collect()
 }
 
 #[tokio::test]
@@ -47,16 +33,13 @@ async fn each_step_in_the_car_is_told() {
     app.until("it is seen", |lines| (lines.len() == 2).then_some(()))
         .await;
     assert_eq!(seen(&app.lines.borrow()), once(0..2));
-    let of_held = steps(&server, &held).await;
+    let of_held = server.steps(&held).await;
     assert_eq!(of_held.first().unwrap(), "accepted");
     assert_eq!(
         of_held[of_held.len() - 3..],
         ["sent", "held_background", "confirmed"]
     );
-    assert_eq!(
-        steps(&server, &at_once).await,
-        ["accepted", "sent", "taken"]
-    );
+    assert_eq!(server.steps(&at_once).await, ["accepted", "sent", "taken"]);
     let traced = done(&server.command(&["trace", &held]).await);
     assert!(
         traced.contains("confirmed        the app has confirmed it"),
@@ -211,33 +194,17 @@ async fn broker_that_loses_every_fifth_message_costs_repetitions_and_nothing_els
     let to = format!("mqtt://{broker}");
     let login = ["--username", Mosquitto::USER, "--password-file", &password];
     let agent = Agent::start(&[&["--broker", &to, "--qos", "0"], &login[..]].concat()).await;
-    let online = async {
-        let path = format!("/api/v1/vehicles/{VIN}");
-        while server.get(&path).await["presence"] != "online" {
-            tokio::task::yield_now().await;
-        }
-    };
-    within("the vehicle is online", online).await;
+    server.online().await;
     let mut app = agent.app();
     let first = send(&server, 0, "yes").await.unwrap();
-    let told = async {
-        while !["taken", "confirmed"].contains(&&*steps(&server, &first).await.pop().unwrap()) {
-            tokio::task::yield_now().await;
-        }
-    };
-    within("the first is taken", told).await;
+    server.traced_to_any(&first, &["taken", "confirmed"]).await;
     loses.store(true, Ordering::Relaxed);
     let mut ids = Vec::new();
     for n in 1..=100 {
         ids.push(send(&server, n, "yes").await.unwrap());
     }
     for id in &ids {
-        let told = async {
-            while !["taken", "known"].contains(&&*steps(&server, id).await.pop().unwrap()) {
-                tokio::task::yield_now().await;
-            }
-        };
-        within("it is taken", told).await;
+        server.traced_to_any(id, &["taken", "known"]).await;
     }
     app.until("all are seen", |lines| (lines.len() > 100).then_some(()))
         .await;

@@ -39,21 +39,10 @@ async fn problem(request: RequestBuilder) -> (u16, String, String) {
 async fn app(agent: &Agent, server: &Server) -> Program {
     let app = agent.app();
     // A message that is taken at once says so.
-    let path = format!("/api/v1/vehicles/{VIN}/messages?receipts=yes");
-    let body = r#"{"idApp":"demo-app","content":"hello"}"#;
-    let sent = server.request(Method::POST, &path).body(body).send().await;
-    let sent: Value = sent.unwrap().json().await.unwrap();
-    let id = sent["id"].as_str().unwrap();
-    let told = async {
-        loop {
-            let trace = server.get(&format!("/api/v1/messages/{id}")).await;
-            if ["taken", "confirmed"].contains(&trace["status"].as_str().unwrap()) {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    within("the app is there", told).await;
+    let id = server.submit_asking("?receipts=yes", "\"hello\"").await;
+    server
+        .traced_to_any(&id.unwrap(), &["taken", "confirmed"])
+        .await;
     app
 }
 
@@ -70,16 +59,6 @@ async fn asked(app: &mut Program, times: usize) -> Vec<String> {
     .await
 }
 
-async fn online(server: &Server) {
-    let path = format!("/api/v1/vehicles/{VIN}");
-    let online = async {
-        while server.get(&path).await["presence"] != "online" {
-            tokio::task::yield_now().await;
-        }
-    };
-    within("the vehicle is online", online).await;
-}
-
 /// Waits until the last message waits for its app.
 async fn waiting(server: &Server) {
     let waits = async {
@@ -92,14 +71,6 @@ async fn waiting(server: &Server) {
         }
     };
     within("the request waits", waits).await;
-}
-
-async fn steps(server: &Server, id: &str) -> Vec<String> {
-    let trace = server.get(&format!("/api/v1/messages/{id}")).await;
-    let steps = trace["steps"].as_array().unwrap().iter();
-    steps
-        .map(|step| step["step"].as_str().unwrap().to_owned())
-        .collect()
 }
 
 #[tokio::test]
@@ -125,7 +96,7 @@ async fn app_answers_and_the_caller_gets_its_bytes() {
     let id = location.rsplit('/').next().unwrap().to_owned();
     assert_eq!(answer.text().await.unwrap(), r#"{ "unlocked": 1.50 }"#);
     server.traced(&id, "answered").await;
-    let steps = steps(&server, &id).await;
+    let steps = server.steps(&id).await;
     assert_eq!(steps[..2], ["accepted", "sent"], "{steps:?}");
 
     // The same from the command line.
@@ -160,7 +131,7 @@ async fn request_where_nobody_is_there_is_refused_or_waits_as_its_caller_says() 
     assert!(failed(&refused, 1).contains("offline"), "{refused:?}");
 
     let agent = Agent::at(&server).await;
-    online(&server).await;
+    server.online().await;
     let (status, step, id) = problem(asking(&server, "", "1")).await;
     assert_eq!(
         (status, step.as_str()),
@@ -278,7 +249,7 @@ async fn request_that_waits_in_an_agent_that_ends_is_told_to_its_caller_and_not_
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path()).await;
     let mut agent = Agent::at(&server).await;
-    online(&server).await;
+    server.online().await;
     for killed in [true, false] {
         let waits = tokio::spawn(problem(asking(&server, "?absent=wait&timeout=60", "1")));
         waiting(&server).await;
@@ -305,7 +276,7 @@ async fn broker_that_loses_every_fifth_message_costs_no_answer() {
     let to = format!("mqtt://{proxy}");
     let login = ["--username", Mosquitto::USER, "--password-file", &password];
     let agent = Agent::start(&[&["--broker", &to, "--qos", "0"], &login[..]].concat()).await;
-    online(&server).await;
+    server.online().await;
     let mut app = app(&agent, &server).await;
     loses.store(true, Ordering::Relaxed);
     for n in 1..=12 {

@@ -31,16 +31,6 @@ async fn stored(server: &Server) -> BTreeMap<u64, usize> {
     stored
 }
 
-async fn online(server: &Server) {
-    let path = format!("/api/v1/vehicles/{VIN}");
-    let online = async {
-        while server.get(&path).await["presence"] != "online" {
-            tokio::task::yield_now().await;
-        }
-    };
-    within("the vehicle is online", online).await;
-}
-
 #[tokio::test]
 async fn broker_that_loses_every_fifth_message_costs_repetitions_and_nothing_else() {
     let mosquitto = Mosquitto::start().await;
@@ -52,7 +42,7 @@ async fn broker_that_loses_every_fifth_message_costs_repetitions_and_nothing_els
     let to = format!("mqtt://{proxy}");
     let login = ["--username", Mosquitto::USER, "--password-file", &password];
     let agent = Agent::start(&[&["--broker", &to, "--qos", "0"], &login[..]].concat()).await;
-    online(&server).await;
+    server.online().await;
     loses.store(true, Ordering::Relaxed);
     let mut app = agent.app_with(&["--receipts", "--exit-after", "0"]);
     app.type_in(messages(0..80)).await;
@@ -67,7 +57,7 @@ async fn server_that_is_killed_again_and_again_has_each_message_once() {
     let mut server = Server::start(dir.path()).await;
     let mqtts = server.address("mqtts").to_string();
     let agent = Agent::at(&server).await;
-    online(&server).await;
+    server.online().await;
     let mut app = agent.app_with(&["--receipts", "--exit-after", "0"]);
     for round in 0..3 {
         app.type_in(messages(20 * round..20 * round + 20)).await;
@@ -93,7 +83,7 @@ async fn agent_that_is_killed_again_and_again_loses_nothing_that_it_accepted() {
     let server = Server::start(dir.path()).await;
     let mqtts = server.address("mqtts").to_string();
     let agent = Agent::at(&server).await;
-    online(&server).await;
+    server.online().await;
     agent.program.kill().await;
     // While the server is away, everything waits on the agent's disk.
     let (mut server, mut away) = (Some(server), None);
@@ -151,7 +141,7 @@ async fn content_that_looks_like_a_message_with_receipts_is_refused_without_them
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path()).await;
     let agent = Agent::at(&server).await;
-    online(&server).await;
+    server.online().await;
     let forged = r#"{"vinbus":[1,1,1,0],"n":1}"#;
     let mut app = agent.app_with(&["--exit-after", "0"]);
     app.type_in([forged.to_owned()]).await;

@@ -4,15 +4,12 @@
 
 mod hub_support;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
-use hub_support::{Server, uid, uplink_topic, vin};
+use hub_support::{Server, attach_air, uid, uplink_topic, vin};
 use tokio::sync::mpsc;
-use vinbus_host_server::broker::{Broker, BrokerEvents as _, PublishError};
+use vinbus_host_server::broker::BrokerEvents as _;
 use vinbus_host_server::hub::{Settings, SubmitError};
 use vinbus_host_server::model::{MessageId, NewDownlink, Presence, Receipts, Step};
 use vinbus_host_server::store::sqlite::StoreSettings;
@@ -25,22 +22,6 @@ use vinbus_protocol::id::AppId;
 use vinbus_protocol::limits::{
     DELIVERY_LONG_BEGINS_MAX, DELIVERY_LONG_BYTES_MAX, PAYLOAD_BYTES_MAX,
 };
-
-/// A broker that hands the vehicle what it is given.
-#[derive(Clone)]
-struct Air(mpsc::UnboundedSender<Bytes>);
-
-impl Broker for Air {
-    fn publish<'a>(
-        &'a self,
-        _: &'a str,
-        payload: Bytes,
-    ) -> BoxFuture<'a, Result<(), PublishError>> {
-        assert!(payload.len() <= PAYLOAD_BYTES_MAX);
-        let taken = self.0.send(payload).map_err(|_| PublishError::LinkDown);
-        async move { taken }.boxed()
-    }
-}
 
 /// A vehicle that takes long messages.
 struct Car {
@@ -177,13 +158,6 @@ fn open(dir: &std::path::Path) -> Server {
     Server::open_with(dir, settings, StoreSettings::default())
 }
 
-fn attach(server: &Server) -> mpsc::UnboundedReceiver<Bytes> {
-    let (sender, air) = mpsc::unbounded_channel();
-    server.hub.attach(Arc::new(Air(sender)));
-    server.hub.link_changed(Ok(()));
-    air
-}
-
 /// A content of so many bytes, with characters that are longer in a string, and of two bytes.
 fn text(len: usize) -> String {
     let begin = "[\"é\\\"\\\\\",\"";
@@ -235,7 +209,7 @@ const TOO_LARGE: Step = Step::Told(delivery::Step::TooLarge);
 async fn long_message_reaches_the_app_whole_and_once_though_every_third_frame_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let server = open(dir.path());
-    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach(&server));
+    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach_air(&server));
     car.loses = 3;
     car.announce(&server);
     let long = text(400_000);
@@ -259,7 +233,7 @@ async fn long_message_reaches_the_app_whole_and_once_though_every_third_frame_is
 async fn transfer_goes_on_where_it_was_when_the_server_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let server = open(dir.path());
-    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach(&server));
+    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach_air(&server));
     car.mute_after = 4;
     car.announce(&server);
     let long = text(DELIVERY_LONG_BYTES_MAX);
@@ -270,7 +244,7 @@ async fn transfer_goes_on_where_it_was_when_the_server_comes_back() {
     .await;
     server.close().await;
     let server = open(dir.path());
-    car.air = attach(&server);
+    car.air = attach_air(&server);
     car.mute_after = usize::MAX;
     car.announce(&server);
     car.until(&server, "it is taken", async |_| {
@@ -286,7 +260,7 @@ async fn transfer_goes_on_where_it_was_when_the_server_comes_back() {
 async fn vehicle_that_lost_its_memory_between_two_parts_gets_all_of_it_again_and_once() {
     let dir = tempfile::tempdir().unwrap();
     let server = open(dir.path());
-    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach(&server));
+    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach_air(&server));
     car.mute_after = 2;
     car.announce(&server);
     let long = text(500_000);
@@ -310,7 +284,7 @@ async fn vehicle_that_lost_its_memory_between_two_parts_gets_all_of_it_again_and
 async fn vehicle_that_never_has_what_it_stored_is_given_up() {
     let dir = tempfile::tempdir().unwrap();
     let server = open(dir.path());
-    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach(&server));
+    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach_air(&server));
     car.forgets = true;
     car.announce(&server);
     let id = submit(&server, &text(200_000)).await;
@@ -332,7 +306,7 @@ async fn vehicle_that_never_has_what_it_stored_is_given_up() {
 async fn short_message_overtakes_and_long_ones_go_one_after_the_other() {
     let dir = tempfile::tempdir().unwrap();
     let server = open(dir.path());
-    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach(&server));
+    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach_air(&server));
     car.mute_after = 1;
     car.announce(&server);
     let (first, second) = (text(300_000), text(400_000));
@@ -361,7 +335,7 @@ async fn short_message_overtakes_and_long_ones_go_one_after_the_other() {
 async fn long_messages_of_one_length_with_short_ones_between_are_not_mixed() {
     let dir = tempfile::tempdir().unwrap();
     let server = open(dir.path());
-    let mut car = Car::new(7, 300_000, attach(&server));
+    let mut car = Car::new(7, 300_000, attach_air(&server));
     let mut sent = Vec::new();
     for n in 10..34 {
         let content = format!("\"{n}{}\"", "x".repeat(200_000));
@@ -380,7 +354,7 @@ async fn long_messages_of_one_length_with_short_ones_between_are_not_mixed() {
 async fn message_that_the_vehicle_does_not_take_is_refused_with_what_it_announced() {
     let dir = tempfile::tempdir().unwrap();
     let server = open(dir.path());
-    let mut car = Car::new(7, 200_000, attach(&server));
+    let mut car = Car::new(7, 200_000, attach_air(&server));
     // Accepted while nothing is known of the vehicle.
     let early = submit(&server, &text(200_001)).await;
     car.announce(&server);
@@ -423,7 +397,7 @@ async fn message_that_the_vehicle_does_not_take_is_refused_with_what_it_announce
 async fn transfer_whose_time_is_over_expires_once_and_frees_the_way() {
     let dir = tempfile::tempdir().unwrap();
     let server = open(dir.path());
-    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach(&server));
+    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach_air(&server));
     car.mute_after = 1;
     car.announce(&server);
     let submitted = server.hub.submit_downlink(message(&text(300_000), 2)).await;

@@ -3,15 +3,12 @@
 
 mod hub_support;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
-use hub_support::{Server, uid, uplink_topic, vin};
+use hub_support::{Server, attach_air, uid, uplink_topic, vin};
 use tokio::sync::mpsc;
-use vinbus_host_server::broker::{Broker, BrokerEvents as _, Outcome, PublishError};
+use vinbus_host_server::broker::{BrokerEvents as _, Outcome};
 use vinbus_host_server::hub::{PresenceSource, Settings};
 use vinbus_host_server::model::{
     Cursor, MessageId, NewDownlink, Presence, RECEIPT_SUBTOPIC, Receipts, Step,
@@ -22,21 +19,6 @@ use vinbus_protocol::delivery::{
 };
 use vinbus_protocol::envelope::{Content, Downlink, DownlinkBody};
 use vinbus_protocol::id::AppId;
-
-/// A broker that hands the vehicle what it is given.
-#[derive(Clone)]
-struct Air(mpsc::UnboundedSender<Bytes>);
-
-impl Broker for Air {
-    fn publish<'a>(
-        &'a self,
-        _: &'a str,
-        payload: Bytes,
-    ) -> BoxFuture<'a, Result<(), PublishError>> {
-        let taken = self.0.send(payload).map_err(|_| PublishError::LinkDown);
-        async move { taken }.boxed()
-    }
-}
 
 /// A vehicle that speaks delivery.
 struct Car {
@@ -58,10 +40,7 @@ struct Car {
 
 impl Car {
     fn new(epoch: u32, server: &Server) -> Self {
-        let (sender, air) = mpsc::unbounded_channel();
-        server.hub.attach(Arc::new(Air(sender)));
-        server.hub.link_changed(Ok(()));
-        Self::on(epoch, air)
+        Self::on(epoch, attach_air(server))
     }
 
     fn on(epoch: u32, air: mpsc::UnboundedReceiver<Bytes>) -> Self {
@@ -351,10 +330,7 @@ async fn message_on_its_way_when_the_server_stops_is_sent_again_and_taken_once()
     }
     server.close().await;
     let server = Server::open(dir.path());
-    let (sender, air) = mpsc::unbounded_channel();
-    server.hub.attach(Arc::new(Air(sender)));
-    server.hub.link_changed(Ok(()));
-    car.air = air;
+    car.air = attach_air(&server);
     car.announce(&server);
     let confirmed = Step::Told(delivery::Step::Confirmed);
     for id in &ids {

@@ -165,8 +165,13 @@ impl Server {
 
     /// Sends a message by REST; `None` where the server cannot be reached any more.
     pub(crate) async fn submit(&self, content: &str) -> Option<String> {
+        self.submit_asking("", content).await
+    }
+
+    /// The same with a query, such as `?receipts=yes`.
+    pub(crate) async fn submit_asking(&self, query: &str, content: &str) -> Option<String> {
         let body = format!(r#"{{"idApp":"demo-app","content":{content}}}"#);
-        let path = format!("/api/v1/vehicles/{VIN}/messages");
+        let path = format!("/api/v1/vehicles/{VIN}/messages{query}");
         let answer = self
             .request(Method::POST, &path)
             .body(body)
@@ -180,13 +185,42 @@ impl Server {
 
     /// Waits until a message came so far.
     pub(crate) async fn traced(&self, id: &str, status: &str) {
+        self.traced_to_any(id, &[status]).await;
+    }
+
+    /// Waits until a message came to one of these.
+    pub(crate) async fn traced_to_any(&self, id: &str, wanted: &[&str]) {
         let path = format!("/api/v1/messages/{id}");
         let asking = async {
-            while self.get(&path).await["status"] != status {
+            loop {
+                let trace = self.get(&path).await;
+                if wanted.iter().any(|status| trace["status"] == *status) {
+                    return;
+                }
                 tokio::task::yield_now().await;
             }
         };
-        within(&format!("{id} is {status}"), asking).await;
+        within(&format!("{id} is {}", wanted.join(" or ")), asking).await;
+    }
+
+    /// What became of a message so far.
+    pub(crate) async fn steps(&self, id: &str) -> Vec<String> {
+        let trace = self.get(&format!("/api/v1/messages/{id}")).await;
+        let steps = trace["steps"].as_array().unwrap().iter();
+        steps
+            .map(|step| step["step"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// Waits until [`VIN`] is online.
+    pub(crate) async fn online(&self) {
+        let path = format!("/api/v1/vehicles/{VIN}");
+        let online = async {
+            while self.get(&path).await["presence"] != "online" {
+                tokio::task::yield_now().await;
+            }
+        };
+        within("the vehicle is online", online).await;
     }
 
     /// Runs another command of the program against this server.

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use vinbus_host_server::broker::{Arrival, Broker, BrokerEvents as _, Outcome, PublishError};
 use vinbus_host_server::hub::{Hub, PresenceSource, Settings};
 use vinbus_host_server::metrics::Metrics;
@@ -18,9 +18,33 @@ use vinbus_host_server::model::{Downlink, MessageId, NewDownlink, Receipts, Step
 use vinbus_host_server::store::lock::DataDir;
 use vinbus_host_server::store::sqlite::{SqliteStore, StoreSettings};
 use vinbus_protocol::id::{AppId, Uid, Vin};
+use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 
 /// Longest time to wait for something that must happen.
 const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A broker that hands one vehicle what it is given.
+struct Air(mpsc::UnboundedSender<Bytes>);
+
+impl Broker for Air {
+    fn publish<'a>(
+        &'a self,
+        _: &'a str,
+        payload: Bytes,
+    ) -> BoxFuture<'a, Result<(), PublishError>> {
+        assert!(payload.len() <= PAYLOAD_BYTES_MAX);
+        let taken = self.0.send(payload).map_err(|_| PublishError::LinkDown);
+        async move { taken }.boxed()
+    }
+}
+
+/// Connects the server to a broker that hands one vehicle what it is given; what it is given.
+pub(crate) fn attach_air(server: &Server) -> mpsc::UnboundedReceiver<Bytes> {
+    let (sender, air) = mpsc::unbounded_channel();
+    server.hub.attach(Arc::new(Air(sender)));
+    server.hub.link_changed(Ok(()));
+    air
+}
 
 /// The vehicle of a number.
 pub(crate) fn vin(number: usize) -> Vin {
