@@ -331,6 +331,8 @@ pub struct Transfer {
     pub stored: u32,
     /// Times that it was begun: again when the vehicle had lost what was stored.
     pub begun: u32,
+    /// That of its content, by which the vehicle knows what its parts are of.
+    pub checksum: u32,
 }
 
 /// What is told of a message for a vehicle where many are shown.

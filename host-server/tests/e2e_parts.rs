@@ -336,7 +336,7 @@ impl Hostile {
     }
 
     /// Sends a part, as if it were of a message, and waits for what becomes of it.
-    async fn part(&mut self, app: &str, (offset, total): (u32, u32), piece: &str) -> Step {
+    async fn part(&mut self, app: &str, part: Part, piece: &str) -> Step {
         let message = Message {
             bytes: piece.len() as u32,
             expires_at_ms: None,
@@ -344,7 +344,6 @@ impl Hostile {
             repeatable: false,
         };
         let number = self.end.submit(self.now_ms(), message).unwrap().number;
-        let part = Part { offset, total };
         loop {
             match self.next_part(app, part, piece) {
                 Some(payload) => self.publish(payload).await,
@@ -386,30 +385,54 @@ async fn bombs_of_parts_do_an_agent_no_harm() {
         (app, (0, 9), "[1,", Step::PartStored),
         (app, (3, 9), "2,3,4,5,6,7]", Step::BadContent),
         (app, (0, 9), "", Step::BadContent),
-        (app, (0, 3), "[1,", Step::BadContent),
+        (app, (0, 3), "[1,2", Step::BadContent),
+        // It says that it is of another message than the one it is the whole of.
+        (app, (0, 3), "[1]", Step::PartMissing),
     ];
-    for (app, part, piece, expected) in checks {
+    for (app, (offset, total), piece, expected) in checks {
+        let first = Part::first("[1,2,3,4]");
+        let part = Part {
+            offset,
+            total,
+            ..first
+        };
         let step = host.part(app, part, piece).await;
         assert_eq!(step, expected, "{part:?} {piece:?}");
     }
     // In crumbs; and one that begins again and again.
+    let of_much = |offset| Part {
+        offset,
+        total: MIB as u32,
+        checksum: 0,
+    };
     for offset in 0..DELIVERY_PARTS_MAX {
-        let step = host.part(app, (offset, MIB as u32), "1").await;
+        let step = host.part(app, of_much(offset), "1").await;
         assert_eq!(step, Step::PartStored);
     }
-    let step = host.part(app, (DELIVERY_PARTS_MAX, MIB as u32), "1").await;
+    let step = host.part(app, of_much(DELIVERY_PARTS_MAX), "1").await;
     assert_eq!(step, Step::BadContent);
     let much = "[".to_owned() + &"1,".repeat(60_000);
     for _ in 0..40 {
-        let step = host.part(app, (0, MIB as u32), &much).await;
+        let step = host.part(app, of_much(0), &much).await;
         assert_eq!(step, Step::PartStored);
     }
     let kept = std::fs::metadata(dir.path().join("data/journal"))
         .unwrap()
         .len();
     assert!(kept < 2_000_000, "the journal has {kept} bytes");
-    assert_eq!(host.part(app, (0, 8), "\"hel").await, Step::PartStored);
-    let last = host.part(app, (4, 8), "lo!\"").await;
+    let first = Part::first("\"hello!\"");
+    let step = host.part(app, first, "\"hel").await;
+    assert_eq!(step, Step::PartStored);
+    // The end of another message of this length.
+    let other = Part {
+        offset: 4,
+        ..Part::first("\"jello?\"")
+    };
+    let step = host.part(app, other, "lo?\"").await;
+    assert_eq!(step, Step::PartMissing);
+    assert_eq!(host.part(app, first, "\"hel").await, Step::PartStored);
+    let last = Part { offset: 4, ..first };
+    let last = host.part(app, last, "lo!\"").await;
     assert_eq!(last, Step::HeldBackground);
     let mut app = agent.app();
     assert_eq!(seen(&mut app, 1).await, ["hello!"]);
@@ -417,6 +440,6 @@ async fn bombs_of_parts_do_an_agent_no_harm() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let status = reqwest::get(format!("http://{}/status", agent.portal)).await;
     let status: Value = status.unwrap().json().await.unwrap();
-    assert_eq!(status["parts"]["refused"], 10, "{}", status["parts"]);
-    assert_eq!(status["parts"]["stored"], 299, "{}", status["parts"]);
+    assert_eq!(status["parts"]["refused"], 12, "{}", status["parts"]);
+    assert_eq!(status["parts"]["stored"], 300, "{}", status["parts"]);
 }

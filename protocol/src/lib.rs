@@ -34,6 +34,8 @@ pub mod backoff;
 pub mod pace;
 pub mod throttle;
 
+pub mod checksum;
+
 pub mod delivery;
 
 pub mod request;

@@ -108,7 +108,8 @@ pub const DELIVERY_TTL_S_MAX: u32 = 30 * 24 * 3600;
 
 /// Most bytes that delivery adds to a message: the longest member is
 /// `"vinbus":[999999999,999999999,4294967295,2592000]` with 49 bytes, and content that must be
-/// wrapped costs `{`, `,"content":` and `}` besides.
+/// wrapped costs `{`, `,"content":` and `}` besides. A part of a long message has up to 91 around its
+/// piece of some 128 KiB ([`DELIVERY_PART_BYTES_MAX`]).
 pub const DELIVERY_ADDED_BYTES_MAX: usize = 64;
 
 /// Most messages of one direction that are on their way at a time. At 100 ms there and back that is
@@ -198,7 +199,7 @@ pub const DELIVERY_PARTS_MAX: u32 = 256;
 pub const DELIVERY_PART_BYTES_MAX: usize = PAYLOAD_BYTES_MAX - 512;
 
 /// The most that surrounds the piece in a part, but for the identifier of its app.
-const LONGEST_PART_FRAME: usize = r#"{"idApp":"","popup":false,"content":{"vinbus":[999999999,999999999,4294967295,2592000,1048576,1048576],"content":""}}"#.len();
+const LONGEST_PART_FRAME: usize = r#"{"idApp":"","popup":false,"content":{"vinbus":[999999999,999999999,4294967295,2592000,1048576,1048576,4294967295],"content":""}}"#.len();
 
 /// Longest time that a request may be given, in seconds: a person waits no longer, and a longer one is
 /// a message whose answer is another.

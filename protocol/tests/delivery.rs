@@ -644,25 +644,56 @@ proptest! {
         let mut offset = 0;
         let whole = loop {
             let piece = piece(&text, offset, room);
-            match insert(&mut assembly, offset, text.len(), piece).unwrap() {
+            match insert(&mut assembly, part(offset, &text), piece).unwrap() {
                 Some(whole) => break whole,
                 None => offset += piece.len(),
             }
         };
         prop_assert_eq!(whole, text);
     }
+
+    #[test]
+    fn parts_of_two_messages_of_one_length_never_make_one(
+        pieces in prop::collection::vec((any::<bool>(), 0..4_usize), 1..24)
+    ) {
+        let texts = [r#"["aaaa","bbbb","cc"]"#, r#"["xxxx","yyyy","zz"]"#];
+        let mut assembly = Assembly::new(vec![0; 64]);
+        for (second, place) in pieces {
+            let text = texts[usize::from(second)];
+            let offset = 5 * place;
+            let piece = &text[offset..offset + 5];
+            match insert(&mut assembly, part(offset, text), piece) {
+                Ok(None) | Err(PartError::Missing) => {}
+                Ok(Some(whole)) => prop_assert_eq!(whole, text),
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+}
+
+/// The part of a text that begins there.
+fn part(offset: usize, text: &str) -> Part {
+    let offset = offset as u32;
+    Part {
+        offset,
+        ..Part::first(text)
+    }
+}
+
+/// A part that says that the whole has another length.
+fn part_of(offset: usize, total: usize, text: &str) -> Part {
+    let total = total as u32;
+    Part {
+        total,
+        ..part(offset, text)
+    }
 }
 
 fn insert(
     assembly: &mut Assembly<Vec<u8>>,
-    offset: usize,
-    total: usize,
+    part: Part,
     piece: &str,
 ) -> Result<Option<String>, PartError> {
-    let part = Part {
-        offset: offset as u32,
-        total: total as u32,
-    };
     let mut buffer = vec![0; 2 * piece.len() + 200];
     let encoded = Marked::part(header(1, Some(part)), piece).encode(&mut buffer);
     let content = Content::parse(encoded.unwrap()).unwrap();
@@ -679,17 +710,44 @@ fn insert(
 
 #[test]
 fn parts_that_do_not_fit_together_are_refused() {
+    const TEXT: &str = "[12]";
     let mut assembly = Assembly::new(vec![0; 16]);
-    assert_eq!(insert(&mut assembly, 0, 4, "[1"), Ok(None));
-    assert_eq!(insert(&mut assembly, 3, 4, "]"), Err(PartError::Missing));
-    assert_eq!(insert(&mut assembly, 2, 4, "2]"), Err(PartError::Missing));
-    assert_eq!(insert(&mut assembly, 0, 4, "[1"), Ok(None));
-    assert_eq!(insert(&mut assembly, 2, 5, "2]"), Err(PartError::Missing));
-    assert_eq!(insert(&mut assembly, 0, 4, "[1"), Ok(None));
-    assert_eq!(insert(&mut assembly, 2, 4, "2]]"), Err(PartError::Bad));
-    assert_eq!(insert(&mut assembly, 0, 4, ""), Err(PartError::Bad));
-    assert_eq!(insert(&mut assembly, 0, 2, "[1"), Err(PartError::Bad));
+    let mut check = |part, piece, expected| {
+        assert_eq!(
+            insert(&mut assembly, part, piece),
+            expected,
+            "{part:?} {piece}"
+        );
+        if expected.is_err() {
+            assert_eq!(assembly.stored(), 0);
+        }
+    };
+    check(part(0, TEXT), "[1", Ok(None));
+    check(part(3, TEXT), "]", Err(PartError::Missing));
+    check(part(2, TEXT), "2]", Err(PartError::Missing));
+    check(part(0, TEXT), "[1", Ok(None));
+    check(part_of(2, 5, TEXT), "2]", Err(PartError::Missing));
+    check(part(0, TEXT), "[1", Ok(None));
+    check(part(2, "[13]"), "3]", Err(PartError::Missing));
+    check(part(0, TEXT), "[1", Ok(None));
+    check(part(2, TEXT), "2]]", Err(PartError::Bad));
+    check(part(0, TEXT), "", Err(PartError::Bad));
+    check(part_of(0, 2, "[1"), "[1", Err(PartError::Bad));
+}
+
+#[test]
+fn whole_that_is_not_what_its_parts_name_is_refused_and_begins_again() {
+    let mut assembly = Assembly::new(vec![0; 16]);
+    assert_eq!(insert(&mut assembly, part(0, "[12]"), "[1"), Ok(None));
+    assert_eq!(
+        insert(&mut assembly, part(2, "[12]"), "3]"),
+        Err(PartError::Damaged)
+    );
+    assert_eq!(PartError::Damaged.step(), Step::PartMissing);
     assert_eq!(assembly.stored(), 0);
+    assert_eq!(insert(&mut assembly, part(0, "[12]"), "[1"), Ok(None));
+    let whole = insert(&mut assembly, part(2, "[12]"), "2]");
+    assert_eq!(whole, Ok(Some("[12]".to_owned())));
 }
 
 #[test]
@@ -697,15 +755,15 @@ fn bomb_of_parts_is_refused_before_anything_is_stored() {
     let mut assembly = Assembly::new(vec![0; 16]);
     for total in [17, u32::MAX as usize] {
         assert_eq!(
-            insert(&mut assembly, 0, total, "["),
+            insert(&mut assembly, part_of(0, total, "["), "["),
             Err(PartError::TooLarge)
         );
     }
     let mut large = Assembly::new(vec![0; DELIVERY_LONG_BYTES_MAX + 1]);
-    let total = DELIVERY_LONG_BYTES_MAX + 1;
-    assert_eq!(insert(&mut large, 0, total, "["), Err(PartError::TooLarge));
+    let bomb = part_of(0, DELIVERY_LONG_BYTES_MAX + 1, "[");
+    assert_eq!(insert(&mut large, bomb, "["), Err(PartError::TooLarge));
     for _ in 0..1_000 {
-        assert_eq!(insert(&mut assembly, 0, 16, "["), Ok(None));
+        assert_eq!(insert(&mut assembly, part_of(0, 16, "["), "["), Ok(None));
         assert_eq!(assembly.stored(), 1);
     }
 }
@@ -713,33 +771,41 @@ fn bomb_of_parts_is_refused_before_anything_is_stored() {
 #[test]
 fn message_in_crumbs_is_refused_at_the_last_part_that_may_be() {
     let mut assembly = Assembly::new(vec![0; 4096]);
+    let crumb = |offset| part_of(offset, 4096, "1");
     for offset in 0..DELIVERY_PARTS_MAX as usize {
-        assert_eq!(insert(&mut assembly, offset, 4096, "1"), Ok(None));
+        assert_eq!(insert(&mut assembly, crumb(offset), "1"), Ok(None));
     }
-    let offset = DELIVERY_PARTS_MAX as usize;
-    assert_eq!(
-        insert(&mut assembly, offset, 4096, "1"),
-        Err(PartError::Bad)
-    );
+    let last = crumb(DELIVERY_PARTS_MAX as usize);
+    assert_eq!(insert(&mut assembly, last, "1"), Err(PartError::Bad));
     assert_eq!(assembly.stored(), 0);
-    assert_eq!(insert(&mut assembly, 0, 1, "1"), Ok(Some("1".to_owned())));
+    let whole = insert(&mut assembly, part(0, "1"), "1");
+    assert_eq!(whole, Ok(Some("1".to_owned())));
 }
 
 #[test]
 fn transfer_goes_on_from_pieces_that_were_kept() {
+    const TEXT: &str = r#"[1,"é",]"#;
     let mut assembly = Assembly::new(vec![0; 16]);
-    let part = |offset| Part { offset, total: 9 };
-    assert_eq!(assembly.restore(part(0), "[1,"), Ok(false));
+    assert_eq!(assembly.restore(part(0, TEXT), "[1,"), Ok(false));
     assert_eq!(assembly.whole(), Err(PartError::Missing));
-    assert_eq!(insert(&mut assembly, 3, 9, "\"é\","), Ok(None));
+    assert_eq!(insert(&mut assembly, part(3, TEXT), "\"é\","), Ok(None));
     assert_eq!(assembly.stored_from(3), "\"é\",".as_bytes());
     // It could not be kept, and comes again.
     assembly.truncate(3);
     assert_eq!(assembly.stored(), 3);
-    assert_eq!(insert(&mut assembly, 3, 9, "\"é\","), Ok(None));
-    let whole = insert(&mut assembly, 8, 9, "]");
+    assert_eq!(insert(&mut assembly, part(3, TEXT), "\"é\","), Ok(None));
+    let whole = insert(&mut assembly, part(8, TEXT), "]");
     assert_eq!(whole, Err(PartError::Bad), "it ends in a comma");
-    assert_eq!(assembly.restore(part(4), "x"), Err(PartError::Missing));
+    assert_eq!(
+        assembly.restore(part(4, TEXT), "x"),
+        Err(PartError::Missing)
+    );
+    // What was kept of another message is none of this one.
+    assert_eq!(assembly.restore(part(0, TEXT), "[1,"), Ok(false));
+    assert_eq!(
+        assembly.restore(part(3, r#"[1,"è",]"#), "\"è\","),
+        Err(PartError::Missing)
+    );
 }
 
 #[test]

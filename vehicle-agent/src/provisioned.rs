@@ -238,16 +238,5 @@ impl fmt::Display for NoRoom {
 
 impl core::error::Error for NoRoom {}
 
-/// CRC-32 as Ethernet and zlib have it. A block is checked once, so it needs no table.
-pub(crate) fn crc32(bytes: &[u8]) -> u32 {
-    let crc = bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            let polynomial = if crc & 1 == 1 { 0xEDB8_8320 } else { 0 };
-            crc >> 1 ^ polynomial
-        })
-    });
-    !crc
-}
-
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 use core::hint::black_box;
 
+use vinbus_protocol::checksum::crc32;
 use vinbus_protocol::delivery as control;
 use vinbus_protocol::delivery::parts::{self, Assembly, PartError};
 use vinbus_protocol::delivery::{
@@ -150,8 +151,9 @@ fn message_came(end: &mut End, header: &Header, carried: &Carried<'_>, content: 
     let assembly = black_box(&mut assembly);
     let part = black_box(Part {
         offset: number() as u32,
-        total: number() as u32,
+        ..Part::first(text())
     });
+    used(crc32(bytes()));
     match Assembly::add(assembly, part, carried) {
         Ok(last) => used(last),
         Err(error) => {

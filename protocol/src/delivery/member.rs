@@ -6,13 +6,14 @@
 //! ```
 //!
 //! The numbers are the epochs of the sender and of the receiver, the message's number and the
-//! seconds it has left, 0 for no end; a part of a long message adds its offset and the length of the
-//! whole. The member is written first, and found wherever it stands. Everything else is left as it
+//! seconds it has left, 0 for no end; a part of a long message adds its offset, the length of the
+//! whole and the checksum of the whole. The member is written first, and found wherever it stands. Everything else is left as it
 //! is, byte for byte.
 
 use core::fmt::{self, Write};
 
 use super::Epoch;
+use crate::checksum::crc32;
 use crate::envelope::encode::{Encode, encode, encoded_len};
 use crate::envelope::{Content, EncodeError, write_escaped};
 use crate::id::AppId;
@@ -43,13 +44,29 @@ pub struct Header {
     pub part: Option<Part>,
 }
 
-/// Where a part belongs, in bytes.
+/// Which part of which long message it is. Parts are of one message if the length and the checksum of
+/// their wholes are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Where it begins.
+    /// Where it begins, in bytes of the JSON text.
     pub offset: u32,
-    /// The length of the whole.
+    /// The length of the whole, in bytes.
     pub total: u32,
+    /// The [CRC-32](crate::checksum::crc32) of the whole.
+    pub checksum: u32,
+}
+
+impl Part {
+    /// The part of a message at its begin; the others differ in `offset` alone, so that a sender needs to
+    /// compute the checksum once.
+    #[must_use]
+    pub fn first(text: &str) -> Self {
+        Self {
+            offset: 0,
+            total: u32::try_from(text.len()).unwrap_or(u32::MAX),
+            checksum: crc32(text.as_bytes()),
+        }
+    }
 }
 
 impl Header {
@@ -68,6 +85,7 @@ impl Header {
             Some(offset) => Some(Part {
                 offset: offset?,
                 total: numbers.next()??,
+                checksum: numbers.next()??,
             }),
         };
         numbers.next().is_none().then_some(Self {
@@ -84,7 +102,7 @@ impl Header {
         write!(out, "\"{MEMBER}\":[{epoch},{peer}")?;
         write!(out, ",{},{}", self.number, self.ttl_s)?;
         if let Some(part) = self.part {
-            write!(out, ",{},{}", part.offset, part.total)?;
+            write!(out, ",{},{},{}", part.offset, part.total, part.checksum)?;
         }
         out.write_str("]")
     }

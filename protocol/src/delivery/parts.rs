@@ -4,13 +4,15 @@
 //! Each piece is a message of its own, with a number, repetitions and a receipt; the next one is
 //! submitted when the receipt of the last says [`Step::PartStored`](super::Step). So a
 //! transfer that was interrupted goes on where it was. The message's own receipts are those of its
-//! last part.
+//! last part. Every part names the length and the checksum of the whole, so that no message is put
+//! together from the parts of two, whatever order they come in.
 //!
 //! | a part that comes | and | is |
 //! |---|---|---|
 //! | begins at 0 | the whole fits into the buffer | stored; what was incomplete before is dropped |
-//! | begins where the last one ended, same length of the whole | | stored, and the last one makes the whole |
+//! | begins where the last one ended, of the same whole | | stored, and the last one makes the whole |
 //! | begins elsewhere, or is of another whole | | refused: [`PartError::Missing`] |
+//! | is the last | the whole has another checksum than its parts say | refused: [`PartError::Damaged`] |
 //! | is longer than the whole, empty, not a string, or one of more than [`DELIVERY_PARTS_MAX`] | | refused: [`PartError::Bad`] |
 //! | is of a whole that is longer than the buffer or [`DELIVERY_LONG_BYTES_MAX`] | | refused: [`PartError::TooLarge`] |
 
@@ -18,6 +20,7 @@ use core::fmt;
 
 use super::member::len_inside;
 use super::{Carried, Part, Step};
+use crate::checksum::crc32;
 use crate::envelope::Content;
 use crate::limits::{DELIVERY_LONG_BYTES_MAX, DELIVERY_PARTS_MAX};
 use crate::record_ring::copy;
@@ -52,6 +55,8 @@ pub fn piece(text: &str, offset: usize, bytes_max: usize) -> &str {
 pub enum PartError {
     /// It does not follow what is stored: the message begins again.
     Missing,
+    /// What was put together is not the message that its parts name: it begins again.
+    Damaged,
     /// It contradicts itself, or the whole is not JSON.
     Bad,
     /// The whole is too long for this end.
@@ -63,7 +68,7 @@ impl PartError {
     #[must_use]
     pub const fn step(self) -> Step {
         match self {
-            Self::Missing => Step::PartMissing,
+            Self::Missing | Self::Damaged => Step::PartMissing,
             Self::Bad => Step::BadContent,
             Self::TooLarge => Step::TooLarge,
         }
@@ -74,6 +79,7 @@ impl fmt::Display for PartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Missing => "the part does not follow what came before: send all again",
+            Self::Damaged => "the parts do not make the message that they name: send all again",
             Self::Bad => "the part is empty, too long, one too many, or not of a JSON text",
             Self::TooLarge => "the message is longer than this end can store",
         })
@@ -87,6 +93,7 @@ pub struct Assembly<S> {
     storage: S,
     stored: usize,
     total: usize,
+    checksum: u32,
     parts: u32,
 }
 
@@ -98,6 +105,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> Assembly<S> {
             storage,
             stored: 0,
             total: 0,
+            checksum: 0,
             parts: 0,
         }
     }
@@ -175,8 +183,9 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> Assembly<S> {
             return Err(PartError::TooLarge);
         }
         if offset == 0 {
-            (self.stored, self.total, self.parts) = (0, total, 0);
-        } else if offset != self.stored || total != self.total {
+            (self.stored, self.parts) = (0, 0);
+            (self.total, self.checksum) = (total, part.checksum);
+        } else if offset != self.stored || (total, part.checksum) != (self.total, self.checksum) {
             return Err(PartError::Missing);
         }
         self.parts = self.parts.saturating_add(1);
@@ -196,6 +205,9 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> Assembly<S> {
             return Err(PartError::Bad);
         }
         self.stored = end;
+        if end == total && crc32(self.stored_from(0)) != self.checksum {
+            return Err(PartError::Damaged);
+        }
         Ok(end == total)
     }
 }

@@ -5,7 +5,10 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
-use vinbus_protocol::delivery::{self, Control, Epoch, Header, Marked, Receipts, Received, Step};
+use vinbus_protocol::delivery::parts::{self, Assembly};
+use vinbus_protocol::delivery::{
+    self, Control, Epoch, Header, Marked, Part, Receipts, Received, Step,
+};
 use vinbus_protocol::envelope::Content;
 
 #[derive(Serialize, Deserialize)]
@@ -15,6 +18,7 @@ pub(crate) struct File {
     #[serde(default)]
     steps: Vec<(u8, String, bool)>,
     mark: Vec<Mark>,
+    cut: Vec<Cut>,
     read: Vec<Read>,
 }
 
@@ -30,6 +34,20 @@ struct Mark {
     content: String,
     #[serde(default)]
     marked: String,
+}
+
+/// A long message that is cut in parts, and put together again.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cut {
+    name: String,
+    content: String,
+    /// Most bytes of a piece as it is written.
+    piece_bytes: usize,
+    #[serde(default)]
+    checksum: u32,
+    #[serde(default)]
+    parts: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -50,7 +68,7 @@ enum Is {
         peer: u32,
         number: u32,
         ttl_s: u32,
-        part: Option<(u32, u32)>,
+        part: Option<(u32, u32, u32)>,
         content: String,
     },
     Control {
@@ -92,6 +110,9 @@ pub(crate) fn derive(file: &mut File) {
             (header, case.content.clone())
         );
     }
+    for case in &mut file.cut {
+        cut(case);
+    }
     for case in &mut file.read {
         let content = Content::parse(case.content.as_bytes()).expect("JSON");
         case.is = Some(match delivery::read(content) {
@@ -101,12 +122,52 @@ pub(crate) fn derive(file: &mut File) {
                 peer: header.peer.number(),
                 number: header.number,
                 ttl_s: header.ttl_s,
-                part: header.part.map(|part| (part.offset, part.total)),
+                part: header
+                    .part
+                    .map(|part| (part.offset, part.total, part.checksum)),
                 content: carried.pieces().concat(),
             },
             Received::Control(control) => describe(&control),
         });
     }
+}
+
+fn cut(case: &mut Cut) {
+    let first = Part::first(&case.content);
+    case.checksum = first.checksum;
+    case.parts.clear();
+    let mut assembly = Assembly::new(vec![0; case.content.len()]);
+    let (mut offset, mut number) = (0, 42);
+    let mut is_whole = false;
+    while !is_whole {
+        let piece = parts::piece(&case.content, offset, case.piece_bytes);
+        let header = Header {
+            epoch: Epoch::new(7).expect("an epoch"),
+            peer: Epoch::new(3).expect("an epoch"),
+            number,
+            ttl_s: 60,
+            part: Some(Part {
+                offset: u32::try_from(offset).expect("it is short"),
+                ..first
+            }),
+        };
+        let mut buffer = vec![0xA5; 4096];
+        let bytes = Marked::part(header, piece).encode(&mut buffer);
+        let bytes = bytes.expect("it fits");
+        case.parts
+            .push(String::from_utf8(bytes.to_vec()).expect("UTF-8"));
+        let again = Content::parse(bytes).expect("JSON");
+        let Received::Message(read, carried) = delivery::read(again) else {
+            panic!("{} is not read as a message", case.name);
+        };
+        assert_eq!(read, header);
+        let part = read.part.expect("it is a part");
+        is_whole = assembly.add(part, &carried).expect("it is the next one");
+        offset += piece.len();
+        number += 1;
+    }
+    let whole = assembly.whole().expect("it is whole");
+    assert_eq!(whole.as_str(), case.content);
 }
 
 fn describe(control: &Control<'_>) -> Is {

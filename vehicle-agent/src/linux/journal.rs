@@ -376,6 +376,7 @@ fn resume_part(desk: &mut LinuxDesk, uid: &Uid, line: &Line<'_>) {
     let Line::Part {
         offset,
         total,
+        checksum,
         ends_s,
         piece,
         ..
@@ -386,6 +387,7 @@ fn resume_part(desk: &mut LinuxDesk, uid: &Uid, line: &Line<'_>) {
     let part = Part {
         offset: *offset,
         total: *total,
+        checksum: *checksum,
     };
     let left_s = ends_s.map(|at| at.saturating_sub(now_s()));
     let left_ms = left_s.map(|left| (left * 1_000).min(DELIVERY_LONG_IDLE_MS));

@@ -4,13 +4,14 @@ use core::net::Ipv4Addr;
 
 use heapless::Vec;
 
+use vinbus_protocol::checksum::crc32;
 use vinbus_protocol::id::{AppId, Uid, Vin};
 use vinbus_protocol::topic::{TopicProfile, TopicScheme};
 use vinbus_transport_embedded::StaticAddress;
 
 use super::{
     APPS_MAX, Broker, Field, HEADER_BYTES, Login, MAGIC, Network, OLDEST_VERSION, Provisioned,
-    ProvisionedError, TimeServer, Tls, VERSION, crc32,
+    ProvisionedError, TimeServer, Tls, VERSION,
 };
 use crate::app_page::{AppPage, AppTitle};
 use crate::page_url::PageUrl;

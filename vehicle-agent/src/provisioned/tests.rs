@@ -5,6 +5,7 @@ use std::vec::Vec as Heap;
 
 use core::net::Ipv4Addr;
 
+use vinbus_protocol::checksum::crc32;
 use vinbus_protocol::topic::TopicProfile;
 
 use crate::app_page::AppTitle;
@@ -376,9 +377,4 @@ fn wrong_values_are_refused_by_their_field() {
         Provisioned::decode(&block_of(&[1, 0])).unwrap_err(),
         ProvisionedError::Damaged
     );
-}
-
-#[test]
-fn checksum_is_that_of_ethernet_and_zlib() {
-    assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
 }

@@ -3,11 +3,12 @@
 use core::fmt::Write as _;
 use core::net::Ipv4Addr;
 
+use vinbus_protocol::checksum::crc32;
 use vinbus_protocol::topic::TopicProfile;
 
 use super::{
     Field, HEADER_BYTES, MAGIC, Network, NoRoom, OLDEST_VERSION, Provisioned, TimeServer, VERSION,
-    VERSION_WITHOUT_TITLES, crc32,
+    VERSION_WITHOUT_TITLES,
 };
 use crate::app_page::AppPage;
 

@@ -195,6 +195,9 @@ mod tests {
     const HOST: u32 = 5;
     const CAR: u32 = 9;
 
+    /// A message that comes in parts.
+    const LONG: &str = "[1,2,3,4]";
+
     fn epoch(number: u32) -> Epoch {
         Epoch::new(number).unwrap()
     }
@@ -206,14 +209,14 @@ mod tests {
         ends.take_parts(vec![0; bytes_max]);
         ends.link_changed(0, true);
         assert!(matches!(
-            give(&mut ends, 0, 1, (0, 4), "[1,"),
+            give(&mut ends, 0, 1, (0, "[1,2]"), "[1,"),
             Came::Part(PartFate::Stored)
         ));
         ends.drop_transfer(0);
         ends
     }
 
-    #[derive(Debug, PartialEq)]
+    #[derive(Clone, Copy, Debug, PartialEq)]
     enum Came {
         Nothing,
         Part(PartFate),
@@ -224,15 +227,23 @@ mod tests {
         ends: &mut Ends,
         now_ms: u64,
         number: u32,
-        (offset, total): (u32, u32),
+        (offset, whole): (u32, &str),
         piece: &str,
     ) -> Came {
+        let part = Part {
+            offset,
+            ..Part::first(whole)
+        };
+        give_part(ends, now_ms, number, part, piece)
+    }
+
+    fn give_part(ends: &mut Ends, now_ms: u64, number: u32, part: Part, piece: &str) -> Came {
         let header = Header {
             epoch: epoch(HOST),
             peer: epoch(CAR),
             number,
             ttl_s: 60,
-            part: Some(Part { offset, total }),
+            part: Some(part),
         };
         let mut buffer = vec![0; piece.len() + 256];
         let app = AppId::parse("app").unwrap();
@@ -284,11 +295,19 @@ mod tests {
     fn bombs_of_parts_are_refused_and_the_next_message_is_taken() {
         let mut ends = car(4096);
         use Step::{BadContent, PartMissing, TooLarge};
+        let stored = Came::Part(PartFate::Stored);
         let refused = |step| Came::Part(PartFate::Refused(step));
         let mut number = 1;
-        let mut check = |ends: &mut Ends, part: (u32, u32), piece: &str, expected: Came| {
+        let mut check = |ends: &mut Ends, (offset, total): (u32, u32), piece: &str, expected| {
             number += 1;
-            assert_eq!(give(ends, 0, number, part, piece), expected, "{part:?}");
+            let first = Part::first(LONG);
+            let part = Part {
+                offset,
+                total,
+                ..first
+            };
+            let came = give_part(ends, 0, number, part, piece);
+            assert_eq!(came, expected, "{part:?}");
         };
         // Huge, and one byte of it.
         check(&mut ends, (0, u32::MAX), "[", refused(TooLarge));
@@ -296,15 +315,19 @@ mod tests {
         // Out of order, beyond the end, overlapping, of another whole, empty.
         check(&mut ends, (2, 9), "1", refused(PartMissing));
         check(&mut ends, (u32::MAX, 9), "1", refused(PartMissing));
-        check(&mut ends, (0, 9), "[1,", Came::Part(PartFate::Stored));
+        check(&mut ends, (0, 9), "[1,", stored);
         check(&mut ends, (2, 9), ",2", refused(PartMissing));
-        check(&mut ends, (0, 9), "[1,", Came::Part(PartFate::Stored));
+        check(&mut ends, (0, 9), "[1,", stored);
         check(&mut ends, (3, 8), "2,3,4", refused(PartMissing));
-        check(&mut ends, (0, 9), "[1,", Came::Part(PartFate::Stored));
+        check(&mut ends, (0, 9), "[1,", stored);
         check(&mut ends, (3, 9), "2,3,4,5,6,7]", refused(BadContent));
         check(&mut ends, (0, 9), "", refused(BadContent));
-        check(&mut ends, (0, 3), "[1,", refused(BadContent));
-        check(&mut ends, (0, 3), "[1]", Came::Part(PartFate::Last(3)));
+        check(&mut ends, (0, 3), "[1,2", refused(BadContent));
+        check(&mut ends, (0, 3), "[1]", refused(PartMissing));
+        let came = give(&mut ends, 0, number + 1, (0, "[1,"), "[1,");
+        assert_eq!(came, refused(BadContent));
+        let came = give(&mut ends, 0, number + 2, (0, "[1]"), "[1]");
+        assert_eq!(came, Came::Part(PartFate::Last(3)));
         let mut out = vec![0; 8];
         assert_eq!(ends.whole(0, &mut out), Some(&b"[1]"[..]));
         let steps: Vec<Step> = told(&mut ends, 100).iter().map(|it| it.0).collect();
@@ -314,11 +337,32 @@ mod tests {
     }
 
     #[test]
+    fn two_long_messages_of_one_length_are_never_mixed() {
+        let mut ends = car(4096);
+        let (one, other) = (LONG, "[5,6,7,8]");
+        let stored = Came::Part(PartFate::Stored);
+        let missing = Came::Part(PartFate::Refused(Step::PartMissing));
+        assert_eq!(give(&mut ends, 0, 2, (0, one), "[1,2,"), stored);
+        assert_eq!(give(&mut ends, 0, 3, (5, other), "7,8]"), missing);
+        // Its own last part finds nothing any more, and the message begins again.
+        assert_eq!(give(&mut ends, 0, 4, (5, one), "3,4]"), missing);
+        assert_eq!(give(&mut ends, 0, 5, (0, one), "[1,2,"), stored);
+        let last = give(&mut ends, 0, 6, (5, one), "3,4]");
+        assert_eq!(last, Came::Part(PartFate::Last(9)));
+        let mut out = vec![0; 16];
+        assert_eq!(ends.whole(0, &mut out), Some(one.as_bytes()));
+    }
+
+    #[test]
     fn many_transfers_that_never_end_take_one_buffer_and_the_oldest_numbers_are_stale() {
         let mut ends = car(4096);
+        let part = Part {
+            total: 4096,
+            ..Part::first("[1,")
+        };
         let (mut stored, mut dropped) = (0, 0);
         for number in 2..20_000 {
-            match give(&mut ends, u64::from(number), number, (0, 4096), "[1,") {
+            match give_part(&mut ends, u64::from(number), number, part, "[1,") {
                 Came::Part(PartFate::Stored) => stored += 1,
                 // The account of what is not acknowledged is full: it is new when it comes again.
                 Came::Nothing => dropped += 1,
@@ -333,21 +377,21 @@ mod tests {
     fn what_nobody_goes_on_with_is_dropped_when_its_time_is_over() {
         let mut ends = car(4096);
         assert_eq!(
-            give(&mut ends, 1_000, 2, (0, 9), "[1,"),
+            give(&mut ends, 1_000, 2, (0, LONG), "[1,"),
             Came::Part(PartFate::Stored)
         );
         assert_eq!(ends.expiry_ms(1_000), Some(61_000));
         assert_eq!(ends.drop_abandoned(60_999), 0);
         assert_eq!(ends.drop_abandoned(61_000), 1);
         assert_eq!(ends.expiry_ms(61_000), None);
-        let late = give(&mut ends, 62_000, 3, (3, 9), "2,3");
+        let late = give(&mut ends, 62_000, 3, (3, LONG), "2,3");
         assert_eq!(late, Came::Part(PartFate::Refused(Step::PartMissing)));
     }
 
     #[test]
     fn part_that_could_not_be_noted_is_new_when_it_comes_again() {
         let mut ends = car(4096);
-        give(&mut ends, 0, 2, (0, 9), "[1,");
+        give(&mut ends, 0, 2, (0, LONG), "[1,");
         let header = Header {
             epoch: epoch(HOST),
             peer: epoch(CAR),
@@ -355,7 +399,7 @@ mod tests {
             ttl_s: 0,
             part: Some(Part {
                 offset: 3,
-                total: 9,
+                ..Part::first(LONG)
             }),
         };
         let mut buffer = vec![0; 256];
@@ -367,9 +411,9 @@ mod tests {
         };
         assert_eq!(ends.part(1, new, part, &carried), PartFate::Stored);
         ends.part_not_noted(new, part);
-        let again = give(&mut ends, 2, 3, (3, 9), "2,3");
+        let again = give(&mut ends, 2, 3, (3, LONG), "2,3");
         assert_eq!(again, Came::Part(PartFate::Stored));
-        let last = give(&mut ends, 2, 4, (6, 9), ",4]");
+        let last = give(&mut ends, 2, 4, (6, LONG), ",4]");
         assert_eq!(last, Came::Part(PartFate::Last(9)));
     }
 }

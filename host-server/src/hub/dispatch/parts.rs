@@ -162,12 +162,19 @@ fn next_piece(downlink: &Downlink, transfer: Option<Transfer>, takes: u32) -> Op
         return None;
     };
     let text = content.as_str();
-    let total = u32::try_from(text.len()).ok().filter(|len| *len <= takes)?;
     let begun = transfer.map_or(1, |transfer| transfer.begun);
-    let stored = transfer.map_or(0, |transfer| transfer.stored);
-    let offset = if stored < total { stored } else { 0 };
-    let piece = parts::piece(text, offset as usize, DELIVERY_PART_BYTES_MAX);
-    let end = offset + u32::try_from(piece.len()).ok().filter(|len| *len > 0)?;
-    let part = Part { offset, total };
+    let part = transfer.map_or_else(|| Part::first(text), next_part);
+    let part = Some(part).filter(|part| part.total <= takes)?;
+    let piece = parts::piece(text, part.offset as usize, DELIVERY_PART_BYTES_MAX);
+    let end = part.offset + u32::try_from(piece.len()).ok().filter(|len| *len > 0)?;
     Some(Piece { part, end, begun })
+}
+
+fn next_part(transfer: Transfer) -> Part {
+    let Transfer { total, stored, .. } = transfer;
+    Part {
+        offset: if stored < total { stored } else { 0 },
+        total,
+        checksum: transfer.checksum,
+    }
 }

@@ -49,7 +49,7 @@ impl Readers {
             };
             let mut statement = moment.prepare_cached(
                 "SELECT number, sequence, length(envelope), expires_at, receipts, answered,
-                        total, stored, sending, begun
+                        total, stored, sending, begun, checksum
                  FROM numbered JOIN downlink USING (sequence) LEFT JOIN transfer USING (sequence)
                  WHERE numbered.vin = ?1 AND numbered.uid = ?2 ORDER BY number",
             )?;
@@ -205,8 +205,15 @@ impl Tables {
     fn begin_part(&self, sequence: i64, piece: Piece) -> rusqlite::Result<()> {
         let Piece { part, end, begun } = piece;
         self.connection
-            .prepare_cached("INSERT OR REPLACE INTO transfer VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![sequence, part.total, part.offset, end, begun])?;
+            .prepare_cached("INSERT OR REPLACE INTO transfer VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+            .execute(params![
+                sequence,
+                part.total,
+                part.offset,
+                end,
+                begun,
+                part.checksum
+            ])?;
         Ok(())
     }
 
@@ -322,9 +329,12 @@ fn piece(row: &Row<'_>) -> rusqlite::Result<Option<Piece>> {
     let Some(total) = row.get(6)? else {
         return Ok(None);
     };
-    let offset = row.get(7)?;
     Ok(Some(Piece {
-        part: Part { offset, total },
+        part: Part {
+            offset: row.get(7)?,
+            total,
+            checksum: row.get(10)?,
+        },
         end: row.get(8)?,
         begun: row.get(9)?,
     }))

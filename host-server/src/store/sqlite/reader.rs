@@ -338,12 +338,13 @@ pub(super) fn transfer(
     sequence: u64,
 ) -> rusqlite::Result<Option<Transfer>> {
     connection
-        .prepare_cached("SELECT total, stored, begun FROM transfer WHERE sequence = ?1")?
+        .prepare_cached("SELECT total, stored, begun, checksum FROM transfer WHERE sequence = ?1")?
         .query_row([signed(sequence)], |row| {
             Ok(Transfer {
                 total: row.get(0)?,
                 stored: row.get(1)?,
                 begun: row.get(2)?,
+                checksum: row.get(3)?,
             })
         })
         .optional()

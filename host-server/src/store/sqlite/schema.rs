@@ -175,14 +175,16 @@ const MIGRATIONS: [&str; 11] = [
     CREATE UNIQUE INDEX request_by_name ON request (vin, uid, id);
     CREATE INDEX request_by_time ON request (until) WHERE answer IS NULL;
 ",
-    // Bytes of the content: all, those that the vehicle has, and up to where the part on its way goes.
+    // Bytes of the content: all, those that the vehicle has, and up to where the part on its way goes; and its
+    // checksum.
     "
     CREATE TABLE transfer (
         sequence INTEGER PRIMARY KEY,
         total INTEGER NOT NULL,
         stored INTEGER NOT NULL,
         sending INTEGER NOT NULL,
-        begun INTEGER NOT NULL
+        begun INTEGER NOT NULL,
+        checksum INTEGER NOT NULL
     ) STRICT;
 ",
 ];

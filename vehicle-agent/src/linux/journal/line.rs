@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use vinbus_protocol::app_slot::AppSlot;
+use vinbus_protocol::checksum::crc32;
 use vinbus_protocol::delivery::{Epoch, MessageId, Snapshot, Step, Window};
 use vinbus_protocol::id::AppId;
 
 use crate::notes::Note;
-use crate::provisioned::crc32;
 
 /// One line. JSON texts are strings, so that every byte of them is kept.
 #[derive(Debug, Deserialize, Serialize)]
@@ -61,6 +61,7 @@ pub(super) enum Line<'l> {
         number: u32,
         offset: u32,
         total: u32,
+        checksum: u32,
         /// Until when the next one is awaited, in seconds since 1970.
         ends_s: Option<u64>,
         piece: Cow<'l, str>,
@@ -149,6 +150,7 @@ impl<'l> Line<'l> {
                 number: id.number,
                 offset: part.offset,
                 total: part.total,
+                checksum: part.checksum,
                 ends_s: ends_in_ms.map(at_s),
                 piece: text(piece)?,
             },

@@ -200,7 +200,11 @@ fn journal_of_another_vehicle_is_refused() {
 }
 
 fn part(number: u32, offset: u32, piece: &'static str) -> (u32, Part, &'static str) {
-    (number, Part { offset, total: 9 }, piece)
+    let part = Part {
+        offset,
+        ..Part::first("[1,2,3,4]")
+    };
+    (number, part, piece)
 }
 
 fn note_part(journal: &mut Journal, (number, part, piece): (u32, Part, &str)) {
