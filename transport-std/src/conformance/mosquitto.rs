@@ -94,6 +94,31 @@ impl Mosquitto {
         self.options(Endpoint::Mqtts, url.parse().expect("a URL"), fault)
     }
 
+    /// Has it do nothing, though its connections stay open and the kernel takes what comes.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it does not run.
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Has it go on.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it does not run.
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let process = self.process.as_ref().expect("a broker that was started");
+        let pid = process.id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill {signal}");
+    }
+
     fn path(&self, file: &str) -> String {
         self.folder.path().join(file).display().to_string()
     }

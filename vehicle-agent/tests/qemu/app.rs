@@ -6,13 +6,15 @@ use std::process::Stdio;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
+use tokio::time::timeout;
 
+use crate::PATIENCE;
 use crate::board::{APP, Board};
 use crate::log::Log;
 
 /// A running app; it is killed when this is dropped.
 pub(crate) struct App {
-    _process: Child,
+    process: Child,
     input: ChildStdin,
     messages: Log,
     pub(crate) log: Log,
@@ -47,7 +49,7 @@ impl App {
             input: process.stdin.take().unwrap(),
             messages: Log::of("app", process.stdout.take().unwrap()),
             log: Log::of("app", process.stderr.take().unwrap()),
-            _process: process,
+            process,
         }
     }
 
@@ -88,5 +90,11 @@ impl App {
     pub(crate) async fn says(&mut self, line: &str) {
         let line = format!("{line}\n");
         self.input.write_all(line.as_bytes()).await.unwrap();
+    }
+    /// Of an app that was started to exit when all that it said is over: whether all of it is delivered.
+    pub(crate) async fn is_told_that_all_went_well(mut self) -> bool {
+        drop(self.input);
+        let ended = timeout(PATIENCE, self.process.wait()).await;
+        ended.expect("it is told of all").unwrap().success()
     }
 }

@@ -124,6 +124,22 @@ impl Server {
         said.trim().to_owned()
     }
 
+    /// Sends a content with receipts that is too long for a command line; what is said of it.
+    pub(crate) async fn send_long_with_receipts(&self, content: &str) -> Output {
+        let file = self.folder.path().join("content");
+        std::fs::write(&file, content).unwrap();
+        let content = format!("@{}", file.display());
+        let to = ["send", "--url", &self.url(), "--vin", VIN, "--app", APP];
+        let message = ["--receipts", "--content", &content];
+        self.run(&[&to[..], &message].concat()).await
+    }
+
+    /// Asks the app of the vehicle; its answer, or why there is none.
+    pub(crate) async fn ask(&self, content: &str) -> Output {
+        let to = ["request", "--url", &self.url(), "--vin", VIN, "--app", APP];
+        self.run(&[&to[..], &["--content", content]].concat()).await
+    }
+
     /// Waits until the last step of a message is one of these; all of its steps.
     pub(crate) async fn traced(&self, id: &str, wanted: &[&str]) -> Vec<String> {
         let deadline = Instant::now() + PATIENCE;

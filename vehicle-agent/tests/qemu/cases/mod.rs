@@ -10,6 +10,7 @@ mod provisioning;
 mod receipts;
 mod time;
 mod trust;
+mod unsupported;
 mod vectors;
 
 use crate::Case;
@@ -73,7 +74,13 @@ pub(crate) const ALL: &[Case] = cases![
         each_step_of_a_message_on_the_board_is_told,
         messages_that_a_broker_loses_are_repeated_and_shown_once,
         message_that_a_board_had_when_its_power_went_is_told_as_lost_with_its_memory,
-        messages_of_an_app_come_once_though_the_broker_is_started_again;
+        messages_of_an_app_come_once_though_the_broker_is_started_again,
+        broker_that_freezes_and_goes_on_or_is_replaced_costs_nothing_and_repeats_nothing,
+        board_that_starts_again_with_receipts_on_their_way_tells_each_sender_once;
+    unsupported:
+        long_message_to_a_board_is_refused_with_what_it_takes,
+        part_of_a_long_message_that_somebody_forges_is_refused_and_does_no_harm,
+        request_to_a_board_is_denied_at_once;
     hostile:
         hundred_thousand_random_bytes_to_the_portal_are_counted_and_reported,
         app_that_never_reads_is_ended_and_the_next_one_is_served,

@@ -150,3 +150,110 @@ pub(crate) async fn messages_of_an_app_come_once_though_the_broker_is_started_ag
     heard.sort_unstable();
     assert_eq!(heard, (1..=11).collect::<Vec<_>>());
 }
+
+pub(crate) async fn broker_that_freezes_and_goes_on_or_is_replaced_costs_nothing_and_repeats_nothing()
+ {
+    let mut broker = Mosquitto::start().await;
+    let server = Server::beside(&broker, &[]).await;
+    let mut board = Board::start(Some(&server.plain_block(&broker, &[]).await));
+    let mut listener = server.listen().await;
+    board.online().await;
+    server.vehicle_is("online").await;
+    let mut app = App::start(&board, APP, &["--receipts", "--exit-after", "0"]);
+    app.log.until("in the foreground").await;
+    let first = server.send_with_receipts("yes", &content(0)).await;
+    server.traced(&first, SEEN).await;
+    app.says(&content(0)).await;
+    listener.hears(&content(0)).await;
+    broker.freeze();
+    let ids = five_both_ways(&server, &mut app, 1).await;
+    broker.thaw();
+    for id in &ids {
+        server.traced(id, SEEN).await;
+    }
+    let mut heard = Vec::new();
+    while heard.len() < 5 {
+        heard.push(listener.next_number().await);
+    }
+    broker.freeze();
+    let ids = five_both_ways(&server, &mut app, 6).await;
+    // With all that the frozen one has taken and not passed on.
+    broker.stop().await;
+    board.log.until("disconnected").await;
+    server.is_ready(false).await;
+    broker.start().await;
+    server.is_ready(true).await;
+    for id in &ids {
+        server.traced(id, SEEN).await;
+    }
+    while heard.len() < 10 {
+        heard.push(listener.next_number().await);
+    }
+    // Whatever came twice would be before these.
+    let last = server.send_with_receipts("yes", &content(11)).await;
+    server.traced(&last, SEEN).await;
+    app.says(&content(11)).await;
+    heard.push(listener.next_number().await);
+    heard.sort_unstable();
+    assert_eq!(heard, (1..=11).collect::<Vec<_>>());
+    let mut shown = app.numbers_until(11).await;
+    shown.sort_unstable();
+    assert_eq!(shown, (0..=11).collect::<Vec<_>>());
+    assert!(app.is_told_that_all_went_well().await);
+}
+
+pub(crate) async fn board_that_starts_again_with_receipts_on_their_way_tells_each_sender_once() {
+    let broker = Mosquitto::start().await;
+    let server = Server::beside(&broker, &[]).await;
+    let block = server.plain_block(&broker, &[]).await;
+    let mut board = Board::start(Some(&block));
+    let mut listener = server.listen().await;
+    board.online().await;
+    server.vehicle_is("online").await;
+    let mut app = App::start(&board, APP, &["--receipts"]);
+    app.log.until("in the foreground").await;
+    let first = server.send_with_receipts("yes", &content(0)).await;
+    server.traced(&first, SEEN).await;
+    app.says(&content(0)).await;
+    listener.hears(&content(0)).await;
+    broker.freeze();
+    let commands = five_both_ways(&server, &mut app, 1).await;
+    let value = server.send_with_receipts("repeatable", &content(6)).await;
+    server.traced(&value, &["sent"]).await;
+    board.cut_power().await;
+    // What it said before goes on its way now, and what was said to it goes nowhere.
+    broker.thaw();
+    let mut board = Board::start(Some(&block));
+    board.online().await;
+    for id in &commands {
+        server.traced(id, &["peer_restarted"]).await;
+    }
+    server.traced(&value, &["held_background"]).await;
+    let mut app = App::start(&board, APP, &["--receipts", "--exit-after", "0"]);
+    app.hears(&content(6)).await;
+    server.traced(&value, SEEN).await;
+    app.says(&content(7)).await;
+    // What the board had is lost with its memory, but for what was on its way; nothing comes twice.
+    let mut heard = vec![listener.next_number().await];
+    while heard.last() != Some(&7) {
+        heard.push(listener.next_number().await);
+    }
+    assert!(heard.is_sorted_by(|a, b| a < b), "{heard:?}");
+    assert!(app.is_told_that_all_went_well().await);
+}
+
+/// Five messages from `n` on each way, which are on their way when this is done: the board's app was
+/// told that they are kept, the server's log says that they are sent. The ids of the latter.
+async fn five_both_ways(server: &Server, app: &mut App, n: u64) -> Vec<String> {
+    let mut ids = Vec::new();
+    for n in n..n + 5 {
+        ids.push(server.send_with_receipts("yes", &content(n)).await);
+        app.says(&content(n)).await;
+    }
+    for id in &ids {
+        server.traced(id, &["sent"]).await;
+    }
+    // The app's first message had the number 0.
+    app.log.until(&format!("message {} is kept", n + 5)).await;
+    ids
+}
