@@ -47,7 +47,7 @@ export class Detail {
         const page = await server.received(message.cursor);
         const text = page.slice(page.indexOf('[') + 1, page.lastIndexOf(',"next":') - 1);
         if (!text || head(text, 0).cursor !== message.cursor) return [gone()];
-        return [pre(lastMember(text, 'content'))];
+        return content(lastMember(text, 'content'));
       });
       return;
     }
@@ -64,8 +64,8 @@ export class Detail {
         parts.push(element('blockquote', {}, popupText));
         parts.push(element('p', { class: 'count' }, popupBtn ? 'with the buttons OK and Cancel' : 'without buttons'));
       }
-      const content = lastMember(envelope, 'content');
-      if (content) parts.push(pre(content));
+      const json = lastMember(envelope, 'content');
+      if (json) parts.push(...content(json));
       return [...parts, element('p', { class: 'actions' }, again)];
     });
   }
@@ -138,7 +138,17 @@ const list = (facts) =>
 
 const gone = () => element('p', { class: 'count' }, 'It is not kept any more.');
 
-const pre = (json) => element('pre', { tabindex: '0', 'aria-label': 'Content' }, indented(json));
+/** Characters of a content above which its beginning is shown, as it is written: a page that holds a
+    mebibyte in lines of their own answers nobody. */
+const SHOWN = 64 * 1024;
+
+function content(json) {
+  if (json.length <= SHOWN) return [pre(indented(json))];
+  const note = `The first ${number(SHOWN)} of ${number(json.length)} characters; the interface has all of it.`;
+  return [element('p', { class: 'count' }, note), pre(`${json.slice(0, SHOWN)}…`)];
+}
+
+const pre = (text) => element('pre', { tabindex: '0', 'aria-label': 'Content' }, text);
 
 /** `uplinksAccepted` as `uplinks accepted`. */
 const words = (name) => name.replace(/([A-Z])/g, ' $1').toLowerCase();

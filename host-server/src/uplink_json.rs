@@ -36,7 +36,7 @@ pub(crate) fn write(out: &mut Vec<u8>, uplink: &Uplink) -> Result<(), EnvelopeEr
     let _ = serde_json::to_writer(&mut *out, &head);
     out.pop();
     out.extend_from_slice(b",\"content\":");
-    let decoded = envelope::Uplink::decode(&message.payload);
+    let decoded = envelope::Uplink::decode_long(&message.payload);
     out.extend_from_slice(match &decoded {
         Ok(decoded) => decoded.content.as_bytes(),
         Err(_) => b"null",

@@ -180,6 +180,10 @@ pub const DELIVERY_LONG_BYTES_MAX: usize = 1024 * 1024;
 /// may surround it with the longest identifier, each of its bytes escaped. It is never one payload.
 pub const DELIVERY_LONG_ENVELOPE_BYTES_MAX: usize = DELIVERY_LONG_BYTES_MAX + 512;
 
+/// Largest uplink envelope of a message that travelled in parts, in bytes, as it is kept: its content and
+/// what is around it. It is never one payload.
+pub const DELIVERY_LONG_UPLINK_BYTES_MAX: usize = DELIVERY_LONG_BYTES_MAX + r#"{"content":}"#.len();
+
 /// Largest data message that came in parts, as an app gets it, in bytes.
 pub const LONG_APP_MESSAGE_BYTES_MAX: usize = DELIVERY_LONG_BYTES_MAX + r#"{"content":}"#.len();
 

@@ -100,7 +100,7 @@ pub(super) fn received(
     now: SystemTime,
 ) -> Result<Event, BuildError> {
     let message = &uplink.message;
-    let content = envelope::Uplink::decode(&message.payload);
+    let content = envelope::Uplink::decode_long(&message.payload);
     let content = content.map_or("null", |decoded| decoded.content.as_str());
     let mut own = json!({
         "vin": message.vin.as_str(),
@@ -217,6 +217,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use vinbus_protocol::id::{AppId, Uid, Vin};
+    use vinbus_protocol::limits::DELIVERY_LONG_BYTES_MAX;
 
     use super::*;
     use crate::model::{Brief, Cursor, MessageId, NewUplink, Presence, Step};
@@ -337,12 +338,14 @@ mod tests {
             (&json!("r-1"), &json!("7"))
         );
 
-        let long = format!("\"{}\"", "x".repeat(PAYLOAD_BYTES_MAX - 14));
-        let event = received(&uplink(&long), &app, now());
-        let expected = json!({
-            "vin": VIN, "uid": "partner", "cursor": "7",
-            "receivedAt": "1970-01-01T00:00:00.000Z", "contentBytes": long.len(),
-        });
-        check(event, &format!("received/{VIN}"), &expected);
+        for bytes in [PAYLOAD_BYTES_MAX - 12, DELIVERY_LONG_BYTES_MAX] {
+            let long = format!("\"{}\"", "x".repeat(bytes - 2));
+            let event = received(&uplink(&long), &app, now());
+            let expected = json!({
+                "vin": VIN, "uid": "partner", "cursor": "7",
+                "receivedAt": "1970-01-01T00:00:00.000Z", "contentBytes": bytes,
+            });
+            check(event, &format!("received/{VIN}"), &expected);
+        }
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn message(
     uplink: &Uplink,
 ) -> Result<(BusTopicText, Vec<u8>), UpError> {
     let message = &uplink.message;
-    let decoded = envelope::Uplink::decode(&message.payload).map_err(|_| UpError::Damaged)?;
+    let decoded = envelope::Uplink::decode_long(&message.payload).map_err(|_| UpError::Damaged)?;
     let content = decoded.content.as_str();
     let members = members(content);
     let value = |name: &str| {
@@ -117,6 +117,7 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use vinbus_protocol::id::{Uid, Vin};
+    use vinbus_protocol::limits::DELIVERY_LONG_BYTES_MAX;
 
     use super::*;
     use crate::bridge::Pattern;
@@ -217,5 +218,8 @@ mod tests {
                 len: PAYLOAD_BYTES_MAX + 1
             }
         );
+        // One that came in parts is as readable, and as much too large.
+        let long = carried("a/b", &content(DELIVERY_LONG_BYTES_MAX - 8)).unwrap_err();
+        assert_eq!(long.name(), "too_large");
     }
 }

@@ -1,8 +1,11 @@
 //! Reads server-sent events (WHATWG HTML, section 9.2) as far as our server sends them: `event`,
 //! `id`, `data` and comments.
 
-/// A line or an event longer than this ends the stream: no message is as large.
-const EVENT_BYTES_MAX: usize = 1024 * 1024;
+use vinbus_protocol::limits::DELIVERY_LONG_BYTES_MAX;
+
+/// A line or an event longer than this ends the stream: no message is as large. The longest content, and
+/// as much around it as there may be many times over.
+const EVENT_BYTES_MAX: usize = DELIVERY_LONG_BYTES_MAX + 16 * 1024;
 
 /// One event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -101,6 +104,19 @@ mod tests {
             }
             assert_eq!(found, expected, "pieces of {size}");
         }
+    }
+
+    #[test]
+    fn longest_message_that_came_in_parts_is_one_event() {
+        let content = "x".repeat(DELIVERY_LONG_BYTES_MAX - 2);
+        let object = format!("{{\"cursor\":\"7\",\"content\":\"{content}\"}}");
+        let stream = format!("id: 7\ndata: {object}\n\n");
+        let (mut events, mut found) = (EventStream::default(), Vec::new());
+        for piece in stream.as_bytes().chunks(16 * 1024) {
+            events.push(piece, |event| found.push(event)).unwrap();
+        }
+        let data: Vec<_> = found.into_iter().map(|event| event.data).collect();
+        assert!(data == [Some(object.into_bytes())]);
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use vinbus_protocol::id::{Uid, Vin};
+    use vinbus_protocol::limits::DELIVERY_LONG_BYTES_MAX;
 
     use super::*;
     use crate::model::{Cursor, NewUplink};
@@ -44,6 +45,13 @@ mod tests {
 
     fn body(payload: &str) -> String {
         String::from_utf8(uplink_received(&uplink(payload)).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn message_that_came_in_parts_is_delivered_whole() {
+        let content = format!("\"{}\"", "x".repeat(DELIVERY_LONG_BYTES_MAX - 2));
+        let body = body(&format!("{{\"content\":{content}}}"));
+        assert!(body.ends_with(&format!("\"content\":{content}}}}}")));
     }
 
     #[test]

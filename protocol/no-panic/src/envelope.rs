@@ -19,6 +19,7 @@ pub fn prove() {
     used(black_box(Downlink::decode_long(bytes())).is_ok());
     used(black_box(AppMessage::decode_long(bytes())).is_ok());
     used(black_box(Content::parse_long(bytes())).is_ok());
+    used(black_box(Uplink::decode_long(bytes())).is_ok());
     match black_box(Uplink::decode(bytes())) {
         Ok(uplink) => {
             used(Uplink::encoded_len(&uplink));

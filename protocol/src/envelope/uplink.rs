@@ -6,7 +6,7 @@ use super::canonical;
 use super::encode::{Encode, encode, encoded_len};
 use super::members::{Members, text};
 use super::{Content, EncodeError, EnvelopeError, Member};
-use crate::limits::PAYLOAD_BYTES_MAX;
+use crate::limits::{DELIVERY_LONG_UPLINK_BYTES_MAX, PAYLOAD_BYTES_MAX};
 
 /// A message from an app in a vehicle to its partner (seed 1, "Receiving an App Message").
 /// Which app sent it is not told on the wire.
@@ -22,7 +22,20 @@ impl<'a> Uplink<'a> {
     /// # Errors
     /// An [`EnvelopeError`] with the reason and the byte offset.
     pub fn decode(payload: &'a [u8]) -> Result<Self, EnvelopeError> {
-        let text = text(payload, PAYLOAD_BYTES_MAX)?;
+        Self::decode_up_to(payload, PAYLOAD_BYTES_MAX)
+    }
+
+    /// As [`Self::decode`], for an envelope of at most [`DELIVERY_LONG_UPLINK_BYTES_MAX`] bytes: that of a
+    /// message that came in [parts](crate::delivery::parts), as its receiver keeps it.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_long(envelope: &'a [u8]) -> Result<Self, EnvelopeError> {
+        Self::decode_up_to(envelope, DELIVERY_LONG_UPLINK_BYTES_MAX)
+    }
+
+    fn decode_up_to(payload: &'a [u8], bytes_max: usize) -> Result<Self, EnvelopeError> {
+        let text = text(payload, bytes_max)?;
         if let Some(content) = canonical::content_alone(text) {
             return Ok(Self { content });
         }
@@ -62,6 +75,7 @@ impl Encode for Uplink<'_> {
 mod tests {
     use super::*;
     use crate::envelope::EnvelopeReason;
+    use crate::limits::DELIVERY_LONG_BYTES_MAX;
 
     #[test]
     fn content_may_be_of_any_type() {
@@ -80,5 +94,17 @@ mod tests {
             max: 131_072,
         };
         assert_eq!(Uplink::decode(&payload), Err(reason.at(131_072)));
+    }
+
+    #[test]
+    fn longest_content_that_came_in_parts_is_read_and_one_byte_more_is_not() {
+        let envelope = |len: usize| std::format!("{{\"content\":\"{}\"}}", "x".repeat(len - 2));
+        let longest = envelope(DELIVERY_LONG_BYTES_MAX);
+        let content = Uplink::decode_long(longest.as_bytes()).unwrap().content;
+        assert_eq!(content.as_str().len(), DELIVERY_LONG_BYTES_MAX);
+        let (len, max) = (longest.len() + 1, longest.len());
+        let reason = EnvelopeReason::TooLarge { len, max };
+        let more = envelope(DELIVERY_LONG_BYTES_MAX + 1);
+        assert_eq!(Uplink::decode_long(more.as_bytes()), Err(reason.at(max)));
     }
 }
