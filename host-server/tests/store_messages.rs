@@ -413,6 +413,8 @@ fn database_of_the_first_version_keeps_its_messages_and_lets_old_traces_go() {
          ALTER TABLE downlink DROP COLUMN fleet;
          DROP TABLE request;
          DROP TABLE transfer;
+         DROP TABLE incomplete;
+         DROP TABLE incomplete_piece;
          PRAGMA user_version = 1",
     )
     .unwrap();

@@ -62,6 +62,7 @@ fn every_limit_stands_in_the_specification_with_its_value() {
         LONG_APP_MESSAGE_BYTES_MAX,
         DELIVERY_LONG_BEGINS_MAX,
         DELIVERY_LONG_IDLE_MS,
+        DELIVERY_LONG_UPLINK_BYTES_MAX,
         DELIVERY_PARTS_MAX,
         DELIVERY_PART_BYTES_MAX,
         REQUEST_TIMEOUT_S_MAX,

@@ -6,31 +6,35 @@
 //!
 //! Bounded by [`IN_FLIGHT_BYTES_MAX`]: who brings more waits, and so does its connection.
 
+mod settle;
+
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use vinbus_protocol::delivery::{self, CONTROL_SUBTOPIC, Header, Offer, Received, Verdict};
+use vinbus_protocol::delivery::{
+    self, CONTROL_SUBTOPIC, Carried, Header, MessageId, Offer, Part, Received, Verdict,
+};
 use vinbus_protocol::envelope;
 use vinbus_protocol::health;
 use vinbus_protocol::id::{Uid, Vin};
-use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+use vinbus_protocol::limits::{DELIVERY_LONG_IDLE_MS, PAYLOAD_BYTES_MAX};
 use vinbus_protocol::presence;
 use vinbus_protocol::request::ANSWER_SUBTOPIC;
 use vinbus_protocol::topic::{Direction, TopicError, TopicScheme};
 use vinbus_transport_std::guards::LogThrottle;
 
-use super::dispatch::{Dispatch, Driven, advance};
+use self::settle::Figures;
+use super::dispatch::{Dispatch, Driven};
 use super::events::Events;
 use super::lanes::LaneId;
 use super::presence::Sign;
 use super::{PresenceSource, Settings};
 use crate::broker::{Arrival, Outcome};
-use crate::metrics::{Counter, DURATION_BOUNDS_S, Histogram, Metrics};
+use crate::metrics::Metrics;
 use crate::model::{Cursor, NewUplink, Presence, RECEIPT_SUBTOPIC};
-use crate::store::awaited::writer_gone;
+use crate::store::channels::{NewPart, PartTaken};
 use crate::store::{Pending, Store, StoreError};
 
 /// Bytes of messages between arrival and disk, [`MESSAGE_COST`] included: 8,192 small messages, 248
@@ -39,9 +43,6 @@ const IN_FLIGHT_BYTES_MAX: usize = 32 << 20;
 
 /// What a message takes of [`IN_FLIGHT_BYTES_MAX`] beside its payload.
 const MESSAGE_COST: usize = 4096;
-
-/// Entries that the settling task takes at once.
-const SETTLE_AT_ONCE: usize = 1024;
 
 /// The first half of the way up: checks and hands over.
 pub(super) struct Ingest {
@@ -62,6 +63,8 @@ enum Checked {
     Message(NewUplink),
     /// A message with a number, as its app sent it, and its header.
     Numbered(NewUplink, Header),
+    /// A part of a long message, and its header.
+    Part(NewPart, Header),
     /// An envelope with a message of delivery's own.
     Delivery(Vin, Uid, Bytes),
     Presence(Vin, Uid, Presence, Option<Offer>),
@@ -75,7 +78,7 @@ enum Checked {
 /// What delivery says of a message with a number.
 enum Heard {
     /// It is new.
-    New(Arc<Driven>, delivery::MessageId),
+    New(Arc<Driven>, MessageId),
     /// It came before, or cannot be taken, or has none.
     Done,
     /// The store failed.
@@ -96,8 +99,14 @@ enum EntryState {
     StoringNumbered {
         pending: Pending<Cursor>,
         channel: Arc<Driven>,
-        id: delivery::MessageId,
+        id: MessageId,
         payload: Bytes,
+    },
+    /// A part of a long message.
+    StoringPart {
+        pending: Pending<PartTaken>,
+        channel: Arc<Driven>,
+        id: MessageId,
     },
     Settled(Outcome),
 }
@@ -113,7 +122,7 @@ impl Ingest {
     ) -> Self {
         let (queue, entries) = mpsc::unbounded_channel();
         let figures = Figures::new(metrics);
-        tokio::spawn(settle(entries, changes, figures.clone()));
+        tokio::spawn(settle::settle(entries, changes, figures.clone()));
         Self {
             topics: settings.topics.clone(),
             presence: settings.presence,
@@ -175,6 +184,22 @@ impl Ingest {
                     Heard::Done => EntryState::Settled(Outcome::Refused),
                 }
             }
+            Checked::Part(part, _) => {
+                let sign = match is_live {
+                    true => Sign::Spoke,
+                    false => Sign::WasHeard,
+                };
+                on_sign(part.vin, &part.uid, sign);
+                match verdict {
+                    Heard::New(channel, id) => EntryState::StoringPart {
+                        pending: self.store.append_part(part),
+                        channel,
+                        id,
+                    },
+                    Heard::Failed(error) => EntryState::Settled(Outcome::Failed(error)),
+                    Heard::Done => EntryState::Settled(Outcome::Refused),
+                }
+            }
             // A receipt that is lost is told again.
             Checked::Delivery(..) => EntryState::Settled(Outcome::Refused),
             Checked::Presence(vin, uid, presence, _) => {
@@ -219,17 +244,19 @@ impl Ingest {
             vin: *vin,
             uid: uid.clone(),
         };
+        let numbered = async |vin: &Vin, uid: &Uid, header: &Header| match dispatch
+            .numbered_arrived(&lane(vin, uid), header)
+            .await
+        {
+            Ok(Some((Verdict::New(id), channel))) => Heard::New(channel, id),
+            Ok(_) => Heard::Done,
+            Err(error) => Heard::Failed(error),
+        };
         match checked {
             Checked::Numbered(message, header) => {
-                let lane = lane(&message.vin, &message.uid);
-                match dispatch.numbered_arrived(&lane, header).await {
-                    Ok(Some((Verdict::New(id), channel))) if header.part.is_none() => {
-                        Heard::New(channel, id)
-                    }
-                    Ok(_) => Heard::Done,
-                    Err(error) => Heard::Failed(error),
-                }
+                numbered(&message.vin, &message.uid, header).await
             }
+            Checked::Part(part, header) => numbered(&part.vin, &part.uid, header).await,
             Checked::Delivery(vin, uid, payload) => {
                 if let Ok(envelope) = envelope::Uplink::decode(payload)
                     && let Received::Control(control) = delivery::read(envelope.content)
@@ -373,6 +400,10 @@ fn with_receipts(envelope: &envelope::Uplink<'_>, message: &NewUplink) -> Option
     let Received::Message(header, carried) = delivery::read(envelope.content) else {
         return None;
     };
+    if let Some(part) = header.part {
+        let part = new_part(message, (&header, part), &carried);
+        return Some(Checked::Part(part, header));
+    }
     let [head, tail] = carried.pieces();
     let payload = ["{\"content\":", head, tail, "}"].concat();
     let message = NewUplink {
@@ -380,6 +411,27 @@ fn with_receipts(envelope: &envelope::Uplink<'_>, message: &NewUplink) -> Option
         ..message.clone()
     };
     Some(Checked::Numbered(message, header))
+}
+
+fn new_part(message: &NewUplink, (header, part): (&Header, Part), text: &Carried<'_>) -> NewPart {
+    let idle = Duration::from_millis(DELIVERY_LONG_IDLE_MS);
+    let awaited = match header.ttl_s {
+        0 => idle,
+        ttl_s => Duration::from_secs(ttl_s.into()).min(idle),
+    };
+    NewPart {
+        uid: message.uid.clone(),
+        vin: message.vin,
+        subtopic: message.subtopic.clone(),
+        received_at: message.received_at,
+        id: MessageId {
+            epoch: header.epoch,
+            number: header.number,
+        },
+        part,
+        piece: text.characters().into_iter().flatten().collect(),
+        awaited_until: message.received_at + awaited,
+    }
 }
 
 struct Refusal {
@@ -406,130 +458,5 @@ fn topic_reason(error: TopicError) -> &'static str {
         TopicError::Uid(_) => "topic_uid",
         TopicError::Vin(_) => "topic_vin",
         TopicError::Subtopic(_) => "topic_subtopic",
-    }
-}
-
-/// Settles entries in order; ends when the queue is closed and empty.
-async fn settle(
-    mut entries: mpsc::UnboundedReceiver<Entry>,
-    changes: watch::Sender<Cursor>,
-    figures: Figures,
-) {
-    let log = LogThrottle::default();
-    let mut taken = Vec::with_capacity(SETTLE_AT_ONCE);
-    while entries.recv_many(&mut taken, SETTLE_AT_ONCE).await > 0 {
-        let mut stored = None;
-        for entry in taken.drain(..) {
-            let (mut pending, numbered) = match entry.state {
-                EntryState::Settled(outcome) => {
-                    // The connection that brought it may have gone.
-                    let _ = entry.outcome.send(outcome);
-                    continue;
-                }
-                EntryState::Storing(pending) => (pending, None),
-                EntryState::StoringNumbered {
-                    pending,
-                    channel,
-                    id,
-                    payload,
-                } => (pending, Some((channel, id, payload))),
-            };
-            let result = match (&mut pending).now_or_never() {
-                Some(result) => result,
-                None => {
-                    // A commit is on its way; what is on disk already need not wait for it.
-                    publish(&changes, stored.take());
-                    pending.await
-                }
-            };
-            let result = result.unwrap_or_else(|_| Err(writer_gone()));
-            stored = result.clone().ok().or(stored);
-            let mut outcome = figures.outcome(result, entry.arrived, &log);
-            if let Some((channel, id, payload)) = numbered {
-                let is_stored = outcome == Outcome::Stored;
-                channel.stored(id, is_stored);
-                if is_stored {
-                    outcome = Outcome::StoredAs(payload);
-                }
-            }
-            // The connection that brought it may have gone.
-            let _ = entry.outcome.send(outcome);
-        }
-        publish(&changes, stored);
-    }
-}
-
-fn publish(changes: &watch::Sender<Cursor>, stored: Option<Cursor>) {
-    if let Some(cursor) = stored {
-        advance(changes, cursor);
-    }
-}
-
-/// What the way up counts.
-#[derive(Clone)]
-pub(super) struct Figures {
-    metrics: Metrics,
-    pub(super) stored: Counter,
-    pub(super) failed: Counter,
-    pub(super) refused: Counter,
-    seconds: Histogram,
-}
-
-impl Figures {
-    fn new(metrics: &Metrics) -> Self {
-        Self {
-            metrics: metrics.clone(),
-            stored: metrics.counter(
-                "vinbus_uplink_stored_total",
-                "Messages from vehicles that are on disk.",
-                &[],
-            ),
-            failed: metrics.counter(
-                "vinbus_uplink_failed_total",
-                "Messages from vehicles that the store failed to keep; they were not acknowledged.",
-                &[],
-            ),
-            refused: Counter::default(),
-            seconds: metrics.histogram(
-                "vinbus_uplink_seconds",
-                "Time from the arrival of a message from a vehicle until it is on disk.",
-                &DURATION_BOUNDS_S,
-                &[],
-            ),
-        }
-    }
-
-    /// Counts what became of an append.
-    fn outcome(
-        &self,
-        result: Result<Cursor, StoreError>,
-        arrived: Instant,
-        log: &LogThrottle,
-    ) -> Outcome {
-        match result {
-            Ok(_) => {
-                self.stored.increment();
-                self.seconds.observe_duration(arrived.elapsed());
-                Outcome::Stored
-            }
-            Err(error) => {
-                self.failed.increment();
-                if let Some(unlogged) = log.pass(Instant::now()) {
-                    tracing::error!(%error, unlogged, "uplink message not stored");
-                }
-                Outcome::Failed(error)
-            }
-        }
-    }
-
-    fn refused(&self, reason: &str) {
-        self.refused.increment();
-        self.metrics
-            .counter(
-                "vinbus_uplink_refused_total",
-                "Messages from vehicles that broke the protocol, by reason.",
-                &[("reason", reason)],
-            )
-            .increment();
     }
 }

@@ -2,12 +2,12 @@
 //! a partner, the memory of our end of it, and the messages with numbers that have no last word yet.
 //!
 //! A message's number is on disk before it is first sent under it. The number of a message that came
-//! goes into the window in the transaction that stores the message. What a receipt says is on disk
-//! before the receipt is acknowledged.
+//! goes into the window in the transaction that stores the message, or the part of one. What a receipt says
+//! is on disk before the receipt is acknowledged.
 
 use std::time::SystemTime;
 
-use vinbus_protocol::delivery::{self, Epoch, Part, Snapshot};
+use vinbus_protocol::delivery::{self, Epoch, MessageId, Part, Snapshot};
 use vinbus_protocol::id::{Uid, Vin};
 
 use super::{Pending, StoreError};
@@ -22,6 +22,72 @@ pub struct KnownChannel {
     pub uid: Uid,
     /// Whether messages have numbers and no answer yet.
     pub unanswered: bool,
+}
+
+/// What is on disk of a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptChannel {
+    /// The memory of our end.
+    pub memory: Snapshot,
+    /// Messages without a last word, by number.
+    pub numbered: Vec<Numbered>,
+    /// The part that was stored last of a long message from the vehicle, which is not whole yet.
+    pub part: Option<MessageId>,
+}
+
+/// A part of a long message from a vehicle. `Debug` does not tell what it says.
+#[derive(Clone)]
+pub struct NewPart {
+    /// The partner it is meant for.
+    pub uid: Uid,
+    /// The vehicle.
+    pub vin: Vin,
+    /// Where below the vehicle's topic it was published.
+    pub subtopic: Option<String>,
+    /// When it arrived.
+    pub received_at: SystemTime,
+    /// Its number.
+    pub id: MessageId,
+    /// Where it belongs.
+    pub part: Part,
+    /// Its text; empty for a part that has none.
+    pub piece: String,
+    /// Until when the next one is awaited.
+    pub awaited_until: SystemTime,
+}
+
+impl std::fmt::Debug for NewPart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewPart")
+            .field("vin", &self.vin)
+            .field("id", &self.id)
+            .field("part", &self.part)
+            .field("bytes", &self.piece.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartFate {
+    /// It is stored, and more are awaited.
+    Stored,
+    /// It was the last one: the whole is in the uplink log at this position.
+    Whole(Cursor),
+    /// It is of no use, for this reason; what was incomplete is dropped.
+    Refused(delivery::Step),
+    /// There is no room for one more incomplete message, or the channel is not known yet: nothing is
+    /// changed, and it may come again.
+    NoRoom,
+}
+
+/// What came of storing a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartTaken {
+    /// What became of it.
+    pub fate: PartFate,
+    /// Incomplete messages of others that made room for it.
+    pub dropped: u64,
 }
 
 /// A message with a number and without a last word.
@@ -94,16 +160,11 @@ pub trait ChannelStore {
         Ok(Vec::new())
     }
 
-    /// The memory of a channel, and its messages without a last word by number; `None` for one that
-    /// is not known.
+    /// What is kept of a channel; `None` for one that is not known.
     ///
     /// # Errors
     /// A [`StoreError`] of the read.
-    fn channel(
-        &self,
-        _vin: &Vin,
-        _uid: &Uid,
-    ) -> Result<Option<(Snapshot, Vec<Numbered>)>, StoreError> {
+    fn channel(&self, _vin: &Vin, _uid: &Uid) -> Result<Option<KeptChannel>, StoreError> {
         Ok(None)
     }
 
@@ -135,7 +196,14 @@ pub trait ChannelStore {
     }
 
     /// Appends a message from a vehicle, and puts its number into the window of its channel.
-    fn append_numbered(&self, _message: NewUplink, _id: delivery::MessageId) -> Pending<Cursor> {
+    fn append_numbered(&self, _message: NewUplink, _id: MessageId) -> Pending<Cursor> {
+        keeps_none()
+    }
+
+    /// Stores a part of a long message from a vehicle, of which there is one for each channel, and puts its
+    /// number into the window of its channel. With the last one, the message is appended as any other, and
+    /// its parts are gone.
+    fn append_part(&self, _part: NewPart) -> Pending<PartTaken> {
         keeps_none()
     }
 }

@@ -2,7 +2,7 @@ use core::hint::black_box;
 
 use vinbus_protocol::checksum::crc32;
 use vinbus_protocol::delivery as control;
-use vinbus_protocol::delivery::parts::{self, Assembly, PartError};
+use vinbus_protocol::delivery::parts::{self, Assembly, PartError, Progress};
 use vinbus_protocol::delivery::{
     Batch, Carried, Control, ControlFrame, Endpoint, Epoch, Event, Header, Loss, Marked, Message,
     MessageId, Offer, Part, Receipts, Received, Run, Snapshot, Step, Transmit, Window,
@@ -142,17 +142,25 @@ fn message_came(end: &mut End, header: &Header, carried: &Carried<'_>, content: 
     used((Carried::len(carried), Carried::is_empty(carried)));
     used(Carried::pieces(carried));
     used(Carried::copy_to(carried, space()).is_ok());
+    Carried::characters(carried)
+        .into_iter()
+        .flatten()
+        .for_each(used);
     match Marked::new(*header, content) {
         Ok(marked) => written(&marked),
         Err(error) => displayed(&error),
     }
     written(&Marked::part(*header, text()));
-    let mut assembly = Assembly::new(space());
-    let assembly = black_box(&mut assembly);
     let part = black_box(Part {
         offset: number() as u32,
         ..Part::first(text())
     });
+    let progress = black_box(Progress::default());
+    if let Ok(progress) = Progress::after(progress, part, number() as usize, number() as usize) {
+        used(Progress::is_whole(&progress));
+    }
+    let mut assembly = Assembly::new(space());
+    let assembly = black_box(&mut assembly);
     used(crc32(bytes()));
     match Assembly::add(assembly, part, carried) {
         Ok(last) => used(last),

@@ -355,7 +355,12 @@ impl<'a> Carried<'a> {
         encode(self, buffer)
     }
 
-    /// Its characters, if it is a string: a part of a long message is.
+    /// Its characters, if it is a string: the text of a part of a long message is one.
+    pub fn characters(&self) -> Option<impl Iterator<Item = char> + use<'a>> {
+        self.as_string().map(|text| text.chars())
+    }
+
+    /// The same, not yet read.
     pub(super) fn as_string(&self) -> Option<JsonString<'a>> {
         let raw = self.head.strip_prefix('"')?.strip_suffix('"')?;
         self.tail.is_empty().then(|| JsonString::new(raw))

@@ -91,10 +91,70 @@ impl core::error::Error for PartError {}
 /// One long message that is being put together, in a buffer of fixed size.
 pub struct Assembly<S> {
     storage: S,
-    stored: usize,
-    total: usize,
-    checksum: u32,
-    parts: u32,
+    progress: Progress,
+}
+
+/// How far a long message is, without its bytes: for who keeps them elsewhere than in an [`Assembly`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes stored.
+    pub stored: u32,
+    /// Bytes of the whole; 0 when nothing is stored.
+    pub total: u32,
+    /// The checksum of the whole.
+    pub checksum: u32,
+    /// Parts stored.
+    pub parts: u32,
+}
+
+impl Progress {
+    /// How far it is after a part with a text of `len` bytes, at an end that takes up to `bytes_max`. The
+    /// checksum is for who has the bytes.
+    ///
+    /// # Errors
+    /// A [`PartError`]; what is incomplete is to be dropped then.
+    pub fn after(self, part: Part, len: usize, bytes_max: usize) -> Result<Self, PartError> {
+        self.begin(part, bytes_max)?.reach(len)
+    }
+
+    /// Whether all of it is stored.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.total > 0 && self.stored == self.total
+    }
+
+    /// Takes a part that may follow, without its text yet.
+    fn begin(self, part: Part, bytes_max: usize) -> Result<Self, PartError> {
+        if part.total as usize > bytes_max.min(DELIVERY_LONG_BYTES_MAX) {
+            return Err(PartError::TooLarge);
+        }
+        let before = match part.offset {
+            0 => Self {
+                total: part.total,
+                checksum: part.checksum,
+                ..Self::default()
+            },
+            _ if part.offset != self.stored => return Err(PartError::Missing),
+            _ if (part.total, part.checksum) != (self.total, self.checksum) => {
+                return Err(PartError::Missing);
+            }
+            _ => self,
+        };
+        let parts = before.parts.saturating_add(1);
+        match parts > DELIVERY_PARTS_MAX {
+            true => Err(PartError::Bad),
+            false => Ok(Self { parts, ..before }),
+        }
+    }
+
+    /// Takes the text of that part.
+    fn reach(self, len: usize) -> Result<Self, PartError> {
+        let len = u32::try_from(len).map_err(|_| PartError::Bad)?;
+        let stored = self.stored.checked_add(len).filter(|_| len > 0);
+        let stored = stored.filter(|end| *end <= self.total);
+        let stored = stored.ok_or(PartError::Bad)?;
+        Ok(Self { stored, ..self })
+    }
 }
 
 impl<S: AsRef<[u8]> + AsMut<[u8]>> Assembly<S> {
@@ -103,10 +163,12 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> Assembly<S> {
     pub const fn new(storage: S) -> Self {
         Self {
             storage,
-            stored: 0,
-            total: 0,
-            checksum: 0,
-            parts: 0,
+            progress: Progress {
+                stored: 0,
+                total: 0,
+                checksum: 0,
+                parts: 0,
+            },
         }
     }
 
@@ -128,7 +190,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> Assembly<S> {
     /// # Errors
     /// [`PartError::Missing`] before that, [`PartError::Bad`] when it is not JSON.
     pub fn whole(&self) -> Result<Content<'_>, PartError> {
-        if self.total == 0 || self.stored != self.total {
+        if !self.progress.is_whole() {
             return Err(PartError::Missing);
         }
         Content::parse_long(self.stored_from(0)).map_err(|_| PartError::Bad)
@@ -146,8 +208,9 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> Assembly<S> {
 
     /// Takes back what was stored from `offset` on, as it could not be kept.
     pub fn truncate(&mut self, offset: usize) {
-        self.stored = self.stored.min(offset);
-        if self.stored == 0 {
+        let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+        self.progress.stored = self.progress.stored.min(offset);
+        if self.progress.stored == 0 {
             self.clear();
         }
     }
@@ -155,7 +218,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> Assembly<S> {
     /// What is stored of an incomplete message, from `offset` on.
     #[must_use]
     pub fn stored_from(&self, offset: usize) -> &[u8] {
-        let stored = self.storage.as_ref().get(offset..self.stored);
+        let stored = self.storage.as_ref().get(offset..self.stored());
         stored.unwrap_or_default()
     }
 
@@ -167,33 +230,21 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> Assembly<S> {
 
     /// Drops what is incomplete.
     pub fn clear(&mut self) {
-        (self.stored, self.total, self.parts) = (0, 0, 0);
+        self.progress = Progress::default();
     }
 
     /// Bytes stored of a message that is incomplete.
     #[must_use]
     pub fn stored(&self) -> usize {
-        self.stored
+        self.progress.stored as usize
     }
 
     /// Stores a part; `true` for the last one.
     fn store(&mut self, part: Part, text: impl Iterator<Item = char>) -> Result<bool, PartError> {
-        let (offset, total) = (part.offset as usize, part.total as usize);
-        if total > self.bytes_max() {
-            return Err(PartError::TooLarge);
-        }
-        if offset == 0 {
-            (self.stored, self.parts) = (0, 0);
-            (self.total, self.checksum) = (total, part.checksum);
-        } else if offset != self.stored || (total, part.checksum) != (self.total, self.checksum) {
-            return Err(PartError::Missing);
-        }
-        self.parts = self.parts.saturating_add(1);
-        if self.parts > DELIVERY_PARTS_MAX {
-            return Err(PartError::Bad);
-        }
-        let room = self.storage.as_mut().get_mut(..total);
+        let progress = self.progress.begin(part, self.bytes_max())?;
+        let room = self.storage.as_mut().get_mut(..part.total as usize);
         let room = room.ok_or(PartError::TooLarge)?;
+        let offset = part.offset as usize;
         let mut end = offset;
         for c in text {
             let next = end.saturating_add(c.len_utf8());
@@ -201,19 +252,18 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> Assembly<S> {
             copy(place, c.encode_utf8(&mut [0; 4]).as_bytes());
             end = next;
         }
-        if end == offset {
-            return Err(PartError::Bad);
-        }
-        self.stored = end;
-        if end == total && crc32(self.stored_from(0)) != self.checksum {
+        self.progress = progress.reach(end.saturating_sub(offset))?;
+        let is_whole = self.progress.is_whole();
+        if is_whole && crc32(self.stored_from(0)) != self.progress.checksum {
             return Err(PartError::Damaged);
         }
-        Ok(end == total)
+        Ok(is_whole)
     }
 }
 
 impl<S> fmt::Debug for Assembly<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Assembly({} of {} bytes)", self.stored, self.total)
+        let Progress { stored, total, .. } = self.progress;
+        write!(f, "Assembly({stored} of {total} bytes)")
     }
 }

@@ -25,14 +25,15 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use vinbus_protocol::delivery::{
     self, Batch, Control, ControlFrame, Endpoint, Event, Header, Loss, Message, MessageId, Offer,
-    Run, Snapshot, SubmitError, Transmit, Verdict,
+    Run, SubmitError, Transmit, Verdict,
 };
 use vinbus_protocol::limits::{
     DELIVERY_CONTROL_BYTES_MAX, DELIVERY_IN_FLIGHT_MAX, DELIVERY_LONG_BEGINS_MAX,
+    DELIVERY_LONG_BYTES_MAX,
 };
 
 use crate::model::Step;
-use crate::store::channels::{ChannelChange, Numbered, Piece, Session};
+use crate::store::channels::{ChannelChange, KeptChannel, Numbered, Piece, Session};
 
 /// Messages that came and are accounted for: twice what a vehicle has on its way, as each is
 /// confirmed by one commit.
@@ -136,11 +137,22 @@ impl Notes {
 
 impl Channel {
     /// A channel as it is on disk, or a new one.
-    pub(super) fn new(memory: Snapshot, numbered: Vec<Numbered>, is_new: bool) -> Self {
+    pub(super) fn new(kept: KeptChannel, is_new: bool) -> Self {
+        let KeptChannel {
+            memory,
+            numbered,
+            part,
+        } = kept;
+        let mut endpoint = Endpoint::new(memory);
+        endpoint.take_parts(DELIVERY_LONG_BYTES_MAX as u32);
+        // The vehicle may not have heard of it, and would begin again if it heard no more than *known*.
+        if let Some(id) = part {
+            endpoint.resume_open(0, id, delivery::Step::PartStored);
+        }
         let to_resume = numbered.iter().filter(|message| !message.answered);
         let in_parts = to_resume.clone().find(|message| message.piece.is_some());
         Self {
-            endpoint: Endpoint::new(memory),
+            endpoint,
             transfer: in_parts.map(|message| message.sequence),
             advanced: false,
             to_resume: to_resume.map(|message| message.number).collect(),
@@ -247,14 +259,14 @@ impl Channel {
     /// What became of a message that came: it is on disk, or has to come again.
     pub(super) fn stored(&mut self, now_ms: u64, id: MessageId, stored: bool) {
         if stored {
-            self.refuse(now_ms, id, delivery::Step::Confirmed);
+            self.over(now_ms, id, delivery::Step::Confirmed);
         } else {
             self.endpoint.forget(id);
         }
     }
 
-    /// A message that came has met its end.
-    pub(super) fn refuse(&mut self, now_ms: u64, id: MessageId, step: delivery::Step) {
+    /// A message that came, or a part of one, has met its end.
+    pub(super) fn over(&mut self, now_ms: u64, id: MessageId, step: delivery::Step) {
         self.endpoint.report(now_ms, id, step);
     }
 

@@ -24,7 +24,7 @@ use crate::hub::lanes::LaneId;
 use crate::model::{Downlink, Presence, Receipts};
 use crate::store::StoreError;
 use crate::store::awaited::{read, written};
-use crate::store::channels::{ChannelChange, Numbered};
+use crate::store::channels::{ChannelChange, KeptChannel, Numbered};
 
 /// A vehicle that came online says within this time whether it speaks delivery, or counts as one that
 /// does not.
@@ -81,6 +81,12 @@ impl Driven {
     /// A message that came is on disk, or could not be written.
     pub(in crate::hub) fn stored(&self, id: delivery::MessageId, stored: bool) {
         self.lock().stored(now_ms(self.begin), id, stored);
+        self.work.notify_one();
+    }
+
+    /// A part that came has met its end.
+    pub(in crate::hub) fn over(&self, id: delivery::MessageId, step: delivery::Step) {
+        self.lock().over(now_ms(self.begin), id, step);
         self.work.notify_one();
     }
 }
@@ -157,9 +163,6 @@ impl Dispatch {
     ) -> Result<Option<(Verdict, Arc<Driven>)>, StoreError> {
         let taken = self.with_driven(lane, |driven, channel, now_ms, _| {
             let verdict = channel.handle_message(now_ms, header);
-            if let (Verdict::New(id), Some(_)) = (verdict, header.part) {
-                channel.refuse(now_ms, id, delivery::Step::TooLarge);
-            }
             (verdict, Arc::clone(driven))
         });
         taken.await
@@ -348,8 +351,8 @@ impl Dispatch {
         let (store, LaneId { vin, uid }) = (Arc::clone(&self.store), lane.clone());
         let stored = read(move || store.channel(&vin, &uid)).await?;
         let mut channel = match stored {
-            Some((memory, numbered)) => Channel::new(memory, numbered, false),
-            None => Channel::new(Snapshot::fresh(new_epoch()), Vec::new(), true),
+            Some(kept) => Channel::new(kept, false),
+            None => Channel::new(new_channel(), true),
         };
         let mut known = self.known_channels();
         let uids = known.entry(lane.vin).or_default();
@@ -416,6 +419,15 @@ fn numbered((number, downlink): (&u32, &&Downlink)) -> Numbered {
         expires_at: message.expires_at,
         repeatable: message.receipts == Receipts::Repeatable,
         answered: false,
+    }
+}
+
+/// A channel of which nothing is on disk.
+fn new_channel() -> KeptChannel {
+    KeptChannel {
+        memory: Snapshot::fresh(new_epoch()),
+        numbered: Vec::new(),
+        part: None,
     }
 }
 

@@ -76,7 +76,8 @@ async fn message_numbered_before_its_channel_is_on_disk_is_not_unsent_any_more()
     let admission = dispatch.admit(lane, std::slice::from_ref(&downlink)).await;
     assert_eq!(admission, Admission::Numbered(1));
     assert_eq!(dispatch.unsent(lane, 0).await, Ok(vec![]));
-    let (memory, numbered) = store.channel(&lane.vin, &lane.uid).unwrap().unwrap();
+    let kept = store.channel(&lane.vin, &lane.uid).unwrap().unwrap();
+    let (memory, numbered) = (kept.memory, kept.numbered);
     assert_eq!((memory.peer, memory.next_number), (Epoch::new(7), 2));
     assert_eq!(numbered.len(), 1);
     assert_eq!(numbered[0].sequence, downlink.sequence);
@@ -108,6 +109,6 @@ async fn epoch_of_the_server_never_goes_back() {
         let changed = store.change_channel(&lane.vin, &lane.uid, change).await;
         assert_eq!(changed.unwrap(), Ok(None));
     }
-    let (memory, _) = store.channel(&lane.vin, &lane.uid).unwrap().unwrap();
+    let memory = store.channel(&lane.vin, &lane.uid).unwrap().unwrap().memory;
     assert_eq!(Some(memory.epoch), Epoch::new(9));
 }

@@ -6,11 +6,12 @@ use rusqlite::{OptionalExtension as _, Row, params};
 use vinbus_protocol::delivery::{self, Epoch, Part, SNAPSHOT_BYTES, Snapshot, Window};
 use vinbus_protocol::id::{Uid, Vin};
 
+use super::incomplete::last_part;
 use super::reader::{Readers, blob, downlink, parsed, signed, transfer};
 use super::tables::{REPEATABLE, Tables, micros, step_number, time};
 use crate::model::{Cursor, Downlink, NewUplink, RECEIPT_SUBTOPIC, Step, Transfer};
 use crate::store::StoreError;
-use crate::store::channels::{ChannelChange, KnownChannel, Numbered, Piece};
+use crate::store::channels::{ChannelChange, KeptChannel, KnownChannel, Numbered, Piece};
 use crate::uplink_json;
 
 impl Readers {
@@ -33,11 +34,7 @@ impl Readers {
         })
     }
 
-    pub(super) fn channel(
-        &self,
-        vin: &Vin,
-        uid: &Uid,
-    ) -> Result<Option<(Snapshot, Vec<Numbered>)>, StoreError> {
+    pub(super) fn channel(&self, vin: &Vin, uid: &Uid) -> Result<Option<KeptChannel>, StoreError> {
         self.read(|connection| {
             let moment = connection.unchecked_transaction()?;
             let memory = moment
@@ -66,7 +63,11 @@ impl Readers {
                     answered: row.get(5)?,
                 })
             })?;
-            Ok(Some((memory, rows.collect::<Result<_, _>>()?)))
+            Ok(Some(KeptChannel {
+                memory,
+                numbered: rows.collect::<Result<_, _>>()?,
+                part: last_part(&moment, vin, uid)?,
+            }))
         })
     }
 
@@ -171,7 +172,7 @@ impl Tables {
         told.map(|receipt| self.append_uplink(&receipt)).transpose()
     }
 
-    fn memory(&self, vin: &Vin, uid: &Uid) -> rusqlite::Result<Option<Snapshot>> {
+    pub(super) fn memory(&self, vin: &Vin, uid: &Uid) -> rusqlite::Result<Option<Snapshot>> {
         let bytes = self
             .connection
             .prepare_cached("SELECT memory FROM channel WHERE vin = ?1 AND uid = ?2")?
@@ -180,7 +181,12 @@ impl Tables {
         bytes.map(|bytes| snapshot(&bytes)).transpose()
     }
 
-    fn write_memory(&self, vin: &Vin, uid: &Uid, memory: &Snapshot) -> rusqlite::Result<()> {
+    pub(super) fn write_memory(
+        &self,
+        vin: &Vin,
+        uid: &Uid,
+        memory: &Snapshot,
+    ) -> rusqlite::Result<()> {
         self.connection
             .prepare_cached("INSERT OR REPLACE INTO channel VALUES (?1, ?2, ?3)")?
             .execute(params![vin.as_str(), uid.as_str(), memory.to_bytes()])?;
@@ -341,7 +347,7 @@ fn piece(row: &Row<'_>) -> rusqlite::Result<Option<Piece>> {
 }
 
 /// A vehicle that lost its memory sends numbers from 1 on again.
-fn hear(memory: &mut Snapshot, peer: Epoch) {
+pub(super) fn hear(memory: &mut Snapshot, peer: Epoch) {
     if memory.peer.is_none_or(|known| known < peer) {
         (memory.peer, memory.window) = (Some(peer), Window::default());
     }

@@ -2,7 +2,7 @@
 //!
 //! The only module that names `rusqlite`. `schema` has the tables, `writer` the one thread that
 //! writes and its group commit, `tables` what it writes, `retention` what it deletes, `reader` what
-//! is read, `channels` both of delivery with receipts, `fleets` of fleet messages, `requests` of requests,
+//! is read, `channels` both of delivery with receipts, `incomplete` of long messages from vehicles, `fleets` of fleet messages, `requests` of requests,
 //! `bus_clients` of the clients of the bus.
 
 mod schema;
@@ -16,6 +16,7 @@ mod retention;
 mod reader;
 
 mod channels;
+mod incomplete;
 
 mod fleets;
 mod requests;
@@ -28,7 +29,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio::sync::watch;
-use vinbus_protocol::delivery::{self, Snapshot};
+use vinbus_protocol::delivery;
 use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::limits::VIN_BYTES;
 use vinbus_protocol::request::RequestId;
@@ -37,7 +38,7 @@ use self::reader::Readers;
 use self::retention::Retention;
 use self::tables::Tables;
 use self::writer::{Kind, Writer};
-use super::channels::{ChannelChange, ChannelStore, KnownChannel, Numbered};
+use super::channels::{ChannelChange, ChannelStore, KeptChannel, KnownChannel, NewPart, PartTaken};
 use super::fleets::{
     Fleet, FleetId, FleetProgress, FleetState, FleetStore, FleetVehicle, NewFleet, Put,
 };
@@ -252,11 +253,7 @@ impl ChannelStore for SqliteStore {
         self.way_down.channels()
     }
 
-    fn channel(
-        &self,
-        vin: &Vin,
-        uid: &Uid,
-    ) -> Result<Option<(Snapshot, Vec<Numbered>)>, StoreError> {
+    fn channel(&self, vin: &Vin, uid: &Uid) -> Result<Option<KeptChannel>, StoreError> {
         self.way_down.channel(vin, uid)
     }
 
@@ -285,6 +282,12 @@ impl ChannelStore for SqliteStore {
         self.writer.submit(Kind::Uplink, bytes, move |tables| {
             tables.append_numbered(&message, id)
         })
+    }
+
+    fn append_part(&self, part: NewPart) -> Pending<PartTaken> {
+        let bytes = part.piece.len();
+        self.writer
+            .submit(Kind::Uplink, bytes, move |tables| tables.append_part(&part))
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! By age, an uplink message goes only when every webhook has received it. By size, the oldest go
 //! whoever still wants them: an endpoint that never answers must not fill the disk of all others.
+//! What came of a message of which the other parts did not goes when they are awaited no longer.
 //! Messages that wait for a vehicle are never deleted. Everything deleted is counted, and uplink
 //! messages that a webhook had not received are counted apart and logged.
 
@@ -28,6 +29,7 @@ pub(super) struct Retention {
     uplink: Counter,
     undelivered: Counter,
     traces: Counter,
+    incomplete: Counter,
 }
 
 impl Retention {
@@ -36,7 +38,7 @@ impl Retention {
             metrics.counter(
                 "vinbus_store_deleted_total",
                 "Messages deleted by age or size: uplink, uplink that a webhook had not received, \
-                 and downlink that was sent.",
+                 uplink of which not all parts came, and downlink that was sent.",
                 &[("what", what)],
             )
         };
@@ -47,6 +49,7 @@ impl Retention {
             uplink: deleted("uplink"),
             undelivered: deleted("uplink_undelivered"),
             traces: deleted("downlink"),
+            incomplete: deleted("uplink_incomplete"),
         }
     }
 
@@ -71,7 +74,13 @@ impl Retention {
         let expired = micros(now).saturating_sub(as_micros(self.settings.trace_age_max));
         let fleets =
             tables.transaction(|tables| tables.delete_old_fleet(expired, STEP_MESSAGES))?;
-        let deleted = self.delete_uplink(tables, now)? + self.delete_traces(tables, now)? + fleets;
+        let incomplete = tables
+            .transaction(|tables| tables.delete_abandoned(micros(now), STEP_MESSAGES / 16))?;
+        self.incomplete.add(incomplete);
+        let deleted = self.delete_uplink(tables, now)?
+            + self.delete_traces(tables, now)?
+            + fleets
+            + incomplete;
         self.failed = false;
         if deleted > 0 {
             self.due = Instant::now();

@@ -17,7 +17,7 @@ use crate::store::StoreError;
 const APPLICATION_ID: i32 = 0x7662_7573;
 
 /// One step per version of the schema; `user_version` counts those done.
-const MIGRATIONS: [&str; 11] = [
+const MIGRATIONS: [&str; 12] = [
     "
     CREATE TABLE uplink (
         cursor INTEGER PRIMARY KEY,
@@ -186,6 +186,32 @@ const MIGRATIONS: [&str; 11] = [
         begun INTEGER NOT NULL,
         checksum INTEGER NOT NULL
     ) STRICT;
+",
+    // Long messages from vehicles of which not all parts have come; `number` is that of the last one.
+    "
+    CREATE TABLE incomplete (
+        id INTEGER PRIMARY KEY,
+        vin TEXT NOT NULL,
+        uid TEXT NOT NULL,
+        epoch INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        total INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
+        stored INTEGER NOT NULL,
+        parts INTEGER NOT NULL,
+        heard_at INTEGER NOT NULL,
+        awaited_until INTEGER NOT NULL,
+        subtopic TEXT,
+        UNIQUE (vin, uid)
+    ) STRICT;
+    CREATE INDEX incomplete_by_silence ON incomplete (heard_at);
+    CREATE INDEX incomplete_by_time ON incomplete (awaited_until);
+    CREATE TABLE incomplete_piece (
+        incomplete INTEGER NOT NULL,
+        start INTEGER NOT NULL,
+        piece BLOB NOT NULL
+    ) STRICT;
+    CREATE UNIQUE INDEX incomplete_piece_by_start ON incomplete_piece (incomplete, start);
 ",
 ];
 

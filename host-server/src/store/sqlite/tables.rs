@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use vinbus_protocol::delivery;
 use vinbus_protocol::id::Uid;
 
+use super::incomplete::INCOMPLETE_COST;
 use crate::model::{Cursor, Downlink, MessageId, NewDownlink, NewUplink, Receipts, Step, Webhook};
 
 /// Bytes that a message takes beside its payload: columns, indexes and page headers, rounded up.
@@ -28,6 +29,8 @@ pub(super) struct Counts {
     pub(super) last_sequence: i64,
     pub(super) uplink_bytes: i64,
     pub(super) downlink_bytes: i64,
+    /// What incomplete messages of vehicles will take.
+    pub(super) incomplete_bytes: i64,
 }
 
 impl Tables {
@@ -35,14 +38,16 @@ impl Tables {
         let counts = connection.query_row(
             "SELECT (SELECT coalesce(max(cursor), 0) FROM uplink),
                     (SELECT coalesce(max(sequence), 0) FROM downlink),
-                    uplink_bytes, downlink_bytes FROM usage",
-            [],
+                    uplink_bytes, downlink_bytes,
+                    (SELECT coalesce(sum(total + ?1), 0) FROM incomplete) FROM usage",
+            [INCOMPLETE_COST],
             |row| {
                 Ok(Counts {
                     last_cursor: row.get(0)?,
                     last_sequence: row.get(1)?,
                     uplink_bytes: row.get(2)?,
                     downlink_bytes: row.get(3)?,
+                    incomplete_bytes: row.get(4)?,
                 })
             },
         )?;
@@ -51,6 +56,11 @@ impl Tables {
 
     pub(super) fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// Incomplete messages of vehicles will take so much more.
+    pub(super) fn add_incomplete_bytes(&mut self, bytes: i64) {
+        self.counts.incomplete_bytes += bytes;
     }
 
     /// Runs `work` as one transaction: all of it is on disk when this returns `Ok`, and nothing of
