@@ -105,23 +105,15 @@ enum Chore {
     },
     /// Let faults befall the real programs, and balance the books.
     ///
-    /// The host server with its own broker, and agents for Linux with a data folder and an app each, send
-    /// messages with receipts both ways. Server and agents are killed, connections are cut, packets
-    /// lost, and the server's disk gets full. Then there is calm, and every message that was accepted is
-    /// confirmed, still held, or told as lost; none came twice, and none changed. If not, the status
-    /// is 1, and the messages are named. The seed decides what happens and when, though not how the
-    /// programs meet it.
-    Soak {
-        /// How long; the calm comes on top, at most 3 minutes.
-        #[arg(long)]
-        minutes: u64,
-        /// How many agents.
-        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
-        agents: u16,
-        /// The seed; by default one that the clock gives. It is printed.
-        #[arg(long)]
-        seed: Option<u64>,
-    },
+    /// A host server, agents for Linux and boards in QEMU, each with an app, send messages with receipts both
+    /// ways, and a fleet of 1,000 vehicles gets some. Server, agents and broker are killed, boards lose their power or are
+    /// reset, connections are cut, cables pulled, messages lost, disks full, clocks set back, apps away, and the
+    /// whole fleet is cut off at once. Then there is calm, and every message that was accepted must be
+    /// confirmed, still held for an app that is away, or told as lost; none may have come twice, or changed.
+    /// It prints the books. If they do not balance, it names the messages, with all their steps, and the seed, keeps what
+    /// the programs wrote and printed, and the status is 1. The seed decides what happens and when, though not how
+    /// the programs meet it.
+    Soak(soak::Soak),
     /// Compile what must run on a board or in a browser for its targets.
     BareMetal,
     /// Build `vehicle-agent` for boards that run Linux, small, into `target/dist/TARGET/`.
@@ -180,11 +172,7 @@ fn main() -> ExitCode {
         Chore::Screenshots => screenshots::take(),
         Chore::NoPanic { host_only } => no_panic::prove(host_only),
         Chore::Simulate { seeds, minutes } => simulate::run_seeds(&seeds, minutes),
-        Chore::Soak {
-            minutes,
-            agents,
-            seed,
-        } => soak::run_for(minutes, agents, seed),
+        Chore::Soak(soak) => soak.run(),
         Chore::BareMetal => bare_metal::check(),
         Chore::Dist { target, test } => dist::agent(&target, test),
         Chore::Firmware { boards } => firmware::build_all(&boards),

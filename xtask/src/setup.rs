@@ -91,6 +91,13 @@ pub(crate) fn ensure_for_qemu() -> Result<()> {
     ensure_all(&[BROKER, BROWSER, BARE_METAL, QEMU])
 }
 
+/// Makes the tools that `cargo xtask soak` needs available, or fails with what to install.
+pub(crate) fn ensure_for_soak(mosquitto: bool, boards: bool) -> Result<()> {
+    let broker = mosquitto.then_some(BROKER);
+    let boards = boards.then_some([BARE_METAL, QEMU]).into_iter().flatten();
+    ensure_all(&broker.into_iter().chain(boards).collect::<Vec<_>>())
+}
+
 /// Makes what is needed available, or fails with what to install.
 pub(crate) fn ensure_all(needs: &[Need]) -> Result<()> {
     let missing = || {

@@ -2,6 +2,7 @@
 //! remembers by their numbers which messages it has, as such an app has to.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,39 +10,50 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
+use crate::PAUSE;
 use crate::books::{Book, content};
+
+/// Its identifier.
+pub(crate) const APP: &str = "demo-app";
+
+/// After this time without a socket it tries again: a board that is off answers nothing.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 pub(crate) struct App {
     book: Arc<Mutex<Book>>,
     /// The life of the agent's memory, within which numbers are unique.
-    life: String,
+    life: Option<Value>,
     taken: HashSet<(String, u64)>,
 }
 
 impl App {
-    /// Is the app at the portal, wherever that is, and sends as often while there is load.
+    /// Is at the portal while it is to be there, and sends while there is load.
     pub(crate) async fn run(
-        portal: watch::Receiver<String>,
+        portal: SocketAddr,
         book: Arc<Mutex<Book>>,
+        mut there: watch::Receiver<bool>,
         load: watch::Receiver<bool>,
-        pause: Duration,
     ) {
         let mut app = Self {
             book,
-            life: String::new(),
+            life: None,
             taken: HashSet::new(),
         };
-        loop {
-            let url = format!("ws://{}/portal", *portal.borrow());
-            if let Ok((socket, _)) = connect_async(url).await {
-                // A socket breaks when its agent is killed.
-                let _ = app.serve(socket, &load, pause).await;
+        // It ends with the soak.
+        while there.wait_for(|there| *there).await.is_ok() {
+            let socket = connect_async(format!("ws://{portal}/portal"));
+            if let Ok(Ok((socket, _))) = timeout(PATIENCE, socket).await {
+                tokio::select! {
+                    // A socket breaks when its agent is killed.
+                    _ = app.serve(socket, &load) => {}
+                    _ = there.wait_for(|there| !*there) => {}
+                }
             }
             sleep(Duration::from_millis(20)).await;
         }
@@ -51,28 +63,30 @@ impl App {
         &mut self,
         mut socket: Socket,
         load: &watch::Receiver<bool>,
-        pause: Duration,
     ) -> Result<(), Error> {
-        let hello = json!({ "type": "hello", "value": { "appId": "demo-app", "confirm": true } });
+        let hello = json!({ "type": "hello", "value": { "appId": APP, "confirm": true } });
         let loaded = json!({ "type": "WebPortal.onApplicationLoaded" });
-        let fetch = json!({
-            "type": "WebPortal.getPendingNotifications", "value": { "confirm": true }
-        });
-        for frame in [hello, loaded, fetch] {
+        for frame in [hello, loaded, fetch(None)] {
             socket.send(Message::text(frame.to_string())).await?;
         }
-        let mut ticks = interval(pause);
+        let mut ticks = interval(PAUSE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let answer = tokio::select! {
-                frame = socket.next() => match frame {
-                    Some(frame) => self.hear(frame?.to_text().unwrap_or_default()),
-                    None => return Ok(()),
-                },
-                _ = ticks.tick() => load.borrow().then(|| self.message()),
-            };
-            if let Some(answer) = answer {
-                socket.send(Message::text(answer.to_string())).await?;
+            tokio::select! {
+                frame = socket.next() => {
+                    let Some(frame) = frame else { return Ok(()) };
+                    for answer in self.hear(frame?.to_text().unwrap_or_default()) {
+                        socket.send(Message::text(answer.to_string())).await?;
+                    }
+                }
+                _ = ticks.tick() => {
+                    let frame = match *load.borrow() {
+                        true => Message::text(self.message().to_string()),
+                        // A board that was reset says nothing until it is spoken to.
+                        false => Message::Ping("".into()),
+                    };
+                    socket.send(frame).await?;
+                }
             }
         }
     }
@@ -86,41 +100,70 @@ impl App {
     }
 
     /// What it has to answer.
-    fn hear(&mut self, frame: &str) -> Option<Value> {
-        let frame: Value = serde_json::from_str(frame).ok()?;
-        let id = frame["id"].as_u64();
-        let kind = frame["type"].as_str()?.strip_prefix("WebPortal.");
-        match kind.unwrap_or_default() {
-            "onCurrentNotificationReceived" | "onPendingNotification" => {
-                let number = frame["number"].as_u64()?;
-                self.take(number, &frame["value"]);
-                return Some(confirm(&json!([number])));
+    fn hear(&mut self, frame: &str) -> Vec<Value> {
+        let Ok(frame) = serde_json::from_str::<Value>(frame) else {
+            return Vec::new();
+        };
+        let (id, value) = (frame["id"].as_u64(), &frame["value"]);
+        let kind = frame["type"].as_str().unwrap_or_default();
+        let book = Arc::clone(&self.book);
+        let mut book = book.lock().unwrap();
+        match (kind.trim_start_matches("WebPortal."), id) {
+            ("onCurrentNotificationReceived" | "onPendingNotification", _) => {
+                let numbers = json!([frame["number"]]);
+                self.take(&mut book, &numbers, &json!([value]));
+                return vec![confirm(&numbers)];
             }
-            "getPendingNotifications" => {
-                let messages = frame["value"].as_array()?;
-                for (number, message) in frame["numbers"].as_array()?.iter().zip(messages) {
-                    self.take(number.as_u64()?, message);
+            ("getPendingNotifications", _) => {
+                let numbers = &frame["numbers"];
+                self.take(&mut book, numbers, value);
+                if *numbers == json!([]) {
+                    return Vec::new();
                 }
-                return Some(confirm(&frame["numbers"]));
+                let mut answers = vec![confirm(numbers)];
+                // A board answers with as many as there is room for.
+                answers.extend((frame["more"] == true).then(|| fetch(frame["upto"].as_u64())));
+                return answers;
             }
-            "MQTT.evt.messageAccepted" => self.book.lock().unwrap().up.accepted(id?),
-            "MQTT.evt.messageDelivered" => self.book.lock().unwrap().up.delivered(id?),
-            "MQTT.evt.messageNotDelivered" => {
-                let reason = frame["value"]["reason"].as_str().unwrap_or("no reason");
-                self.book.lock().unwrap().up.not_delivered(id?, reason);
+            ("MQTT.evt.messageAccepted", Some(n)) => book.up.accepted(n),
+            ("MQTT.evt.messageDelivered", Some(n)) => book.up.delivered(n),
+            ("MQTT.evt.messageNotDelivered", Some(n)) => {
+                let reason = value["reason"].as_str().unwrap_or("no reason");
+                book.up.not_delivered(n, reason);
             }
-            "" if frame["type"] == "welcome" => self.life = frame["value"]["life"].to_string(),
-            "" => self.book.lock().unwrap().errors.push(frame.to_string()),
+            ("welcome", _) => {
+                let life = Some(value["life"].clone());
+                if self.life.is_some() && self.life != life {
+                    book.up.forgotten();
+                }
+                self.life = life;
+            }
+            ("error", _) => book.errors.push(frame.to_string()),
             _ => {}
         }
-        None
+        Vec::new()
     }
 
-    fn take(&mut self, number: u64, message: &Value) {
-        if self.taken.insert((self.life.clone(), number)) {
-            self.book.lock().unwrap().down.arrived(&message["content"]);
+    fn take(&mut self, book: &mut Book, numbers: &Value, messages: &Value) {
+        let life = self.life.as_ref().unwrap_or(&Value::Null).to_string();
+        let (numbers, messages) = (numbers.as_array(), messages.as_array());
+        let numbers = numbers.into_iter().flatten().map(Value::as_u64);
+        for (number, message) in numbers.zip(messages.into_iter().flatten()) {
+            let number = number.expect("a number of a message that the app confirms");
+            if self.taken.insert((life.clone(), number)) {
+                book.down.arrived(&message["content"]);
+            }
         }
     }
+}
+
+/// Asks for what is kept, behind this number.
+fn fetch(after: Option<u64>) -> Value {
+    let mut value = json!({ "confirm": true });
+    if let Some(after) = after {
+        value["after"] = after.into();
+    }
+    json!({ "type": "WebPortal.getPendingNotifications", "value": value })
 }
 
 fn confirm(numbers: &Value) -> Value {

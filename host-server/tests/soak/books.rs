@@ -1,10 +1,11 @@
-//! What was accepted, and what became of it: the books of a vehicle, and whether they balance.
+//! What was accepted, and what became of it: the books, and whether they balance.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde_json::{Value, json};
 
-/// Every so many messages, one goes in parts.
+/// Every so many messages to an app that takes long ones, one goes in parts.
 const LONG_EVERY: u64 = 50;
 
 /// What message `n` says.
@@ -15,13 +16,18 @@ pub(crate) fn content(n: u64) -> Value {
 
 /// What message `n` to an app says.
 pub(crate) fn content_down(n: u64) -> Value {
-    if n % LONG_EVERY == LONG_EVERY - 1 {
+    if is_long(n) {
         return json!({ "n": n, "text": "long ".repeat(40_000) });
     }
     content(n)
 }
 
-/// A vehicle's, in both directions.
+/// Whether message `n` to an app goes in parts, which boards do not take.
+pub(crate) fn is_long(n: u64) -> bool {
+    n % LONG_EVERY == LONG_EVERY - 1
+}
+
+/// What one app, and who sends to it, were told.
 #[derive(Default)]
 pub(crate) struct Book {
     pub(crate) down: Down,
@@ -60,6 +66,8 @@ pub(crate) struct Up {
     delivered: BTreeSet<u64>,
     /// Those that it was told are lost, and why; those that were never accepted are refused.
     lost: BTreeMap<u64, String>,
+    /// Those that the agent had in a life of which it told, by a new one, that it is over.
+    forgotten: BTreeSet<u64>,
 }
 
 impl Up {
@@ -80,6 +88,11 @@ impl Up {
         self.lost.insert(n, reason.to_owned());
     }
 
+    /// The agent has lost its memory: what it had and did not tell of is told as lost with it.
+    pub(crate) fn forgotten(&mut self) {
+        self.forgotten = self.accepted.difference(&self.delivered).copied().collect();
+    }
+
     pub(crate) fn delivered_count(&self) -> usize {
         self.delivered.len()
     }
@@ -87,65 +100,121 @@ impl Up {
     /// Whether all that was accepted is stored or told as lost.
     pub(crate) fn is_settled(&self, stored: &[Value]) -> bool {
         let stored: BTreeSet<_> = stored.iter().filter_map(|it| it["n"].as_u64()).collect();
+        let told = |n| self.lost.contains_key(n) || self.forgotten.contains(n);
         let mut accepted = self.accepted.iter();
-        accepted.all(|n| stored.contains(n) || self.lost.contains_key(n))
+        accepted.all(|n| stored.contains(n) || told(n))
     }
+}
+
+/// What the last step that the server tells of a message means.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Fate<'s> {
+    /// The app took it.
+    Confirmed,
+    /// It waits in the vehicle for the app.
+    Held,
+    /// It is lost, and this is why.
+    Lost(&'s str),
+    /// It is on its way.
+    Open,
+}
+
+impl<'s> Fate<'s> {
+    pub(crate) fn of(status: &'s str) -> Self {
+        match status {
+            "confirmed" | "taken" => Self::Confirmed,
+            "held_background" | "held_privacy" => Self::Held,
+            "accepted" | "waiting" | "held" | "sent" | "received" | "handed" | "part_stored"
+            | "part_missing" | "unknown" => Self::Open,
+            lost => Self::Lost(lost),
+        }
+    }
+
+    /// Whether nothing more is to come of it. What is held waits for an app that is away.
+    pub(crate) fn is_last(&self, has_app: bool) -> bool {
+        match self {
+            Self::Confirmed | Self::Lost(_) => true,
+            Self::Held => !has_app,
+            Self::Open => false,
+        }
+    }
+}
+
+/// A message that is still held.
+pub(crate) struct Waiting {
+    pub(crate) vin: String,
+    pub(crate) n: u64,
+    pub(crate) id: String,
+}
+
+/// What does not balance.
+#[derive(Debug)]
+pub(crate) struct Wrong {
+    pub(crate) what: String,
+    /// The message, if the server knows it by an id.
+    pub(crate) id: Option<String>,
 }
 
 /// The sums of one direction.
 #[derive(Default)]
 pub(crate) struct Sums {
-    sent: usize,
-    accepted: usize,
-    confirmed: usize,
-    held: usize,
-    lost: BTreeMap<String, usize>,
-    duplicates: usize,
-    changed: usize,
-    /// What does not balance, by its name.
-    pub(crate) wrong: Vec<String>,
-}
-
-/// Whether this is the last that is told of a message.
-pub(crate) fn is_last(status: &str) -> bool {
-    let under_way = [
-        "sent",
-        "received",
-        "handed",
-        "part_stored",
-        "part_missing",
-        "unknown",
-    ];
-    !is_held(status) && !under_way.contains(&status)
-}
-
-fn is_held(status: &str) -> bool {
-    ["accepted", "held", "held_background", "held_privacy"].contains(&status)
+    pub(crate) sent: usize,
+    pub(crate) accepted: usize,
+    pub(crate) confirmed: usize,
+    pub(crate) held: usize,
+    /// What is held, to be read.
+    pub(crate) waiting: Vec<Waiting>,
+    pub(crate) lost: BTreeMap<String, usize>,
+    pub(crate) duplicates: usize,
+    pub(crate) changed: usize,
+    /// Messages that were accepted and are in no other sum.
+    pub(crate) missing: usize,
+    pub(crate) wrong: Vec<Wrong>,
 }
 
 impl Sums {
     /// Books what the server tells of the messages that it accepted, beside what the app got.
-    pub(crate) fn down(&mut self, vin: &str, book: &Down, status: &BTreeMap<u64, String>) {
+    pub(crate) fn down(
+        &mut self,
+        vin: &str,
+        book: &Down,
+        status: &BTreeMap<u64, String>,
+        has_app: bool,
+    ) {
         self.sent += book.sent;
         self.accepted += book.accepted.len();
         for (n, id) in &book.accepted {
             let (status, seen) = (status[n].as_str(), book.seen.contains_key(n));
-            match status {
-                "confirmed" if seen => self.confirmed += 1,
-                status if is_held(status) && !seen => self.held += 1,
-                status if is_last(status) && status != "confirmed" => {
-                    let seen = if seen { ", though the app has it" } else { "" };
-                    *self.lost.entry(format!("{status}{seen}")).or_default() += 1;
+            match Fate::of(status) {
+                Fate::Confirmed if seen => self.confirmed += 1,
+                Fate::Held if !has_app => {
+                    self.held += 1;
+                    let (vin, n, id) = (vin.to_owned(), *n, id.clone());
+                    self.waiting.push(Waiting { vin, n, id });
                 }
-                status => {
+                Fate::Lost(why) => {
+                    let seen = if seen { ", though the app has it" } else { "" };
+                    *self.lost.entry(format!("{why}{seen}")).or_default() += 1;
+                }
+                Fate::Confirmed | Fate::Held | Fate::Open => {
                     let seen = if seen { "has it" } else { "has it not" };
-                    let wrong = format!("{vin}: {id} (n={n}) is {status}, and the app {seen}");
-                    self.wrong.push(wrong);
+                    let what = format!("{vin}: {id} (n={n}) is {status}, and the app {seen}");
+                    self.missing(what, Some(id.clone()));
                 }
             }
         }
-        self.once(vin, &book.seen);
+        self.once(vin, &book.seen, &book.accepted);
         self.unchanged(vin, &book.changed);
+    }
+
+    /// Books what became of a message that was held when its app came.
+    pub(crate) fn read(&mut self, vin: &str, n: u64, id: String, status: &str, times: u32) {
+        if status != "confirmed" || times != 1 {
+            let what = format!(
+                "{vin}: {id} (n={n}) was held; its app has come and got it {times} times, and it is {status}"
+            );
+            self.wrong.push(Wrong { what, id: Some(id) });
+        }
     }
 
     /// Books what the server has in its log, beside what the app was told.
@@ -161,52 +230,132 @@ impl Sums {
         let accepted: BTreeSet<_> = book.accepted.union(&book.delivered).collect();
         self.accepted += accepted.len();
         for n in accepted {
-            match (stored.contains_key(n), book.lost.get(n)) {
-                (true, None) => self.confirmed += 1,
-                (false, Some(reason)) => *self.lost.entry(reason.clone()).or_default() += 1,
-                (stored, lost) => {
-                    let stored = if stored { "has it" } else { "has it not" };
-                    let lost =
-                        lost.map_or(String::new(), |lost| format!(", the app was told {lost}"));
+            let has = stored.contains_key(n);
+            let mut lose = |why: &str| *self.lost.entry(why.to_owned()).or_default() += 1;
+            match book.lost.get(n) {
+                None if has && !book.forgotten.contains(n) => self.confirmed += 1,
+                None if has => lose("with the agent's memory, though the server has it"),
+                None if book.forgotten.contains(n) => lose("with the agent's memory"),
+                Some(why) if !has && !book.delivered.contains(n) => lose(why),
+                told => {
+                    let has = if has { "has it" } else { "has it not" };
+                    let told = told.map_or("nothing", String::as_str);
                     let delivered = match book.delivered.contains(n) {
-                        true => ", the app was told that it is delivered",
+                        true => ", and that it is delivered",
                         false => "",
                     };
-                    let wrong =
-                        format!("{vin}: from the app, n={n}: the server {stored}{lost}{delivered}");
-                    self.wrong.push(wrong);
+                    self.missing(
+                        format!("{vin}: from the app, n={n}: the server {has}; the app was told: {told}{delivered}"),
+                        None,
+                    );
                 }
             }
         }
-        self.once(vin, &stored);
+        self.once(vin, &stored, &BTreeMap::new());
         self.unchanged(vin, &changed);
     }
 
-    fn once(&mut self, vin: &str, times: &BTreeMap<u64, u32>) {
+    /// Books messages to many vehicles by the last step of each, beside how many came to their apps, each
+    /// of which takes what comes at once and forgets nothing.
+    pub(crate) fn fleet(
+        &mut self,
+        sent: usize,
+        accepted: usize,
+        steps: &BTreeMap<String, usize>,
+        seen: usize,
+    ) {
+        self.sent += sent;
+        self.accepted += accepted;
+        for (status, count) in steps {
+            match Fate::of(status) {
+                Fate::Confirmed => self.confirmed += count,
+                Fate::Held => self.held += count,
+                Fate::Lost(why) => *self.lost.entry(why.to_owned()).or_default() += count,
+                Fate::Open => {
+                    self.missing += count - 1;
+                    self.missing(format!("{count} messages to the fleet are {status}"), None);
+                }
+            }
+        }
+        if seen != self.confirmed {
+            self.duplicates += seen.saturating_sub(self.confirmed);
+            let what = format!("{} are confirmed, and apps got {seen}", self.confirmed);
+            self.wrong.push(Wrong { what, id: None });
+        }
+    }
+
+    fn missing(&mut self, what: String, id: Option<String>) {
+        self.missing += 1;
+        self.wrong.push(Wrong { what, id });
+    }
+
+    fn once(&mut self, vin: &str, times: &BTreeMap<u64, u32>, ids: &BTreeMap<u64, String>) {
         for (n, times) in times.iter().filter(|(_, times)| **times > 1) {
             self.duplicates += 1;
-            self.wrong.push(format!("{vin}: n={n} came {times} times"));
+            let (what, id) = (
+                format!("{vin}: n={n} came {times} times"),
+                ids.get(n).cloned(),
+            );
+            self.wrong.push(Wrong { what, id });
         }
     }
 
     fn unchanged(&mut self, vin: &str, changed: &[String]) {
         self.changed += changed.len();
-        let shown = changed.iter().map(|it| it.chars().take(80).collect());
-        let wrong = shown.map(|it: String| format!("{vin}: changed: {it}"));
-        self.wrong.extend(wrong);
+        for it in changed {
+            let shown: String = it.chars().take(80).collect();
+            let what = format!("{vin}: changed: {shown}");
+            self.wrong.push(Wrong { what, id: None });
+        }
     }
 
-    pub(crate) fn print(&self, direction: &str) {
-        let lost: usize = self.lost.values().sum();
-        println!(
-            "{direction}: of {} sent, {} accepted = {} confirmed + {} still held + {lost} told as lost; {} duplicates, {} changed",
-            self.sent, self.accepted, self.confirmed, self.held, self.duplicates, self.changed
-        );
-        for (reason, count) in &self.lost {
-            println!("    {count} lost: {reason}");
+    /// Whether each message that was accepted is in one sum.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.accepted == self.confirmed + self.held + self.all_lost() + self.missing
+    }
+
+    fn all_lost(&self) -> usize {
+        self.lost.values().sum()
+    }
+}
+
+/// The books as a table.
+pub(crate) struct Table<'s>(pub(crate) &'s [(&'static str, Sums)]);
+
+impl fmt::Display for Table<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:<13}{:>8}{:>10} = {:>9} + {:>10} + {:>12}{:>10}{:>12}{:>9}",
+            "",
+            "sent",
+            "accepted",
+            "confirmed",
+            "still held",
+            "told as lost",
+            "missing",
+            "duplicates",
+            "changed"
+        )?;
+        for (name, sums) in self.0 {
+            writeln!(
+                f,
+                "{name:<13}{:>8}{:>10} = {:>9} + {:>10} + {:>12}{:>10}{:>12}{:>9}",
+                sums.sent,
+                sums.accepted,
+                sums.confirmed,
+                sums.held,
+                sums.all_lost(),
+                sums.missing,
+                sums.duplicates,
+                sums.changed
+            )?;
         }
-        for wrong in &self.wrong {
-            println!("    does not balance: {wrong}");
+        for (name, sums) in self.0 {
+            for (why, count) in &sums.lost {
+                writeln!(f, "{count:>7} {name} are told as lost: {why}")?;
+            }
         }
+        Ok(())
     }
 }

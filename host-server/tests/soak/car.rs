@@ -1,146 +1,69 @@
-//! A vehicle: its agent, and the cable between it and the broker, which can be cut and can lose.
+//! A vehicle with the agent for Linux, which keeps what it has in a folder.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::time::sleep;
-use tokio_rustls::TlsConnector;
-use vinbus_transport_std::BrokerUrl;
-use vinbus_transport_std::conformance::{Proxy, lossy};
-
-use crate::append;
-use crate::car_support::Agent;
+use crate::app::APP;
+use crate::cli_support::PARTNER;
+use crate::clock::Clock;
+use crate::process::{Process, address, disk_is_full, patient};
 
 pub(crate) struct Car {
-    pub(crate) vin: String,
-    dir: PathBuf,
+    options: Vec<String>,
+    log: PathBuf,
+    pub(crate) portal: SocketAddr,
     /// None between a kill and the next start.
-    agent: Option<Agent>,
-    /// Where its portal is, for its app.
-    portal: watch::Sender<String>,
-    broker: String,
-    cable: Arc<Proxy>,
-    loses: Arc<AtomicBool>,
-    lost: Arc<AtomicUsize>,
+    process: Option<Process>,
 }
 
 impl Car {
-    /// Starts the agent of the vehicle that is enrolled in `dir`, which is named by its VIN. Its messages
-    /// pass the cable in the clear, and the rest of the way by mutual TLS.
-    pub(crate) async fn start(dir: PathBuf, mqtts: SocketAddr) -> Self {
-        let vin = dir.file_name().unwrap().to_string_lossy().into_owned();
-        let broker: BrokerUrl = tunnel(&dir, mqtts).await.parse().unwrap();
-        let cable = Proxy::to(&broker).await;
-        let to = format!("127.0.0.1:{}", cable.url(&broker).port());
-        let (address, loses, lost) = lossy(to).await;
-        let mut car = Self {
-            vin,
-            dir,
-            agent: None,
-            portal: watch::Sender::default(),
-            broker: format!("mqtt://{address}"),
-            cable: Arc::new(cable),
-            loses,
-            lost,
-        };
-        car.restart().await;
-        car
+    /// One whose agent is not started yet. It reaches its broker at this port.
+    pub(crate) fn new(folder: &Path, port: u16, login: &[String]) -> Self {
+        let vin = folder.file_name().unwrap().to_string_lossy();
+        let (portal, app) = (address(), format!("{APP}={PARTNER}"));
+        let data = folder.join("data").display().to_string();
+        let broker = format!("mqtt://127.0.0.1:{port}");
+        let portal_option = portal.to_string();
+        let own = ["run", "--vin", &vin, "--app", &app];
+        let at = ["--portal", &portal_option, "--data-dir", &data];
+        // At QoS 0, every packet may be lost; the app is faster than apps should be after a pause.
+        let how = ["--broker", &broker, "--qos", "0", "--app-rate", "1000"];
+        let options = [&own[..], &at, &how]
+            .concat()
+            .into_iter()
+            .map(str::to_owned);
+        Self {
+            options: options.chain(login.iter().cloned()).collect(),
+            log: folder.with_extension("log"),
+            portal,
+            process: None,
+        }
     }
 
-    pub(crate) fn portal(&self) -> watch::Receiver<String> {
-        self.portal.subscribe()
-    }
-
-    /// How many packets the cable lost.
-    pub(crate) fn lost(&self) -> usize {
-        self.lost.load(Ordering::Relaxed)
+    pub(crate) fn start(&mut self, clock: &Clock) {
+        let mut command = patient(&program());
+        clock.rule(command.args(&self.options));
+        self.process = Some(Process::start(&mut command, &self.log));
     }
 
     pub(crate) async fn kill(&mut self) {
-        if let Some(agent) = self.agent.take() {
-            let printed = agent.program.lines.borrow().join("\n");
-            append(&self.dir.with_extension("log"), &printed);
-            agent.program.kill().await;
+        if let Some(process) = self.process.take() {
+            process.kill().await;
         }
     }
 
-    pub(crate) async fn restart(&mut self) {
-        self.kill().await;
-        let data = self.dir.join("data").display().to_string();
-        let args = ["--broker", &self.broker, "--data-dir", &data];
-        // At QoS 0, every packet may be lost; the app is faster than apps should be after a pause.
-        let more = ["--qos", "0", "--app-rate", "1000"];
-        let agent = Agent::of(&self.vin, &[&args[..], &more].concat()).await;
-        self.portal.send_replace(agent.portal.clone());
-        self.agent = Some(agent);
-    }
-
-    /// Breaks the connections.
-    pub(crate) fn cut(&self) {
-        self.cable.cut();
-    }
-
-    /// There is no way to the broker for this time.
-    pub(crate) fn unplug(&self, time: Duration) {
-        let cable = Arc::clone(&self.cable);
-        cable.unplug();
-        tokio::spawn(async move {
-            sleep(time).await;
-            cable.plug();
-        });
-    }
-
-    /// Every fifth message of each direction is lost for this time.
-    pub(crate) fn lose(&self, time: Duration) {
-        let loses = Arc::clone(&self.loses);
-        loses.store(true, Ordering::Relaxed);
-        tokio::spawn(async move {
-            sleep(time).await;
-            loses.store(false, Ordering::Relaxed);
-        });
-    }
-
-    pub(crate) fn calm(&self) {
-        self.cable.plug();
-        self.loses.store(false, Ordering::Relaxed);
+    pub(crate) fn disk_is_full(&self, full: bool) {
+        if let Some(process) = &self.process {
+            disk_is_full(process.id(), full);
+        }
     }
 }
 
-/// Carries connections to the broker as the vehicle that is enrolled in `dir`; tells its URL.
-async fn tunnel(dir: &Path, mqtts: SocketAddr) -> String {
-    let mut roots = RootCertStore::empty();
-    let authority = CertificateDer::from_pem_file(dir.join("ca.pem")).unwrap();
-    roots.add(authority).unwrap();
-    let chain = CertificateDer::pem_file_iter(dir.join("cert.pem")).unwrap();
-    let config = ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_client_auth_cert(
-            chain.map(Result::unwrap).collect(),
-            PrivateKeyDer::from_pem_file(dir.join("key.pem")).unwrap(),
-        )
-        .unwrap();
-    let tls = TlsConnector::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("mqtt://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((mut near, _)) = listener.accept().await {
-            let tls = tls.clone();
-            tokio::spawn(async move {
-                // Whoever connects while the server is away is hung up on.
-                let far = TcpStream::connect(mqtts).await?;
-                let name = ServerName::try_from("localhost").unwrap();
-                let mut far = tls.connect(name, far).await?;
-                tokio::io::copy_bidirectional(&mut near, &mut far).await
-            });
-        }
-    });
-    url
+/// The agent's program, which is built beside the server's.
+pub(crate) fn program() -> PathBuf {
+    let server = PathBuf::from(env!("CARGO_BIN_EXE_host-server"));
+    let agent = server.with_file_name("vehicle-agent");
+    let path = agent.display();
+    assert!(agent.exists(), "{path} is missing: run `cargo xtask soak`");
+    agent
 }

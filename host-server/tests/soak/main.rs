@@ -1,200 +1,283 @@
 //! Real programs under load while seeded faults befall them, and then the books: what was accepted is
 //! confirmed, still held, or told as lost, and nothing came twice or changed.
 //!
-//! `cargo xtask soak` builds what it needs and runs it. Each vehicle is a [`car::Car`] with an
-//! [`app::App`]; [`faults`] says what befalls them and the [`host::Host`].
+//! `cargo xtask soak` builds what it needs and runs it. To read it, begin with [`world`], which has all that
+//! runs: the [`host`] and its [`broker`], [`vehicle`]s, each a [`car`] with the agent for Linux or a [`board`]
+//! in QEMU, with an [`app`] and a [`cable`], and a [`fleet`] in one process. [`faults`] says what befalls
+//! them, and [`books`] what must come of it. Below is the course of a run: everything starts and works,
+//! then there are faults, then calm until all is at its end; then the books are made, and the apps
+//! that were away come and read what was held for them.
 
-#[path = "../car_support/mod.rs"]
-mod car_support;
 #[path = "../cli_support/mod.rs"]
 mod cli_support;
 
 mod app;
+mod board;
 mod books;
+mod broker;
+mod cable;
 mod car;
+mod clock;
 mod faults;
+mod fleet;
 mod host;
+mod process;
+mod rest;
+mod vehicle;
+mod world;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::path::Path;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Parser;
+use futures_util::FutureExt as _;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, interval, sleep, timeout};
 
-use app::App;
-use books::{Book, Sums, content_down, is_last};
-use car::Car;
-use cli_support::within;
+use books::{Fate, Sums, Table, Waiting};
 use faults::Faults;
-use host::{Host, Rest};
+use fleet::Fleet;
+use rest::Rest;
+use world::World;
+
+/// How long everything may take to work for the first time: boards and a fleet share a machine.
+const START: Duration = Duration::from_secs(300);
 
 /// How long after the last fault everything must have come to its end: more than the longest pause
 /// between two repetitions (SPEC 16.13), twice.
 const CALM: Duration = Duration::from_secs(180);
 
+/// How long every other app is away while there is still load, so that messages are held for it.
+const AWAY: Duration = Duration::from_secs(4);
+
 /// Between two messages of a vehicle, in each direction.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// Between two lines on how far it is.
+const TELL: Duration = Duration::from_secs(5);
+
+/// Messages of which all steps are shown when the books do not balance.
+const TRACES_MAX: usize = 20;
+
 #[derive(Parser)]
-struct Cli {
+pub(crate) struct Cli {
     /// How long there are faults and load.
-    #[arg(long)]
-    minutes: u64,
-    /// How many vehicles, each with an app.
-    #[arg(long)]
-    agents: usize,
+    #[arg(long, value_name = "SECONDS")]
+    seconds: u64,
     /// What the faults and their moments are made from.
     #[arg(long)]
     seed: u64,
+    /// The broker.
+    #[arg(long, value_enum)]
+    broker: broker::Choice,
+    /// Agents for Linux, each with an app.
+    #[arg(long)]
+    agents: usize,
+    /// Boards in QEMU, each with an app.
+    #[arg(long)]
+    boards: usize,
+    /// Vehicles in the fleet.
+    #[arg(long)]
+    fleet: usize,
+    /// The firmware of the boards.
+    #[arg(long)]
+    image: Option<PathBuf>,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let dir = tempfile::tempdir().unwrap();
-    let mut host = Host::start(dir.path().join("host")).await;
-    let rest = host.rest();
-    let load = watch::Sender::new(true);
-    let (mut cars, mut books) = (Vec::new(), Vec::new());
-    for path in host.enroll(cli.agents).await {
-        let car = Car::start(path, host.mqtts).await;
-        let book = Arc::<Mutex<Book>>::default();
-        let app = App::run(car.portal(), Arc::clone(&book), load.subscribe(), PAUSE);
-        tokio::spawn(app);
-        let (vin, listen) = (car.vin.clone(), load.subscribe());
-        tokio::spawn(send(rest.clone(), vin, Arc::clone(&book), listen));
-        cars.push(car);
-        books.push(book);
-    }
-    within("messages with receipts go both ways", all_work(&books)).await;
-
-    let mut faults = Faults::new(cli.seed);
-    let end = Instant::now() + Duration::from_secs(60 * cli.minutes);
-    let mut ticks = interval(Duration::from_secs(10));
-    ticks.tick().await;
-    while Instant::now() < end {
-        let progress = async {
-            loop {
-                ticks.tick().await;
-                tell(end, &books);
-            }
-        };
-        tokio::select! {
-            () = progress => {}
-            () = faults.next(&mut host, &mut cars) => {}
-        }
-    }
-    println!("calm after {faults}");
-    load.send_replace(false);
-    host.disk_is_full(false);
-    cars.iter().for_each(Car::calm);
-    let (down, up) = balance(&rest, &cars, &books).await;
-    let lost: usize = cars.iter().map(Car::lost).sum();
-    println!(
-        "\nseed {}, {} agents, {lost} packets lost",
-        cli.seed, cli.agents
-    );
-    down.print("to apps");
-    up.print("from apps");
-    for book in &books {
-        for error in book.lock().unwrap().errors.iter().take(5) {
-            println!("    a portal said: {error}");
-        }
-    }
-    if down.wrong.is_empty() && up.wrong.is_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    // A panic is a program that ended by itself, or something that never came.
+    let balanced = AssertUnwindSafe(soak(&cli, folder.path()))
+        .catch_unwind()
+        .await;
+    if balanced.is_ok_and(|balanced| balanced) {
         return ExitCode::SUCCESS;
     }
-    host.log();
-    for car in &mut cars {
-        car.kill().await;
-    }
+    let kept = folder.keep();
     println!(
-        "what the programs left and printed is in {}",
-        dir.keep().display()
+        "seed {} failed; what the programs kept and printed is in {}",
+        cli.seed,
+        kept.display()
     );
     ExitCode::FAILURE
 }
 
-/// Sends to the app as long as there is load. An answer that does not come leaves it open whether the
-/// message was accepted; one that does counts.
-async fn send(rest: Rest, vin: String, book: Arc<Mutex<Book>>, load: watch::Receiver<bool>) {
-    let mut ticks = interval(PAUSE);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for n in 1.. {
-        ticks.tick().await;
-        if !*load.borrow() {
-            return;
+/// Whether the books balance.
+async fn soak(cli: &Cli, folder: &Path) -> bool {
+    println!("seed {}: everything starts", cli.seed);
+    let mut world = World::start(cli, folder).await;
+    let load = watch::Sender::new(true);
+    let mut tasks = world.work(&load);
+    let works = async {
+        let mut looks = interval(TELL);
+        while !world.works().await {
+            looks.tick().await;
         }
-        book.lock().unwrap().down.sent += 1;
-        if let Some(id) = rest.send(&vin, &content_down(n)).await {
-            book.lock().unwrap().down.accepted.insert(n, id);
-        }
-    }
-}
-
-async fn all_work(books: &[Arc<Mutex<Book>>]) {
-    let works = |book: &Arc<Mutex<Book>>| {
-        let book = book.lock().unwrap();
-        !book.down.seen.is_empty() && book.up.delivered_count() > 0
     };
-    while !books.iter().all(works) {
-        sleep(Duration::from_millis(50)).await;
+    if timeout(START, works).await.is_err() {
+        panic!("it does not work: {}", world.progress().await);
     }
+
+    let mut faults = Faults::new(cli.seed);
+    let end = Instant::now() + Duration::from_secs(cli.seconds);
+    let mut told = Instant::now();
+    while Instant::now() < end {
+        faults.next(&mut world).await;
+        while let Some(ended) = tasks.try_join_next() {
+            ended.expect("apps, and who sends to them, go on until the end");
+        }
+        if told.elapsed() > TELL {
+            told = Instant::now();
+            let left = end.saturating_duration_since(told).as_secs();
+            println!(
+                "{left:>4} s left: {} faults; {}",
+                faults.total(),
+                world.progress().await
+            );
+        }
+    }
+
+    world.calm();
+    world
+        .vehicles
+        .iter()
+        .skip(1)
+        .step_by(2)
+        .for_each(|vehicle| vehicle.set_app(false));
+    sleep(AWAY).await;
+    load.send_replace(false);
+    println!("calm after {} faults", faults.total());
+    let mut books = balance(&world).await;
+    println!("apps that were away come and read");
+    read(&world, &mut books[0].1).await;
+    let lost: usize = world
+        .vehicles
+        .iter()
+        .map(|vehicle| vehicle.cable.lost())
+        .sum();
+    if let Some(fleet) = world.fleet.take() {
+        books.push(("to the fleet", account(fleet, &world.rest).await));
+    }
+    println!("\n{faults}{lost:>7} messages were lost on cables");
+    println!("\nseed {}: the books\n{}", cli.seed, Table(&books));
+    for error in world
+        .vehicles
+        .iter()
+        .flat_map(|vehicle| vehicle.books().errors.clone())
+        .take(10)
+    {
+        println!("a portal said: {error}");
+    }
+    drop(tasks);
+    let mut balanced = true;
+    for (name, sums) in &books {
+        balanced &= sums.wrong.is_empty() && sums.is_whole();
+        explain(name, sums, &world).await;
+    }
+    balanced
 }
 
-fn tell(end: Instant, books: &[Arc<Mutex<Book>>]) {
-    let (mut accepted, mut seen, mut delivered) = (0, 0, 0);
-    for book in books {
-        let book = book.lock().unwrap();
-        accepted += book.down.accepted.len();
-        seen += book.down.seen.len();
-        delivered += book.up.delivered_count();
-    }
-    let left = end.saturating_duration_since(Instant::now()).as_secs();
-    println!(
-        "{left} s left: to apps {accepted} accepted, {seen} seen; from apps {delivered} delivered"
-    );
-}
-
-/// Waits until everything has come to its end, or had its time, and balances.
-async fn balance(rest: &Rest, cars: &[Car], books: &[Arc<Mutex<Book>>]) -> (Sums, Sums) {
+/// Waits until everything has come to its end, or had its time, and makes the books.
+async fn balance(world: &World) -> Vec<(&'static str, Sums)> {
     let (mut down, mut up) = (Sums::default(), Sums::default());
     let end = Instant::now() + CALM;
-    for (car, book) in cars.iter().zip(books) {
+    let mut looks = interval(Duration::from_secs(1));
+    for vehicle in &world.vehicles {
         let mut status = BTreeMap::<u64, String>::new();
         loop {
-            let accepted = book.lock().unwrap().down.accepted.clone();
+            let accepted = vehicle.books().down.accepted.clone();
             for (n, id) in accepted {
-                if !status.get(&n).is_some_and(|status| is_last(status)) {
-                    status.insert(n, rest.status(&id).await);
+                if !status
+                    .get(&n)
+                    .is_some_and(|status| Fate::of(status).is_last(true))
+                {
+                    status.insert(n, world.rest.status(&id).await);
                 }
             }
-            let log = rest.log(&car.vin).await;
-            let settled = status.values().all(|status| is_last(status));
+            let log = world.rest.log(&vehicle.vin).await;
+            let has_app = vehicle.has_app();
+            let settled = status
+                .values()
+                .all(|status| Fate::of(status).is_last(has_app));
             {
-                let book = book.lock().unwrap();
+                let book = vehicle.books();
                 if (settled && book.up.is_settled(&log)) || Instant::now() > end {
-                    down.down(&car.vin, &book.down, &status);
-                    up.up(&car.vin, &book.up, &log);
+                    down.down(&vehicle.vin, &book.down, &status, has_app);
+                    up.up(&vehicle.vin, &book.up, &log);
                     break;
                 }
             }
-            sleep(Duration::from_secs(1)).await;
+            looks.tick().await;
         }
     }
-    (down, up)
+    if let Some(fleet) = &world.fleet {
+        let is_open = |status: &String| !Fate::of(status).is_last(true);
+        while Instant::now() < end && fleet.steps(&world.rest).await.keys().any(is_open) {
+            looks.tick().await;
+        }
+    }
+    vec![("to apps", down), ("from apps", up)]
 }
 
-/// Adds to a log.
-fn append(path: &Path, text: &str) {
-    let file = std::fs::File::options()
-        .create(true)
-        .append(true)
-        .open(path);
-    writeln!(file.unwrap(), "{text}\n-- the end of this process").unwrap();
+/// Has the apps that are away come: each message that is still held must come to its app, once, and be
+/// confirmed then.
+async fn read(world: &World, books: &mut Sums) {
+    let held = std::mem::take(&mut books.waiting);
+    world
+        .vehicles
+        .iter()
+        .for_each(|vehicle| vehicle.set_app(true));
+    let end = Instant::now() + CALM;
+    for Waiting { vin, n, id } in held {
+        let vehicle = world
+            .vehicles
+            .iter()
+            .find(|vehicle| vehicle.vin == vin)
+            .unwrap();
+        loop {
+            let status = world.rest.status(&id).await;
+            let times = vehicle
+                .books()
+                .down
+                .seen
+                .get(&n)
+                .copied()
+                .unwrap_or_default();
+            if (status == "confirmed" && times == 1) || Instant::now() > end {
+                books.read(&vin, n, id, &status, times);
+                break;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// The books of the fleet, which ends.
+async fn account(fleet: Fleet, rest: &Rest) -> Sums {
+    let steps = fleet.steps(rest).await;
+    let (sent, accepted) = (
+        fleet.sent * fleet.vehicles,
+        fleet.accepted.len() * fleet.vehicles,
+    );
+    let mut sums = Sums::default();
+    sums.fleet(sent, accepted, &steps, fleet.end().await);
+    sums
+}
+
+/// Tells what does not balance, and all that the server knows of it.
+async fn explain(name: &str, sums: &Sums, world: &World) {
+    if !sums.is_whole() {
+        println!("{name}: the sums are not those of the messages that were accepted");
+    }
+    for (index, wrong) in sums.wrong.iter().enumerate() {
+        println!("{name}: {}", wrong.what);
+        if let (Some(id), true) = (&wrong.id, index < TRACES_MAX) {
+            println!("    {}", world.rest.get(&format!("/messages/{id}")).await);
+        }
+    }
 }

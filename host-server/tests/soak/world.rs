@@ -1,0 +1,164 @@
+//! All that runs: the broker, the server, vehicles with their apps and who sends to them, and the fleet.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use crate::app::App;
+use crate::books::{content_down, is_long};
+use crate::broker::Broker;
+use crate::cable::Cable;
+use crate::clock::Clocks;
+use crate::fleet::{Fleet, VIN_PREFIX};
+use crate::host::Host;
+use crate::rest::Rest;
+use crate::vehicle::Vehicle;
+use crate::{Cli, PAUSE, START};
+
+pub(crate) struct World {
+    pub(crate) broker: Broker,
+    pub(crate) host: Host,
+    pub(crate) rest: Rest,
+    /// The agents for Linux, then the boards.
+    pub(crate) vehicles: Vec<Vehicle>,
+    pub(crate) fleet: Option<Fleet>,
+}
+
+impl World {
+    /// Starts all of it in this folder.
+    pub(crate) async fn start(cli: &Cli, folder: &Path) -> Self {
+        let clocks = Clocks::new(folder);
+        let broker = Broker::start(cli.broker, folder).await;
+        let clock = clocks.clock(folder.join("host.clock"));
+        let host = Host::start(folder.join("host"), clock, broker.options()).await;
+        let count = ["--count".to_owned(), (cli.agents + cli.boards).to_string()];
+        let folders = host.enroll(&folder.join("vehicles"), &count).await;
+        let mut vehicles = Vec::new();
+        for (index, folder) in folders.iter().enumerate() {
+            vehicles.push(match index.checked_sub(cli.agents) {
+                None => Vehicle::car(folder, &broker, &clocks).await,
+                Some(board) => {
+                    let (image, clear) = (cli.image(), board % 2 == 1);
+                    Vehicle::board(folder, &broker, &clocks, &image, clear).await
+                }
+            });
+        }
+        let mut world = Self {
+            rest: host.rest(),
+            broker,
+            host,
+            vehicles,
+            fleet: None,
+        };
+        if cli.fleet > 0 {
+            world.fleet = Some(world.start_fleet(&folder.join("fleet"), cli.fleet).await);
+        }
+        world
+    }
+
+    async fn start_fleet(&self, folder: &Path, vehicles: usize) -> Fleet {
+        if !self.broker.is_apart() {
+            self.host.enroll(folder, &Fleet::enrolment(vehicles)).await;
+        }
+        let mut fleet = Fleet::start(folder, vehicles, &self.broker).await;
+        // What is sent to a vehicle that was never there goes without receipts (SPEC 9.4a).
+        let online = async {
+            while self.rest.online(VIN_PREFIX).await < vehicles {
+                sleep(Duration::from_millis(500)).await;
+            }
+        };
+        let all = timeout(START, online).await;
+        all.expect("the whole fleet is online");
+        fleet.send(&self.rest).await;
+        fleet
+    }
+
+    /// Has apps send, and sends to them, while there is load.
+    pub(crate) fn work(&self, load: &watch::Sender<bool>) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        for vehicle in &self.vehicles {
+            let (book, there) = (vehicle.book.clone(), vehicle.app());
+            tasks.spawn(App::run(vehicle.portal(), book, there, load.subscribe()));
+            tasks.spawn(send(self.rest.clone(), vehicle, load.subscribe()));
+        }
+        tasks
+    }
+
+    /// Whether messages with receipts have gone both ways, and to the whole fleet.
+    pub(crate) async fn works(&self) -> bool {
+        let works = |vehicle: &Vehicle| {
+            let book = vehicle.books();
+            !book.down.seen.is_empty() && book.up.delivered_count() > 0
+        };
+        let there = match &self.fleet {
+            Some(fleet) => fleet.steps(&self.rest).await.get("taken") == Some(&fleet.vehicles),
+            None => true,
+        };
+        there && self.vehicles.iter().all(works)
+    }
+
+    /// Everything is as it should be, from now on.
+    pub(crate) fn calm(&self) {
+        let fleet = self.fleet.iter().map(|fleet| &fleet.cable);
+        let cables = self.vehicles.iter().map(|vehicle| &vehicle.cable);
+        cables.chain(fleet).for_each(Cable::calm);
+    }
+
+    /// One line on how far it is.
+    pub(crate) async fn progress(&self) -> String {
+        let (mut accepted, mut seen, mut delivered) = (0, 0, 0);
+        for vehicle in &self.vehicles {
+            let book = vehicle.books();
+            accepted += book.down.accepted.len();
+            seen += book.down.seen.len();
+            delivered += book.up.delivered_count();
+        }
+        let mut line =
+            format!("to apps {accepted} accepted, {seen} seen; from apps {delivered} delivered");
+        if let Some(fleet) = &self.fleet {
+            line += "; to the fleet";
+            for (step, count) in fleet.steps(&self.rest).await {
+                line += &format!(" {count} {step}");
+            }
+        }
+        line
+    }
+}
+
+impl Cli {
+    fn image(&self) -> PathBuf {
+        let image = self.image.clone();
+        image.expect("boards need an image: run `cargo xtask soak`, which builds it")
+    }
+}
+
+/// Sends to the app as long as there is load. An answer that does not come leaves it open whether the
+/// message was accepted; one that does counts.
+fn send(
+    rest: Rest,
+    vehicle: &Vehicle,
+    load: watch::Receiver<bool>,
+) -> impl Future<Output = ()> + use<> {
+    let (vin, book, is_board) = (
+        vehicle.vin.clone(),
+        vehicle.book.clone(),
+        vehicle.is_board(),
+    );
+    async move {
+        let mut ticks = interval(PAUSE);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for n in (1..).filter(|n| !(is_board && is_long(*n))) {
+            ticks.tick().await;
+            if !*load.borrow() {
+                return;
+            }
+            book.lock().unwrap().down.sent += 1;
+            if let Some(id) = rest.send(&vin, &content_down(n)).await {
+                book.lock().unwrap().down.accepted.insert(n, id);
+            }
+        }
+    }
+}

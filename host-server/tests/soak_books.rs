@@ -1,0 +1,214 @@
+//! The arithmetic of the books that `cargo xtask soak` balances.
+
+#[path = "soak/books.rs"]
+#[allow(dead_code, reason = "the soak uses all of it")]
+mod books;
+
+use std::collections::BTreeMap;
+
+use books::{Book, Fate, Sums, Table, content, content_down};
+
+const VIN: &str = "0123456789ABCDEFG";
+
+/// Messages to an app: what the server says of each, and how often the app got it.
+fn down(messages: &[(&str, u32)], has_app: bool) -> Sums {
+    let (mut book, mut status) = (Book::default(), BTreeMap::new());
+    for (n, (said, times)) in (0..).zip(messages) {
+        book.down.sent += 1;
+        book.down.accepted.insert(n, format!("id-{n}"));
+        for _ in 0..*times {
+            book.down.arrived(&content_down(n));
+        }
+        status.insert(n, (*said).to_owned());
+    }
+    let mut sums = Sums::default();
+    sums.down(VIN, &book.down, &status, has_app);
+    assert!(sums.is_whole());
+    sums
+}
+
+/// What is told of the only thing that is wrong.
+fn wrong(sums: &Sums) -> &str {
+    assert_eq!(sums.wrong.len(), 1, "{:?}", sums.wrong);
+    &sums.wrong[0].what
+}
+
+#[test]
+fn messages_to_apps_are_confirmed_held_or_told_as_lost() {
+    let messages = [
+        ("confirmed", 1),
+        ("held_background", 0),
+        ("evicted", 0),
+        ("peer_restarted", 1),
+        ("peer_restarted", 0),
+    ];
+    let sums = down(&messages, false);
+    assert_eq!((sums.sent, sums.accepted), (5, 5));
+    assert_eq!((sums.confirmed, sums.held, sums.missing), (1, 1, 0));
+    let lost: Vec<_> = sums
+        .lost
+        .iter()
+        .map(|(why, count)| (why.as_str(), *count))
+        .collect();
+    let expected = [
+        ("evicted", 1),
+        ("peer_restarted", 1),
+        ("peer_restarted, though the app has it", 1),
+    ];
+    assert_eq!(lost, expected);
+    assert!(sums.wrong.is_empty(), "{:?}", sums.wrong);
+}
+
+#[test]
+fn message_that_no_app_got_is_not_confirmed() {
+    let sums = down(&[("confirmed", 0)], true);
+    assert_eq!((sums.confirmed, sums.missing), (0, 1));
+    assert!(wrong(&sums).contains("id-0 (n=0) is confirmed, and the app has it not"));
+    assert_eq!(sums.wrong[0].id.as_deref(), Some("id-0"));
+}
+
+#[test]
+fn message_that_is_on_its_way_for_ever_is_missing() {
+    for status in ["accepted", "held", "sent", "handed", "part_stored"] {
+        let sums = down(&[(status, 0)], true);
+        assert_eq!(sums.missing, 1);
+        assert!(wrong(&sums).contains(&format!("is {status}")));
+    }
+}
+
+#[test]
+fn what_is_held_waits_for_an_app_that_is_away_and_has_to_come_to_it_once() {
+    assert_eq!(down(&[("held_background", 0)], true).missing, 1);
+    let mut sums = down(&[("held_background", 0)], false);
+    assert_eq!((sums.held, sums.waiting.len()), (1, 1));
+    sums.read(VIN, 0, "id-0".into(), "confirmed", 1);
+    assert!(sums.wrong.is_empty());
+    sums.read(VIN, 0, "id-0".into(), "held_background", 0);
+    assert!(wrong(&sums).contains("got it 0 times, and it is held_background"));
+}
+
+#[test]
+fn message_that_came_twice_or_changed_is_named() {
+    let sums = down(&[("confirmed", 2)], true);
+    assert_eq!((sums.confirmed, sums.duplicates), (1, 1));
+    assert!(wrong(&sums).contains("n=0 came 2 times"));
+    let mut book = Book::default();
+    book.down
+        .arrived(&serde_json::json!({ "n": 1, "text": "another" }));
+    let mut sums = Sums::default();
+    sums.down(VIN, &book.down, &BTreeMap::new(), true);
+    assert_eq!(sums.changed, 1);
+    assert!(wrong(&sums).contains("another"));
+}
+
+/// Messages 1 to 4 from an app, all of which its agent took.
+fn up(tell: impl Fn(&mut books::Up), stored: &[u64]) -> Sums {
+    let mut book = Book::default();
+    for _ in 0..4 {
+        let n = book.up.next();
+        book.up.accepted(n);
+    }
+    tell(&mut book.up);
+    let log: Vec<_> = stored.iter().map(|n| content(*n)).collect();
+    let mut sums = Sums::default();
+    sums.up(VIN, &book.up, &log);
+    assert!(sums.is_whole());
+    let settled = sums.wrong.is_empty();
+    assert!(!settled || book.up.is_settled(&log));
+    sums
+}
+
+#[test]
+fn messages_from_apps_are_on_the_servers_disk_or_told_as_lost() {
+    let sums = up(|book| book.not_delivered(4, "given-up"), &[1, 2, 3]);
+    assert_eq!(
+        (sums.accepted, sums.confirmed, sums.lost["given-up"]),
+        (4, 3, 1)
+    );
+    assert!(sums.wrong.is_empty(), "{:?}", sums.wrong);
+}
+
+#[test]
+fn message_from_an_app_that_is_nowhere_is_missing() {
+    let sums = up(|_| {}, &[1, 2, 3]);
+    assert_eq!(sums.missing, 1);
+    assert!(wrong(&sums).contains("n=4: the server has it not; the app was told: nothing"));
+}
+
+#[test]
+fn app_that_was_told_something_untrue_is_named() {
+    let sums = up(|book| book.not_delivered(4, "expired"), &[1, 2, 3, 4]);
+    assert!(wrong(&sums).contains("n=4: the server has it; the app was told: expired"));
+    let sums = up(|book| book.delivered(4), &[1, 2, 3]);
+    assert!(
+        wrong(&sums).contains("has it not; the app was told: nothing, and that it is delivered")
+    );
+    let sums = up(|_| {}, &[1, 2, 3, 4, 4]);
+    assert_eq!(sums.duplicates, 1);
+    assert!(wrong(&sums).contains("n=4 came 2 times"));
+}
+
+#[test]
+fn what_an_agent_had_is_told_as_lost_with_its_memory_but_what_was_delivered() {
+    let sums = up(
+        |book| {
+            book.delivered(1);
+            book.forgotten();
+        },
+        &[1, 2],
+    );
+    assert_eq!((sums.confirmed, sums.missing), (1, 0));
+    assert_eq!(sums.lost["with the agent's memory"], 2);
+    assert_eq!(
+        sums.lost["with the agent's memory, though the server has it"],
+        1
+    );
+    assert!(sums.wrong.is_empty(), "{:?}", sums.wrong);
+}
+
+#[test]
+fn apps_of_the_fleet_got_as_many_as_are_confirmed() {
+    let steps = BTreeMap::from([("taken".to_owned(), 9), ("expired".to_owned(), 1)]);
+    let mut sums = Sums::default();
+    sums.fleet(10, 10, &steps, 9);
+    assert!(sums.wrong.is_empty() && sums.is_whole());
+    let mut sums = Sums::default();
+    sums.fleet(10, 10, &steps, 10);
+    assert!(wrong(&sums).contains("9 are confirmed, and apps got 10"));
+    let mut sums = Sums::default();
+    sums.fleet(
+        10,
+        10,
+        &BTreeMap::from([("taken".to_owned(), 7), ("sent".to_owned(), 3)]),
+        7,
+    );
+    assert_eq!((sums.missing, sums.is_whole()), (3, true));
+    assert!(wrong(&sums).contains("3 messages to the fleet are sent"));
+}
+
+#[test]
+fn every_step_is_an_end_or_not() {
+    for (status, is_last) in [
+        ("confirmed", true),
+        ("taken", true),
+        ("expired", true),
+        ("sent", false),
+    ] {
+        assert_eq!(Fate::of(status).is_last(true), is_last, "{status}");
+    }
+}
+
+#[test]
+fn table_shows_each_direction_and_why_messages_were_lost() {
+    let shown = Table(&[("to apps", down(&[("confirmed", 1), ("evicted", 0)], true))]).to_string();
+    let line = shown.lines().nth(1).unwrap();
+    let numbers: Vec<_> = line.split_whitespace().collect();
+    assert_eq!(
+        numbers[..9],
+        ["to", "apps", "2", "2", "=", "1", "+", "0", "+"]
+    );
+    assert!(
+        shown.contains("1 to apps are told as lost: evicted"),
+        "{shown}"
+    );
+}
