@@ -16,6 +16,7 @@ use crate::link_error::{LinkError, Phase};
 use crate::stream::{Line, WatchedStream};
 use crate::tls::{TlsError, TlsOptions};
 use crate::url::BrokerUrl;
+use crate::web_socket;
 
 /// Time for each address of a host, so that one that swallows packets does not use up the time
 /// of the others.
@@ -25,9 +26,8 @@ const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> ByteStream for S {}
 
-/// Opens the TCP or TLS stream under MQTT and nothing more, for another MQTT 5 client.
-///
-/// WebSocket is not done here: `ws://` and `wss://` give the stream below it.
+/// Opens the stream under MQTT and nothing more, for another MQTT client: TCP, TLS and WebSocket, as
+/// the URL says.
 pub struct StreamDialer(Dialer);
 
 impl StreamDialer {
@@ -60,7 +60,22 @@ impl StreamDialer {
     /// Why there is none.
     pub async fn dial(&mut self) -> Result<Box<dyn ByteStream>, LinkError> {
         self.0.line = Line::new();
-        self.0.open().await
+        let stream = self.0.open().await?;
+        let Some(url) = web_socket::request_url(&self.0.url) else {
+            return Ok(stream);
+        };
+        self.0.line.enter(Phase::WebSocket);
+        let opened = web_socket::open(&url, stream).await;
+        // Below the WebSocket it is known better what broke.
+        let opened = opened.map_err(|error| self.error().unwrap_or(error))?;
+        self.0.line.enter(Phase::Mqtt);
+        Ok(opened)
+    }
+
+    /// How far the attempt to open a stream has come; MQTT when it is open.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.0.line.phase()
     }
 
     /// Why the stream that was opened last is broken, if it is. An MQTT client sees only that it

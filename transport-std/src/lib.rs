@@ -51,6 +51,7 @@ mod subscriptions;
 mod dial;
 mod disconnect;
 mod stream;
+mod web_socket;
 mod wire;
 
 pub mod guards;

@@ -11,7 +11,9 @@ pub enum Phase {
     Tcp,
     /// The TLS handshake.
     Tls,
-    /// The MQTT CONNECT, with the WebSocket handshake before it.
+    /// The WebSocket handshake, where it is done apart from MQTT.
+    WebSocket,
+    /// The MQTT CONNECT; in our own client with the WebSocket handshake before it.
     Mqtt,
     /// Subscribing to the remembered filters.
     Subscribe,
@@ -23,6 +25,7 @@ impl fmt::Display for Phase {
             Self::Resolve => "resolving the host name",
             Self::Tcp => "opening the TCP connection",
             Self::Tls => "the TLS handshake",
+            Self::WebSocket => "opening the WebSocket",
             Self::Mqtt => "waiting for the broker's CONNACK",
             Self::Subscribe => "waiting for the broker's SUBACK",
         })
@@ -203,6 +206,11 @@ impl LinkError {
             Self::Timeout { phase: Phase::Tcp } => "check the address and the firewalls in between",
             Self::Timeout { phase: Phase::Tls } => {
                 "check that the port speaks TLS: plain MQTT usually has another port"
+            }
+            Self::Timeout {
+                phase: Phase::WebSocket,
+            } => {
+                "check that the port speaks WebSocket (with TLS, if the URL is wss) and that the broker is healthy"
             }
             Self::Timeout {
                 phase: Phase::Mqtt | Phase::Subscribe,

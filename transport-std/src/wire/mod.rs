@@ -16,7 +16,6 @@ use crate::dial::Dialer;
 use crate::link_error::LinkError;
 use crate::message::Qos;
 use crate::options::{ClientOptions, MqttVersion};
-use crate::url::BrokerUrl;
 
 /// Largest MQTT packet that is read, in bytes. Larger than any message of ours, so that a
 /// message one byte too long is counted and dropped and does not break the connection.
@@ -210,31 +209,6 @@ impl Memory {
     fn keep(&self, last_pkid: u16, unreleased: impl IntoIterator<Item = u16>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
             (last_pkid, unreleased.into_iter().collect());
-    }
-}
-
-/// The URL for the WebSocket request. Always `ws`, because the dialer has done the TLS part.
-fn web_socket_url(url: &BrokerUrl) -> Option<String> {
-    url.scheme()
-        .is_web_socket()
-        .then(|| format!("ws://{}{}", url.authority(), url.path()))
-}
-
-/// The WebSocket's own errors, which both crates pass on as they are.
-fn web_socket_error(error: &tungstenite::Error) -> LinkError {
-    match error {
-        tungstenite::Error::Http(response) => LinkError::WebSocketRefused {
-            status: response.status().as_u16(),
-        },
-        tungstenite::Error::Io(error) => LinkError::lost(error),
-        tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
-            LinkError::ConnectionLost {
-                reason: "the WebSocket was closed".to_owned(),
-            }
-        }
-        other => LinkError::WebSocketBroken {
-            reason: other.to_string(),
-        },
     }
 }
 

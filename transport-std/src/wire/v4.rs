@@ -15,13 +15,14 @@ use rumqttc_v4::{
 
 use super::{
     Answer, Arrived, Event, INCOMING_PACKET_BYTES_MAX, Memory, OUTGOING_PACKET_BYTES_MAX,
-    READ_BATCH, io_error, protocol, web_socket_error, web_socket_url,
+    READ_BATCH, io_error, protocol,
 };
 use crate::credentials::Credentials;
 use crate::dial::Dialer;
 use crate::link_error::LinkError;
 use crate::message::Qos;
 use crate::options::{ClientOptions, Session};
+use crate::web_socket;
 
 pub(super) type Ack = ManualAck;
 pub(super) type Queued = PublishNotice;
@@ -49,7 +50,7 @@ fn mqtt_options(
     dialer: Dialer,
     memory: &Arc<Memory>,
 ) -> MqttOptions {
-    let (broker, transport) = match web_socket_url(&options.url) {
+    let (broker, transport) = match web_socket::request_url(&options.url) {
         Some(url) => match Broker::websocket(url) {
             Ok(broker) => (broker, Transport::Ws),
             // The dialer alone decides where to connect; a URL this odd fails the handshake.
@@ -216,7 +217,7 @@ fn link_error(error: &ConnectionError) -> LinkError {
     match error {
         ConnectionError::ConnectionRefused(code) => refused(*code),
         ConnectionError::MqttState(error) => state_error(error),
-        ConnectionError::Websocket(error) => web_socket_error(error),
+        ConnectionError::Websocket(error) => web_socket::meaning(error),
         ConnectionError::ResponseValidation(error) => LinkError::WebSocketBroken {
             reason: error.to_string(),
         },

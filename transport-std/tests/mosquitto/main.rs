@@ -4,8 +4,12 @@ mod backpressure;
 mod session;
 mod tls;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use vinbus_transport_std::conformance::{self, BrokerUnderTest, Endpoint, Mosquitto, connected};
-use vinbus_transport_std::{LinkState, MqttVersion, PublishError, Qos, SubscribeError};
+use vinbus_transport_std::{
+    Identity, LinkState, MqttVersion, Pem, Phase, PublishError, Qos, StreamDialer, SubscribeError,
+    TlsOptions,
+};
 
 #[tokio::test]
 async fn every_endpoint_and_version_echoes() {
@@ -86,4 +90,32 @@ async fn dropping_every_client_and_the_inbox_closes_the_connection() {
     let link = client.link();
     drop((client, inbox));
     conformance::wait_for_link(link, "the close", |state| *state == LinkState::Closed).await;
+}
+
+#[tokio::test]
+async fn a_dialed_stream_carries_mqtt_through_every_endpoint() {
+    const CONNECT: &[u8] = b"\x10\x0D\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x00";
+    let broker = Mosquitto::start().await;
+    let tls = TlsOptions {
+        ca: Some(Pem::Bytes(broker.authority.certificate.clone().into())),
+        identity: Some(Identity {
+            certificate: Pem::Bytes(broker.client.certificate.clone().into()),
+            key: Pem::Bytes(broker.client.key.clone().into()),
+        }),
+    };
+    for endpoint in broker.endpoints() {
+        let url = broker.url(endpoint);
+        let dialer = StreamDialer::new(url, &tls, conformance::PATIENCE);
+        let mut dialer = dialer.expect("good certificates");
+        let dialed = conformance::in_time("the stream opens", dialer.dial()).await;
+        let mut stream = dialed.unwrap_or_else(|error| panic!("{endpoint:?}: {error}"));
+        assert_eq!(dialer.phase(), Phase::Mqtt);
+        stream.write_all(CONNECT).await.expect("a CONNECT is taken");
+        stream.flush().await.expect("a CONNECT is taken");
+        let mut answer = [0; 4];
+        let read = conformance::in_time("an answer comes", stream.read_exact(&mut answer)).await;
+        read.expect("an answer");
+        // The broker knows nobody without a user name.
+        assert_eq!((answer[0], answer[3]), (0x20, 0x87), "{endpoint:?}");
+    }
 }

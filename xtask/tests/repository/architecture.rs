@@ -70,6 +70,7 @@ const UNSAFE_ON_BOARDS: &[&str] = &[
 /// to our programs with whatever suits them.
 const HOMES: &[(&str, &[&str])] = &[
     ("argon2", &["host-server/src/identity"]),
+    ("async_tungstenite", &["transport-std/src/web_socket"]),
     (
         "axum",
         &[
@@ -84,7 +85,14 @@ const HOMES: &[(&str, &[&str])] = &[
     ("embedded_tls", &["transport-embedded/src/tls"]),
     ("indicatif", &["vehicle-agent/src/linux"]),
     ("minimq", &["transport-embedded/src"]),
-    ("mqtt5", &["host-server/src/broker/embedded"]),
+    (
+        "mqtt5",
+        &[
+            "host-server/src/broker/embedded",
+            // Its codec.
+            "host-server/src/commands/doctor/packets",
+        ],
+    ),
     (
         "rcgen",
         &["host-server/src/identity", "transport-std/src/conformance"],
