@@ -122,7 +122,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             .map_err(|error| Failure::of(error.is_usage(), error)),
         Command::Doctor(args) => doctor::run(*args)
             .await
-            .map_err(|error| Failure::of(error.is_usage(), error)),
+            .map_err(|error| Failure::of(error.is_without_report(), error)),
         Command::Listen(args) => {
             let mut signals = Signals::listen().map_err(Failure::failed)?;
             tokio::select! {

@@ -16,7 +16,13 @@ What is published goes to one topic of the doctor's own, below a VIN that no veh
 message; `--no-publish` leaves that away. Nothing stays on the broker: the session ends with the
 connection, and the one retained message is deleted again, unless the doctor or the line is cut in between.
 
-Exit status: 0 no check failed, 1 a check failed, 2 the command line or the configuration is wrong.";
+A broker of the bus is looked at with --token-file: the line, the token's times, the login and the
+filters that --filter names. Nothing is published then.
+
+The last line counts the verdicts. All ends after 24 times --timeout and --listen, whatever the broker
+does. Exit status: 0 no check failed (there may be warnings), 1 a check failed, 2 there was no look: the
+command line or the configuration is wrong, a file with a password cannot be read, or the report cannot
+be printed.";
 
 /// `doctor`: the options of `serve --broker`, which have shorter names here as well.
 #[derive(Args, Debug)]
@@ -25,7 +31,7 @@ pub struct DoctorArgs {
     /// A TOML file with the options of `serve`, which says what is not said here.
     #[arg(long, value_name = "FILE", env = "VINBUS_CONFIG")]
     pub config: Option<PathBuf>,
-    /// The broker: mqtt:// or mqtts://, then host and port.
+    /// The broker: mqtt://, mqtts://, ws:// or wss://, then host, port and, for WebSocket, path.
     #[arg(
         long,
         value_name = "URL",
@@ -74,6 +80,12 @@ pub struct DoctorArgs {
         env = "VINBUS_BROKER_PASSWORD_FILE"
     )]
     pub broker_password_file: Option<PathBuf>,
+    /// A file with a token (JWT): look as a client of the bus, with its own filters, in place of a partner.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["broker_username", "broker_password_file"])]
+    pub token_file: Option<PathBuf>,
+    /// With a token: filters to subscribe to, separated by commas, such as app/myapp/ui/content/#.
+    #[arg(long = "filter", value_name = "FILTERS", requires = "token_file")]
+    pub filter: Option<String>,
     /// Whose messages from vehicles would be subscribed to: UIDs, separated by commas, or `all`.
     /// [default: the UID of --partner]
     #[arg(long, value_name = "UIDS", env = "VINBUS_BROKER_UIDS")]
@@ -106,6 +118,14 @@ pub struct DoctorArgs {
 }
 
 impl DoctorArgs {
+    /// What a client of the bus would subscribe to.
+    #[must_use]
+    pub fn filters(&self) -> Vec<&str> {
+        let filters = self.filter.as_deref().unwrap_or_default().split(',');
+        let filters = filters.map(str::trim).filter(|filter| !filter.is_empty());
+        filters.collect()
+    }
+
     /// What `serve` would be told.
     #[must_use]
     pub fn serve_options(&self) -> ServeOptions {

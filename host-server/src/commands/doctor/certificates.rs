@@ -11,10 +11,11 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use vinbus_protocol::id::Vin;
 use x509_parser::extensions::GeneralName;
 
+use super::access::Access;
 use super::report::{Report, foreign};
-use super::session::Access;
 
 /// Time left from when on a renewal is called for.
 const RENEWAL_SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -71,6 +72,12 @@ impl Certificate {
         } else {
             Standing::Valid
         }
+    }
+
+    /// Its CN is a VIN.
+    fn is_vehicles(&self) -> bool {
+        let name = self.common_name.as_deref();
+        name.is_some_and(|name| Vin::parse(name).is_ok())
     }
 
     fn dates(&self) -> String {
@@ -253,7 +260,7 @@ pub(super) fn check_server(report: &mut Report, chain: &[Certificate]) {
 pub(super) fn check_own(
     report: &mut Report,
     file: Option<&Path>,
-    uid: &str,
+    uid: Option<&str>,
 ) -> Option<Certificate> {
     const CHECK: &str = "own-certificate";
     let Some(file) = file else {
@@ -289,14 +296,21 @@ pub(super) fn check_own(
         Standing::EndsSoon => {
             report.warning(CHECK, value, "have it renewed before it expires");
         }
-        Standing::Valid if own.common_name.as_deref() != Some(uid) => {
-            let advice = format!(
-                "the UID in the topics is {uid:?}: give --partner, or the certificate that belongs to it, \
-                 if this broker knows partners by the CN of their certificate"
-            );
-            report.warning(CHECK, value, advice);
-        }
-        Standing::Valid => report.ok(CHECK, value),
+        Standing::Valid => match uid {
+            Some(_) if own.is_vehicles() => {
+                let advice = "this is a vehicle's certificate, by its CN: look with the one that was issued for \
+                              the partner's UID";
+                report.warning(CHECK, value, advice);
+            }
+            Some(uid) if own.common_name.as_deref() != Some(uid) => {
+                let advice = format!(
+                    "the UID in the topics is {uid:?}: give --partner, or the certificate that belongs to \
+                     it, if this broker knows partners by the CN of their certificate"
+                );
+                report.warning(CHECK, value, advice);
+            }
+            _ => report.ok(CHECK, value),
+        },
     }
     Some(own)
 }

@@ -1,4 +1,4 @@
-//! The way to the broker: its name, TCP, TLS, the versions of MQTT, the login.
+//! The way to the broker: its name, TCP, TLS, WebSocket, the versions of MQTT, the login.
 
 use std::net::SocketAddr;
 
@@ -6,10 +6,12 @@ use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 use vinbus_transport_std::{LinkError, StreamDialer};
 
+use super::access::{Access, Login};
 use super::certificates::{self, Certificate};
+use super::fault::Fault;
+use super::packets::{Limits, Version};
 use super::report::{Report, foreign};
-use super::session::{Access, Fault, Session};
-use super::wire::{Properties, Version};
+use super::session::Session;
 
 /// Looks the name up and opens a TCP connection; `None` if there is none.
 pub(super) async fn tcp(report: &mut Report, access: &Access) -> Option<TcpStream> {
@@ -22,12 +24,8 @@ pub(super) async fn tcp(report: &mut Report, access: &Access) -> Option<TcpStrea
             return None;
         }
         Err(_) => {
-            let fault = Fault::Silent { step: access.step };
-            report.failed(
-                "name",
-                format!("{host:?} does not resolve: {}", fault.value()),
-                DNS,
-            );
+            let value = format!("{host:?} does not resolve: {}", access.late().value());
+            report.failed("name", value, DNS);
             return None;
         }
     };
@@ -47,8 +45,7 @@ pub(super) async fn tcp(report: &mut Report, access: &Access) -> Option<TcpStrea
             }
             Ok(Err(error)) => last = Some((format!("{address}: {error}"), ROUTE)),
             Err(_) => {
-                let fault = Fault::Silent { step: access.step };
-                last = Some((format!("{address}: {}", fault.value()), ROUTE));
+                last = Some((format!("{address}: {}", access.late().value()), ROUTE));
             }
         }
     }
@@ -60,25 +57,27 @@ pub(super) async fn tcp(report: &mut Report, access: &Access) -> Option<TcpStrea
 const DNS: &str = "check the host in the URL and this machine's DNS settings";
 const ROUTE: &str = "check the address, the route and the firewalls in between";
 
-/// Looks at all certificates, the server's and our own, and at the clock by them.
+/// Looks at all certificates, the server's and our own, and at the clock by them; returns the CN of ours.
 pub(super) async fn certificates(
     report: &mut Report,
     access: &Access,
     tcp: TcpStream,
-    own: Option<&std::path::Path>,
-    uid: &str,
-) {
+    uid: Option<&str>,
+) -> Option<String> {
     let mut all: Vec<Certificate> = Vec::new();
+    let mut own: Option<Certificate> = None;
     if access.url.scheme().is_tls() {
         let chain = certificates::shown_by_server(access, tcp).await;
         certificates::check_server(report, &chain);
         all.extend(chain);
-        all.extend(certificates::check_own(report, own, uid));
+        own = certificates::check_own(report, access.certificate.as_deref(), uid);
+        all.extend(own.clone());
     } else {
         let why = "the URL is one without TLS";
         report.skip(&["server-certificate", "own-certificate"], why);
     }
     certificates::check_clock(report, &all);
+    own?.common_name
 }
 
 /// Whether the files of our side can be used at all.
@@ -95,19 +94,23 @@ pub(super) fn files(report: &mut Report, access: &Access) -> bool {
 /// A version that the broker welcomes us with, and what it said.
 pub(super) struct Welcome {
     pub(super) version: Version,
-    pub(super) properties: Properties,
+    pub(super) limits: Limits,
 }
 
-/// Tries both versions, and returns the one to go on with: `preferred`, if it can be.
+/// Tries both versions, and returns the one to go on with: `preferred`, if it can be. `own` is the CN of our
+/// certificate.
 pub(super) async fn login(
     report: &mut Report,
     access: &Access,
     preferred: Version,
+    own: Option<&str>,
 ) -> Option<Welcome> {
     let five = attempt(access, Version::V5).await;
     tls(report, access, five.as_ref().err());
-    if let Err(fault @ Fault::Link(_)) = &five {
-        if !access.url.scheme().is_tls() {
+    web_socket(report, access, five.as_ref().err());
+    if let Err(fault @ (Fault::Link(_) | Fault::WebSocket(_))) = &five {
+        let is_told = matches!(fault, Fault::WebSocket(_)) || access.url.scheme().is_tls();
+        if !is_told {
             report.failed("login", fault.value(), fault.advice());
         }
         report.skip(&["mqtt-5", "mqtt-3.1.1"], "there is no connection");
@@ -115,11 +118,10 @@ pub(super) async fn login(
     }
     let older = match &five {
         // A login that is refused once is not repeated: some brokers lock it.
-        Err(fault @ Fault::Refused { .. }) if !fault.is_of_version() => None,
-        Err(Fault::NotMqtt { .. }) => None,
+        Err(fault @ Fault::Refused(_)) if !fault.is_of_version() => None,
+        Err(Fault::NotMqtt { .. } | Fault::Unsayable(_)) => None,
         _ => Some(attempt(access, Version::V311).await),
     };
-    let refusal = five.as_ref().err().cloned();
     let five_works = spoken(report, "mqtt-5", Some(&five), preferred == Version::V5);
     let older_works = spoken(
         report,
@@ -132,44 +134,52 @@ pub(super) async fn login(
         (_, true, _) => Version::V311,
         (false, false, _) => {
             let of_older = older.and_then(Result::err);
-            let fault = match (refusal, of_older) {
+            let fault = match (five.err(), of_older) {
                 // What the second attempt says is about us, the first may be about the version.
-                (Some(Fault::Refused { .. } | Fault::Closed), Some(fault)) => Some(fault),
+                (Some(Fault::Refused(_) | Fault::Closed), Some(fault)) => Some(fault),
                 (fault, _) => fault,
             };
             if let Some(fault) = fault {
-                report.failed("login", fault.value(), fault.advice());
+                report.failed("login", fault.value(), login_advice(&fault, access, own));
             }
             return None;
         }
     };
-    let who = match &access.credentials {
-        Some((user, _)) => format!("user {user:?}"),
-        None => "a client without user name".to_owned(),
-    };
-    report.ok(
-        "login",
-        format!(
-            "the broker welcomes {who} with the client id {}",
-            access.client_id
-        ),
+    let value = format!(
+        "the broker welcomes {} with the client id {}",
+        access.who(),
+        access.client_id
     );
-    let properties = if version == Version::V5 {
-        five.ok()
-    } else {
-        None
+    report.ok("login", value);
+    let limits = match version {
+        Version::V5 => five.ok(),
+        Version::V311 => None,
     };
     Some(Welcome {
         version,
-        properties: properties.unwrap_or_default(),
+        limits: limits.unwrap_or_default(),
     })
 }
 
-async fn attempt(access: &Access, version: Version) -> Result<Properties, Fault> {
+/// Brokers that know a client by its certificate expect its CN as the user name.
+fn login_advice(fault: &Fault, access: &Access, own: Option<&str>) -> String {
+    let advice = fault.advice();
+    match (&access.login, own) {
+        (Login::User { name, .. }, Some(own)) if own != name && fault.is_of_credentials() => {
+            format!(
+                "the user name is {name:?} and the certificate that of {own:?}: give those that belong \
+                 together, if this broker compares them; else {advice}"
+            )
+        }
+        _ => advice.to_owned(),
+    }
+}
+
+async fn attempt(access: &Access, version: Version) -> Result<Limits, Fault> {
     let session = Session::open(access, version).await?;
-    let properties = session.welcome.clone();
+    let limits = session.limits.clone();
     session.close().await;
-    Ok(properties)
+    Ok(limits)
 }
 
 fn tls(report: &mut Report, access: &Access, fault: Option<&Fault>) {
@@ -202,6 +212,21 @@ fn tls(report: &mut Report, access: &Access, fault: Option<&Fault>) {
     }
 }
 
+fn web_socket(report: &mut Report, access: &Access, fault: Option<&Fault>) {
+    const CHECK: &str = "websocket";
+    if !access.url.scheme().is_web_socket() {
+        return;
+    }
+    let path = access.url.path();
+    match fault {
+        Some(Fault::Link(_)) => report.not_tested(CHECK, "there is no connection"),
+        Some(fault @ Fault::WebSocket(_)) => {
+            report.failed(CHECK, format!("{path}: {}", fault.value()), fault.advice());
+        }
+        _ => report.ok(CHECK, format!("{path} takes MQTT (sub-protocol mqtt)")),
+    }
+}
+
 /// What an alert about our certificate means (RFC 8446, 6.2).
 fn alert_meaning(alert: &str) -> &'static str {
     match alert {
@@ -220,13 +245,13 @@ fn alert_meaning(alert: &str) -> &'static str {
 fn spoken(
     report: &mut Report,
     check: &str,
-    tried: Option<&Result<Properties, Fault>>,
+    tried: Option<&Result<Limits, Fault>>,
     wanted: bool,
 ) -> bool {
     match tried {
         None => report.not_tested(check, "the first refusal was not about the version"),
-        Some(Ok(properties)) => report.ok(check, format!("spoken{}", limits(properties))),
-        Some(Err(fault @ Fault::Refused { .. })) if !fault.is_of_version() => {
+        Some(Ok(limits)) => report.ok(check, format!("spoken{}", shown(limits))),
+        Some(Err(fault @ Fault::Refused(_))) if !fault.is_of_version() => {
             report.ok(check, "spoken, but the login is refused");
         }
         Some(Err(fault)) if wanted => {
@@ -241,18 +266,18 @@ fn spoken(
     matches!(tried, Some(Ok(_)))
 }
 
-fn limits(properties: &Properties) -> String {
+fn shown(limits: &Limits) -> String {
     let mut text = String::new();
-    if let Some(bytes) = properties.maximum_packet_size {
+    if let Some(bytes) = limits.packet_bytes_max {
         text.push_str(&format!(", packets of at most {bytes} bytes"));
     }
-    if let Some(qos) = properties.maximum_qos {
+    if let Some(qos) = limits.qos_max {
         text.push_str(&format!(", at most QoS {qos}"));
     }
-    if properties.retain_available == Some(0) {
+    if limits.no_retained {
         text.push_str(", no retained messages");
     }
-    if properties.wildcard_available == Some(0) {
+    if limits.no_wildcards {
         text.push_str(", no wildcards in subscriptions");
     }
     text

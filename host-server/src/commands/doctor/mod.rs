@@ -1,42 +1,42 @@
 //! `doctor`: looks at a broker as a partner would, and says what to change.
 //!
-//! It goes from the outside in: name and TCP, certificates, TLS, versions and login ([`line`]),
+//! It goes from the outside in: name and TCP, certificates, TLS, WebSocket, versions and login (`line`),
 //! subscriptions and topic profile (`topics`), then what becomes of messages (`trial`). Each exchange
 //! has a deadline and all together have one, so it always ends with a report. It uses clean sessions
 //! only, and publishes on one topic of its own.
 
+mod access;
 mod certificates;
+mod fault;
 mod line;
+mod packets;
+mod reason;
 mod report;
 mod session;
+#[cfg(test)]
+mod tests;
+mod token;
 mod topics;
 mod trial;
-mod wire;
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::time::Instant;
 use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::topic::{Direction, TopicScheme};
-use vinbus_transport_std::{Identity, Pem, TlsOptions};
 
+use self::access::{Access, Login, secret_in};
+use self::packets::Version;
 use self::report::{Report, Verdict};
-use self::session::Access;
 use self::topics::Wanted;
 use self::trial::Trial;
-use self::wire::Version;
 use super::print;
 use crate::cli::DoctorArgs;
-use crate::config::{self, BrokerChoice, ConfigError, ExternalBroker, MqttVersion};
+use crate::config::{self, BrokerChoice, Config, ConfigError, ExternalBroker, MqttVersion};
 
 /// No vehicle's: a VIN has no I and no O (ISO 3779).
 const OWN_VIN: &str = "VINBUSDOCTOR00000";
-
-/// How many answers the whole look may wait for in vain, beside the time to listen.
-const STEPS_MAX: u32 = 24;
 
 /// Why there is no clean bill of health.
 #[derive(Debug, thiserror::Error)]
@@ -47,15 +47,15 @@ pub enum DoctorError {
     /// No broker is named.
     #[error("no broker is named: give --broker, or --config with a file that names one")]
     NoBroker,
-    /// The URL is one of WebSocket.
-    #[error("doctor looks at mqtt:// and mqtts:// brokers; {url} is one over WebSocket")]
-    WebSocket {
-        /// The URL.
-        url: String,
-    },
-    /// The password cannot be read.
-    #[error("cannot read the password in {}: {source}", path.display())]
-    Password {
+    /// A token where all can see it.
+    #[error(
+        "the user name is a token, which other users of this machine can see on the command line: give \
+         it in a file, by --token-file"
+    )]
+    TokenAsUser,
+    /// A password or token cannot be read.
+    #[error("cannot read the secret in {}: {source}", path.display())]
+    Secret {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -78,15 +78,10 @@ pub enum DoctorError {
 }
 
 impl DoctorError {
-    /// Whether what was typed is at fault.
+    /// Whether nobody has seen a report.
     #[must_use]
-    pub fn is_usage(&self) -> bool {
-        match self {
-            Self::Config(_) | Self::NoBroker | Self::WebSocket { .. } | Self::Password { .. } => {
-                true
-            }
-            Self::Random | Self::Output(_) | Self::Failed { .. } => false,
-        }
+    pub fn is_without_report(&self) -> bool {
+        !matches!(self, Self::Failed { .. })
     }
 }
 
@@ -95,20 +90,12 @@ impl DoctorError {
 /// # Errors
 /// A [`DoctorError`].
 pub async fn run(args: DoctorArgs) -> Result<(), DoctorError> {
+    let name = args.broker_username.as_deref();
+    if name.is_some_and(token::is_one) {
+        return Err(DoctorError::TokenAsUser);
+    }
     let config = config::load(args.serve_options())?;
-    let BrokerChoice::External(broker) = config.broker else {
-        return Err(DoctorError::NoBroker);
-    };
-    let access = access(&broker, &args)?;
-    let mut report = Report::of(broker.url.to_string());
-    let patient = Patient {
-        access: &access,
-        broker: &broker,
-        scheme: &config.scheme,
-        partner: &config.partner,
-        args: &args,
-    };
-    patient.look(&mut report).await;
+    let report = look(&config, &args).await?;
     let text = if args.json {
         report.json()
     } else {
@@ -124,49 +111,34 @@ pub async fn run(args: DoctorArgs) -> Result<(), DoctorError> {
     }
 }
 
-fn access(broker: &ExternalBroker, args: &DoctorArgs) -> Result<Access, DoctorError> {
-    if broker.url.scheme().is_web_socket() {
-        return Err(DoctorError::WebSocket {
-            url: broker.url.to_string(),
-        });
-    }
-    let credentials = match &broker.credentials {
-        None => None,
-        Some((user, file)) => {
-            let password = fs::read_to_string(file).map_err(|source| DoctorError::Password {
-                path: file.clone(),
-                source,
-            })?;
-            Some((
-                user.clone(),
-                password.trim_end_matches(['\r', '\n']).to_owned(),
-            ))
-        }
+async fn look(config: &Config, args: &DoctorArgs) -> Result<Report, DoctorError> {
+    let BrokerChoice::External(broker) = &config.broker else {
+        return Err(DoctorError::NoBroker);
     };
-    let identity = broker.identity.as_ref().map(|(certificate, key)| Identity {
-        certificate: Pem::File(certificate.clone()),
-        key: Pem::File(key.clone()),
-    });
-    let tls = TlsOptions {
-        ca: broker.ca.clone().map(Pem::File),
-        identity,
+    let login = login(broker, args)?;
+    let patient = Patient {
+        access: &Access::new(broker, login, args.timeout, args.listen)?,
+        broker,
+        scheme: &config.scheme,
+        partner: &config.partner,
+        args,
     };
-    Ok(Access {
-        url: broker.url.clone(),
-        tls,
-        client_id: client_id()?,
-        credentials,
-        step: args.timeout,
-        end: Instant::now() + args.timeout * STEPS_MAX + args.listen,
-    })
+    let mut report = Report::of(broker.url.to_string());
+    patient.look(&mut report).await;
+    Ok(report)
 }
 
-/// A new one each time, so that no session of anybody is taken over; short enough for every broker.
-fn client_id() -> Result<String, DoctorError> {
-    let random: Result<ring::rand::Random<[u8; 4]>, _> =
-        ring::rand::generate(&ring::rand::SystemRandom::new());
-    let bytes = random.map_err(|_| DoctorError::Random)?.expose();
-    Ok(format!("vinbus-doc-{:08x}", u32::from_be_bytes(bytes)))
+fn login(broker: &ExternalBroker, args: &DoctorArgs) -> Result<Login, DoctorError> {
+    if let Some(file) = &args.token_file {
+        return Ok(Login::Token(secret_in(file)?));
+    }
+    match &broker.credentials {
+        None => Ok(Login::Nobody),
+        Some((name, file)) => Ok(Login::User {
+            name: name.clone(),
+            password: secret_in(file)?,
+        }),
+    }
 }
 
 /// The broker that is looked at, and by whom.
@@ -184,12 +156,16 @@ impl Patient<'_> {
         let Some(tcp) = line::tcp(report, access).await else {
             return;
         };
-        let own = self
-            .broker
-            .identity
-            .as_ref()
-            .map(|(certificate, _)| certificate.as_path());
-        line::certificates(report, access, tcp, own, self.partner.as_str()).await;
+        let token = match &access.login {
+            Login::Token(token) => Some(token),
+            Login::Nobody | Login::User { .. } => None,
+        };
+        // A client of the bus has no UID.
+        let uid = token.is_none().then(|| self.partner.as_str());
+        let own = line::certificates(report, access, tcp, uid).await;
+        if let Some(token) = token {
+            token::check(report, token);
+        }
         if access.url.scheme().is_tls() && !line::files(report, access) {
             return;
         }
@@ -197,9 +173,18 @@ impl Patient<'_> {
             MqttVersion::V5 => Version::V5,
             MqttVersion::V311 => Version::V311,
         };
-        let Some(welcome) = line::login(report, access, preferred).await else {
+        let welcome = line::login(report, access, preferred, own.as_deref()).await;
+        let Some(welcome) = welcome else {
             return;
         };
+        if token.is_some() {
+            topics::check_bus(report, access, welcome.version, &self.args.filters()).await;
+            report.skip(
+                &trial::CHECKS,
+                "what a client of the bus publishes reaches other applications",
+            );
+            return;
+        }
         let wanted = Wanted {
             scheme: self.scheme,
             uids: &self.broker.uids,
@@ -217,7 +202,7 @@ impl Patient<'_> {
         let trial = Trial {
             access,
             version: welcome.version,
-            welcome: &welcome.properties,
+            limits: &welcome.limits,
             topic: &topic,
         };
         trial.check(report).await;
@@ -231,25 +216,4 @@ fn own_topic(scheme: &TopicScheme, uid: &Uid) -> Option<String> {
         .publish_topic(Direction::Downlink, uid, &vin, None)
         .ok()?;
     Some(topic.as_str().to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::session::BESIDE;
-    use super::*;
-
-    #[test]
-    fn the_own_topic_is_one_that_a_partner_publishes_on_for_no_vehicle() {
-        let topic = own_topic(&TopicScheme::default(), &Uid::parse("me").unwrap());
-        let expected = "psa/OVIPPartners-Dev/to/uid/me/opa/VINBUSDOCTOR00000/";
-        assert_eq!(topic.as_deref(), Some(expected));
-        assert!(OWN_VIN.contains(['I', 'O', 'Q']), "a VIN has none of them");
-    }
-
-    #[test]
-    fn a_client_id_is_new_and_one_that_every_broker_takes() {
-        let (one, other) = (client_id().unwrap(), client_id().unwrap());
-        assert_ne!(one, other);
-        assert!(one.len() + BESIDE.len() <= 23, "{one}");
-    }
 }

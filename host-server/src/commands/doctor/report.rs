@@ -16,6 +16,8 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
+    const ALL: [Self; 4] = [Self::Ok, Self::Warning, Self::Failed, Self::NotTested];
+
     fn shown(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -117,7 +119,16 @@ impl Report {
             }
             text.push('\n');
         }
+        text.push_str(&format!("{}\n", self.summary()));
         text
+    }
+
+    fn summary(&self) -> String {
+        let counts: Vec<_> = Verdict::ALL
+            .iter()
+            .map(|verdict| format!("{} {}", self.count(*verdict), verdict.shown()))
+            .collect();
+        format!("{}: {}", self.broker, counts.join(", "))
     }
 
     pub(super) fn json(&self) -> String {
@@ -154,7 +165,8 @@ mod tests {
         report.failed("login", foreign("no\n\u{1b}[31mok"), "ask");
         assert_eq!(
             report.text(),
-            "failed      login  no\\n\\u{1b}[31mok -> ask\n"
+            "failed      login  no\\n\\u{1b}[31mok -> ask\n\
+             mqtt://broker:1883: 0 ok, 0 warning, 1 failed, 0 not tested\n"
         );
         assert_eq!(report.count(Verdict::Failed), 1);
     }

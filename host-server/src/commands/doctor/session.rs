@@ -1,186 +1,43 @@
 //! One connection to the broker: every exchange has a deadline, and says how it failed.
 
-use std::time::Duration;
-
+use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
-use vinbus_transport_std::{BrokerUrl, ByteStream, LinkError, Phase, StreamDialer, TlsOptions};
+use vinbus_transport_std::{ByteStream, LinkError, Phase, StreamDialer};
 
+use super::access::{Access, BESIDE};
+use super::fault::Fault;
+use super::packets::{self, Answer, Limits, Malformed, Outgoing, Packet, Pub, Publish, Version};
+use super::reason;
 use super::report::foreign;
-use super::wire::{self, Framed, Login, Outgoing, Packet, Properties, Publish, Version};
-
-/// Largest packet that is read, in bytes.
-const PACKET_BYTES_MAX: usize = 1024 * 1024;
 
 /// Messages that are kept until somebody asks for them; more are dropped.
 const INBOX_MAX: usize = 64;
 
-/// What the client id of a second session ends with.
-pub(super) const BESIDE: &str = "b";
-
 const READ_BYTES: usize = 64 * 1024;
+
+/// What is read of a broker's last words, in bytes.
+const LAST_WORDS_MAX: usize = 1024 * 1024;
+
+/// What is shown of what is no MQTT, in bytes.
+const SHOWN_BYTES: usize = 160;
 
 /// Said in CONNECT; longer than any look takes between two packets.
 const KEEP_ALIVE_S: u16 = 120;
 
-/// Where the broker is, who we are there, and how long all may take.
-pub(super) struct Access {
-    pub(super) url: BrokerUrl,
-    pub(super) tls: TlsOptions,
-    pub(super) client_id: String,
-    pub(super) credentials: Option<(String, String)>,
-    /// For one answer.
-    pub(super) step: Duration,
-    /// When all of it is over.
-    pub(super) end: Instant,
-}
-
-impl Access {
-    pub(super) fn deadline(&self) -> Instant {
-        (Instant::now() + self.step).min(self.end)
-    }
-}
-
-/// Why an exchange did not end as it should.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// Name, TCP or TLS, or a connection that broke.
-    Link(LinkError),
-    /// The broker closed the connection and gave no reason.
-    Closed,
-    /// It did not answer in time.
-    Silent { step: Duration },
-    /// CONNACK refused us.
-    Refused {
-        version: Version,
-        code: u8,
-        reason: Option<String>,
-    },
-    /// It ended the connection and said why.
-    Disconnected { code: u8, reason: Option<String> },
-    /// What it said is no MQTT.
-    NotMqtt { said: String },
-}
-
-impl Fault {
-    /// The broker does not speak the version of the CONNECT.
-    pub(super) fn is_of_version(&self) -> bool {
-        matches!(self, Self::Refused { code: 1 | 0x84, .. })
-    }
-
-    /// What happened.
-    pub(super) fn value(&self) -> String {
-        match self {
-            Self::Link(error) => foreign(&error.to_string()),
-            Self::Closed => "the broker closed the connection without a reason".into(),
-            Self::Silent { step } => {
-                format!("no answer within {}", humantime::format_duration(*step))
-            }
-            Self::Refused {
-                version,
-                code,
-                reason,
-            } => {
-                let meaning = wire::meaning(*version, true, *code);
-                format!("CONNACK 0x{code:02X}: {meaning}{}", said(reason.as_ref()))
-            }
-            Self::Disconnected { code, reason } => {
-                let meaning = wire::meaning(Version::V5, false, *code);
-                format!(
-                    "DISCONNECT 0x{code:02X}: {meaning}{}",
-                    said(reason.as_ref())
-                )
-            }
-            Self::NotMqtt { said } => format!("what answers is no MQTT broker; it said \"{said}\""),
-        }
-    }
-
-    /// What to change.
-    pub(super) fn advice(&self) -> &'static str {
-        match self {
-            Self::Link(error) => error.advice(),
-            Self::Closed => {
-                "look into the broker's log; many brokers close like this on a client id, \
-                 certificate or user that they do not know"
-            }
-            Self::Silent { .. } => {
-                "check that the port speaks MQTT, with TLS for mqtts:// and without it for mqtt://, and \
-                 that the broker is healthy; or allow more by --timeout"
-            }
-            Self::Refused { version, code, .. } => refusal_advice(*version, *code),
-            Self::Disconnected { code: 0x8E, .. } => {
-                "another client uses the same client id: stop it"
-            }
-            Self::Disconnected { code: 0x95, .. } => {
-                "have the broker's operator raise its largest packet"
-            }
-            Self::Disconnected { .. } => {
-                "ask the broker's operator why, with the time and the reason"
-            }
-            Self::NotMqtt { .. } => {
-                "check host and port in the URL, and its scheme: mqtts:// for TLS, mqtt:// without"
-            }
-        }
-    }
-}
-
-fn refusal_advice(version: Version, code: u8) -> &'static str {
-    match (version, code) {
-        (Version::V5, 0x84) | (_, 1) => "use the other version: --broker-mqtt",
-        (Version::V5, 0x86) | (Version::V311, 4) => {
-            "check the user name and the file with the password; a new password may be needed"
-        }
-        (Version::V5, 0x87) | (Version::V311, 5) => {
-            "check user name and password; if they are right, ask the broker's operator to authorize \
-             this user, with this certificate"
-        }
-        (Version::V5, 0x85) | (Version::V311, 2) => {
-            "ask the broker's operator which client ids it allows"
-        }
-        (Version::V5, 0x88 | 0x89 | 0x97 | 0x9F) | (Version::V311, 3) => "try again later",
-        (Version::V5, 0x8A) => "ask the broker's operator why this client is banned",
-        (Version::V5, 0x9C | 0x9D) => "ask the broker's operator for its present address",
-        _ => "ask the broker's operator, whose log should say why",
-    }
-}
-
-pub(super) fn said(reason: Option<&String>) -> String {
-    let said = |reason| format!(" (\"{}\")", foreign(reason));
-    reason.map(|reason| said(reason)).unwrap_or_default()
-}
+/// The first byte of a CONNACK.
+const CONNACK: u8 = 0x20;
 
 /// A session that the broker has welcomed.
 pub(super) struct Session<'a> {
     access: &'a Access,
     dialer: StreamDialer,
     stream: Box<dyn ByteStream>,
-    read: Vec<u8>,
+    read: BytesMut,
     inbox: Vec<Publish>,
     last_id: u16,
     pub(super) version: Version,
-    pub(super) welcome: Properties,
-}
-
-/// The broker's word on a subscription or a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) code: u8,
-    pub(super) reason: Option<String>,
-}
-
-impl Answer {
-    pub(super) fn is_refusal(&self) -> bool {
-        self.code >= 0x80
-    }
-
-    pub(super) fn shown(&self, version: Version) -> String {
-        let meaning = wire::meaning(version, false, self.code);
-        format!(
-            "0x{:02X}: {meaning}{}",
-            self.code,
-            said(self.reason.as_ref())
-        )
-    }
+    pub(super) limits: Limits,
 }
 
 /// Opens the stream below MQTT.
@@ -191,12 +48,27 @@ pub(super) async fn dial(access: &Access) -> Result<(StreamDialer, Box<dyn ByteS
             reason: error.to_string(),
         })
     })?;
-    match timeout_at(access.deadline(), dialer.dial()).await {
-        Ok(Ok(stream)) => Ok((dialer, stream)),
-        Ok(Err(error)) => Err(Fault::Link(error)),
-        // The phases before are looked at before.
-        Err(_) => Err(Fault::Link(LinkError::Timeout { phase: Phase::Tls })),
-    }
+    let error = match timeout_at(access.deadline(), dialer.dial()).await {
+        Ok(Ok(stream)) => return Ok((dialer, stream)),
+        Ok(Err(error)) => error,
+        Err(_) => match access.late() {
+            over @ Fault::Over { .. } => return Err(over),
+            _ => LinkError::Timeout {
+                phase: dialer.phase(),
+            },
+        },
+    };
+    Err(match (dialer.phase(), error) {
+        // Only now a server of TLS 1.3 says that it refuses our certificate.
+        (
+            Phase::WebSocket,
+            error @ (LinkError::ClientCertificateRequired
+            | LinkError::ClientCertificateRefused { .. }
+            | LinkError::Tls { .. }),
+        ) => Fault::Link(error),
+        (Phase::WebSocket, error) => Fault::WebSocket(error),
+        (_, error) => Fault::Link(error),
+    })
 }
 
 impl<'a> Session<'a> {
@@ -216,40 +88,30 @@ impl<'a> Session<'a> {
             access,
             dialer,
             stream,
-            read: Vec::new(),
+            read: BytesMut::new(),
             inbox: Vec::new(),
             last_id: 0,
             version,
-            welcome: Properties::default(),
+            limits: Limits::default(),
         };
-        let credentials = access.credentials.as_ref();
-        let login = Login {
-            client_id,
-            credentials: credentials.map(|(user, password)| (user.as_str(), password.as_str())),
-        };
-        session
-            .send(&wire::connect(version, &login, KEEP_ALIVE_S))
-            .await?;
-        let silent = Fault::Silent { step: access.step };
+        let credentials = access.login.credentials();
+        let connect = packets::connect(version, client_id, credentials, KEEP_ALIVE_S);
+        session.send(connect).await?;
         let welcome = timeout_at(access.deadline(), session.connack()).await;
-        match welcome.unwrap_or(Err(silent))? {
-            (0, properties) => session.welcome = properties,
-            (code, properties) => {
-                let reason = properties.reason;
-                return Err(Fault::Refused {
-                    version,
-                    code,
-                    reason,
-                });
-            }
+        let (answer, limits) = welcome.unwrap_or_else(|_| Err(access.late()))?;
+        if answer.code != 0 {
+            return Err(Fault::Refused(answer));
         }
+        session.limits = limits;
         Ok(session)
     }
 
     /// Says goodbye; what goes wrong now is of no interest.
     pub(super) async fn close(mut self) {
         let goodbye = async {
-            let _ = self.stream.write_all(&wire::disconnect()).await;
+            if let Ok(bytes) = packets::disconnect() {
+                let _ = self.stream.write_all(&bytes).await;
+            }
             let _ = self.stream.flush().await;
             let _ = self.stream.shutdown().await;
         };
@@ -264,17 +126,10 @@ impl<'a> Session<'a> {
         no_local: bool,
     ) -> Result<Answer, Fault> {
         let id = self.next_id();
-        self.send(&wire::subscribe(self.version, id, filter, qos, no_local))
+        self.send(packets::subscribe(self.version, id, filter, qos, no_local))
             .await?;
         self.wait(|packet| match packet {
-            Packet::SubAck {
-                id: of,
-                codes,
-                reason,
-            } if of == id => {
-                let code = codes.first().copied().unwrap_or(0x80);
-                Ok(Answer { code, reason })
-            }
+            Packet::SubAck(of, answer) if of == id => Ok(answer),
             other => Err(other),
         })
         .await
@@ -286,28 +141,24 @@ impl<'a> Session<'a> {
         message: &Outgoing<'_>,
     ) -> Result<Option<Answer>, Fault> {
         let id = self.next_id();
-        self.send(&wire::publish(self.version, id, message)).await?;
+        self.send(packets::publish(self.version, id, message))
+            .await?;
         let first = match message.qos {
             0 => return Ok(None),
-            1 => wire::PUBACK,
-            _ => wire::PUBREC,
+            1 => Pub::Ack,
+            _ => Pub::Rec,
         };
         let answer = self.answer(first, id).await?;
-        if first == wire::PUBREC && !answer.is_refusal() {
-            self.send(&wire::acknowledge(wire::PUBREL, id)).await?;
-            return self.answer(wire::PUBCOMP, id).await.map(Some);
+        if first == Pub::Rec && !reason::is_refusal(answer.code) {
+            self.send(packets::acknowledge(Pub::Rel, id)).await?;
+            return self.answer(Pub::Comp, id).await.map(Some);
         }
         Ok(Some(answer))
     }
 
-    async fn answer(&mut self, expected: u8, expected_id: u16) -> Result<Answer, Fault> {
+    async fn answer(&mut self, expected: Pub, expected_id: u16) -> Result<Answer, Fault> {
         self.wait(|packet| match packet {
-            Packet::Ack {
-                kind,
-                id,
-                code,
-                reason,
-            } if (kind, id) == (expected, expected_id) => Ok(Answer { code, reason }),
+            Packet::Ack(ack, id, answer) if (ack, id) == (expected, expected_id) => Ok(answer),
             other => Err(other),
         })
         .await
@@ -335,7 +186,7 @@ impl<'a> Session<'a> {
 
     /// Waits for the answer to a ping: what the broker had to say before has then arrived.
     pub(super) async fn settle(&mut self) -> Result<(), Fault> {
-        self.send(&wire::ping()).await?;
+        self.send(packets::ping()).await?;
         self.wait(|packet| match packet {
             Packet::Pong => Ok(()),
             other => Err(other),
@@ -352,7 +203,7 @@ impl<'a> Session<'a> {
         for message in self.inbox.drain(..) {
             see(&message);
         }
-        let end = end.min(self.access.end);
+        let end = self.access.not_after_end(end);
         let listening = async {
             loop {
                 if let Packet::Publish(message) = self.next().await? {
@@ -375,10 +226,7 @@ impl<'a> Session<'a> {
         &mut self,
         mut wanted: impl FnMut(Packet) -> Result<T, Packet>,
     ) -> Result<T, Fault> {
-        let deadline = self.access.deadline();
-        let silent = Fault::Silent {
-            step: self.access.step,
-        };
+        let access = self.access;
         let waiting = async {
             loop {
                 match wanted(self.next().await?) {
@@ -390,126 +238,84 @@ impl<'a> Session<'a> {
                 }
             }
         };
-        timeout_at(deadline, waiting).await.unwrap_or(Err(silent))
+        let waited = timeout_at(access.deadline(), waiting).await;
+        waited.unwrap_or_else(|_| Err(access.late()))
     }
 
     /// The first packet, which only a broker begins like this.
-    async fn connack(&mut self) -> Result<(u8, Properties), Fault> {
-        self.fill(1).await?;
-        if self.read[0] >> 4 != wire::CONNACK {
+    async fn connack(&mut self) -> Result<(Answer, Limits), Fault> {
+        self.read_more().await?;
+        if self.read[0] != CONNACK {
             // The rest of a banner tells more than its first byte; most send it in one piece.
-            let said = foreign(&String::from_utf8_lossy(&self.read));
+            let shown = &self.read[..self.read.len().min(SHOWN_BYTES)];
+            let said = foreign(&String::from_utf8_lossy(shown));
             return Err(Fault::NotMqtt { said });
         }
         match self.next().await? {
-            Packet::ConnAck { code, properties } => Ok((code, properties)),
-            _ => Err(self.nonsense()),
+            Packet::ConnAck(answer, limits) => Ok((answer, limits)),
+            other => Err(Fault::Malformed(Malformed(format!(
+                "{other:?} in place of a CONNACK"
+            )))),
         }
     }
 
     /// The next packet; messages are acknowledged as they arrive.
     async fn next(&mut self) -> Result<Packet, Fault> {
-        let mut wanted = 2;
-        let (header, all) = loop {
-            self.fill(wanted).await?;
-            match framed_of(&self.read) {
-                Framed::Whole { header, all } if all <= PACKET_BYTES_MAX => break (header, all),
-                Framed::Short => wanted = self.read.len() + 1,
-                Framed::Whole { .. } | Framed::Nonsense => return Err(self.nonsense()),
+        let packet = loop {
+            match packets::read(self.version, &mut self.read).map_err(Fault::Malformed)? {
+                Some(packet) => break packet,
+                None => self.read_more().await?,
             }
         };
-        self.fill(all).await?;
-        let parsed = wire::parse(self.version, self.read[0], &self.read[header..all]);
-        let Some(packet) = parsed else {
-            return Err(self.nonsense());
-        };
-        self.read.drain(..all);
         let reply = match &packet {
-            Packet::Publish(Publish {
-                id: Some(id),
-                qos: 1,
-                ..
-            }) => Some((wire::PUBACK, *id)),
-            Packet::Publish(Publish { id: Some(id), .. }) => Some((wire::PUBREC, *id)),
-            Packet::Ack {
-                kind: wire::PUBREL,
-                id,
-                ..
-            } => Some((wire::PUBCOMP, *id)),
-            Packet::Disconnect { code, reason } => {
-                let (code, reason) = (*code, reason.clone());
-                return Err(Fault::Disconnected { code, reason });
-            }
+            Packet::Publish(message) => message.id.map(|id| match message.qos {
+                1 => (Pub::Ack, id),
+                _ => (Pub::Rec, id),
+            }),
+            Packet::Ack(Pub::Rel, id, _) => Some((Pub::Comp, *id)),
+            Packet::Disconnect(answer) => return Err(Fault::Disconnected(answer.clone())),
             _ => None,
         };
-        if let Some((kind, id)) = reply {
-            self.send(&wire::acknowledge(kind, id)).await?;
+        if let Some((ack, id)) = reply {
+            self.send(packets::acknowledge(ack, id)).await?;
         }
         Ok(packet)
     }
 
-    fn nonsense(&self) -> Fault {
-        let begin = &self.read[..self.read.len().min(16)];
-        Fault::NotMqtt {
-            said: format!("{begin:02X?}"),
+    /// Reads what is there, and waits for it if nothing is.
+    async fn read_more(&mut self) -> Result<(), Fault> {
+        self.read.reserve(READ_BYTES);
+        match self.stream.read_buf(&mut self.read).await {
+            Ok(0) | Err(_) => Err(self.broken()),
+            Ok(_) => Ok(()),
         }
     }
 
-    /// Reads until there are `len` bytes at least.
-    async fn fill(&mut self, len: usize) -> Result<(), Fault> {
-        while self.read.len() < len {
-            let mut piece = vec![0; READ_BYTES];
-            match self.stream.read(&mut piece).await {
-                Ok(0) => return Err(self.broken()),
-                Ok(read) => self.read.extend(&piece[..read]),
-                Err(_) => return Err(self.broken()),
-            }
-        }
-        Ok(())
-    }
-
-    async fn send(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+    async fn send(&mut self, packet: Result<Vec<u8>, Malformed>) -> Result<(), Fault> {
+        let bytes = packet.map_err(Fault::Unsayable)?;
         let deadline = self.access.deadline();
         let writing = async {
-            self.stream.write_all(bytes).await?;
+            self.stream.write_all(&bytes).await?;
             self.stream.flush().await
         };
         let written: Result<std::io::Result<()>, _> = timeout_at(deadline, writing).await;
-        let silent = Fault::Silent {
-            step: self.access.step,
-        };
         match written {
             Ok(Ok(())) => Ok(()),
             // A broker that ends the connection while we write may have said why before.
             Ok(Err(_)) => {
                 let last_words = timeout_at(deadline, self.last_words()).await;
-                Err(last_words.unwrap_or(silent))
+                Err(last_words.unwrap_or_else(|_| self.access.late()))
             }
-            Err(_) => Err(silent),
+            Err(_) => Err(self.access.late()),
         }
     }
 
     async fn last_words(&mut self) -> Fault {
-        loop {
-            let mut piece = vec![0; READ_BYTES];
-            match self.stream.read(&mut piece).await {
-                Ok(0) | Err(_) => break,
-                Ok(read) => self.read.extend(&piece[..read]),
+        while self.read.len() <= LAST_WORDS_MAX && self.read_more().await.is_ok() {}
+        while let Ok(Some(packet)) = packets::read(self.version, &mut self.read) {
+            if let Packet::Disconnect(answer) = packet {
+                return Fault::Disconnected(answer);
             }
-            if self.read.len() > PACKET_BYTES_MAX {
-                break;
-            }
-        }
-        while let Framed::Whole { header, all } = framed_of(&self.read) {
-            let Some(body) = self.read.get(header..all) else {
-                break;
-            };
-            if let Some(Packet::Disconnect { code, reason }) =
-                wire::parse(self.version, self.read[0], body)
-            {
-                return Fault::Disconnected { code, reason };
-            }
-            self.read.drain(..all);
         }
         self.broken()
     }
@@ -520,13 +326,5 @@ impl<'a> Session<'a> {
             None | Some(LinkError::ConnectionLost { .. }) => Fault::Closed,
             Some(error) => Fault::Link(error),
         }
-    }
-}
-
-fn framed_of(bytes: &[u8]) -> Framed {
-    if bytes.is_empty() {
-        Framed::Short
-    } else {
-        wire::framed(bytes)
     }
 }

@@ -4,9 +4,11 @@ use tokio::time::Instant;
 use vinbus_protocol::id::Uid;
 use vinbus_protocol::topic::{Direction, TopicProfile, TopicScheme};
 
+use super::access::Access;
+use super::packets::{Answer, Publish, Version};
+use super::reason;
 use super::report::Report;
-use super::session::{Access, Answer, Session};
-use super::wire::{Publish, Version};
+use super::session::Session;
 
 /// UIDs whose filters are tried.
 const UIDS_MAX: usize = 16;
@@ -118,6 +120,52 @@ pub(super) async fn check(
     }
 }
 
+/// Subscribes to what a client of the bus is meant to hear: which that is, is known to it alone.
+pub(super) async fn check_bus(
+    report: &mut Report,
+    access: &Access,
+    version: Version,
+    filters: &[&str],
+) {
+    const CHECK: &str = "subscribe";
+    if filters.is_empty() {
+        let why = "no filter is given: name those of this client by --filter";
+        report.not_tested(CHECK, why);
+        return;
+    }
+    let mut session = match Session::open(access, version).await {
+        Ok(session) => session,
+        Err(fault) => {
+            report.failed(CHECK, fault.value(), fault.advice());
+            return;
+        }
+    };
+    for filter in filters {
+        match session.subscribe(filter, 1, false).await {
+            Ok(answer) if reason::is_refusal(answer.code) => {
+                let value = format!("{filter} is refused: SUBACK {}", answer.shown());
+                let advice = "check that the filter names application, resource and scope without wildcards, and \
+                              that the client has the permission resource.scope; of a vinbus platform, \
+                              `host-server explain-acl` tells the rule";
+                report.failed(CHECK, value, advice);
+            }
+            Ok(answer) => {
+                let value = format!("{filter} is granted at QoS {} of 1", answer.code);
+                report.ok(CHECK, value);
+            }
+            Err(fault) => {
+                report.failed(
+                    CHECK,
+                    format!("{filter}: {}", fault.value()),
+                    fault.advice(),
+                );
+                return;
+            }
+        }
+    }
+    session.close().await;
+}
+
 /// Subscribes to each filter; whether all are granted.
 async fn subscribe(
     report: &mut Report,
@@ -144,8 +192,8 @@ async fn subscribe(
     for filter in filters {
         match session.subscribe(&filter, 1, false).await {
             Ok(answer) => {
-                all &= !answer.is_refusal();
-                tell(report, &check, &filter, &answer, session.version, needed);
+                all &= !reason::is_refusal(answer.code);
+                tell(report, &check, &filter, &answer, needed);
             }
             Err(fault) => {
                 let value = format!("{filter}: {}", fault.value());
@@ -159,16 +207,9 @@ async fn subscribe(
     all
 }
 
-fn tell(
-    report: &mut Report,
-    check: &str,
-    filter: &str,
-    answer: &Answer,
-    version: Version,
-    needed: bool,
-) {
-    if answer.is_refusal() {
-        let value = format!("{filter} is refused: SUBACK {}", answer.shown(version));
+fn tell(report: &mut Report, check: &str, filter: &str, answer: &Answer, needed: bool) {
+    if reason::is_refusal(answer.code) {
+        let value = format!("{filter} is refused: SUBACK {}", answer.shown());
         if needed {
             let advice = "check --partner (the UID), --prefix and --profile, and ask the broker's operator \
                           to allow the filter for this user";
@@ -280,7 +321,7 @@ mod tests {
         for (topic, payload) in messages {
             let message = Publish {
                 topic: (*topic).into(),
-                payload: (*payload).into(),
+                payload: bytes::Bytes::copy_from_slice(payload.as_bytes()),
                 qos: 0,
                 retain: false,
                 id: None,

@@ -1,10 +1,15 @@
 //! What the broker does with messages, tried on a topic of the doctor's own.
 
-use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+mod size;
 
+use bytes::Bytes;
+
+use super::access::Access;
+use super::fault::Fault;
+use super::packets::{Answer, Limits, Outgoing, Publish, Version};
+use super::reason;
 use super::report::Report;
-use super::session::{Access, Answer, Fault, Session};
-use super::wire::{self, Outgoing, Properties, Publish, Version};
+use super::session::Session;
 
 /// The checks that need messages.
 pub(super) const CHECKS: [&str; 5] = ["publish", "qos", "size", "retained", "no-local"];
@@ -13,16 +18,8 @@ pub(super) const CHECKS: [&str; 5] = ["publish", "qos", "size", "retained", "no-
 pub(super) struct Trial<'a> {
     pub(super) access: &'a Access,
     pub(super) version: Version,
-    pub(super) welcome: &'a Properties,
+    pub(super) limits: &'a Limits,
     pub(super) topic: &'a str,
-}
-
-/// Whether the broker lets us hear what we publish.
-#[derive(Debug, PartialEq, Eq)]
-enum Echo {
-    Heard,
-    /// Why not.
-    Unheard(String),
 }
 
 impl Trial<'_> {
@@ -50,52 +47,52 @@ impl Trial<'_> {
     async fn all(&self, report: &mut Report) -> Result<(), Fault> {
         let mut session = Session::open(self.access, self.version).await?;
         let granted = session.subscribe(self.topic, 2, false).await?;
-        let Some(echo) = self.publish_and_qos(report, &mut session, &granted).await? else {
-            session.close().await;
+        let heard = self.publish_and_qos(report, &mut session, &granted).await?;
+        session.close().await;
+        let Some(hears) = heard else {
             return Ok(());
         };
-        let hears = echo == Echo::Heard;
-        session.close().await;
         self.size(report, hears).await?;
-        if let Echo::Unheard(why) = echo {
-            self.retained_by_word(report, &why);
-            report.not_tested("no-local", why);
+        if !hears {
+            const WHY: &str = "what we publish cannot be heard (see qos)";
+            self.retained_by_word(report, WHY);
+            report.not_tested("no-local", WHY);
             return Ok(());
         }
         self.retained(report).await?;
         self.no_local(report).await
     }
 
-    fn payload(&self, mark: &str, len: usize) -> Vec<u8> {
+    fn payload(&self, mark: &str, len: usize) -> Bytes {
         let mut payload = format!("vinbus doctor {} {mark} ", self.access.client_id).into_bytes();
         payload.resize(payload.len().max(len), b'x');
-        payload
+        payload.into()
     }
 
     fn qos_max(&self) -> u8 {
-        self.welcome.maximum_qos.unwrap_or(2)
+        self.limits.qos_max.unwrap_or(2)
     }
 
-    fn message<'m>(&'m self, payload: &'m [u8], qos: u8) -> Outgoing<'m> {
+    fn message(&self, payload: &Bytes, qos: u8) -> Outgoing<'_> {
         let qos = qos.min(self.qos_max());
         Outgoing {
             topic: self.topic,
-            payload,
+            payload: payload.clone(),
             qos,
             retain: false,
         }
     }
 
-    /// Publishes at each QoS; `None` if the broker refuses it.
+    /// Publishes at each QoS; whether it can be heard, `None` if the broker refuses it.
     async fn publish_and_qos(
         &self,
         report: &mut Report,
         session: &mut Session<'_>,
         granted: &Answer,
-    ) -> Result<Option<Echo>, Fault> {
+    ) -> Result<Option<bool>, Fault> {
         let mut arrived = Vec::new();
-        let mut unheard = granted.is_refusal().then(|| {
-            let answer = granted.shown(self.version);
+        let mut unheard = reason::is_refusal(granted.code).then(|| {
+            let answer = granted.shown();
             format!(
                 "the broker does not let us hear {}: SUBACK {answer}",
                 self.topic
@@ -107,8 +104,8 @@ impl Trial<'_> {
             }
             let payload = self.payload(&format!("qos-{qos}"), 0);
             let answer = session.publish(&self.message(&payload, qos)).await?;
-            if let Some(answer) = answer.filter(Answer::is_refusal) {
-                let value = format!("{} is refused: {}", self.topic, answer.shown(self.version));
+            if let Some(answer) = answer.filter(|it| reason::is_refusal(it.code)) {
+                let value = format!("{} is refused: {}", self.topic, answer.shown());
                 let advice =
                     "ask the broker's operator to let this user publish below its UID, to any VIN";
                 report.failed("publish", value, advice);
@@ -122,8 +119,8 @@ impl Trial<'_> {
                 Ok(heard) => arrived.push((qos, heard)),
                 Err(Fault::Silent { .. }) => {
                     unheard = Some(format!(
-                        "the broker granted {} but delivered nothing on it: its rules let us publish or \
-                         hear, not both",
+                        "the broker granted {} but delivered nothing on it: by its rules, or because it takes \
+                         in itself what is for vehicles",
                         self.topic
                     ));
                 }
@@ -132,16 +129,12 @@ impl Trial<'_> {
         }
         self.tell_publish(report, arrived.first().map(|(_, heard)| heard));
         arrived.sort_by_key(|(qos, _)| *qos);
-        Ok(Some(match unheard {
-            Some(why) => {
-                report.not_tested("qos", why.clone());
-                Echo::Unheard(why)
-            }
-            None => {
-                self.tell_qos(report, granted.code, &arrived);
-                Echo::Heard
-            }
-        }))
+        let hears = unheard.is_none();
+        match unheard {
+            Some(why) => report.not_tested("qos", why),
+            None => self.tell_qos(report, granted.code, &arrived),
+        }
+        Ok(Some(hears))
     }
 
     fn tell_publish(&self, report: &mut Report, heard: Option<&Publish>) {
@@ -183,7 +176,7 @@ impl Trial<'_> {
     }
 
     fn retained_by_word(&self, report: &mut Report, why: &str) {
-        if self.welcome.retain_available == Some(0) {
+        if self.limits.no_retained {
             report.warning(
                 "retained",
                 "the CONNACK says that nothing is retained",
@@ -195,7 +188,7 @@ impl Trial<'_> {
     }
 
     async fn retained(&self, report: &mut Report) -> Result<(), Fault> {
-        if self.welcome.retain_available == Some(0) {
+        if self.limits.no_retained {
             self.retained_by_word(report, "");
             return Ok(());
         }
@@ -218,7 +211,7 @@ impl Trial<'_> {
         Ok(())
     }
 
-    async fn is_retained(&self, payload: &[u8]) -> Result<bool, Fault> {
+    async fn is_retained(&self, payload: &Bytes) -> Result<bool, Fault> {
         let mut session = Session::open(self.access, self.version).await?;
         let message = Outgoing {
             retain: true,
@@ -233,11 +226,11 @@ impl Trial<'_> {
         Ok(kept)
     }
 
-    async fn delete_retained(&self, payload: &[u8]) -> Result<bool, Fault> {
+    async fn delete_retained(&self, payload: &Bytes) -> Result<bool, Fault> {
         let mut session = Session::open(self.access, self.version).await?;
         let empty = Outgoing {
             retain: true,
-            ..self.message(&[], 1)
+            ..self.message(&Bytes::new(), 1)
         };
         session.publish(&empty).await?;
         session.subscribe(self.topic, 1, false).await?;
@@ -253,13 +246,13 @@ impl Trial<'_> {
     async fn hears_before_mark(
         &self,
         session: &mut Session<'_>,
-        payload: &[u8],
+        payload: &Bytes,
         mark: &str,
     ) -> Result<bool, Fault> {
         let mark = self.payload(mark, 0);
         session.publish(&self.message(&mark, 1)).await?;
         let heard = session
-            .hear(|heard| heard.payload == payload || heard.payload == mark)
+            .hear(|heard| heard.payload == *payload || heard.payload == mark)
             .await?;
         if heard.payload == mark {
             return Ok(false);
@@ -275,11 +268,8 @@ impl Trial<'_> {
         }
         let mut session = Session::open(self.access, self.version).await?;
         let granted = session.subscribe(self.topic, 1, true).await?;
-        if granted.is_refusal() {
-            let value = format!(
-                "a subscription with it is refused: {}",
-                granted.shown(self.version)
-            );
+        if reason::is_refusal(granted.code) {
+            let value = format!("a subscription with it is refused: {}", granted.shown());
             report.warning("no-local", value, NO_LOCAL_IGNORED);
             return Ok(());
         }
@@ -304,140 +294,7 @@ impl Trial<'_> {
         }
         Ok(())
     }
-
-    async fn size(&self, report: &mut Report, hears: bool) -> Result<(), Fault> {
-        let overhead = wire::publish_overhead(self.version, self.topic);
-        let stated = self.welcome.maximum_packet_size.map(|max| max as usize);
-        let payload_stated = stated.map_or(usize::MAX, |max| max.saturating_sub(overhead));
-        if let (Some(max), true) = (stated, payload_stated < PAYLOAD_BYTES_MAX) {
-            let tried = self.try_size(payload_stated, hears).await?;
-            let value = format!(
-                "the CONNACK allows packets of {max} bytes, a payload of {payload_stated} on {}; one of \
-                 that size {}",
-                self.topic,
-                tried.shown()
-            );
-            report.failed("size", value, TOO_SMALL);
-            return Ok(());
-        }
-        let most = self.try_size(PAYLOAD_BYTES_MAX, hears).await?;
-        match most {
-            Tried::Arrived => {
-                let more = PAYLOAD_BYTES_MAX + 1;
-                let more = if more > payload_stated {
-                    format!("{more} are more than the CONNACK allows")
-                } else {
-                    format!("{more} {}", self.try_size(more, hears).await?.shown())
-                };
-                report.ok("size", format!("{PAYLOAD_BYTES_MAX} bytes arrive; {more}"));
-            }
-            Tried::Acknowledged => report.not_tested(
-                "size",
-                format!("{PAYLOAD_BYTES_MAX} bytes are acknowledged; whether they arrive cannot be heard"),
-            ),
-            Tried::Untold => {
-                report.not_tested("size", "whether a large message arrives cannot be heard");
-            }
-            Tried::Lost | Tried::Refused(_) => {
-                let largest = self.largest(hears).await?;
-                let value = format!(
-                    "{PAYLOAD_BYTES_MAX} bytes: the message {}; the largest payload that passes on {} has \
-                     {largest} bytes",
-                    most.shown(),
-                    self.topic
-                );
-                report.failed("size", value, TOO_SMALL);
-            }
-        }
-        Ok(())
-    }
-
-    /// The largest payload that passes, found by halves; the smallest is known to.
-    async fn largest(&self, hears: bool) -> Result<usize, Fault> {
-        let (mut passes, mut fails) = (self.payload("size", 0).len(), PAYLOAD_BYTES_MAX);
-        while fails - passes > 1 {
-            let middle = passes + (fails - passes) / 2;
-            if self.try_size(middle, hears).await?.passes() {
-                passes = middle;
-            } else {
-                fails = middle;
-            }
-        }
-        Ok(passes)
-    }
-
-    /// Publishes a message of a size, over a connection of its own, which it may cost.
-    async fn try_size(&self, len: usize, hears: bool) -> Result<Tried, Fault> {
-        let mut session = Session::open(self.access, self.version).await?;
-        if hears {
-            session.subscribe(self.topic, 1, false).await?;
-        }
-        let payload = self.payload("size", len);
-        let message = self.message(&payload, 1);
-        let answer = match session.publish(&message).await {
-            Ok(answer) => answer,
-            Err(fault @ Fault::Link(_)) => return Err(fault),
-            Err(fault) => return Ok(Tried::Refused(fault.value())),
-        };
-        if let Some(answer) = answer.as_ref().filter(|it| it.is_refusal()) {
-            session.close().await;
-            return Ok(Tried::Refused(answer.shown(self.version)));
-        }
-        if !hears {
-            session.close().await;
-            let told = answer.is_some() && self.version == Version::V5;
-            return Ok(if told {
-                Tried::Acknowledged
-            } else {
-                Tried::Untold
-            });
-        }
-        let arrived = self
-            .hears_before_mark(&mut session, &payload, "after-size")
-            .await;
-        match arrived {
-            Ok(arrived) => {
-                session.close().await;
-                Ok(if arrived { Tried::Arrived } else { Tried::Lost })
-            }
-            Err(fault @ Fault::Link(_)) => Err(fault),
-            Err(fault) => Ok(Tried::Refused(fault.value())),
-        }
-    }
 }
-
-/// What became of a message of some size.
-#[derive(Debug)]
-enum Tried {
-    Arrived,
-    /// It was taken and never came.
-    Lost,
-    Acknowledged,
-    Untold,
-    Refused(String),
-}
-
-impl Tried {
-    fn passes(&self) -> bool {
-        match self {
-            Self::Arrived | Self::Acknowledged => true,
-            Self::Lost | Self::Untold | Self::Refused(_) => false,
-        }
-    }
-
-    fn shown(&self) -> String {
-        match self {
-            Self::Arrived => "arrives".into(),
-            Self::Lost => "is dropped without a word".into(),
-            Self::Acknowledged => "is acknowledged".into(),
-            Self::Untold => "is taken or not: nothing tells".into(),
-            Self::Refused(why) => format!("is refused: {why}"),
-        }
-    }
-}
-
-const TOO_SMALL: &str = "have the broker's operator allow payloads of 131072 bytes, which is packets of 131072 \
-                         bytes and the longest topic (mosquitto: message_size_limit, max_packet_size)";
 
 const NO_PRESENCE: &str = "vehicles tell their presence by retained messages: without them a server that starts \
                            later takes all of them for present until they speak; a vinbus broker knows \
