@@ -173,6 +173,11 @@ impl Channel {
         self.endpoint.peer().is_some() && !self.silent
     }
 
+    /// Whether the vehicle has said nothing yet of what it speaks.
+    pub(super) fn is_strange(&self) -> bool {
+        self.endpoint.peer().is_none() && !self.silent
+    }
+
     /// Drops it if everything is on disk and nothing is on its way.
     pub(super) fn close_if_idle(&mut self) -> bool {
         let all_stored = self.endpoint.open_messages().count() == self.endpoint.open();

@@ -398,6 +398,7 @@ impl Dispatch {
                     }
                     LongAdmission::TooLarge => Step::Told(delivery::Step::TooLarge),
                     LongAdmission::Expired => Step::Expired,
+                    LongAdmission::Until(until) => return (notes, Some(Stop::Paced(until))),
                     LongAdmission::Later => return (notes, Some(Stop::Stuck)),
                     LongAdmission::Full => return (notes, Some(Stop::Full)),
                 };
@@ -421,7 +422,7 @@ impl Dispatch {
                         continue;
                     }
                     Admission::Ordinary => {}
-                    Admission::Later => return (notes, Some(Stop::Stuck)),
+                    Admission::Later(until) => return (notes, Some(Stop::Paced(until))),
                     Admission::Numbered(0) => return (notes, Some(Stop::Full)),
                     Admission::Numbered(count) => {
                         numbered = index + count;

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tokio::time::Instant;
 use vinbus_protocol::delivery::{Part, parts};
 use vinbus_protocol::envelope::{self, DownlinkBody};
 use vinbus_protocol::id::{Uid, Vin};
@@ -31,7 +32,9 @@ pub(super) enum LongAdmission {
     TooLarge,
     /// Its time is over.
     Expired,
-    /// The vehicle may say that it takes it, or the store failed: try again in a little.
+    /// The vehicle may say that it takes it: try again then.
+    Until(Instant),
+    /// The store failed: try again in a little.
     Later,
     /// There is no place: the lane is woken when there is.
     Full,
@@ -61,7 +64,7 @@ impl Dispatch {
         let is_expired = downlink.message.expires_at <= SystemTime::now();
         match self.must_wait(lane) {
             _ if is_expired && self.loaded(lane).is_none() => return Ok(LongAdmission::Expired),
-            Some(Admission::Later) => return Ok(LongAdmission::Later),
+            Some(Admission::Later(until)) => return Ok(LongAdmission::Until(until)),
             Some(_) => return Ok(LongAdmission::TooLarge),
             None => {}
         }

@@ -27,8 +27,9 @@ use crate::store::awaited::{read, written};
 use crate::store::channels::{ChannelChange, KeptChannel, Numbered};
 
 /// A vehicle that came online says within this time whether it speaks delivery, or counts as one that
-/// does not.
-const ANNOUNCEMENT_PATIENCE: Duration = Duration::from_secs(2);
+/// does not. It says so in a round trip, but over a bad link, or from a busy machine, that takes seconds;
+/// and a message that has gone without receipts is told of no more.
+const ANNOUNCEMENT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Channels of one vehicle; what it says to more partners is not taken.
 const VEHICLE_CHANNELS_MAX: usize = 16;
@@ -46,7 +47,7 @@ pub(super) struct Channels {
 }
 
 enum Place {
-    /// Only on disk. The vehicle may have said since that it does not speak delivery.
+    /// Only on disk, if at all. The vehicle may have said since that it does not speak delivery.
     Disk {
         silent: bool,
     },
@@ -66,8 +67,8 @@ pub(in crate::hub) struct Driven {
 pub(super) enum Admission {
     /// The vehicle does not speak delivery: send it as any other.
     Ordinary,
-    /// It may say that it does: wait a little.
-    Later,
+    /// It may say that it does: wait until then.
+    Later(time::Instant),
     /// So many messages were numbered, and are the channel's from now on. None is: there is no place,
     /// or they could not be noted.
     Numbered(usize),
@@ -121,17 +122,21 @@ impl Dispatch {
     /// A vehicle reported to a partner that it is there; with an offer, that it speaks delivery.
     pub(in crate::hub) async fn announced(self: &Arc<Self>, lane: LaneId, offer: Option<Offer>) {
         if offer.is_none() {
-            let driven = match self
-                .known_channels()
-                .get_mut(&lane.vin)
-                .and_then(|uids| uids.get_mut(&lane.uid))
-            {
-                None => return,
-                Some(Place::Disk { silent }) => {
-                    *silent = true;
+            let driven = {
+                let mut known = self.known_channels();
+                let uids = known.entry(lane.vin).or_default();
+                if uids.len() < VEHICLE_CHANNELS_MAX || uids.contains_key(&lane.uid) {
+                    let place = uids.entry(lane.uid.clone());
+                    match place.or_insert(Place::Disk { silent: true }) {
+                        Place::Disk { silent } => {
+                            *silent = true;
+                            None
+                        }
+                        Place::Memory(driven) => Some(Arc::clone(driven)),
+                    }
+                } else {
                     None
                 }
-                Some(Place::Memory(driven)) => Some(Arc::clone(driven)),
             };
             if let Some(driven) = driven {
                 let mut channel = driven.lock();
@@ -288,22 +293,23 @@ impl Dispatch {
     pub(super) fn must_wait(&self, lane: &LaneId) -> Option<Admission> {
         let known = self.known_channels();
         match known.get(&lane.vin).and_then(|uids| uids.get(&lane.uid)) {
-            Some(Place::Memory(_) | Place::Disk { silent: false }) => None,
-            Some(Place::Disk { silent: true }) => Some(Admission::Ordinary),
-            None => {
-                drop(known);
-                let vehicle = self.presence().vehicle(&lane.vin, None);
-                let is_new = vehicle.is_some_and(|vehicle| {
-                    let since = vehicle.since.elapsed().unwrap_or(Duration::ZERO);
-                    vehicle.presence == Presence::Online && since < ANNOUNCEMENT_PATIENCE
-                });
-                Some(if is_new {
-                    Admission::Later
-                } else {
-                    Admission::Ordinary
-                })
-            }
+            // One that is made for a vehicle's first word is there before it has heard that.
+            Some(Place::Memory(driven)) if driven.lock().is_strange() => {}
+            Some(Place::Memory(_) | Place::Disk { silent: false }) => return None,
+            Some(Place::Disk { silent: true }) => return Some(Admission::Ordinary),
+            None => {}
         }
+        drop(known);
+        let vehicle = self.presence().vehicle(&lane.vin, None);
+        let online = vehicle.filter(|vehicle| vehicle.presence == Presence::Online);
+        let left = online.and_then(|vehicle| {
+            let since = vehicle.since.elapsed().unwrap_or(Duration::ZERO);
+            ANNOUNCEMENT_PATIENCE.checked_sub(since)
+        });
+        Some(match left {
+            Some(left) => Admission::Later(time::Instant::now() + left),
+            None => Admission::Ordinary,
+        })
     }
 
     async fn with_channel(

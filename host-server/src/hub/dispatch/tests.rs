@@ -11,7 +11,7 @@ use super::receipts::Admission;
 use crate::hub::lanes::LaneId;
 use crate::hub::{Hub, Settings};
 use crate::metrics::Metrics;
-use crate::model::{Downlink, NewDownlink, Receipts};
+use crate::model::{Downlink, NewDownlink, Presence, Receipts};
 use crate::store::Store;
 use crate::store::channels::{ChannelChange, ChannelStore as _};
 use crate::store::lock::DataDir;
@@ -81,6 +81,38 @@ async fn message_numbered_before_its_channel_is_on_disk_is_not_unsent_any_more()
     assert_eq!((memory.peer, memory.next_number), (Epoch::new(7), 2));
     assert_eq!(numbered.len(), 1);
     assert_eq!(numbered[0].sequence, downlink.sequence);
+}
+
+#[tokio::test]
+async fn vehicle_that_just_came_is_given_time_to_say_what_it_speaks() {
+    let still = Still::new();
+    let Still { hub, lane, .. } = &still;
+    let dispatch = &hub.inner.dispatch;
+    let downlink = still.submit().await;
+    let page = std::slice::from_ref(&downlink);
+    assert_eq!(dispatch.admit(lane, page).await, Admission::Ordinary);
+    dispatch.set_presence(lane.vin, Presence::Online);
+    let waits = |admission| matches!(admission, Admission::Later(_));
+    assert!(waits(dispatch.admit(lane, page).await));
+    // Its first word finds the channel made, and is not in it yet.
+    let made = dispatch.with_driven(lane, |_, _, _, _| ()).await;
+    assert_eq!(made, Ok(Some(())));
+    assert!(waits(dispatch.admit(lane, page).await));
+    // It said that it speaks none.
+    dispatch.announced(lane.clone(), None).await;
+    assert_eq!(dispatch.admit(lane, page).await, Admission::Ordinary);
+}
+
+#[tokio::test]
+async fn vehicle_that_says_that_it_speaks_no_delivery_is_not_waited_for() {
+    let still = Still::new();
+    let Still { hub, lane, .. } = &still;
+    let dispatch = &hub.inner.dispatch;
+    let downlink = still.submit().await;
+    dispatch.set_presence(lane.vin, Presence::Online);
+    dispatch.announced(lane.clone(), None).await;
+    let admission = dispatch.admit(lane, std::slice::from_ref(&downlink)).await;
+    assert_eq!(admission, Admission::Ordinary);
 }
 
 #[tokio::test]
