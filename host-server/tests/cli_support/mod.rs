@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -73,6 +74,21 @@ pub(crate) fn done(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// A free address that is still free for a server that comes back to it: its port is below the range from
+/// which the system takes ports for connections and for port 0, so nobody gets it meanwhile.
+pub(crate) fn steady_address() -> String {
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    // Tests that run at the same time begin at places of their own.
+    let own = 20_000 + (std::process::id() % 700) as u16 * 16;
+    loop {
+        let port = own + TAKEN.fetch_add(1, Ordering::Relaxed);
+        let address = format!("127.0.0.1:{port}");
+        if std::net::TcpListener::bind(&address).is_ok() {
+            return address;
+        }
+    }
+}
+
 /// A running server.
 pub(crate) struct Server {
     child: Child,
@@ -86,12 +102,14 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server with embedded broker on free ports, and waits until it is ready.
     pub(crate) async fn start(dir: &Path) -> Self {
-        Self::with(dir, &["--mqtt", "127.0.0.1:0", "--mqtts", "127.0.0.1:0"]).await
+        let mqtts = steady_address();
+        Self::with(dir, &["--mqtt", "127.0.0.1:0", "--mqtts", &mqtts]).await
     }
 
     /// Starts a server on free ports of `args`, and waits until it is ready.
     pub(crate) async fn with(dir: &Path, args: &[&str]) -> Self {
-        Self::launch(program().args(["--http", "127.0.0.1:0"]).args(args), dir).await
+        let http = steady_address();
+        Self::launch(program().args(["--http", &http]).args(args), dir).await
     }
 
     /// Starts a server by a command that names neither data folder nor outputs.
