@@ -3,7 +3,7 @@
 mod rest_support;
 
 use reqwest::Method;
-use rest_support::{OTHER_VIN, PARTNER, Rest, VIN, envelope, problem, within};
+use rest_support::{Events, OTHER_VIN, PARTNER, Rest, VIN, envelope, problem, within};
 use serde_json::{Value, json};
 use vinbus_host_server::model::Presence;
 
@@ -223,4 +223,72 @@ async fn partner_sees_its_own_only() {
     let listed: Value = listed.json().await.unwrap();
     assert_eq!(listed["messages"], json!([]));
     rest.stop().await;
+}
+
+/// What the next event says that is of this fleet message.
+async fn next_of(events: &mut Events, id: &Value) -> Value {
+    loop {
+        let (_, data) = events.next_message().await;
+        let told: Value = serde_json::from_str(&data).unwrap();
+        if told["id"] == *id && told.get("counts").is_some() {
+            return told;
+        }
+    }
+}
+
+#[tokio::test]
+async fn activity_stream_tells_its_partner_how_far_a_fleet_message_is_to_its_end() {
+    let rest = Rest::start().await;
+    let path = "/api/v1/activity/stream";
+    let mut events = Events::of(rest.partner(Method::GET, path).send().await.unwrap());
+    let mut foreign = Events::of(rest.other(Method::GET, path).send().await.unwrap());
+    // Each begins with the status: both follow from here on.
+    events.next_message().await;
+    foreign.next_message().await;
+    rest.presence(VIN, Presence::Online);
+    let answer = made(&rest, &format!("\"vins\":[\"{VIN}\",\"{OTHER_VIN}\"]")).await;
+    let id = &answer["id"];
+    let until = async |events: &mut Events, counts: Value| loop {
+        let told = next_of(events, id).await;
+        if told["counts"] == counts {
+            return told;
+        }
+    };
+    let told = until(&mut events, json!({"sent": 1, "waiting": 1})).await;
+    assert_eq!(
+        (&told["state"], &told["vehicles"]),
+        (&json!("running"), &json!(2))
+    );
+    assert_eq!(told["uid"], PARTNER);
+    let pause = rest.partner(
+        Method::POST,
+        &format!("{PATH}/{}/pause", id.as_str().unwrap()),
+    );
+    within(pause.send()).await.unwrap();
+    while next_of(&mut events, id).await["state"] != "paused" {}
+    let resume = rest.partner(
+        Method::POST,
+        &format!("{PATH}/{}/resume", id.as_str().unwrap()),
+    );
+    within(resume.send()).await.unwrap();
+    rest.presence(OTHER_VIN, Presence::Online);
+    let told = until(&mut events, json!({"sent": 2})).await;
+    if told["state"] != "finished" {
+        while next_of(&mut events, id).await["state"] != "finished" {}
+    }
+    // One that is over before anybody looks is told as well.
+    let quick = made(&rest, &format!("\"vins\":[\"{VIN}\"]")).await;
+    while next_of(&mut events, &quick["id"]).await["state"] != "finished" {}
+    // The other partner was told of its own only.
+    let request = rest.other(Method::POST, PATH);
+    let own = within(request.body(body(&format!("\"vins\":[\"{VIN}\"]"))).send()).await;
+    let own: Value = own.unwrap().json().await.unwrap();
+    loop {
+        let (_, data) = foreign.next_message().await;
+        let told: Value = serde_json::from_str(&data).unwrap();
+        if told.get("counts").is_some() {
+            assert_eq!(told["id"], own["id"], "{told}");
+            break;
+        }
+    }
 }

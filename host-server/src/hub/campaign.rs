@@ -71,6 +71,8 @@ enum Place {
 /// All fleet messages that are not over.
 pub(in crate::hub) struct Campaigns {
     open: VecDeque<Campaign>,
+    /// Those that are over since somebody asked last.
+    over: Vec<FleetId>,
     rate: Rate,
     bucket: Bucket,
     /// Nothing is put before then.
@@ -95,6 +97,7 @@ impl Campaigns {
         let rate = rate(per_second);
         Self {
             open: VecDeque::new(),
+            over: Vec::new(),
             rate,
             bucket: Bucket::full(rate, now.into_std()),
             rests_until: None,
@@ -107,9 +110,10 @@ impl Campaigns {
         (self.open.len(), own.count())
     }
 
-    /// The fleet messages that are not over.
-    pub(in crate::hub) fn ids(&self) -> Vec<FleetId> {
-        self.open.iter().map(|it| it.fleet.id.clone()).collect()
+    /// The fleet messages that are not over, and those that were not when this was asked last.
+    pub(in crate::hub) fn take_ids(&mut self) -> Vec<FleetId> {
+        let open = self.open.iter().map(|it| it.fleet.id.clone());
+        open.chain(self.over.drain(..)).collect()
     }
 
     /// Takes a fleet message on, for vehicles in order.
@@ -129,7 +133,11 @@ impl Campaigns {
     /// The state of a fleet message is another one, on disk.
     pub(in crate::hub) fn set_state(&mut self, number: u64, state: FleetState) {
         match state.is_over() {
-            true => self.open.retain(|it| it.fleet.number != number),
+            true => {
+                let at = self.open.iter().position(|it| it.fleet.number == number);
+                let over = at.and_then(|at| self.open.remove(at));
+                self.over.extend(over.map(|it| it.fleet.id));
+            }
             false => {
                 if let Some(campaign) = self.of(number) {
                     campaign.fleet.state = state;

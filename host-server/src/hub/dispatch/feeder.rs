@@ -188,11 +188,11 @@ impl Dispatch {
             .await
             .is_err()
         {
+            let mut ids = self.campaigns().take_ids();
             if self.fleet_events.receiver_count() == 0 {
                 told.clear();
                 continue;
             }
-            let mut ids = self.campaigns().ids();
             told.retain(|_, (_, looks)| *looks < TOLD_AFTER_END);
             ids.extend(
                 told.keys()
