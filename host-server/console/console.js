@@ -1,11 +1,14 @@
 // The console: signs in, and then puts its parts together.
 
 import { Detail } from './detail.js';
+import { FleetDetail } from './fleet-detail.js';
+import { Fleets } from './fleets.js';
 import { Health } from './health.js';
-import { Live } from './live.js';
+import { Live, traced } from './live.js';
 import { Messages } from './messages.js';
 import { SendForm } from './send.js';
 import * as server from './server.js';
+import { Tabs } from './tabs.js';
 import { byId, setText } from './texts.js';
 import { Vehicles } from './vehicles.js';
 
@@ -66,34 +69,78 @@ function open(refusal) {
   const health = new Health();
   const detail = new Detail({
     closed: (item) => {
-      const list = item.way ? messages.list : vehicles.list;
-      list.mark(undefined);
-      list.node.focus();
+      const list = item.way ? messages.list : item.counts ? fleets.list : vehicles.list;
+      mark();
+      if (list.node.offsetParent) list.node.focus();
     },
     sendAgain: (message, envelope) => form.again(message, envelope),
+    vehicle: (vin) => vehicles.all.get(vin),
+    openFleet: (id) => openFleet(id),
   });
+  /** Marks an item in its list, and none in the others. */
+  const mark = (of, key) => {
+    for (const list of [messages.list, vehicles.list, fleets.list]) list.mark(list === of ? key : undefined);
+  };
   const messages = new Messages((message) => {
-    vehicles.list.mark(undefined);
+    mark(messages.list, message.key);
     detail.message(message);
   });
   const vehicles = new Vehicles((vehicle) => {
-    messages.list.mark(undefined);
+    mark(vehicles.list, vehicle.vin);
     messages.only(vehicle.vin);
     form.to(vehicle.vin);
     detail.vehicle(vehicle);
   });
+  const fleets = new Fleets((fleet) => {
+    mark(fleets.list, fleet.id);
+    fleetDetail.open(fleet);
+  });
+  const fleetDetail = new FleetDetail(detail, {
+    openMessage: (id) => openMessage(id),
+    changed: (fleet) => fleets.update(fleet),
+    sendAgain: (fleet, envelope) => form.again(fleet, envelope),
+  });
+  /** Shows a message of which only the id is known. */
+  const openMessage = async (id) => {
+    try {
+      const message = messages.byKey.get(id) ?? traced(await server.trace(id));
+      mark(messages.list, id);
+      detail.message(message);
+    } catch (error) {
+      notice(error.message);
+    }
+  };
+  const openFleet = async (id) => {
+    try {
+      const fleet = fleets.byKey.get(id) ?? JSON.parse(await server.fleet(id));
+      tabs.choose('fleets-tab');
+      mark(fleets.list, id);
+      await fleetDetail.open(fleet);
+    } catch (error) {
+      notice(error.message);
+    }
+  };
+  const tabs = new Tabs('tabs');
+  byId('new-fleet').addEventListener('click', () => form.toMany());
   let awaited;
-  const form = new SendForm((id) => {
-    awaited = id;
-    follow();
+  const form = new SendForm({
+    sent: (id) => {
+      awaited = id;
+      follow();
+    },
+    sentToMany: (fleet) => {
+      fleets.update(fleet);
+      openFleet(fleet.id);
+    },
+    vehicles: (all) => (all ? [...vehicles.all.values()] : vehicles.shown),
   });
   /** Shows the message that was just sent, as soon as the stream has told of it. */
   const follow = () => {
     const message = awaited && messages.byKey.get(awaited);
     if (!message) return;
     awaited = undefined;
-    vehicles.list.mark(undefined);
-    messages.list.mark(message.key);
+    tabs.choose('messages-tab');
+    mark(messages.list, message.key);
     detail.message(message);
   };
   const live = new Live({
@@ -102,6 +149,7 @@ function open(refusal) {
       form.allow(status);
       health.show(status);
       vehicles.tick(status.vehicles);
+      form.recipients.show();
     },
     messages: (added) => {
       messages.add(added);
@@ -109,13 +157,22 @@ function open(refusal) {
     },
     steps: (steps) => {
       for (const step of steps) {
-        const message = messages.step(step);
+        const message = messages.step(step) ?? detail.noted(step);
         if (message) detail.stepped(message);
+        fleetDetail.stepped(step);
       }
       messages.redraw();
     },
-    vehicle: (vehicle) => vehicles.update(vehicle),
+    vehicle: (vehicle) => {
+      vehicles.update(vehicle);
+      detail.came(vehicle);
+    },
     vehicles: () => vehicles.load(),
+    fleet: (fleet) => {
+      fleets.update(fleet);
+      fleetDetail.told(fleet);
+    },
+    fleets: () => fleets.load(),
     dropped: (count) => {
       messages.dropped += count;
     },

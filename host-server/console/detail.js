@@ -2,11 +2,14 @@
 
 import { head, indented, lastMember } from './envelope.js';
 import * as server from './server.js';
-import { byId, bytes, clock, duration, element, meaning, number, stepName, tone } from './texts.js';
+import { note } from './messages.js';
+import { meaning, outlook } from './outlook.js';
+import { byId, bytes, clock, duration, element, number, setText, stepName, tone } from './texts.js';
 
 export class Detail {
-  constructor({ closed, sendAgain }) {
-    Object.assign(this, { closed, sendAgain });
+  /** `vehicle` tells what is known of one; `openFleet` shows the fleet message of an id. */
+  constructor({ closed, sendAgain, vehicle, openFleet }) {
+    Object.assign(this, { closed, sendAgain, known: vehicle, openFleet });
     this.node = byId('detail');
     this.shown = undefined;
     this.node.addEventListener('keydown', (event) => event.key === 'Escape' && this.close());
@@ -42,7 +45,7 @@ export class Detail {
     ];
     const title = isUp ? 'From a vehicle' : message.popup ? 'Popup for the driver' : 'For an app';
     if (isUp) {
-      const shown = this.show(message, title, list([...facts, ['Received', clock(message.at)]]));
+      const shown = this.show(message, title, pairs([...facts, ['Received', clock(message.at)]]));
       await this.fetch(shown, async () => {
         const page = await server.received(message.cursor);
         const text = page.slice(page.indexOf('[') + 1, page.lastIndexOf(',"next":') - 1);
@@ -52,10 +55,15 @@ export class Detail {
       return;
     }
     this.chain = element('ol', { class: 'chain', 'aria-label': 'What became of it' });
-    const shown = this.show(message, title, list(facts), this.chain);
+    this.outlook = element('p', { class: 'outlook', 'aria-live': 'polite' });
+    const until = ['Until', new Date(message.expiresAt).toLocaleString()];
+    const shown = this.show(message, title, pairs([...facts, until]), this.chain, this.outlook);
     this.steps(message);
     await this.fetch(shown, async () => {
       const text = await server.trace(message.id);
+      const { receipts, fleet } = JSON.parse(text);
+      message.receipts = receipts;
+      if (this.shown === shown) this.steps(message);
       const envelope = lastMember(text, 'message');
       const again = element('button', { onclick: () => this.sendAgain(message, envelope) }, 'Send again');
       const { popup, popupText, popupBtn } = JSON.parse(envelope);
@@ -66,8 +74,23 @@ export class Detail {
       }
       const json = lastMember(envelope, 'content');
       if (json) parts.push(...content(json));
-      return [...parts, element('p', { class: 'actions' }, again)];
+      const whole = fleet && element('button', { onclick: () => this.openFleet(fleet) }, 'The fleet message');
+      return [...parts, element('p', { class: 'actions' }, ...(whole ? [whole] : []), again)];
     });
+  }
+
+  /** Notes a step of the message that is shown, which no list has; gives the message, if it is that. */
+  noted(step) {
+    const item = this.shown?.item;
+    if (item?.way !== 'down' || item.id !== step.id) return undefined;
+    note(item, step);
+    return item;
+  }
+
+  /** A vehicle has come or gone: a message for it may wait for something else now. */
+  came({ vin }) {
+    const item = this.shown?.item;
+    if (item?.way === 'down' && item.vin === vin) this.steps(item);
   }
 
   /** A step was noted: shows it if it is of the message that is shown. */
@@ -75,12 +98,13 @@ export class Detail {
     if (this.shown?.item === message) this.steps(message);
   }
 
-  steps({ steps, expiresAt }) {
+  steps(message) {
+    const { steps } = message;
     const begin = Date.parse(steps[0].at);
     const rows = steps.map(({ step, at }, index) => {
       const time = Date.parse(at);
       const after = index > 0 ? `+${duration(time - begin)}` : '';
-      const said = meaning(step);
+      const said = meaning(step, message);
       return element(
         'li',
         { 'data-tone': tone(step) },
@@ -93,7 +117,9 @@ export class Detail {
       );
     });
     this.chain.replaceChildren(...rows);
-    this.chain.title = `worth sending until ${new Date(expiresAt).toLocaleString()}`;
+    const text = outlook(message, this.known(message.vin));
+    setText(this.outlook, text);
+    this.outlook.hidden = !text;
   }
 
   async vehicle(vehicle) {
@@ -110,11 +136,11 @@ export class Detail {
         ...(stack ? [['Stack', `${bytes(stack.used)} of ${bytes(stack.size)}`]] : []),
         ...Object.entries(counters).map(([name, count]) => [words(name), number(count)]),
       ];
-      const parts = [list(facts)];
+      const parts = [pairs(facts)];
       if (crash) parts.push(element('p', { role: 'alert', class: 'badge', 'data-tone': 'bad' }, `its last run ended badly: ${crash}`));
       const lost = Object.entries(troubles).filter(([, count]) => count > 0);
       parts.push(element('h3', {}, 'Lost or refused in the car'));
-      parts.push(lost.length > 0 ? list(lost.map(([name, count]) => [words(name), number(count)])) : element('p', { class: 'count' }, 'nothing'));
+      parts.push(lost.length > 0 ? pairs(lost.map(([name, count]) => [words(name), number(count)])) : element('p', { class: 'count' }, 'nothing'));
       return parts;
     });
   }
@@ -131,9 +157,10 @@ export class Detail {
   }
 }
 
-const mono = (text) => element('span', { class: 'mono' }, text);
+export const mono = (text) => element('span', { class: 'mono' }, text);
 
-const list = (facts) =>
+/** Names and values. */
+export const pairs = (facts) =>
   element('dl', {}, ...facts.flatMap(([name, value]) => [element('dt', {}, name), element('dd', {}, value)]));
 
 const gone = () => element('p', { class: 'count' }, 'It is not kept any more.');
@@ -142,7 +169,8 @@ const gone = () => element('p', { class: 'count' }, 'It is not kept any more.');
     mebibyte in lines of their own answers nobody. */
 const SHOWN = 64 * 1024;
 
-function content(json) {
+/** A content in lines. */
+export function content(json) {
   if (json.length <= SHOWN) return [pre(indented(json))];
   const note = `The first ${number(SHOWN)} of ${number(json.length)} characters; the interface has all of it.`;
   return [element('p', { class: 'count' }, note), pre(`${json.slice(0, SHOWN)}…`)];

@@ -1,7 +1,7 @@
 // What happens, as the server tells it: two event streams, taken in a little at a time so that the
 // page answers whoever uses it, however much comes.
 
-import { head } from './envelope.js';
+import { head, lastMember, utf8 } from './envelope.js';
 import * as server from './server.js';
 
 /** Messages that are read at the beginning, each way. */
@@ -16,6 +16,9 @@ const WAITING = 20_000;
 /** Milliseconds that are spent at once on taking events in. */
 const AT_ONCE = 8;
 
+/** Where the server tells partners the steps of messages: the page has them from the activity. */
+const STEPS = 'vinbus/receipt';
+
 /** Pause before a stream that the server has ended is opened again, in milliseconds. */
 const AGAIN = 2000;
 
@@ -23,7 +26,7 @@ const AGAIN = 2000;
 const HIDDEN = 500;
 
 export class Live {
-  /** `told` gets what happens: messages, steps, a vehicle, the status, the link's state, a notice. */
+  /** `told` gets what happens: messages, steps, a vehicle, a fleet message, the status, the link's state, a notice. */
   constructor(told) {
     this.told = told;
     this.waiting = [];
@@ -61,6 +64,7 @@ export class Live {
     stream.addEventListener('accepted', ({ data }) => this.wait('accepted', data));
     stream.addEventListener('step', ({ data }) => this.wait('step', data));
     stream.addEventListener('vehicle', ({ data }) => this.told.vehicle(JSON.parse(data)));
+    stream.addEventListener('fleet', ({ data }) => this.told.fleet(JSON.parse(data)));
     stream.addEventListener('lost', () => {
       // The pages know.
       isFresh = true;
@@ -106,7 +110,7 @@ export class Live {
       this.due();
     }
     try {
-      await this.told.vehicles();
+      await Promise.all([this.told.vehicles(), this.told.fleets()]);
     } catch (error) {
       this.beforeIsUnknown(error);
     }
@@ -159,8 +163,10 @@ export class Live {
     while (taken < this.waiting.length && performance.now() < end) {
       const [kind, data] = this.waiting[taken];
       taken += 1;
-      if (kind === 'up') messages.push(up(data));
-      else if (kind === 'accepted') messages.push(down(JSON.parse(data)));
+      if (kind === 'up') {
+        const message = up(data);
+        if (message.subtopic !== STEPS) messages.push(message);
+      } else if (kind === 'accepted') messages.push(down(JSON.parse(data)));
       else steps.push(JSON.parse(data));
     }
     this.waiting.splice(0, taken);
@@ -181,4 +187,13 @@ function up(data) {
 function down({ id, vin, uid, app, popup, bytes, excerpt, expiresAt, status, steps }) {
   const at = Date.parse(steps[0].at);
   return { key: id, way: 'down', id, vin, uid, app, popup, bytes, excerpt, expiresAt, status, steps, at };
+}
+
+/** A message for a vehicle, from its trace. */
+export function traced(text) {
+  const trace = JSON.parse(text);
+  const envelope = lastMember(text, 'message');
+  const { popup, popupText } = trace.message;
+  const excerpt = popup ? popupText : lastMember(envelope, 'content').slice(0, EXCERPT);
+  return down({ ...trace, popup, bytes: utf8(envelope), excerpt });
 }

@@ -130,7 +130,7 @@ export class Messages {
 }
 
 /** Notes a step once, in the order of time. */
-function note(message, { step, at }) {
+export function note(message, { step, at }) {
   if (message.steps.some((known) => known.step === step)) return;
   message.steps.push({ step, at });
   message.steps.sort((one, other) => Date.parse(one.at) - Date.parse(other.at));

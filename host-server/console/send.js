@@ -2,8 +2,9 @@
 // the server says when it refuses one; here is only what a person forgets.
 
 import * as envelope from './envelope.js';
+import { Recipients } from './recipients.js';
 import * as server from './server.js';
-import { byId, setText } from './texts.js';
+import { byId, number, setText } from './texts.js';
 
 /** Of a vehicle that may not exist. */
 const UNSEEN = 'accepted, but nothing was heard of this vehicle since the server started: is the VIN right?';
@@ -11,10 +12,12 @@ const UNSEEN = 'accepted, but nothing was heard of this vehicle since the server
 const exact = (count) => count.toLocaleString('en');
 
 export class SendForm {
-  constructor(sent) {
-    this.sent = sent;
+  /** `sent` is told of a message that was accepted, `sentToMany` of a fleet message; `vehicles` tells those that are shown. */
+  constructor({ sent, sentToMany, vehicles }) {
+    Object.assign(this, { sent, sentToMany });
     this.bytesMax = 0;
     this.form = byId('send-form');
+    this.recipients = new Recipients(this.form, vehicles);
     this.form.addEventListener('input', () => this.count());
     this.form.addEventListener('submit', (event) => {
       event.preventDefault();
@@ -49,6 +52,9 @@ export class SendForm {
   /** Shows how large it is; says whether it may be sent. */
   count() {
     byId('popup-fields').hidden = !this.isPopup;
+    // A popup carries none.
+    byId('receipts-field').hidden = this.isPopup;
+    this.recipients.show();
     setText(byId('content-label'), this.isPopup ? 'Content (JSON), if the app is to get any with the answer' : 'Content (JSON)');
     const size = envelope.utf8(this.message());
     const isOver = this.bytesMax > 0 && size > this.bytesMax;
@@ -66,7 +72,8 @@ export class SendForm {
 
   /** What is missing, or is no JSON, in a sentence, and where. */
   fault() {
-    if (!byId('send-vin').value.trim()) return ['name the vehicle by its VIN', 'send-vin'];
+    const [fault, at] = this.recipients.fault();
+    if (fault) return [fault, at];
     if (!byId('send-app').value) return ['name the app by its idApp', 'send-app'];
     const content = byId('content').value;
     const isNeeded = !this.isPopup || content.trim();
@@ -83,10 +90,11 @@ export class SendForm {
     }
     this.isBusy = true;
     const text = this.message();
+    const asked = { uid: byId('send-uid').value.trim(), ttl: byId('send-ttl').value.trim() };
+    if (!this.isPopup && byId('send-receipts').checked) asked.receipts = 'yes';
     try {
-      const accepted = await server.send(byId('send-vin').value.trim(), text, byId('send-uid').value.trim(), byId('send-ttl').value.trim());
-      setText(byId('sent'), accepted.seen ? 'accepted' : UNSEEN);
-      this.sent(accepted.id);
+      if (this.recipients.areMany) await this.submitToMany(text, asked);
+      else await this.submitToOne(text, asked);
     } catch (error) {
       setText(byId('fault'), error.message);
     } finally {
@@ -94,15 +102,38 @@ export class SendForm {
     }
   }
 
+  async submitToOne(text, asked) {
+    const accepted = await server.send(byId('send-vin').value.trim(), text, asked);
+    setText(byId('sent'), accepted.seen ? 'accepted' : UNSEEN);
+    this.sent(accepted.id);
+  }
+
+  async submitToMany(text, asked) {
+    const rate = byId('send-rate').value.trim();
+    const fleet = await server.sendToMany(text, this.recipients.asked(), { ...asked, rate });
+    const { vehicles, unseen, unseenVins = [] } = fleet;
+    const strange = unseen ? `; nothing was heard of ${number(unseen)} of them since the server started, such as ${unseenVins[0]}: are the VINs right?` : '';
+    setText(byId('sent'), `accepted for ${number(vehicles)} ${vehicles === 1 ? 'vehicle' : 'vehicles'}${strange}`);
+    this.sentToMany(fleet);
+  }
+
   /** Fills in a vehicle. */
   to(vin) {
-    byId('send-vin').value = vin;
+    this.recipients.to(vin);
     this.count();
+  }
+
+  /** Lets who uses it write to many. */
+  toMany() {
+    this.recipients.choose('filter');
+    this.count();
+    byId('send-prefix').focus();
   }
 
   /** Fills in a message that was sent before. */
   again({ vin, uid, app }, text) {
-    byId('send-vin').value = vin;
+    if (vin) this.recipients.choose('one');
+    byId('send-vin').value = vin ?? '';
     byId('send-app').value = app;
     byId('send-uid').value = uid;
     const message = JSON.parse(text);

@@ -36,14 +36,32 @@ export const trace = async (id) => (await ask(`/api/v1/messages/${encodeURICompo
 export const received = async (cursor) =>
   (await ask(`/api/v1/messages?after=${BigInt(cursor) - 1n}&limit=1`)).text();
 
-/** Sends an envelope; `uid` and `ttl` may be empty. */
-export async function send(vin, envelope, uid, ttl) {
-  const query = new URLSearchParams();
-  if (uid) query.set('uid', uid);
-  if (ttl) query.set('ttl', ttl);
+/** Sends an envelope; what is asked for with it may be empty. */
+export const send = (vin, envelope, asked) => post(`/api/v1/vehicles/${encodeURIComponent(vin)}/messages`, envelope, asked);
+
+const FLEETS = '/api/v1/fleet/messages';
+const fleetAt = (id) => `${FLEETS}/${encodeURIComponent(id)}`;
+
+/** Sends an envelope to many vehicles: `{"vins":…}` or `{"filter":…}`. */
+export const sendToMany = (envelope, recipients, asked) =>
+  post(FLEETS, `{"message":${envelope},${JSON.stringify(recipients).slice(1)}`, asked);
+
+/** The newest fleet messages. */
+export const fleets = (limit) => json(`${FLEETS}?limit=${limit}`);
+
+/** One of them, as text: its message is to keep every byte. */
+export const fleet = async (id) => (await ask(fleetAt(id))).text();
+
+/** A page of its vehicles behind a VIN. */
+export const fleetVehicles = (id, after) => json(`${fleetAt(id)}/vehicles${after ? `?after=${after}` : ''}`);
+
+/** Has it pause, resume or cancel. */
+export const changeFleet = async (id, verb) => (await ask(`${fleetAt(id)}/${verb}`, { method: 'POST' })).json();
+
+async function post(path, body, asked) {
+  const query = new URLSearchParams(Object.entries(asked).filter(([, value]) => value));
   const headers = { 'content-type': 'application/json' };
-  const path = `/api/v1/vehicles/${encodeURIComponent(vin)}/messages?${query}`;
-  return (await ask(path, { method: 'POST', headers, body: envelope })).json();
+  return (await ask(`${path}?${query}`, { method: 'POST', headers, body })).json();
 }
 
 const SESSION = '/api/v1/console/session';

@@ -80,6 +80,9 @@ const STEPS = {
   busy: ['bad', 'The vehicle has as many open requests as it may.'],
 };
 
+/** The steps, about in the order in which they come. */
+export const ORDER = Object.keys(STEPS);
+
 /** The tone of a step: good, wait, bad, or none. */
 export const tone = (step) => STEPS[step]?.[0] ?? '';
 
@@ -87,4 +90,4 @@ export const tone = (step) => STEPS[step]?.[0] ?? '';
 export const stepName = (step) => step.replaceAll('_', ' ');
 
 /** What a step means; empty if this page does not know. */
-export const meaning = (step) => STEPS[step]?.[1] ?? '';
+export const stepMeaning = (step) => STEPS[step]?.[1] ?? '';

@@ -53,6 +53,20 @@ async fn axe_finds_nothing_serious_by_day_and_by_night() {
         desk.page.prefers(scheme).await;
         check(&mut desk.page, scheme).await;
     }
+    desk.page.press("#fleets-tab").await;
+    desk.page.press("#new-fleet").await;
+    desk.page.press("input[name=to][value=list]").await;
+    desk.page.press("input[value=data]").await;
+    desk.page.fill("#send-vins", VIN).await;
+    desk.page.fill("#content", "1").await;
+    desk.page.press("#send-button").await;
+    desk.page
+        .until("document.querySelector('#detail .target') && document.querySelector('#detail pre')")
+        .await;
+    for scheme in ["light", "dark"] {
+        desk.page.prefers(scheme).await;
+        check(&mut desk.page, "a fleet message").await;
+    }
     desk.page.press("#show-figures").await;
     desk.page
         .until("document.querySelector('#figures-rows tr')")

@@ -9,6 +9,7 @@ mod car;
 mod desk;
 
 mod accessibility;
+mod fleets;
 mod many;
 mod messages;
 mod pictures;

@@ -1,0 +1,44 @@
+// Why nothing happens: what a step of a message means, and what the next one waits for, in sentences
+// for who asks. What the server alone knows, such as steps to come, is not guessed.
+
+import { stepMeaning } from './texts.js';
+
+/** What a step means for this message; empty if this page does not know. */
+export function meaning(step, { steps }) {
+  const wasSent = steps.some((known) => known.step === 'sent');
+  if (step === 'expired' && !wasSent) return 'Its time was over before the vehicle could be reached: it was not sent.';
+  return stepMeaning(step);
+}
+
+/** What a message waits for; empty where it has met its end. `vehicle` is what is known of its vehicle. */
+export function outlook(message, vehicle) {
+  const { status, receipts, popup, uid, expiresAt } = message;
+  const until = new Date(expiresAt).toLocaleString();
+  if (status === 'held') return `${whyHeld(vehicle, uid)} It is sent when the vehicle can hear it, until ${until}.`;
+  if (status === 'accepted') return 'It waits for its turn: messages to a vehicle go one after the other, as fast as its link carries them.';
+  if (status === 'sent') return whatFollowsSent(receipts, popup);
+  return AWAITED[status] ?? '';
+}
+
+function whyHeld(vehicle, uid) {
+  if (!vehicle) return 'Nothing was heard of this vehicle since the server started: is the VIN right?';
+  const since = new Date(vehicle.since).toLocaleString();
+  if (vehicle.presence === 'offline') return `The vehicle is offline since ${since}.`;
+  return `The vehicle is ${vehicle.presence} since ${since}, and does not listen to partner ${uid}: its agent names the partner of each app (--app IDAPP=UID).`;
+}
+
+function whatFollowsSent(receipts, popup) {
+  if (popup) return 'Nothing more is told of a popup: it carries no receipts. What the driver answers is told to the app.';
+  if (receipts === 'no') return 'Nothing more is told: no receipts were asked for. To be told what becomes of it in the vehicle, send it with receipts.';
+  if (receipts) return 'It is repeated until the vehicle says that it has it. A vehicle that does not know receipts says nothing, and got it once.';
+  return '';
+}
+
+const AWAITED = {
+  at_agent: 'The vehicle has yet to say where it went.',
+  held_background: 'It waits until the app is in the foreground, or takes its messages. Ten newer ones for the app push it out.',
+  held_privacy: 'It waits until privacy is over. Ten newer ones for the app push it out.',
+  handed: 'The app has yet to confirm it, or to refuse it.',
+  part_stored: 'The rest follows, part by part, as fast as the vehicle stores them.',
+  part_missing: 'It is sent again from its beginning.',
+};
