@@ -26,6 +26,7 @@ pub use control::{
 pub use endpoint::{Batch, Endpoint, EndpointCounters, Event, Transmit};
 pub use epoch::Epoch;
 pub use member::{CONTROL_APP, CONTROL_SUBTOPIC, Carried, Header, MEMBER, Marked, Part, TooDeep};
+pub(crate) use member::{DownlinkOf, UplinkOf, WRITTEN};
 pub use receiver::{MessageId, ReceiverCounters, Verdict};
 pub use sender::{Loss, Message, SenderCounters, SubmitError, Submitted};
 pub use snapshot::{SNAPSHOT_BYTES, Snapshot};

@@ -32,7 +32,7 @@ pub use content::Content;
 pub(crate) use downlink::write_escaped;
 pub use downlink::{Downlink, DownlinkBody};
 pub use encode::EncodeError;
-pub(crate) use encode::Unwritten;
+pub(crate) use encode::Out;
 pub use error::{EnvelopeError, EnvelopeReason, Member};
 pub use popup::{Popup, PopupText};
 pub use uplink::Uplink;

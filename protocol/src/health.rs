@@ -3,9 +3,9 @@
 //! An agent publishes an encoded [`Health`] on the uplink subtopic [`SUBTOPIC`]. The host server asks
 //! [`ParsedTopic::is_health`](crate::topic::ParsedTopic::is_health), and then [`reported`].
 
-use core::fmt::{self, Write};
+use core::fmt::Write;
 
-use crate::envelope::{Content, EncodeError, Unwritten};
+use crate::envelope::{Content, EncodeError, Out};
 use crate::json::{JsonString, Object};
 use crate::limits::{HEALTH_BYTES_MAX, HEALTH_CRASH_BYTES_MAX, HEALTH_NAME_BYTES_MAX};
 use crate::record_ring;
@@ -139,50 +139,53 @@ impl Health<'_> {
     /// # Errors
     /// An [`EncodeError`] when the buffer is too small; one of [`HEALTH_BYTES_MAX`] never is.
     pub fn encode<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
-        let available = buffer.len();
-        let mut out = Unwritten(&mut *buffer);
-        let too_small = |fmt::Error| EncodeError::Buffer {
+        let mut out = Out::new(&mut *buffer);
+        self.write(&mut out);
+        let (len, available) = (out.len(), buffer.len());
+        buffer.get(..len).ok_or(EncodeError::Buffer {
             needed: HEALTH_BYTES_MAX,
             available,
-        };
-        self.write(&mut out).map_err(too_small)?;
-        let written = available.saturating_sub(out.0.len());
-        Ok(buffer.get(..written).unwrap_or_default())
+        })
     }
 
-    fn write(&self, out: &mut Unwritten<'_>) -> fmt::Result {
-        out.write_str(r#"{"content":{"agent":""#)?;
-        write_text(out, self.agent, HEALTH_NAME_BYTES_MAX)?;
-        out.write_str(r#"","platform":""#)?;
-        write_text(out, self.platform, HEALTH_NAME_BYTES_MAX)?;
-        write!(out, r#"","uptimeS":{}"#, self.uptime_s)?;
+    fn write(&self, out: &mut Out<'_>) {
+        out.text(r#"{"content":{"agent":""#);
+        write_text(out, self.agent, HEALTH_NAME_BYTES_MAX);
+        out.text(r#"","platform":""#);
+        write_text(out, self.platform, HEALTH_NAME_BYTES_MAX);
+        out.text(r#"","uptimeS":"#);
+        out.number(self.uptime_s);
         if let Some(crash) = self.crash {
-            out.write_str(r#","crash":""#)?;
-            write_text(out, crash, HEALTH_CRASH_BYTES_MAX)?;
-            out.write_str("\"")?;
+            out.text(r#","crash":""#);
+            write_text(out, crash, HEALTH_CRASH_BYTES_MAX);
+            out.text("\"");
         }
         if let Some(stack) = self.stack {
-            out.write_str(r#","stack":"#)?;
-            stack.write(out)?;
+            out.text(r#","stack":"#);
+            stack.write(out);
         }
-        self.pools.write(out)?;
-        out.write_str(r#","counters":"#)?;
-        write_counts(out, &Counters::NAMES, &self.counters.counts())?;
-        out.write_str(r#","troubles":"#)?;
-        write_counts(out, &Troubles::NAMES, &self.troubles.counts())?;
-        out.write_str("}}")
+        self.pools.write(out);
+        out.text(r#","counters":"#);
+        write_counts(out, &Counters::NAMES, &self.counters.counts());
+        out.text(r#","troubles":"#);
+        write_counts(out, &Troubles::NAMES, &self.troubles.counts());
+        out.text("}}");
     }
 }
 
 impl Usage {
-    fn write(self, out: &mut Unwritten<'_>) -> fmt::Result {
+    fn write(self, out: &mut Out<'_>) {
         let Self { used, size } = self;
-        write!(out, r#"{{"used":{used},"size":{size}}}"#)
+        out.text(r#"{"used":"#);
+        out.number(used);
+        out.text(r#","size":"#);
+        out.number(size);
+        out.text("}");
     }
 }
 
 impl Pools {
-    fn write(&self, out: &mut Unwritten<'_>) -> fmt::Result {
+    fn write(&self, out: &mut Out<'_>) {
         let pools = [
             ("pending", self.pending),
             ("uplinks", self.uplinks),
@@ -192,12 +195,12 @@ impl Pools {
         let mut before = r#","pools":{"#;
         for (name, usage) in pools {
             if usage.size > 0 {
-                write!(out, r#"{before}"{name}":"#)?;
-                usage.write(out)?;
+                write_name(out, before, name);
+                usage.write(out);
                 before = ",";
             }
         }
-        out.write_str(if before == "," { "}" } else { "" })
+        out.text(if before == "," { "}" } else { "" });
     }
 }
 
@@ -267,20 +270,27 @@ impl Troubles {
     }
 }
 
+fn write_name(out: &mut Out<'_>, before: &str, name: &str) {
+    for part in [before, "\"", name, "\":"] {
+        out.text(part);
+    }
+}
+
 /// Writes an object with the counts that are not 0.
-fn write_counts(out: &mut Unwritten<'_>, names: &[&str], counts: &[u32]) -> fmt::Result {
+fn write_counts(out: &mut Out<'_>, names: &[&str], counts: &[u32]) {
     let mut before = "{";
     for (name, count) in names.iter().zip(counts) {
         if *count > 0 {
-            write!(out, r#"{before}"{name}":{count}"#)?;
+            write_name(out, before, name);
+            out.number(*count);
             before = ",";
         }
     }
-    out.write_str(if before == "{" { "{}" } else { "}" })
+    out.text(if before == "{" { "{}" } else { "}" });
 }
 
 /// Writes the inside of a JSON string, of at most `max` bytes; what does not fit is cut off.
-fn write_text(out: &mut Unwritten<'_>, text: &str, max: usize) -> fmt::Result {
+fn write_text(out: &mut Out<'_>, text: &str, max: usize) {
     let mut left = max;
     for c in text.chars() {
         let mut utf8 = [0; 4];
@@ -296,11 +306,13 @@ fn write_text(out: &mut Unwritten<'_>, text: &str, max: usize) -> fmt::Result {
         };
         left = rest;
         match plain {
-            "" => write!(out, "\\u{:04x}", u32::from(c))?,
-            plain => out.write_str(plain)?,
+            "" => {
+                // Writing there never fails.
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            plain => out.text(plain),
         }
     }
-    Ok(())
 }
 
 /// What a host reads in a report; the rest is for people.

@@ -8,11 +8,11 @@
 //! {"vinbus":{"e":7,"x":3,"a":9}}                            batch 9 has come
 //! ```
 
-use core::fmt::{self, Write};
+use core::fmt;
 
-use super::member::{self, Carried, DownlinkOf, Header, UplinkOf, number, numbers};
+use super::member::{self, Carried, DownlinkOf, Header, UplinkOf, WRITTEN, number, numbers};
 use super::{Epoch, Step};
-use crate::envelope::encode::{Encode, encode};
+use crate::envelope::encode::{Encode, Out, encode};
 use crate::envelope::{Content, EncodeError};
 use crate::json::{Kind, Object, Value};
 use crate::limits::DELIVERY_OPEN_MAX;
@@ -238,33 +238,28 @@ impl<R: Iterator<Item = Run> + Clone> ControlFrame<R> {
 }
 
 impl<R: Iterator<Item = Run> + Clone> Encode for ControlFrame<R> {
-    fn write(&self, out: &mut impl Write) -> fmt::Result {
-        write!(
-            out,
-            "{{\"{}\":{{\"e\":{}",
-            member::MEMBER,
-            self.epoch.number()
-        )?;
-        if let Some(peer) = self.peer {
-            write!(out, ",\"x\":{}", peer.number())?;
-        }
-        if self.greeting {
-            write!(out, ",\"v\":{VERSION}")?;
-        }
-        write_long(self.long_bytes_max, out)?;
-        if let Some(batch) = self.acknowledge {
-            write!(out, ",\"a\":{batch}")?;
-        }
-        if let Some(batch) = self.batch {
-            write!(out, ",\"k\":{batch},\"r\":[")?;
-            let mut comma = "";
+    fn write(&self, out: &mut Out<'_>) {
+        out.text("{");
+        out.text(WRITTEN);
+        out.text("{\"e\":");
+        out.number(self.epoch.number());
+        member(",\"x\":", self.peer.map(Epoch::number), out);
+        member(",\"v\":", self.greeting.then_some(VERSION), out);
+        write_long(self.long_bytes_max, out);
+        member(",\"a\":", self.acknowledge, out);
+        member(",\"k\":", self.batch, out);
+        if self.batch.is_some() {
+            let mut before = ",\"r\":[";
             for Run { step, first, count } in self.runs.clone() {
-                write!(out, "{comma}{},{first},{count}", step.code())?;
-                comma = ",";
+                for number in [u32::from(step.code()), first, count] {
+                    out.text(before);
+                    out.number(number);
+                    before = ",";
+                }
             }
-            out.write_str("]")?;
+            out.text(if before == "," { "]" } else { ",\"r\":[]" });
         }
-        out.write_str("}}")
+        out.text("}}");
     }
 }
 
@@ -293,23 +288,27 @@ pub fn announcement(offer: Offer, buffer: &mut [u8]) -> Result<&[u8], EncodeErro
 struct Announcement(Offer);
 
 impl Encode for Announcement {
-    fn write(&self, out: &mut impl Write) -> fmt::Result {
-        let epoch = self.0.epoch.number();
-        write!(
-            out,
-            "{{\"content\":{{\"online\":true,\"{}\":{{\"e\":{epoch},\"v\":{VERSION}",
-            member::MEMBER
-        )?;
-        write_long(self.0.long_bytes_max, out)?;
-        out.write_str("}}}")
+    fn write(&self, out: &mut Out<'_>) {
+        out.text("{\"content\":{\"online\":true,");
+        out.text(WRITTEN);
+        out.text("{\"e\":");
+        out.number(self.0.epoch.number());
+        member(",\"v\":", Some(VERSION), out);
+        write_long(self.0.long_bytes_max, out);
+        out.text("}}}");
     }
 }
 
 /// What an end that takes no parts says nothing of.
-fn write_long(bytes_max: u32, out: &mut impl Write) -> fmt::Result {
-    match bytes_max {
-        0 => Ok(()),
-        _ => write!(out, ",\"l\":{bytes_max}"),
+fn write_long(bytes_max: u32, out: &mut Out<'_>) {
+    member(",\"l\":", Some(bytes_max).filter(|max| *max > 0), out);
+}
+
+/// Writes a member that is there, behind others.
+fn member(name: &str, value: Option<u32>, out: &mut Out<'_>) {
+    if let Some(value) = value {
+        out.text(name);
+        out.number(value);
     }
 }
 

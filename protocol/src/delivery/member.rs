@@ -10,11 +10,11 @@
 //! whole and the checksum of the whole. The member is written first, and found wherever it stands. Everything else is left as it
 //! is, byte for byte.
 
-use core::fmt::{self, Write};
+use core::fmt;
 
 use super::Epoch;
 use crate::checksum::crc32;
-use crate::envelope::encode::{Encode, encode, encoded_len};
+use crate::envelope::encode::{Encode, Out, encode, encoded_len};
 use crate::envelope::{Content, EncodeError, write_escaped};
 use crate::id::AppId;
 use crate::json::{JsonString, Kind, Object, Value};
@@ -22,6 +22,9 @@ use crate::limits::{DELIVERY_TTL_S_MAX, JSON_DEPTH_MAX};
 
 /// The name of the reserved member.
 pub const MEMBER: &str = "vinbus";
+
+/// The same as it is written.
+pub(crate) const WRITTEN: &str = "\"vinbus\":";
 
 /// The app identifier of downlink messages that are delivery's own.
 pub const CONTROL_APP: &str = "vinbus";
@@ -97,14 +100,17 @@ impl Header {
         })
     }
 
-    fn write(&self, out: &mut impl Write) -> fmt::Result {
-        let (epoch, peer) = (self.epoch.number(), self.peer.number());
-        write!(out, "\"{MEMBER}\":[{epoch},{peer}")?;
-        write!(out, ",{},{}", self.number, self.ttl_s)?;
-        if let Some(part) = self.part {
-            write!(out, ",{},{},{}", part.offset, part.total, part.checksum)?;
+    fn write(&self, out: &mut Out<'_>) {
+        out.text(WRITTEN);
+        out.text("[");
+        out.number(self.epoch.number());
+        let part = self.part.map(|it| [it.offset, it.total, it.checksum]);
+        let rest = [self.peer.number(), self.number, self.ttl_s];
+        for number in rest.into_iter().chain(part.into_iter().flatten()) {
+            out.text(",");
+            out.number(number);
         }
-        out.write_str("]")
+        out.text("]");
     }
 }
 
@@ -219,23 +225,23 @@ impl<'a> Marked<'a> {
 }
 
 impl Encode for Marked<'_> {
-    fn write(&self, out: &mut impl Write) -> fmt::Result {
-        out.write_str("{")?;
-        self.header.write(out)?;
+    fn write(&self, out: &mut Out<'_>) {
+        out.text("{");
+        self.header.write(out);
         match self.form {
             Form::Inserted { rest, more } => {
-                out.write_str(if more { "," } else { "" })?;
-                out.write_str(rest)
+                out.text(if more { "," } else { "" });
+                out.text(rest);
             }
             Form::Wrapped(value) => {
-                out.write_str(",\"content\":")?;
-                out.write_str(value)?;
-                out.write_str("}")
+                out.text(",\"content\":");
+                out.text(value);
+                out.text("}");
             }
             Form::Piece(piece) => {
-                out.write_str(",\"content\":\"")?;
-                piece.chars().try_for_each(|c| write_inside(c, out))?;
-                out.write_str("\"}")
+                out.text(",\"content\":\"");
+                piece.chars().for_each(|c| write_inside(c, out));
+                out.text("\"}");
             }
         }
     }
@@ -248,26 +254,26 @@ impl fmt::Debug for Marked<'_> {
 }
 
 /// Content in an uplink envelope.
-pub(super) struct UplinkOf<'a, C>(pub(super) &'a C);
+pub(crate) struct UplinkOf<'a, C>(pub(crate) &'a C);
 
 impl<C: Encode> Encode for UplinkOf<'_, C> {
-    fn write(&self, out: &mut impl Write) -> fmt::Result {
-        out.write_str("{\"content\":")?;
-        self.0.write(out)?;
-        out.write_str("}")
+    fn write(&self, out: &mut Out<'_>) {
+        out.text("{\"content\":");
+        self.0.write(out);
+        out.text("}");
     }
 }
 
 /// Content in a downlink envelope for an app.
-pub(super) struct DownlinkOf<'a, C>(pub(super) &'a str, pub(super) &'a C);
+pub(crate) struct DownlinkOf<'a, C>(pub(crate) &'a str, pub(crate) &'a C);
 
 impl<C: Encode> Encode for DownlinkOf<'_, C> {
-    fn write(&self, out: &mut impl Write) -> fmt::Result {
-        out.write_str("{\"idApp\":\"")?;
-        write_escaped(self.0, out)?;
-        out.write_str("\",\"popup\":false,\"content\":")?;
-        self.1.write(out)?;
-        out.write_str("}")
+    fn write(&self, out: &mut Out<'_>) {
+        out.text("{\"idApp\":\"");
+        write_escaped(self.0, out);
+        out.text("\",\"popup\":false,\"content\":");
+        self.1.write(out);
+        out.text("}");
     }
 }
 
@@ -281,14 +287,14 @@ pub(super) const fn len_inside(c: char) -> usize {
 
 /// Writes a character of a JSON text inside a JSON string. Such a text has no other control
 /// characters than these three.
-fn write_inside(c: char, out: &mut impl Write) -> fmt::Result {
+fn write_inside(c: char, out: &mut Out<'_>) {
     match c {
-        '"' => out.write_str("\\\""),
-        '\\' => out.write_str("\\\\"),
-        '\n' => out.write_str("\\n"),
-        '\r' => out.write_str("\\r"),
-        '\t' => out.write_str("\\t"),
-        _ => out.write_char(c),
+        '"' => out.text("\\\""),
+        '\\' => out.text("\\\\"),
+        '\n' => out.text("\\n"),
+        '\r' => out.text("\\r"),
+        '\t' => out.text("\\t"),
+        _ => out.text(c.encode_utf8(&mut [0; 4])),
     }
 }
 
@@ -368,9 +374,9 @@ impl<'a> Carried<'a> {
 }
 
 impl Encode for Carried<'_> {
-    fn write(&self, out: &mut impl Write) -> fmt::Result {
-        out.write_str(self.head)?;
-        out.write_str(self.tail)
+    fn write(&self, out: &mut Out<'_>) {
+        out.text(self.head);
+        out.text(self.tail);
     }
 }
 

@@ -1,9 +1,7 @@
 //! What the agent hands to an app.
 
-use core::fmt::{self, Write};
-
 use super::canonical;
-use super::encode::{Encode, encode, encoded_len};
+use super::encode::{Encode, Out, encode, encoded_len};
 use super::members::{Members, string, text};
 use super::{Content, EncodeError, EnvelopeError, EnvelopeReason, Member};
 use crate::json::JsonString;
@@ -126,27 +124,29 @@ impl Encode for AppMessage<'_> {
         }
     }
 
-    fn write(&self, out: &mut impl Write) -> fmt::Result {
+    fn write(&self, out: &mut Out<'_>) {
         match self {
             Self::Data(content) => {
-                out.write_str("{\"content\":")?;
-                out.write_str(content.as_str())?;
+                out.text("{\"content\":");
+                out.text(content.as_str());
             }
             Self::Request { id, content } => {
-                write!(out, "{{\"requestId\":\"{id}\",\"content\":")?;
-                out.write_str(content.as_str())?;
+                out.text("{\"requestId\":\"");
+                id.write(out);
+                out.text("\",\"content\":");
+                out.text(content.as_str());
             }
             Self::PopupOutcome { action, content } => {
-                out.write_str("{\"popupAction\":\"")?;
-                out.write_str(action.name())?;
-                out.write_str("\"")?;
+                out.text("{\"popupAction\":\"");
+                out.text(action.name());
+                out.text("\"");
                 if let Some(content) = content {
-                    out.write_str(",\"content\":")?;
-                    out.write_str(content.as_str())?;
+                    out.text(",\"content\":");
+                    out.text(content.as_str());
                 }
             }
         }
-        out.write_str("}")
+        out.text("}");
     }
 }
 

@@ -1,9 +1,7 @@
 //! What a partner sends to an app in a vehicle.
 
-use core::fmt::{self, Write};
-
 use super::canonical;
-use super::encode::{Encode, encode, encoded_len};
+use super::encode::{Encode, Out, encode, encoded_len};
 use super::members::{Members, flag, text};
 use super::{Content, EncodeError, EnvelopeError, EnvelopeReason, Member, Popup};
 use crate::id::AppId;
@@ -124,48 +122,47 @@ impl Encode for Long<'_, '_> {
         }
     }
 
-    fn write(&self, out: &mut impl Write) -> fmt::Result {
-        self.0.write(out)
+    fn write(&self, out: &mut Out<'_>) {
+        self.0.write(out);
     }
 }
 
 impl Encode for Downlink<'_> {
-    fn write(&self, out: &mut impl Write) -> fmt::Result {
-        out.write_str("{\"idApp\":\"")?;
-        write_escaped(self.app.as_str(), out)?;
+    fn write(&self, out: &mut Out<'_>) {
+        out.text("{\"idApp\":\"");
+        write_escaped(self.app.as_str(), out);
         match &self.body {
             DownlinkBody::Data(content) => {
-                out.write_str("\",\"popup\":false,\"content\":")?;
-                out.write_str(content.as_str())?;
+                out.text("\",\"popup\":false,\"content\":");
+                out.text(content.as_str());
             }
             DownlinkBody::Popup(popup) => {
-                out.write_str("\",\"popup\":true,\"popupBtn\":")?;
-                out.write_str(if popup.button { "true" } else { "false" })?;
-                out.write_str(",\"popupText\":")?;
-                out.write_str(popup.text.as_json())?;
+                out.text("\",\"popup\":true,\"popupBtn\":");
+                out.text(if popup.button { "true" } else { "false" });
+                out.text(",\"popupText\":");
+                out.text(popup.text.as_json());
                 if let Some(content) = popup.content {
-                    out.write_str(",\"content\":")?;
-                    out.write_str(content.as_str())?;
+                    out.text(",\"content\":");
+                    out.text(content.as_str());
                 }
             }
         }
-        out.write_str("}")
+        out.text("}");
     }
 }
 
 /// Writes the inside of a JSON string. Identifiers hold no control characters, so the quote and
 /// the backslash are all that need an escape.
-pub(crate) fn write_escaped(text: &str, out: &mut impl Write) -> fmt::Result {
+pub(crate) fn write_escaped(text: &str, out: &mut Out<'_>) {
     for part in text.split_inclusive(['"', '\\']) {
         match part.strip_suffix(['"', '\\']) {
             Some(before) => {
-                out.write_str(before)?;
-                out.write_str(if part.ends_with('"') { "\\\"" } else { "\\\\" })?;
+                out.text(before);
+                out.text(if part.ends_with('"') { "\\\"" } else { "\\\\" });
             }
-            None => out.write_str(part)?,
+            None => out.text(part),
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Writing an envelope into a caller's buffer, exact to the byte.
 
-use core::fmt::{self, Write};
+use core::fmt;
 use core::mem;
 
 use crate::limits::PAYLOAD_BYTES_MAX;
@@ -48,14 +48,13 @@ pub(crate) trait Encode {
         PAYLOAD_BYTES_MAX
     }
 
-    fn write(&self, out: &mut impl Write) -> fmt::Result;
+    fn write(&self, out: &mut Out<'_>);
 }
 
 pub(crate) fn encoded_len(message: &impl Encode) -> usize {
-    let mut length = Length(0);
-    let counted = message.write(&mut length);
-    debug_assert!(counted.is_ok(), "counting never fails");
-    length.0
+    let mut nowhere = Out::new(&mut []);
+    message.write(&mut nowhere);
+    nowhere.len
 }
 
 pub(crate) fn encode<'b, M: Encode>(
@@ -73,32 +72,64 @@ pub(crate) fn encode<'b, M: Encode>(
     let Some(out) = buffer.get_mut(..len) else {
         return Err(error);
     };
-    message
-        .write(&mut Unwritten(&mut *out))
-        .map_err(|fmt::Error| error)?;
+    message.write(&mut Out::new(&mut *out));
     Ok(out)
 }
 
-/// Counts bytes.
-struct Length(usize);
+/// Where a message writes itself. All of it is counted, and written up to the first piece for which there
+/// is no room.
+///
+/// One type for both, no formatting, and functions that are not copied to where they are called: so the code
+/// that writes a message is in an image once, and little more than its texts.
+pub(crate) struct Out<'b> {
+    room: &'b mut [u8],
+    len: usize,
+}
 
-impl Write for Length {
-    fn write_str(&mut self, part: &str) -> fmt::Result {
-        self.0 = self.0.saturating_add(part.len());
-        Ok(())
+impl<'b> Out<'b> {
+    pub(crate) fn new(room: &'b mut [u8]) -> Self {
+        Self { room, len: 0 }
+    }
+
+    /// Bytes of all that was to be written.
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    /// Writes a number in decimal digits.
+    #[inline(never)]
+    pub(crate) fn number(&mut self, number: u32) {
+        let mut digits = [0; 10];
+        let (mut begin, mut rest) = (digits.len(), number);
+        for place in digits.iter_mut().rev() {
+            *place = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            begin -= 1;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.bytes(digits.get(begin..).unwrap_or_default());
+    }
+
+    #[inline(never)]
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.len = self.len.saturating_add(bytes.len());
+        if let Some((place, room)) = mem::take(&mut self.room).split_at_mut_checked(bytes.len()) {
+            place.copy_from_slice(bytes);
+            self.room = room;
+        }
     }
 }
 
-/// The part of a buffer that nothing has been written to yet.
-pub(crate) struct Unwritten<'b>(pub(crate) &'b mut [u8]);
-
-impl Write for Unwritten<'_> {
-    fn write_str(&mut self, part: &str) -> fmt::Result {
-        let (head, tail) = mem::take(&mut self.0)
-            .split_at_mut_checked(part.len())
-            .ok_or(fmt::Error)?;
-        head.copy_from_slice(part.as_bytes());
-        self.0 = tail;
+/// Never fails.
+impl fmt::Write for Out<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.text(text);
         Ok(())
     }
 }
@@ -136,6 +167,29 @@ mod tests {
         };
         assert_eq!(message.encode(&mut short), Err(error));
         assert_eq!(short, [0xa5; 13]);
+    }
+
+    #[test]
+    fn numbers_have_their_digits() {
+        for number in [0, 7, 10, 99, 1_000_000_007, u32::MAX] {
+            let mut buffer = [0xa5; 10];
+            let mut out = Out::new(&mut buffer);
+            out.number(number);
+            let written = std::format!("{number}");
+            assert_eq!(out.len(), written.len());
+            assert!(buffer.starts_with(written.as_bytes()), "{number}");
+        }
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted_and_nothing_follows_it() {
+        let mut buffer = [0xa5; 4];
+        let mut out = Out::new(&mut buffer);
+        out.text("abc");
+        out.text("de");
+        out.text("f");
+        assert_eq!(out.len(), 6);
+        assert_eq!(&buffer, b"abc\xa5");
     }
 
     #[test]

@@ -1,9 +1,7 @@
 //! What an app in a vehicle sends to its partner.
 
-use core::fmt::{self, Write};
-
 use super::canonical;
-use super::encode::{Encode, encode, encoded_len};
+use super::encode::{Encode, Out, encode, encoded_len};
 use super::members::{Members, text};
 use super::{Content, EncodeError, EnvelopeError, Member};
 use crate::limits::{DELIVERY_LONG_UPLINK_BYTES_MAX, PAYLOAD_BYTES_MAX};
@@ -64,10 +62,10 @@ impl<'a> Uplink<'a> {
 }
 
 impl Encode for Uplink<'_> {
-    fn write(&self, out: &mut impl Write) -> fmt::Result {
-        out.write_str("{\"content\":")?;
-        out.write_str(self.content.as_str())?;
-        out.write_str("}")
+    fn write(&self, out: &mut Out<'_>) {
+        out.text("{\"content\":");
+        out.text(self.content.as_str());
+        out.text("}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use core::fmt::{self, Write};
 
+use crate::envelope::encode::{Encode, Out};
 use crate::json::JsonString;
 
 /// Names a request for good: the same for every repetition of it, and different for all others of the
@@ -54,6 +55,13 @@ impl RequestId {
             value = (value << 4) | u64::from(digit);
         }
         (count == DIGITS).then_some(Self(value))
+    }
+}
+
+impl Encode for RequestId {
+    fn write(&self, out: &mut Out<'_>) {
+        // Writing there never fails.
+        let _ = write!(out, "{self}");
     }
 }
 

@@ -6,12 +6,10 @@
 //! {"vinbus":{"q":"00000000000000a7","do":"cancel"}}                     an order, to the `idApp` `vinbus`
 //! ```
 
-use core::fmt::{self, Write};
-
 use super::RequestId;
-use crate::delivery::{CONTROL_APP, MEMBER};
-use crate::envelope::encode::{Encode, encode, encoded_len};
-use crate::envelope::{Content, EncodeError, write_escaped};
+use crate::delivery::{CONTROL_APP, DownlinkOf, MEMBER, UplinkOf, WRITTEN};
+use crate::envelope::encode::{Encode, Out, encode, encoded_len};
+use crate::envelope::{Content, EncodeError};
 use crate::id::AppId;
 use crate::json::{Object, Value};
 
@@ -82,20 +80,21 @@ impl<'a> Request<'a> {
         app: &AppId,
         buffer: &'b mut [u8],
     ) -> Result<&'b [u8], EncodeError> {
-        encode(&Downlink(app.as_str(), self), buffer)
+        encode(&DownlinkOf(app.as_str(), self), buffer)
     }
 }
 
 impl Encode for Request<'_> {
-    fn write(&self, out: &mut impl Write) -> fmt::Result {
+    fn write(&self, out: &mut Out<'_>) {
         let wait = match self.absent {
-            Absent::Refuse => '0',
-            Absent::Wait => '1',
+            Absent::Refuse => ",\"w\":0",
+            Absent::Wait => ",\"w\":1",
         };
-        write!(out, "{{\"{MEMBER}\":{{\"q\":\"{}\",\"w\":{wait}}}", self.id)?;
-        out.write_str(",\"content\":")?;
-        out.write_str(self.content.as_str())?;
-        out.write_str("}")
+        named(self.id, out);
+        out.text(wait);
+        out.text("},\"content\":");
+        out.text(self.content.as_str());
+        out.text("}");
     }
 }
 
@@ -113,7 +112,7 @@ impl<'a> Answer<'a> {
     /// Bytes that [`encode_uplink`](Self::encode_uplink) writes.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
-        encoded_len(&Uplink(self))
+        encoded_len(&UplinkOf(self))
     }
 
     /// Writes it in an uplink envelope.
@@ -121,16 +120,16 @@ impl<'a> Answer<'a> {
     /// # Errors
     /// An [`EncodeError`]; then nothing is written.
     pub fn encode_uplink<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
-        encode(&Uplink(self), buffer)
+        encode(&UplinkOf(self), buffer)
     }
 }
 
 impl Encode for Answer<'_> {
-    fn write(&self, out: &mut impl Write) -> fmt::Result {
-        write!(out, "{{\"{MEMBER}\":{{\"q\":\"{}\"}}", self.id)?;
-        out.write_str(",\"content\":")?;
-        out.write_str(self.content.as_str())?;
-        out.write_str("}")
+    fn write(&self, out: &mut Out<'_>) {
+        named(self.id, out);
+        out.text("},\"content\":");
+        out.text(self.content.as_str());
+        out.text("}");
     }
 }
 
@@ -154,45 +153,28 @@ impl Order {
     /// # Errors
     /// An [`EncodeError`]; then nothing is written.
     pub fn encode_downlink<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
-        encode(&Downlink(CONTROL_APP, self), buffer)
+        encode(&DownlinkOf(CONTROL_APP, self), buffer)
     }
 }
 
 impl Encode for Order {
-    fn write(&self, out: &mut impl Write) -> fmt::Result {
+    fn write(&self, out: &mut Out<'_>) {
         let (id, order) = match self {
-            Self::Cancel(id) => (id, "cancel"),
-            Self::Repeat(id) => (id, "repeat"),
+            Self::Cancel(id) => (id, ",\"do\":\"cancel\"}}"),
+            Self::Repeat(id) => (id, ",\"do\":\"repeat\"}}"),
         };
-        write!(
-            out,
-            "{{\"{MEMBER}\":{{\"q\":\"{id}\",\"do\":\"{order}\"}}}}"
-        )
+        named(*id, out);
+        out.text(order);
     }
 }
 
-/// Content in a downlink envelope for an app.
-struct Downlink<'a, C>(&'a str, &'a C);
-
-impl<C: Encode> Encode for Downlink<'_, C> {
-    fn write(&self, out: &mut impl Write) -> fmt::Result {
-        out.write_str("{\"idApp\":\"")?;
-        write_escaped(self.0, out)?;
-        out.write_str("\",\"popup\":false,\"content\":")?;
-        self.1.write(out)?;
-        out.write_str("}")
-    }
-}
-
-/// Content in an uplink envelope.
-struct Uplink<'a, C>(&'a C);
-
-impl<C: Encode> Encode for Uplink<'_, C> {
-    fn write(&self, out: &mut impl Write) -> fmt::Result {
-        out.write_str("{\"content\":")?;
-        self.0.write(out)?;
-        out.write_str("}")
-    }
+/// Writes what each of these forms begins with.
+fn named(id: RequestId, out: &mut Out<'_>) {
+    out.text("{");
+    out.text(WRITTEN);
+    out.text("{\"q\":\"");
+    id.write(out);
+    out.text("\"");
 }
 
 /// What stands in a content of any of these forms.

@@ -92,7 +92,7 @@ impl App {
         self.input.write_all(line.as_bytes()).await.unwrap();
     }
     /// Of an app that was started to exit when all that it said is over: whether all of it is delivered.
-    pub(crate) async fn is_told_that_all_went_well(mut self) -> bool {
+    pub(crate) async fn hears_that_all_went_well(mut self) -> bool {
         drop(self.input);
         let ended = timeout(PATIENCE, self.process.wait()).await;
         ended.expect("it is told of all").unwrap().success()

@@ -199,7 +199,7 @@ pub(crate) async fn broker_that_freezes_and_goes_on_or_is_replaced_costs_nothing
     let mut shown = app.numbers_until(11).await;
     shown.sort_unstable();
     assert_eq!(shown, (0..=11).collect::<Vec<_>>());
-    assert!(app.is_told_that_all_went_well().await);
+    assert!(app.hears_that_all_went_well().await);
 }
 
 pub(crate) async fn board_that_starts_again_with_receipts_on_their_way_tells_each_sender_once() {
@@ -239,7 +239,7 @@ pub(crate) async fn board_that_starts_again_with_receipts_on_their_way_tells_eac
         heard.push(listener.next_number().await);
     }
     assert!(heard.is_sorted_by(|a, b| a < b), "{heard:?}");
-    assert!(app.is_told_that_all_went_well().await);
+    assert!(app.hears_that_all_went_well().await);
 }
 
 /// Five messages from `n` on each way, which are on their way when this is done: the board's app was
