@@ -14,9 +14,11 @@ use crate::limits::DELIVERY_REMEMBERED;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Window {
     highest: u32,
-    /// Bit `i` is the number `highest - i`.
-    seen: u128,
+    /// A ring: bit `n % 32` of word `n / 32 % 4` is the number `n` of those up to the highest.
+    seen: [u32; WORDS],
 }
+
+const WORDS: usize = (DELIVERY_REMEMBERED / u32::BITS) as usize;
 
 /// What a window knows of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,15 @@ impl Window {
     /// is the number `highest - i`.
     #[must_use]
     pub const fn new(highest: u32, seen: u128) -> Self {
+        // Bit `127 - i` belongs where the number `highest - i` has its place.
+        let ring = seen.reverse_bits();
+        let ring = ring.rotate_left(highest.wrapping_add(1) % DELIVERY_REMEMBERED);
+        let seen = [
+            ring as u32,
+            (ring >> 32) as u32,
+            (ring >> 64) as u32,
+            (ring >> 96) as u32,
+        ];
         Self { highest, seen }
     }
 
@@ -45,8 +56,11 @@ impl Window {
 
     /// Bit `i` says whether the number `highest - i` came.
     #[must_use]
-    pub const fn seen(&self) -> u128 {
-        self.seen
+    pub fn seen(&self) -> u128 {
+        let words = self.seen.iter().rev();
+        let ring = words.fold(0, |ring, &word| (ring << 32) | u128::from(word));
+        let ring = ring.rotate_right(self.highest.wrapping_add(1) % DELIVERY_REMEMBERED);
+        ring.reverse_bits()
     }
 
     /// What is known of a number.
@@ -58,28 +72,48 @@ impl Window {
         match self.highest.checked_sub(number) {
             None => Novelty::New,
             Some(below) if below >= DELIVERY_REMEMBERED => Novelty::Stale,
-            Some(below) if self.seen >> below & 1 == 1 => Novelty::Repeated,
+            Some(_) if self.has(number) => Novelty::Repeated,
             Some(_) => Novelty::New,
         }
     }
 
     /// Notes that a number came; a stale one changes nothing.
     pub fn insert(&mut self, number: u32) {
-        if let Some(ahead) = number.checked_sub(self.highest) {
-            self.seen = self.seen.checked_shl(ahead).unwrap_or(0) | 1;
+        if number.saturating_sub(self.highest) >= DELIVERY_REMEMBERED {
+            self.seen = [0; WORDS];
             self.highest = number;
-        } else if let Some(bit) = 1_u128.checked_shl(self.highest.saturating_sub(number)) {
-            self.seen |= bit;
         }
+        while self.highest < number {
+            self.highest += 1;
+            self.set(self.highest, false);
+        }
+        self.set(number, true);
     }
 
     /// Takes a number back, as if it had not come.
     pub fn remove(&mut self, number: u32) {
+        self.set(number, false);
+    }
+
+    fn has(&self, number: u32) -> bool {
+        let word = self.seen.get(word_of(number)).copied().unwrap_or(0);
+        word >> (number % u32::BITS) & 1 == 1
+    }
+
+    /// Changes nothing for a number outside of the window.
+    fn set(&mut self, number: u32, seen: bool) {
         let below = self.highest.checked_sub(number);
-        if let Some(bit) = below.and_then(|below| 1_u128.checked_shl(below)) {
-            self.seen &= !bit;
+        let bit = 1 << (number % u32::BITS);
+        if below.is_some_and(|below| below < DELIVERY_REMEMBERED)
+            && let Some(word) = self.seen.get_mut(word_of(number))
+        {
+            *word = if seen { *word | bit } else { *word & !bit };
         }
     }
+}
+
+const fn word_of(number: u32) -> usize {
+    (number / u32::BITS) as usize % WORDS
 }
 
 #[cfg(test)]
@@ -94,6 +128,27 @@ mod tests {
             window.insert(number);
             assert_eq!(window.novelty(number), Novelty::Repeated, "{number}");
         }
+    }
+
+    #[test]
+    fn bits_count_down_from_the_highest_number() {
+        for highest in [0, 1, 5, 127, 128, 1_000_003, u32::MAX] {
+            let seen = 0x8000_0000_0000_0000_0000_0000_0000_0005;
+            let window = Window::new(highest, seen);
+            assert_eq!((window.highest(), window.seen()), (highest, seen));
+        }
+        let mut window = Window::new(1_000, 0b101);
+        let novelties = [1_000, 999, 998].map(|number| window.novelty(number));
+        assert_eq!(
+            novelties,
+            [Novelty::Repeated, Novelty::New, Novelty::Repeated]
+        );
+        window.insert(1_003);
+        assert_eq!(window.seen(), 0b101_001);
+        window.remove(1_000);
+        assert_eq!(window.seen(), 0b100_001);
+        window.insert(2_000);
+        assert_eq!(window, Window::new(2_000, 1));
     }
 
     #[test]
