@@ -5,7 +5,7 @@ use super::member::Header;
 use super::receiver::{MessageId, Receiver, ReceiverCounters, Verdict};
 use super::sender::{Loss, Message, Sender, SenderCounters, SubmitError, Submitted};
 use super::session::{Session, Worth};
-use super::timing::RoundTrip;
+use super::timing::{NEVER, RoundTrip};
 use super::{Epoch, Run, Snapshot, Step};
 
 /// Batches that may have been sent since a snapshot was written.
@@ -398,21 +398,23 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
         }
         let up = self.up && self.session.peer().is_some();
         let sender = self.sender.deadline_ms(self.now_ms, up);
-        earliest(&[sender, self.control_timeout()])
+        some(sender.min(self.control_deadline_ms()))
     }
 
     /// When [`Self::poll_control`] is to be called at the latest.
     #[must_use]
     pub fn control_timeout(&self) -> Option<u64> {
+        some(self.control_deadline_ms())
+    }
+
+    fn control_deadline_ms(&self) -> u64 {
         if !self.up || self.session.peer().is_none() {
-            return None;
+            return NEVER;
         }
-        let acknowledge = self.acknowledge.map(|_| self.now_ms);
-        earliest(&[
-            acknowledge,
-            self.receiver.deadline_ms(),
-            self.session.deadline_ms(),
-        ])
+        if self.acknowledge.is_some() {
+            return self.now_ms;
+        }
+        self.receiver.deadline_ms().min(self.session.deadline_ms())
     }
 
     /// What of delivery's own is to be said now.
@@ -493,9 +495,9 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
     }
 }
 
-/// The first of these times that there are.
-fn earliest(times: &[Option<u64>]) -> Option<u64> {
-    times.iter().copied().flatten().min()
+/// A time that comes.
+fn some(at_ms: u64) -> Option<u64> {
+    (at_ms != NEVER).then_some(at_ms)
 }
 
 /// What a message of delivery's own is to say.

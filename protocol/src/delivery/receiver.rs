@@ -17,7 +17,7 @@
 
 use heapless::Vec;
 
-use super::timing::RoundTrip;
+use super::timing::{NEVER, RoundTrip};
 use super::{Epoch, Novelty, Run, Step, Window};
 use crate::limits::{
     DELIVERY_ATTEMPTS_MAX, DELIVERY_OPEN_MAX, DELIVERY_RECEIPT_BATCH, DELIVERY_RECEIPT_DELAY_MS,
@@ -84,7 +84,7 @@ pub(super) struct Receiver<const N: usize> {
     /// The last batch sent.
     batch: u32,
     /// When receipts are to be sent.
-    due_ms: Option<u64>,
+    due_ms: u64,
     failures: u8,
     counters: ReceiverCounters,
 }
@@ -106,7 +106,7 @@ impl<const N: usize> Receiver<N> {
             window,
             entries: Vec::new(),
             batch,
-            due_ms: None,
+            due_ms: NEVER,
             failures: 0,
             counters: ReceiverCounters::default(),
         }
@@ -214,7 +214,7 @@ impl<const N: usize> Receiver<N> {
         self.failures = 0;
         // What was told in a later batch only keeps its time.
         if self.to_tell().next().is_none() {
-            self.due_ms = None;
+            self.due_ms = NEVER;
         } else if self.to_tell().any(|entry| entry.batch == 0) {
             self.schedule(now_ms);
         }
@@ -227,11 +227,11 @@ impl<const N: usize> Receiver<N> {
         link: &RoundTrip,
         random: u32,
     ) -> Option<u32> {
-        if self.due_ms? > now_ms {
+        if self.due_ms > now_ms {
             return None;
         }
         if self.to_tell().next().is_none() || self.failures >= DELIVERY_ATTEMPTS_MAX {
-            self.due_ms = None;
+            self.due_ms = NEVER;
             return None;
         }
         self.batch = self.batch.saturating_add(1);
@@ -241,7 +241,7 @@ impl<const N: usize> Receiver<N> {
             }
         }
         let patience = link.patience_ms(self.failures, 0, random);
-        self.due_ms = Some(now_ms.saturating_add(patience));
+        self.due_ms = now_ms.saturating_add(patience);
         self.failures = self.failures.saturating_add(1);
         self.counters.batches += 1;
         Some(self.batch)
@@ -272,29 +272,31 @@ impl<const N: usize> Receiver<N> {
         })
     }
 
-    pub(super) fn deadline_ms(&self) -> Option<u64> {
+    pub(super) fn deadline_ms(&self) -> u64 {
         self.due_ms
     }
 
     /// The other end is heard, perhaps after a long silence.
     pub(super) fn wake(&mut self, now_ms: u64) {
         self.failures = 0;
-        if self.due_ms.is_none() && self.to_tell().next().is_some() {
-            self.due_ms = Some(now_ms);
+        if self.due_ms == NEVER && self.to_tell().next().is_some() {
+            self.due_ms = now_ms;
         }
     }
 
     /// The round trip is known now: what was told before need not wait as if it were not.
     pub(super) fn hasten(&mut self, now_ms: u64, link: &RoundTrip) {
-        let at = now_ms.saturating_add(link.patience_ms(0, 0, 0));
-        self.due_ms = self.due_ms.map(|due| due.min(at));
+        if self.due_ms != NEVER {
+            let at = now_ms.saturating_add(link.patience_ms(0, 0, 0));
+            self.due_ms = self.due_ms.min(at);
+        }
     }
 
     /// The sender begins a new epoch.
     pub(super) fn handle_peer_restart(&mut self) {
         self.window = Window::default();
         self.entries.clear();
-        (self.due_ms, self.failures) = (None, 0);
+        (self.due_ms, self.failures) = (NEVER, 0);
     }
 
     /// The entries that the sender has not acknowledged.
@@ -340,8 +342,7 @@ impl<const N: usize> Receiver<N> {
         } else {
             DELIVERY_RECEIPT_DELAY_MS
         };
-        let at = now_ms.saturating_add(delay);
-        self.due_ms = Some(self.due_ms.map_or(at, |due| due.min(at)));
+        self.due_ms = self.due_ms.min(now_ms.saturating_add(delay));
     }
 }
 

@@ -20,7 +20,7 @@ use core::num::NonZeroU32;
 
 use heapless::Vec;
 
-use super::timing::RoundTrip;
+use super::timing::{NEVER, RoundTrip};
 use super::{Run, Step};
 use crate::limits::{
     DELIVERY_ATTEMPTS_MAX, DELIVERY_IN_FLIGHT_BYTES_MAX, DELIVERY_IN_FLIGHT_MAX,
@@ -121,11 +121,14 @@ pub struct SenderCounters {
 /// A message that waits or is on its way.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    number: u32,
-    message: Message,
+    /// When its time is over.
+    expires_at_ms: u64,
     /// When it is to be sent again; 0 while it waits.
     due_ms: u64,
     sent_ms: u64,
+    number: u32,
+    bytes: u32,
+    key: Option<NonZeroU32>,
     /// Its place among all transmissions, the last one's; 0 while it waits.
     order: u32,
     /// Times without an answer.
@@ -136,6 +139,7 @@ struct Slot {
     hurried: bool,
     /// The other end lost its memory while it was on its way.
     orphaned: bool,
+    repeatable: bool,
 }
 
 impl Slot {
@@ -143,17 +147,19 @@ impl Slot {
         self.order == 0
     }
 
-    fn is_expired(&self, now_ms: u64) -> bool {
-        self.message.expires_at_ms.is_some_and(|at| at <= now_ms)
+    /// Waits as if it had never been sent.
+    fn begin_again(&mut self) {
+        (self.due_ms, self.sent_ms, self.order, self.failures) = (0, 0, 0, 0);
+        (self.repeated, self.hurried, self.orphaned) = (false, false, false);
     }
 
     fn loss(&self, now_ms: u64) -> Option<Loss> {
         let out_of_patience = self.failures >= DELIVERY_ATTEMPTS_MAX && self.due_ms <= now_ms;
-        if self.is_expired(now_ms) {
+        if self.expires_at_ms <= now_ms {
             Some(Loss::Expired)
         } else if self.orphaned {
             Some(Loss::PeerRestarted)
-        } else if out_of_patience && self.message.expires_at_ms.is_none() {
+        } else if out_of_patience && self.expires_at_ms == NEVER {
             Some(Loss::GivenUp)
         } else {
             None
@@ -218,9 +224,10 @@ impl<const N: usize> Sender<N> {
     pub(super) fn submit(&mut self, message: Message) -> Result<Submitted, SubmitError> {
         let number = self.next_number;
         let next = number.checked_add(1).ok_or(SubmitError::Number)?;
-        let older = self.slots.iter_mut().find(|slot| {
-            message.key.is_some() && slot.message.key == message.key && slot.is_waiting()
-        });
+        let older = self
+            .slots
+            .iter_mut()
+            .find(|slot| message.key.is_some() && slot.key == message.key && slot.is_waiting());
         let superseded = match older {
             Some(older) => {
                 let superseded = older.number;
@@ -262,9 +269,11 @@ impl<const N: usize> Sender<N> {
 
     /// Forgets a message; `false` if there is none.
     pub(super) fn withdraw(&mut self, number: u32) -> bool {
-        let before = self.slots.len();
-        self.slots.retain(|slot| slot.number != number);
-        before != self.slots.len()
+        let at = self.slots.iter().position(|slot| slot.number == number);
+        at.is_some_and(|at| {
+            self.slots.swap_remove(at);
+            true
+        })
     }
 
     /// A message that is lost, if there is one; it is forgotten.
@@ -292,7 +301,7 @@ impl<const N: usize> Sender<N> {
         let mut bytes = bytes;
         if slot.is_waiting() {
             self.counters.sent += 1;
-            bytes = bytes.saturating_add(slot.message.bytes as usize);
+            bytes = bytes.saturating_add(slot.bytes as usize);
         } else {
             self.counters.repeated += 1;
             slot.repeated = true;
@@ -311,31 +320,28 @@ impl<const N: usize> Sender<N> {
         let unlucky = slot.failures.saturating_sub(UNLUCKY);
         let growth = self.silence.max(unlucky).saturating_sub(PATIENT);
         slot.due_ms = now_ms.saturating_add(link.patience_ms(growth, bytes, random));
-        let ttl_s = ttl_s(slot.message.expires_at_ms, now_ms);
+        let ttl_s = ttl_s(slot.expires_at_ms, now_ms);
         self.order = order;
         self.highest_sent = self.highest_sent.max(number);
         Some((number, ttl_s))
     }
 
     /// When something is due; `up` says whether anything can be sent.
-    pub(super) fn deadline_ms(&self, now_ms: u64, up: bool) -> Option<u64> {
+    pub(super) fn deadline_ms(&self, now_ms: u64, up: bool) -> u64 {
         let (oldest, bytes) = self.on_their_way();
-        let next = match up {
-            true if self.next_due(now_ms, oldest, bytes).is_some() => Some(now_ms),
-            true => {
-                let repeated = self
-                    .slots
-                    .iter()
-                    .filter(|slot| !slot.is_waiting() && !self.is_held_back(slot));
-                repeated.map(|slot| slot.due_ms).min()
+        if up && self.next_due(now_ms, oldest, bytes).is_some() {
+            return now_ms;
+        }
+        let due = self.slots.iter().map(|slot| {
+            if slot.orphaned {
+                now_ms
+            } else if up && !slot.is_waiting() && !self.is_held_back(slot) {
+                slot.due_ms.min(slot.expires_at_ms)
+            } else {
+                slot.expires_at_ms
             }
-            false => None,
-        };
-        let ends = self.slots.iter().filter_map(|slot| match slot.orphaned {
-            true => Some(now_ms),
-            false => slot.message.expires_at_ms,
         });
-        next.into_iter().chain(ends).min()
+        due.fold(NEVER, u64::min)
     }
 
     /// Takes a run of receipts: the part of it that is of messages that were sent.
@@ -349,24 +355,16 @@ impl<const N: usize> Sender<N> {
             self.counters.forged += 1;
             return None;
         }
-        let mut newest = 0;
-        let mut answered = 0;
-        self.slots.retain(|slot| {
-            let named = (first..=last).contains(&slot.number) && !slot.is_waiting();
-            if named {
-                answered += 1;
-                newest = newest.max(slot.order);
-                if !slot.repeated && self.measured.is_none_or(|(order, _)| order < slot.order) {
-                    self.measured = Some((slot.order, now_ms.saturating_sub(slot.sent_ms)));
-                }
-            }
-            !named
-        });
-        self.counters.answered += answered;
-        if answered > 0 {
+        let named = |slot: &Slot| (first..=last).contains(&slot.number) && !slot.is_waiting();
+        while let Some(at) = self.slots.iter().position(named) {
+            let slot = self.slots.swap_remove(at);
+            self.counters.answered += 1;
+            self.newest = self.newest.max(slot.order);
             (self.silence, self.silent_until_ms) = (0, 0);
+            if !slot.repeated && self.measured.is_none_or(|(order, _)| order < slot.order) {
+                self.measured = Some((slot.order, now_ms.saturating_sub(slot.sent_ms)));
+            }
         }
-        self.newest = self.newest.max(newest);
         let count = last - first + 1;
         Some(Run { step, first, count })
     }
@@ -398,8 +396,8 @@ impl<const N: usize> Sender<N> {
     /// The other end has lost its memory.
     pub(super) fn handle_peer_restart(&mut self) {
         for slot in self.slots.iter_mut().filter(|slot| !slot.is_waiting()) {
-            if slot.message.repeatable {
-                *slot = self::slot(slot.number, slot.message);
+            if slot.repeatable {
+                slot.begin_again();
             } else {
                 slot.orphaned = true;
             }
@@ -409,7 +407,7 @@ impl<const N: usize> Sender<N> {
     /// This end begins a new epoch, and nothing of the old one has reached the other end.
     pub(super) fn handle_own_restart(&mut self) {
         for slot in &mut self.slots {
-            *slot = self::slot(slot.number, slot.message);
+            slot.begin_again();
         }
     }
 
@@ -420,9 +418,7 @@ impl<const N: usize> Sender<N> {
             .slots
             .iter()
             .filter(|slot| !slot.is_waiting())
-            .fold(0_usize, |sum, slot| {
-                sum.saturating_add(slot.message.bytes as usize)
-            });
+            .fold(0_usize, |sum, slot| sum.saturating_add(slot.bytes as usize));
         (oldest.unwrap_or(0), bytes)
     }
 
@@ -435,7 +431,7 @@ impl<const N: usize> Sender<N> {
             if !slot.is_waiting() {
                 return slot.due_ms <= now_ms;
             }
-            let sum = bytes.saturating_add(slot.message.bytes as usize);
+            let sum = bytes.saturating_add(slot.bytes as usize);
             (bytes == 0 || sum <= DELIVERY_IN_FLIGHT_BYTES_MAX)
                 && slot.number.saturating_sub(oldest) < DELIVERY_SPAN
         });
@@ -446,12 +442,11 @@ impl<const N: usize> Sender<N> {
     /// Whether another message of the same key goes first. After [`Self::resume`] several of a key may
     /// count as on their way.
     fn is_held_back(&self, slot: &Slot) -> bool {
-        let key = slot.message.key;
+        let key = slot.key;
         let mut others = self.slots.iter().filter(|other| !other.is_waiting());
         key.is_some()
-            && others.any(|other| {
-                other.message.key == key && (slot.is_waiting() || other.number < slot.number)
-            })
+            && others
+                .any(|other| other.key == key && (slot.is_waiting() || other.number < slot.number))
     }
 
     /// What was sent before the newest transmission that was answered is lost, well before it at once,
@@ -474,24 +469,30 @@ impl<const N: usize> Sender<N> {
 /// A message that waits.
 const fn slot(number: u32, message: Message) -> Slot {
     Slot {
-        number,
-        message,
+        expires_at_ms: match message.expires_at_ms {
+            Some(at) => at,
+            None => NEVER,
+        },
         due_ms: 0,
         sent_ms: 0,
+        number,
+        bytes: message.bytes,
+        key: message.key,
         order: 0,
         failures: 0,
         repeated: false,
         hurried: false,
         orphaned: false,
+        repeatable: message.repeatable,
     }
 }
 
 /// The seconds that are left, rounded up; 0 for no end.
-fn ttl_s(expires_at_ms: Option<u64>, now_ms: u64) -> u32 {
-    let Some(at) = expires_at_ms else {
+fn ttl_s(expires_at_ms: u64, now_ms: u64) -> u32 {
+    if expires_at_ms == NEVER {
         return 0;
-    };
-    let left = at.saturating_sub(now_ms).div_ceil(1_000);
+    }
+    let left = expires_at_ms.saturating_sub(now_ms).div_ceil(1_000);
     u32::try_from(left)
         .unwrap_or(u32::MAX)
         .clamp(1, DELIVERY_TTL_S_MAX)

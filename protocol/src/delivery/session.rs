@@ -15,7 +15,7 @@
 //! it. It never speaks first to an end of which it knows no epoch: so legacy peers hear nothing.
 
 use super::Epoch;
-use super::timing::RoundTrip;
+use super::timing::{NEVER, RoundTrip};
 use crate::limits::{DELIVERY_ANSWER_INTERVAL_MS, DELIVERY_ATTEMPTS_MAX};
 
 /// What a frame is worth.
@@ -46,9 +46,9 @@ pub(super) struct Session {
     peer: Option<Epoch>,
     /// The other end has shown that it knows our epoch.
     known: bool,
-    greet_at_ms: Option<u64>,
+    greet_at_ms: u64,
     greeted: u8,
-    answer_at_ms: Option<u64>,
+    answer_at_ms: u64,
     no_answer_before_ms: u64,
     /// Makes epochs that are taken in a hurry differ from those of lives that nobody heard of.
     salt: u32,
@@ -63,9 +63,9 @@ impl Session {
             own,
             peer,
             known: false,
-            greet_at_ms: None,
+            greet_at_ms: NEVER,
             greeted: 0,
-            answer_at_ms: None,
+            answer_at_ms: NEVER,
             no_answer_before_ms: 0,
             salt: 0,
         }
@@ -107,12 +107,12 @@ impl Session {
             (self.peer, self.known) = (Some(e), false);
         }
         if x == Some(self.own) {
-            (self.known, self.greet_at_ms) = (true, None);
+            (self.known, self.greet_at_ms) = (true, NEVER);
             heard.worth = Worth::Full;
         } else {
             heard.worth = Worth::Introduction;
-            if !self.known && self.greet_at_ms.is_none() {
-                (self.greet_at_ms, self.greeted) = (Some(now_ms), 0);
+            if !self.known && self.greet_at_ms == NEVER {
+                (self.greet_at_ms, self.greeted) = (now_ms, 0);
             } else if self.known {
                 self.answer(now_ms);
             }
@@ -122,16 +122,15 @@ impl Session {
 
     /// An answer is due, but not before the last one is a while ago.
     pub(super) fn answer(&mut self, now_ms: u64) {
-        if self.answer_at_ms.is_none() {
-            self.answer_at_ms = Some(now_ms.max(self.no_answer_before_ms));
+        if self.answer_at_ms == NEVER {
+            self.answer_at_ms = now_ms.max(self.no_answer_before_ms);
         }
     }
 
     /// Whether something is to be said now, and if so, whether as a greeting.
     pub(super) fn poll(&mut self, now_ms: u64, link: &RoundTrip, random: u32) -> Option<bool> {
-        let due = |at: Option<u64>| at.is_some_and(|at| at <= now_ms);
-        let greets = due(self.greet_at_ms);
-        if !greets && !due(self.answer_at_ms) {
+        let greets = self.greet_at_ms <= now_ms;
+        if !greets && self.answer_at_ms > now_ms {
             return None;
         }
         self.said(now_ms);
@@ -139,8 +138,10 @@ impl Session {
             let patience = link.patience_ms(self.greeted, 0, random);
             self.greeted = self.greeted.saturating_add(1);
             // Until it is heard again, nothing more can be done.
-            let goes_on = self.greeted < DELIVERY_ATTEMPTS_MAX;
-            self.greet_at_ms = goes_on.then(|| now_ms.saturating_add(patience));
+            self.greet_at_ms = match self.greeted < DELIVERY_ATTEMPTS_MAX {
+                true => now_ms.saturating_add(patience),
+                false => NEVER,
+            };
         }
         Some(greets)
     }
@@ -152,7 +153,8 @@ impl Session {
 
     /// A frame was sent, which any answer may ride on.
     pub(super) fn said(&mut self, now_ms: u64) {
-        if self.answer_at_ms.take().is_some() {
+        if self.answer_at_ms != NEVER {
+            self.answer_at_ms = NEVER;
             self.no_answer_before_ms = now_ms.saturating_add(DELIVERY_ANSWER_INTERVAL_MS);
         }
     }
@@ -160,11 +162,11 @@ impl Session {
     /// The link is back: what was said in vain is said again.
     pub(super) fn handle_link_up(&mut self, now_ms: u64) {
         if self.peer.is_some() && !self.known {
-            (self.greet_at_ms, self.greeted) = (Some(now_ms), 0);
+            (self.greet_at_ms, self.greeted) = (now_ms, 0);
         }
     }
 
-    pub(super) fn deadline_ms(&self) -> Option<u64> {
-        self.greet_at_ms.into_iter().chain(self.answer_at_ms).min()
+    pub(super) fn deadline_ms(&self) -> u64 {
+        self.greet_at_ms.min(self.answer_at_ms)
     }
 }

@@ -5,6 +5,9 @@ use crate::limits::{
     DELIVERY_REPEAT_MS_MIN,
 };
 
+/// A time that does not come.
+pub(super) const NEVER: u64 = u64::MAX;
+
 /// The time that a message and its receipt take, estimated as TCP does (RFC 6298).
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RoundTrip {
