@@ -52,7 +52,8 @@ fn main() -> ExitCode {
     let failures = run.failures.lock().expect("nobody panicked");
     println!(
         "{ran} seeds in {:.1} s, {:.0} days of simulated time: {} messages accepted = {} settled + {} \
-         still held + {} told as lost + {} gone with the memory of their sender; {} failures",
+         still held + {} told as lost + {} gone with the memory of their sender; {} of them arrived in \
+         parts, {} began again; {} failures",
         start.elapsed().as_secs_f64(),
         sums.virtual_ms as f64 / 86_400_000.0,
         sums.accepted,
@@ -60,6 +61,8 @@ fn main() -> ExitCode {
         sums.held,
         sums.lost,
         sums.accepted - sums.settled - sums.held - sums.lost,
+        sums.long_delivered,
+        sums.begun_again,
         failures.len()
     );
     ExitCode::from(u8::from(!failures.is_empty()))

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use vinbus_protocol::delivery::Step;
 
+use super::content::is_long;
+
 /// What is true of a message, whatever the ends believe.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Truth {
@@ -45,6 +47,13 @@ impl Ledger {
                 "an older value of key {key} came last: {message}"
             );
         }
+    }
+
+    /// Long messages that were delivered.
+    pub(crate) fn long_delivered(&self) -> u64 {
+        let all = self.truths.iter();
+        all.filter(|(message, truth)| is_long(**message) && truth.delivered > 0)
+            .count() as u64
     }
 
     /// The receiver has lost its memory.

@@ -5,6 +5,7 @@
 //! about a message is held against it, and at the end the books must balance: accepted = settled +
 //! still held + told as lost.
 
+mod content;
 mod ledger;
 mod network;
 mod node;
@@ -32,6 +33,10 @@ pub(crate) struct Summary {
     pub(crate) settled: u64,
     pub(crate) held: u64,
     pub(crate) lost: u64,
+    /// Times that a long message was begun again.
+    pub(crate) begun_again: u64,
+    /// Long messages that an app, or the host's log, got.
+    pub(crate) long_delivered: u64,
     pub(crate) virtual_ms: u64,
 }
 
@@ -44,6 +49,8 @@ impl std::ops::Add for Summary {
             settled: self.settled + other.settled,
             held: self.held + other.held,
             lost: self.lost + other.lost,
+            begun_again: self.begun_again + other.begun_again,
+            long_delivered: self.long_delivered + other.long_delivered,
             virtual_ms: self.virtual_ms + other.virtual_ms,
         }
     }
@@ -243,10 +250,10 @@ impl World {
             // The presence report, which is retained.
             Later::HostHears(channel) => {
                 let agent = &self.channels[channel].agent;
-                if let Some(epoch) = agent.epoch().filter(|_| agent.link) {
+                if let Some(offer) = agent.offer().filter(|_| agent.link) {
                     self.with(channel, Side::Host, |node, around| {
                         node.set_link(around, true);
-                        node.announced(around, epoch);
+                        node.announced(around, offer);
                     });
                 }
             }
@@ -286,7 +293,8 @@ impl World {
                     });
                 }
             }
-            60..=69 => self.with(channel, Side::Agent, Node::open_app),
+            60..=68 => self.with(channel, Side::Agent, Node::open_app),
+            69 => self.channels[channel].agent.abandon(),
             70..=72 => self.with(channel, side, Node::withdraw),
             73..=76 => {
                 let now_ms = self.now_ms;
@@ -308,11 +316,7 @@ impl World {
                 self.in_ms(ms, Later::Mend(channel));
             }
             86..=89 => self.tunnel(channel),
-            90..=91 => {
-                for channel in 0..self.channels.len() {
-                    self.tunnel(channel);
-                }
-            }
+            90..=91 => self.restart_broker(),
             92..=94 => {
                 self.with(channel, Side::Agent, Node::kill);
                 self.agent_is_away(channel);
@@ -356,6 +360,16 @@ impl World {
         self.in_ms(ms, Later::Connect(channel));
     }
 
+    /// All links are lost at once, at both ends, and with them what the broker had.
+    fn restart_broker(&mut self) {
+        for channel in 0..self.channels.len() {
+            self.with(channel, Side::Host, |node, around| {
+                node.set_link(around, false);
+            });
+            self.tunnel(channel);
+        }
+    }
+
     fn agent_is_away(&mut self, channel: usize) {
         self.in_ms(500, Later::HostMisses(channel));
         let ms = self.random.between(1, 10_000);
@@ -390,6 +404,8 @@ impl World {
                 ..
             } = channel;
             summary.accepted += host.accepted + agent.accepted;
+            summary.begun_again += host.begun_again + agent.begun_again;
+            summary.long_delivered += downlink.long_delivered() + uplink.long_delivered();
             for sums in [host.balance(agent, downlink), agent.balance(host, uplink)] {
                 summary.settled += sums[0];
                 summary.held += sums[1];

@@ -1,4 +1,4 @@
-//! The way between two ends: loses, repeats, delays and reorders, is slow, or is not there.
+//! The way between two ends: loses, repeats, delays and reorders, is slow or full, or is not there.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,8 @@ pub(crate) struct Weather {
     pub(crate) delay_ms: (u64, u64),
     /// Bytes per millisecond.
     pub(crate) rate: u64,
+    /// Frames for which there is a place; what comes when all are taken is lost.
+    pub(crate) places: usize,
 }
 
 impl Weather {
@@ -21,6 +23,7 @@ impl Weather {
         repeat_percent: 0,
         delay_ms: (20, 20),
         rate: 1_000,
+        places: usize::MAX,
     };
 
     pub(crate) fn any(random: &mut Random) -> Self {
@@ -30,6 +33,7 @@ impl Weather {
             repeat_percent: [0, 0, 5, 30][random.index(4)],
             delay_ms: (delay, delay + [0, 20, 2_000][random.index(3)]),
             rate: [30, 100, 100_000][random.index(3)],
+            places: [6, 100, usize::MAX][random.index(3)],
         }
     }
 }
@@ -64,6 +68,9 @@ impl Way {
         } else if random.chance(10) {
             let at = random.index(self.past.len());
             self.past[at] = frame.to_vec();
+        }
+        if self.under_way.len() >= self.weather.places {
+            return;
         }
         self.free_at_ms = self.free_at_ms.max(now_ms) + frame.len() as u64 / self.weather.rate;
         if self.cut || random.chance(self.weather.loss_percent) {
