@@ -14,7 +14,7 @@ use hub_support::{Server, attach_air, uid, uplink_topic, vin};
 use tokio::sync::mpsc;
 use vinbus_host_server::broker::{Broker, BrokerEvents as _, Outcome, PublishError};
 use vinbus_host_server::hub::Settings;
-use vinbus_host_server::model::{Cursor, Presence};
+use vinbus_host_server::model::{Cursor, NewDownlink, Presence};
 use vinbus_host_server::store::sqlite::StoreSettings;
 use vinbus_protocol::delivery::parts::piece;
 use vinbus_protocol::delivery::{
@@ -347,6 +347,52 @@ async fn short_messages_between_parts_and_two_vehicles_at_once_are_not_mixed() {
     let (_, step) = other.send(&server, &same, middle, usize::MAX).await;
     assert_eq!(step, Step::Confirmed);
     assert!(log(&server).await == ["1".to_owned(), long, same]);
+}
+
+#[tokio::test]
+async fn full_store_takes_no_part_and_goes_on_when_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let with_quota = |quota_bytes| {
+        let settings = StoreSettings {
+            quota_bytes,
+            ..StoreSettings::default()
+        };
+        Server::open_with(dir.path(), Settings::default(), settings)
+    };
+    let server = with_quota(1 << 20);
+    let mut car = Car::new(7, attach_air(&server));
+    car.meets(&server).await;
+    let long = text(500_000);
+    let (offset, step) = car.send(&server, &long, 0, 1).await;
+    assert_eq!(step, Step::PartStored);
+    let waits = NewDownlink {
+        envelope: vec![b'x'; 100_000].into(),
+        ..hub_support::downlink(2, 0)
+    };
+    while server.hub.submit_downlink(waits.clone()).await.is_ok() {}
+    let second = piece(&long, offset as usize, DELIVERY_PART_BYTES_MAX);
+    let part = Part {
+        offset,
+        ..Part::first(&long)
+    };
+    let number = car.submit(Sent::Part(part, second.to_owned()));
+    let refused = |car: &Car| {
+        car.offered
+            .iter()
+            .any(|it| matches!(it, Outcome::Failed(_)))
+    };
+    car.until(&server, "it is not stored", refused).await;
+    assert_eq!(parts(&server, "stored"), 1);
+    assert_eq!(car.told.get(&number), None, "it is to come again");
+    server.close().await;
+    let server = with_quota(8 << 20);
+    car.air = attach_air(&server);
+    car.announce(&server);
+    assert_eq!(car.fate(&server, number).await, Step::PartStored);
+    let offset = offset + second.len() as u32;
+    let (_, step) = car.send(&server, &long, offset, usize::MAX).await;
+    assert_eq!(step, Step::Confirmed);
+    assert!(log(&server).await == [long]);
 }
 
 #[tokio::test]

@@ -292,6 +292,13 @@ pub enum SendRefusal {
         /// Bytes allowed.
         max: usize,
     },
+    /// The content has `len` bytes, and the partner's host takes at most `max` in parts.
+    HostTakesLess {
+        /// Bytes of the content.
+        len: usize,
+        /// Bytes that are taken.
+        max: usize,
+    },
     /// The app is not installed.
     UnknownApp,
     /// The content is not JSON, or is too large or too deep for any envelope.
@@ -321,6 +328,10 @@ impl core::fmt::Display for SendRefusal {
             Self::TooLarge { len, max } => write!(
                 f,
                 "the message has {len} bytes with its envelope, at most {max} are allowed; send less, or in parts"
+            ),
+            Self::HostTakesLess { len, max } => write!(
+                f,
+                "the content has {len} bytes, and the partner's server takes at most {max}; send less, or in parts"
             ),
             Self::Content(error) => error.fmt(f),
             Self::UnknownApp => f.write_str("the app is not installed in this vehicle"),

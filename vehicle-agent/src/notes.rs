@@ -39,6 +39,13 @@ pub enum Note<'n> {
         /// Its number.
         number: u32,
     },
+    /// So much of a message that goes in parts is with its host, and it has no number for now.
+    Progress {
+        /// Its ticket.
+        ticket: u64,
+        /// How far it is.
+        sent: Sent,
+    },
     /// Its fate is known.
     Settled {
         /// Its ticket.
@@ -98,6 +105,17 @@ impl core::fmt::Debug for Kept<'_> {
         let Self { slot, number, .. } = self;
         write!(f, "Kept({slot:?}, {number}, {} bytes)", self.content.len())
     }
+}
+
+/// How far a message of an app is on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Its number, or that of the part on its way.
+    pub number: Option<u32>,
+    /// Bytes of it that the host has stored, where it goes in parts.
+    pub stored: u32,
+    /// Times that it began to go in parts.
+    pub begun: u32,
 }
 
 /// A note could not be written: what it says must not be relied on. The reason is in the log.

@@ -17,6 +17,11 @@
 //!
 //! The other way, messages of apps wait in [`uplinks`], which says what becomes of them.
 
+#[cfg(feature = "parts")]
+mod long_uplinks;
+#[cfg(not(feature = "parts"))]
+#[path = "receipts/long_uplinks_absent.rs"]
+mod long_uplinks;
 mod memory;
 #[cfg(feature = "parts")]
 mod parts;
@@ -42,6 +47,8 @@ use vinbus_protocol::portal::Refusal;
 use vinbus_protocol::request;
 use vinbus_protocol::request::Order;
 
+pub(crate) use self::long_uplinks::marked;
+use self::long_uplinks::{LongUplinks, is_long};
 #[cfg(feature = "parts")]
 pub(crate) use self::parts::PartFate;
 #[cfg(feature = "parts")]
@@ -70,6 +77,8 @@ pub(crate) struct Receipts<Q, const APPS: usize> {
     transfers: Vec<Transfer<Q>, APPS>,
     places: Vec<Place, PLACES_MAX>,
     uplinks: Uplinks<Q>,
+    /// How far those are that go in parts.
+    longs: LongUplinks<APPS>,
     /// Messages that came and have met their end, to be noted.
     ended: Deque<(usize, MessageId, Step), PLACES_MAX>,
     /// The epochs and the batch of each end that are noted.
@@ -160,6 +169,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
             transfers: Vec::new(),
             places: Vec::new(),
             uplinks: Uplinks::new(uplinks),
+            longs: LongUplinks::new(),
             ended: Deque::new(),
             noted: Vec::new(),
             is_offered: false,
@@ -257,6 +267,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
             });
             // A restart that it tells of comes before what it tells.
             self.settle(now_ms, partner);
+            self.longs.settle_told(partner, &mut self.uplinks);
             self.uplinks.settle_told();
             if let (Some(batch), Some(endpoint)) = (batch, self.endpoints.get_mut(partner)) {
                 endpoint.acknowledge(batch);
@@ -300,6 +311,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
                         transfer.drop_stored();
                     }
                     self.uplinks.peer_restarted(partner);
+                    self.longs.peer_restarted(partner);
                 }
                 Event::Lost { number, loss } => self.uplinks.lost(partner, number, loss),
             }
@@ -321,6 +333,14 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
     ) -> Result<u64, SendRefusal> {
         let endpoint = self.endpoints.get(partner).ok_or(SendRefusal::UnknownApp)?;
         let epoch = endpoint.epoch();
+        let len = Uplink { content }
+            .encoded_len()
+            .saturating_add(DELIVERY_ADDED_BYTES_MAX);
+        let longest = longest.min(PAYLOAD_BYTES_MAX);
+        let max = longest.min(self.uplinks.content_bytes_max());
+        if len > max {
+            return self.accept_long((partner, slot), subtopic, content, max);
+        }
         let widest = Header {
             epoch,
             peer: epoch,
@@ -329,14 +349,6 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
             part: None,
         };
         Marked::new(widest, content).map_err(SendRefusal::TooDeep)?;
-        let len = Uplink { content }
-            .encoded_len()
-            .saturating_add(DELIVERY_ADDED_BYTES_MAX);
-        let longest = longest.min(PAYLOAD_BYTES_MAX);
-        let max = longest.min(self.uplinks.content_bytes_max());
-        if len > max {
-            return Err(SendRefusal::TooLarge { len, max });
-        }
         let waiting = self.uplinks.len();
         self.uplinks
             .push(partner, slot, subtopic, content.as_bytes())
@@ -355,6 +367,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
 
     /// The next fate that an app is to be told.
     pub(crate) fn next_settled(&mut self) -> Option<(AppSlot, u64, Fate)> {
+        self.refuse_too_long();
         self.uplinks.next_settled()
     }
 
@@ -447,7 +460,9 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         let endpoints = self.endpoints.iter();
         let due = endpoints.filter_map(Endpoint::poll_timeout);
-        due.chain(self.silence_ends_ms()).min()
+        // An app is told before anything is sent.
+        let told = self.uplinks.has_settled().then_some(0);
+        due.chain(self.silence_ends_ms()).chain(told).min()
     }
 
     /// When messages go without numbers, as their partners' hosts have said nothing.
@@ -473,10 +488,11 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
             self.settle(now_ms, partner);
         }
         if self.silence_ends_ms().is_some_and(|at| at <= now_ms) {
+            self.refuse_unheard();
             let endpoints = &self.endpoints;
-            let silent = |partner: usize| {
-                let endpoint = endpoints.get(partner);
-                endpoint.is_some_and(|endpoint| endpoint.peer().is_none())
+            let silent = |waiting: &Waiting<'_>| {
+                let endpoint = endpoints.get(waiting.partner);
+                endpoint.is_some_and(|it| it.peer().is_none()) && !is_long(waiting)
             };
             if let Some((ticket, partner, number)) = self.uplinks.begin_plain(silent) {
                 if let (Some(number), Some(endpoint)) = (number, self.endpoints.get_mut(partner)) {
@@ -499,6 +515,8 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
             Transmit::Control(control) => Some((partner, Leaving::Control(control))),
             Transmit::Message(header) => {
                 let ticket = self.uplinks.ticket(partner, header.number)?;
+                let part = self.longs.part_of(ticket);
+                let header = Header { part, ..header };
                 Some((partner, Leaving::Marked(header, ticket)))
             }
         }

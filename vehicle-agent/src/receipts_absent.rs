@@ -6,7 +6,7 @@ use core::marker::PhantomData;
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::delivery::{
-    Carried, ControlFrame, Epoch, Header, MessageId, Offer, Part, Run, Snapshot, Step,
+    Carried, ControlFrame, Epoch, Header, Marked, MessageId, Offer, Part, Run, Snapshot, Step,
 };
 use vinbus_protocol::envelope::Content;
 use vinbus_protocol::id::AppId;
@@ -14,6 +14,7 @@ use vinbus_protocol::portal::Refusal;
 use vinbus_protocol::request::Order;
 
 use crate::apps::{Fate, SendRefusal};
+use crate::notes::Sent;
 
 /// There are none.
 #[derive(Debug)]
@@ -38,6 +39,10 @@ pub(crate) struct Waiting<'a> {
     pub(crate) slot: AppSlot,
     pub(crate) subtopic: Option<&'a str>,
     pub(crate) content: &'a [u8],
+}
+
+pub(crate) fn marked(_: Header, _: &[u8]) -> Option<Marked<'_>> {
+    None
 }
 
 #[derive(Debug)]
@@ -241,7 +246,19 @@ impl<Q, const APPS: usize> Receipts<Q, APPS> {
         }
     }
 
-    pub(crate) fn resume_uplink(&mut self, _: Waiting<'_>, _: Option<u32>) -> bool {
+    pub(crate) fn next_progress(&self) -> Option<(u64, Sent)> {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn progress_noted(&mut self, _: u64) {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn resume_uplink(&mut self, _: Waiting<'_>, _: Sent) -> bool {
         match *self {
             Self::None(none, _) => match none {},
         }

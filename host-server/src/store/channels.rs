@@ -76,8 +76,7 @@ pub enum PartFate {
     Whole(Cursor),
     /// It is of no use, for this reason; what was incomplete is dropped.
     Refused(delivery::Step),
-    /// There is no room for one more incomplete message, or the channel is not known yet: nothing is
-    /// changed, and it may come again.
+    /// There is no room for one more incomplete message: it may come again.
     NoRoom,
 }
 

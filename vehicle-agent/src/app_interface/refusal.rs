@@ -222,7 +222,7 @@ impl fmt::Display for Ending {
 /// The reason, for programs, of a message that is not sent.
 pub(crate) fn send_refusal_reason(refusal: SendRefusal) -> &'static str {
     match refusal {
-        SendRefusal::TooLarge { .. } => "too-large",
+        SendRefusal::TooLarge { .. } | SendRefusal::HostTakesLess { .. } => "too-large",
         SendRefusal::UnknownApp => "unknown-app",
         SendRefusal::Content(EnvelopeError {
             reason: EnvelopeReason::TooLarge { .. },

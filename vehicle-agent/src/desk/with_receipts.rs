@@ -3,7 +3,7 @@
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::delivery::{
-    CONTROL_SUBTOPIC, Epoch, Marked, MessageId, Offer, Received, Snapshot, Step, read,
+    CONTROL_SUBTOPIC, Epoch, MessageId, Offer, Received, Snapshot, Step, read,
 };
 use vinbus_protocol::envelope::{AppMessage, Content, Uplink};
 use vinbus_protocol::id::Uid;
@@ -15,7 +15,7 @@ use vinbus_protocol::topic::TopicText;
 use super::requests::Placed;
 use super::{Desk, DownlinkRefusal, Storage, newest, next_number};
 use crate::apps::{Apps, Fate, Notice, SendRefusal};
-use crate::notes::{Kept, NotNoted, Note};
+use crate::notes::{Kept, NotNoted, Note, Sent};
 use crate::receipts::{self, Arrived, Leaving, Receipts, Waiting};
 
 /// Pause after a note that could not be written, in milliseconds.
@@ -103,7 +103,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         taken.is_ok()
     }
 
-    /// Takes up a message of an app of an earlier life, under its ticket, and its number if it had one.
+    /// Takes up a message of an app of an earlier life, under its ticket, as far as it was on its way.
     /// Lower tickets come first. `false` if it cannot be taken.
     pub fn resume_accepted(
         &mut self,
@@ -111,11 +111,11 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         slot: AppSlot,
         subtopic: Option<&str>,
         content: &[u8],
-        number: Option<u32>,
+        sent: Sent,
     ) -> bool {
         let partner = self.uid(slot).and_then(|uid| self.partner(uid));
         match (partner, &mut self.receipts) {
-            (Some(partner), Some(receipts)) if Content::parse(content).is_ok() => {
+            (Some(partner), Some(receipts)) if Content::parse_long(content).is_ok() => {
                 let waiting = Waiting {
                     ticket,
                     partner,
@@ -123,7 +123,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                     subtopic,
                     content,
                 };
-                receipts.resume_uplink(waiting, number)
+                receipts.resume_uplink(waiting, sent)
             }
             _ => false,
         }
@@ -197,14 +197,14 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         let waiting = receipts.uplink(ticket)?;
         // All of it was checked when it was accepted.
         let topic = identity.uplink_topic(uid, waiting.subtopic).ok()?;
-        let content = Content::parse(waiting.content).ok()?;
         let (len, kind) = match header {
             Some(header) => {
-                let marked = Marked::new(header, content).ok()?;
+                let marked = receipts::marked(header, waiting.content)?;
                 let payload = marked.encode_uplink(scratch.as_mut()).ok()?;
                 (payload.len(), FrameKind::Marked(ticket))
             }
             None => {
+                let content = Content::parse(waiting.content).ok()?;
                 let payload = Uplink { content }.encode(scratch.as_mut()).ok()?;
                 (payload.len(), FrameKind::Plain(ticket))
             }
@@ -222,6 +222,9 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     /// Gives messages of apps their numbers; `true` if any got one.
     fn number_waiting(&mut self, now_ms: u64, apps: &mut impl Apps) -> bool {
         let mut any = false;
+        if now_ms >= self.note_again_ms && self.note_progress(apps).is_err() {
+            self.note_again_ms = now_ms.saturating_add(NOTE_AGAIN_MS);
+        }
         while now_ms >= self.note_again_ms
             && let Some(receipts) = &mut self.receipts
             && let Some((ticket, partner, number)) = receipts.number_next(now_ms)
@@ -246,6 +249,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     /// Notes what has changed of the channels with partners.
     fn note_channels(&mut self, apps: &mut impl Apps) -> Result<(), NotNoted> {
         self.note_ended(apps)?;
+        self.note_progress(apps)?;
         while let Some(receipts) = &mut self.receipts
             && let Some((partner, memory)) = receipts.changed_channel()
         {
@@ -253,6 +257,18 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                 apps.note(Note::Channel { uid, memory })?;
             }
             receipts.channel_noted(partner, memory);
+        }
+        Ok(())
+    }
+
+    /// Notes how far long messages of apps are: before the host's word of it is acknowledged, and before
+    /// their next parts have numbers.
+    fn note_progress(&mut self, apps: &mut impl Apps) -> Result<(), NotNoted> {
+        while let Some(receipts) = &mut self.receipts
+            && let Some((ticket, sent)) = receipts.next_progress()
+        {
+            apps.note(Note::Progress { ticket, sent })?;
+            receipts.progress_noted(ticket);
         }
         Ok(())
     }
@@ -350,7 +366,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         content: &[u8],
     ) -> Result<u64, SendRefusal> {
         self.check_topic(slot, subtopic)?;
-        let content = Content::parse(content).map_err(SendRefusal::Content)?;
+        let content = Content::parse_long(content).map_err(SendRefusal::Content)?;
         let uid = self.uid(slot).ok_or(SendRefusal::UnknownApp)?;
         let partner = self.identity.uids().position(|known| known == uid);
         let subtopic = subtopic.map(|text| text.strip_prefix('/').unwrap_or(text));

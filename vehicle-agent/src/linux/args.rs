@@ -94,7 +94,8 @@ pub struct RunArgs {
     pub app_pages: Vec<AppFolder>,
 
     /// An app all of whose messages go with receipts: they are repeated until the partner's server has
-    /// them on disk. May be repeated, or a list with commas. Any app may ask for it with a message.
+    /// them on disk, and may have up to 1 MiB where that server takes as much. May be repeated, or a list
+    /// with commas. Any app may ask for it with a message.
     #[arg(
         long,
         env = "VINBUS_AGENT_RECEIPTS_FOR",
@@ -184,7 +185,8 @@ pub struct AppArgs {
     #[arg(long)]
     pub background: bool,
 
-    /// Send with receipts: each message is repeated until the partner's server has it on disk.
+    /// Send with receipts: each message is repeated until the partner's server has it on disk. Only such a
+    /// message may be longer than 128 KiB: up to 1 MiB, to a server that takes as much.
     #[arg(long)]
     pub receipts: bool,
 

@@ -35,7 +35,7 @@ use self::line::Line;
 use self::live::{Live, Span};
 use crate::linux::portal::SocketApps;
 use crate::linux::run::LinuxDesk;
-use crate::notes::{Kept, NotNoted, Note};
+use crate::notes::{Kept, NotNoted, Note, Sent};
 
 /// Bytes of lines that are not live, or of little ones, before the file is written anew.
 const SLACK_BYTES: u64 = 256 * 1024;
@@ -195,11 +195,16 @@ impl Journal {
                 continue;
             };
             let slot = slot(desk, &app);
-            let number = uplink.number.as_ref().map(|(_, number)| *number);
+            let (stored, begun) = uplink.parts.unwrap_or_default();
+            let sent = Sent {
+                number: uplink.number.as_ref().map(|(_, number)| *number),
+                stored,
+                begun,
+            };
             let subtopic = subtopic.as_deref();
             let content = content.as_bytes();
             let is_taken = slot.is_some_and(|slot| {
-                let taken = desk.resume_accepted(ticket, slot, subtopic, content, number);
+                let taken = desk.resume_accepted(ticket, slot, subtopic, content, sent);
                 if taken {
                     apps.expect_settled(slot, ticket, id.map(Cow::into_owned));
                 }

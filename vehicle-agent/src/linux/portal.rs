@@ -34,7 +34,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::id::AppId;
-use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+use vinbus_protocol::limits::DELIVERY_LONG_BYTES_MAX;
 use vinbus_transport_std::guards::LogThrottle;
 
 pub(crate) use self::origin::LOCALHOST;
@@ -49,9 +49,9 @@ use crate::linux::status::Status;
 pub(crate) use self::connections::ConnectionBounds;
 pub(crate) use self::hub::SocketApps;
 
-/// Longest frame that the portal reads: a message with its envelope, the names around it, and the
-/// escapes of a subtopic.
-pub(crate) const FRAME_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + 4096;
+/// Longest frame that the portal reads: the longest content that goes in parts, the names around it, and
+/// the escapes of a subtopic.
+pub(crate) const FRAME_BYTES_MAX: usize = DELIVERY_LONG_BYTES_MAX + 4096;
 
 /// Sockets at a time, those included that have not said hello.
 pub(crate) const SOCKETS_MAX: usize = 64;

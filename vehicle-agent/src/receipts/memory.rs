@@ -4,7 +4,9 @@
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::delivery::{Endpoint, MessageId, Snapshot, Step};
 
+use super::long_uplinks::is_long;
 use super::{New, Receipts, Waiting, message};
+use crate::notes::Sent;
 
 /// Batches of receipts after which the last one's number is noted again: half of what an endpoint leaves
 /// out when it goes on.
@@ -14,10 +16,18 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
     /// Gives a message that waits its number, if there is a place for one: its ticket, partner and number.
     /// They are to be noted before it is sent.
     pub(crate) fn number_next(&mut self, now_ms: u64) -> Option<(u64, usize, u32)> {
+        self.longs.forget_settled(&self.uplinks);
         let mut full = [false; APPS];
         loop {
-            let has_place = |partner: usize| full.get(partner).is_some_and(|full| !full);
-            let (ticket, partner, bytes) = self.uplinks.next_to_number(has_place)?;
+            let may_go = |waiting: &Waiting<'_>| {
+                let endpoint = self.endpoints.get(waiting.partner);
+                let takes = endpoint.and_then(Endpoint::peer_takes_parts);
+                let has_place = full.get(waiting.partner).is_some_and(|full| !full);
+                has_place && self.longs.may_go(waiting, takes)
+            };
+            let waiting = self.uplinks.next_to_number(may_go)?;
+            let (ticket, partner) = (waiting.ticket, waiting.partner);
+            let bytes = self.longs.begin(&waiting);
             let endpoint = self.endpoints.get_mut(partner)?;
             match endpoint.submit(now_ms, message(now_ms, bytes)) {
                 Ok(submitted) => {
@@ -111,8 +121,18 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
         true
     }
 
+    /// How far a message is that goes in parts, where that is to be noted.
+    pub(crate) fn next_progress(&self) -> Option<(u64, Sent)> {
+        self.longs.next_unnoted()
+    }
+
+    /// That is noted.
+    pub(crate) fn progress_noted(&mut self, ticket: u64) {
+        self.longs.noted(ticket);
+    }
+
     /// Takes up a message of an app of an earlier life; `false` if there is no room.
-    pub(crate) fn resume_uplink(&mut self, waiting: Waiting<'_>, number: Option<u32>) -> bool {
+    pub(crate) fn resume_uplink(&mut self, waiting: Waiting<'_>, sent: Sent) -> bool {
         let Waiting {
             ticket,
             partner,
@@ -126,10 +146,11 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
         {
             return false;
         }
-        if let (Some(number), Some(endpoint)) = (number, self.endpoints.get_mut(partner))
-            && endpoint
-                .resume_sent(0, number, message(0, content.len()))
-                .is_ok()
+        let bytes = self.longs.resume(&waiting, sent);
+        let endpoint = self.endpoints.get_mut(partner);
+        let may_go = !is_long(&waiting) || self.longs.part_of(ticket).is_some();
+        if let (Some(number), Some(endpoint), true) = (sent.number, endpoint, may_go)
+            && endpoint.resume_sent(0, number, message(0, bytes)).is_ok()
         {
             self.uplinks.numbered(ticket, partner, number);
         }

@@ -165,20 +165,17 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>> Uplinks<Q> {
         records.filter_map(|record| Waiting::of(record.number, record.bytes))
     }
 
-    /// The oldest message that has no number and whose partner has a place, as `has_place` says, and
-    /// bytes that it takes.
+    /// The oldest message that has no number and may have one.
     pub(super) fn next_to_number(
         &self,
-        has_place: impl Fn(usize) -> bool,
-    ) -> Option<(u64, usize, usize)> {
+        may_go: impl Fn(&Waiting<'_>) -> bool,
+    ) -> Option<Waiting<'_>> {
         if self.flights.is_full() || self.flights.len() >= self.ring.len() {
             return None;
         }
         let numbered = |ticket| self.flights.iter().any(|flight| flight.ticket == ticket);
-        let mut waiting = self.iter().filter(|waiting| has_place(waiting.partner));
-        let next = waiting
-            .find(|waiting| self.plain != Some(waiting.ticket) && !numbered(waiting.ticket))?;
-        Some((next.ticket, next.partner, next.content.len()))
+        let mut waiting = self.iter().filter(may_go);
+        waiting.find(|waiting| self.plain != Some(waiting.ticket) && !numbered(waiting.ticket))
     }
 
     /// A message has its number.
@@ -217,6 +214,18 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>> Uplinks<Q> {
         }
     }
 
+    /// The last step that a message of receipts [told](Self::told) of a message.
+    #[cfg(feature = "parts")]
+    pub(super) fn told_of(&self, ticket: u64) -> Option<Step> {
+        let found = self.flights.iter().find(|it| it.ticket == ticket)?;
+        found.told.filter(|step| step.is_final())
+    }
+
+    /// Whether there are fates that the apps are to be told.
+    pub(super) fn has_settled(&self) -> bool {
+        !self.settled.is_empty()
+    }
+
     /// All that a message of receipts tells was [told](Self::told).
     pub(super) fn settle_told(&mut self) {
         for flight in &mut self.flights {
@@ -228,7 +237,8 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>> Uplinks<Q> {
             .iter()
             .find_map(|it| Some((it.ticket, it.told?)))
         {
-            let fate = match step.is_success() {
+            // Nobody asked for a part.
+            let fate = match step.is_success() && step != Step::PartStored {
                 true => Fate::Confirmed,
                 false => Fate::RefusedByHost(step),
             };
@@ -251,15 +261,14 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>> Uplinks<Q> {
         }
     }
 
-    /// Takes the oldest message for one of these partners, to go without a number, with the number
-    /// that it may have had.
+    /// Takes the oldest message that may go without a number, with the number that it may have had.
     pub(super) fn begin_plain(
         &mut self,
-        is_silent: impl Fn(usize) -> bool,
+        may_go: impl Fn(&Waiting<'_>) -> bool,
     ) -> Option<(u64, usize, Option<u32>)> {
         let (ticket, partner) = self
             .iter()
-            .find(|waiting| is_silent(waiting.partner))
+            .find(may_go)
             .map(|waiting| (waiting.ticket, waiting.partner))?;
         self.plain = Some(ticket);
         let index = self.flights.iter().position(|it| it.ticket == ticket);
@@ -303,7 +312,8 @@ mod tests {
 
     /// Gives all that may have one a number.
     fn number(uplinks: &mut Uplinks<Vec<u8>>, next: &mut u32) {
-        while let Some((ticket, partner, _)) = uplinks.next_to_number(|_| true) {
+        while let Some(waiting) = uplinks.next_to_number(|_| true) {
+            let (ticket, partner) = (waiting.ticket, waiting.partner);
             uplinks.numbered(ticket, partner, *next);
             *next += 1;
         }
@@ -374,7 +384,7 @@ mod tests {
         push(&mut uplinks, 1);
         let mut next = 1;
         number(&mut uplinks, &mut next);
-        let silent = |partner| partner == 1;
+        let silent = |waiting: &Waiting<'_>| waiting.partner == 1;
         assert_eq!(uplinks.begin_plain(silent), Some((1, 1, Some(2))));
         number(&mut uplinks, &mut next);
         assert_eq!((next, uplinks.ticket(1, 2)), (3, None));

@@ -88,7 +88,7 @@ async fn huge_frame_ends_its_socket_only() {
     let mut huge = vehicle.app("other").await;
     let mut app = vehicle.app("demo").await;
     // The portal may end the socket before it has read all of it.
-    let _ = huge.socket.send(Message::text("x".repeat(1_000_000))).await;
+    let _ = huge.socket.send(Message::text("x".repeat(4_000_000))).await;
     assert_eq!(
         huge.until("error").await["value"]["reason"],
         json!("frame-too-large")

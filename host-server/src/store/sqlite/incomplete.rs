@@ -15,7 +15,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use vinbus_protocol::delivery::parts::{Assembly, PartError, Progress};
-use vinbus_protocol::delivery::{Epoch, MessageId, Part};
+use vinbus_protocol::delivery::{Epoch, MessageId, Part, Step};
 use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::limits::DELIVERY_LONG_BYTES_MAX;
 
@@ -53,14 +53,14 @@ impl Tables {
 
     fn take_part(&mut self, new: &NewPart, dropped: &mut u64) -> rusqlite::Result<PartFate> {
         let (vin, uid) = (&new.vin, &new.uid);
-        let Some(mut memory) = self.memory(vin, uid)? else {
-            return Ok(PartFate::NoRoom);
-        };
-        hear(&mut memory, new.id.epoch);
-        // A part of a life that is over is told to nobody.
-        if memory.peer != Some(new.id.epoch) {
-            return Ok(PartFate::NoRoom);
+        let mut memory = self.memory(vin, uid)?;
+        if let Some(memory) = &mut memory {
+            hear(memory, new.id.epoch);
         }
+        // What is of a life that is over is told to nobody.
+        let Some(mut memory) = memory.filter(|it| it.peer == Some(new.id.epoch)) else {
+            return Ok(PartFate::Refused(Step::PartMissing));
+        };
         let known = incomplete(&self.connection, vin, uid)?;
         let followed = known.as_ref().filter(|known| known.is_of(new));
         let before = followed.map_or(Progress::default(), |known| known.progress);

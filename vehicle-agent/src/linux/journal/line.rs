@@ -43,6 +43,12 @@ pub(super) enum Line<'l> {
         uid: Cow<'l, str>,
         number: u32,
     },
+    /// A message that goes in parts: what is stored of it, and times that it began.
+    Progress {
+        ticket: u64,
+        stored: u32,
+        begun: u32,
+    },
     Settled {
         ticket: u64,
     },
@@ -116,6 +122,11 @@ impl<'l> Line<'l> {
                 ticket,
                 uid: uid.as_str().into(),
                 number,
+            },
+            Note::Progress { ticket, sent } => Self::Progress {
+                ticket,
+                stored: sent.stored,
+                begun: sent.begun,
             },
             Note::Settled { ticket } => Self::Settled { ticket },
             Note::Came {

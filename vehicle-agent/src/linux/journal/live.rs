@@ -41,7 +41,10 @@ pub(super) struct Channel {
 #[derive(Debug)]
 pub(super) struct Uplink {
     pub(super) span: Span,
+    /// Its partner, and its number or that of the part on its way.
     pub(super) number: Option<(String, u32)>,
+    /// What is stored of it, and times that it began, where it goes in parts.
+    pub(super) parts: Option<(u32, u32)>,
 }
 
 impl Live {
@@ -51,8 +54,12 @@ impl Live {
             Line::Head { .. } => {}
             Line::Channel { uid, .. } => self.channel(uid, line),
             Line::Accepted { ticket, .. } => {
-                let number = None;
-                self.uplinks.insert(*ticket, Uplink { span, number });
+                let uplink = Uplink {
+                    span,
+                    number: None,
+                    parts: None,
+                };
+                self.uplinks.insert(*ticket, uplink);
             }
             Line::Numbered {
                 ticket,
@@ -65,6 +72,16 @@ impl Live {
                 if let Some(channel) = self.channels.get_mut(&**uid) {
                     let next = &mut channel.memory.next_number;
                     *next = (*next).max(number.saturating_add(1));
+                }
+            }
+            Line::Progress {
+                ticket,
+                stored,
+                begun,
+            } => {
+                if let Some(uplink) = self.uplinks.get_mut(ticket) {
+                    uplink.number = None;
+                    uplink.parts = Some((*stored, *begun));
                 }
             }
             Line::Settled { ticket } => {
@@ -152,6 +169,7 @@ impl Live {
         self.channels.clear();
         for uplink in self.uplinks.values_mut() {
             uplink.number = None;
+            uplink.parts = None;
         }
         self.uplinks.len()
     }
@@ -205,6 +223,14 @@ impl Live {
         }
         for (&ticket, uplink) in &self.uplinks {
             let mut text = read(uplink.span)?;
+            if let Some((stored, begun)) = uplink.parts {
+                let progress = Line::Progress {
+                    ticket,
+                    stored,
+                    begun,
+                };
+                text.extend(progress.to_text()?.into_bytes());
+            }
             if let Some((uid, number)) = &uplink.number {
                 let numbered = Line::Numbered {
                     ticket,

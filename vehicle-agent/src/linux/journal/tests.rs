@@ -233,6 +233,41 @@ fn parts(journal: &Journal) -> Vec<u32> {
 }
 
 #[test]
+fn progress_of_a_long_message_from_an_app_outlives_kills_and_takes_its_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = open(dir.path());
+    fill(&mut journal);
+    let (ticket, uid) = (1, &uid());
+    let sent = Sent {
+        number: None,
+        stored: 130_560,
+        begun: 2,
+    };
+    let progress = Note::Progress { ticket, sent };
+    assert_eq!(note(&mut journal, progress), Ok(()));
+    let next = Note::Numbered {
+        ticket,
+        uid,
+        number: 2,
+    };
+    for (numbered, expected) in [(None, None), (Some(next), Some(2))] {
+        if let Some(numbered) = numbered {
+            assert_eq!(note(&mut journal, numbered), Ok(()));
+        }
+        drop(journal);
+        // A second start reads what the first has written anew.
+        for _ in 0..2 {
+            let journal = open(dir.path());
+            let uplink = &journal.live.uplinks[&ticket];
+            assert_eq!(uplink.parts, Some((130_560, 2)));
+            let number = uplink.number.as_ref().map(|(_, number)| *number);
+            assert_eq!(number, expected);
+        }
+        journal = open(dir.path());
+    }
+}
+
+#[test]
 fn parts_of_a_long_message_outlive_kills_until_it_is_whole_or_begins_again() {
     let dir = tempfile::tempdir().unwrap();
     let mut journal = open(dir.path());

@@ -8,10 +8,12 @@ use super::{ShownPopup, SocketApps, Step};
 use crate::app_interface::client_frame::{ClientFrame, Lifecycle, WithId, shown};
 use crate::app_interface::refusal::{Ending, Refusal};
 use crate::apps::Request;
+use crate::linux::portal::FRAME_BYTES_MAX;
 use crate::linux::portal::socket::refusal_frame;
 
-/// Frames kept of a socket that waits for its seat.
+/// Frames kept of a socket that waits for its seat, and bytes of them.
 const EARLY_FRAMES_MAX: usize = 64;
+const EARLY_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
 
 impl SocketApps<'_> {
     pub(super) fn app_frame(&mut self, slot: AppSlot, id: u64, text: Utf8Bytes) {
@@ -19,7 +21,8 @@ impl SocketApps<'_> {
             return;
         };
         if let Some((next, early)) = seat.next.as_mut().filter(|(next, _)| next.id == id) {
-            if early.len() < EARLY_FRAMES_MAX {
+            let bytes = early.iter().map(|frame| frame.len()).sum::<usize>() + text.len();
+            if early.len() < EARLY_FRAMES_MAX && bytes <= EARLY_BYTES_MAX {
                 early.push(text);
             } else {
                 let id = ClientFrame::parse(&text).id;

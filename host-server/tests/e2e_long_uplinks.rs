@@ -1,0 +1,411 @@
+//! Long messages from apps, with the real programs: whatever is cut or killed, a transfer goes on where it was,
+//! the server has the message once, whole, and every reader of its log copes with it.
+
+mod car_support;
+mod cli_support;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use car_support::{Agent, Program, agent};
+use cli_support::{PARTNER, Server, VIN, done, within};
+use futures_util::StreamExt as _;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
+use vinbus_protocol::delivery::{Received, read};
+use vinbus_protocol::envelope::Uplink;
+use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
+use vinbus_transport_std::conformance::{BrokerUnderTest as _, Endpoint, Mosquitto};
+use vinbus_transport_std::{ClientOptions, Qos};
+
+/// The longest content that travels: nine parts.
+const MIB: usize = 1_048_576;
+
+fn text(len: usize, fill: &str) -> String {
+    format!("\"{}\"", fill.repeat(len - 2))
+}
+
+/// The contents of the server's log, page by page.
+async fn log(server: &Server) -> Vec<String> {
+    let (mut contents, mut after) = (Vec::new(), "0".to_owned());
+    loop {
+        let page = server.get(&format!("/api/v1/messages?after={after}")).await;
+        let messages = page["messages"].as_array().unwrap().iter();
+        contents.extend(messages.map(|message| message["content"].to_string()));
+        if page["more"] == false {
+            return contents;
+        }
+        after = page["next"].as_str().unwrap().to_owned();
+    }
+}
+
+/// Waits until the server has these contents, in this order.
+async fn has(server: &Server, contents: &[&str]) {
+    let come = async {
+        while log(server).await.len() < contents.len() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("they have come", come).await;
+    assert!(log(server).await == contents, "each once, and unchanged");
+}
+
+/// Parts of which this became, since the server started.
+async fn parts(server: &Server, outcome: &str) -> u64 {
+    let answer = server.request(Method::GET, "/metrics").send().await;
+    let page = answer.unwrap().text().await.unwrap();
+    let name = format!("vinbus_uplink_parts_total{{outcome=\"{outcome}\"}} ");
+    let found = page.lines().find_map(|line| line.strip_prefix(&name));
+    found.unwrap().parse().unwrap()
+}
+
+async fn stored(server: &Server, count: u64) {
+    let come = async {
+        while parts(server, "stored").await < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("parts are stored", come).await;
+}
+
+/// Forwards to a server: no more bytes to it, in all, than it is allowed; and cuts every connection when it is
+/// told to.
+struct Gate {
+    port: u16,
+    allowed: watch::Sender<u64>,
+    cut: Arc<Notify>,
+}
+
+impl Gate {
+    async fn to(address: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (allowed, cut) = (watch::Sender::new(u64::MAX), Arc::new(Notify::new()));
+        let (told, used) = (Arc::clone(&cut), Arc::new(AtomicU64::new(0)));
+        let budget = allowed.clone();
+        tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let Ok(far) = TcpStream::connect(&address).await else {
+                    continue;
+                };
+                let ((up, back), (down, far)) = (near.into_split(), far.into_split());
+                let (cut, used) = (Arc::clone(&told), Arc::clone(&used));
+                let allowed = budget.subscribe();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        _ = upwards(up, far, allowed, used) => {}
+                        _ = downwards(down, back) => {}
+                        () = cut.notified() => {}
+                    }
+                });
+            }
+        });
+        Self { port, allowed, cut }
+    }
+
+    /// Allows so many bytes in all.
+    fn allow(&self, bytes: u64) {
+        self.allowed.send_replace(bytes);
+    }
+}
+
+async fn upwards(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut allowed: watch::Receiver<u64>,
+    used: Arc<AtomicU64>,
+) -> std::io::Result<()> {
+    let mut buffer = [0; 4096];
+    loop {
+        let len = from.read(&mut buffer).await?;
+        if len == 0 {
+            return Ok(());
+        }
+        let end = used.fetch_add(len as u64, Ordering::Relaxed) + len as u64;
+        if allowed.wait_for(|allowed| *allowed >= end).await.is_err() {
+            return Ok(());
+        }
+        to.write_all(&buffer[..len]).await?;
+    }
+}
+
+async fn downwards(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> std::io::Result<u64> {
+    tokio::io::copy(&mut from, &mut to).await
+}
+
+/// A vehicle behind a gate.
+struct Car {
+    dir: PathBuf,
+    gate: Gate,
+}
+
+impl Car {
+    async fn enroll(server: &Server) -> Self {
+        let dir = server.dir.join("car");
+        let out = dir.display().to_string();
+        let args = ["enroll", "vehicle", VIN, "--out", &out];
+        done(&server.command(&args).await);
+        let gate = Gate::to(server.address("mqtts").to_string()).await;
+        Self { dir, gate }
+    }
+
+    async fn start(&self) -> Agent {
+        let path = |file: &str| self.dir.join(file).display().to_string();
+        let url = format!("mqtts://localhost:{}", self.gate.port);
+        let (ca, cert, key, data) = (
+            path("ca.pem"),
+            path("cert.pem"),
+            path("key.pem"),
+            path("data"),
+        );
+        let files = ["--ca", &ca, "--cert", &cert, "--key", &key];
+        let second = format!("second-app={PARTNER}");
+        let to = ["--broker", &url, "--data-dir", &data, "--app", &second];
+        Agent::start(&[&to[..], &files].concat()).await
+    }
+}
+
+/// The app `second-app`, which asks for receipts.
+fn second_app(of: &Agent) -> Program {
+    let args = ["app", "--app", "second-app", "--portal", &of.portal];
+    let args = [&args[..], &["--receipts", "--background"]].concat();
+    Program::start(agent().args(args).stdin(std::process::Stdio::piped()), true)
+}
+
+async fn accepted(app: &mut Program, count: usize) {
+    app.until("they are accepted", |lines| {
+        let accepted = lines.iter().filter(|line| line.contains("is kept until"));
+        (accepted.count() == count).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn mebibyte_of_an_app_is_one_message_for_every_reader() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let agent = Agent::at(&server).await;
+    server.online().await;
+    // Who listens on the broker hears the parts, as they are.
+    let url = format!("mqtt://{}", server.address("mqtt"));
+    let options =
+        ClientOptions::new(url.parse().unwrap(), "listener").credentials("admin", server.token());
+    let (client, mut inbox) = vinbus_transport_std::connect(options).unwrap();
+    let filter = format!("psa/OVIPPartners-Dev/from/uid/{PARTNER}/opa/{VIN}/");
+    let subscribed = client.subscribe(&filter, Qos::AtMostOnce);
+    within("it is subscribed", subscribed).await.unwrap();
+    let mut app = agent.app_with(&["--receipts", "--exit-after", "0"]);
+    let long = text(MIB, "x");
+    app.type_in([long.clone(), "1".to_owned()]).await;
+    assert!(app.ends_well().await, "both are confirmed");
+    has(&server, &["1", &long]).await;
+    assert_eq!(parts(&server, "stored").await, 8);
+    let (mut offsets, mut plain) = (Vec::new(), 0);
+    while offsets.len() < 9 || plain == 0 {
+        let message = within("a part is heard", inbox.recv()).await.unwrap();
+        assert!(message.payload.len() <= PAYLOAD_BYTES_MAX);
+        match read(Uplink::decode(&message.payload).unwrap().content) {
+            Received::Message(header, _) => offsets.push(header.part.unwrap().offset),
+            _ => plain += 1,
+        }
+    }
+    assert!(offsets.is_sorted() && offsets[0] == 0, "{offsets:?}");
+    // A page, with one message each; a stream that goes on in front of it; a program that listens.
+    let page = server.get("/api/v1/messages?limit=1").await;
+    assert_eq!((&page["more"], &page["next"]), (&true.into(), &"1".into()));
+    let stream = server.request(Method::GET, "/api/v1/messages/stream");
+    let stream = stream.header("last-event-id", "1").send().await.unwrap();
+    let (mut events, mut seen) = (stream.bytes_stream(), Vec::new());
+    let expected = format!("\"content\":{long}}}\n\n");
+    while !seen.ends_with(expected.as_bytes()) {
+        let more = within("the event comes", events.next()).await.unwrap();
+        seen.extend_from_slice(&more.unwrap());
+    }
+    let mut listen = Program::start(&mut server.client(&["listen", "--after", "0"]), false);
+    let lines = listen.until("it is printed", |lines| {
+        (lines.len() == 2).then(|| lines.to_vec())
+    });
+    let printed: Value = serde_json::from_str(&lines.await[1]).unwrap();
+    assert!(printed["content"] == long.trim_matches('"'));
+}
+
+#[tokio::test]
+async fn what_is_too_long_or_asks_for_no_receipts_is_refused_with_the_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let agent = Agent::at(&server).await;
+    server.online().await;
+    let refused = async |args: &[&str], len: usize, limit: &str| {
+        let mut app = agent.app_that_tells(args);
+        app.type_in([text(len, "x")]).await;
+        let line = app.until("it is refused", |lines| {
+            lines
+                .iter()
+                .find(|line| line.contains("(too-large)"))
+                .cloned()
+        });
+        let line = line.await;
+        assert!(line.contains(limit), "{line}");
+        app.kill().await;
+    };
+    refused(&["--receipts"], MIB + 1, "1048576").await;
+    refused(&[], 200_000, "131072").await;
+    assert!(log(&server).await.is_empty());
+}
+
+#[tokio::test]
+async fn agent_that_is_killed_between_parts_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let car = Car::enroll(&server).await;
+    let mut agent = car.start().await;
+    server.online().await;
+    car.gate.allow(300_000);
+    let long = text(MIB, "x");
+    let mut app = agent.app_that_tells(&["--receipts"]);
+    app.type_in([long.clone()]).await;
+    accepted(&mut app, 1).await;
+    for (count, allowed) in [(1, 750_000), (3, u64::MAX)] {
+        stored(&server, count).await;
+        agent.program.kill().await;
+        agent = car.start().await;
+        car.gate.allow(allowed);
+    }
+    has(&server, &[&long]).await;
+    assert_eq!(parts(&server, "stored").await, 8, "none was stored twice");
+    assert_eq!(parts(&server, "refused").await, 0);
+    drop(agent);
+}
+
+#[tokio::test]
+async fn server_that_is_killed_between_parts_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start(dir.path()).await;
+    let mqtts = server.address("mqtts").to_string();
+    let car = Car::enroll(&server).await;
+    let agent = car.start().await;
+    server.online().await;
+    car.gate.allow(450_000);
+    let long = text(MIB, "x");
+    let mut app = agent.app_with(&["--receipts", "--exit-after", "0"]);
+    app.type_in([long.clone()]).await;
+    for (count, allowed, left) in [(2, 850_000, 6), (1, u64::MAX, 5)] {
+        stored(&server, count).await;
+        server.signal("KILL");
+        server.ended().await;
+        drop(server);
+        let args = ["--mqtt", "off", "--mqtts", &mqtts];
+        server = Server::with(dir.path(), &args).await;
+        car.gate.allow(allowed);
+        if allowed == u64::MAX {
+            has(&server, &[&long]).await;
+            let again = parts(&server, "stored").await;
+            assert!(again <= left, "{again} parts were sent to its last life");
+            assert_eq!(parts(&server, "refused").await, 0);
+        }
+    }
+    assert!(app.ends_well().await, "it is confirmed");
+    has(&server, &[&long]).await;
+}
+
+#[tokio::test]
+async fn link_that_is_cut_in_the_middle_of_parts_costs_no_part_that_was_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let car = Car::enroll(&server).await;
+    let agent = car.start().await;
+    server.online().await;
+    car.gate.allow(200_000);
+    let long = text(MIB, "x");
+    let mut app = agent.app_with(&["--receipts", "--exit-after", "0"]);
+    app.type_in([long.clone()]).await;
+    for (count, allowed) in [(1, 650_000), (3, 1_100_000), (6, u64::MAX)] {
+        stored(&server, count).await;
+        car.gate.cut.notify_waiters();
+        car.gate.allow(allowed);
+    }
+    assert!(app.ends_well().await, "it is confirmed");
+    has(&server, &[&long]).await;
+    assert_eq!(parts(&server, "stored").await, 8);
+    assert_eq!(parts(&server, "refused").await, 0);
+}
+
+#[tokio::test]
+async fn two_apps_send_long_messages_at_once_and_a_short_one_goes_between_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let car = Car::enroll(&server).await;
+    let agent = car.start().await;
+    server.online().await;
+    car.gate.allow(250_000);
+    let (one, two) = (text(MIB, "x"), text(MIB, "y"));
+    let mut first = agent.app_with(&["--receipts", "--exit-after", "0"]);
+    first.type_in([one.clone()]).await;
+    stored(&server, 1).await;
+    let mut second = second_app(&agent);
+    second.type_in([two.clone(), "1".to_owned()]).await;
+    accepted(&mut second, 2).await;
+    car.gate.allow(u64::MAX);
+    assert!(first.ends_well().await, "it is confirmed");
+    has(&server, &["1", &one, &two]).await;
+    assert_eq!(parts(&server, "stored").await, 16);
+}
+
+#[tokio::test]
+async fn host_that_knows_no_receipts_gets_no_parts_and_the_app_is_told() {
+    let mosquitto = Mosquitto::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let password = dir.path().join("password");
+    std::fs::write(&password, Mosquitto::PASSWORD).unwrap();
+    let password = password.display().to_string();
+    let to = format!("mqtt://127.0.0.1:{}", mosquitto.url(Endpoint::Mqtt).port());
+    let login = ["--username", Mosquitto::USER, "--password-file", &password];
+    let agent = Agent::start(&[&["--broker", &to], &login[..]].concat()).await;
+    let mut app = agent.app_that_tells(&["--receipts"]);
+    app.type_in([text(200_000, "x")]).await;
+    app.until("it is refused", |lines| {
+        let told = |line: &String| line.contains("too_large (refused-by-host)");
+        lines.iter().any(told).then_some(())
+    })
+    .await;
+}
+
+/// Takes what is delivered by a webhook.
+async fn endpoint() -> (String, watch::Receiver<Vec<Value>>) {
+    let (sender, received) = watch::channel(Vec::new());
+    let take = async move |body: axum::body::Bytes| {
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        sender.send_modify(|received| received.push(body));
+        StatusCode::NO_CONTENT.as_u16().to_string()
+    };
+    let limit = axum::extract::DefaultBodyLimit::max(2 * MIB);
+    let app = axum::Router::new().fallback(take).layer(limit);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (url, received)
+}
+
+#[tokio::test]
+async fn webhook_gets_all_of_a_long_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(Path::new(dir.path())).await;
+    let agent = Agent::at(&server).await;
+    server.online().await;
+    let (url, mut received) = endpoint().await;
+    let hook = serde_json::json!({ "url": url }).to_string();
+    let made = server.request(Method::POST, "/api/v1/webhooks").body(hook);
+    assert_eq!(made.send().await.unwrap().status(), StatusCode::CREATED);
+    let mut app = agent.app_with(&["--receipts", "--exit-after", "0"]);
+    let long = text(MIB, "x");
+    app.type_in([long.clone()]).await;
+    assert!(app.ends_well().await, "it is confirmed");
+    let come = received.wait_for(|received| !received.is_empty());
+    let delivered = within("it is delivered", come).await.unwrap().clone();
+    assert!(delivered[0]["data"]["content"] == long.trim_matches('"'));
+}
