@@ -38,6 +38,13 @@ impl Login {
             Self::Token(token) => Some((token, token::PASSWORD)),
         }
     }
+
+    pub(super) fn token(&self) -> Option<&str> {
+        match self {
+            Self::Token(token) => Some(token),
+            Self::Nobody | Self::User { .. } => None,
+        }
+    }
 }
 
 /// See the module. Not `Debug`: it holds the password.
@@ -54,6 +61,9 @@ pub(super) struct Access {
     /// For all of it.
     pub(super) whole: Duration,
     end: Instant,
+    /// Where streams lead to in place of the network.
+    #[cfg(test)]
+    pub(super) peers: Option<tokio::sync::mpsc::UnboundedSender<tokio::io::DuplexStream>>,
 }
 
 impl Access {
@@ -81,6 +91,8 @@ impl Access {
             step,
             whole,
             end: Instant::now() + whole,
+            #[cfg(test)]
+            peers: None,
         })
     }
 
@@ -108,7 +120,8 @@ impl Access {
         if Instant::now() >= self.end {
             Fault::Over { whole: self.whole }
         } else {
-            Fault::Silent { step: self.step }
+            let (step, welcomed) = (self.step, false);
+            Fault::Silent { step, welcomed }
         }
     }
 }

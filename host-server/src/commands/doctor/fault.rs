@@ -17,8 +17,8 @@ pub(super) enum Fault {
     WebSocket(LinkError),
     /// The broker closed the connection and gave no reason.
     Closed,
-    /// It did not answer in time.
-    Silent { step: Duration },
+    /// It did not answer in time; `welcomed` if it did before.
+    Silent { step: Duration, welcomed: bool },
     /// The time for all of it is over.
     Over { whole: Duration },
     /// CONNACK refused us.
@@ -56,7 +56,7 @@ impl Fault {
         match self {
             Self::Link(error) | Self::WebSocket(error) => foreign(&error.to_string()),
             Self::Closed => "the broker closed the connection without a reason".into(),
-            Self::Silent { step } => format!("no answer within {}", shown(*step)),
+            Self::Silent { step, .. } => format!("no answer within {}", shown(*step)),
             Self::Over { whole } => format!("the whole look took longer than {}", shown(*whole)),
             Self::Refused(answer) => format!("CONNACK {}", answer.shown()),
             Self::Disconnected(answer) => format!("DISCONNECT {}", answer.shown()),
@@ -81,6 +81,9 @@ impl Fault {
             Self::Closed => {
                 "look into the broker's log; many brokers close like this on a client id, \
                  certificate or user that they do not know"
+            }
+            Self::Silent { welcomed: true, .. } => {
+                "check that the broker is healthy, by its log; or allow more by --timeout"
             }
             Self::Silent { .. } => {
                 "check that the port speaks MQTT, with TLS for mqtts:// and without it for mqtt://, and \

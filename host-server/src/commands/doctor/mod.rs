@@ -156,11 +156,8 @@ impl Patient<'_> {
         let Some(tcp) = line::tcp(report, access).await else {
             return;
         };
-        let token = match &access.login {
-            Login::Token(token) => Some(token),
-            Login::Nobody | Login::User { .. } => None,
-        };
         // A client of the bus has no UID.
+        let token = access.login.token();
         let uid = token.is_none().then(|| self.partner.as_str());
         let own = line::certificates(report, access, tcp, uid).await;
         if let Some(token) = token {
@@ -169,15 +166,21 @@ impl Patient<'_> {
         if access.url.scheme().is_tls() && !line::files(report, access) {
             return;
         }
+        self.look_inside(report, own.as_deref()).await;
+    }
+
+    /// What is to be seen once the way to the broker is known. `own` is the CN of our certificate.
+    async fn look_inside(&self, report: &mut Report, own: Option<&str>) {
+        let access = self.access;
         let preferred = match self.broker.version {
             MqttVersion::V5 => Version::V5,
             MqttVersion::V311 => Version::V311,
         };
-        let welcome = line::login(report, access, preferred, own.as_deref()).await;
+        let welcome = line::login(report, access, preferred, own).await;
         let Some(welcome) = welcome else {
             return;
         };
-        if token.is_some() {
+        if access.login.token().is_some() {
             topics::check_bus(report, access, welcome.version, &self.args.filters()).await;
             report.skip(
                 &trial::CHECKS,

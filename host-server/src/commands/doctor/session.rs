@@ -36,6 +36,7 @@ pub(super) struct Session<'a> {
     read: BytesMut,
     inbox: Vec<Publish>,
     last_id: u16,
+    welcomed: bool,
     pub(super) version: Version,
     pub(super) limits: Limits,
 }
@@ -48,6 +49,12 @@ pub(super) async fn dial(access: &Access) -> Result<(StreamDialer, Box<dyn ByteS
             reason: error.to_string(),
         })
     })?;
+    #[cfg(test)]
+    if let Some(peers) = &access.peers {
+        let (ours, theirs) = tokio::io::duplex(READ_BYTES);
+        peers.send(theirs).expect("somebody takes the stream");
+        return Ok((dialer, Box::new(ours)));
+    }
     let error = match timeout_at(access.deadline(), dialer.dial()).await {
         Ok(Ok(stream)) => return Ok((dialer, stream)),
         Ok(Err(error)) => error,
@@ -91,6 +98,7 @@ impl<'a> Session<'a> {
             read: BytesMut::new(),
             inbox: Vec::new(),
             last_id: 0,
+            welcomed: false,
             version,
             limits: Limits::default(),
         };
@@ -102,6 +110,7 @@ impl<'a> Session<'a> {
         if answer.code != 0 {
             return Err(Fault::Refused(answer));
         }
+        session.welcomed = true;
         session.limits = limits;
         Ok(session)
     }
@@ -226,7 +235,7 @@ impl<'a> Session<'a> {
         &mut self,
         mut wanted: impl FnMut(Packet) -> Result<T, Packet>,
     ) -> Result<T, Fault> {
-        let access = self.access;
+        let deadline = self.access.deadline();
         let waiting = async {
             loop {
                 match wanted(self.next().await?) {
@@ -238,8 +247,8 @@ impl<'a> Session<'a> {
                 }
             }
         };
-        let waited = timeout_at(access.deadline(), waiting).await;
-        waited.unwrap_or_else(|_| Err(access.late()))
+        let waited = timeout_at(deadline, waiting).await;
+        waited.unwrap_or_else(|_| Err(self.late()))
     }
 
     /// The first packet, which only a broker begins like this.
@@ -304,9 +313,20 @@ impl<'a> Session<'a> {
             // A broker that ends the connection while we write may have said why before.
             Ok(Err(_)) => {
                 let last_words = timeout_at(deadline, self.last_words()).await;
-                Err(last_words.unwrap_or_else(|_| self.access.late()))
+                Err(last_words.unwrap_or_else(|_| self.late()))
             }
-            Err(_) => Err(self.access.late()),
+            Err(_) => Err(self.late()),
+        }
+    }
+
+    /// What it means that a deadline has passed.
+    fn late(&self) -> Fault {
+        match self.access.late() {
+            Fault::Silent { step, .. } => Fault::Silent {
+                step,
+                welcomed: self.welcomed,
+            },
+            over => over,
         }
     }
 
