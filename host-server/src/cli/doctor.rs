@@ -168,3 +168,31 @@ fn between(text: &str, min: Duration, max: Duration, range: &str) -> Result<Dura
     }
     Ok(time)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Command;
+
+    use super::*;
+
+    #[test]
+    fn an_option_of_serve_is_called_and_set_here_as_there() {
+        let ours = DoctorArgs::augment_args(Command::new("doctor"));
+        let theirs = ServeOptions::augment_args(Command::new("serve"));
+        let mut same = 0;
+        for our in ours.get_arguments().filter(|it| it.get_env().is_some()) {
+            let their = theirs
+                .get_arguments()
+                .find(|it| it.get_id() == our.get_id());
+            let their = their.unwrap_or_else(|| panic!("serve has no {}", our.get_id()));
+            assert_eq!(our.get_long(), their.get_long());
+            assert_eq!(our.get_env(), their.get_env());
+            assert_eq!(our.get_value_names(), their.get_value_names());
+            same += 1;
+        }
+        assert_eq!(
+            same, 12,
+            "config, broker and what is needed to reach it, topics"
+        );
+    }
+}
