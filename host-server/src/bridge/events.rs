@@ -338,6 +338,11 @@ mod tests {
             (&json!("r-1"), &json!("7"))
         );
 
+        let long = format!(r#"{{"a":"{}","requestId":"r-2"}}"#, "x".repeat(300_000));
+        let event = received(&uplink(&long), &app, now()).unwrap();
+        let told: Value = serde_json::from_slice(&event.payload).unwrap();
+        let (id, bytes) = (&told["requestId"], &told["contentBytes"]);
+        assert_eq!((id, bytes), (&json!("r-2"), &json!(long.len())));
         for bytes in [PAYLOAD_BYTES_MAX - 12, DELIVERY_LONG_BYTES_MAX] {
             let long = format!("\"{}\"", "x".repeat(bytes - 2));
             let event = received(&uplink(&long), &app, now());

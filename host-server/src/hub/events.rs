@@ -9,9 +9,9 @@ use std::fmt::Display;
 use std::time::SystemTime;
 
 use tokio::sync::broadcast;
-use vinbus_protocol::bus::BaseFields;
 use vinbus_protocol::envelope::{self, DownlinkBody};
 use vinbus_protocol::id::{AppId, Uid, Vin};
+use vinbus_protocol::json::Object;
 
 use crate::model::{Brief, Downlink, MessageId, NewDownlink, Presence, Step};
 
@@ -170,7 +170,7 @@ impl MessageHead {
 
 /// The `requestId` in the content of an envelope for a vehicle.
 fn request_id_of(envelope: &[u8]) -> Option<Box<str>> {
-    let downlink = envelope::Downlink::decode(envelope).ok()?;
+    let downlink = envelope::Downlink::decode_long(envelope).ok()?;
     let content = match downlink.body {
         DownlinkBody::Data(content) => content,
         DownlinkBody::Popup(popup) => popup.content?,
@@ -178,9 +178,16 @@ fn request_id_of(envelope: &[u8]) -> Option<Box<str>> {
     request_id(content.as_bytes())
 }
 
-/// The `requestId` of a JSON object, unless it is too long to be told.
+/// The `requestId` of a JSON object, which may be longer than a payload, unless it is too long to be told.
 pub(crate) fn request_id(object: &[u8]) -> Option<Box<str>> {
-    let id = BaseFields::read(object).ok()?.request_id?.to_string();
+    let mut object = Object::open(str::from_utf8(object).ok()?)?;
+    let mut id = None;
+    while let Some(member) = object.next_member().ok()? {
+        if member.name.is("requestId") {
+            id = member.value.as_string();
+        }
+    }
+    let id = id?.to_string();
     (id.len() <= REQUEST_ID_BYTES_MAX).then(|| id.into())
 }
 
@@ -197,6 +204,12 @@ mod tests {
         check(r#"{"requestId":"r-1"}"#, Some("r-1"));
         check(r#"{"requestId":"r-\u0031"}"#, Some("r-1"));
         check(r#"{"requestId":1}"#, None);
+        check(r#"{"requestId":"r-1","requestId":1}"#, None);
+        let long = "x".repeat(300_000);
+        check(
+            &format!(r#"{{"a":"{long}","requestId":"r-1"}}"#),
+            Some("r-1"),
+        );
         check(r#"{"deeper":{"requestId":"r-1"}}"#, None);
         check(r#""requestId""#, None);
         let longest = "r".repeat(REQUEST_ID_BYTES_MAX);

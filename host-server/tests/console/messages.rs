@@ -158,6 +158,23 @@ async fn sizes_are_told_in_bytes_and_not_in_characters() {
 }
 
 #[tokio::test]
+async fn very_long_content_is_shown_by_its_size_and_its_beginning() {
+    let mut desk = Desk::new().await;
+    let car = desk.server.vehicle().await;
+    car.say(&format!("[\"{}\"]", "x".repeat(100_000))).await;
+    desk.shows("#message-count", "1").await;
+    desk.page
+        .eval("document.querySelector('#message-list').focus()")
+        .await;
+    desk.page.key("End").await;
+    let shown = "document.querySelector('#detail pre')?.textContent.length === 65537";
+    desk.page.until(shown).await;
+    let note = "document.querySelector('#detail pre').previousSibling.textContent";
+    let note = desk.page.eval(note).await;
+    assert!(note.as_str().unwrap().contains("100,004"), "{note}");
+}
+
+#[tokio::test]
 async fn step_that_is_told_before_the_page_with_its_message_comes_is_shown() {
     let mut desk = Desk::new().await;
     desk.write(VIN, APP, "1").await;
