@@ -65,6 +65,10 @@ pub(crate) struct Journal {
     life: u64,
     start: u64,
     live: Live,
+    /// Lines that the disk did not take, of messages of apps whose fate is known: they are written before the
+    /// next line. A later life that does not know of them would send their messages again, under numbers
+    /// that their host may have forgotten by then. No more than there are messages.
+    owed: String,
 }
 
 impl Journal {
@@ -135,6 +139,7 @@ impl Journal {
             life,
             start: start.saturating_add(1),
             live,
+            owed: String::new(),
         };
         journal
             .renew()
@@ -242,6 +247,9 @@ impl Journal {
         let line = Line::of(note, app, id, now_s()).ok_or(NotNoted)?;
         let pressing = !matches!(line, Line::Settled { .. });
         let written = self.append(&line);
+        if written.is_err() && !pressing {
+            self.owe(&line);
+        }
         self.dirty |= pressing;
         self.tell(written, "a message with receipts could not be noted")
     }
@@ -278,20 +286,31 @@ impl Journal {
                 renewed?;
             }
         }
-        let text = line.to_text()?;
-        let written = self.file.write_all_at(text.as_bytes(), self.len);
+        let (owed, text) = (self.owed.len(), line.to_text()?);
+        self.owed.push_str(&text);
+        let written = self.file.write_all_at(self.owed.as_bytes(), self.len);
         if let Err(error) = written {
+            self.owed.truncate(owed);
             // Half a line must not stand before the next one.
             self.broken = self.file.set_len(self.len).is_err();
             return Err(error);
         }
+        self.owed.clear();
         let span = Span {
-            at: self.len,
+            at: self.len + owed as u64,
             len: text.len() as u64,
         };
-        self.len += span.len;
+        self.len = span.at + span.len;
         self.live.apply(line, span);
         Ok(())
+    }
+
+    /// Takes a line as written that is to be written later.
+    fn owe(&mut self, line: &Line<'_>) {
+        if let Ok(text) = line.to_text() {
+            self.owed.push_str(&text);
+        }
+        self.live.apply(line, Span { at: 0, len: 0 });
     }
 
     /// Writes what is live into a new file, which takes the place of this one.
@@ -338,6 +357,8 @@ impl Journal {
         (self.file, self.len) = (file, len);
         self.renew_at = 2 * len + SLACK_BYTES;
         (self.dirty, self.broken) = (false, false);
+        // What is over is left out.
+        self.owed.clear();
         Ok(())
     }
 

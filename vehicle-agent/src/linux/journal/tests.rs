@@ -172,6 +172,30 @@ fn disk_that_is_full_refuses_and_takes_again() {
 }
 
 #[test]
+fn message_whose_fate_was_known_while_the_disk_was_full_is_not_sent_by_a_later_life() {
+    for takes_again in [accepted(3), Note::Settled { ticket: 9 }] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = open(dir.path());
+        fill(&mut journal);
+        note(&mut journal, accepted(2)).unwrap();
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let good = std::mem::replace(&mut journal.file, full);
+        for ticket in 1..=2 {
+            let settled = Note::Settled { ticket };
+            assert_eq!(note(&mut journal, settled), Err(NotNoted));
+        }
+        journal.file = good;
+        assert_eq!(note(&mut journal, takes_again), Ok(()));
+        let after: Vec<_> = journal.live.uplinks.keys().copied().collect();
+        drop(journal);
+        let journal = open(dir.path());
+        assert!(journal.live.uplinks.keys().eq(&after));
+        assert!(!after.contains(&1) && !after.contains(&2));
+        assert!(!dir.path().join("journal.damaged").exists());
+    }
+}
+
+#[test]
 fn file_stays_short_whatever_comes_and_goes() {
     let dir = tempfile::tempdir().unwrap();
     let mut journal = open(dir.path());
