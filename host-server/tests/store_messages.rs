@@ -136,6 +136,19 @@ fn steps_of_a_message_are_noted_once_and_in_order() {
 }
 
 #[test]
+fn last_step_of_a_message_is_the_last_though_the_clock_was_set_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    let accepted = settled(store.append_downlink(downlink(1, &b"{}"[..]), at(9))).unwrap();
+    for (step, seconds) in [(Step::Held, 10), (Step::Sent, 3)] {
+        settled(store.note(&accepted.id, step, at(seconds))).unwrap();
+    }
+    let trace = store.trace(&accepted.id).unwrap().unwrap();
+    let sent = (Step::Sent, at(10) + Duration::from_micros(1));
+    assert_eq!(trace.steps[1..], [(Step::Held, at(10)), sent]);
+}
+
+#[test]
 fn unsent_messages_are_per_vehicle_in_order_until_sent_or_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).unwrap();

@@ -177,7 +177,9 @@ impl PresenceMap {
         if known.presence != Presence::Offline {
             return false;
         }
-        let first = *known.spoke.get_or_insert(now);
+        // Where the clock was set back, the time counts anew.
+        let first = known.spoke.filter(|first| *first <= now).unwrap_or(now);
+        known.spoke = Some(first);
         let speaking = now.duration_since(first).unwrap_or_default();
         speaking >= SPEAKING_TIME && self.set(vin, Presence::Online, now)
     }
@@ -307,6 +309,15 @@ mod tests {
         }
         assert_eq!(map.vehicles(None, None, 100).0.len(), 2);
         assert_eq!(map.of(&vin(2)), Presence::Unknown);
+    }
+
+    #[test]
+    fn time_of_a_vehicle_that_speaks_counts_anew_where_the_clock_was_set_back() {
+        let mut map = PresenceMap::new(PresenceSource::Subtopic);
+        map.set(vin(1), Presence::Offline, at(100));
+        assert!(!map.spoke(vin(1), at(101)));
+        assert!(!map.spoke(vin(1), at(50)));
+        assert!(map.spoke(vin(1), at(60)));
     }
 
     #[test]

@@ -302,10 +302,7 @@ impl Dispatch {
         drop(known);
         let vehicle = self.presence().vehicle(&lane.vin, None);
         let online = vehicle.filter(|vehicle| vehicle.presence == Presence::Online);
-        let left = online.and_then(|vehicle| {
-            let since = vehicle.since.elapsed().unwrap_or(Duration::ZERO);
-            ANNOUNCEMENT_PATIENCE.checked_sub(since)
-        });
+        let left = online.and_then(|vehicle| may_announce_for(vehicle.since, SystemTime::now()));
         Some(match left {
             Some(left) => Admission::Later(time::Instant::now() + left),
             None => Admission::Ordinary,
@@ -415,6 +412,13 @@ impl Dispatch {
     }
 }
 
+/// For how long a vehicle that is online since then may be about to say that it speaks delivery. One that is
+/// online since a time to come was so before the clock was set back.
+fn may_announce_for(since: SystemTime, now: SystemTime) -> Option<Duration> {
+    let age = now.duration_since(since).ok()?;
+    ANNOUNCEMENT_PATIENCE.checked_sub(age)
+}
+
 fn numbered((number, downlink): (&u32, &&Downlink)) -> Numbered {
     let message = &downlink.message;
     Numbered {
@@ -445,4 +449,23 @@ fn new_epoch() -> Epoch {
     let seconds = seconds.saturating_sub(EPOCHS_BEGIN_S);
     let epoch = u32::try_from(seconds).ok().and_then(Epoch::new);
     epoch.unwrap_or(Epoch::FIRST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vehicle_is_waited_for_as_long_as_it_is_new_and_not_until_a_clock_that_was_set_back_is_there_again()
+     {
+        let since = SystemTime::now();
+        let hour = Duration::from_secs(60 * 60);
+        let half = ANNOUNCEMENT_PATIENCE / 2;
+        assert_eq!(may_announce_for(since, since + half), Some(half));
+        assert_eq!(
+            may_announce_for(since, since + 2 * ANNOUNCEMENT_PATIENCE),
+            None
+        );
+        assert_eq!(may_announce_for(since, since - hour), None);
+    }
 }

@@ -320,11 +320,21 @@ impl Tables {
         Ok(())
     }
 
-    /// Notes a step; `false` if it was noted before.
-    fn note_once(&self, sequence: i64, step: Step, at: SystemTime) -> rusqlite::Result<bool> {
+    /// Notes a step; `false` if it was noted before. It is later than those before it, whatever the clock
+    /// says: it may have been set back, and by their times the steps are put in order.
+    pub(super) fn note_once(
+        &self,
+        sequence: i64,
+        step: Step,
+        at: SystemTime,
+    ) -> rusqlite::Result<bool> {
         let noted = self
             .connection
-            .prepare_cached("INSERT OR IGNORE INTO downlink_step VALUES (?1, ?2, ?3)")?
+            .prepare_cached(
+                "INSERT OR IGNORE INTO downlink_step
+                 SELECT ?1, ?2, max(?3, coalesce(max(at) + (max(at) > ?3), ?3))
+                 FROM downlink_step WHERE sequence = ?1",
+            )?
             .execute(params![sequence, step_number(step), micros(at)])?;
         Ok(noted > 0)
     }

@@ -198,9 +198,7 @@ impl Tables {
         if changed == 0 {
             return Ok(None);
         }
-        self.connection
-            .prepare_cached("INSERT INTO downlink_step VALUES (?1, ?2, ?3)")?
-            .execute(params![sequence, step_number(step), micros(now)])?;
+        self.note_once(sequence, step, now)?;
         if step != Step::Held {
             self.finish(sequence, now)?;
         }
