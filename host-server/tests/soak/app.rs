@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::PAUSE;
-use crate::books::{Book, content};
+use crate::books::{Book, WITH_BROKER, content};
 
 /// Its identifier.
 pub(crate) const APP: &str = "demo-app";
@@ -126,6 +126,9 @@ impl App {
                 return answers;
             }
             ("MQTT.evt.messageAccepted", Some(n)) => book.up.accepted(n),
+            ("MQTT.evt.messageDelivered", Some(n)) if value["receipts"] == false => {
+                book.up.not_delivered(n, WITH_BROKER);
+            }
             ("MQTT.evt.messageDelivered", Some(n)) => book.up.delivered(n),
             ("MQTT.evt.messageNotDelivered", Some(n)) => {
                 let reason = value["reason"].as_str().unwrap_or("no reason");

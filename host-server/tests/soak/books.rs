@@ -27,6 +27,10 @@ pub(crate) fn is_long(n: u64) -> bool {
     n % LONG_EVERY == LONG_EVERY - 1
 }
 
+/// What an app is told of a message that a board, which has no memory of its host, had to send without
+/// receipts, as the host was away (SPEC 16.19).
+pub(crate) const WITH_BROKER: &str = "it went without receipts";
+
 /// What one app, and who sends to it, were told.
 #[derive(Default)]
 pub(crate) struct Book {
@@ -236,6 +240,9 @@ impl Sums {
                 None if has && !book.forgotten.contains(n) => self.confirmed += 1,
                 None if has => lose("with the agent's memory, though the server has it"),
                 None if book.forgotten.contains(n) => lose("with the agent's memory"),
+                Some(why) if why == WITH_BROKER && has => {
+                    lose("it went without receipts, though the server has it");
+                }
                 Some(why) if !has && !book.delivered.contains(n) => lose(why),
                 told => {
                     let has = if has { "has it" } else { "has it not" };

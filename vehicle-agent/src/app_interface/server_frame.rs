@@ -2,7 +2,7 @@
 
 use core::fmt::{self, Display, Write};
 
-use crate::apps::Kept;
+use crate::apps::{Fate, Kept};
 
 /// The types of frames.
 pub(crate) mod kind {
@@ -34,6 +34,17 @@ impl<'a> ServerFrame<'a> {
     pub(crate) fn new(kind: &'static str) -> Self {
         let (id, value) = (None, None);
         Self { kind, id, value }
+    }
+
+    /// A message that went with receipts is with its partner; or with the broker, without them, as nobody
+    /// answered who knows them.
+    pub(crate) fn settled(fate: Fate) -> Self {
+        const WITHOUT_RECEIPTS: &str = r#"{"receipts":false}"#;
+        let frame = Self::new(kind::DELIVERED);
+        if fate == Fate::WithBroker {
+            return frame.with_value(&WITHOUT_RECEIPTS);
+        }
+        frame
     }
 
     /// The same with a value.

@@ -174,7 +174,7 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
         match notice {
             Notice::Delivered => {
                 let id = self.fate(slot, None);
-                self.tell_delivered(slot, &id);
+                self.tell_delivered(slot, &id, ServerFrame::new(kind::DELIVERED));
             }
             Notice::Dropped { in_flight } => self.meet_bad_fate(slot, in_flight, DROPPED),
             Notice::Refused => self.meet_bad_fate(slot, None, REFUSED),
@@ -312,14 +312,14 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize>
     fn tell_fate(&self, slot: AppSlot, id: &str, fate: Fate) {
         match fate_reason(fate) {
             Some((reason, why)) => self.tell_not_delivered(slot, id, reason, &why),
-            None => self.tell_delivered(slot, id),
+            None => self.tell_delivered(slot, id, ServerFrame::settled(fate)),
         }
     }
 
-    fn tell_delivered(&self, slot: AppSlot, id: &str) {
+    fn tell_delivered(&self, slot: AppSlot, id: &str, frame: ServerFrame<'_>) {
         let id = given(id);
         if let (Some(place), Some(_)) = (self.app_place(slot), id) {
-            tell(place, &ServerFrame::new(kind::DELIVERED).with_id(id));
+            tell(place, &frame.with_id(id));
         }
     }
 

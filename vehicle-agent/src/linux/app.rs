@@ -168,7 +168,16 @@ impl App {
                 let id = frame.id.unwrap_or_default();
                 eprintln!("message {id} is kept until the partner's server has it");
             }
-            "WebPortal.MQTT.evt.messageDelivered" => self.settled += 1,
+            "WebPortal.MQTT.evt.messageDelivered" => {
+                self.settled += 1;
+                let told: Value = serde_json::from_str(value)?;
+                if told["receipts"] == false {
+                    let id = frame.id.unwrap_or_default();
+                    eprintln!(
+                        "message {id} went without receipts, as no server answered that knows them: the broker has it"
+                    );
+                }
+            }
             "WebPortal.MQTT.evt.messageNotDelivered" => {
                 self.settled += 1;
                 self.refused += 1;

@@ -85,7 +85,9 @@ fn app_that_was_away_is_told_what_became_of_its_messages_when_it_comes() {
         }
         let mut app = App::open(board.address, json!({ "appId": "demo" })).await;
         for id in 1..=2 {
-            assert_eq!(app.until(DELIVERED).await["id"], json!(id));
+            let told = app.until(DELIVERED).await;
+            assert_eq!(told["id"], json!(id));
+            assert_eq!(told["value"], json!({ "receipts": false }));
         }
         // And their places are free again.
         app.load().await;

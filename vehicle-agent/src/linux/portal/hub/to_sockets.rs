@@ -299,9 +299,7 @@ impl SocketApps<'_> {
         let why = fate_reason(fate);
         let frame = match (&why, &id) {
             (None, None) => return,
-            (None, Some(id)) => ServerFrame::new(kind::DELIVERED)
-                .with_id(Some(id))
-                .to_string(),
+            (None, Some(id)) => ServerFrame::settled(fate).with_id(Some(id)).to_string(),
             (Some((reason, message)), id) => ServerFrame::new(kind::NOT_DELIVERED)
                 .with_value(&Explained(reason, message))
                 .with_id(id.as_deref())
