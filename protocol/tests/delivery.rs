@@ -306,6 +306,46 @@ fn end_whose_epoch_went_back_takes_a_greater_one() {
 }
 
 #[test]
+fn message_that_may_have_come_is_not_sent_again_under_a_greater_epoch() {
+    let (mut host, mut agent) = pair();
+    for repeatable in [false, true] {
+        let message = Message {
+            repeatable,
+            ..PLAIN
+        };
+        agent.submit(0, message).unwrap();
+    }
+    for frame in sent(&mut agent, 0) {
+        new_at(&mut host, 0, &frame);
+    }
+    // Before their receipts, something of a life comes that had a greater epoch, and was long over.
+    let later = control(&format!("{{\"e\":{},\"x\":{HOST}}}", AGENT + 100));
+    give(&mut host, 5_000, &later);
+    assert_eq!(host.poll_event(5_000), Some(Event::PeerRestarted));
+    for frame in sent(&mut agent, 5_000) {
+        give(&mut host, 5_000, &frame);
+    }
+    for frame in sent(&mut host, 5_000) {
+        give(&mut agent, 5_000, &frame);
+    }
+    let changed = agent.poll_event(5_000);
+    assert!(
+        matches!(changed, Some(Event::EpochChanged(_))),
+        "{changed:?}"
+    );
+    let lost = Event::Lost {
+        number: 1,
+        loss: Loss::PeerRestarted,
+    };
+    assert_eq!(agent.poll_event(5_000), Some(lost));
+    assert_eq!(agent.poll_event(5_000), None);
+    let frames = sent(&mut agent, 5_000);
+    let last = frames.last().unwrap();
+    give(&mut host, 5_000, &frames[0]);
+    assert_eq!(new_at(&mut host, 5_000, last).number, 2);
+}
+
+#[test]
 fn epoch_at_the_end_of_its_range_is_not_followed() {
     let (mut host, _) = pair();
     let frame = control(&format!("{{\"e\":{AGENT},\"x\":999999999,\"v\":1}}"));

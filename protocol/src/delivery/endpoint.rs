@@ -36,8 +36,8 @@ pub enum Event {
     /// lost as well, unless they are repeatable. Messages that it sent belong to its life before; the window for them
     /// is gone, and what is reported of them is told to nobody.
     PeerRestarted,
-    /// This end was given a greater epoch, because the other one had heard of a later life of it.
-    /// The messages on their way are sent under the new epoch; those before are as in
+    /// This end was given a greater epoch, because the other one had heard of a later life of it, in which
+    /// it cannot know what came from this one. All messages that were sent are as in
     /// [`Event::PeerRestarted`].
     EpochChanged(Epoch),
 }
@@ -470,17 +470,10 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
     /// Takes the epochs of a frame, and forgets what depends on a memory that is gone.
     fn hear(&mut self, epoch: Epoch, peer: Option<Epoch>) -> Worth {
         let heard = self.session.handle(self.now_ms, epoch, peer);
-        if heard.own_restarted {
-            self.sender.handle_own_restart();
-            self.own_restarted = true;
-        }
-        if heard.peer_restarted {
-            if !heard.own_restarted {
-                self.sender.handle_peer_restart();
-            }
-            self.peer_restarted = true;
-        }
+        self.own_restarted |= heard.own_restarted;
+        self.peer_restarted |= heard.peer_restarted;
         if heard.own_restarted || heard.peer_restarted {
+            self.sender.handle_peer_restart();
             self.receiver.handle_peer_restart();
             self.acknowledge = None;
         }

@@ -393,7 +393,7 @@ impl<const N: usize> Sender<N> {
         self.slots.iter().any(|slot| slot.failures > 1)
     }
 
-    /// The other end has lost its memory.
+    /// The other end has lost its memory, or its memory of this end is of another life.
     pub(super) fn handle_peer_restart(&mut self) {
         for slot in self.slots.iter_mut().filter(|slot| !slot.is_waiting()) {
             if slot.repeatable {
@@ -401,13 +401,6 @@ impl<const N: usize> Sender<N> {
             } else {
                 slot.orphaned = true;
             }
-        }
-    }
-
-    /// This end begins a new epoch, and nothing of the old one has reached the other end.
-    pub(super) fn handle_own_restart(&mut self) {
-        for slot in &mut self.slots {
-            slot.begin_again();
         }
     }
 

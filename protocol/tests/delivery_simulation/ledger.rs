@@ -56,7 +56,7 @@ impl Ledger {
             .count() as u64
     }
 
-    /// The receiver has lost its memory.
+    /// The receiver has lost its memory, of all messages or of their sender.
     pub(crate) fn receiver_forgot(&mut self) {
         for truth in self.truths.values_mut().filter(|truth| truth.repeatable) {
             truth.allowed_again += 1;

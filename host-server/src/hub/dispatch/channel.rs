@@ -478,7 +478,7 @@ impl Channel {
                 self.note(number, step);
             }
             // What was told before is among the notes already, and so counts before.
-            Event::PeerRestarted => {
+            Event::PeerRestarted | Event::EpochChanged(_) => {
                 self.session_changed = true;
                 self.lose(Followed::is_answered);
                 let resumable = |followed: &Followed| followed.numbered.repeatable;
@@ -490,10 +490,6 @@ impl Channel {
                 for number in lost {
                     self.note(number, Step::PeerRestarted);
                 }
-            }
-            Event::EpochChanged(_) => {
-                self.session_changed = true;
-                self.lose(Followed::is_answered);
             }
         }
     }

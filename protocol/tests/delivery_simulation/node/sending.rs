@@ -105,6 +105,8 @@ impl Node {
                 Event::PeerRestarted | Event::EpochChanged(_) => {
                     if let Event::EpochChanged(epoch) = event {
                         self.note_epoch(epoch);
+                        // The other end took us for another, and forgot what it knew of us.
+                        around.outward.receiver_forgot();
                     }
                     if event == Event::PeerRestarted {
                         self.assembly.clear();
@@ -123,9 +125,7 @@ impl Node {
                     for number in unknown {
                         self.lose(around, number, Loss::PeerRestarted);
                     }
-                    if event == Event::PeerRestarted {
-                        self.lose_what_is_to_be_resumed(around);
-                    }
+                    self.lose_what_is_to_be_resumed(around);
                 }
             }
         }
