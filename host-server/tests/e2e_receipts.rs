@@ -6,7 +6,7 @@ mod cli_support;
 
 use std::sync::atomic::Ordering;
 
-use car_support::{Agent, once, seen, server_on};
+use car_support::{Agent, Program, agent, once, seen, server_on};
 use cli_support::{Server, VIN, done, within};
 use reqwest::Method;
 use serde_json::Value;
@@ -58,6 +58,30 @@ async fn each_step_in_the_car_is_told() {
     server
         .traced(accepted["id"].as_str().unwrap(), "unknown_app")
         .await;
+}
+
+#[tokio::test]
+async fn simulated_vehicle_answers_for_its_messages_if_it_is_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let certs = server.dir.join("fleet").display().to_string();
+    let enroll = ["enroll", "vehicles", "--count", "2", "--out", &certs];
+    done(&server.command(&enroll).await);
+    let url = format!("mqtts://localhost:{}", server.address("mqtts").port());
+    for (number, more, step) in [(0, None, "sent"), (1, Some("--receipts"), "taken")] {
+        let mut simulate = agent();
+        simulate.args([
+            "simulate", "--count", "2", "--broker", &url, "--certs", &certs,
+        ]);
+        let simulated = Program::start(simulate.args(more), false);
+        let vin = format!("SIM{number:014}");
+        let path = format!("/api/v1/vehicles/{vin}/messages?receipts=yes");
+        let request = server.request(Method::POST, &path);
+        let answer = request.body(r#"{"idApp":"demo","content":1}"#).send();
+        let accepted: Value = answer.await.unwrap().json().await.unwrap();
+        server.traced(accepted["id"].as_str().unwrap(), step).await;
+        simulated.terminate().await;
+    }
 }
 
 #[tokio::test]

@@ -197,7 +197,8 @@ impl Vehicle {
         let pending = vec![0; pending::storage_bytes_for(256)];
         let slot = desk.install(args.app.app.clone(), &args.app.uid, pending)?;
         if args.receipts {
-            // The app itself sends without.
+            // The app itself sends without. Of zeros that no message was written to, the system gives no
+            // memory: a vehicle takes as many pages as its longest message.
             desk.offer_receipts(epoch_of_now(), vec![0; PAYLOAD_BYTES_MAX], Vec::new());
         }
         Ok(Self {
