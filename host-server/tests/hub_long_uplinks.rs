@@ -359,7 +359,7 @@ async fn full_store_takes_no_part_and_goes_on_when_there_is_room() {
         };
         Server::open_with(dir.path(), Settings::default(), settings)
     };
-    let server = with_quota(1 << 20);
+    let server = with_quota(6 << 20);
     let mut car = Car::new(7, attach_air(&server));
     car.meets(&server).await;
     let long = text(500_000);
@@ -369,7 +369,12 @@ async fn full_store_takes_no_part_and_goes_on_when_there_is_room() {
         envelope: vec![b'x'; 100_000].into(),
         ..hub_support::downlink(2, 0)
     };
-    while server.hub.submit_downlink(waits.clone()).await.is_ok() {}
+    let full = loop {
+        if let Err(error) = server.hub.submit_downlink(waits.clone()).await {
+            break error;
+        }
+    };
+    assert!(full.to_string().contains("the store is full"), "{full}");
     let second = piece(&long, offset as usize, DELIVERY_PART_BYTES_MAX);
     let part = Part {
         offset,
@@ -385,7 +390,7 @@ async fn full_store_takes_no_part_and_goes_on_when_there_is_room() {
     assert_eq!(parts(&server, "stored"), 1);
     assert_eq!(car.told.get(&number), None, "it is to come again");
     server.close().await;
-    let server = with_quota(8 << 20);
+    let server = with_quota(32 << 20);
     car.air = attach_air(&server);
     car.announce(&server);
     assert_eq!(car.fate(&server, number).await, Step::PartStored);

@@ -216,6 +216,18 @@ fn incomplete_messages_are_bounded_in_all_and_only_those_that_are_silent_give_wa
 }
 
 #[test]
+fn incomplete_messages_leave_a_small_store_to_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = with_quota(dir.path(), 16 << 20);
+    for vehicle in 0..3 {
+        meet(&store, vehicle);
+    }
+    assert_eq!(taken(&store, greedy(0, now())), PartFate::Stored);
+    assert_eq!(taken(&store, greedy(1, now())), PartFate::NoRoom);
+    assert_eq!(taken(&store, part(2, 1, 0, "[1,2,3,4]")), PartFate::Stored);
+}
+
+#[test]
 fn message_whose_next_part_is_awaited_no_longer_is_deleted_and_its_room_is_free() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).unwrap();

@@ -10,8 +10,8 @@
 //! | some | nothing comes until it is awaited no longer | nothing |
 //! | some | others need the room, and nothing came for [`IDLE_MICROS`] | nothing |
 //!
-//! All of them together are bounded by [`INCOMPLETE_BYTES_MAX`]: a message has its room from its first part
-//! on, so that one that was begun is never in want of it.
+//! All of them together are bounded by [`bytes_max`]: a message has its room from its first part on, so that
+//! one that was begun is never in want of it.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use vinbus_protocol::delivery::parts::{Assembly, PartError, Progress};
@@ -24,9 +24,12 @@ use super::tables::{Tables, micros};
 use crate::model::{Cursor, NewUplink};
 use crate::store::channels::{NewPart, PartFate, PartTaken};
 
-/// Bytes of incomplete messages, each as long as it will be and [`INCOMPLETE_COST`] besides: 255 of the
-/// longest at a time. Whoever finds no room tries again.
-const INCOMPLETE_BYTES_MAX: i64 = 256 << 20;
+/// Bytes of incomplete messages, each as long as it will be and [`INCOMPLETE_COST`] besides, in a store of this
+/// quota: 255 of the longest at a time, and what the logs leave of a small store. Whoever finds no room tries
+/// again.
+pub(super) fn bytes_max(quota_bytes: u64) -> i64 {
+    i64::try_from(quota_bytes / 8).map_or(i64::MAX, |part| part.min(256 << 20))
+}
 
 /// What an incomplete message takes at least: a page for its piece, and its rows.
 pub(super) const INCOMPLETE_COST: i64 = 4096;
@@ -160,7 +163,7 @@ impl Tables {
     /// Makes room for a message that begins, if those that are silent leave any.
     fn make_room(&mut self, new: &NewPart, dropped: &mut u64) -> rusqlite::Result<bool> {
         let silent_since = micros(new.received_at).saturating_sub(IDLE_MICROS);
-        while self.counts().incomplete_bytes + cost(new.part.total) > INCOMPLETE_BYTES_MAX {
+        while self.counts().incomplete_bytes + cost(new.part.total) > self.incomplete_bytes_max {
             let silent: Option<(i64, u32)> = self
                 .connection
                 .prepare_cached(

@@ -109,7 +109,8 @@ impl SqliteStore {
     ) -> Result<Self, StoreError> {
         let path = dir.path().join(FILE);
         let connection = schema::open_writer(&path)?;
-        let tables = Tables::load(connection).map_err(error::of_file(&path))?;
+        let tables =
+            Tables::load(connection, settings.quota_bytes).map_err(error::of_file(&path))?;
         let readers = Readers::open(&path, READERS)?;
         let way_down = Readers::open(&path, READERS_DOWN)?;
         let retention = Retention::new(settings, metrics);

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use vinbus_protocol::delivery;
 use vinbus_protocol::id::Uid;
 
-use super::incomplete::INCOMPLETE_COST;
+use super::incomplete::{self, INCOMPLETE_COST};
 use crate::model::{Cursor, Downlink, MessageId, NewDownlink, NewUplink, Receipts, Step, Webhook};
 
 /// Bytes that a message takes beside its payload: columns, indexes and page headers, rounded up.
@@ -19,6 +19,8 @@ pub(super) const ROW_BYTES: i64 = 160;
 /// The writer's connection and what it knows about the tables.
 pub(super) struct Tables {
     pub(super) connection: Connection,
+    /// What incomplete messages of vehicles may take.
+    pub(super) incomplete_bytes_max: i64,
     counts: Counts,
 }
 
@@ -34,7 +36,7 @@ pub(super) struct Counts {
 }
 
 impl Tables {
-    pub(super) fn load(connection: Connection) -> rusqlite::Result<Self> {
+    pub(super) fn load(connection: Connection, quota_bytes: u64) -> rusqlite::Result<Self> {
         let counts = connection.query_row(
             "SELECT (SELECT coalesce(max(cursor), 0) FROM uplink),
                     (SELECT coalesce(max(sequence), 0) FROM downlink),
@@ -51,7 +53,11 @@ impl Tables {
                 })
             },
         )?;
-        Ok(Self { connection, counts })
+        Ok(Self {
+            connection,
+            incomplete_bytes_max: incomplete::bytes_max(quota_bytes),
+            counts,
+        })
     }
 
     pub(super) fn counts(&self) -> Counts {
