@@ -52,6 +52,22 @@ async fn broker_that_loses_every_fifth_message_costs_repetitions_and_nothing_els
 }
 
 #[tokio::test]
+async fn app_is_told_once_the_server_has_what_the_agent_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let agent = Agent::at(&server).await;
+    server.online().await;
+    let mut app = agent.app_that_tells(&["--receipts"]);
+    app.type_in(messages(0..1)).await;
+    app.until("it is told", |lines| {
+        let told = "message 1 is with the partner's server";
+        lines.iter().any(|line| line == told).then_some(())
+    })
+    .await;
+    assert_eq!(stored(&server).await, once(0..1));
+}
+
+#[tokio::test]
 async fn server_that_is_killed_again_and_again_has_each_message_once() {
     let dir = tempfile::tempdir().unwrap();
     let mut server = Server::start(dir.path()).await;

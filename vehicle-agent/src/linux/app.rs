@@ -4,6 +4,7 @@
 //! Lines that begin with a slash, which no JSON does, are the driver's hand: `/show`, `/hide`,
 //! `/pending`, `/ok`, `/cancel`, `/quit`. What is no message goes to the error output.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 
 use anyhow::{Context, anyhow, bail, ensure};
@@ -40,6 +41,7 @@ pub async fn run(args: &AppArgs) -> anyhow::Result<()> {
         sent: 0,
         settled: 0,
         refused: 0,
+        kept: BTreeSet::new(),
         request: None,
     };
     let hello = json!({ "appId": args.app.as_str(), "background": args.background });
@@ -78,6 +80,8 @@ struct App {
     settled: u64,
     /// Those that will not get to the partner.
     refused: u64,
+    /// Messages with receipts that the agent keeps.
+    kept: BTreeSet<u64>,
     /// The request that came last, until it is answered.
     request: Option<String>,
 }
@@ -166,16 +170,20 @@ impl App {
             "WebPortal.onApplicationHide" => eprintln!("in the background: messages wait"),
             "WebPortal.MQTT.evt.messageAccepted" => {
                 let id = frame.id.unwrap_or_default();
+                self.kept.insert(id);
                 eprintln!("message {id} is kept until the partner's server has it");
             }
             "WebPortal.MQTT.evt.messageDelivered" => {
                 self.settled += 1;
+                let id = frame.id.unwrap_or_default();
+                let kept = self.kept.remove(&id);
                 let told: Value = serde_json::from_str(value)?;
                 if told["receipts"] == false {
-                    let id = frame.id.unwrap_or_default();
                     eprintln!(
                         "message {id} went without receipts, as no server answered that knows them: the broker has it"
                     );
+                } else if kept {
+                    eprintln!("message {id} is with the partner's server");
                 }
             }
             "WebPortal.MQTT.evt.messageNotDelivered" => {
