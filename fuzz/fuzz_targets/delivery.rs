@@ -1,14 +1,17 @@
 //! Whatever comes, an end of a channel neither panics nor grows nor goes on for ever, hands on each
 //! number once, and what is carried comes out as it went in. The input is a list of contents,
-//! separated by line feeds; a line that begins with `!` is a message of the owner, `~` the clock.
+//! separated by line feeds; a line that begins with `!` is a message of the owner, `~` the clock, `+` an honest long
+//! message, which is put together whatever came before it.
 #![no_main]
 
 use std::collections::HashSet;
 
 use libfuzzer_sys::fuzz_target;
-use vinbus_protocol::delivery::parts::Assembly;
+use vinbus_protocol::checksum::crc32;
+use vinbus_protocol::delivery::parts::{self, Assembly};
 use vinbus_protocol::delivery::{
-    self, Endpoint, Epoch, Marked, Message, Received, Snapshot, Step, Transmit, Verdict,
+    self, Endpoint, Epoch, Header, Marked, Message, Part, Received, Snapshot, Step, Transmit,
+    Verdict,
 };
 use vinbus_protocol::envelope::Content;
 
@@ -27,6 +30,7 @@ fuzz_target!(|input: &[u8]| {
         match line.first() {
             Some(b'!') => own(&mut end, now_ms, line),
             Some(b'~') => now_ms = (now_ms + (1 << (line.len() % 48))).min(CLOCK_MS_MAX),
+            Some(b'+') => honest(line, &mut assembly),
             _ => came(&mut end, now_ms, line, &mut taken, &mut assembly),
         }
         settle(&mut end, now_ms);
@@ -66,8 +70,12 @@ fn came(
                 if let Some(part) = header.part {
                     let step = match assembly.add(part, &carried) {
                         Ok(false) => Step::PartStored,
+                        // Nothing but the message that its parts name is ever whole.
                         Ok(true) => match assembly.whole() {
-                            Ok(_) => Step::Taken,
+                            Ok(_) => {
+                                assert_eq!(crc32(assembly.stored_from(0)), part.checksum);
+                                Step::Taken
+                            }
                             Err(error) => error.step(),
                         },
                         Err(error) => error.step(),
@@ -91,6 +99,46 @@ fn came(
             }
         }
     }
+}
+
+/// A long message that comes in order is put together, whatever was stored before.
+fn honest(line: &[u8], assembly: &mut Assembly<[u8; 64]>) {
+    let text = line.get(1..).unwrap_or_default();
+    let Some(text) = Content::parse(text).ok().map(|content| content.as_str()) else {
+        return;
+    };
+    if text.len() > assembly.bytes_max() {
+        return;
+    }
+    let first = Part::first(text);
+    let room = 4 + line.len() % 16;
+    let mut offset = 0;
+    while offset < text.len() {
+        let piece = parts::piece(text, offset, room);
+        let header = Header {
+            epoch: Epoch::FIRST,
+            peer: Epoch::FIRST,
+            number: 1,
+            ttl_s: 0,
+            part: Some(Part {
+                offset: offset as u32,
+                ..first
+            }),
+        };
+        let mut buffer = [0; 256];
+        let encoded = Marked::part(header, piece).encode(&mut buffer);
+        let content = Content::parse(encoded.expect("it fits")).expect("a part is JSON");
+        let Received::Message(read, carried) = delivery::read(content) else {
+            panic!("a part is no message");
+        };
+        assert_eq!(read, header);
+        offset += piece.len();
+        let is_last = assembly.add(read.part.expect("it was sent as one"), &carried);
+        assert_eq!(is_last, Ok(offset == text.len()));
+    }
+    let whole = assembly.whole().expect("it is JSON");
+    assert_eq!(whole.as_str(), text);
+    assembly.clear();
 }
 
 /// What was carried can be carried again, and comes out the same.
