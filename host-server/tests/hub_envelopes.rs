@@ -1,0 +1,183 @@
+//! Messages that wait for their turn are on disk, and not in memory, however many vehicles they are for.
+
+mod hub_support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use hub_support::{downlink, polled, uid, vin};
+use vinbus_host_server::broker::{Broker, BrokerEvents as _, PublishError};
+use vinbus_host_server::hub::{Hub, Settings};
+use vinbus_host_server::metrics::Metrics;
+use vinbus_host_server::model::{
+    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Presence, Receipts, SentPage,
+    Step, Trace, Transfer, UplinkPage, Webhook,
+};
+use vinbus_host_server::store::channels::{ChannelChange, ChannelStore, KeptChannel, KnownChannel};
+use vinbus_host_server::store::fleets::FleetStore;
+use vinbus_host_server::store::lock::DataDir;
+use vinbus_host_server::store::requests::RequestStore;
+use vinbus_host_server::store::sqlite::{SqliteStore, StoreSettings};
+use vinbus_host_server::store::{Pending, Store, StoreError};
+use vinbus_protocol::delivery::{Epoch, Offer};
+use vinbus_protocol::id::{Uid, Vin};
+use vinbus_protocol::limits::{DELIVERY_IN_FLIGHT_MAX, PAYLOAD_BYTES_MAX};
+
+const VEHICLES: usize = 8;
+const CONTENT_BYTES: usize = 100 * 1024;
+
+/// What may be in memory at a time: four messages that are read to be sent.
+const BYTES_MAX: usize = 4 * PAYLOAD_BYTES_MAX;
+
+/// A store that knows how many bytes of envelopes that it gave are in use.
+struct Counting {
+    store: SqliteStore,
+    in_use: Arc<AtomicUsize>,
+}
+
+struct Counted {
+    bytes: Bytes,
+    in_use: Arc<AtomicUsize>,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.in_use.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+    }
+}
+
+fn counted(bytes: Bytes, in_use: &Arc<AtomicUsize>) -> Bytes {
+    in_use.fetch_add(bytes.len(), Ordering::Relaxed);
+    let in_use = Arc::clone(in_use);
+    Bytes::from_owner(Counted { bytes, in_use })
+}
+
+impl Counting {
+    fn count(&self, mut downlink: Downlink) -> Downlink {
+        downlink.message.envelope = counted(downlink.message.envelope, &self.in_use);
+        downlink
+    }
+}
+
+/// Methods that the store underneath has.
+macro_rules! underneath {
+    ($($name:ident($($argument:ident: $of:ty),*) -> $result:ty;)*) => {
+        $(fn $name(&self, $($argument: $of),*) -> $result {
+            self.store.$name($($argument),*)
+        })*
+    };
+}
+
+impl FleetStore for Counting {}
+impl RequestStore for Counting {}
+
+impl ChannelStore for Counting {
+    underneath! {
+        channels() -> Result<Vec<KnownChannel>, StoreError>;
+        channel(vin: &Vin, uid: &Uid) -> Result<Option<KeptChannel>, StoreError>;
+        transfer(sequence: u64) -> Result<Option<Transfer>, StoreError>;
+        change_channel(vin: &Vin, uid: &Uid, change: ChannelChange) -> Pending<Option<Cursor>>;
+    }
+
+    fn downlink(&self, sequence: u64) -> Result<Option<Downlink>, StoreError> {
+        let found = self.store.downlink(sequence)?;
+        Ok(found.map(|downlink| self.count(downlink)))
+    }
+}
+
+impl Store for Counting {
+    underneath! {
+        append_downlink(message: NewDownlink, now: SystemTime) -> Pending<Downlink>;
+        append_uplink(message: NewUplink) -> Pending<Cursor>;
+        note(id: &MessageId, step: Step, now: SystemTime) -> Pending<Option<Cursor>>;
+        with_expired(now: SystemTime, limit: usize) -> Result<Vec<(Vin, Uid)>, StoreError>;
+        expired(vin: &Vin, uid: &Uid, now: SystemTime, limit: usize) -> Result<Vec<Downlink>, StoreError>;
+        backlog() -> Result<Vec<Backlog>, StoreError>;
+        uplink_after(cursor: Cursor, uid: Option<&Uid>, vin: Option<&Vin>, limit: usize) -> Result<UplinkPage, StoreError>;
+        uplink_end() -> Result<Cursor, StoreError>;
+        trace(id: &MessageId) -> Result<Option<Trace>, StoreError>;
+        sent_before(before: u64, uid: Option<&Uid>, limit: usize) -> Result<SentPage, StoreError>;
+        add_webhook(webhook: Webhook) -> Pending<()>;
+        webhooks() -> Result<Vec<Webhook>, StoreError>;
+        disable_webhook(id: &str) -> Pending<()>;
+        remove_webhook(id: &str) -> Pending<bool>;
+        webhook_delivered(id: &str, cursor: Cursor) -> Pending<()>;
+    }
+
+    fn unsent(
+        &self,
+        vin: &Vin,
+        uid: &Uid,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Downlink>, StoreError> {
+        let page = self.store.unsent(vin, uid, after, limit)?;
+        Ok(page.into_iter().map(|it| self.count(it)).collect())
+    }
+}
+
+/// Takes everything, and never brings an answer.
+struct Void;
+
+impl Broker for Void {
+    fn publish<'a>(&'a self, _: &'a str, _: Bytes) -> BoxFuture<'a, Result<(), PublishError>> {
+        async { Ok(()) }.boxed()
+    }
+}
+
+#[tokio::test]
+async fn messages_with_numbers_that_wait_for_their_turn_take_no_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let metrics = Metrics::new();
+    let locked = DataDir::lock(dir.path()).unwrap();
+    let in_use = Arc::<AtomicUsize>::default();
+    let store = Arc::new(Counting {
+        store: SqliteStore::open(locked, StoreSettings::default(), &metrics).unwrap(),
+        in_use: Arc::clone(&in_use),
+    });
+    let kept: Arc<dyn Store> = Arc::<Counting>::clone(&store);
+    let hub = Hub::new(kept, Settings::default(), &metrics).unwrap();
+    hub.attach(Arc::new(Void));
+    hub.link_changed(Ok(()));
+    let text = "x".repeat(CONTENT_BYTES);
+    let envelope = format!(r#"{{"idApp":"app","popup":false,"content":"{text}"}}"#);
+    for number in 0..VEHICLES {
+        hub.presence_changed(vin(number), Presence::Online);
+        let offer = Offer {
+            epoch: Epoch::FIRST,
+            long_bytes_max: 0,
+        };
+        hub.announced(vin(number), &uid(), Some(offer));
+        for _ in 0..DELIVERY_IN_FLIGHT_MAX {
+            let message = NewDownlink {
+                envelope: counted(Bytes::from(envelope.clone()), &in_use),
+                receipts: Receipts::Asked,
+                expires_at: SystemTime::now() + Duration::from_secs(3600),
+                ..downlink(number, 0)
+            };
+            hub.submit_downlink(message).await.unwrap();
+        }
+    }
+    polled("all have numbers", async || {
+        (0..VEHICLES).all(|number| {
+            let channel = store.channel(&vin(number), &uid()).unwrap();
+            channel.is_some_and(|it| it.numbered.len() == DELIVERY_IN_FLIGHT_MAX)
+        })
+    })
+    .await;
+    polled("none is in memory", async || {
+        in_use.load(Ordering::Relaxed) <= BYTES_MAX
+    })
+    .await;
+    hub.shutdown().await;
+}
