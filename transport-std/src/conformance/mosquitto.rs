@@ -5,6 +5,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::ops::Range;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -29,6 +31,8 @@ pub struct Mosquitto {
     pub client: Issued,
     /// Plain, TLS, WebSocket, WebSocket over TLS, then [`FAULTS`].
     ports: Vec<u16>,
+    /// Keeps others from the ports, also while the broker is stopped: clients come back to them.
+    held: Option<UnixListener>,
     process: Option<Child>,
     /// Lines of its configuration beside ours.
     settings: String,
@@ -64,6 +68,7 @@ impl Mosquitto {
             authority,
             client,
             ports: Vec::new(),
+            held: None,
             process: None,
             settings: settings.to_owned(),
         };
@@ -155,7 +160,9 @@ impl Mosquitto {
     }
 
     fn write_config(&mut self) {
-        self.ports = free_ports(4 + FAULTS.len());
+        let (ports, held) = free_ports();
+        self.ports = ports;
+        self.held = Some(held);
         let mut config = format!(
             "per_listener_settings false\nallow_anonymous false\npassword_file {}\nacl_file {}\n\
              persistence false\nlog_dest stderr\nlog_type error\nlog_type notice\n\
@@ -234,22 +241,37 @@ fn is_root(folder: &Path) -> bool {
     std::fs::metadata(folder).is_ok_and(|metadata| metadata.uid() == 0)
 }
 
-/// Ports that are free now, and likely to stay free while the broker is stopped: below the range
-/// from which the system takes ports for everybody else. mosquitto cannot listen on port 0 and
-/// say which it got. Probed on all addresses, as its WebSocket listeners bind to all of them.
-fn free_ports(count: usize) -> Vec<u16> {
+/// As many ports as a broker has.
+const PORTS: u16 = 4 + FAULTS.len() as u16;
+
+/// Ports that are free now, and stay free while the broker is stopped: below the range from which the
+/// system takes ports for everybody else, and in a block that no other broker of a test takes before what
+/// is returned beside them is dropped. mosquitto cannot listen on port 0 and say which it got. Probed on
+/// all addresses, as its WebSocket listeners bind to all of them.
+fn free_ports() -> (Vec<u16>, UnixListener) {
     const RANGE: Range<u16> = 10_000..32_000;
     let random = RandomState::new().build_hasher().finish();
-    let start = (random % RANGE.len() as u64) as usize;
-    let ports: Vec<_> = RANGE
+    let blocks = RANGE.len() / usize::from(PORTS);
+    let start = (random % blocks as u64) as usize;
+    RANGE
+        .step_by(usize::from(PORTS))
+        .take(blocks)
         .cycle()
         .skip(start)
-        .take(RANGE.len())
-        .filter(|port| TcpListener::bind(("0.0.0.0", *port)).is_ok())
-        .take(count)
-        .collect();
-    assert_eq!(ports.len(), count, "no free ports");
-    ports
+        .take(blocks)
+        .find_map(|first| {
+            let held = hold(first).ok()?;
+            let ports: Vec<_> = (first..first + PORTS).collect();
+            let is_free = |port: &u16| TcpListener::bind(("0.0.0.0", *port)).is_ok();
+            ports.iter().all(is_free).then_some((ports, held))
+        })
+        .expect("some ports are free")
+}
+
+/// Takes a block of ports, of all processes alone: by a name that is gone with whoever holds it.
+fn hold(first: u16) -> std::io::Result<UnixListener> {
+    let name = format!("vinbus-test-ports-{first}");
+    UnixListener::bind_addr(&SocketAddr::from_abstract_name(name)?)
 }
 
 impl Drop for Mosquitto {
@@ -299,5 +321,20 @@ impl BrokerUnderTest for Mosquitto {
         if let Err(log) = self.spawn() {
             panic!("mosquitto does not start again: {log:#?}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_held_as_long_as_somebody_may_come_back_to_them() {
+        let (ports, held) = free_ports();
+        assert_eq!(ports.len(), usize::from(PORTS));
+        assert!(hold(ports[0]).is_err());
+        let (others, _held) = free_ports();
+        assert!(ports.iter().all(|port| !others.contains(port)));
+        drop(held);
     }
 }
