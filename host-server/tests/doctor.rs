@@ -261,6 +261,9 @@ async fn a_wrong_password_is_told_once_and_not_shown() {
     look.says("login", "failed", "password");
     assert!(!look.printed.contains(WRONG_PASSWORD), "{}", look.printed);
     assert!(look.printed.contains("1 of "), "{}", look.printed);
+    let url = mosquitto.url(Endpoint::Mqtt).to_string();
+    let nobody = Look::at(&["--broker", &url]).await;
+    nobody.says("login", "failed", "give user name and password");
 }
 
 #[tokio::test]
@@ -540,6 +543,7 @@ async fn a_client_of_the_bus_is_looked_at_by_its_token() {
     done(&server.command(&revoke).await);
     let revoked = look(&[]).await;
     revoked.says("login", "failed", "CONNACK 0x8");
+    revoked.says("login", "failed", "get a new token from the platform");
     for look in [bare, some, revoked] {
         assert!(!look.printed.contains(token.trim()), "{}", look.printed);
     }

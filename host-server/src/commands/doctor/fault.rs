@@ -15,8 +15,8 @@ pub(super) enum Fault {
     Link(LinkError),
     /// The WebSocket could not be opened.
     WebSocket(LinkError),
-    /// The broker closed the connection and gave no reason.
-    Closed,
+    /// The broker closed the connection and gave no reason; `welcomed` if it had welcomed us before.
+    Closed { welcomed: bool },
     /// It did not answer in time; `welcomed` if it did before.
     Silent { step: Duration, welcomed: bool },
     /// The time for all of it is over.
@@ -55,7 +55,7 @@ impl Fault {
         let shown = humantime::format_duration;
         match self {
             Self::Link(error) | Self::WebSocket(error) => foreign(&error.to_string()),
-            Self::Closed => "the broker closed the connection without a reason".into(),
+            Self::Closed { .. } => "the broker closed the connection without a reason".into(),
             Self::Silent { step, .. } => format!("no answer within {}", shown(*step)),
             Self::Over { whole } => format!("the whole look took longer than {}", shown(*whole)),
             Self::Refused(answer) => format!("CONNACK {}", answer.shown()),
@@ -78,7 +78,11 @@ impl Fault {
                 "check that the port speaks WebSocket, with TLS for wss:// and without it for ws://"
             }
             Self::Link(error) | Self::WebSocket(error) => error.advice(),
-            Self::Closed => {
+            Self::Closed { welcomed: true } => {
+                "look into the broker's log; many brokers close like this on a QoS, a topic or a size that they \
+                 do not allow, as MQTT 3.1.1 cannot refuse: for a QoS, publish at QoS 0"
+            }
+            Self::Closed { welcomed: false } => {
                 "look into the broker's log; many brokers close like this on a client id, \
                  certificate or user that they do not know"
             }

@@ -136,7 +136,7 @@ pub(super) async fn login(
             let of_older = older.and_then(Result::err);
             let fault = match (five.err(), of_older) {
                 // What the second attempt says is about us, the first may be about the version.
-                (Some(Fault::Refused(_) | Fault::Closed), Some(fault)) => Some(fault),
+                (Some(Fault::Refused(_) | Fault::Closed { .. }), Some(fault)) => Some(fault),
                 (fault, _) => fault,
             };
             if let Some(fault) = fault {
@@ -161,17 +161,29 @@ pub(super) async fn login(
     })
 }
 
-/// Brokers that know a client by its certificate expect its CN as the user name.
+/// What to change about a login that is refused; `own` is the CN of our certificate.
 fn login_advice(fault: &Fault, access: &Access, own: Option<&str>) -> String {
     let advice = fault.advice();
+    if !fault.is_of_credentials() {
+        return advice.to_owned();
+    }
     match (&access.login, own) {
-        (Login::User { name, .. }, Some(own)) if own != name && fault.is_of_credentials() => {
-            format!(
-                "the user name is {name:?} and the certificate that of {own:?}: give those that belong \
-                 together, if this broker compares them; else {advice}"
-            )
+        (Login::Nobody, _) => {
+            "give user name and password (--user, --password-file); if this broker asks for none, have its \
+             operator authorize this client"
+                .to_owned()
         }
-        _ => advice.to_owned(),
+        (Login::Token(_), _) => {
+            "get a new token from the platform that this broker belongs to: this one is over, revoked, or of \
+             another platform"
+                .to_owned()
+        }
+        // Brokers that know a client by its certificate expect its CN as the user name.
+        (Login::User { name, .. }, Some(own)) if own != name => format!(
+            "the user name is {name:?} and the certificate that of {own:?}: give those that belong together, if \
+             this broker compares them; else {advice}"
+        ),
+        (Login::User { .. }, _) => advice.to_owned(),
     }
 }
 

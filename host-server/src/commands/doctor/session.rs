@@ -343,7 +343,9 @@ impl<'a> Session<'a> {
     /// Why the stream ended: TLS refuses a client's certificate after the handshake.
     fn broken(&self) -> Fault {
         match self.dialer.error() {
-            None | Some(LinkError::ConnectionLost { .. }) => Fault::Closed,
+            None | Some(LinkError::ConnectionLost { .. }) => Fault::Closed {
+                welcomed: self.welcomed,
+            },
             Some(error) => Fault::Link(error),
         }
     }

@@ -278,3 +278,29 @@ async fn a_broker_that_downgrades_is_told_with_what_it_makes_of_each_qos() {
     look.says("qos", Verdict::Warning, expected);
     look.says("size", Verdict::Ok, "131072 bytes arrive");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_closes_on_a_message_is_told_with_what_it_may_not_allow() {
+    let connections = AtomicUsize::new(0);
+    let look = Look::with(move |stream| {
+        let is_for_messages = connections.fetch_add(1, Ordering::Relaxed) > 2;
+        tokio::spawn(async move {
+            if !is_for_messages {
+                behave(stream, GOOD).await;
+            } else {
+                // CONNECT and SUBSCRIBE are answered.
+                let two = Manner { answers: 2, ..GOOD };
+                let _ = tokio::time::timeout(Duration::from_millis(1), behave(stream, two)).await;
+            }
+        })
+    })
+    .await;
+    look.says(
+        "publish",
+        Verdict::Failed,
+        "closed the connection without a reason",
+    );
+    let advice = &look.report.checks.iter().find(|it| it.check == "publish");
+    let advice = advice.and_then(|it| it.advice.as_deref()).unwrap();
+    assert!(advice.contains("publish at QoS 0"), "{advice}");
+}
