@@ -167,6 +167,18 @@ fn what_an_agent_had_is_told_as_lost_with_its_memory_but_what_was_delivered() {
 }
 
 #[test]
+fn what_went_without_receipts_is_told_so_wherever_it_came() {
+    let tell = |book: &mut books::Up| {
+        book.not_delivered(3, books::WITH_BROKER);
+        book.not_delivered(4, books::WITH_BROKER);
+    };
+    let sums = up(tell, &[1, 2, 3]);
+    assert_eq!((sums.confirmed, sums.missing), (2, 0));
+    assert_eq!(sums.lost[books::WITH_BROKER], 1);
+    assert_eq!(sums.lost.len(), 2);
+}
+
+#[test]
 fn apps_of_the_fleet_got_as_many_as_are_confirmed() {
     let steps = BTreeMap::from([("taken".to_owned(), 9), ("expired".to_owned(), 1)]);
     let mut sums = Sums::default();

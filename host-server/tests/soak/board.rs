@@ -25,7 +25,7 @@ pub(crate) struct Board {
     log: PathBuf,
     pub(crate) portal: SocketAddr,
     /// None between a loss of power and the next start.
-    process: Option<Process>,
+    pub(crate) process: Option<Process>,
 }
 
 impl Board {

@@ -13,7 +13,7 @@ pub(crate) struct Car {
     log: PathBuf,
     pub(crate) portal: SocketAddr,
     /// None between a kill and the next start.
-    process: Option<Process>,
+    pub(crate) process: Option<Process>,
 }
 
 impl Car {

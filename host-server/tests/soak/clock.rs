@@ -38,7 +38,6 @@ impl Clocks {
     pub(crate) fn clock(&self, file: PathBuf) -> Clock {
         let open = File::options()
             .create(true)
-            .append(false)
             .write(true)
             .truncate(true)
             .open(&file);

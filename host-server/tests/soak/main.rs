@@ -35,6 +35,7 @@ use std::time::Duration;
 use clap::Parser;
 use futures_util::FutureExt as _;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, timeout};
 
 use books::{Fate, Sums, Table, Waiting};
@@ -61,6 +62,9 @@ const TELL: Duration = Duration::from_secs(5);
 
 /// Messages of which all steps are shown when the books do not balance.
 const TRACES_MAX: usize = 20;
+
+/// Complaints of portals that are shown.
+const ERRORS_MAX: usize = 10;
 
 #[derive(Parser)]
 pub(crate) struct Cli {
@@ -112,7 +116,40 @@ async fn soak(cli: &Cli, folder: &Path) -> bool {
     println!("seed {}: everything starts", cli.seed);
     let mut world = World::start(cli, folder).await;
     let load = watch::Sender::new(true);
-    let mut tasks = world.work(&load);
+    let (mut apps, senders) = world.work(&load);
+    until_it_works(&world).await;
+    let faults = trouble(cli, &mut world, &mut apps).await;
+
+    world.calm();
+    let vehicles = world.vehicles.iter();
+    vehicles.skip(1).step_by(2).for_each(|it| it.set_app(false));
+    sleep(AWAY).await;
+    load.send_replace(false);
+    // What was sent last may be accepted yet.
+    senders.join_all().await;
+    println!("calm after {} faults", faults.total());
+    let mut books = balance(&world).await;
+    println!("apps that were away come and read");
+    read(&world, &mut books[0].1).await;
+    world.lives();
+    if let Some(fleet) = world.fleet.take() {
+        books.push(("to the fleet", account(fleet, &world.rest).await));
+    }
+    println!("\n{faults}{:>7} messages were lost on cables", world.lost());
+    println!("\nseed {}: the books\n{}", cli.seed, Table(&books));
+    for error in world.errors().iter().take(ERRORS_MAX) {
+        println!("a portal said: {error}");
+    }
+    let mut balanced = true;
+    for (name, sums) in &books {
+        balanced &= sums.wrong.is_empty() && sums.is_whole();
+        explain(name, sums, &world).await;
+    }
+    balanced
+}
+
+/// Waits until messages with receipts have gone both ways everywhere.
+async fn until_it_works(world: &World) {
     let works = async {
         let mut looks = interval(TELL);
         while !world.works().await {
@@ -122,64 +159,27 @@ async fn soak(cli: &Cli, folder: &Path) -> bool {
     if timeout(START, works).await.is_err() {
         panic!("it does not work: {}", world.progress().await);
     }
+}
 
+/// Faults, one after the other, as long as it was told.
+async fn trouble(cli: &Cli, world: &mut World, apps: &mut JoinSet<()>) -> Faults {
     let mut faults = Faults::new(cli.seed);
     let end = Instant::now() + Duration::from_secs(cli.seconds);
     let mut told = Instant::now();
     while Instant::now() < end {
-        faults.next(&mut world).await;
-        while let Some(ended) = tasks.try_join_next() {
-            ended.expect("apps, and who sends to them, go on until the end");
+        faults.next(world).await;
+        world.lives();
+        while let Some(ended) = apps.try_join_next() {
+            ended.expect("an app goes on until the end");
         }
         if told.elapsed() > TELL {
             told = Instant::now();
             let left = end.saturating_duration_since(told).as_secs();
-            println!(
-                "{left:>4} s left: {} faults; {}",
-                faults.total(),
-                world.progress().await
-            );
+            let (count, progress) = (faults.total(), world.progress().await);
+            println!("{left:>4} s left: {count} faults; {progress}");
         }
     }
-
-    world.calm();
-    world
-        .vehicles
-        .iter()
-        .skip(1)
-        .step_by(2)
-        .for_each(|vehicle| vehicle.set_app(false));
-    sleep(AWAY).await;
-    load.send_replace(false);
-    println!("calm after {} faults", faults.total());
-    let mut books = balance(&world).await;
-    println!("apps that were away come and read");
-    read(&world, &mut books[0].1).await;
-    let lost: usize = world
-        .vehicles
-        .iter()
-        .map(|vehicle| vehicle.cable.lost())
-        .sum();
-    if let Some(fleet) = world.fleet.take() {
-        books.push(("to the fleet", account(fleet, &world.rest).await));
-    }
-    println!("\n{faults}{lost:>7} messages were lost on cables");
-    println!("\nseed {}: the books\n{}", cli.seed, Table(&books));
-    for error in world
-        .vehicles
-        .iter()
-        .flat_map(|vehicle| vehicle.books().errors.clone())
-        .take(10)
-    {
-        println!("a portal said: {error}");
-    }
-    drop(tasks);
-    let mut balanced = true;
-    for (name, sums) in &books {
-        balanced &= sums.wrong.is_empty() && sums.is_whole();
-        explain(name, sums, &world).await;
-    }
-    balanced
+    faults
 }
 
 /// Waits until everything has come to its end, or had its time, and makes the books.

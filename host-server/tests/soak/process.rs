@@ -52,7 +52,7 @@ impl Process {
         self.child.id().unwrap()
     }
 
-    /// Nobody but the soak may end a program.
+    /// Panics if it has ended: nobody but the soak may end a program.
     pub(crate) fn lives(&mut self) {
         if let Some(status) = self.child.try_wait().unwrap() {
             panic!("{} ended by itself: {status}", self.name);

@@ -101,6 +101,17 @@ impl Vehicle {
         }
     }
 
+    /// It ends by a fault alone.
+    pub(crate) fn lives(&mut self) {
+        let process = match &mut self.unit {
+            Unit::Car(car) => &mut car.process,
+            Unit::Board(board) => &mut board.process,
+        };
+        if let Some(process) = process {
+            process.lives();
+        }
+    }
+
     /// Its agent is killed; on a board, its power goes. After this time it is started again.
     pub(crate) async fn kill(&mut self, away: Duration) {
         match &mut self.unit {

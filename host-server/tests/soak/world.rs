@@ -76,15 +76,15 @@ impl World {
         fleet
     }
 
-    /// Has apps send, and sends to them, while there is load.
-    pub(crate) fn work(&self, load: &watch::Sender<bool>) -> JoinSet<()> {
-        let mut tasks = JoinSet::new();
+    /// Has apps send, which go on until the end, and sends to them, while there is load.
+    pub(crate) fn work(&self, load: &watch::Sender<bool>) -> (JoinSet<()>, JoinSet<()>) {
+        let (mut apps, mut senders) = (JoinSet::new(), JoinSet::new());
         for vehicle in &self.vehicles {
             let (book, there) = (vehicle.book.clone(), vehicle.app());
-            tasks.spawn(App::run(vehicle.portal(), book, there, load.subscribe()));
-            tasks.spawn(send(self.rest.clone(), vehicle, load.subscribe()));
+            apps.spawn(App::run(vehicle.portal(), book, there, load.subscribe()));
+            senders.spawn(send(self.rest.clone(), vehicle, load.subscribe()));
         }
-        tasks
+        (apps, senders)
     }
 
     /// Whether messages with receipts have gone both ways, and to the whole fleet.
@@ -105,6 +105,27 @@ impl World {
         let fleet = self.fleet.iter().map(|fleet| &fleet.cable);
         let cables = self.vehicles.iter().map(|vehicle| &vehicle.cable);
         cables.chain(fleet).for_each(Cable::calm);
+    }
+
+    /// Nobody but the faults may end a program.
+    pub(crate) fn lives(&mut self) {
+        self.vehicles.iter_mut().for_each(Vehicle::lives);
+    }
+
+    /// How many messages were lost on cables.
+    pub(crate) fn lost(&self) -> usize {
+        self.vehicles
+            .iter()
+            .map(|vehicle| vehicle.cable.lost())
+            .sum()
+    }
+
+    /// What the portals complained of.
+    pub(crate) fn errors(&self) -> Vec<String> {
+        let vehicles = self.vehicles.iter();
+        vehicles
+            .flat_map(|vehicle| vehicle.books().errors.clone())
+            .collect()
     }
 
     /// One line on how far it is.
