@@ -30,6 +30,9 @@ pub(crate) struct App {
     /// The life of the agent's memory, within which numbers are unique.
     life: Option<Value>,
     taken: HashSet<(String, u64)>,
+    /// A frame was refused, as there were too many: it may have been a confirmation, so the app asks again
+    /// for what is kept.
+    was_too_fast: bool,
 }
 
 impl App {
@@ -44,6 +47,7 @@ impl App {
             book,
             life: None,
             taken: HashSet::new(),
+            was_too_fast: false,
         };
         // It ends with the soak.
         while there.wait_for(|there| *there).await.is_ok() {
@@ -81,6 +85,7 @@ impl App {
                 }
                 _ = ticks.tick() => {
                     let frame = match *load.borrow() {
+                        _ if std::mem::take(&mut self.was_too_fast) => Message::text(fetch(None).to_string()),
                         true => Message::text(self.message().to_string()),
                         // A board that was reset says nothing until it is spoken to.
                         false => Message::Ping("".into()),
@@ -117,7 +122,7 @@ impl App {
             ("getPendingNotifications", _) => {
                 let numbers = &frame["numbers"];
                 self.take(&mut book, numbers, value);
-                if *numbers == json!([]) {
+                if *value == json!([]) {
                     return Vec::new();
                 }
                 let mut answers = vec![confirm(numbers)];
@@ -141,7 +146,11 @@ impl App {
                 }
                 self.life = life;
             }
-            ("error", _) => book.errors.push(frame.to_string()),
+            ("error", _) => {
+                self.was_too_fast |= value["reason"] == "rate";
+                let reason = value["reason"].as_str().unwrap_or("no reason");
+                *book.errors.entry(reason.to_owned()).or_default() += 1;
+            }
             _ => {}
         }
         Vec::new()

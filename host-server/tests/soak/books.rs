@@ -36,8 +36,8 @@ pub(crate) const WITH_BROKER: &str = "it went without receipts";
 pub(crate) struct Book {
     pub(crate) down: Down,
     pub(crate) up: Up,
-    /// What the portal complained of.
-    pub(crate) errors: Vec<String>,
+    /// What the portal complained of, and how often.
+    pub(crate) errors: BTreeMap<String, usize>,
 }
 
 /// To the app.
@@ -240,8 +240,11 @@ impl Sums {
                 None if has && !book.forgotten.contains(n) => self.confirmed += 1,
                 None if has => lose("with the agent's memory, though the server has it"),
                 None if book.forgotten.contains(n) => lose("with the agent's memory"),
+                // Such a message may come twice (SPEC 7.2).
                 Some(why) if why == WITH_BROKER && has => {
-                    lose("it went without receipts, though the server has it");
+                    let times = stored.insert(*n, 1);
+                    let twice = if times > Some(1) { " twice" } else { "" };
+                    lose(&format!("{why}, though the server has it{twice}"));
                 }
                 Some(why) if !has && !book.delivered.contains(n) => lose(why),
                 told => {

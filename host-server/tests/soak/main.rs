@@ -63,9 +63,6 @@ const TELL: Duration = Duration::from_secs(5);
 /// Messages of which all steps are shown when the books do not balance.
 const TRACES_MAX: usize = 20;
 
-/// Complaints of portals that are shown.
-const ERRORS_MAX: usize = 10;
-
 #[derive(Parser)]
 pub(crate) struct Cli {
     /// How long there are faults and load.
@@ -137,8 +134,8 @@ async fn soak(cli: &Cli, folder: &Path) -> bool {
     }
     println!("\n{faults}{:>7} messages were lost on cables", world.lost());
     println!("\nseed {}: the books\n{}", cli.seed, Table(&books));
-    for error in world.errors().iter().take(ERRORS_MAX) {
-        println!("a portal said: {error}");
+    for (reason, count) in world.errors() {
+        println!("{count:>7} frames of apps were refused: {reason}");
     }
     let mut balanced = true;
     for (name, sums) in &books {

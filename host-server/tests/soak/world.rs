@@ -1,5 +1,6 @@
 //! All that runs: the broker, the server, vehicles with their apps and who sends to them, and the fleet.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -120,12 +121,15 @@ impl World {
             .sum()
     }
 
-    /// What the portals complained of.
-    pub(crate) fn errors(&self) -> Vec<String> {
-        let vehicles = self.vehicles.iter();
-        vehicles
-            .flat_map(|vehicle| vehicle.books().errors.clone())
-            .collect()
+    /// What the portals complained of, and how often.
+    pub(crate) fn errors(&self) -> BTreeMap<String, usize> {
+        let mut errors = BTreeMap::new();
+        for vehicle in &self.vehicles {
+            for (reason, count) in &vehicle.books().errors {
+                *errors.entry(reason.clone()).or_default() += count;
+            }
+        }
+        errors
     }
 
     /// One line on how far it is.
