@@ -4,12 +4,15 @@
 mod car_support;
 mod cli_support;
 
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use car_support::{Agent, Program, server_on};
 use cli_support::{PARTNER, Server, VIN, done, failed, within};
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto, lossy};
 
 const KEY: &str = "idempotency-key";
@@ -57,6 +60,34 @@ async fn asked(app: &mut Program, times: usize) -> Vec<String> {
         (requests.len() >= times).then_some(requests)
     })
     .await
+}
+
+/// A way to a server that can be closed.
+struct Gate {
+    port: u16,
+    listening: tokio::task::JoinHandle<()>,
+}
+
+impl Gate {
+    async fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let listening = tokio::spawn(async move {
+            let mut ways = JoinSet::new();
+            while let Ok((mut near, _)) = listener.accept().await {
+                let mut far = TcpStream::connect(server).await.unwrap();
+                ways.spawn(async move {
+                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                });
+            }
+        });
+        Self { port, listening }
+    }
+
+    /// Ends all connections, and takes no more.
+    fn close(&mut self) {
+        self.listening.abort();
+    }
 }
 
 /// Waits until the last message waits for its app.
@@ -240,6 +271,68 @@ async fn agent_that_is_killed_with_a_request_leads_to_its_caller_being_told() {
     let again = asking(&server, "?timeout=60", "1").header(KEY, "one");
     assert_eq!(problem(again).await.0, 502);
     drop(app);
+    let app = self::app(&agent, &server).await;
+    assert_eq!(*app.lines.borrow(), [r#"{"content":"hello"}"#]);
+}
+
+/// Waits until the agent's journal has an answer.
+async fn answer_noted(server: &Server) {
+    let journal = server.dir.join("car/data/journal");
+    let noted = async {
+        while !std::fs::read_to_string(&journal).is_ok_and(|it| it.contains("answered\":{")) {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the answer is noted", noted).await;
+}
+
+#[tokio::test]
+async fn answer_in_an_agent_that_is_killed_reaches_the_caller_who_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    // The first one enrolls the vehicle.
+    Agent::at(&server).await.program.kill().await;
+    let mut gate = Gate::to(server.address("mqtts")).await;
+    let agent = Agent::through(&server, gate.port).await;
+    let mut app = app(&agent, &server).await;
+    let waits = tokio::spawn(answer(asking(&server, "?timeout=600", "1")));
+    asked(&mut app, 1).await;
+    // What the app says gets no further than the agent.
+    gate.close();
+    app.type_in(["/answer { \"done\": 1.50 }".to_owned()]).await;
+    answer_noted(&server).await;
+    agent.program.kill().await;
+    let _agent = Agent::at(&server).await;
+    let answer = within("the answer comes", waits).await.unwrap();
+    assert_eq!(answer, (200, "{ \"done\": 1.50 }".to_owned()));
+}
+
+#[tokio::test]
+async fn answer_in_an_agent_that_is_killed_is_had_by_whoever_asks_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start(dir.path()).await;
+    let mqtts = server.address("mqtts").to_string();
+    let agent = Agent::at(&server).await;
+    let mut app = app(&agent, &server).await;
+    let first = asking(&server, "?timeout=600", "1").header(KEY, "one");
+    let lost = tokio::spawn(first.send());
+    asked(&mut app, 1).await;
+    server.signal("KILL");
+    server.ended().await;
+    assert!(within("the call breaks", lost).await.unwrap().is_err());
+    // While the server is away.
+    app.type_in(["/answer {\"done\":1}".to_owned()]).await;
+    answer_noted(&server).await;
+    agent.program.kill().await;
+    drop(server);
+    let args = ["--mqtt", "off", "--mqtts", &mqtts];
+    let server = Server::with(dir.path(), &args).await;
+    let agent = Agent::at(&server).await;
+    for _ in 0..2 {
+        let again = asking(&server, "?timeout=600", "1").header(KEY, "one");
+        assert_eq!(answer(again).await, (200, "{\"done\":1}".to_owned()));
+    }
+    // No app is asked again.
     let app = self::app(&agent, &server).await;
     assert_eq!(*app.lines.borrow(), [r#"{"content":"hello"}"#]);
 }

@@ -374,6 +374,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         match todo {
             Todo::Nothing => {}
             Todo::Answer { slot, outcome } => {
+                self.note_answer(apps);
                 apps.answer(slot, outcome.map(|_| ()));
                 if let Ok(dropped) = outcome {
                     self.tell_dropped(dropped, apps);

@@ -3,11 +3,12 @@
 //!
 //! Everything is noted before anybody hears of it: a message of an app before the app is told that it
 //! is taken, a number before the message is sent under it, a message that came before its app gets it,
-//! the end of one before its sender is told.
+//! the end of one before its sender is told, with the answer where it was a request.
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::delivery::{MessageId, Part, Snapshot, Step};
 use vinbus_protocol::id::Uid;
+use vinbus_protocol::request::RequestId;
 
 /// One note.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +76,19 @@ pub enum Note<'n> {
         piece: &'n [u8],
         /// Milliseconds for which the next part is awaited.
         ends_in_ms: Option<u64>,
+    },
+    /// The app's answer to a request that came, which is the end of what is to be told of the message.
+    Answered {
+        /// To this partner.
+        uid: &'n Uid,
+        /// The request came under this number.
+        id: MessageId,
+        /// Its name.
+        request: RequestId,
+        /// The app.
+        slot: AppSlot,
+        /// The payload of the answer.
+        answer: &'n [u8],
     },
     /// What became of it in the end.
     Ended {

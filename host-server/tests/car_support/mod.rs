@@ -133,7 +133,6 @@ impl Agent {
     /// One that is enrolled at a server with a broker of its own.
     pub(crate) async fn at(server: &Server) -> Self {
         let car = server.dir.join("car");
-        let path = |file: &str| car.join(file).display().to_string();
         if !car.exists() {
             let out = car.display().to_string();
             done(
@@ -142,7 +141,13 @@ impl Agent {
                     .await,
             );
         }
-        let url = format!("mqtts://localhost:{}", server.address("mqtts").port());
+        Self::through(server, server.address("mqtts").port()).await
+    }
+
+    /// The same through another port, once it is enrolled.
+    pub(crate) async fn through(server: &Server, port: u16) -> Self {
+        let path = |file: &str| server.dir.join("car").join(file).display().to_string();
+        let url = format!("mqtts://localhost:{port}");
         let data = path("data");
         let (ca, cert, key) = (path("ca.pem"), path("cert.pem"), path("key.pem"));
         let credentials = ["--ca", &ca, "--cert", &cert, "--key", &key];

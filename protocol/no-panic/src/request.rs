@@ -131,6 +131,7 @@ fn gone(calls: &mut Places) {
         id(),
         number(),
     ));
+    Calls::resume_answered(black_box(&mut *calls), message(), slot(), id(), number());
     used(Calls::answer(black_box(&*calls), number() as u8, id()));
     used(Calls::cancel(black_box(&mut *calls), message(), id()));
     used(Calls::next_expired(black_box(&mut *calls), number()));

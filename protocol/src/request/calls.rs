@@ -278,6 +278,21 @@ impl<const N: usize> Calls<N> {
         Some(entry.report(Step::Answered))
     }
 
+    /// Takes up a request that was answered before a restart, and whose answer is kept under this number.
+    /// Those that came first are taken up first.
+    pub fn resume_answered(&mut self, message: Message, slot: AppSlot, id: RequestId, number: u64) {
+        if self.find(message.partner, id).is_none() && self.make_room() {
+            // There is room.
+            let _ = self.entries.push(Entry {
+                id,
+                message,
+                slot: Some(slot),
+                ends_at_ms: 0,
+                state: State::Answered(number),
+            });
+        }
+    }
+
     /// The number of the answer to a request of a partner, if it is answered.
     #[must_use]
     pub fn answer(&self, partner: u8, id: RequestId) -> Option<u64> {
@@ -395,6 +410,21 @@ mod tests {
             calls.handed(new, APP, Some(number.into())).step,
             Step::Handed
         );
+    }
+
+    #[test]
+    fn request_that_was_answered_before_a_restart_is_answered_again_and_not_twice() {
+        let mut calls = Calls::<4>::new();
+        for number in 1..=5 {
+            calls.resume_answered(message(number), APP, id(number.into()), number.into());
+        }
+        calls.resume_answered(message(9), APP, id(5), 9);
+        assert_eq!(calls.answer(0, id(1)), None, "four are accounted for");
+        assert_eq!(calls.answer(0, id(5)), Some(5));
+        assert_eq!(calls.may_answer(APP, id(5)), Err(AnswerRefusal::Twice));
+        let came = calls.handle_request(0, message(6), id(5), 10);
+        assert!(matches!(came, Arrival::Answered(report, 5) if report.message == message(6)));
+        assert_eq!(calls.poll_timeout(), None);
     }
 
     #[test]

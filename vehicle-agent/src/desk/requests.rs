@@ -22,6 +22,7 @@ use vinbus_protocol::topic::TopicText;
 
 use super::{Desk, DownlinkRefusal, Storage, newest};
 use crate::apps::{Apps, Notice, SendRefusal};
+use crate::notes::Note;
 use crate::receipts::{self, New, Receipts};
 
 /// The requests that came, and the answers that are kept.
@@ -31,6 +32,17 @@ pub(super) struct Requests<S> {
     answers: RecordRing<S>,
     /// Answers that are to be sent again: the partner and the number.
     again: Deque<(u8, u64), REQUEST_PLACES>,
+    /// An answer that was taken and is not noted.
+    fresh: Option<Fresh>,
+}
+
+/// An answer that was just taken: to which message and request, of which app, kept under which number.
+#[derive(Clone, Copy, Debug)]
+struct Fresh {
+    message: Message,
+    id: RequestId,
+    slot: AppSlot,
+    number: u64,
 }
 
 /// Where a request that came has gone.
@@ -47,6 +59,7 @@ impl<S: Storage> Requests<S> {
             calls: Calls::new(),
             answers: RecordRing::new(answers),
             again: Deque::new(),
+            fresh: None,
         }
     }
 
@@ -122,15 +135,10 @@ impl<S: Storage> Requests<S> {
     }
 
     /// Keeps an answer for repetitions, in place of the oldest ones.
-    fn keep(&mut self, answer: &Answer<'_>) -> u64 {
-        let len = answer.encoded_len();
+    fn keep(&mut self, len: usize, write: impl FnOnce(&mut [u8])) -> u64 {
         // One that is too large for the ring is not repeated.
         let _ = self.answers.make_room(len, REQUEST_PLACES, 0);
-        let kept = self.answers.push_with(len, |bytes| {
-            let encoded: Result<_, EncodeError> = answer.encode_uplink(bytes);
-            debug_assert!(encoded.is_ok(), "its length was checked");
-        });
-        kept.unwrap_or(u64::MAX)
+        self.answers.push_with(len, write).unwrap_or(u64::MAX)
     }
 
     fn send_again(&mut self, partner: u8, number: u64) {
@@ -299,11 +307,72 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             let encoded: Result<_, EncodeError> = answer.encode_uplink(bytes);
             debug_assert!(encoded.is_ok(), "its length was checked");
         })?;
-        let number = requests.keep(&answer);
+        let number = requests.keep(len, |bytes| {
+            let encoded: Result<_, EncodeError> = answer.encode_uplink(bytes);
+            debug_assert!(encoded.is_ok(), "its length was checked");
+        });
         if let Some(report) = requests.calls.answered(slot, id, number) {
+            requests.fresh = Some(Fresh {
+                message: report.message,
+                id,
+                slot,
+                number,
+            });
             receipts.tell(now_ms, report);
         }
         Ok(evicted.total())
+    }
+
+    /// Notes an answer that was just taken, so that another life can send it to whoever asks. Where that
+    /// fails, it is lost with this life, and the log says so; nobody is told of it before it is kept.
+    pub(super) fn note_answer(&mut self, apps: &mut impl Apps) {
+        let fresh = self.requests.as_mut().and_then(|it| it.fresh.take());
+        let Some(Fresh {
+            message,
+            id,
+            slot,
+            number,
+        }) = fresh
+        else {
+            return;
+        };
+        let answer = self.kept_answer(number);
+        if let Some(uid) = self.identity.uids().nth(usize::from(message.partner))
+            && !answer.is_empty()
+        {
+            let _ = apps.note(Note::Answered {
+                uid,
+                id: message.id,
+                request: id,
+                slot,
+                answer,
+            });
+        }
+    }
+
+    /// Takes up a request of an earlier life that was answered, with the payload of its answer. Those that
+    /// were answered first are taken up first, after [`Desk::answer_requests`].
+    pub fn resume_answered(
+        &mut self,
+        uid: &Uid,
+        id: MessageId,
+        slot: AppSlot,
+        request: RequestId,
+        answer: &[u8],
+    ) {
+        let Some(partner) = self.partner(uid) else {
+            return;
+        };
+        let Some(requests) = &mut self.requests else {
+            return;
+        };
+        let number = requests.keep(answer.len(), |bytes| bytes.copy_from_slice(answer));
+        // There are as many partners as apps at most, and an app's slot is one byte.
+        let partner = partner as u8;
+        let message = Message { partner, id };
+        requests
+            .calls
+            .resume_answered(message, slot, request, number);
     }
 
     /// When the time of a request is over.

@@ -64,6 +64,8 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         Err(SendRefusal::Request(AnswerRefusal::Unknown))
     }
 
+    pub(super) fn note_answer(&mut self, _: &mut impl Apps) {}
+
     pub(super) fn requests_deadline_ms(&self) -> Option<u64> {
         None
     }

@@ -27,9 +27,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail};
 
 use vinbus_protocol::app_slot::AppSlot;
-use vinbus_protocol::delivery::{MessageId, Part, Step};
+use vinbus_protocol::delivery::{Epoch, MessageId, Part, Step};
 use vinbus_protocol::id::{AppId, Uid, Vin};
 use vinbus_protocol::limits::{DELIVERY_LONG_IDLE_MS, DELIVERY_TTL_S_MAX};
+use vinbus_protocol::request::RequestId;
 
 use self::line::Line;
 use self::live::{Live, Span};
@@ -42,7 +43,7 @@ const SLACK_BYTES: u64 = 256 * 1024;
 
 /// Above it nothing is noted unless the file can be written anew. What is live is 64 messages to apps and
 /// the queue of those from apps at most, each character escaped: 25 MiB with the default queue, and a long
-/// message of each partner besides, 2 MiB each.
+/// message of each partner besides, 2 MiB each, and the last answers, half a MiB.
 const BYTES_MAX: u64 = 128 << 20;
 
 /// Each start leaves out as many numbers of messages to apps, which ordinary ones may have used.
@@ -216,6 +217,9 @@ impl Journal {
                 taken
             });
             count(is_taken);
+        }
+        for span in &self.live.answers {
+            resume_answered(desk, &self.line(*span)?);
         }
         let slots: Vec<AppSlot> = desk.portal().apps().map(|app| app.slot).collect();
         for slot in slots {
@@ -395,6 +399,25 @@ fn resume_kept(desk: &mut LinuxDesk, uid: &Uid, id: MessageId, line: &Line<'_>) 
         content: kept.content.as_bytes(),
     };
     desk.resume_kept(uid, id, kept)
+}
+
+/// One of an app that is not installed any more is nobody's.
+fn resume_answered(desk: &mut LinuxDesk, line: &Line<'_>) {
+    if let Line::Answered {
+        uid,
+        epoch,
+        number,
+        request,
+        app,
+        answer,
+    } = line
+        && let (Ok(uid), Some(epoch)) = (Uid::parse(uid), Epoch::new(*epoch))
+        && let (Some(slot), Some(request)) = (slot(desk, app), RequestId::parse(request))
+    {
+        let number = *number;
+        let id = MessageId { epoch, number };
+        desk.resume_answered(&uid, id, slot, request, answer.as_bytes());
+    }
 }
 
 /// What was not kept long enough is missing, and its sender begins again.

@@ -72,6 +72,16 @@ pub(super) enum Line<'l> {
         ends_s: Option<u64>,
         piece: Cow<'l, str>,
     },
+    Answered {
+        uid: Cow<'l, str>,
+        epoch: u32,
+        number: u32,
+        /// The name of the request.
+        request: Cow<'l, str>,
+        app: Cow<'l, str>,
+        /// The payload.
+        answer: Cow<'l, str>,
+    },
     Ended {
         uid: Cow<'l, str>,
         epoch: u32,
@@ -164,6 +174,20 @@ impl<'l> Line<'l> {
                 checksum: part.checksum,
                 ends_s: ends_in_ms.map(at_s),
                 piece: text(piece)?,
+            },
+            Note::Answered {
+                uid,
+                id,
+                request,
+                slot,
+                answer,
+            } => Self::Answered {
+                uid: uid.as_str().into(),
+                epoch: id.epoch.number(),
+                number: id.number,
+                request: request.to_string().into(),
+                app: name(slot)?,
+                answer: text(answer)?,
             },
             Note::Ended { uid, id, step } => Self::ended(uid.as_str().into(), id, step),
         })

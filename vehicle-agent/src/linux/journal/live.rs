@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use vinbus_protocol::delivery::{Epoch, MessageId, Novelty, Snapshot, Step, Window};
+use vinbus_protocol::limits::{REQUEST_ANSWER_BYTES, REQUEST_PLACES};
 
 use super::HANDED_OVER;
 use super::line::Line;
@@ -11,6 +12,9 @@ use super::line::Line;
 /// Last steps of a channel that may not have been told: as many as it accounts for. Whoever told of one
 /// told of all before.
 const ENDED_MAX: usize = 32;
+
+/// Bytes of the lines of answers that are live: what an agent keeps of them, each character escaped.
+const ANSWERS_BYTES_MAX: u64 = 2 * REQUEST_ANSWER_BYTES as u64;
 
 /// Where a line stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +29,8 @@ pub(super) struct Live {
     pub(super) channels: BTreeMap<String, Channel>,
     /// Messages from apps, by ticket.
     pub(super) uplinks: BTreeMap<u64, Uplink>,
+    /// Where the last answers to requests stand, oldest first.
+    pub(super) answers: VecDeque<Span>,
 }
 
 #[derive(Debug)]
@@ -119,6 +125,23 @@ impl Live {
                         channel.memory.window.insert(*number);
                         channel.end(*number, Step::PartStored);
                     }
+                }
+            }
+            Line::Answered {
+                uid, epoch, number, ..
+            } => {
+                // Where it is read again, others may have ended since.
+                if let Some(channel) = self.channel_of(uid, *epoch)
+                    && channel.open.contains_key(number)
+                {
+                    channel.end(*number, Step::Answered);
+                }
+                self.answers.push_back(span);
+                let bytes = |answers: &VecDeque<Span>| answers.iter().map(|it| it.len).sum::<u64>();
+                while self.answers.len() > REQUEST_PLACES
+                    || bytes(&self.answers) > ANSWERS_BYTES_MAX
+                {
+                    self.answers.pop_front();
                 }
             }
             Line::Ended {
@@ -221,6 +244,9 @@ impl Live {
                 texts.push(read(span)?);
             }
         }
+        for &span in &self.answers {
+            texts.push(read(span)?);
+        }
         for (&ticket, uplink) in &self.uplinks {
             let mut text = read(uplink.span)?;
             if let Some((stored, begun)) = uplink.parts {
@@ -252,7 +278,8 @@ impl Live {
             open.chain(&mut channel.parts)
         });
         let uplinks = self.uplinks.values_mut().map(|uplink| &mut uplink.span);
-        for (place, moved) in places.chain(uplinks).zip(spans) {
+        let others = self.answers.iter_mut().chain(uplinks);
+        for (place, moved) in places.chain(others).zip(spans) {
             place.at = moved.at;
         }
     }
@@ -268,6 +295,8 @@ impl Channel {
 
     fn end(&mut self, number: u32, step: Step) {
         self.open.remove(&number);
+        // The end of a request is noted with its answer, and by itself.
+        self.ended.retain(|(ended, _)| *ended != number);
         self.ended.push_back((number, step));
         if self.ended.len() > ENDED_MAX {
             self.ended.pop_front();

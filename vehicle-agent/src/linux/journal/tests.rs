@@ -223,6 +223,64 @@ fn journal_of_another_vehicle_is_refused() {
     );
 }
 
+fn answered(number: u32) -> Note<'static> {
+    static UID: std::sync::LazyLock<Uid> = std::sync::LazyLock::new(uid);
+    Note::Answered {
+        uid: &UID,
+        id: id(number),
+        request: RequestId::new(number.into()),
+        slot: SLOT,
+        answer: b"{\"content\":{\"vinbus\":{}}}",
+    }
+}
+
+/// The requests whose answers are kept.
+fn answers(journal: &Journal) -> Vec<u64> {
+    let spans = journal.live.answers.iter();
+    let request = |span: &Span| match journal.line(*span).unwrap() {
+        Line::Answered { request, .. } => RequestId::parse(&request).unwrap().value(),
+        other => panic!("{other:?}"),
+    };
+    spans.map(request).collect()
+}
+
+#[test]
+fn answer_outlives_kills_and_ends_its_message_until_newer_ones_take_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = open(dir.path());
+    fill(&mut journal);
+    assert_eq!(note(&mut journal, answered(1)), Ok(()));
+    drop(journal);
+    let uid = &uid();
+    for _ in 0..3 {
+        let mut journal = open(dir.path());
+        assert_eq!(answers(&journal), [1]);
+        let ended = &journal.live.channels["demo-partner"].ended;
+        assert_eq!(*ended, [(1, Step::Answered)], "it was not only handed over");
+        // The message ends once.
+        let step = Step::Answered;
+        assert_eq!(
+            note(
+                &mut journal,
+                Note::Ended {
+                    uid,
+                    id: id(1),
+                    step
+                }
+            ),
+            Ok(())
+        );
+    }
+    let mut journal = open(dir.path());
+    for number in 3..=40 {
+        assert_eq!(note(&mut journal, answered(number)), Ok(()));
+    }
+    let journal = open_again(journal, dir.path());
+    assert_eq!(answers(&journal), (9..=40).collect::<Vec<_>>());
+    // Those that came under no number of this life have ended none.
+    assert_eq!(journal.live.channels["demo-partner"].ended.len(), 1);
+}
+
 fn part(number: u32, offset: u32, piece: &'static str) -> (u32, Part, &'static str) {
     let part = Part {
         offset,
