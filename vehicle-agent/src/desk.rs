@@ -381,7 +381,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                     self.push_sender(slot);
                 }
             }
-            Todo::Accept { slot, ticket } => self.finish_accepting(slot, ticket, apps),
+            Todo::Accept { slot, ticket } => self.finish_accepting(now_ms, slot, ticket, apps),
             Todo::HandOut { slot, keep } => {
                 // From here on they are handed out when the app asks.
                 self.short.take_if(|(short, _)| *short == slot);

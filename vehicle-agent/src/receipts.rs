@@ -357,7 +357,17 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
 
     /// Takes back a message that was taken last.
     pub(crate) fn cancel(&mut self, ticket: u64) {
+        for partner in 0..self.endpoints.len() {
+            if let Some(number) = self.uplinks.number(partner, ticket) {
+                self.unnumber(ticket, partner, number);
+            }
+        }
         self.uplinks.remove(ticket);
+    }
+
+    /// Whether the link is up.
+    pub(crate) fn is_up(&self) -> bool {
+        self.up_since_ms.is_some()
     }
 
     /// The message of an app with this ticket.

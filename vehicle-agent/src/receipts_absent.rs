@@ -187,6 +187,12 @@ impl<Q, const APPS: usize> Receipts<Q, APPS> {
         }
     }
 
+    pub(crate) fn is_up(&self) -> bool {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
     pub(crate) fn number_next(&mut self, _: u64) -> Option<(u64, usize, u32)> {
         match *self {
             Self::None(none, _) => match none {},

@@ -328,23 +328,34 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         Some(self.try_accept(slot, subtopic, content))
     }
 
-    /// Notes a message that was accepted, and tells its app.
-    pub(super) fn finish_accepting(&mut self, slot: AppSlot, ticket: u64, apps: &mut impl Apps) {
+    /// Notes a message that was accepted, and tells its app. If it can leave at once it gets its number
+    /// before, so that one wait for the disk is for both.
+    pub(super) fn finish_accepting(
+        &mut self,
+        now_ms: u64,
+        slot: AppSlot,
+        ticket: u64,
+        apps: &mut impl Apps,
+    ) {
         let Some(receipts) = &mut self.receipts else {
             return;
         };
         let noted = match receipts.uplink(ticket) {
-            Some(waiting) => apps
-                .note(Note::Accepted {
-                    ticket,
-                    slot,
-                    subtopic: waiting.subtopic,
-                    content: waiting.content,
-                })
-                .and_then(|()| apps.keep()),
+            Some(waiting) => apps.note(Note::Accepted {
+                ticket,
+                slot,
+                subtopic: waiting.subtopic,
+                content: waiting.content,
+            }),
             None => Err(NotNoted),
         };
-        match noted {
+        if noted.is_ok() && receipts.is_up() {
+            self.number_waiting(now_ms, apps);
+        }
+        let Some(receipts) = &mut self.receipts else {
+            return;
+        };
+        match noted.and_then(|()| apps.keep()) {
             Ok(()) => {
                 self.counters.uplinks_accepted += 1;
                 apps.accepted(slot, ticket);

@@ -249,9 +249,10 @@ impl Journal {
         id: Option<&str>,
     ) -> Result<(), NotNoted> {
         let line = Line::of(note, app, id, now_s()).ok_or(NotNoted)?;
-        let pressing = !matches!(line, Line::Settled { .. });
+        let pressing = self.live.is_pressing(&line);
         let written = self.append(&line);
-        if written.is_err() && !pressing {
+        // Others are noted again by who could not.
+        if written.is_err() && matches!(line, Line::Settled { .. }) {
             self.owe(&line);
         }
         self.dirty |= pressing;
@@ -263,9 +264,13 @@ impl Journal {
         if !self.dirty {
             return Ok(());
         }
-        let synced = self.file.sync_data();
+        // What the system could not write it may have forgotten, and does not try again.
+        let synced = match self.broken {
+            true => self.renew(),
+            false => self.file.sync_data(),
+        };
         self.broken |= synced.is_err();
-        self.dirty = false;
+        self.dirty = synced.is_err();
         self.tell(synced, "notes of messages with receipts could not be kept")
     }
 

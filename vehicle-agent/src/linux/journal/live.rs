@@ -54,6 +54,28 @@ pub(super) struct Uplink {
 }
 
 impl Live {
+    /// Whether somebody relies on what a line says once it is told, also over a loss of power. Not so if
+    /// without it the next life would send, or tell, what it may at worst: that a message is sent once more
+    /// whose fate is known, or that one which was being handed over is *known*.
+    pub(super) fn is_pressing(&self, line: &Line<'_>) -> bool {
+        match line {
+            Line::Settled { .. } => false,
+            Line::Ended { uid, number, .. } => {
+                let channel = self.channels.get(&**uid);
+                let open = channel.and_then(|channel| channel.open.get(number));
+                matches!(open, Some(Some(_)))
+            }
+            Line::Head { .. }
+            | Line::Channel { .. }
+            | Line::Accepted { .. }
+            | Line::Numbered { .. }
+            | Line::Came { .. }
+            | Line::Part { .. }
+            | Line::Progress { .. }
+            | Line::Answered { .. } => true,
+        }
+    }
+
     /// Takes what a line says; it stands at `span`.
     pub(super) fn apply(&mut self, line: &Line<'_>, span: Span) {
         match line {

@@ -196,6 +196,44 @@ fn message_whose_fate_was_known_while_the_disk_was_full_is_not_sent_by_a_later_l
 }
 
 #[test]
+fn disk_that_could_not_keep_is_not_believed_before_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = open(dir.path());
+    fill(&mut journal);
+    let app = |_| AppId::parse("demo").ok();
+    journal.note(accepted(2), app, None).unwrap();
+    // A pipe takes no waiting for the disk.
+    let (_out, into) = std::io::pipe().unwrap();
+    let pipe = File::from(std::os::fd::OwnedFd::from(into));
+    let good = std::mem::replace(&mut journal.file, pipe);
+    assert_eq!(journal.keep(), Err(NotNoted));
+    // Nor can it be read, to be written anew.
+    assert_eq!(journal.keep(), Err(NotNoted));
+    journal.file = good;
+    assert_eq!(journal.keep(), Ok(()));
+    let journal = open_again(journal, dir.path());
+    assert_eq!(journal.live.uplinks.keys().collect::<Vec<_>>(), [&1, &2]);
+}
+
+#[test]
+fn end_of_what_was_only_handed_over_waits_for_no_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = open(dir.path());
+    fill(&mut journal);
+    let (uid, app) = (&uid(), |_| AppId::parse("demo").ok());
+    for (number, dirty) in [(1, false), (2, true)] {
+        let (id, step) = (id(number), Step::Taken);
+        let ended = Note::Ended { uid, id, step };
+        journal.note(ended, app, None).unwrap();
+        assert_eq!(journal.dirty, dirty, "the second has waited for its app");
+    }
+    // Without a loss of power it is as good as any note.
+    let journal = open_again(journal, dir.path());
+    let ended = &journal.live.channels["demo-partner"].ended;
+    assert_eq!(*ended, [(1, Step::Taken), (2, Step::Taken)]);
+}
+
+#[test]
 fn file_stays_short_whatever_comes_and_goes() {
     let dir = tempfile::tempdir().unwrap();
     let mut journal = open(dir.path());
