@@ -6,7 +6,7 @@ mod store_support;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use store_support::{downlink, now, open, open_with, settled, uid, vin};
+use store_support::{downlink, now, open, open_with, settled, uid, vin, wait_until};
 use vinbus_host_server::metrics::Metrics;
 use vinbus_host_server::model::Cursor;
 use vinbus_host_server::store::channels::{
@@ -244,9 +244,9 @@ fn message_whose_next_part_is_awaited_no_longer_is_deleted_and_its_room_is_free(
     drop(store);
     // What is old is looked for when the store is opened.
     let store = open(dir.path()).unwrap();
-    while last_part(&store, 254).is_some() {
-        std::thread::yield_now();
-    }
+    wait_until(&store, "they are deleted", || {
+        last_part(&store, 254).is_none()
+    });
     assert_eq!(taken(&store, greedy(255, now())), PartFate::Stored);
 }
 

@@ -2,9 +2,9 @@
 
 mod store_support;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use store_support::{at, downlink, now, open, open_with, settled, uid, uplink, vin};
+use store_support::{at, downlink, now, open, open_with, settled, uid, uplink, vin, wait_until};
 use vinbus_host_server::metrics::Metrics;
 use vinbus_host_server::model::{Cursor, Downlink, MessageId, NewDownlink, Step, Webhook};
 use vinbus_host_server::store::Store;
@@ -262,17 +262,6 @@ fn the_folder_is_free_again_after_the_store_is_dropped() {
     assert!(DataDir::lock(dir.path()).is_ok());
 }
 
-/// Waits until the store has deleted as much as it will, told by a probe that sees its state. A
-/// store deletes at once when it was opened, between its writes: each look waits for a write of its
-/// own, which changes nothing.
-fn wait_until(store: &SqliteStore, what: &str, reached: impl Fn() -> bool) {
-    let deadline = SystemTime::now() + Duration::from_secs(60);
-    while !reached() {
-        assert!(SystemTime::now() < deadline, "{what}");
-        settled(store.remove_webhook("none")).unwrap();
-    }
-}
-
 /// Fills a store, opens it again with `settings`, and waits until `expected` cursors are left.
 fn check_left(settings: StoreSettings, webhook_at: Option<u64>, expected: &[u64]) -> Metrics {
     let dir = tempfile::tempdir().unwrap();
@@ -396,49 +385,6 @@ fn search_of_a_rare_vehicle_goes_over_ten_thousand_positions_at_a_time() {
     }
     let page = store.uplink_after(Cursor(0), None, None, 3).unwrap();
     assert_eq!(page.searched_to, Cursor(3));
-}
-
-#[test]
-fn database_of_the_first_version_keeps_its_messages_and_lets_old_traces_go() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path()).unwrap();
-    let messages: Vec<_> = (0..3)
-        .map(|n| settled(store.append_downlink(downlink(n, &b"{}"[..]), at(0))).unwrap())
-        .collect();
-    settled(store.note(&messages[0].id, Step::Held, at(1))).unwrap();
-    settled(store.note(&messages[1].id, Step::Held, at(1))).unwrap();
-    settled(store.note(&messages[1].id, Step::Sent, at(2))).unwrap();
-    drop(store);
-    let old = rusqlite::Connection::open(dir.path().join("vinbus.db")).unwrap();
-    old.execute_batch(
-        "DROP TABLE finished;
-         ALTER TABLE webhook DROP COLUMN private_allowed;
-         DROP INDEX unsent_by_expiry;
-         ALTER TABLE unsent DROP COLUMN expires_at;
-         ALTER TABLE downlink DROP COLUMN expires_at;
-         DROP TABLE bus_client;
-         ALTER TABLE downlink DROP COLUMN receipts;
-         DROP TABLE channel;
-         DROP TABLE numbered;
-         DROP TABLE follower;
-         DROP TABLE fleet;
-         DROP TABLE fleet_vehicle;
-         ALTER TABLE downlink DROP COLUMN fleet;
-         DROP TABLE request;
-         DROP TABLE transfer;
-         DROP TABLE incomplete;
-         DROP TABLE incomplete_piece;
-         PRAGMA user_version = 1",
-    )
-    .unwrap();
-    drop(old);
-    let store = open(dir.path()).unwrap();
-    let exists = |n: usize| store.trace(&messages[n].id).unwrap().is_some();
-    wait_until(&store, "the old trace is deleted", || !exists(1));
-    assert!(exists(0) && exists(2));
-    let waiting = |after_days: u64| store.with_expired(at(after_days * 24 * 3600), 10);
-    assert_eq!(waiting(6).unwrap().len(), 0);
-    assert_eq!(waiting(7).unwrap().len(), 2);
 }
 
 #[test]

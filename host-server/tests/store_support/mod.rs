@@ -9,7 +9,7 @@ use vinbus_host_server::metrics::Metrics;
 use vinbus_host_server::model::{NewDownlink, NewUplink, Receipts};
 use vinbus_host_server::store::lock::DataDir;
 use vinbus_host_server::store::sqlite::{SqliteStore, StoreSettings};
-use vinbus_host_server::store::{Pending, StoreError};
+use vinbus_host_server::store::{Pending, Store as _, StoreError};
 use vinbus_protocol::id::{AppId, Uid, Vin};
 
 /// Opens the store of `dir`.
@@ -75,5 +75,16 @@ pub(crate) fn downlink(number: usize, envelope: impl Into<Bytes>) -> NewDownlink
         envelope: envelope.into(),
         expires_at: at(1_000_000_000),
         receipts: Receipts::No,
+    }
+}
+
+/// Waits until the store has deleted as much as it will, told by a probe that sees its state. A
+/// store deletes at once when it was opened, between its writes: each look waits for a write of its
+/// own, which changes nothing.
+pub(crate) fn wait_until(store: &SqliteStore, what: &str, reached: impl Fn() -> bool) {
+    let deadline = SystemTime::now() + Duration::from_secs(60);
+    while !reached() {
+        assert!(SystemTime::now() < deadline, "{what}");
+        settled(store.remove_webhook("none")).unwrap();
     }
 }

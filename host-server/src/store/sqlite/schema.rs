@@ -175,9 +175,22 @@ const MIGRATIONS: [&str; 12] = [
     CREATE UNIQUE INDEX request_by_name ON request (vin, uid, id);
     CREATE INDEX request_by_time ON request (until) WHERE answer IS NULL;
 ",
-    // Bytes of the content: all, those that the vehicle has, and up to where the part on its way goes; and its
-    // checksum.
+    // Bytes of the content: all, those that the vehicle has, and up to where the part on its way goes.
     "
+    CREATE TABLE transfer (
+        sequence INTEGER PRIMARY KEY,
+        total INTEGER NOT NULL,
+        stored INTEGER NOT NULL,
+        sending INTEGER NOT NULL,
+        begun INTEGER NOT NULL
+    ) STRICT;
+",
+    // Parts name the checksum of their whole: long messages that are on their way begin again with it.
+    // `incomplete` are long messages from vehicles of which not all parts have come; `number` is that of the
+    // last one.
+    "
+    DELETE FROM numbered WHERE answered = 0 AND sequence IN (SELECT sequence FROM transfer);
+    DROP TABLE transfer;
     CREATE TABLE transfer (
         sequence INTEGER PRIMARY KEY,
         total INTEGER NOT NULL,
@@ -186,9 +199,6 @@ const MIGRATIONS: [&str; 12] = [
         begun INTEGER NOT NULL,
         checksum INTEGER NOT NULL
     ) STRICT;
-",
-    // Long messages from vehicles of which not all parts have come; `number` is that of the last one.
-    "
     CREATE TABLE incomplete (
         id INTEGER PRIMARY KEY,
         vin TEXT NOT NULL,
