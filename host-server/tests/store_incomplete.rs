@@ -166,6 +166,24 @@ fn part_that_does_not_follow_is_refused_and_leaves_no_number_behind() {
     assert_eq!(taken(&store, no_json), refused);
 }
 
+#[test]
+fn part_that_was_refused_and_comes_once_more_is_not_the_end_of_what_came_since() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    meet(&store, 1);
+    let text = "[1,2,3,4]";
+    let missing = PartFate::Refused(Step::PartMissing);
+    assert_eq!(taken(&store, part(1, 1, 4, text)), missing);
+    assert_eq!(taken(&store, part(1, 2, 8, text)), missing);
+    assert_eq!(taken(&store, part(1, 3, 0, text)), PartFate::Stored);
+    assert_eq!(taken(&store, part(1, 1, 4, text)), missing);
+    assert_eq!(taken(&store, part(1, 4, 4, text)), PartFate::Stored);
+    assert_eq!(taken(&store, part(1, 2, 8, text)), missing);
+    let whole = taken(&store, part(1, 5, 8, text));
+    assert_eq!(whole, PartFate::Whole(Cursor(1)));
+    assert_eq!(log(&store).len(), 1);
+}
+
 /// The first byte of a message that would be of the longest, of a vehicle.
 fn greedy(vehicle: usize, heard: SystemTime) -> NewPart {
     NewPart {

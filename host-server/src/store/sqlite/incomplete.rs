@@ -7,6 +7,7 @@
 //! | some | the next part, not the last | that as well |
 //! | some | the last part | a message of the log, and nothing is stored |
 //! | some | a part that does not follow, or breaks a bound | nothing; the vehicle is told why |
+//! | some | a part that was refused before these came, once more | the same as before |
 //! | some | nothing comes until it is awaited no longer | nothing |
 //! | some | others need the room, and nothing came for [`IDLE_MICROS`] | nothing |
 //!
@@ -65,6 +66,9 @@ impl Tables {
             return Ok(PartFate::Refused(Step::PartMissing));
         };
         let known = incomplete(&self.connection, vin, uid)?;
+        if known.as_ref().is_some_and(|known| known.is_after(new.id)) {
+            return Ok(PartFate::Refused(Step::PartMissing));
+        }
         let followed = known.as_ref().filter(|known| known.is_of(new));
         let before = followed.map_or(Progress::default(), |known| known.progress);
         let after = before.after(new.part, new.piece.len(), DELIVERY_LONG_BYTES_MAX);
@@ -228,6 +232,13 @@ impl Incomplete {
             },
             subtopic: row.get(7)?,
         })
+    }
+
+    /// Whether a part was sent before the one that was stored last: it was refused then, and comes once more.
+    /// Its sender has begun again since, and it must not take the place of what that sends.
+    fn is_after(&self, id: MessageId) -> bool {
+        let last = self.last.filter(|last| last.epoch == id.epoch);
+        last.is_some_and(|last| id.number < last.number)
     }
 
     /// Whether a part may follow it: it is of the same life of the vehicle and the same topic.
