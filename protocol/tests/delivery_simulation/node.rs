@@ -131,6 +131,8 @@ pub(crate) struct Node {
     /// Receipts that are noted a little later.
     notes: VecDeque<(u64, Batch, Vec<Run>)>,
     commits: VecDeque<Commit>,
+    /// The part that is on disk last, of a message that is not whole.
+    last_part: Option<MessageId>,
     /// Of what is on disk.
     window: Window,
     window_of: Option<Epoch>,
@@ -174,6 +176,7 @@ impl Node {
             numbers: BTreeMap::new(),
             notes: VecDeque::new(),
             commits: VecDeque::new(),
+            last_part: None,
             window: Window::default(),
             window_of: None,
             held: VecDeque::new(),
@@ -250,7 +253,9 @@ impl Node {
                     },
                     ..endpoint.snapshot()
                 };
-                let open = Vec::new();
+                // The other end may not have heard of it, and *known* would let it begin again.
+                let last = self.last_part.filter(|id| Some(id.epoch) == snapshot.peer);
+                let open = last.map(|id| (id, Step::PartStored)).into_iter().collect();
                 self.kept = Some(Kept { snapshot, open });
             }
             // It goes on as after a stop in good order.

@@ -221,8 +221,11 @@ impl Node {
                 }
                 (self.window, self.window_of) = (Window::default(), Some(id.epoch));
             }
-            self.window.insert(id.number);
-            let step = self.commit_one(around, came);
+            let step = self.commit_one(around, id, came);
+            // What was refused leaves nothing on disk.
+            if step.is_success() {
+                self.window.insert(id.number);
+            }
             let now_ms = self.local(around.now_ms);
             if let Some(endpoint) = &mut self.endpoint {
                 endpoint.report(now_ms, id, step);
@@ -230,19 +233,27 @@ impl Node {
         }
     }
 
-    fn commit_one(&mut self, around: &mut Around<'_>, came: Came) -> Step {
+    fn commit_one(&mut self, around: &mut Around<'_>, id: MessageId, came: Came) -> Step {
         let message = match came {
             Came::Whole(message) => message,
-            Came::Part(part, piece) => match self.assembly.restore(part, &piece) {
-                Ok(false) => return Step::PartStored,
-                Ok(true) => {
-                    let whole = self.assembly.whole().expect("it is JSON");
-                    let message = identity_of(whole.as_str());
-                    self.assembly.clear();
-                    message
+            // It was refused before.
+            Came::Part(..) if self.last_part.is_some_and(|last| id.number < last.number) => {
+                return Step::PartMissing;
+            }
+            Came::Part(part, piece) => {
+                let restored = self.assembly.restore(part, &piece);
+                self.last_part = restored.is_ok_and(|is_whole| !is_whole).then_some(id);
+                match restored {
+                    Ok(false) => return Step::PartStored,
+                    Ok(true) => {
+                        let whole = self.assembly.whole().expect("it is JSON");
+                        let message = identity_of(whole.as_str());
+                        self.assembly.clear();
+                        message
+                    }
+                    Err(error) => return error.step(),
                 }
-                Err(error) => return error.step(),
-            },
+            }
         };
         around.inward.deliver(message);
         Step::Confirmed

@@ -110,6 +110,7 @@ impl Node {
                     }
                     if event == Event::PeerRestarted {
                         self.assembly.clear();
+                        self.last_part = None;
                     }
                     // What was told before counts before.
                     self.note(around, u64::MAX);
