@@ -246,6 +246,16 @@ fn incomplete_messages_leave_a_small_store_to_others() {
 }
 
 #[test]
+fn message_that_a_small_store_could_never_keep_incomplete_is_too_large() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = with_quota(dir.path(), 8 << 20);
+    meet(&store, 1);
+    let too_large = PartFate::Refused(Step::TooLarge);
+    assert_eq!(taken(&store, greedy(1, now())), too_large);
+    assert_eq!(taken(&store, part(1, 2, 0, "[1,2,3,4]")), PartFate::Stored);
+}
+
+#[test]
 fn message_whose_next_part_is_awaited_no_longer_is_deleted_and_its_room_is_free() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).unwrap();

@@ -71,7 +71,10 @@ impl Tables {
         }
         let followed = known.as_ref().filter(|known| known.is_of(new));
         let before = followed.map_or(Progress::default(), |known| known.progress);
-        let after = before.after(new.part, new.piece.len(), DELIVERY_LONG_BYTES_MAX);
+        // What would never find room is not to be tried again and again.
+        let room = usize::try_from(self.incomplete_bytes_max - INCOMPLETE_COST).unwrap_or(0);
+        let bytes_max = DELIVERY_LONG_BYTES_MAX.min(room);
+        let after = before.after(new.part, new.piece.len(), bytes_max);
         let is_first = new.part.offset == 0;
         if let Some(known) = known.as_ref().filter(|_| is_first || after.is_err()) {
             self.drop_incomplete(known.id, known.progress.total)?;
