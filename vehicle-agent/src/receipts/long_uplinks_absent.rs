@@ -51,8 +51,8 @@ impl<const APPS: usize> LongUplinks<APPS> {
 
     pub(super) const fn noted(&mut self, _: u64) {}
 
-    pub(super) const fn resume(&mut self, waiting: &Waiting<'_>, _: Sent) -> usize {
-        waiting.content.len()
+    pub(super) const fn resume(&mut self, waiting: &Waiting<'_>, _: Sent) -> Option<usize> {
+        Some(waiting.content.len())
     }
 }
 

@@ -4,7 +4,6 @@
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::delivery::{Endpoint, MessageId, Snapshot, Step};
 
-use super::long_uplinks::is_long;
 use super::{New, Receipts, Waiting, message};
 use crate::notes::Sent;
 
@@ -148,8 +147,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
         }
         let bytes = self.longs.resume(&waiting, sent);
         let endpoint = self.endpoints.get_mut(partner);
-        let may_go = !is_long(&waiting) || self.longs.part_of(ticket).is_some();
-        if let (Some(number), Some(endpoint), true) = (sent.number, endpoint, may_go)
+        if let (Some(number), Some(bytes), Some(endpoint)) = (sent.number, bytes, endpoint)
             && endpoint.resume_sent(0, number, message(0, bytes)).is_ok()
         {
             self.uplinks.numbered(ticket, partner, number);
