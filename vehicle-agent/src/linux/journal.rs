@@ -68,7 +68,7 @@ pub(crate) struct Journal {
     live: Live,
     /// Lines that the disk did not take, of messages of apps whose fate is known: they are written before the
     /// next line. A later life that does not know of them would send their messages again, under numbers
-    /// that their host may have forgotten by then. No more than there are messages.
+    /// that their host may have forgotten by then. No more than there are messages that were noted.
     owed: String,
 }
 
@@ -252,7 +252,7 @@ impl Journal {
         let pressing = self.live.is_pressing(&line);
         let written = self.append(&line);
         // Others are noted again by who could not.
-        if written.is_err() && matches!(line, Line::Settled { .. }) {
+        if written.is_err() && self.live.has_unsettled(&line) {
             self.owe(&line);
         }
         self.dirty |= pressing;

@@ -76,6 +76,11 @@ impl Live {
         }
     }
 
+    /// Whether a line says that the fate of a message is known of which that is not noted yet.
+    pub(super) fn has_unsettled(&self, line: &Line<'_>) -> bool {
+        matches!(line, Line::Settled { ticket } if self.uplinks.contains_key(ticket))
+    }
+
     /// Takes what a line says; it stands at `span`.
     pub(super) fn apply(&mut self, line: &Line<'_>, span: Span) {
         match line {

@@ -234,6 +234,21 @@ fn end_of_what_was_only_handed_over_waits_for_no_disk() {
 }
 
 #[test]
+fn messages_that_a_full_disk_refuses_leave_nothing_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = open(dir.path());
+    fill(&mut journal);
+    journal.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for ticket in 2..1_000 {
+        assert_eq!(note(&mut journal, accepted(ticket)), Err(NotNoted));
+        // It is told so, whether it was written or not.
+        let settled = Note::Settled { ticket };
+        assert_eq!(note(&mut journal, settled), Err(NotNoted));
+    }
+    assert!(journal.owed.is_empty());
+}
+
+#[test]
 fn file_stays_short_whatever_comes_and_goes() {
     let dir = tempfile::tempdir().unwrap();
     let mut journal = open(dir.path());
