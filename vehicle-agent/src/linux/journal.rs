@@ -41,9 +41,9 @@ use crate::notes::{Kept, NotNoted, Note, Sent};
 /// Bytes of lines that are not live, or of little ones, before the file is written anew.
 const SLACK_BYTES: u64 = 256 * 1024;
 
-/// Above it nothing is noted unless the file can be written anew. What is live is 64 messages to apps and
-/// the queue of those from apps at most, each character escaped: 25 MiB with the default queue, and a long
-/// message of each partner besides, 2 MiB each, and the last answers, half a MiB.
+/// Above it nothing is noted unless the file can be written anew. What is live is, each character escaped, the
+/// queue of messages from apps, 8 MiB with the default one; what waits for each app, 5 MiB; a long message
+/// from each partner, 2 MiB; and the last answers, half a MiB.
 const BYTES_MAX: u64 = 128 << 20;
 
 /// Each start leaves out as many numbers of messages to apps, which ordinary ones may have used.

@@ -56,8 +56,8 @@ pub(crate) const FRAME_BYTES_MAX: usize = DELIVERY_LONG_BYTES_MAX + 4096;
 /// Sockets at a time, those included that have not said hello.
 pub(crate) const SOCKETS_MAX: usize = 64;
 
-/// Frames that wait for the agent; a socket whose frame finds no room reads no further.
-const NEWS_MAX: usize = 64;
+/// Frames that wait for the agent, 16 MiB at most; a socket whose frame finds no room reads no further.
+const NEWS_MAX: usize = 16;
 
 /// What a socket tells the agent.
 #[derive(Debug)]
