@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::command::{cargo, program, run, succeeds};
-use crate::qemu_test;
+use crate::{qemu_test, soak};
 
 /// What cannot be a member of the workspace: code with compiler flags, or a panic handler, of its own.
 const OWN_WORKSPACES: &[&str] = &["fuzz/Cargo.toml", "protocol/no-panic/Cargo.toml"];
@@ -18,7 +18,8 @@ pub(crate) fn all() -> Result<()> {
         run(&mut cargo(&["fmt", "--manifest-path", manifest, "--check"]))?;
     }
     // All targets are not all: what `cargo test` does not run by itself has to be named.
-    for targets in [&["--workspace", "--all-targets"][..], qemu_test::PROGRAM] {
+    let all = &["--workspace", "--all-targets"][..];
+    for targets in [all, qemu_test::PROGRAM, soak::PROGRAM] {
         let mut clippy = cargo(&["clippy"]);
         run(clippy.args(targets).args(["--", "--deny", "warnings"]))?;
     }

@@ -9,6 +9,9 @@ use crate::command::{cargo, run};
 use crate::firmware::{self, Board};
 use crate::setup;
 
+/// The program: `host-server/tests/soak/`.
+pub(crate) const PROGRAM: &[&str] = &["--package", "vinbus-host-server", "--test", "soak"];
+
 /// What runs, and for how long.
 #[derive(Args)]
 pub(crate) struct Soak {
@@ -53,7 +56,8 @@ impl Soak {
         let seconds = (60.0 * self.minutes).ceil().to_string();
         let broker = self.broker.to_possible_value();
         let counts = [self.agents, self.boards, self.fleet].map(|count| count.to_string());
-        let mut soak = cargo(&["test", "--package", "vinbus-host-server", "--test", "soak"]);
+        let mut soak = cargo(&["test"]);
+        soak.args(PROGRAM);
         soak.args(["--", "--seconds", &seconds, "--seed", &seed]);
         soak.args([
             "--agents", &counts[0], "--boards", &counts[1], "--fleet", &counts[2],

@@ -77,7 +77,14 @@ pub(crate) async fn part_of_a_long_message_that_somebody_forges_is_refused_and_d
     board.online().await;
     forger.is_known().await;
     assert_eq!(forger.end.peer_takes_parts(), Some(0));
-    let part = |offset, total| Some(Part { offset, total });
+    let part = |offset, total| {
+        let first = Part::first("\"abc\"");
+        Some(Part {
+            offset,
+            total,
+            ..first
+        })
+    };
     let parts = [
         part(0, 300_000),
         part(7, 300_000),
