@@ -270,10 +270,16 @@ impl<const N: usize> Sender<N> {
     /// Forgets a message; `false` if there is none.
     pub(super) fn withdraw(&mut self, number: u32) -> bool {
         let at = self.slots.iter().position(|slot| slot.number == number);
-        at.is_some_and(|at| {
-            self.slots.swap_remove(at);
-            true
-        })
+        at.is_some_and(|at| self.take(at).is_some())
+    }
+
+    /// Takes a place's message out; the last one gets the place.
+    fn take(&mut self, at: usize) -> Option<Slot> {
+        let last = self.slots.pop()?;
+        match self.slots.get_mut(at) {
+            Some(place) => Some(core::mem::replace(place, last)),
+            None => Some(last),
+        }
     }
 
     /// A message that is lost, if there is one; it is forgotten.
@@ -356,8 +362,9 @@ impl<const N: usize> Sender<N> {
             return None;
         }
         let named = |slot: &Slot| (first..=last).contains(&slot.number) && !slot.is_waiting();
-        while let Some(at) = self.slots.iter().position(named) {
-            let slot = self.slots.swap_remove(at);
+        while let Some(at) = self.slots.iter().position(named)
+            && let Some(slot) = self.take(at)
+        {
             self.counters.answered += 1;
             self.newest = self.newest.max(slot.order);
             (self.silence, self.silent_until_ms) = (0, 0);
