@@ -67,6 +67,8 @@ pub(super) enum Line<'l> {
         number: u32,
         offset: u32,
         total: u32,
+        /// 0 in journals of older programs: such a message begins again.
+        #[serde(default)]
         checksum: u32,
         /// Until when the next one is awaited, in seconds since 1970.
         ends_s: Option<u64>,

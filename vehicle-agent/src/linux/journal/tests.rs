@@ -1,5 +1,6 @@
 //! The journal over kills, damage and a full disk.
 
+use vinbus_protocol::checksum::crc32;
 use vinbus_protocol::delivery::{Epoch, Snapshot};
 
 use super::*;
@@ -437,6 +438,26 @@ fn parts_of_a_long_message_outlive_kills_until_it_is_whole_or_begins_again() {
     };
     assert_eq!(note(&mut journal, whole), Ok(()));
     assert!(parts(&open_again(journal, dir.path())).is_empty());
+}
+
+#[test]
+fn part_that_an_older_program_noted_without_a_checksum_is_no_damage() {
+    let line = Line::Part {
+        uid: uid().as_str().to_owned().into(),
+        epoch: 3,
+        number: 4,
+        offset: 0,
+        total: 10,
+        checksum: 77,
+        ends_s: None,
+        piece: "[1,".into(),
+    };
+    let text = line.to_text().unwrap();
+    let json = text[9..].trim_end().replace("\"checksum\":77,", "");
+    assert!(json.len() < text[9..].trim_end().len());
+    let text = format!("{:08x} {json}", crc32(json.as_bytes()));
+    let read = Line::read(text.as_bytes());
+    assert!(matches!(read, Some(Line::Part { checksum: 0, .. })));
 }
 
 fn open_again(journal: Journal, folder: &Path) -> Journal {
