@@ -13,6 +13,9 @@ const EXCERPT = 200;
 /** Events that wait to be taken in; the oldest give way, and are counted. */
 const WAITING = 20_000;
 
+/** A message that is longer, in characters, does not wait whole: a mebibyte each would fill the page's memory. */
+const LONG = 16_384;
+
 /** Milliseconds that are spent at once on taking events in. */
 const AT_ONCE = 8;
 
@@ -78,7 +81,7 @@ export class Live {
     const begin = BigInt(this.newest);
     stream.addEventListener('message', ({ data, lastEventId }) => {
       this.cursor = lastEventId;
-      this.wait('up', data);
+      this.wait('up', data.length > LONG ? up(data) : data);
     });
     stream.addEventListener('lost', ({ data, lastEventId }) => {
       this.cursor = lastEventId;
@@ -164,7 +167,7 @@ export class Live {
       const [kind, data] = this.waiting[taken];
       taken += 1;
       if (kind === 'up') {
-        const message = up(data);
+        const message = typeof data === 'string' ? up(data) : data;
         if (message.subtopic !== STEPS) messages.push(message);
       } else if (kind === 'accepted') messages.push(down(JSON.parse(data)));
       else steps.push(JSON.parse(data));
