@@ -85,6 +85,17 @@ enum Heard {
     Failed(StoreError),
 }
 
+impl Heard {
+    /// What is to be settled of a message with a number; `store` stores a new one.
+    fn state(self, store: impl FnOnce(Arc<Driven>, MessageId) -> EntryState) -> EntryState {
+        match self {
+            Self::New(channel, id) => store(channel, id),
+            Self::Done => EntryState::Settled(Outcome::Refused),
+            Self::Failed(error) => EntryState::Settled(Outcome::Failed(error)),
+        }
+    }
+}
+
 struct Entry {
     state: EntryState,
     arrived: Instant,
@@ -155,50 +166,34 @@ impl Ingest {
             return settled;
         };
         let is_live = !arrival.retained && self.presence == PresenceSource::Subtopic;
+        let spoke = match is_live {
+            true => Sign::Spoke,
+            false => Sign::WasHeard,
+        };
         let checked = self.check(arrival);
         let verdict = self.hear(&checked, dispatch).await;
         let queue = self.in_order.lock().unwrap_or_else(PoisonError::into_inner);
         let state = match checked {
             Checked::Message(message) => {
-                let sign = match is_live {
-                    true => Sign::Spoke,
-                    false => Sign::WasHeard,
-                };
-                on_sign(message.vin, &message.uid, sign);
+                on_sign(message.vin, &message.uid, spoke);
                 EntryState::Storing(self.store.append_uplink(message))
             }
             Checked::Numbered(message, _) => {
-                let sign = match is_live {
-                    true => Sign::Spoke,
-                    false => Sign::WasHeard,
-                };
-                on_sign(message.vin, &message.uid, sign);
-                match verdict {
-                    Heard::New(channel, id) => EntryState::StoringNumbered {
-                        payload: message.payload.clone(),
-                        pending: self.store.append_numbered(message, id),
-                        channel,
-                        id,
-                    },
-                    Heard::Failed(error) => EntryState::Settled(Outcome::Failed(error)),
-                    Heard::Done => EntryState::Settled(Outcome::Refused),
-                }
+                on_sign(message.vin, &message.uid, spoke);
+                verdict.state(|channel, id| EntryState::StoringNumbered {
+                    payload: message.payload.clone(),
+                    pending: self.store.append_numbered(message, id),
+                    channel,
+                    id,
+                })
             }
             Checked::Part(part, _) => {
-                let sign = match is_live {
-                    true => Sign::Spoke,
-                    false => Sign::WasHeard,
-                };
-                on_sign(part.vin, &part.uid, sign);
-                match verdict {
-                    Heard::New(channel, id) => EntryState::StoringPart {
-                        pending: self.store.append_part(part),
-                        channel,
-                        id,
-                    },
-                    Heard::Failed(error) => EntryState::Settled(Outcome::Failed(error)),
-                    Heard::Done => EntryState::Settled(Outcome::Refused),
-                }
+                on_sign(part.vin, &part.uid, spoke);
+                verdict.state(|channel, id| EntryState::StoringPart {
+                    pending: self.store.append_part(part),
+                    channel,
+                    id,
+                })
             }
             // A receipt that is lost is told again.
             Checked::Delivery(..) => EntryState::Settled(Outcome::Refused),
@@ -207,11 +202,7 @@ impl Ingest {
                 EntryState::Settled(Outcome::Refused)
             }
             Checked::Answer(vin, uid, _) => {
-                let sign = match is_live {
-                    true => Sign::Spoke,
-                    false => Sign::WasHeard,
-                };
-                on_sign(vin, &uid, sign);
+                on_sign(vin, &uid, spoke);
                 EntryState::Settled(Outcome::Refused)
             }
             Checked::Health(vin, uid, report) => {

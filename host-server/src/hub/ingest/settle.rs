@@ -1,6 +1,5 @@
 //! What becomes of arrivals, told in their order: to who brought them, to consumers, and to delivery.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::FutureExt as _;
@@ -10,7 +9,7 @@ use vinbus_transport_std::guards::LogThrottle;
 
 use super::{Entry, EntryState};
 use crate::broker::Outcome;
-use crate::hub::dispatch::{Driven, advance};
+use crate::hub::dispatch::advance;
 use crate::metrics::{Counter, DURATION_BOUNDS_S, Histogram, Metrics};
 use crate::model::Cursor;
 use crate::store::awaited::writer_gone;
@@ -62,19 +61,30 @@ pub(super) async fn settle(
                     channel,
                     id,
                 } => {
-                    let result = news.written(pending).await;
-                    if let Ok(PartTaken { fate, dropped }) = &result {
-                        figures.part(*fate, *dropped, &log);
-                        if let PartFate::Whole(cursor) = fate {
-                            news.tell(Some(cursor));
-                        }
+                    let taken = news.written(pending).await;
+                    if let Ok(PartTaken { fate, dropped }) = taken {
+                        figures.part(fate, dropped, &log);
                     }
-                    match result.map(|taken| taken.fate) {
+                    match taken.map(|taken| taken.fate) {
                         Ok(PartFate::Whole(cursor)) => {
+                            news.tell(Some(&cursor));
                             channel.stored(id, true);
                             figures.outcome(Ok(cursor), entry.arrived, &log)
                         }
-                        Ok(fate) => part_outcome(&channel, id, fate),
+                        // It is offered to consumers as it came: on a broker that is not ours they hear
+                        // no more, either.
+                        Ok(PartFate::Stored) => {
+                            channel.over(id, delivery::Step::PartStored);
+                            Outcome::Stored
+                        }
+                        Ok(PartFate::Refused(step)) => {
+                            channel.over(id, step);
+                            Outcome::Refused
+                        }
+                        Ok(PartFate::NoRoom) => {
+                            channel.stored(id, false);
+                            Outcome::Refused
+                        }
                         Err(error) => {
                             channel.stored(id, false);
                             figures.outcome(Err(error), entry.arrived, &log)
@@ -86,25 +96,6 @@ pub(super) async fn settle(
             let _ = entry.outcome.send(outcome);
         }
         news.publish();
-    }
-}
-
-/// Tells the vehicle what became of a part that makes no whole. One that was stored is offered to consumers
-/// as it came: on a broker that is not ours they hear no more, either.
-fn part_outcome(channel: &Arc<Driven>, id: delivery::MessageId, fate: PartFate) -> Outcome {
-    match fate {
-        PartFate::Stored | PartFate::Whole(_) => {
-            channel.over(id, delivery::Step::PartStored);
-            Outcome::Stored
-        }
-        PartFate::Refused(step) => {
-            channel.over(id, step);
-            Outcome::Refused
-        }
-        PartFate::NoRoom => {
-            channel.stored(id, false);
-            Outcome::Refused
-        }
     }
 }
 
