@@ -234,6 +234,24 @@ fn incomplete_messages_are_bounded_in_all_and_only_those_that_are_silent_give_wa
 }
 
 #[test]
+fn silent_messages_that_would_not_make_room_enough_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = with_quota(dir.path(), 16 << 20);
+    for vehicle in 0..3 {
+        meet(&store, vehicle);
+    }
+    let (begin, late) = (now(), now() + Duration::from_secs(700));
+    let silent = NewPart {
+        received_at: begin,
+        ..part(0, 1, 0, "[1,2,3,4]")
+    };
+    assert_eq!(taken(&store, silent), PartFate::Stored);
+    assert_eq!(taken(&store, greedy(1, late)), PartFate::Stored);
+    assert_eq!(taken(&store, greedy(2, late)), PartFate::NoRoom);
+    assert_eq!(last_part(&store, 0), Some(id(1)));
+}
+
+#[test]
 fn incomplete_messages_leave_a_small_store_to_others() {
     let dir = tempfile::tempdir().unwrap();
     let store = with_quota(dir.path(), 16 << 20);

@@ -167,25 +167,41 @@ impl Tables {
         Ok(id)
     }
 
-    /// Makes room for a message that begins, if those that are silent leave any.
+    /// Makes room for a message that begins, if those that are silent leave enough; else they stay.
     fn make_room(&mut self, new: &NewPart, dropped: &mut u64) -> rusqlite::Result<bool> {
-        let silent_since = micros(new.received_at).saturating_sub(IDLE_MICROS);
-        while self.counts().incomplete_bytes + cost(new.part.total) > self.incomplete_bytes_max {
-            let silent: Option<(i64, u32)> = self
-                .connection
-                .prepare_cached(
-                    "SELECT id, total FROM incomplete WHERE heard_at <= ?1
-                     ORDER BY heard_at LIMIT 1",
-                )?
-                .query_row([silent_since], |row| Ok((row.get(0)?, row.get(1)?)))
-                .optional()?;
-            let Some((id, total)) = silent else {
-                return Ok(false);
-            };
-            self.drop_incomplete(id, total)?;
-            *dropped += 1;
+        let taken = self.counts().incomplete_bytes + cost(new.part.total);
+        let mut wanted = taken - self.incomplete_bytes_max;
+        let leaving = match wanted > 0 {
+            true => {
+                let since = micros(new.received_at).saturating_sub(IDLE_MICROS);
+                self.silent(since, wanted / INCOMPLETE_COST + 1)?
+            }
+            false => Vec::new(),
+        };
+        let mut count = 0;
+        while let Some((_, total)) = leaving.get(count).filter(|_| wanted > 0) {
+            wanted -= cost(*total);
+            count += 1;
         }
+        if wanted > 0 {
+            return Ok(false);
+        }
+        for (id, total) in &leaving[..count] {
+            self.drop_incomplete(*id, *total)?;
+        }
+        *dropped += count as u64;
         Ok(true)
+    }
+
+    /// Messages of which nothing came since then, silent for longest first, and how long they will be.
+    fn silent(&self, since: i64, limit: i64) -> rusqlite::Result<Vec<(i64, u32)>> {
+        self.connection
+            .prepare_cached(
+                "SELECT id, total FROM incomplete WHERE heard_at <= ?1
+                 ORDER BY heard_at LIMIT ?2",
+            )?
+            .query_map([since, limit], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect()
     }
 
     /// Deletes messages whose next part is awaited no longer; says how many.
