@@ -6,7 +6,8 @@
 use std::collections::VecDeque;
 
 use vinbus_protocol::delivery::{
-    self, Endpoint, Epoch, Marked, Message, Offer, Received, Run, Snapshot, Step, Transmit, Verdict,
+    self, Endpoint, Epoch, Marked, Message, MessageId, Offer, Received, Run, Snapshot, Step,
+    Transmit, Verdict,
 };
 use vinbus_protocol::envelope::{Content, Uplink};
 
@@ -34,6 +35,19 @@ pub(crate) const PLAIN: Message = Message {
     key: None,
     repeatable: false,
 };
+
+/// The message that comes with a frame, which is new.
+pub(crate) fn new_at(end: &mut End, now_ms: u64, frame: &[u8]) -> MessageId {
+    match give(end, now_ms, frame) {
+        Got::Message(_, Verdict::New(id)) => id,
+        other => panic!("{other:?} is not new"),
+    }
+}
+
+/// A message of delivery's own that says this.
+pub(crate) fn control(text: &str) -> Sent {
+    format!("{{\"content\":{{\"vinbus\":{text}}}}}").into_bytes()
+}
 
 /// All that an end sends now, each message with its number as content.
 pub(crate) fn sent(end: &mut End, now_ms: u64) -> Vec<Sent> {
