@@ -10,8 +10,17 @@ use books::{Book, Fate, Sums, Table, content, content_down};
 
 const VIN: &str = "0123456789ABCDEFG";
 
-/// Messages to an app: what the server says of each, and how often the app got it.
+/// An agent that keeps what it has on disk, and a board, which forgets it with its power.
+const KEEPS: bool = false;
+const FORGETS: bool = true;
+
+/// Messages to an app whose agent keeps what it has.
 fn down(messages: &[(&str, u32)], has_app: bool) -> Sums {
+    down_to(messages, (has_app, KEEPS))
+}
+
+/// Messages to an app: what the server says of each, and how often the app got it.
+fn down_to(messages: &[(&str, u32)], of: (bool, bool)) -> Sums {
     let (mut book, mut status) = (Book::default(), BTreeMap::new());
     for (n, (said, times)) in (0..).zip(messages) {
         book.down.sent += 1;
@@ -22,7 +31,7 @@ fn down(messages: &[(&str, u32)], has_app: bool) -> Sums {
         status.insert(n, (*said).to_owned());
     }
     let mut sums = Sums::default();
-    sums.down(VIN, &book.down, &status, has_app);
+    sums.down(VIN, &book.down, &status, of);
     assert!(sums.is_whole());
     sums
 }
@@ -42,7 +51,7 @@ fn messages_to_apps_are_confirmed_held_or_told_as_lost() {
         ("peer_restarted", 1),
         ("peer_restarted", 0),
     ];
-    let sums = down(&messages, false);
+    let sums = down_to(&messages, (false, FORGETS));
     assert_eq!((sums.sent, sums.accepted), (5, 5));
     assert_eq!((sums.confirmed, sums.held, sums.missing), (1, 1, 0));
     let lost: Vec<_> = sums
@@ -57,6 +66,19 @@ fn messages_to_apps_are_confirmed_held_or_told_as_lost() {
     ];
     assert_eq!(lost, expected);
     assert!(sums.wrong.is_empty(), "{:?}", sums.wrong);
+}
+
+#[test]
+fn agent_that_keeps_what_it_has_loses_only_what_newer_messages_push_out() {
+    for status in ["peer_restarted", "known", "given_up", "expired"] {
+        let sums = down(&[(status, 0), ("evicted", 0)], true);
+        assert_eq!((sums.missing, sums.lost["evicted"]), (1, 1));
+        assert!(wrong(&sums).contains(&format!("is {status}")));
+    }
+    let sums = up(books::Up::forgotten, &[]);
+    assert_eq!(sums.missing, 4);
+    let why = "the app was told: that the agent, which has a disk, forgot it";
+    assert!(sums.wrong[0].what.contains(why), "{:?}", sums.wrong);
 }
 
 #[test]
@@ -96,13 +118,18 @@ fn message_that_came_twice_or_changed_is_named() {
     book.down
         .arrived(&serde_json::json!({ "n": 1, "text": "another" }));
     let mut sums = Sums::default();
-    sums.down(VIN, &book.down, &BTreeMap::new(), true);
+    sums.down(VIN, &book.down, &BTreeMap::new(), (true, KEEPS));
     assert_eq!(sums.changed, 1);
     assert!(wrong(&sums).contains("another"));
 }
 
-/// Messages 1 to 4 from an app, all of which its agent took.
+/// Messages 1 to 4 from an app, all of which its agent, which keeps them, took.
 fn up(tell: impl Fn(&mut books::Up), stored: &[u64]) -> Sums {
+    up_from(tell, stored, KEEPS)
+}
+
+/// The same from any agent.
+fn up_from(tell: impl Fn(&mut books::Up), stored: &[u64], forgets: bool) -> Sums {
     let mut book = Book::default();
     for _ in 0..4 {
         let n = book.up.next();
@@ -111,7 +138,7 @@ fn up(tell: impl Fn(&mut books::Up), stored: &[u64]) -> Sums {
     tell(&mut book.up);
     let log: Vec<_> = stored.iter().map(|n| content(*n)).collect();
     let mut sums = Sums::default();
-    sums.up(VIN, &book.up, &log);
+    sums.up(VIN, &book.up, &log, forgets);
     assert!(sums.is_whole());
     let settled = sums.wrong.is_empty();
     assert!(!settled || book.up.is_settled(&log));
@@ -119,13 +146,13 @@ fn up(tell: impl Fn(&mut books::Up), stored: &[u64]) -> Sums {
 }
 
 #[test]
-fn messages_from_apps_are_on_the_servers_disk_or_told_as_lost() {
-    let sums = up(|book| book.not_delivered(4, "given-up"), &[1, 2, 3]);
-    assert_eq!(
-        (sums.accepted, sums.confirmed, sums.lost["given-up"]),
-        (4, 3, 1)
-    );
+fn messages_from_apps_are_on_the_servers_disk_and_none_is_given_up() {
+    let sums = up(|_| {}, &[1, 2, 3, 4]);
+    assert_eq!((sums.accepted, sums.confirmed), (4, 4));
     assert!(sums.wrong.is_empty(), "{:?}", sums.wrong);
+    let sums = up(|book| book.not_delivered(4, "given-up"), &[1, 2, 3]);
+    assert_eq!((sums.confirmed, sums.missing), (3, 1));
+    assert!(wrong(&sums).contains("the app was told: given-up"));
 }
 
 #[test]
@@ -149,13 +176,14 @@ fn app_that_was_told_something_untrue_is_named() {
 }
 
 #[test]
-fn what_an_agent_had_is_told_as_lost_with_its_memory_but_what_was_delivered() {
-    let sums = up(
+fn what_a_board_had_is_told_as_lost_with_its_memory_but_what_was_delivered() {
+    let sums = up_from(
         |book| {
             book.delivered(1);
             book.forgotten();
         },
         &[1, 2],
+        FORGETS,
     );
     assert_eq!((sums.confirmed, sums.missing), (1, 0));
     assert_eq!(sums.lost["with the agent's memory"], 2);
@@ -183,13 +211,17 @@ fn what_went_without_receipts_is_told_so_wherever_it_came() {
 
 #[test]
 fn apps_of_the_fleet_got_as_many_as_are_confirmed() {
-    let steps = BTreeMap::from([("taken".to_owned(), 9), ("expired".to_owned(), 1)]);
-    let mut sums = Sums::default();
-    sums.fleet(10, 10, &steps, 9);
-    assert!(sums.wrong.is_empty() && sums.is_whole());
+    let steps = BTreeMap::from([("taken".to_owned(), 10)]);
     let mut sums = Sums::default();
     sums.fleet(10, 10, &steps, 10);
-    assert!(wrong(&sums).contains("9 are confirmed, and apps got 10"));
+    assert!(sums.wrong.is_empty() && sums.is_whole());
+    let mut sums = Sums::default();
+    sums.fleet(10, 10, &steps, 11);
+    assert!(wrong(&sums).contains("10 are confirmed, and apps got 11"));
+    let mut sums = Sums::default();
+    let steps = BTreeMap::from([("taken".to_owned(), 9), ("expired".to_owned(), 1)]);
+    sums.fleet(10, 10, &steps, 9);
+    assert!(wrong(&sums).contains("1 messages to the fleet are expired"));
     let mut sums = Sums::default();
     sums.fleet(
         10,

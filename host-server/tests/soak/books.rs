@@ -177,13 +177,15 @@ pub(crate) struct Sums {
 }
 
 impl Sums {
-    /// Books what the server tells of the messages that it accepted, beside what the app got.
+    /// Books what the server tells of the messages that it accepted, beside what the app got. Newer messages
+    /// take the place of those that wait for an app; but for that, only an agent that forgets, as a board
+    /// does when its power goes, loses any.
     pub(crate) fn down(
         &mut self,
         vin: &str,
         book: &Down,
         status: &BTreeMap<u64, String>,
-        has_app: bool,
+        (has_app, forgets): (bool, bool),
     ) {
         self.sent += book.sent;
         self.accepted += book.accepted.len();
@@ -196,11 +198,13 @@ impl Sums {
                     let (vin, n, id) = (vin.to_owned(), *n, id.clone());
                     self.waiting.push(Waiting { vin, n, id });
                 }
-                Fate::Lost(why) => {
+                Fate::Lost(why)
+                    if why == "evicted" || forgets && matches!(why, "known" | "peer_restarted") =>
+                {
                     let seen = if seen { ", though the app has it" } else { "" };
                     *self.lost.entry(format!("{why}{seen}")).or_default() += 1;
                 }
-                Fate::Confirmed | Fate::Held | Fate::Open => {
+                Fate::Confirmed | Fate::Held | Fate::Open | Fate::Lost(_) => {
                     let seen = if seen { "has it" } else { "has it not" };
                     let what = format!("{vin}: {id} (n={n}) is {status}, and the app {seen}");
                     self.missing(what, Some(id.clone()));
@@ -221,8 +225,9 @@ impl Sums {
         }
     }
 
-    /// Books what the server has in its log, beside what the app was told.
-    pub(crate) fn up(&mut self, vin: &str, book: &Up, log: &[Value]) {
+    /// Books what the server has in its log, beside what the app was told. Only an agent that forgets loses
+    /// any, but for those that went without receipts.
+    pub(crate) fn up(&mut self, vin: &str, book: &Up, log: &[Value], forgets: bool) {
         let (mut stored, mut changed) = (BTreeMap::new(), Vec::new());
         for it in log {
             match it["n"].as_u64() {
@@ -236,20 +241,25 @@ impl Sums {
         for n in accepted {
             let has = stored.contains_key(n);
             let mut lose = |why: &str| *self.lost.entry(why.to_owned()).or_default() += 1;
+            let forgotten = book.forgotten.contains(n);
             match book.lost.get(n) {
-                None if has && !book.forgotten.contains(n) => self.confirmed += 1,
-                None if has => lose("with the agent's memory, though the server has it"),
-                None if book.forgotten.contains(n) => lose("with the agent's memory"),
+                None if has && !forgotten => self.confirmed += 1,
+                None if has && forgets => lose("with the agent's memory, though the server has it"),
+                None if forgotten && forgets => lose("with the agent's memory"),
                 // Such a message may come twice (SPEC 7.2).
                 Some(why) if why == WITH_BROKER && has => {
                     let times = stored.insert(*n, 1);
                     let twice = if times > Some(1) { " twice" } else { "" };
                     lose(&format!("{why}, though the server has it{twice}"));
                 }
-                Some(why) if !has && !book.delivered.contains(n) => lose(why),
+                Some(why) if why == WITH_BROKER && !book.delivered.contains(n) => lose(why),
                 told => {
                     let has = if has { "has it" } else { "has it not" };
-                    let told = told.map_or("nothing", String::as_str);
+                    let told = match (told, forgotten) {
+                        (Some(why), _) => why,
+                        (None, true) => "that the agent, which has a disk, forgot it",
+                        (None, false) => "nothing",
+                    };
                     let delivered = match book.delivered.contains(n) {
                         true => ", and that it is delivered",
                         false => "",
@@ -266,7 +276,7 @@ impl Sums {
     }
 
     /// Books messages to many vehicles by the last step of each, beside how many came to their apps, each
-    /// of which takes what comes at once and forgets nothing.
+    /// of which takes what comes at once. None is lost, as none of their agents ends.
     pub(crate) fn fleet(
         &mut self,
         sent: usize,
@@ -280,8 +290,7 @@ impl Sums {
             match Fate::of(status) {
                 Fate::Confirmed => self.confirmed += count,
                 Fate::Held => self.held += count,
-                Fate::Lost(why) => *self.lost.entry(why.to_owned()).or_default() += count,
-                Fate::Open => {
+                Fate::Lost(_) | Fate::Open => {
                     self.missing += count - 1;
                     self.missing(format!("{count} messages to the fleet are {status}"), None);
                 }

@@ -204,8 +204,9 @@ async fn balance(world: &World) -> Vec<(&'static str, Sums)> {
             {
                 let book = vehicle.books();
                 if (settled && book.up.is_settled(&log)) || Instant::now() > end {
-                    down.down(&vehicle.vin, &book.down, &status, has_app);
-                    up.up(&vehicle.vin, &book.up, &log);
+                    let forgets = vehicle.is_board();
+                    down.down(&vehicle.vin, &book.down, &status, (has_app, forgets));
+                    up.up(&vehicle.vin, &book.up, &log, forgets);
                     break;
                 }
             }
