@@ -1,6 +1,6 @@
 use core::hint::black_box;
 
-use vinbus_protocol::checksum::crc32;
+use vinbus_protocol::checksum;
 use vinbus_protocol::delivery as control;
 use vinbus_protocol::delivery::parts::{self, Assembly, PartError, Progress};
 use vinbus_protocol::delivery::{
@@ -161,7 +161,7 @@ fn message_came(end: &mut End, header: &Header, carried: &Carried<'_>, content: 
     }
     let mut assembly = Assembly::new(space());
     let assembly = black_box(&mut assembly);
-    used(crc32(bytes()));
+    used(checksum::crc32(bytes()));
     match Assembly::add(assembly, part, carried) {
         Ok(last) => used(last),
         Err(error) => {
