@@ -54,6 +54,8 @@ pub(super) struct HeldPackets {
     bytes: usize,
     /// What of it are messages for a consumer.
     publish_bytes: usize,
+    /// A gate has failed: nothing leaves any more.
+    broken: bool,
 }
 
 impl HeldPackets {
@@ -95,7 +97,8 @@ impl HeldPackets {
         self.bytes = self.packets.iter().map(bytes).sum();
     }
 
-    /// Writes what may leave. Ready when nothing is held any more.
+    /// Writes what may leave. Ready when nothing is held any more. After a gate has failed, that is the
+    /// answer to every call.
     pub(super) fn poll_leave(
         &mut self,
         cx: &mut Context<'_>,
@@ -104,6 +107,9 @@ impl HeldPackets {
         if self.packets.is_empty() {
             return Poll::Ready(Ok(()));
         }
+        if self.broken {
+            return Poll::Ready(Err(not_stored()));
+        }
         while let Some(first) = self.packets.front_mut() {
             if let Some(gate) = &mut first.gate {
                 let Poll::Ready(opened) = Pin::new(gate).poll(cx) else {
@@ -111,9 +117,10 @@ impl HeldPackets {
                     let _ = wire.poll_flush(cx)?;
                     return Poll::Pending;
                 };
-                let reason = opened.map_err(|_| {
-                    io::Error::new(io::ErrorKind::BrokenPipe, "the message was not stored")
-                })?;
+                let Ok(reason) = opened else {
+                    self.broken = true;
+                    return Poll::Ready(Err(not_stored()));
+                };
                 first.gate = None;
                 if let Some(refusal) = refusal(&first.bytes, reason) {
                     self.bytes += refusal.len() - first.bytes.len();
@@ -131,6 +138,10 @@ impl HeldPackets {
         }
         wire.poll_flush(cx)
     }
+}
+
+fn not_stored() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "the message was not stored")
 }
 
 /// What is to be written in place of an acknowledgement, if anything is.
