@@ -1,18 +1,24 @@
-//! Vehicles that take nothing do not stop those that do. The clock is virtual, and so the store is in
-//! memory: time must not run on while a disk works.
+//! Vehicles that take nothing do not stop those that do, and a store that takes nothing for a while stops
+//! no vehicle for ever. The clock is virtual, and so the store is in memory: time must not run on while a
+//! disk works.
 
 mod hub_support;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hub_support::memory_store::MemoryStore;
-use hub_support::{Answer, TestBroker, downlink, vin};
+use hub_support::{Answer, TestBroker, attach_air_to, downlink, uid, vin};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use vinbus_host_server::broker::BrokerEvents as _;
 use vinbus_host_server::hub::{Hub, Settings};
 use vinbus_host_server::metrics::Metrics;
-use vinbus_host_server::model::Presence;
+use vinbus_host_server::model::{NewDownlink, Presence, Receipts};
+use vinbus_protocol::delivery::{self, Epoch, Offer, Received};
+use vinbus_protocol::envelope::{Downlink, DownlinkBody};
+use vinbus_protocol::limits::DELIVERY_IN_FLIGHT_MAX;
 
 /// More than the hub has workers.
 const STUCK: usize = 200;
@@ -56,4 +62,73 @@ async fn vehicle_that_takes_again_gets_its_messages_without_a_report_of_presence
     tokio::time::sleep(Duration::from_secs(300)).await;
     broker.answer(|_, _| Answer::Taken);
     broker.took(STUCK).await;
+}
+
+fn with_receipts(n: usize) -> NewDownlink {
+    let envelope = format!(r#"{{"idApp":"app","popup":false,"content":{n}}}"#);
+    NewDownlink {
+        envelope: envelope.into(),
+        receipts: Receipts::Asked,
+        ..downlink(1, n)
+    }
+}
+
+/// Waits for the message of a number, a minute at most; lets pass what is repeated before it.
+async fn comes(air: &mut mpsc::UnboundedReceiver<Bytes>, n: usize) {
+    let n = n.to_string();
+    let waits = async {
+        while let Some(payload) = air.recv().await {
+            let DownlinkBody::Data(content) = Downlink::decode(&payload).unwrap().body else {
+                panic!("no popups here");
+            };
+            if let Received::Message(_, carried) = delivery::read(content)
+                && carried.pieces().concat() == n
+            {
+                return;
+            }
+        }
+    };
+    let came = tokio::time::timeout(Duration::from_secs(60), waits).await;
+    came.unwrap_or_else(|_| panic!("message {n} does not come"));
+}
+
+/// A vehicle has a message on its way when the store begins to number nothing, and so many more are
+/// accepted; the store has room again after two minutes, and nothing else happens.
+async fn full_for_two_minutes(more: usize) {
+    let store = Arc::<MemoryStore>::default();
+    let kept = Arc::<MemoryStore>::clone(&store);
+    let hub = Hub::new(kept, Settings::default(), &Metrics::new()).unwrap();
+    let mut air = attach_air_to(&hub);
+    hub.presence_changed(vin(1), Presence::Online);
+    let offer = Offer {
+        epoch: Epoch::new(7).unwrap(),
+        long_bytes_max: 0,
+    };
+    hub.announced(vin(1), &uid(), Some(offer));
+    hub.submit_downlink(with_receipts(0)).await.unwrap();
+    comes(&mut air, 0).await;
+    // The clock goes on when all of it is noted.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    store.numbers_nothing(true);
+    for n in 1..=more {
+        hub.submit_downlink(with_receipts(n)).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(hub.unsent(), more);
+    assert!(store.refused() < 200, "{}", store.refused());
+    store.numbers_nothing(false);
+    for n in 1..=more.min(DELIVERY_IN_FLIGHT_MAX - 1) {
+        comes(&mut air, n).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_a_full_store_did_not_number_go_once_it_has_room_without_a_sign_of_the_vehicle()
+ {
+    full_for_two_minutes(3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_store_is_asked_with_pauses_for_more_messages_than_may_be_on_their_way() {
+    full_for_two_minutes(DELIVERY_IN_FLIGHT_MAX).await;
 }

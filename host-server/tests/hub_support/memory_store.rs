@@ -1,7 +1,7 @@
 //! A store in memory, for a virtual clock: time must not run on while a disk works.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use tokio::sync::oneshot;
@@ -9,25 +9,70 @@ use vinbus_host_server::model::{
     Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, SentPage, Step, Trace,
     UplinkPage, Webhook,
 };
-use vinbus_host_server::store::channels::ChannelStore;
+use vinbus_host_server::store::channels::{ChannelChange, ChannelStore};
 use vinbus_host_server::store::fleets::FleetStore;
 use vinbus_host_server::store::{Pending, Store, StoreError};
 use vinbus_protocol::id::{Uid, Vin};
 
-/// Keeps unsent messages only, at once.
+/// Keeps the messages themselves only, at once.
 #[derive(Default)]
 pub(crate) struct MemoryStore {
     unsent: Mutex<Vec<Downlink>>,
+    numbered: Mutex<Vec<Downlink>>,
     last: AtomicU64,
+    numbers_nothing: AtomicBool,
+    refused: AtomicU64,
+}
+
+/// More often than this, nobody asks a store that has no room.
+const REFUSALS_MAX: u64 = 1_000;
+
+impl MemoryStore {
+    /// Takes changes of channels, or is too full for that.
+    pub(crate) fn numbers_nothing(&self, numbers_nothing: bool) {
+        self.numbers_nothing
+            .store(numbers_nothing, Ordering::Relaxed);
+    }
+
+    /// Changes of channels that it was too full for.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
 }
 
 fn done<T>(value: T) -> Pending<T> {
+    answered(Ok(value))
+}
+
+fn answered<T>(answer: Result<T, StoreError>) -> Pending<T> {
     let (reply, pending) = oneshot::channel();
-    assert!(reply.send(Ok(value)).is_ok());
+    assert!(reply.send(answer).is_ok());
     pending
 }
 
-impl ChannelStore for MemoryStore {}
+impl ChannelStore for MemoryStore {
+    fn downlink(&self, sequence: u64) -> Result<Option<Downlink>, StoreError> {
+        let numbered = self.numbered.lock().unwrap();
+        let of_it = numbered.iter().find(|kept| kept.sequence == sequence);
+        Ok(of_it.cloned())
+    }
+
+    fn change_channel(&self, _: &Vin, _: &Uid, change: ChannelChange) -> Pending<Option<Cursor>> {
+        if self.numbers_nothing.load(Ordering::Relaxed) {
+            let refused = self.refused.fetch_add(1, Ordering::Relaxed);
+            assert!(refused < REFUSALS_MAX, "the store is asked without a pause");
+            let detail = "the test wants it so".to_owned();
+            return answered(Err(StoreError::Full { detail }));
+        }
+        let mut unsent = self.unsent.lock().unwrap();
+        for (_, sequence) in change.numbered {
+            let place = unsent.iter().position(|kept| kept.sequence == sequence);
+            let numbered = unsent.remove(place.expect("it is unsent"));
+            self.numbered.lock().unwrap().push(numbered);
+        }
+        done(None)
+    }
+}
 
 impl FleetStore for MemoryStore {}
 impl vinbus_host_server::store::requests::RequestStore for MemoryStore {}

@@ -40,9 +40,13 @@ impl Broker for Air {
 
 /// Connects the server to a broker that hands one vehicle what it is given; what it is given.
 pub(crate) fn attach_air(server: &Server) -> mpsc::UnboundedReceiver<Bytes> {
+    attach_air_to(&server.hub)
+}
+
+pub(crate) fn attach_air_to(hub: &Hub) -> mpsc::UnboundedReceiver<Bytes> {
     let (sender, air) = mpsc::unbounded_channel();
-    server.hub.attach(Arc::new(Air(sender)));
-    server.hub.link_changed(Ok(()));
+    hub.attach(Arc::new(Air(sender)));
+    hub.link_changed(Ok(()));
     air
 }
 

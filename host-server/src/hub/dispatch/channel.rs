@@ -284,7 +284,8 @@ impl Channel {
     }
 
     /// Reserves numbers for up to `wanted` messages; fewer, or none, while as many are on their way
-    /// as may be. They are sent by [`Channel::submit`], once they are on disk.
+    /// as may be. They are sent by [`Channel::submit`], once they are on disk, or given back by
+    /// [`Channel::not_numbered`].
     pub(super) fn reserve(&mut self, wanted: usize) -> Vec<u32> {
         let count = wanted.min(DELIVERY_IN_FLIGHT_MAX.saturating_sub(self.taken()));
         self.wanted |= count < wanted;
@@ -294,7 +295,14 @@ impl Channel {
         numbers
     }
 
-    /// Messages whose numbers are on disk are to be sent; without them, none of the reserved is.
+    /// The reserved numbers could not be noted. Who wanted them tries again in a little, and is not woken
+    /// before, or a disk that is full would be asked without a pause.
+    pub(super) fn not_numbered(&mut self) {
+        self.numbering = 0;
+        self.wanted = false;
+    }
+
+    /// Messages whose numbers are on disk are to be sent.
     pub(super) fn submit(&mut self, now_ms: u64, messages: Vec<Numbered>) {
         self.numbering = 0;
         for numbered in messages {

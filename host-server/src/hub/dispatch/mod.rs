@@ -422,8 +422,9 @@ impl Dispatch {
                         continue;
                     }
                     Admission::Ordinary => {}
-                    Admission::Later(until) => return (notes, Some(Stop::Paced(until))),
-                    Admission::Numbered(0) => return (notes, Some(Stop::Full)),
+                    Admission::Until(until) => return (notes, Some(Stop::Paced(until))),
+                    Admission::Later => return (notes, Some(Stop::Stuck)),
+                    Admission::Full => return (notes, Some(Stop::Full)),
                     Admission::Numbered(count) => {
                         numbered = index + count;
                         continue;

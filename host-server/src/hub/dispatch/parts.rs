@@ -64,7 +64,7 @@ impl Dispatch {
         let is_expired = downlink.message.expires_at <= SystemTime::now();
         match self.must_wait(lane) {
             _ if is_expired && self.loaded(lane).is_none() => return Ok(LongAdmission::Expired),
-            Some(Admission::Later(until)) => return Ok(LongAdmission::Until(until)),
+            Some(Admission::Until(until)) => return Ok(LongAdmission::Until(until)),
             Some(_) => return Ok(LongAdmission::TooLarge),
             None => {}
         }
@@ -123,8 +123,12 @@ impl Dispatch {
             ..ChannelChange::default()
         };
         let noted = written(self.store.change_channel(&lane.vin, &lane.uid, change)).await;
+        if let Err(error) = noted {
+            driven.lock().not_numbered();
+            return Err(error);
+        }
         let message = &downlink.message;
-        let numbered = noted.as_ref().map(|_| Numbered {
+        let numbered = Numbered {
             number,
             sequence: downlink.sequence,
             bytes: message.envelope.len() as u32,
@@ -132,11 +136,10 @@ impl Dispatch {
             expires_at: message.expires_at,
             repeatable: message.receipts == Receipts::Repeatable || !piece.is_last(),
             answered: false,
-        });
-        let messages = numbered.into_iter().collect();
-        driven.lock().submit(self.now_ms(), messages);
+        };
+        driven.lock().submit(self.now_ms(), vec![numbered]);
         driven.work.notify_one();
-        noted.map(|_| LongAdmission::Waits)
+        Ok(LongAdmission::Waits)
     }
 
     /// The longest content that a vehicle takes from a partner in parts, in bytes, 0 for none; `None` as

@@ -67,10 +67,13 @@ pub(in crate::hub) struct Driven {
 pub(super) enum Admission {
     /// The vehicle does not speak delivery: send it as any other.
     Ordinary,
-    /// It may say that it does: wait until then.
-    Later(time::Instant),
-    /// So many messages were numbered, and are the channel's from now on. None is: there is no place,
-    /// or they could not be noted.
+    /// It may say that it does: try again then.
+    Until(time::Instant),
+    /// The store failed: try again in a little.
+    Later,
+    /// There is no place: the lane is woken when there is.
+    Full,
+    /// So many messages were numbered, at least one, and are the channel's from now on.
     Numbered(usize),
 }
 
@@ -202,6 +205,10 @@ impl Dispatch {
                 && !self.requests.is_cancelled(downlink.sequence)
         });
         let asked: Vec<&Downlink> = asked.collect();
+        if asked.is_empty() {
+            // It has expired, or was cancelled, since the worker looked at it: look again.
+            return Admission::Until(time::Instant::now());
+        }
         let reserved = self.with_driven(lane, |driven, channel, _, _| {
             let numbers = channel.speaks().then(|| channel.reserve(asked.len()));
             numbers.map(|numbers| (Arc::clone(driven), channel.session(), numbers))
@@ -211,11 +218,11 @@ impl Dispatch {
             Ok(Some(None) | None) => return Admission::Ordinary,
             Err(error) => {
                 self.log_error(&error, "a channel could not be read");
-                return Admission::Numbered(0);
+                return Admission::Later;
             }
         };
         if numbers.is_empty() {
-            return Admission::Numbered(0);
+            return Admission::Full;
         }
         let change = ChannelChange {
             // The task of a new channel may not have noted it yet.
@@ -228,13 +235,12 @@ impl Dispatch {
             ..ChannelChange::default()
         };
         let noted = written(self.store.change_channel(&lane.vin, &lane.uid, change)).await;
-        let messages = match noted {
-            Ok(_) => numbers.iter().zip(&asked).map(numbered).collect(),
-            Err(error) => {
-                self.log_error(&error, "a message could not be given its number");
-                Vec::new()
-            }
-        };
+        if let Err(error) = noted {
+            self.log_error(&error, "a message could not be given its number");
+            driven.lock().not_numbered();
+            return Admission::Later;
+        }
+        let messages: Vec<_> = numbers.iter().zip(&asked).map(numbered).collect();
         let count = messages.len();
         driven.lock().submit(self.now_ms(), messages);
         driven.work.notify_one();
@@ -304,7 +310,7 @@ impl Dispatch {
         let online = vehicle.filter(|vehicle| vehicle.presence == Presence::Online);
         let left = online.and_then(|vehicle| may_announce_for(vehicle.since, SystemTime::now()));
         Some(match left {
-            Some(left) => Admission::Later(time::Instant::now() + left),
+            Some(left) => Admission::Until(time::Instant::now() + left),
             None => Admission::Ordinary,
         })
     }

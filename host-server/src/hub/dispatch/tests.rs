@@ -92,7 +92,7 @@ async fn vehicle_that_just_came_is_given_time_to_say_what_it_speaks() {
     let page = std::slice::from_ref(&downlink);
     assert_eq!(dispatch.admit(lane, page).await, Admission::Ordinary);
     dispatch.set_presence(lane.vin, Presence::Online);
-    let waits = |admission| matches!(admission, Admission::Later(_));
+    let waits = |admission| matches!(admission, Admission::Until(_));
     assert!(waits(dispatch.admit(lane, page).await));
     // Its first word finds the channel made, and is not in it yet.
     let made = dispatch.with_driven(lane, |_, _, _, _| ()).await;
@@ -113,6 +113,22 @@ async fn vehicle_that_says_that_it_speaks_no_delivery_is_not_waited_for() {
     dispatch.announced(lane.clone(), None).await;
     let admission = dispatch.admit(lane, std::slice::from_ref(&downlink)).await;
     assert_eq!(admission, Admission::Ordinary);
+}
+
+#[tokio::test]
+async fn lane_whose_message_expires_while_it_is_admitted_is_run_again() {
+    let still = Still::new();
+    let Still { hub, lane, .. } = &still;
+    let dispatch = &hub.inner.dispatch;
+    let mut downlink = still.submit().await;
+    downlink.message.expires_at = SystemTime::UNIX_EPOCH;
+    let offer = Offer {
+        epoch: Epoch::new(7).unwrap(),
+        long_bytes_max: 0,
+    };
+    dispatch.announced(lane.clone(), Some(offer)).await;
+    let admission = dispatch.admit(lane, std::slice::from_ref(&downlink)).await;
+    assert!(matches!(admission, Admission::Until(_)), "{admission:?}");
 }
 
 #[tokio::test]
