@@ -23,6 +23,7 @@ pub use token::{Of, TokenArgs, TokenCommand};
 use crate::config::{self, ServeOptions};
 use crate::hub::TTL_MAX;
 use crate::identity::Secret;
+use crate::model::Key;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -231,6 +232,11 @@ pub struct SendArgs {
     /// What.
     #[command(flatten)]
     pub message: MessageArgs,
+    /// What the message is a value of, 1 to 64 bytes: of those with the same key for the app that wait for
+    /// the vehicle, only the newest is sent, and the others are told as superseded. Not for a message
+    /// longer than 128 KiB.
+    #[arg(long, value_name = "NAME", requires = "receipts")]
+    pub key: Option<Key>,
     /// Where to.
     #[command(flatten)]
     pub access: Access,

@@ -2,9 +2,12 @@
 //!
 //! Plain values without IO; wire types derive from them at the edge (`api`), rows in `store`.
 
+mod key;
+
 use std::fmt;
 use std::time::SystemTime;
 
+pub use self::key::Key;
 use crate::store::fleets::FleetId;
 use bytes::Bytes;
 use vinbus_protocol::delivery::{self, Epoch, Header, Marked, Received, TooDeep};
@@ -54,6 +57,8 @@ pub struct NewDownlink {
     pub expires_at: SystemTime,
     /// Whether its sender wants to be told what became of it in the car.
     pub receipts: Receipts,
+    /// What it is a value of. Only of a message with receipts that is not long: of others it says nothing.
+    pub key: Option<Key>,
 }
 
 impl NewDownlink {
@@ -61,6 +66,13 @@ impl NewDownlink {
     #[must_use]
     pub fn is_long(&self) -> bool {
         self.receipts != Receipts::No && is_long(self.envelope.len())
+    }
+
+    /// By what it takes the place of older ones that wait, and gives it up to newer ones.
+    #[must_use]
+    pub fn coalesces_by(&self) -> Option<&Key> {
+        let may = self.receipts != Receipts::No && !self.is_long();
+        self.key.as_ref().filter(|_| may)
     }
 }
 
@@ -231,13 +243,15 @@ pub enum Step {
     PeerRestarted,
     /// It is a request, and the vehicle answers none; it will not be sent.
     Unsupported,
+    /// A newer one of its key took its place before it was sent.
+    Superseded,
     /// What the vehicle told of it.
     Told(delivery::Step),
 }
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Accepted,
         Self::Held,
         Self::Sent,
@@ -246,6 +260,7 @@ impl Step {
         Self::GivenUp,
         Self::PeerRestarted,
         Self::Unsupported,
+        Self::Superseded,
         Self::Told(delivery::Step::Known),
         Self::Told(delivery::Step::Received),
         Self::Told(delivery::Step::HeldBackground),
@@ -288,6 +303,7 @@ impl Step {
             Self::GivenUp => "given_up",
             Self::PeerRestarted => "peer_restarted",
             Self::Unsupported => "unsupported",
+            Self::Superseded => "superseded",
             Self::Told(step) => step.name(),
         }
     }
@@ -301,7 +317,8 @@ impl Step {
             | Self::Expired
             | Self::GivenUp
             | Self::PeerRestarted
-            | Self::Unsupported => true,
+            | Self::Unsupported
+            | Self::Superseded => true,
             // More parts follow, or all of them again.
             Self::Told(delivery::Step::PartStored | delivery::Step::PartMissing) => false,
             Self::Told(step) => step.is_final(),

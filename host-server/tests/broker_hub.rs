@@ -45,6 +45,7 @@ impl Whole {
             envelope: Bytes::from(number.to_string()),
             expires_at: SystemTime::now() + Duration::from_secs(3600),
             receipts: Receipts::No,
+            key: None,
         };
         self.server.hub.submit_downlink(message).await.unwrap().id
     }

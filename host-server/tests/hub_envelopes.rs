@@ -17,7 +17,9 @@ use vinbus_host_server::model::{
     Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Presence, Receipts, SentPage,
     Step, Trace, Transfer, UplinkPage, Webhook,
 };
-use vinbus_host_server::store::channels::{ChannelChange, ChannelStore, KeptChannel, KnownChannel};
+use vinbus_host_server::store::channels::{
+    Changed, ChannelChange, ChannelStore, KeptChannel, KnownChannel,
+};
 use vinbus_host_server::store::fleets::FleetStore;
 use vinbus_host_server::store::lock::DataDir;
 use vinbus_host_server::store::requests::RequestStore;
@@ -86,7 +88,7 @@ impl ChannelStore for Counting {
         channels() -> Result<Vec<KnownChannel>, StoreError>;
         channel(vin: &Vin, uid: &Uid) -> Result<Option<KeptChannel>, StoreError>;
         transfer(sequence: u64) -> Result<Option<Transfer>, StoreError>;
-        change_channel(vin: &Vin, uid: &Uid, change: ChannelChange) -> Pending<Option<Cursor>>;
+        change_channel(vin: &Vin, uid: &Uid, change: ChannelChange) -> Pending<Changed>;
     }
 
     fn downlink(&self, sequence: u64) -> Result<Option<Downlink>, StoreError> {

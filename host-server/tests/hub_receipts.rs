@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use vinbus_host_server::broker::{BrokerEvents as _, Outcome};
 use vinbus_host_server::hub::{PresenceSource, Settings};
 use vinbus_host_server::model::{
-    Cursor, MessageId, NewDownlink, Presence, RECEIPT_SUBTOPIC, Receipts, Step,
+    Cursor, Key, MessageId, NewDownlink, Presence, RECEIPT_SUBTOPIC, Receipts, Step,
 };
 use vinbus_host_server::store::sqlite::StoreSettings;
 use vinbus_protocol::delivery::{
@@ -165,6 +165,14 @@ fn message(n: usize, receipts: Receipts, ttl: Duration) -> NewDownlink {
         expires_at: SystemTime::now() + ttl,
         ..hub_support::downlink(1, n)
     }
+}
+
+async fn submit_keyed(server: &Server, n: usize, key: &str) -> MessageId {
+    let message = NewDownlink {
+        key: Some(Key::parse(key).unwrap()),
+        ..message(n, Receipts::Asked, HOUR)
+    };
+    server.hub.submit_downlink(message).await.unwrap().id
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -453,4 +461,89 @@ async fn receipts_that_a_vehicle_forges_are_refused() {
     let reason = |reason| server.counted("vinbus_uplink_refused_total", &[("reason", reason)]);
     assert_eq!((reason("receipt"), reason("delivery")), (1, 1));
     assert_eq!(server.hub.uplink_end().await, Ok(Cursor(0)));
+}
+
+#[tokio::test]
+async fn of_the_values_of_a_key_that_wait_for_a_vehicle_it_gets_the_newest() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::open(dir.path());
+    server.hub.presence_changed(vin(1), Presence::Offline);
+    let _air = attach_air(&server);
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        ids.push(submit_keyed(&server, n, "position").await);
+    }
+    server.has_step(&ids[2], Step::Held).await;
+    let other = submit_keyed(&server, 9, "color").await;
+    server.close().await;
+    let server = Server::open(dir.path());
+    server.hub.presence_changed(vin(1), Presence::Offline);
+    let mut car = Car::new(7, &server);
+    for n in 3..5 {
+        ids.push(submit_keyed(&server, n, "position").await);
+    }
+    for id in &ids[..4] {
+        assert_eq!(last_step(&server, id).await, Step::Superseded);
+    }
+    assert_eq!(
+        server.counted("vinbus_downlink_total", &[("step", "superseded")]),
+        2
+    );
+    car.announce(&server);
+    for id in [&other, &ids[4]] {
+        car.until(&server, "it is taken", async |_| {
+            last_step(&server, id).await == TAKEN
+        })
+        .await;
+    }
+    assert_eq!(car.app, [told(9), told(4)]);
+    let page = server.hub.uplink_after(Cursor(0), None, None, 100).await;
+    let told = page.unwrap().messages.into_iter().filter(|uplink| {
+        let text = std::str::from_utf8(&uplink.message.payload).unwrap();
+        text.contains("\"superseded\"")
+    });
+    assert_eq!(told.count(), 4);
+}
+
+#[tokio::test]
+async fn newer_value_waits_for_the_answer_to_the_one_on_its_way_also_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::open(dir.path());
+    let mut car = Car::new(7, &server);
+    car.announce(&server);
+    car.until(&server, "it is known", async |car| {
+        car.endpoint.is_established()
+    })
+    .await;
+    let mut ids = vec![submit_keyed(&server, 0, "position").await];
+    server.has_step(&ids[0], Step::Sent).await;
+    for n in 1..3 {
+        ids.push(submit_keyed(&server, n, "position").await);
+        // It has its number, and is the endpoint's.
+        let unsent = || {
+            server
+                .metrics
+                .gauge("vinbus_downlink_unsent", "", &[])
+                .value()
+        };
+        hub_support::polled("it is numbered", async || unsent() == 0).await;
+    }
+    server.has_step(&ids[1], Step::Superseded).await;
+    server.close().await;
+    let server = Server::open(dir.path());
+    car.air = attach_air(&server);
+    car.announce(&server);
+    // The values come in order although a third is lost.
+    car.loses = 3;
+    ids.push(submit_keyed(&server, 3, "position").await);
+    car.until(&server, "the newest is taken", async |_| {
+        last_step(&server, &ids[3]).await == TAKEN
+    })
+    .await;
+    assert_eq!(
+        (car.app.first(), car.app.last()),
+        (Some(&told(0)), Some(&told(3)))
+    );
+    assert!(car.app.is_sorted(), "{:?}", car.app);
+    assert!(!car.app.contains(&told(1)));
 }

@@ -349,3 +349,46 @@ async fn receipts_are_asked_for_by_a_parameter_and_refused_where_they_cannot_be(
     }
     assert_eq!(send("?receipts=yes", marked).await.status(), 202);
 }
+
+#[tokio::test]
+async fn key_is_taken_with_receipts_shown_in_the_trace_and_ends_what_it_supersedes() {
+    let rest = Rest::start().await;
+    rest.presence(VIN, Presence::Offline);
+    let send = async |query: &str, content: &str| {
+        let path = format!("{PATH}?{query}");
+        let body = format!(r#"{{"idApp":"weather","popup":false,"content":{content}}}"#);
+        let request = rest.admin(Method::POST, &path).body(body);
+        request.send().await.unwrap()
+    };
+    let location = |answer: &reqwest::Response| {
+        assert_eq!(answer.status(), 202);
+        answer.headers()["location"].to_str().unwrap().to_owned()
+    };
+    let key = "k".repeat(64);
+    let older = location(&send(&format!("receipts=yes&key={key}"), "1").await);
+    let newer = location(&send(&format!("receipts=repeatable&key={key}"), "2").await);
+    let trace = traced_until(&rest, &older, "superseded").await;
+    assert_eq!(trace["key"], key.as_str());
+    let answer = rest.admin(Method::GET, &newer).send().await.unwrap();
+    assert_ne!(
+        answer.json::<Value>().await.unwrap()["status"],
+        "superseded"
+    );
+    let plain = location(&send("receipts=yes", "1").await);
+    let answer = rest.admin(Method::GET, &plain).send().await.unwrap();
+    assert_eq!(answer.json::<Value>().await.unwrap().get("key"), None);
+
+    for (query, part) in [
+        ("key=k", "a message with a key needs receipts"),
+        ("receipts=no&key=k", "a message with a key needs receipts"),
+        ("receipts=yes&key=", "the parameter key is \"\""),
+        ("receipts=yes&key=a%0Ab", "the parameter key"),
+        (&format!("receipts=yes&key=k{key}"), "the parameter key"),
+    ] {
+        let document = problem(send(query, "1").await, 400, "bad-query").await;
+        let detail = document["detail"].as_str().unwrap();
+        assert!(detail.contains(part), "{detail}");
+    }
+    let long = format!("\"{}\"", "x".repeat(131_000));
+    problem(send("receipts=yes&key=k", &long).await, 413, "too-large").await;
+}

@@ -10,7 +10,7 @@ use store_support::{downlink, now, open, open_with, settled, uid, vin, wait_unti
 use vinbus_host_server::metrics::Metrics;
 use vinbus_host_server::model::Cursor;
 use vinbus_host_server::store::channels::{
-    ChannelChange, ChannelStore as _, NewPart, PartFate, PartTaken,
+    Changed, ChannelChange, ChannelStore as _, NewPart, PartFate, PartTaken,
 };
 use vinbus_host_server::store::sqlite::{SqliteStore, StoreSettings};
 use vinbus_host_server::store::{Store as _, StoreError};
@@ -31,7 +31,7 @@ fn meet(store: &SqliteStore, vehicle: usize) {
         ..ChannelChange::default()
     };
     let met = settled(store.change_channel(&vin(vehicle), &uid("partner"), change));
-    assert_eq!(met, Ok(None));
+    assert_eq!(met, Ok(Changed::default()));
 }
 
 /// The part of a text at `offset`, in pieces of 4 bytes.

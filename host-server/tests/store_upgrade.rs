@@ -7,7 +7,7 @@ use std::path::Path;
 use store_support::{at, downlink, open, settled, uid, vin, wait_until};
 use vinbus_host_server::model::{NewDownlink, Receipts, Step, Transfer};
 use vinbus_host_server::store::Store as _;
-use vinbus_host_server::store::channels::{ChannelChange, ChannelStore as _, Piece};
+use vinbus_host_server::store::channels::{Changed, ChannelChange, ChannelStore as _, Piece};
 use vinbus_host_server::store::sqlite::SqliteStore;
 use vinbus_protocol::delivery::{Epoch, Part};
 
@@ -47,6 +47,9 @@ fn database_of_the_first_version_keeps_its_messages_and_lets_old_traces_go() {
          DROP TABLE transfer;
          DROP TABLE incomplete;
          DROP TABLE incomplete_piece;
+         DROP INDEX unsent_by_key;
+         ALTER TABLE unsent DROP COLUMN key;
+         ALTER TABLE downlink DROP COLUMN key;
          PRAGMA user_version = 1",
     );
     let store = open(dir.path()).unwrap();
@@ -86,7 +89,7 @@ fn long_message_that_was_on_its_way_without_a_checksum_begins_again() {
             ..ChannelChange::default()
         };
         let sent = settled(store.change_channel(&vin, &uid, change));
-        assert_eq!(sent, Ok(None));
+        assert_eq!(sent, Ok(Changed::default()));
     };
     send(&store, 1);
     drop(store);
@@ -95,6 +98,9 @@ fn long_message_that_was_on_its_way_without_a_checksum_begins_again() {
         "DROP TABLE incomplete;
          DROP TABLE incomplete_piece;
          ALTER TABLE transfer DROP COLUMN checksum;
+         DROP INDEX unsent_by_key;
+         ALTER TABLE unsent DROP COLUMN key;
+         ALTER TABLE downlink DROP COLUMN key;
          PRAGMA user_version = 11",
     );
     let store = open(dir.path()).unwrap();

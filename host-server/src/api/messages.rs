@@ -25,7 +25,7 @@ use super::parameters::{self, PathPart, Query};
 use super::problem::{Kind, Problem};
 use super::strictness;
 use crate::hub::{Hub, SubmitError, TTL_MAX};
-use crate::model::{MessageId, NewDownlink, Receipts, ReceiptsError, Step, Trace};
+use crate::model::{Key, MessageId, NewDownlink, Receipts, ReceiptsError, Step, Trace};
 use crate::place::Place;
 use crate::uplink_json::timestamp;
 
@@ -35,6 +35,7 @@ pub(crate) struct SubmitQuery {
     uid: Option<String>,
     ttl: Option<String>,
     receipts: Option<String>,
+    key: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -62,8 +63,12 @@ pub(crate) async fn submit(
     let uid = sender(&caller, &api, query.uid.as_deref())?;
     let ttl = ttl(query.ttl.as_deref(), api.hub())?;
     let receipts = query.receipts.as_deref().map(receipts).transpose()?;
+    let key = query.key.as_deref().map(key).transpose()?;
     let time = api.limits().body_time_max();
-    let parts = may_go_in_parts(receipts, api.hub());
+    let parts = match key {
+        Some(_) => Parts::Never,
+        None => may_go_in_parts(receipts, api.hub()),
+    };
     let max = match parts {
         Parts::Allowed => limits::DELIVERY_LONG_ENVELOPE_BYTES_MAX,
         Parts::Never => limits::PAYLOAD_BYTES_MAX,
@@ -72,6 +77,7 @@ pub(crate) async fn submit(
     // A body that comes slowly takes nothing of the message's time.
     let mut message = encode(uid, vin, SystemTime::now() + ttl, &body, parts)?;
     ask_for_receipts(&mut message, receipts, api.hub(), parts)?;
+    give_key(&mut message, key)?;
     let stored = api.hub().submit_downlink(message).await?;
     let location = format!("/api/v1/messages/{}", stored.id);
     let answer = Submitted {
@@ -145,6 +151,26 @@ pub(super) fn receipts(asked: &str) -> Result<Receipts, Problem> {
             format!("the parameter receipts is {asked:?}; write yes, no or repeatable"),
         )),
     }
+}
+
+fn key(asked: &str) -> Result<Key, Problem> {
+    Key::parse(asked).map_err(|error| {
+        Problem::new(
+            Kind::BadQuery,
+            format!("the parameter key is {asked:?}: {error}"),
+        )
+    })
+}
+
+/// Only of messages with receipts is it told that a newer one took their place.
+fn give_key(message: &mut NewDownlink, key: Option<Key>) -> Result<(), Problem> {
+    if key.is_some() && message.receipts == Receipts::No {
+        let detail = "a message with a key needs receipts: add receipts=yes, or leave the parameter \
+                      key away";
+        return Err(Problem::new(Kind::BadQuery, detail));
+    }
+    message.key = key;
+    Ok(())
 }
 
 /// Has the message carry receipts, if its sender asked for them or the operator did for its app.
@@ -226,6 +252,7 @@ pub(super) fn encode(
         envelope: Bytes::from(buffer),
         expires_at,
         receipts: Receipts::No,
+        key: None,
     })
 }
 
@@ -297,6 +324,8 @@ struct Traced<'a> {
     app: String,
     expires_at: String,
     receipts: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fleet: Option<String>,
     status: &'static str,
@@ -383,7 +412,7 @@ fn transfer(trace: &Trace, hub: &Hub) -> Option<TracedTransfer> {
 }
 
 fn traced<'a>(
-    trace: &Trace,
+    trace: &'a Trace,
     transfer: Option<TracedTransfer>,
     message: &'a RawValue,
 ) -> Traced<'a> {
@@ -400,6 +429,7 @@ fn traced<'a>(
             Receipts::Asked => "yes",
             Receipts::Repeatable => "repeatable",
         },
+        key: downlink.message.key.as_ref().map(Key::as_str),
         fleet: trace.fleet.as_ref().map(ToString::to_string),
         status: trace
             .steps

@@ -217,6 +217,7 @@ fn into_request(
     Ok(NewDownlink {
         envelope: Bytes::from(buffer),
         receipts: Receipts::Asked,
+        key: None,
         ..message
     })
 }

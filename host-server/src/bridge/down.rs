@@ -111,6 +111,7 @@ pub(super) fn message(
         envelope: envelope.into(),
         expires_at,
         receipts,
+        key: None,
     })
 }
 

@@ -102,7 +102,7 @@ pub async fn run(args: SendArgs) -> Result<(), SendError> {
     let body = envelope(&args.message)?;
     let server = Server::new(&args.access)?;
     let mut url = server.at(&["vehicles", args.vin.as_str(), "messages"]);
-    ask(&mut url, &args.message);
+    ask_of_one(&mut url, &args);
     let request = server
         .post(url)
         .header("content-type", "application/json")
@@ -134,6 +134,14 @@ pub(super) fn ask(url: &mut Url, message: &MessageArgs) {
     if let Some(receipts) = message.receipts {
         url.query_pairs_mut()
             .append_pair("receipts", receipts.name());
+    }
+}
+
+/// The same, for a message to one vehicle.
+fn ask_of_one(url: &mut Url, args: &SendArgs) {
+    ask(url, &args.message);
+    if let Some(key) = &args.key {
+        url.query_pairs_mut().append_pair("key", key.as_str());
     }
 }
 
@@ -323,6 +331,23 @@ mod tests {
         assert_eq!(sent.len(), DELIVERY_LONG_BYTES_MAX + 41);
         let refused = encoded(&["--content", &content]).unwrap_err();
         assert!(refused.to_string().contains("without --receipts"));
+    }
+
+    #[test]
+    fn key_is_asked_for_with_receipts_only() {
+        let head = "host-server send --vin 0123456789ABCDEFG --app demo --content 1 --key";
+        let parse =
+            |rest: &[&str]| Cli::try_parse_from(head.split(' ').chain(rest.iter().copied()));
+        let Some(Command::Send(args)) = parse(&["a b", "--receipts"]).unwrap().command else {
+            panic!("not parsed as send")
+        };
+        let mut url = Url::parse("http://server/messages").unwrap();
+        ask_of_one(&mut url, &args);
+        assert_eq!(url.query(), Some("receipts=yes&key=a+b"));
+        let refused = parse(&["k"]).unwrap_err().to_string();
+        assert!(refused.contains("--receipts"), "{refused}");
+        let refused = parse(&["", "--receipts"]).unwrap_err().to_string();
+        assert!(refused.contains("--key"), "{refused}");
     }
 
     #[test]

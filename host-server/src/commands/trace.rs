@@ -14,6 +14,7 @@ struct Traced {
     uid: String,
     vin: String,
     app: String,
+    key: Option<String>,
     expires_at: String,
     steps: Vec<TracedStep>,
     transfer: Option<Transfer>,
@@ -96,11 +97,17 @@ fn reason(step: &str, message: &Traced) -> String {
         uid,
         vin,
         app,
+        key,
         expires_at,
         ..
     } = message;
     match step {
-        "accepted" => format!("from {uid} for {app} in {vin}, worth sending until {expires_at}"),
+        "accepted" => {
+            let key = key.as_ref().map(|key| format!(", key {key}"));
+            let key = key.unwrap_or_default();
+            format!("from {uid} for {app} in {vin}{key}, worth sending until {expires_at}")
+        }
+        "superseded" => "a newer message of its key took its place before it was sent".to_owned(),
         "held" => "the vehicle is offline, or does not listen to this partner".to_owned(),
         "sent" => "the broker has it".to_owned(),
         "rejected" => "the broker can never carry it; the server's log says why".to_owned(),

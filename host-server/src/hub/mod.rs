@@ -54,7 +54,7 @@ use crate::model::{
     UplinkPage, Vehicle, VehicleHealth, Webhook,
 };
 use crate::store::awaited::{read, writer_gone, written};
-use crate::store::channels::KnownChannel;
+use crate::store::channels::{Appended, KnownChannel};
 use crate::store::{Pending, Store, StoreError};
 use crate::webhook::Deliveries;
 
@@ -249,8 +249,13 @@ impl Hub {
         message: NewDownlink,
     ) -> Result<impl Future<Output = Result<Downlink, SubmitError>> + Send + use<>, SubmitError>
     {
-        let append = |store: &dyn Store, message, now| store.append_downlink(message, now);
-        let stored = self.queue(message, append, |_| {}).await?;
+        let stored = if message.coalesces_by().is_some() {
+            let append = |store: &dyn Store, message, now| store.append_keyed(message, now);
+            self.queue(message, append, |_| {}).await?
+        } else {
+            let append = |store: &dyn Store, message, now| store.append_downlink(message, now);
+            self.queue(message, append, |_| {}).await?
+        };
         Ok(async {
             let stored = stored.await.unwrap_or_else(|_| Err(writer_gone()));
             stored.map_err(SubmitError::Store)
@@ -258,10 +263,10 @@ impl Hub {
     }
 
     /// Queues a message that `append` puts into the store; `hear` is told of it before it can be sent.
-    async fn queue(
+    async fn queue<T: Into<Appended> + Send + 'static>(
         &self,
         message: NewDownlink,
-        append: impl FnOnce(&dyn Store, NewDownlink, SystemTime) -> Pending<Downlink>,
+        append: impl FnOnce(&dyn Store, NewDownlink, SystemTime) -> Pending<T>,
         hear: impl FnOnce(&Downlink) + Send + 'static,
     ) -> Result<JoinHandle<Result<Downlink, StoreError>>, SubmitError> {
         let len = message.envelope.len();
@@ -298,21 +303,29 @@ impl Hub {
         let pending = append(&*inner.store, message, accepted_at);
         // On a task of its own, so that it is finished also when the caller goes away.
         Ok(tokio::spawn(async move {
-            let stored = written(pending).await;
-            if let Ok(downlink) = &stored {
+            let stored: Result<Appended, _> = written(pending).await.map(Into::into);
+            if let Ok(appended) = &stored {
+                inner.dispatch.tell_superseded(appended, accepted_at);
                 // Before a worker can tell of the next step.
+                let downlink = &appended.downlink;
                 inner.events.step(downlink, Step::Accepted, accepted_at);
                 hear(downlink);
             }
             inner.dispatch.change_lanes(|lanes| match &stored {
-                Ok(downlink) => lanes.accepted(&lane, downlink),
+                Ok(appended) => {
+                    for older in &appended.superseded {
+                        let bytes = older.message.envelope.len() as u64;
+                        lanes.superseded(&lane, older.sequence, bytes);
+                    }
+                    lanes.accepted(&lane, &appended.downlink);
+                }
                 Err(_) => lanes.not_stored(&lane, bytes),
             });
             if stored.is_ok() {
                 inner.dispatch.figures.accepted.increment();
             }
             drop(permit);
-            stored
+            stored.map(|appended| appended.downlink)
         }))
     }
 

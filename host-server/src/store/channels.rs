@@ -8,10 +8,10 @@
 use std::time::SystemTime;
 
 use vinbus_protocol::delivery::{self, Epoch, MessageId, Part, Snapshot};
-use vinbus_protocol::id::{Uid, Vin};
+use vinbus_protocol::id::{AppId, Uid, Vin};
 
 use super::{Pending, StoreError};
-use crate::model::{Cursor, Downlink, NewUplink, Step, Transfer};
+use crate::model::{Cursor, Downlink, Key, NewDownlink, NewUplink, Step, Transfer};
 
 /// A vehicle and a partner, as far as delivery between them is on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +107,29 @@ pub struct Numbered {
     pub repeatable: bool,
     /// The vehicle has answered: it is not sent any more.
     pub answered: bool,
+    /// The app and the key by which newer ones take its place.
+    pub key: Option<(AppId, Key)>,
+}
+
+/// A message with a key that was appended, and what it took the place of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The message.
+    pub downlink: Downlink,
+    /// Older ones of its key: they are not among the unsent any more.
+    pub superseded: Vec<Downlink>,
+    /// The last position in the uplink log at which that is told, if it is.
+    pub told: Option<Cursor>,
+}
+
+impl From<Downlink> for Appended {
+    fn from(downlink: Downlink) -> Self {
+        Self {
+            downlink,
+            superseded: Vec::new(),
+            told: None,
+        }
+    }
 }
 
 /// A part on its way.
@@ -138,7 +161,8 @@ pub struct ChannelChange {
     /// nothing; a greater epoch of the vehicle empties the window; everything else of the memory
     /// follows from the other changes.
     pub session: Option<Session>,
-    /// Messages that get a number: they are not among the unsent any more, unless they travel in parts.
+    /// Messages that get a number: they are not among the unsent any more, unless they travel in parts. One
+    /// that is not among them before gets none (see [`Changed::gone`]).
     /// Refused for a channel that is not known.
     pub numbered: Vec<(u32, u64)>,
     /// The only one of them travels in parts, and this is the part: the message stays among the unsent
@@ -147,6 +171,16 @@ pub struct ChannelChange {
     /// Steps of messages with numbers. The first note of a step counts. *Part stored* and *part missing*
     /// are of a part: its number is over, and the message goes on, or begins again.
     pub steps: Vec<(u32, Step, SystemTime)>,
+}
+
+/// What came of a [`ChannelChange`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// The last position in the uplink log at which steps are told, if any are.
+    pub told: Option<Cursor>,
+    /// The sequences of messages that got no number, as a newer one of their key has taken their place:
+    /// their numbers are left out.
+    pub gone: Vec<u64>,
 }
 
 /// What the server keeps of channels. A store that keeps none needs nothing of it.
@@ -183,14 +217,14 @@ pub trait ChannelStore {
         Ok(None)
     }
 
-    /// Makes changes of a channel. Resolves to the last position in the uplink log at which steps
-    /// are told, if any are.
-    fn change_channel(
-        &self,
-        _vin: &Vin,
-        _uid: &Uid,
-        _change: ChannelChange,
-    ) -> Pending<Option<Cursor>> {
+    /// Makes changes of a channel.
+    fn change_channel(&self, _vin: &Vin, _uid: &Uid, _change: ChannelChange) -> Pending<Changed> {
+        keeps_none()
+    }
+
+    /// Appends a message for a vehicle, as [`Store::append_downlink`](super::Store::append_downlink) does, and
+    /// ends older ones of the same partner, vehicle, app and key that have no number, as *superseded*.
+    fn append_keyed(&self, _message: NewDownlink, _now: SystemTime) -> Pending<Appended> {
         keeps_none()
     }
 

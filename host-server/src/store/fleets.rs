@@ -117,6 +117,7 @@ impl Fleet {
             envelope: self.envelope.clone(),
             expires_at: self.expires_at,
             receipts: self.receipts,
+            key: None,
         }
     }
 }

@@ -9,7 +9,7 @@ use vinbus_host_server::model::{
     Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, SentPage, Step, Trace,
     UplinkPage, Webhook,
 };
-use vinbus_host_server::store::channels::{ChannelChange, ChannelStore};
+use vinbus_host_server::store::channels::{Changed, ChannelChange, ChannelStore};
 use vinbus_host_server::store::fleets::FleetStore;
 use vinbus_host_server::store::{Pending, Store, StoreError};
 use vinbus_protocol::id::{Uid, Vin};
@@ -57,7 +57,7 @@ impl ChannelStore for MemoryStore {
         Ok(of_it.cloned())
     }
 
-    fn change_channel(&self, _: &Vin, _: &Uid, change: ChannelChange) -> Pending<Option<Cursor>> {
+    fn change_channel(&self, _: &Vin, _: &Uid, change: ChannelChange) -> Pending<Changed> {
         if self.numbers_nothing.load(Ordering::Relaxed) {
             let refused = self.refused.fetch_add(1, Ordering::Relaxed);
             assert!(refused < REFUSALS_MAX, "the store is asked without a pause");
@@ -70,7 +70,7 @@ impl ChannelStore for MemoryStore {
             let numbered = unsent.remove(place.expect("it is unsent"));
             self.numbered.lock().unwrap().push(numbered);
         }
-        done(None)
+        done(Changed::default())
     }
 }
 

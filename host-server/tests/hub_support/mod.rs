@@ -73,6 +73,7 @@ pub(crate) fn downlink(number: usize, n: usize) -> NewDownlink {
         envelope: Bytes::from(n.to_string()),
         expires_at: SystemTime::now() + Duration::from_secs(3600),
         receipts: Receipts::No,
+        key: None,
     }
 }
 

@@ -75,6 +75,7 @@ pub(crate) fn downlink(number: usize, envelope: impl Into<Bytes>) -> NewDownlink
         envelope: envelope.into(),
         expires_at: at(1_000_000_000),
         receipts: Receipts::No,
+        key: None,
     }
 }
 

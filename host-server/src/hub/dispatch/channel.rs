@@ -8,6 +8,7 @@
 //! | to resume: loaded from the disk | the endpoint has a place | on its way |
 //! | on its way: in the endpoint | a receipt names it | answered |
 //! | on its way | the endpoint gives it up | over, to be noted |
+//! | on its way, and the endpoint has not sent it | a newer one of its key is submitted | over, to be noted before more is sent |
 //! | answered: only followed | the last word comes | over, to be noted |
 //!
 //! A number may be that of a part of a long message, which stays among the unsent until the vehicle has
@@ -20,6 +21,7 @@
 //! by [`Channel::noted`], once it is on disk.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU32;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -67,6 +69,8 @@ pub(super) struct Channel {
     transfer: Option<u64>,
     /// Long messages that wait may go on.
     advanced: bool,
+    /// A newer message took the place of one, and that is not on disk yet.
+    supersedes: bool,
     /// It is dropped: whoever has it gets it anew.
     closed: bool,
 }
@@ -83,6 +87,8 @@ struct Followed {
     numbered: Numbered,
     sent: bool,
     step: Option<Step>,
+    /// How the endpoint calls its key: by the number of the first message that it has of it.
+    key: Option<NonZeroU32>,
 }
 
 /// A step that is not on disk yet.
@@ -151,12 +157,12 @@ impl Channel {
         }
         let to_resume = numbered.iter().filter(|message| !message.answered);
         let in_parts = to_resume.clone().find(|message| message.piece.is_some());
-        Self {
+        let mut channel = Self {
             endpoint,
             transfer: in_parts.map(|message| message.sequence),
             advanced: false,
             to_resume: to_resume.map(|message| message.number).collect(),
-            followed: numbered.into_iter().map(Followed::again).collect(),
+            followed: BTreeMap::new(),
             numbering: 0,
             notes: Vec::new(),
             batch: None,
@@ -164,8 +170,14 @@ impl Channel {
             batch_noted: memory.batch,
             silent: false,
             wanted: false,
+            supersedes: false,
             closed: false,
+        };
+        for message in numbered {
+            let key = channel.key_of(&message);
+            channel.follow(message, key);
         }
+        channel
     }
 
     /// Whether the vehicle speaks delivery, as far as is known.
@@ -302,24 +314,40 @@ impl Channel {
         self.wanted = false;
     }
 
-    /// Messages whose numbers are on disk are to be sent.
-    pub(super) fn submit(&mut self, now_ms: u64, messages: Vec<Numbered>) {
+    /// Messages whose numbers are on disk are to be sent. Those of `gone` are not, and their numbers are
+    /// left out.
+    pub(super) fn submit(&mut self, now_ms: u64, messages: Vec<Numbered>, gone: &[u64]) {
         self.numbering = 0;
         for numbered in messages {
             if numbered.piece.is_some() {
                 self.transfer = Some(numbered.sequence);
             }
-            let message = message(now_ms, &numbered);
-            match self.endpoint.submit(now_ms, message) {
-                Ok(submitted) if submitted.number == numbered.number => {}
+            let is_gone = gone.contains(&numbered.sequence);
+            let key = self.key_of(&numbered).filter(|_| !is_gone);
+            let mut superseded = None;
+            match self
+                .endpoint
+                .submit(now_ms, message(now_ms, &numbered, key))
+            {
+                Ok(submitted) if submitted.number == numbered.number => {
+                    superseded = submitted.superseded;
+                }
                 // One lane is run by one worker, so nobody else has taken a number.
                 unexpected => {
                     debug_assert!(false, "{unexpected:?} for {numbered:?}");
                     self.to_resume.push_back(numbered.number);
                 }
             }
+            if is_gone {
+                self.endpoint.withdraw(numbered.number);
+                continue;
+            }
             self.drop_oldest_followed();
-            self.followed.extend([Followed::again(numbered)]);
+            self.follow(numbered, key);
+            if let Some(older) = superseded {
+                self.supersedes = true;
+                self.note(older, Step::Superseded);
+            }
             self.settle(now_ms);
         }
     }
@@ -350,6 +378,8 @@ impl Channel {
         if let Some(batch) = notes.batch {
             self.endpoint.acknowledge(batch);
         }
+        let mut to_note = self.notes.iter();
+        self.supersedes = to_note.any(|note| note.step == Step::Superseded);
         let mut told = notes.taken.iter().filter(|note| note.step != Step::Sent);
         if told.any(|note| self.transfer == Some(note.sequence)) {
             self.end_transfer();
@@ -394,7 +424,8 @@ impl Channel {
 
     /// What is to be sent now, unless something is to be noted first.
     pub(super) fn next_frame(&mut self, now_ms: u64, random: u32) -> Option<Frame> {
-        if self.session_changed {
+        // After a kill, a message that was superseded and not noted would go behind the newer one.
+        if self.session_changed || self.supersedes {
             return None;
         }
         let header = match self.endpoint.poll_transmit(now_ms, random)? {
@@ -522,7 +553,7 @@ impl Channel {
             self.to_resume.pop_front();
             return true;
         };
-        let message = message(now_ms, &followed.numbered);
+        let message = message(now_ms, &followed.numbered, followed.key);
         match self.endpoint.resume_sent(now_ms, number, message) {
             Err(SubmitError::Full) => return false,
             Ok(()) | Err(SubmitError::Number) => {}
@@ -570,6 +601,25 @@ impl Channel {
         });
     }
 
+    fn follow(&mut self, numbered: Numbered, key: Option<NonZeroU32>) {
+        let followed = Followed {
+            // Noted again, a step changes nothing.
+            sent: false,
+            step: None,
+            key,
+            numbered,
+        };
+        self.followed.insert(followed.numbered.number, followed);
+    }
+
+    /// How the endpoint calls a message's key, if it has one.
+    fn key_of(&self, numbered: &Numbered) -> Option<NonZeroU32> {
+        let key = numbered.key.as_ref()?;
+        let mut others = self.followed.values();
+        let same = others.find(|it| it.numbered.key.as_ref() == Some(key));
+        same.map_or(NonZeroU32::new(numbered.number), |it| it.key)
+    }
+
     /// A vehicle that answers everything and finishes nothing must not fill our memory.
     fn drop_oldest_followed(&mut self) {
         if self.followed.len() < FOLLOWED_MAX {
@@ -583,17 +633,6 @@ impl Channel {
 }
 
 impl Followed {
-    /// A message as it is on disk.
-    fn again(numbered: Numbered) -> (u32, Self) {
-        let followed = Self {
-            // Noted again, a step changes nothing.
-            sent: false,
-            step: None,
-            numbered,
-        };
-        (followed.numbered.number, followed)
-    }
-
     /// The vehicle has answered, and not finished.
     fn is_answered(&self) -> bool {
         self.numbered.answered || self.step.is_some()
@@ -639,7 +678,7 @@ fn encoded(control: &ControlFrame<impl Iterator<Item = Run> + Clone>) -> Option<
     Some(Frame::Control(buffer.into()))
 }
 
-fn message(now_ms: u64, numbered: &Numbered) -> Message {
+fn message(now_ms: u64, numbered: &Numbered, key: Option<NonZeroU32>) -> Message {
     let left = numbered
         .expires_at
         .duration_since(SystemTime::now())
@@ -652,7 +691,7 @@ fn message(now_ms: u64, numbered: &Numbered) -> Message {
     Message {
         bytes,
         expires_at_ms: Some(now_ms.saturating_add(left_ms)),
-        key: None,
+        key,
         repeatable: numbered.repeatable,
     }
 }

@@ -17,7 +17,7 @@ use super::receipts::Driven;
 use crate::broker::PublishError;
 use crate::hub::lanes::LaneId;
 use crate::store::awaited::{read, written};
-use crate::store::channels::{ChannelChange, Piece};
+use crate::store::channels::{Changed, ChannelChange, Piece};
 
 impl Dispatch {
     /// Notes and sends what is due in one channel, until it is dropped or the server stops.
@@ -67,18 +67,18 @@ impl Dispatch {
         let LaneId { vin, uid } = &driven.lane;
         let change = notes.change.clone();
         let written = match change == ChannelChange::default() {
-            true => Ok(None),
+            true => Ok(Changed::default()),
             false => written(self.store.change_channel(vin, uid, change)).await,
         };
         match written {
-            Ok(told) => {
+            Ok(changed) => {
                 driven.lock().noted(&notes);
                 self.change_lanes(|lanes| {
                     for (sequence, bytes) in notes.leaving() {
                         lanes.finished(&driven.lane, sequence, bytes);
                     }
                 });
-                self.tell_changes(told);
+                self.tell_changes(changed.told);
                 self.tell_steps(&notes).await;
                 true
             }

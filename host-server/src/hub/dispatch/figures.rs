@@ -35,8 +35,11 @@ impl Figures {
             others: Step::ALL
                 .into_iter()
                 .filter(|step| {
-                    use Step::{GivenUp, PeerRestarted, Told, Unsupported};
-                    matches!(step, GivenUp | PeerRestarted | Unsupported | Told(_))
+                    use Step::{GivenUp, PeerRestarted, Superseded, Told, Unsupported};
+                    matches!(
+                        step,
+                        GivenUp | PeerRestarted | Unsupported | Superseded | Told(_)
+                    )
                 })
                 .map(|other| (other, step(other.name())))
                 .collect(),
@@ -61,7 +64,11 @@ impl Figures {
             Step::Sent => &self.sent,
             Step::Rejected => &self.rejected,
             Step::Expired => &self.expired,
-            Step::GivenUp | Step::PeerRestarted | Step::Unsupported | Step::Told(_) => {
+            Step::GivenUp
+            | Step::PeerRestarted
+            | Step::Unsupported
+            | Step::Superseded
+            | Step::Told(_) => {
                 let mut others = self.others.iter();
                 let found = others.find(|(other, _)| *other == step);
                 // All of them are there.

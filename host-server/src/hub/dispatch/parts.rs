@@ -136,8 +136,9 @@ impl Dispatch {
             expires_at: message.expires_at,
             repeatable: message.receipts == Receipts::Repeatable || !piece.is_last(),
             answered: false,
+            key: None,
         };
-        driven.lock().submit(self.now_ms(), vec![numbered]);
+        driven.lock().submit(self.now_ms(), vec![numbered], &[]);
         driven.work.notify_one();
         Ok(LongAdmission::Waits)
     }

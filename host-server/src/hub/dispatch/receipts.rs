@@ -235,17 +235,21 @@ impl Dispatch {
             ..ChannelChange::default()
         };
         let noted = written(self.store.change_channel(&lane.vin, &lane.uid, change)).await;
-        if let Err(error) = noted {
-            self.log_error(&error, "a message could not be given its number");
-            driven.lock().not_numbered();
-            return Admission::Later;
-        }
+        let gone = match noted {
+            Ok(changed) => changed.gone,
+            Err(error) => {
+                self.log_error(&error, "a message could not be given its number");
+                driven.lock().not_numbered();
+                return Admission::Later;
+            }
+        };
         let messages: Vec<_> = numbers.iter().zip(&asked).map(numbered).collect();
         let count = messages.len();
-        driven.lock().submit(self.now_ms(), messages);
+        driven.lock().submit(self.now_ms(), messages, &gone);
         driven.work.notify_one();
         self.change_lanes(|lanes| {
-            for downlink in &asked[..count] {
+            let numbered = asked[..count].iter();
+            for downlink in numbered.filter(|it| !gone.contains(&it.sequence)) {
                 let bytes = downlink.message.envelope.len() as u64;
                 lanes.finished(lane, downlink.sequence, bytes);
             }
@@ -435,6 +439,9 @@ fn numbered((number, downlink): (&u32, &&Downlink)) -> Numbered {
         expires_at: message.expires_at,
         repeatable: message.receipts == Receipts::Repeatable,
         answered: false,
+        key: message
+            .coalesces_by()
+            .map(|key| (message.app.clone(), key.clone())),
     }
 }
 

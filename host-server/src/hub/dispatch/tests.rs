@@ -11,9 +11,9 @@ use super::receipts::Admission;
 use crate::hub::lanes::LaneId;
 use crate::hub::{Hub, Settings};
 use crate::metrics::Metrics;
-use crate::model::{Downlink, NewDownlink, Presence, Receipts};
+use crate::model::{Downlink, Key, NewDownlink, Presence, Receipts, Step};
 use crate::store::Store;
-use crate::store::channels::{ChannelChange, ChannelStore as _};
+use crate::store::channels::{Changed, ChannelChange, ChannelStore as _};
 use crate::store::lock::DataDir;
 use crate::store::sqlite::{SqliteStore, StoreSettings};
 
@@ -45,6 +45,10 @@ impl Still {
     }
 
     async fn submit(&self) -> Downlink {
+        self.submit_keyed(None).await
+    }
+
+    async fn submit_keyed(&self, key: Option<&str>) -> Downlink {
         let envelope = r#"{"idApp":"app","popup":false,"content":{"n":1}}"#;
         let message = NewDownlink {
             uid: self.lane.uid.clone(),
@@ -53,6 +57,7 @@ impl Still {
             envelope: Bytes::from_static(envelope.as_bytes()),
             expires_at: SystemTime::now() + Duration::from_secs(3600),
             receipts: Receipts::Asked,
+            key: key.map(|key| Key::parse(key).unwrap()),
         };
         self.hub.submit_downlink(message).await.unwrap()
     }
@@ -81,6 +86,42 @@ async fn message_numbered_before_its_channel_is_on_disk_is_not_unsent_any_more()
     assert_eq!((memory.peer, memory.next_number), (Epoch::new(7), 2));
     assert_eq!(numbered.len(), 1);
     assert_eq!(numbered[0].sequence, downlink.sequence);
+}
+
+#[tokio::test]
+async fn message_that_a_worker_has_read_and_a_newer_one_superseded_is_not_sent() {
+    let still = Still::new();
+    let Still {
+        hub, store, lane, ..
+    } = &still;
+    let dispatch = &hub.inner.dispatch;
+    let (other, older) = (still.submit().await, still.submit_keyed(Some("k")).await);
+    let offer = Offer {
+        epoch: Epoch::new(7).unwrap(),
+        long_bytes_max: 0,
+    };
+    dispatch.announced(lane.clone(), Some(offer)).await;
+    let newer = still.submit_keyed(Some("k")).await;
+    assert_eq!(dispatch.unsent_messages(), 2);
+    let page = [older.clone(), other.clone()];
+    assert_eq!(dispatch.admit(lane, &page).await, Admission::Numbered(2));
+    let unsent = dispatch.unsent(lane, 0).await.unwrap();
+    let unsent: Vec<_> = unsent.iter().map(|it| it.sequence).collect();
+    assert_eq!(
+        (unsent, dispatch.unsent_messages()),
+        (vec![newer.sequence], 1)
+    );
+    let numbered = store.channel(&lane.vin, &lane.uid).unwrap().unwrap();
+    let numbered = numbered.numbered.iter();
+    let numbered: Vec<_> = numbered.map(|it| (it.number, it.sequence)).collect();
+    assert_eq!(numbered, [(2, other.sequence)]);
+    // Nor does what a worker notes of it count once more.
+    let note = dispatch.note(&older, Step::Expired);
+    dispatch.note_finished(lane, vec![note]).await;
+    assert_eq!(dispatch.unsent_messages(), 1);
+    let steps = store.trace(&older.id).unwrap().unwrap().steps;
+    let steps: Vec<_> = steps.into_iter().map(|(step, _)| step).collect();
+    assert_eq!(steps, [Step::Accepted, Step::Superseded]);
 }
 
 #[tokio::test]
@@ -155,7 +196,7 @@ async fn epoch_of_the_server_never_goes_back() {
             ..ChannelChange::default()
         };
         let changed = store.change_channel(&lane.vin, &lane.uid, change).await;
-        assert_eq!(changed.unwrap(), Ok(None));
+        assert_eq!(changed.unwrap(), Ok(Changed::default()));
     }
     let memory = store.channel(&lane.vin, &lane.uid).unwrap().unwrap().memory;
     assert_eq!(Some(memory.epoch), Epoch::new(9));

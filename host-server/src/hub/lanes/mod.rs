@@ -213,6 +213,15 @@ impl Lanes {
         }
     }
 
+    /// The message of this sequence was superseded before it was sent, by one that has its place.
+    pub(super) fn superseded(&mut self, id: &LaneId, sequence: u64, envelope_bytes: u64) {
+        if let Some(lane) = self.lane(id) {
+            lane.finished_to = lane.finished_to.max(sequence);
+            lane.fresh.take_if(|fresh| fresh.sequence == sequence);
+            self.leave(id, envelope_bytes);
+        }
+    }
+
     fn leave(&mut self, id: &LaneId, envelope_bytes: u64) {
         if let Some(lane) = self.lane(id) {
             lane.unsent = lane.unsent.saturating_sub(1);

@@ -34,6 +34,7 @@ pub(super) fn downlink(id: &LaneId, sequence: u64) -> Downlink {
             envelope: Bytes::new(),
             expires_at: SystemTime::UNIX_EPOCH,
             receipts: Receipts::No,
+            key: None,
         },
     }
 }

@@ -4,14 +4,18 @@ use std::time::SystemTime;
 
 use rusqlite::{OptionalExtension as _, Row, params};
 use vinbus_protocol::delivery::{self, Epoch, Part, SNAPSHOT_BYTES, Snapshot, Window};
-use vinbus_protocol::id::{Uid, Vin};
+use vinbus_protocol::id::{AppId, Uid, Vin};
 
 use super::incomplete::last_part;
-use super::reader::{Readers, blob, downlink, parsed, signed, transfer};
+use super::reader::{Readers, blob, downlink, key, parsed, signed, transfer};
 use super::tables::{REPEATABLE, Tables, micros, step_number, time};
-use crate::model::{Cursor, Downlink, NewUplink, RECEIPT_SUBTOPIC, Step, Transfer};
+use crate::model::{
+    Cursor, Downlink, Key, MessageId, NewDownlink, NewUplink, RECEIPT_SUBTOPIC, Step, Transfer,
+};
 use crate::store::StoreError;
-use crate::store::channels::{ChannelChange, KeptChannel, KnownChannel, Numbered, Piece};
+use crate::store::channels::{
+    Appended, Changed, ChannelChange, KeptChannel, KnownChannel, Numbered, Piece,
+};
 use crate::uplink_json;
 
 impl Readers {
@@ -46,7 +50,7 @@ impl Readers {
             };
             let mut statement = moment.prepare_cached(
                 "SELECT number, sequence, length(envelope), expires_at, receipts, answered,
-                        total, stored, sending, begun, checksum
+                        total, stored, sending, begun, checksum, app, downlink.key
                  FROM numbered JOIN downlink USING (sequence) LEFT JOIN transfer USING (sequence)
                  WHERE numbered.vin = ?1 AND numbered.uid = ?2 ORDER BY number",
             )?;
@@ -61,6 +65,9 @@ impl Readers {
                     expires_at: time(row.get(3)?),
                     repeatable: goes_on || row.get::<_, i64>(4)? == REPEATABLE,
                     answered: row.get(5)?,
+                    key: key(row, 12)?
+                        .map(|key| Ok::<_, rusqlite::Error>((parsed(row, 11, AppId::parse)?, key)))
+                        .transpose()?,
                 })
             })?;
             Ok(Some(KeptChannel {
@@ -79,7 +86,7 @@ impl Readers {
         self.read(|connection| {
             connection
                 .prepare_cached(
-                    "SELECT sequence, id, uid, vin, app, envelope, expires_at, receipts
+                    "SELECT sequence, id, uid, vin, app, envelope, expires_at, receipts, key
                      FROM downlink WHERE sequence = ?1",
                 )?
                 .query_row([signed(sequence)], downlink)
@@ -94,7 +101,7 @@ impl Tables {
         vin: &Vin,
         uid: &Uid,
         change: &ChannelChange,
-    ) -> rusqlite::Result<Option<Cursor>> {
+    ) -> rusqlite::Result<Changed> {
         let before = self.memory(vin, uid)?;
         let mut memory = match (before, change.session) {
             (Some(memory), _) => memory,
@@ -103,7 +110,7 @@ impl Tables {
                 return Err(rusqlite::Error::QueryReturnedNoRows);
             }
             // No message has a number, so there is nothing that a step could be of.
-            (None, None) => return Ok(None),
+            (None, None) => return Ok(Changed::default()),
         };
         if let Some((epoch, peer, batch)) = change.session {
             memory.epoch = memory.epoch.max(epoch);
@@ -112,22 +119,62 @@ impl Tables {
                 hear(&mut memory, peer);
             }
         }
+        let mut changed = Changed::default();
         for &(number, sequence) in &change.numbered {
             memory.next_number = memory.next_number.max(number.saturating_add(1));
-            self.number(vin, uid, number, signed(sequence))?;
             match change.piece {
                 Some(piece) => self.begin_part(signed(sequence), piece)?,
-                None => self.leave_unsent(vin, uid, signed(sequence))?,
+                None if self.leave_unsent(vin, uid, signed(sequence))? => {}
+                None => {
+                    changed.gone.push(sequence);
+                    continue;
+                }
             }
+            self.number(vin, uid, number, signed(sequence))?;
         }
         if before != Some(memory) {
             self.write_memory(vin, uid, &memory)?;
         }
-        let mut told = None;
         for &(number, step, at) in &change.steps {
-            told = self.note_numbered(vin, uid, number, step, at)?.or(told);
+            let told = self.note_numbered(vin, uid, number, step, at)?;
+            changed.told = told.or(changed.told);
         }
-        Ok(told)
+        Ok(changed)
+    }
+
+    pub(super) fn append_keyed(
+        &mut self,
+        id: &MessageId,
+        message: &NewDownlink,
+        now: SystemTime,
+    ) -> rusqlite::Result<Appended> {
+        let superseded = self.waiting_before(message)?;
+        let mut told = None;
+        for older in &superseded {
+            told = self.note(&older.id, Step::Superseded, now)?.or(told);
+        }
+        Ok(Appended {
+            downlink: self.append_downlink(id, message, now)?,
+            superseded,
+            told,
+        })
+    }
+
+    /// What a message with a key takes the place of: as each one did, one message at most.
+    fn waiting_before(&self, message: &NewDownlink) -> rusqlite::Result<Vec<Downlink>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT downlink.sequence, id, downlink.uid, downlink.vin, app, envelope,
+                    downlink.expires_at, receipts, downlink.key
+             FROM unsent JOIN downlink USING (sequence)
+             WHERE unsent.vin = ?1 AND unsent.uid = ?2 AND unsent.key = ?3 AND app = ?4",
+        )?;
+        let of = params![
+            message.vin.as_str(),
+            message.uid.as_str(),
+            message.coalesces_by().map(Key::as_str),
+            message.app.as_str(),
+        ];
+        statement.query_map(of, downlink)?.collect()
     }
 
     pub(super) fn append_numbered(
@@ -200,11 +247,13 @@ impl Tables {
         Ok(())
     }
 
-    fn leave_unsent(&self, vin: &Vin, uid: &Uid, sequence: i64) -> rusqlite::Result<()> {
-        self.connection
+    /// Says whether it was among them.
+    fn leave_unsent(&self, vin: &Vin, uid: &Uid, sequence: i64) -> rusqlite::Result<bool> {
+        let left = self
+            .connection
             .prepare_cached("DELETE FROM unsent WHERE vin = ?1 AND uid = ?2 AND sequence = ?3")?
             .execute(params![vin.as_str(), uid.as_str(), sequence])?;
-        Ok(())
+        Ok(left > 0)
     }
 
     /// A part is about to be sent.

@@ -38,7 +38,9 @@ use self::reader::Readers;
 use self::retention::Retention;
 use self::tables::Tables;
 use self::writer::{Kind, Writer};
-use super::channels::{ChannelChange, ChannelStore, KeptChannel, KnownChannel, NewPart, PartTaken};
+use super::channels::{
+    Appended, Changed, ChannelChange, ChannelStore, KeptChannel, KnownChannel, NewPart, PartTaken,
+};
 use super::fleets::{
     Fleet, FleetId, FleetProgress, FleetState, FleetStore, FleetVehicle, NewFleet, Put,
 };
@@ -266,15 +268,20 @@ impl ChannelStore for SqliteStore {
         self.way_down.transfer(sequence)
     }
 
-    fn change_channel(
-        &self,
-        vin: &Vin,
-        uid: &Uid,
-        change: ChannelChange,
-    ) -> Pending<Option<Cursor>> {
+    fn change_channel(&self, vin: &Vin, uid: &Uid, change: ChannelChange) -> Pending<Changed> {
         let (vin, uid) = (*vin, uid.clone());
         self.writer.submit(Kind::Change, 0, move |tables| {
             tables.change_channel(&vin, &uid, &change)
+        })
+    }
+
+    fn append_keyed(&self, message: NewDownlink, now: SystemTime) -> Pending<Appended> {
+        let bytes = message.envelope.len();
+        let Some(id) = MessageId::new_at(now) else {
+            return no_names();
+        };
+        self.writer.submit(Kind::Downlink, bytes, move |tables| {
+            tables.append_keyed(&id, &message, now)
         })
     }
 

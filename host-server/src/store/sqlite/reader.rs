@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use rusqlite::types::Type;
+use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use vinbus_protocol::id::{AppId, IdError, Uid, Vin};
 
@@ -14,8 +14,8 @@ use super::error::of_file;
 use super::schema;
 use super::tables::{micros, receipts_numbered, step_numbered, time};
 use crate::model::{
-    Backlog, Brief, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Outline, SentPage, Step,
-    Trace, Transfer, Uplink, UplinkPage, Webhook,
+    Backlog, Brief, Cursor, Downlink, Key, MessageId, NewDownlink, NewUplink, Outline, SentPage,
+    Step, Trace, Transfer, Uplink, UplinkPage, Webhook,
 };
 use crate::store::StoreError;
 use crate::store::fleets::FleetId;
@@ -58,7 +58,7 @@ impl Readers {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT downlink.sequence, id, downlink.uid, downlink.vin, app, envelope,
-                        downlink.expires_at, receipts
+                        downlink.expires_at, receipts, downlink.key
                  FROM unsent JOIN downlink USING (sequence)
                  WHERE unsent.vin = ?1 AND unsent.uid = ?2 AND unsent.sequence > ?3
                  ORDER BY unsent.sequence LIMIT ?4",
@@ -104,7 +104,7 @@ impl Readers {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT downlink.sequence, id, downlink.uid, downlink.vin, app, envelope,
-                        downlink.expires_at, receipts
+                        downlink.expires_at, receipts, downlink.key
                  FROM unsent JOIN downlink USING (sequence)
                  WHERE unsent.vin = ?1 AND unsent.uid = ?2 AND unsent.expires_at <= ?3
                  AND NOT EXISTS (SELECT 1 FROM numbered WHERE numbered.sequence = unsent.sequence)
@@ -199,13 +199,13 @@ impl Readers {
         self.read(|connection| {
             let found = connection
                 .prepare_cached(
-                    "SELECT sequence, id, uid, vin, app, envelope, expires_at, receipts, accepted_at,
+                    "SELECT sequence, id, uid, vin, app, envelope, expires_at, receipts, key, accepted_at,
                             (SELECT id FROM fleet WHERE number = downlink.fleet)
                      FROM downlink WHERE id = ?1",
                 )?
                 .query_row([&id.0], |row| {
-                    let fleet: Option<String> = row.get(9)?;
-                    Ok((downlink(row)?, row.get(8)?, fleet.map(FleetId)))
+                    let fleet: Option<String> = row.get(10)?;
+                    Ok((downlink(row)?, row.get(9)?, fleet.map(FleetId)))
                 })
                 .optional()?;
             let Some((downlink, accepted_at, fleet)) = found else {
@@ -234,8 +234,8 @@ impl Readers {
             Some(_) => "AND uid = ?4",
         };
         let sql = format!(
-            "SELECT sequence, id, uid, vin, app, envelope, expires_at, accepted_at FROM downlink
-             WHERE sequence < ?1 AND sequence >= ?2 {filter} ORDER BY sequence DESC LIMIT ?3"
+            "SELECT sequence, id, uid, vin, app, envelope, expires_at, receipts, key, accepted_at
+             FROM downlink WHERE sequence < ?1 AND sequence >= ?2 {filter} ORDER BY sequence DESC LIMIT ?3"
         );
         self.read(|connection| {
             // What is deleted between the reads must not be missing its steps.
@@ -414,8 +414,17 @@ pub(super) fn downlink(row: &Row<'_>) -> rusqlite::Result<Downlink> {
             envelope: blob(row, 5)?,
             expires_at: time(row.get(6)?),
             receipts: receipts_numbered(row.get(7)?),
+            key: key(row, 8)?,
         },
     })
+}
+
+/// The key of a message, if it has one.
+pub(super) fn key(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Key>> {
+    match row.get_ref(column)? {
+        ValueRef::Null => Ok(None),
+        _ => parsed(row, column, Key::parse).map(Some),
+    }
 }
 
 /// A message of which only the first step is known.
@@ -433,7 +442,7 @@ fn outline(row: &Row<'_>) -> rusqlite::Result<Outline> {
         app: message.app,
         brief: Brief::of(&message.envelope),
         expires_at: message.expires_at,
-        steps: vec![(Step::Accepted, time(row.get(7)?))],
+        steps: vec![(Step::Accepted, time(row.get(9)?))],
     })
 }
 

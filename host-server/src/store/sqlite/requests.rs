@@ -15,7 +15,7 @@ use crate::store::requests::StoredRequest;
 /// The columns of a [`StoredRequest`]: those of a message first.
 const COLUMNS: &str = "
     SELECT sequence, downlink.id, downlink.uid, downlink.vin, app, envelope, expires_at, receipts,
-        request.id, answer,
+        downlink.key, request.id, answer,
         (SELECT step FROM downlink_step WHERE downlink_step.sequence = request.sequence
          ORDER BY at DESC, step DESC LIMIT 1)
     FROM request JOIN downlink USING (sequence)";
@@ -86,10 +86,10 @@ impl Tables {
 }
 
 fn request(row: &Row<'_>) -> rusqlite::Result<StoredRequest> {
-    let answer: Option<Vec<u8>> = row.get(9)?;
-    let step: Option<i64> = row.get(10)?;
+    let answer: Option<Vec<u8>> = row.get(10)?;
+    let step: Option<i64> = row.get(11)?;
     Ok(StoredRequest {
-        id: RequestId::new(row.get::<_, i64>(8)? as u64),
+        id: RequestId::new(row.get::<_, i64>(9)? as u64),
         downlink: downlink(row)?,
         answer: answer.map(Into::into),
         last: step.and_then(step_numbered).unwrap_or(Step::Accepted),

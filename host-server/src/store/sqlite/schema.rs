@@ -17,7 +17,7 @@ use crate::store::StoreError;
 const APPLICATION_ID: i32 = 0x7662_7573;
 
 /// One step per version of the schema; `user_version` counts those done.
-const MIGRATIONS: [&str; 12] = [
+const MIGRATIONS: [&str; 13] = [
     "
     CREATE TABLE uplink (
         cursor INTEGER PRIMARY KEY,
@@ -222,6 +222,12 @@ const MIGRATIONS: [&str; 12] = [
         piece BLOB NOT NULL
     ) STRICT;
     CREATE UNIQUE INDEX incomplete_piece_by_start ON incomplete_piece (incomplete, start);
+",
+    // The column of `unsent` is for its index: those that a newer one of their key supersedes.
+    "
+    ALTER TABLE downlink ADD COLUMN key TEXT;
+    ALTER TABLE unsent ADD COLUMN key TEXT;
+    CREATE INDEX unsent_by_key ON unsent (vin, uid, key) WHERE key IS NOT NULL;
 ",
 ];
 

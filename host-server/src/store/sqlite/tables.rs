@@ -11,7 +11,9 @@ use vinbus_protocol::delivery;
 use vinbus_protocol::id::Uid;
 
 use super::incomplete::{self, INCOMPLETE_COST};
-use crate::model::{Cursor, Downlink, MessageId, NewDownlink, NewUplink, Receipts, Step, Webhook};
+use crate::model::{
+    Cursor, Downlink, Key, MessageId, NewDownlink, NewUplink, Receipts, Step, Webhook,
+};
 
 /// Bytes that a message takes beside its payload: columns, indexes and page headers, rounded up.
 pub(super) const ROW_BYTES: i64 = 160;
@@ -129,7 +131,7 @@ impl Tables {
         let sequence = self.counts.last_sequence + 1;
         self.connection
             .prepare_cached(
-                "INSERT INTO downlink VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, NULL)",
+                "INSERT INTO downlink VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, NULL, ?10)",
             )?
             .execute(params![
                 sequence,
@@ -141,14 +143,16 @@ impl Tables {
                 &message.envelope[..],
                 micros(message.expires_at),
                 receipts_number(message.receipts),
+                message.key.as_ref().map(Key::as_str),
             ])?;
         self.connection
-            .prepare_cached("INSERT INTO unsent VALUES (?1, ?2, ?3, 0, ?4)")?
+            .prepare_cached("INSERT INTO unsent VALUES (?1, ?2, ?3, 0, ?4, ?5)")?
             .execute(params![
                 message.vin.as_str(),
                 message.uid.as_str(),
                 sequence,
                 micros(message.expires_at),
+                message.coalesces_by().map(Key::as_str),
             ])?;
         self.counts.last_sequence = sequence;
         self.counts.downlink_bytes += message.envelope.len() as i64 + ROW_BYTES;
@@ -176,6 +180,7 @@ impl Tables {
             | Step::Rejected
             | Step::Expired
             | Step::Unsupported
+            | Step::Superseded
             | Step::Told(delivery::Step::Cancelled | delivery::Step::TooLarge) => {
                 "DELETE FROM unsent WHERE vin = ?1 AND uid = ?2 AND sequence = ?3"
             }
@@ -397,6 +402,7 @@ pub(super) fn step_number(step: Step) -> i64 {
         Step::GivenUp => 5,
         Step::PeerRestarted => 6,
         Step::Unsupported => 7,
+        Step::Superseded => 8,
         Step::Told(step) => i64::from(step.code()) + TOLD,
     }
 }
