@@ -265,8 +265,8 @@ pub struct MessageArgs {
     pub ttl: Option<Duration>,
     /// Have the message repeated until the vehicle answers, and be told what became of it in the
     /// car: see `trace`. With `=repeatable` it may reach its app twice if the vehicle loses its
-    /// memory. Only such a message may be longer than 128 KiB: a content of up to 1 MiB, to a vehicle
-    /// that takes it. [default: as the server's --receipts-for says]
+    /// memory. Only such a message, to one vehicle, may be longer than 128 KiB: a content of up to
+    /// 1 MiB, to a vehicle that takes it. [default: as the server's --receipts-for says]
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
     pub receipts: Option<ReceiptsArg>,
     /// Send as this partner; only the administrator may choose.
