@@ -71,6 +71,15 @@ impl Car {
             .announced(vin(1), &uid(), Some(self.endpoint.offer()));
     }
 
+    /// Goes online, and lives until both ends know that the other speaks delivery.
+    async fn meet(&mut self, server: &Server) {
+        self.announce(server);
+        self.until(server, "it is known", async |car| {
+            car.endpoint.is_established()
+        })
+        .await;
+    }
+
     /// Lives until a check holds.
     async fn until(&mut self, server: &Server, what: &str, check: impl AsyncFn(&Self) -> bool) {
         let begin = Instant::now();
@@ -241,11 +250,7 @@ async fn hundreds_of_messages_reach_the_app_once_though_every_third_frame_is_los
     let dir = tempfile::tempdir().unwrap();
     let server = Server::open(dir.path());
     let mut car = Car::new(7, &server);
-    car.announce(&server);
-    car.until(&server, "it is known", async |car| {
-        car.endpoint.is_established()
-    })
-    .await;
+    car.meet(&server).await;
     car.loses = 3;
     let ids = submit(&server, 0..300).await;
     (0..8).for_each(|n| car.send(&told(n)));
@@ -301,11 +306,7 @@ async fn vehicle_that_offers_nothing_gets_an_ordinary_message() {
     assert_eq!(car.app, [told(0)]);
     server.has_step(&id, Step::Sent).await;
     // One that has spoken delivery, and does not any more.
-    car.announce(&server);
-    car.until(&server, "it is known", async |car| {
-        car.endpoint.is_established()
-    })
-    .await;
+    car.meet(&server).await;
     let id = submit(&server, 1..2).await.remove(0);
     car.until(&server, "it is taken", async |_| {
         last_step(&server, &id).await == TAKEN
@@ -324,11 +325,7 @@ async fn message_on_its_way_when_the_server_stops_is_sent_again_and_taken_once()
     let dir = tempfile::tempdir().unwrap();
     let server = Server::open(dir.path());
     let mut car = Car::new(7, &server);
-    car.announce(&server);
-    car.until(&server, "it is known", async |car| {
-        car.endpoint.is_established()
-    })
-    .await;
+    car.meet(&server).await;
     let ids = submit(&server, 0..3).await;
     // The app gets it, and no receipt comes back.
     car.step = delivery::Step::Confirmed;
@@ -396,11 +393,7 @@ async fn message_that_is_never_answered_expires_and_frees_its_place() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::open(dir.path());
     let mut car = Car::new(7, &server);
-    car.announce(&server);
-    car.until(&server, "it is known", async |car| {
-        car.endpoint.is_established()
-    })
-    .await;
+    car.meet(&server).await;
     car.loses = 1;
     let mut ids = Vec::new();
     for n in 0..40 {
@@ -510,11 +503,7 @@ async fn newer_value_waits_for_the_answer_to_the_one_on_its_way_also_over_a_rest
     let dir = tempfile::tempdir().unwrap();
     let server = Server::open(dir.path());
     let mut car = Car::new(7, &server);
-    car.announce(&server);
-    car.until(&server, "it is known", async |car| {
-        car.endpoint.is_established()
-    })
-    .await;
+    car.meet(&server).await;
     let mut ids = vec![submit_keyed(&server, 0, "position").await];
     server.has_step(&ids[0], Step::Sent).await;
     for n in 1..3 {
