@@ -6,7 +6,7 @@ mod books;
 
 use std::collections::BTreeMap;
 
-use books::{Book, Fate, Sums, Table, content, content_down};
+use books::{Book, Fate, Sums, Table, content};
 
 const VIN: &str = "0123456789ABCDEFG";
 
@@ -26,7 +26,7 @@ fn down_to(messages: &[(&str, u32)], of: (bool, bool)) -> Sums {
         book.down.sent += 1;
         book.down.accepted.insert(n, format!("id-{n}"));
         for _ in 0..*times {
-            book.down.arrived(&content_down(n));
+            book.down.arrived(&content(n));
         }
         status.insert(n, (*said).to_owned());
     }
@@ -132,7 +132,7 @@ fn up(tell: impl Fn(&mut books::Up), stored: &[u64]) -> Sums {
 fn up_from(tell: impl Fn(&mut books::Up), stored: &[u64], forgets: bool) -> Sums {
     let mut book = Book::default();
     for _ in 0..4 {
-        let n = book.up.next();
+        let n = book.up.next(true);
         book.up.accepted(n);
     }
     tell(&mut book.up);
@@ -207,6 +207,15 @@ fn what_went_without_receipts_is_told_so_wherever_it_came() {
         assert_eq!(sums.lost[books::WITH_BROKER], 1);
         assert_eq!(sums.lost.len(), 2);
     }
+}
+
+#[test]
+fn app_on_a_board_sends_no_long_message() {
+    let mut up = books::Up::default();
+    let numbers: Vec<_> = (0..100).map(|_| up.next(false)).collect();
+    assert!(numbers.is_sorted_by(|a, b| a < b));
+    assert!(!numbers.iter().any(|n| books::is_long(*n)));
+    assert!((0..100).any(|_| books::is_long(up.next(true))));
 }
 
 #[test]

@@ -27,6 +27,8 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 pub(crate) struct App {
     book: Arc<Mutex<Book>>,
+    /// It sends long messages among others.
+    sends_long: bool,
     /// The life of the agent's memory, within which numbers are unique.
     life: Option<Value>,
     taken: HashSet<(String, u64)>,
@@ -36,26 +38,30 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Is at the portal while it is to be there, and sends while there is load.
-    pub(crate) async fn run(
-        portal: SocketAddr,
-        book: Arc<Mutex<Book>>,
-        mut there: watch::Receiver<bool>,
-        load: watch::Receiver<bool>,
-    ) {
-        let mut app = Self {
+    pub(crate) fn new(book: Arc<Mutex<Book>>, sends_long: bool) -> Self {
+        Self {
             book,
+            sends_long,
             life: None,
             taken: HashSet::new(),
             was_too_fast: false,
-        };
+        }
+    }
+
+    /// Is at the portal while it is to be there, and sends while there is load.
+    pub(crate) async fn run(
+        mut self,
+        portal: SocketAddr,
+        mut there: watch::Receiver<bool>,
+        load: watch::Receiver<bool>,
+    ) {
         // It ends with the soak.
         while there.wait_for(|there| *there).await.is_ok() {
             let socket = connect_async(format!("ws://{portal}/portal"));
             if let Ok(Ok((socket, _))) = timeout(PATIENCE, socket).await {
                 tokio::select! {
                     // A socket breaks when its agent is killed.
-                    _ = app.serve(socket, &load) => {}
+                    _ = self.serve(socket, &load) => {}
                     _ = there.wait_for(|there| !*there) => {}
                 }
             }
@@ -97,7 +103,7 @@ impl App {
     }
 
     fn message(&self) -> Value {
-        let n = self.book.lock().unwrap().up.next();
+        let n = self.book.lock().unwrap().up.next(self.sends_long);
         json!({
             "type": "WebPortal.onSendNotificationRequest", "id": n, "receipts": true,
             "value": content(n)

@@ -5,24 +5,19 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-/// Every so many messages to an app that takes long ones, one goes in parts.
+/// Every so many messages to and from an app on Linux, one goes in parts.
 const LONG_EVERY: u64 = 50;
 
-/// What message `n` says.
+/// What message `n` says, to or from an app.
 pub(crate) fn content(n: u64) -> Value {
+    if is_long(n) {
+        return json!({ "n": n, "text": "long ".repeat(40_000) });
+    }
     let bytes = usize::try_from(n % 1_000).unwrap();
     json!({ "n": n, "text": "text ".repeat(bytes / 5) })
 }
 
-/// What message `n` to an app says.
-pub(crate) fn content_down(n: u64) -> Value {
-    if is_long(n) {
-        return json!({ "n": n, "text": "long ".repeat(40_000) });
-    }
-    content(n)
-}
-
-/// Whether message `n` to an app goes in parts, which boards do not take.
+/// Whether message `n` goes in parts, which boards neither send nor take.
 pub(crate) fn is_long(n: u64) -> bool {
     n % LONG_EVERY == LONG_EVERY - 1
 }
@@ -54,7 +49,7 @@ pub(crate) struct Down {
 impl Down {
     pub(crate) fn arrived(&mut self, it: &Value) {
         match it["n"].as_u64() {
-            Some(n) if *it == content_down(n) => *self.seen.entry(n).or_default() += 1,
+            Some(n) if *it == content(n) => *self.seen.entry(n).or_default() += 1,
             _ => self.changed.push(it.to_string()),
         }
     }
@@ -64,6 +59,8 @@ impl Down {
 #[derive(Default)]
 pub(crate) struct Up {
     sent: u64,
+    /// The number of the last one.
+    last: u64,
     /// Those that the agent said it keeps until the server has them.
     accepted: BTreeSet<u64>,
     /// Those that the server has, as the app was told.
@@ -75,9 +72,12 @@ pub(crate) struct Up {
 }
 
 impl Up {
-    pub(crate) fn next(&mut self) -> u64 {
+    /// The number of the next message, left out those of long ones if there are to be none.
+    pub(crate) fn next(&mut self, long: bool) -> u64 {
         self.sent += 1;
-        self.sent
+        self.last += 1;
+        self.last += u64::from(!long && is_long(self.last));
+        self.last
     }
 
     pub(crate) fn accepted(&mut self, n: u64) {

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::app::App;
-use crate::books::{content_down, is_long};
+use crate::books::{content, is_long};
 use crate::broker::Broker;
 use crate::cable::Cable;
 use crate::clock::Clocks;
@@ -82,7 +82,8 @@ impl World {
         let (mut apps, mut senders) = (JoinSet::new(), JoinSet::new());
         for vehicle in &self.vehicles {
             let (book, there) = (vehicle.book.clone(), vehicle.app());
-            apps.spawn(App::run(vehicle.portal(), book, there, load.subscribe()));
+            let app = App::new(book, !vehicle.is_board());
+            apps.spawn(app.run(vehicle.portal(), there, load.subscribe()));
             senders.spawn(send(self.rest.clone(), vehicle, load.subscribe()));
         }
         (apps, senders)
@@ -181,7 +182,7 @@ fn send(
                 return;
             }
             book.lock().unwrap().down.sent += 1;
-            if let Some(id) = rest.send(&vin, &content_down(n)).await {
+            if let Some(id) = rest.send(&vin, &content(n)).await {
                 book.lock().unwrap().down.accepted.insert(n, id);
             }
         }
