@@ -54,6 +54,7 @@ impl World {
             vehicles,
             fleet: None,
         };
+        world.until_online("", world.vehicles.len()).await;
         if cli.fleet > 0 {
             world.fleet = Some(world.start_fleet(&folder.join("fleet"), cli.fleet).await);
         }
@@ -65,16 +66,21 @@ impl World {
             self.host.enroll(folder, &Fleet::enrolment(vehicles)).await;
         }
         let mut fleet = Fleet::start(folder, vehicles, &self.broker).await;
-        // What is sent to a vehicle that was never there goes without receipts (SPEC 9.4a).
+        self.until_online(VIN_PREFIX, vehicles).await;
+        fleet.send(&self.rest).await;
+        fleet
+    }
+
+    /// Waits until so many vehicles whose VINs begin like this are online: what is sent to a vehicle that was
+    /// never there goes without receipts (SPEC 9.4a).
+    async fn until_online(&self, vin_prefix: &str, vehicles: usize) {
         let online = async {
-            while self.rest.online(VIN_PREFIX).await < vehicles {
+            while self.rest.online(vin_prefix).await < vehicles {
                 sleep(Duration::from_millis(500)).await;
             }
         };
         let all = timeout(START, online).await;
-        all.expect("the whole fleet is online");
-        fleet.send(&self.rest).await;
-        fleet
+        all.unwrap_or_else(|_| panic!("{vehicles} vehicles {vin_prefix}… are online"));
     }
 
     /// Has apps send, which go on until the end, and sends to them, while there is load.
