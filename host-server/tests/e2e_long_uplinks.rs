@@ -5,23 +5,19 @@ mod car_support;
 mod cli_support;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use car_support::{Agent, Program, agent};
-use cli_support::{PARTNER, Server, VIN, done, within};
+use cli_support::{PARTNER, Server, VIN, within};
 use futures_util::StreamExt as _;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use vinbus_protocol::delivery::{Received, read};
 use vinbus_protocol::envelope::Uplink;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
-use vinbus_transport_std::conformance::{BrokerUnderTest as _, Endpoint, Mosquitto};
-use vinbus_transport_std::{ClientOptions, Qos};
+use vinbus_transport_std::conformance::{BrokerUnderTest as _, Endpoint, Mosquitto, Proxy};
+use vinbus_transport_std::{BrokerUrl, ClientOptions, Qos};
 
 /// The longest content that travels: nine parts.
 const MIB: usize = 1_048_576;
@@ -73,100 +69,25 @@ async fn stored(server: &Server, count: u64) {
     within("parts are stored", come).await;
 }
 
-/// Forwards to a server: no more bytes to it, in all, than it is allowed; and cuts every connection when it is
-/// told to.
-struct Gate {
-    port: u16,
-    allowed: watch::Sender<u64>,
-    cut: Arc<Notify>,
-}
-
-impl Gate {
-    async fn to(address: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (allowed, cut) = (watch::Sender::new(u64::MAX), Arc::new(Notify::new()));
-        let (told, used) = (Arc::clone(&cut), Arc::new(AtomicU64::new(0)));
-        let budget = allowed.clone();
-        tokio::spawn(async move {
-            while let Ok((near, _)) = listener.accept().await {
-                let Ok(far) = TcpStream::connect(&address).await else {
-                    continue;
-                };
-                let ((up, back), (down, far)) = (near.into_split(), far.into_split());
-                let (cut, used) = (Arc::clone(&told), Arc::clone(&used));
-                let allowed = budget.subscribe();
-                tokio::spawn(async move {
-                    tokio::select! {
-                        _ = upwards(up, far, allowed, used) => {}
-                        _ = downwards(down, back) => {}
-                        () = cut.notified() => {}
-                    }
-                });
-            }
-        });
-        Self { port, allowed, cut }
-    }
-
-    /// Allows so many bytes in all.
-    fn allow(&self, bytes: u64) {
-        self.allowed.send_replace(bytes);
-    }
-}
-
-async fn upwards(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    mut allowed: watch::Receiver<u64>,
-    used: Arc<AtomicU64>,
-) -> std::io::Result<()> {
-    let mut buffer = [0; 4096];
-    loop {
-        let len = from.read(&mut buffer).await?;
-        if len == 0 {
-            return Ok(());
-        }
-        let end = used.fetch_add(len as u64, Ordering::Relaxed) + len as u64;
-        if allowed.wait_for(|allowed| *allowed >= end).await.is_err() {
-            return Ok(());
-        }
-        to.write_all(&buffer[..len]).await?;
-    }
-}
-
-async fn downwards(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> std::io::Result<u64> {
-    tokio::io::copy(&mut from, &mut to).await
-}
-
-/// A vehicle behind a gate.
+/// A vehicle behind a wire of its own.
 struct Car {
     dir: PathBuf,
-    gate: Gate,
+    wire: Proxy,
+    broker: BrokerUrl,
 }
 
 impl Car {
     async fn enroll(server: &Server) -> Self {
         let dir = server.dir.join("car");
-        let out = dir.display().to_string();
-        let args = ["enroll", "vehicle", VIN, "--out", &out];
-        done(&server.command(&args).await);
-        let gate = Gate::to(server.address("mqtts").to_string()).await;
-        Self { dir, gate }
+        server.enroll(VIN, &dir).await;
+        let wire = Proxy::to(&server.mqtts()).await;
+        let broker = wire.url(&server.mqtts());
+        Self { dir, wire, broker }
     }
 
     async fn start(&self) -> Agent {
-        let path = |file: &str| self.dir.join(file).display().to_string();
-        let url = format!("mqtts://localhost:{}", self.gate.port);
-        let (ca, cert, key, data) = (
-            path("ca.pem"),
-            path("cert.pem"),
-            path("key.pem"),
-            path("data"),
-        );
-        let files = ["--ca", &ca, "--cert", &cert, "--key", &key];
         let second = format!("second-app={PARTNER}");
-        let to = ["--broker", &url, "--data-dir", &data, "--app", &second];
-        Agent::start(&[&to[..], &files].concat()).await
+        Agent::enrolled(VIN, &self.dir, &self.broker, &["--app", &second]).await
     }
 }
 
@@ -265,7 +186,7 @@ async fn agent_that_is_killed_between_parts_goes_on_where_it_was() {
     let car = Car::enroll(&server).await;
     let mut agent = car.start().await;
     server.online().await;
-    car.gate.allow(300_000);
+    car.wire.allow(300_000);
     let long = text(MIB, "x");
     let mut app = agent.app_that_tells(&["--receipts"]);
     app.type_in([long.clone()]).await;
@@ -274,7 +195,7 @@ async fn agent_that_is_killed_between_parts_goes_on_where_it_was() {
         stored(&server, count).await;
         agent.program.kill().await;
         agent = car.start().await;
-        car.gate.allow(allowed);
+        car.wire.allow(allowed);
     }
     has(&server, &[&long]).await;
     assert_eq!(parts(&server, "stored").await, 8, "none was stored twice");
@@ -290,7 +211,7 @@ async fn server_that_is_killed_between_parts_goes_on_where_it_was() {
     let car = Car::enroll(&server).await;
     let agent = car.start().await;
     server.online().await;
-    car.gate.allow(450_000);
+    car.wire.allow(450_000);
     let long = text(MIB, "x");
     let mut app = agent.app_with(&["--receipts", "--exit-after", "0"]);
     app.type_in([long.clone()]).await;
@@ -301,7 +222,7 @@ async fn server_that_is_killed_between_parts_goes_on_where_it_was() {
         drop(server);
         let args = ["--mqtt", "off", "--mqtts", &mqtts];
         server = Server::with(dir.path(), &args).await;
-        car.gate.allow(allowed);
+        car.wire.allow(allowed);
         if allowed == u64::MAX {
             has(&server, &[&long]).await;
             let again = parts(&server, "stored").await;
@@ -320,14 +241,14 @@ async fn link_that_is_cut_in_the_middle_of_parts_costs_no_part_that_was_stored()
     let car = Car::enroll(&server).await;
     let agent = car.start().await;
     server.online().await;
-    car.gate.allow(200_000);
+    car.wire.allow(200_000);
     let long = text(MIB, "x");
     let mut app = agent.app_with(&["--receipts", "--exit-after", "0"]);
     app.type_in([long.clone()]).await;
     for (count, allowed) in [(1, 650_000), (3, 1_100_000), (6, u64::MAX)] {
         stored(&server, count).await;
-        car.gate.cut.notify_waiters();
-        car.gate.allow(allowed);
+        car.wire.cut();
+        car.wire.allow(allowed);
     }
     assert!(app.ends_well().await, "it is confirmed");
     has(&server, &[&long]).await;
@@ -342,7 +263,7 @@ async fn two_apps_send_long_messages_at_once_and_a_short_one_goes_between_parts(
     let car = Car::enroll(&server).await;
     let agent = car.start().await;
     server.online().await;
-    car.gate.allow(250_000);
+    car.wire.allow(250_000);
     let (one, two) = (text(MIB, "x"), text(MIB, "y"));
     let mut first = agent.app_with(&["--receipts", "--exit-after", "0"]);
     first.type_in([one.clone()]).await;
@@ -350,7 +271,7 @@ async fn two_apps_send_long_messages_at_once_and_a_short_one_goes_between_parts(
     let mut second = second_app(&agent);
     second.type_in([two.clone(), "1".to_owned()]).await;
     accepted(&mut second, 2).await;
-    car.gate.allow(u64::MAX);
+    car.wire.allow(u64::MAX);
     assert!(first.ends_well().await, "it is confirmed");
     has(&server, &["1", &one, &two]).await;
     assert_eq!(parts(&server, "stored").await, 16);
@@ -360,12 +281,7 @@ async fn two_apps_send_long_messages_at_once_and_a_short_one_goes_between_parts(
 async fn host_that_knows_no_receipts_gets_no_parts_and_the_app_is_told() {
     let mosquitto = Mosquitto::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let password = dir.path().join("password");
-    std::fs::write(&password, Mosquitto::PASSWORD).unwrap();
-    let password = password.display().to_string();
-    let to = format!("mqtt://127.0.0.1:{}", mosquitto.url(Endpoint::Mqtt).port());
-    let login = ["--username", Mosquitto::USER, "--password-file", &password];
-    let agent = Agent::start(&[&["--broker", &to], &login[..]].concat()).await;
+    let agent = Agent::beside(&mosquitto.url(Endpoint::Mqtt), dir.path(), &[]).await;
     let mut app = agent.app_that_tells(&["--receipts"]);
     app.type_in([text(200_000, "x")]).await;
     app.until("it is refused", |lines| {

@@ -4,24 +4,13 @@
 mod car_support;
 mod cli_support;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Instant;
-
 use car_support::{Agent, Program};
 use cli_support::{PARTNER, Server, VIN, within};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
-use vinbus_protocol::delivery::{
-    self, Endpoint, Epoch, Header, Marked, Message, Part, Received, Snapshot, Step, Transmit,
-};
-use vinbus_protocol::envelope::Uplink;
-use vinbus_protocol::id::AppId;
+use vinbus_protocol::delivery::{Part, Step};
 use vinbus_protocol::limits::DELIVERY_PARTS_MAX;
-use vinbus_transport_std::conformance::{BrokerUnderTest as _, Endpoint as Listens, Mosquitto};
-use vinbus_transport_std::{Client, ClientOptions, Inbox, Qos};
+use vinbus_transport_std::conformance::{BrokerUnderTest as _, Endpoint, Forger, Mosquitto, Proxy};
 
 /// The longest content that travels.
 const MIB: usize = 1_048_576;
@@ -193,45 +182,20 @@ async fn server_that_is_killed_between_parts_goes_on_where_it_was() {
     assert_eq!(trace(&server, &id).await["transfer"]["begun"], 1);
 }
 
-/// Forwards to a server, and cuts every connection when it is told to.
-async fn cutting(to: String) -> (u16, Arc<Notify>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let cut = Arc::new(Notify::new());
-    let told = Arc::clone(&cut);
-    tokio::spawn(async move {
-        while let Ok((mut near, _)) = listener.accept().await {
-            let mut far = TcpStream::connect(&to).await.unwrap();
-            let cut = Arc::clone(&told);
-            tokio::spawn(async move {
-                tokio::select! {
-                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-                    () = cut.notified() => {}
-                }
-            });
-        }
-    });
-    (port, cut)
-}
-
 #[tokio::test]
 async fn link_that_is_cut_in_the_middle_of_parts_costs_no_part_that_was_stored() {
     let dir = tempfile::tempdir().unwrap();
     let server = slow(dir.path()).await;
-    // The first one enrolls the vehicle.
-    Agent::at(&server).await.program.kill().await;
-    let (port, cut) = cutting(server.address("mqtts").to_string()).await;
-    let path = |file: &str| server.dir.join("car").join(file).display().to_string();
-    let url = format!("mqtts://localhost:{port}");
-    let (ca, cert, key) = (path("ca.pem"), path("cert.pem"), path("key.pem"));
-    let files = ["--ca", &ca, "--cert", &cert, "--key", &key];
-    let agent = Agent::start(&[&["--broker", &url], &files[..]].concat()).await;
+    let car = server.dir.join("car");
+    server.enroll(VIN, &car).await;
+    let wire = Proxy::to(&server.mqtts()).await;
+    let agent = Agent::enrolled(VIN, &car, &wire.url(&server.mqtts()), &[]).await;
     let mut app = agent.app();
     let long = text(MIB, "x");
     let id = send(&server, &long).await;
     for bytes in [1, 260_000, 520_000] {
         stored(&server, &id, bytes).await;
-        cut.notify_waiters();
+        wire.cut();
     }
     assert!(seen(&mut app, 1).await == [long.trim_matches('"')]);
     let traced = trace(&server, &id).await;
@@ -239,140 +203,15 @@ async fn link_that_is_cut_in_the_middle_of_parts_costs_no_part_that_was_stored()
     assert_eq!(traced["uid"], PARTNER);
 }
 
-/// A host that does with an agent what no host should.
-struct Hostile {
-    client: Client,
-    inbox: Inbox,
-    end: Endpoint<8, 8>,
-    begin: Instant,
-    down: String,
-    /// The last step of each message.
-    told: BTreeMap<u32, Step>,
-}
-
-impl Hostile {
-    async fn on(mosquitto: &Mosquitto) -> Self {
-        let options = ClientOptions::new(mosquitto.url(Listens::Mqtt), "host")
-            .credentials(Mosquitto::USER, Mosquitto::PASSWORD);
-        let (client, inbox) = vinbus_transport_std::connect(options).unwrap();
-        let up = format!("psa/OVIPPartners-Dev/from/uid/{PARTNER}/opa/{VIN}/#");
-        let subscribed = client.subscribe(&up, Qos::AtMostOnce);
-        within("the host is subscribed", subscribed).await.unwrap();
-        let mut end = Endpoint::new(Snapshot::fresh(Epoch::FIRST));
-        end.handle_link(0, true);
-        Self {
-            client,
-            inbox,
-            end,
-            begin: Instant::now(),
-            down: format!("psa/OVIPPartners-Dev/to/uid/{PARTNER}/opa/{VIN}/"),
-            told: BTreeMap::new(),
-        }
-    }
-
-    fn now_ms(&self) -> u64 {
-        self.begin.elapsed().as_millis() as u64
-    }
-
-    /// Takes what the agent says next, and says what is delivery's own.
-    async fn hear(&mut self) {
-        let message = within("the agent says something", self.inbox.recv()).await;
-        let payload = message.unwrap().payload;
-        let content = Uplink::decode(&payload).unwrap().content;
-        let now_ms = self.now_ms();
-        if let Some(offer) = delivery::announced(content) {
-            self.end.handle_announcement(now_ms, offer);
-        } else if let Received::Control(control) = delivery::read(content) {
-            let mut told = Vec::new();
-            let batch = self
-                .end
-                .handle_control(now_ms, &control, |run| told.push(run));
-            for run in told {
-                self.told
-                    .extend((run.first..run.first + run.count).map(|number| (number, run.step)));
-            }
-            if let Some(batch) = batch {
-                self.end.acknowledge(batch);
-            }
-        }
-        self.say().await;
-    }
-
-    async fn say(&mut self) {
-        while let Some(payload) = self.next_control() {
-            self.publish(payload).await;
-        }
-    }
-
-    fn next_control(&mut self) -> Option<Vec<u8>> {
-        let mut buffer = vec![0; 8192];
-        let control = self
-            .end
-            .poll_control(self.begin.elapsed().as_millis() as u64, 7)?;
-        Some(control.encode_downlink(&mut buffer).unwrap().to_vec())
-    }
-
-    /// What is to be sent next: the only message that is not answered is this part.
-    fn next_part(&mut self, app: &str, part: Part, piece: &str) -> Option<Vec<u8>> {
-        let mut buffer = vec![0; 2 * piece.len() + 8192];
-        let now_ms = self.now_ms();
-        let payload = match self.end.poll_transmit(now_ms, 7)? {
-            Transmit::Control(control) => control.encode_downlink(&mut buffer),
-            Transmit::Message(header) => {
-                let part = Some(part);
-                let header = Header { part, ..header };
-                let app = AppId::parse(app).unwrap();
-                Marked::part(header, piece).encode_downlink(&app, &mut buffer)
-            }
-        };
-        Some(payload.unwrap().to_vec())
-    }
-
-    async fn publish(&self, payload: Vec<u8>) {
-        let sent = self
-            .client
-            .publish(&self.down, payload.into(), Qos::AtLeastOnce, false);
-        within("the broker has it", sent).await.unwrap();
-    }
-
-    /// Sends a part, as if it were of a message, and waits for what becomes of it.
-    async fn part(&mut self, app: &str, part: Part, piece: &str) -> Step {
-        let message = Message {
-            bytes: piece.len() as u32,
-            expires_at_ms: None,
-            key: None,
-            repeatable: false,
-        };
-        let number = self.end.submit(self.now_ms(), message).unwrap().number;
-        loop {
-            match self.next_part(app, part, piece) {
-                Some(payload) => self.publish(payload).await,
-                None => match self.told.get(&number) {
-                    Some(step) => return *step,
-                    None => self.hear().await,
-                },
-            }
-        }
-    }
-}
-
 #[tokio::test]
 async fn bombs_of_parts_do_an_agent_no_harm() {
     let mosquitto = Mosquitto::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let password = dir.path().join("password");
-    std::fs::write(&password, Mosquitto::PASSWORD).unwrap();
-    let password = password.display().to_string();
     let data = dir.path().join("data").display().to_string();
-    let to = format!("mqtt://127.0.0.1:{}", mosquitto.url(Listens::Mqtt).port());
-    let mut host = Hostile::on(&mosquitto).await;
-    let login = ["--username", Mosquitto::USER, "--password-file", &password];
-    let args = [&["--broker", &to, "--data-dir", &data], &login[..]].concat();
-    let agent = Agent::start(&args).await;
-    while host.end.peer().is_none() || !host.end.is_established() {
-        host.hear().await;
-    }
-    assert_eq!(host.end.peer_takes_parts(), Some(MIB as u32));
+    let mut host = Forger::on(&mosquitto, PARTNER, VIN).await;
+    let broker = mosquitto.url(Endpoint::Mqtt);
+    let agent = Agent::beside(&broker, dir.path(), &["--data-dir", &data]).await;
+    assert_eq!(host.meets().await, MIB as u32);
     let app = "demo-app";
     let checks = [
         (app, (0, u32::MAX), "[", Step::TooLarge),

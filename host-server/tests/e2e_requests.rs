@@ -4,16 +4,13 @@
 mod car_support;
 mod cli_support;
 
-use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
-use car_support::{Agent, Program, server_on};
+use car_support::{Agent, Program, server_beside};
 use cli_support::{PARTNER, Server, VIN, done, failed, within};
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto, lossy};
+use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto, Proxy, lossy};
 
 const KEY: &str = "idempotency-key";
 
@@ -60,34 +57,6 @@ async fn asked(app: &mut Program, times: usize) -> Vec<String> {
         (requests.len() >= times).then_some(requests)
     })
     .await
-}
-
-/// A way to a server that can be closed.
-struct Gate {
-    port: u16,
-    listening: tokio::task::JoinHandle<()>,
-}
-
-impl Gate {
-    async fn to(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let listening = tokio::spawn(async move {
-            let mut ways = JoinSet::new();
-            while let Ok((mut near, _)) = listener.accept().await {
-                let mut far = TcpStream::connect(server).await.unwrap();
-                ways.spawn(async move {
-                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
-                });
-            }
-        });
-        Self { port, listening }
-    }
-
-    /// Ends all connections, and takes no more.
-    fn close(&mut self) {
-        self.listening.abort();
-    }
 }
 
 /// Waits until the last message waits for its app.
@@ -290,15 +259,15 @@ async fn answer_noted(server: &Server) {
 async fn answer_in_an_agent_that_is_killed_reaches_the_caller_who_waits() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path()).await;
-    // The first one enrolls the vehicle.
-    Agent::at(&server).await.program.kill().await;
-    let mut gate = Gate::to(server.address("mqtts")).await;
-    let agent = Agent::through(&server, gate.port).await;
+    let car = server.dir.join("car");
+    server.enroll(VIN, &car).await;
+    let wire = Proxy::to(&server.mqtts()).await;
+    let agent = Agent::enrolled(VIN, &car, &wire.url(&server.mqtts()), &[]).await;
     let mut app = app(&agent, &server).await;
     let waits = tokio::spawn(answer(asking(&server, "?timeout=600", "1")));
     asked(&mut app, 1).await;
     // What the app says gets no further than the agent.
-    gate.close();
+    wire.unplug();
     app.type_in(["/answer { \"done\": 1.50 }".to_owned()]).await;
     answer_noted(&server).await;
     agent.program.kill().await;
@@ -362,13 +331,9 @@ async fn request_that_waits_in_an_agent_that_ends_is_told_to_its_caller_and_not_
 async fn broker_that_loses_every_fifth_message_costs_no_answer() {
     let mosquitto = Mosquitto::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let url = mosquitto.url(Endpoint::Mqtt);
-    let (proxy, loses, lost) = lossy(format!("127.0.0.1:{}", url.port())).await;
-    let server = server_on(&mosquitto, &proxy, dir.path()).await;
-    let password = dir.path().join("password").display().to_string();
-    let to = format!("mqtt://{proxy}");
-    let login = ["--username", Mosquitto::USER, "--password-file", &password];
-    let agent = Agent::start(&[&["--broker", &to, "--qos", "0"], &login[..]].concat()).await;
+    let (proxy, loses, lost) = lossy(&mosquitto.url(Endpoint::Mqtt)).await;
+    let server = server_beside(&proxy, dir.path()).await;
+    let agent = Agent::beside(&proxy, dir.path(), &["--qos", "0"]).await;
     server.online().await;
     let mut app = app(&agent, &server).await;
     loses.store(true, Ordering::Relaxed);

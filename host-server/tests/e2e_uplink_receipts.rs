@@ -7,7 +7,7 @@ mod cli_support;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use car_support::{Agent, once, server_on};
+use car_support::{Agent, once, server_beside};
 use cli_support::{Server, VIN, within};
 use serde_json::Value;
 use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto, lossy};
@@ -35,13 +35,10 @@ async fn stored(server: &Server) -> BTreeMap<u64, usize> {
 async fn broker_that_loses_every_fifth_message_costs_repetitions_and_nothing_else() {
     let mosquitto = Mosquitto::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let broker = format!("127.0.0.1:{}", mosquitto.url(Endpoint::Mqtt).port());
-    let (proxy, loses, lost) = lossy(broker.clone()).await;
-    let server = server_on(&mosquitto, &broker, dir.path()).await;
-    let password = dir.path().join("password").display().to_string();
-    let to = format!("mqtt://{proxy}");
-    let login = ["--username", Mosquitto::USER, "--password-file", &password];
-    let agent = Agent::start(&[&["--broker", &to, "--qos", "0"], &login[..]].concat()).await;
+    let broker = mosquitto.url(Endpoint::Mqtt);
+    let (proxy, loses, lost) = lossy(&broker).await;
+    let server = server_beside(&broker, dir.path()).await;
+    let agent = Agent::beside(&proxy, dir.path(), &["--qos", "0"]).await;
     server.online().await;
     loses.store(true, Ordering::Relaxed);
     let mut app = agent.app_with(&["--receipts", "--exit-after", "0"]);
@@ -140,12 +137,7 @@ async fn agent_that_is_killed_again_and_again_loses_nothing_that_it_accepted() {
 async fn broker_without_a_server_that_knows_receipts_takes_a_message_as_any_other() {
     let mosquitto = Mosquitto::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let password = dir.path().join("password");
-    std::fs::write(&password, Mosquitto::PASSWORD).unwrap();
-    let password = password.display().to_string();
-    let to = format!("mqtt://127.0.0.1:{}", mosquitto.url(Endpoint::Mqtt).port());
-    let login = ["--username", Mosquitto::USER, "--password-file", &password];
-    let agent = Agent::start(&[&["--broker", &to], &login[..]].concat()).await;
+    let agent = Agent::beside(&mosquitto.url(Endpoint::Mqtt), dir.path(), &[]).await;
     let mut app = agent.app_with(&["--receipts", "--exit-after", "0"]);
     app.type_in(messages(0..3)).await;
     assert!(app.ends_well().await, "the broker has them");

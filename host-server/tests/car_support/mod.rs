@@ -10,9 +10,10 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
+use vinbus_transport_std::BrokerUrl;
 use vinbus_transport_std::conformance::Mosquitto;
 
-use crate::cli_support::{PARTNER, PATIENCE, Server, VIN, done, within};
+use crate::cli_support::{PARTNER, PATIENCE, Server, VIN, within};
 
 /// The agent's program, which is built beside the server's.
 pub(crate) fn agent() -> Command {
@@ -110,16 +111,11 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    pub(crate) async fn start(more: &[&str]) -> Self {
-        Self::of(VIN, more).await
-    }
-
-    /// That of any vehicle.
-    pub(crate) async fn of(vin: &str, more: &[&str]) -> Self {
-        let app = format!("demo-app={PARTNER}");
+    async fn start(vin: &str, broker: &BrokerUrl, more: &[&str]) -> Self {
+        let (app, broker) = (format!("demo-app={PARTNER}"), broker.to_string());
+        let own = ["run", "--vin", vin, "--app", &app, "--broker", &broker];
         let portal = ["--portal", "127.0.0.1:0"];
-        let own = [&["run", "--vin", vin, "--app", &app], &portal[..]].concat();
-        let mut program = Program::start(agent().args(own).args(more), true);
+        let mut program = Program::start(agent().args(own).args(portal).args(more), true);
         let portal = program.until("the portal is open", |lines| {
             lines.iter().find_map(|line| {
                 let (_, rest) = line.split_once("ws://")?;
@@ -133,26 +129,25 @@ impl Agent {
     /// One that is enrolled at a server with a broker of its own.
     pub(crate) async fn at(server: &Server) -> Self {
         let car = server.dir.join("car");
-        if !car.exists() {
-            let out = car.display().to_string();
-            done(
-                &server
-                    .command(&["enroll", "vehicle", VIN, "--out", &out])
-                    .await,
-            );
-        }
-        Self::through(server, server.address("mqtts").port()).await
+        server.enroll(VIN, &car).await;
+        Self::enrolled(VIN, &car, &server.mqtts(), &[]).await
     }
 
-    /// The same through another port, once it is enrolled.
-    pub(crate) async fn through(server: &Server, port: u16) -> Self {
-        let path = |file: &str| server.dir.join("car").join(file).display().to_string();
-        let url = format!("mqtts://localhost:{port}");
+    /// One that `enroll` wrote this folder for. It keeps its data there as well.
+    pub(crate) async fn enrolled(vin: &str, dir: &Path, broker: &BrokerUrl, more: &[&str]) -> Self {
+        let path = |file: &str| dir.join(file).display().to_string();
         let data = path("data");
         let (ca, cert, key) = (path("ca.pem"), path("cert.pem"), path("key.pem"));
-        let credentials = ["--ca", &ca, "--cert", &cert, "--key", &key];
-        let to = ["--broker", &url, "--data-dir", &data];
-        Self::start(&[&to[..], &credentials].concat()).await
+        let files = ["--ca", &ca, "--cert", &cert, "--key", &key];
+        let more = [&["--data-dir", &data], &files[..], more].concat();
+        Self::start(vin, broker, &more).await
+    }
+
+    /// One that speaks plain MQTT with a mosquitto, or with a proxy in front of it.
+    pub(crate) async fn beside(broker: &BrokerUrl, dir: &Path, more: &[&str]) -> Self {
+        let password = Mosquitto::password_file(dir);
+        let login = ["--username", Mosquitto::USER, "--password-file", &password];
+        Self::start(VIN, broker, &[&login, more].concat()).await
     }
 
     pub(crate) fn app(&self) -> Program {
@@ -188,17 +183,11 @@ pub(crate) fn once(numbers: std::ops::Range<u64>) -> BTreeMap<u64, usize> {
     numbers.map(|n| (n, 1)).collect()
 }
 
-/// A server on this broker, reached through a proxy.
-pub(crate) async fn server_on(mosquitto: &Mosquitto, proxy: &str, dir: &Path) -> Server {
-    let password = dir.join("password");
-    std::fs::write(&password, Mosquitto::PASSWORD).unwrap();
-    let (url, password) = (format!("mqtt://{proxy}"), password.display().to_string());
-    let login = [
-        "--broker-username",
-        Mosquitto::USER,
-        "--broker-password-file",
-        &password,
-    ];
+/// A server that uses a mosquitto, or reaches it through a proxy.
+pub(crate) async fn server_beside(broker: &BrokerUrl, dir: &Path) -> Server {
+    let (url, password) = (broker.to_string(), Mosquitto::password_file(dir));
+    let login = ["--broker-username", Mosquitto::USER];
+    let login = [&login[..], &["--broker-password-file", &password]].concat();
     let args = [&["--broker", &url, "--partner", PARTNER], &login[..]].concat();
     let server = Server::with(&dir.join("data"), &args).await;
     let ready = async {
@@ -207,6 +196,5 @@ pub(crate) async fn server_on(mosquitto: &Mosquitto, proxy: &str, dir: &Path) ->
         }
     };
     within("the server is ready", ready).await;
-    let _ = mosquitto;
     server
 }

@@ -259,20 +259,26 @@ impl Server {
         command
     }
 
+    /// Enrolls a vehicle by the program, unless it is already.
+    pub(crate) async fn enroll(&self, vin: &str, out: &Path) {
+        if !out.exists() {
+            let out = out.to_str().unwrap();
+            let enroll = ["enroll", "vehicle", vin, "--out", out];
+            done(&self.command(&enroll).await);
+        }
+    }
+
+    /// Where vehicles that are enrolled connect.
+    pub(crate) fn mqtts(&self) -> BrokerUrl {
+        let url = format!("mqtts://localhost:{}", self.address("mqtts").port());
+        url.parse().unwrap()
+    }
+
     /// Enrolls [`VIN`] by the program and connects it by mutual TLS, subscribed to its downlink.
     pub(crate) async fn vehicle(&self) -> Vehicle {
         let out = self.dir.join("car");
-        if !out.exists() {
-            let out = out.to_str().unwrap();
-            done(
-                &self
-                    .command(&["enroll", "vehicle", VIN, "--out", out])
-                    .await,
-            );
-        }
-        let url = format!("mqtts://localhost:{}", self.address("mqtts").port());
-        let url: BrokerUrl = url.parse().unwrap();
-        let options = ClientOptions::new(url, format!("agent-{VIN}"))
+        self.enroll(VIN, &out).await;
+        let options = ClientOptions::new(self.mqtts(), format!("agent-{VIN}"))
             .ca_file(out.join("ca.pem"))
             .identity_files(out.join("cert.pem"), out.join("key.pem"));
         Vehicle::connect(options).await

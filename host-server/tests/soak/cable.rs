@@ -28,13 +28,12 @@ pub(crate) struct Cable {
 impl Cable {
     pub(crate) async fn to(broker: &BrokerUrl) -> Self {
         let proxy = Proxy::to(broker).await;
-        let port = proxy.url(broker).port();
-        let (address, loses, lost) = lossy(format!("127.0.0.1:{port}")).await;
-        let address: SocketAddr = address.parse().unwrap();
+        let url = proxy.url(broker);
+        let (lossy, loses, lost) = lossy(&url).await;
         Self {
             proxy: Arc::new(proxy),
-            port,
-            lossy_port: address.port(),
+            port: url.port(),
+            lossy_port: lossy.port(),
             loses,
             lost,
         }

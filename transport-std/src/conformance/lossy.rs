@@ -7,17 +7,22 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::proxy::moved_to;
+use crate::BrokerUrl;
+
 /// Forwards to a broker and, while it is told to, drops every fifth message of QoS 0 in each
-/// direction: its address, what tells it to, and how many were lost.
+/// direction: the URL to use instead of `target`'s, what tells it to, and how many were lost. The
+/// messages have to pass in the clear.
 ///
 /// # Panics
 ///
 /// Panics if no loopback port is free.
-pub async fn lossy(to: String) -> (String, Arc<AtomicBool>, Arc<AtomicUsize>) {
+pub async fn lossy(target: &BrokerUrl) -> (BrokerUrl, Arc<AtomicBool>, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
         .expect("a loopback port");
-    let address = listener.local_addr().expect("a bound socket").to_string();
+    let url = moved_to(target, listener.local_addr().expect("a bound socket"));
+    let broker = target.authority();
     let (loses, lost) = (
         Arc::new(AtomicBool::new(false)),
         Arc::new(AtomicUsize::new(0)),
@@ -26,7 +31,7 @@ pub async fn lossy(to: String) -> (String, Arc<AtomicBool>, Arc<AtomicUsize>) {
     tokio::spawn(async move {
         while let Ok((near, _)) = listener.accept().await {
             // Whoever connects while the broker is away is hung up on.
-            let Ok(far) = TcpStream::connect(&to).await else {
+            let Ok(far) = TcpStream::connect(&broker).await else {
                 continue;
             };
             let ((a, b), (c, d)) = (near.into_split(), far.into_split());
@@ -35,7 +40,7 @@ pub async fn lossy(to: String) -> (String, Arc<AtomicBool>, Arc<AtomicUsize>) {
             }
         }
     });
-    (address, loses, lost)
+    (url, loses, lost)
 }
 
 async fn packets(

@@ -3,14 +3,16 @@
 //! A broker implements [`BrokerUnderTest`]; each function here is one claim, and panics if the
 //! broker or the client breaks it. Nothing here sleeps: everything waits for a state, with
 //! [`PATIENCE`] as the deadline. [`Mosquitto`] is the reference broker, [`Proxy`] a network cable
-//! that can be cut, [`lossy`] one that loses messages.
+//! that can be cut, [`lossy`] one that loses messages, [`Forger`] a host that nobody should have to do with.
 
+mod forger;
 mod lossy;
 mod mosquitto;
 mod pki;
 mod proxy;
 mod suite;
 
+pub use forger::Forger;
 pub use lossy::lossy;
 pub use mosquitto::Mosquitto;
 pub use pki::{Authority, Issued, Validity};

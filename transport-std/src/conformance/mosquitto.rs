@@ -44,6 +44,17 @@ impl Mosquitto {
     /// Its password.
     pub const PASSWORD: &str = "correct horse";
 
+    /// Writes the password to a file in this folder, for a program that wants it there; its path.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the file cannot be written.
+    pub fn password_file(folder: &Path) -> String {
+        let file = folder.join("password");
+        std::fs::write(&file, Self::PASSWORD).expect("a folder to write to");
+        file.display().to_string()
+    }
+
     /// Starts a broker with every [`Endpoint`]. Its only user may publish and subscribe
     /// everything except below `forbidden/`.
     ///

@@ -1,4 +1,4 @@
-//! A network cable between client and broker that can be cut, and that counts what it carries.
+//! A network cable between client and broker that can be cut, and that counts and meters what it carries.
 
 use std::net::SocketAddr;
 
@@ -16,6 +16,7 @@ pub struct Proxy {
     cable: watch::Sender<State>,
     /// Bytes carried from clients to the broker.
     sent: watch::Sender<u64>,
+    allowed: watch::Sender<u64>,
     accepting: AbortHandle,
 }
 
@@ -39,33 +40,26 @@ impl Proxy {
             .expect("a loopback port");
         let address = listener.local_addr().expect("a bound socket");
         let state = watch::Sender::new(State::default());
-        let sent = watch::Sender::new(0);
+        let (sent, allowed) = (watch::Sender::new(0), watch::Sender::new(u64::MAX));
         let cable = Cable {
-            broker: (target.host().to_owned(), target.port()),
+            broker: target.authority(),
             cut: state.subscribe(),
             sent: sent.clone(),
+            allowed: allowed.subscribe(),
         };
         let accepting = tokio::spawn(cable.carry_all(listener)).abort_handle();
         Self {
             address,
             cable: state,
             sent,
+            allowed,
             accepting,
         }
     }
 
     /// The URL to use instead of `target`'s.
-    ///
-    /// # Panics
-    ///
-    /// Never: the URL differs from a valid one in host and port only.
     pub fn url(&self, target: &BrokerUrl) -> BrokerUrl {
-        let text = target.to_string().replacen(
-            &format!("{}:{}", target.host(), target.port()),
-            &self.address.to_string(),
-            1,
-        );
-        text.parse().expect("a URL like the target's")
+        moved_to(target, self.address)
     }
 
     /// Breaks every connection; new ones are forwarded again.
@@ -90,6 +84,11 @@ impl Proxy {
         });
     }
 
+    /// Carries no more bytes from clients to the broker, in all, than so many; what is more waits.
+    pub fn allow(&self, bytes: u64) {
+        self.allowed.send_replace(bytes);
+    }
+
     /// How many bytes clients have sent to the broker.
     pub fn sent(&self) -> watch::Receiver<u64> {
         self.sent.subscribe()
@@ -102,11 +101,20 @@ impl Drop for Proxy {
     }
 }
 
+/// The URL of a broker that is reached at this address instead.
+pub(super) fn moved_to(target: &BrokerUrl, address: SocketAddr) -> BrokerUrl {
+    let moved = target
+        .to_string()
+        .replacen(&target.authority(), &address.to_string(), 1);
+    moved.parse().expect("a URL like the target's")
+}
+
 #[derive(Clone)]
 struct Cable {
-    broker: (String, u16),
+    broker: String,
     cut: watch::Receiver<State>,
     sent: watch::Sender<u64>,
+    allowed: watch::Receiver<u64>,
 }
 
 impl Cable {
@@ -123,27 +131,30 @@ impl Cable {
         let Ok(far) = TcpStream::connect(self.broker).await else {
             return;
         };
-        let (near_read, near_write) = near.into_split();
-        let (far_read, far_write) = far.into_split();
-        let sent = self.sent;
-        let up = copy(near_read, far_write, |len| {
-            sent.send_modify(|sum| *sum += len);
-        });
-        let down = copy(far_read, near_write, |_| {});
+        let (near_read, mut near_write) = near.into_split();
+        let (mut far_read, far_write) = far.into_split();
         tokio::select! {
-            () = up => {}
-            () = down => {}
+            () = metered(near_read, far_write, &self.sent, self.allowed) => {}
+            _ = tokio::io::copy(&mut far_read, &mut near_write) => {}
             _ = self.cut.changed() => {}
         }
     }
 }
 
-async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, carried: impl Fn(u64)) {
+async fn metered(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    sent: &watch::Sender<u64>,
+    mut allowed: watch::Receiver<u64>,
+) {
     let mut buffer = vec![0; 16 * 1024];
-    loop {
-        match from.read(&mut buffer).await {
-            Ok(len @ 1..) if to.write_all(&buffer[..len]).await.is_ok() => carried(len as u64),
-            Ok(_) | Err(_) => return,
+    while let Ok(len @ 1..) = from.read(&mut buffer).await {
+        let is_allowed = |allowed: &u64| *sent.borrow() + len as u64 <= *allowed;
+        if allowed.wait_for(is_allowed).await.is_err()
+            || to.write_all(&buffer[..len]).await.is_err()
+        {
+            return;
         }
+        sent.send_modify(|sum| *sum += len as u64);
     }
 }

@@ -44,10 +44,8 @@ impl Server {
     /// Starts a server that uses this broker.
     pub(crate) async fn beside(broker: &Mosquitto, more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let password = folder.path().join("password");
-        std::fs::write(&password, Mosquitto::PASSWORD).unwrap();
         let url = broker.url(Endpoint::Mqtt).to_string();
-        let password = password.display().to_string();
+        let password = Mosquitto::password_file(folder.path());
         let foreign = ["--broker", &url, "--broker-username", Mosquitto::USER];
         let login = ["--broker-password-file", &password, "--broker-uids", "all"];
         let partner = ["--partner", UID];

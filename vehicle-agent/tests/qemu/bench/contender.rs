@@ -83,8 +83,6 @@ impl Contender {
         pages: &Path,
         folder: &Path,
     ) -> Self {
-        let password = folder.join("password");
-        std::fs::write(&password, Mosquitto::PASSWORD).unwrap();
         let url = format!(
             "mqtt://{}:{}",
             kind.host(),
@@ -92,7 +90,7 @@ impl Contender {
         );
         let mut options = vec![
             format!("--username={}", Mosquitto::USER),
-            format!("--password-file={}", password.display()),
+            format!("--password-file={}", Mosquitto::password_file(folder)),
         ];
         let portal = free_address();
         let mut serving = None;

@@ -45,10 +45,8 @@ pub(crate) async fn each_step_of_a_message_on_the_board_is_told() {
 pub(crate) async fn messages_that_a_broker_loses_are_repeated_and_shown_once() {
     let mut broker = Mosquitto::start().await;
     let server = Server::beside(&broker, &[]).await;
-    let port = broker.url(Endpoint::Mqtt).port();
-    let (proxy, loses, lost) = lossy(format!("127.0.0.1:{port}")).await;
-    let port = proxy.rsplit(':').next().unwrap().parse().unwrap();
-    let block = server.plain_block_by(port, &[]).await;
+    let (proxy, loses, lost) = lossy(&broker.url(Endpoint::Mqtt)).await;
+    let block = server.plain_block_by(proxy.port(), &[]).await;
     let mut board = Board::start(Some(&block));
     board.online().await;
     server.vehicle_is("online").await;

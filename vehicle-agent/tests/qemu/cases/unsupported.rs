@@ -1,19 +1,9 @@
 //! What boards do not take: long messages, which would come in parts, and requests. Who asks is told so.
 
-use std::collections::BTreeMap;
-use std::time::Instant;
-
-use tokio::time::timeout;
-use vinbus_protocol::delivery::{
-    self, Endpoint, Epoch, Header, Marked, Message, Part, Received, Snapshot, Step, Transmit,
-};
-use vinbus_protocol::envelope::{Content, Uplink};
-use vinbus_protocol::id::AppId;
+use vinbus_protocol::delivery::{Part, Step};
 use vinbus_protocol::limits::{DELIVERY_ADDED_BYTES_MAX, PAYLOAD_BYTES_MAX};
-use vinbus_transport_std::conformance::{self, BrokerUnderTest, Mosquitto};
-use vinbus_transport_std::{Client, ClientOptions, Inbox, Qos};
+use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Forger, Mosquitto};
 
-use crate::PATIENCE;
 use crate::app::App;
 use crate::board::{APP, Board, HOST, UID, VIN, provision};
 use crate::server::Server;
@@ -64,26 +54,20 @@ async fn is_denied(server: &Server) {
 pub(crate) async fn part_of_a_long_message_that_somebody_forges_is_refused_and_does_no_harm() {
     let broker = Mosquitto::start().await;
     let folder = tempfile::tempdir().unwrap();
-    let password = folder.path().join("password");
-    std::fs::write(&password, Mosquitto::PASSWORD).unwrap();
-    let password = password.display().to_string();
+    let password = Mosquitto::password_file(folder.path());
     let login = ["--username", Mosquitto::USER, "--password-file", &password];
-    let url = format!(
-        "mqtt://{HOST}:{}",
-        broker.url(conformance::Endpoint::Mqtt).port()
-    );
-    let mut forger = Forger::at(&broker).await;
+    let url = format!("mqtt://{HOST}:{}", broker.url(Endpoint::Mqtt).port());
+    let mut forger = Forger::on(&broker, UID, VIN).await;
     let mut board = Board::start(Some(&provision(folder.path(), &url, &login).await));
     board.online().await;
-    forger.is_known().await;
-    assert_eq!(forger.end.peer_takes_parts(), Some(0));
+    assert_eq!(forger.meets().await, 0);
     let part = |offset, total| {
         let first = Part::first("\"abc\"");
-        Some(Part {
+        Part {
             offset,
             total,
             ..first
-        })
+        }
     };
     let parts = [
         part(0, 300_000),
@@ -93,124 +77,12 @@ pub(crate) async fn part_of_a_long_message_that_somebody_forges_is_refused_and_d
         part(0, 0),
     ];
     for part in parts {
-        assert_eq!(
-            forger.tells("\"abc\"", part).await,
-            Step::TooLarge,
-            "{part:?}"
-        );
+        let step = forger.part(APP, part, "\"abc\"").await;
+        assert_eq!(step, Step::TooLarge, "{part:?}");
     }
-    let held = forger.tells("{\"n\":1}", None).await;
+    let held = forger.message(APP, "{\"n\":1}").await;
     assert_eq!(held, Step::HeldBackground);
     // It is all that the app hears of.
     App::in_front(&board).await.hears("{\"n\":1}").await;
     assert_eq!(board.status().await["sessions"], 1);
-}
-
-/// Somebody who may publish as a host does, and says what no host would.
-struct Forger {
-    client: Client,
-    inbox: Inbox,
-    end: Endpoint<8, 8>,
-    begin: Instant,
-    /// The last step of each message.
-    told: BTreeMap<u32, Step>,
-}
-
-impl Forger {
-    async fn at(broker: &Mosquitto) -> Self {
-        let url = broker.url(conformance::Endpoint::Mqtt);
-        let options =
-            ClientOptions::new(url, "forger").credentials(Mosquitto::USER, Mosquitto::PASSWORD);
-        let (client, inbox) = vinbus_transport_std::connect(options).unwrap();
-        let up = format!("psa/OVIPPartners-Dev/from/uid/{UID}/opa/{VIN}/#");
-        client.subscribe(&up, Qos::AtMostOnce).await.unwrap();
-        let mut end = Endpoint::new(Snapshot::fresh(Epoch::FIRST));
-        end.handle_link(0, true);
-        Self {
-            client,
-            inbox,
-            end,
-            begin: Instant::now(),
-            told: BTreeMap::new(),
-        }
-    }
-
-    fn now_ms(&self) -> u64 {
-        self.begin.elapsed().as_millis() as u64
-    }
-
-    /// Waits until the board has greeted it.
-    async fn is_known(&mut self) {
-        while !self.end.is_established() {
-            self.say("null", None).await;
-            self.hear().await;
-        }
-    }
-
-    /// Sends the app a message of delivery, as a part if that is said; what becomes of it.
-    async fn tells(&mut self, content: &str, part: Option<Part>) -> Step {
-        let message = Message {
-            bytes: content.len() as u32,
-            expires_at_ms: None,
-            key: None,
-            repeatable: false,
-        };
-        let number = self.end.submit(self.now_ms(), message).unwrap().number;
-        loop {
-            self.say(content, part).await;
-            if let Some(step) = self.told.get(&number) {
-                return *step;
-            }
-            self.hear().await;
-        }
-    }
-
-    /// Takes what the board says next, or whatever comes first.
-    async fn hear(&mut self) {
-        let message = timeout(PATIENCE, self.inbox.recv()).await;
-        let message = message.expect("the board says something").unwrap();
-        let content = Uplink::decode(&message.payload).unwrap().content;
-        let now_ms = self.now_ms();
-        if let Some(offer) = delivery::announced(content) {
-            self.end.handle_announcement(now_ms, offer);
-        } else if let Received::Control(control) = delivery::read(content) {
-            let told = &mut self.told;
-            let batch = self.end.handle_control(now_ms, &control, |run| {
-                told.extend((run.first..run.first + run.count).map(|number| (number, run.step)));
-            });
-            if let Some(batch) = batch {
-                self.end.acknowledge(batch);
-            }
-        }
-    }
-
-    /// Says what is due. The only message that is not answered is this one.
-    async fn say(&mut self, content: &str, part: Option<Part>) {
-        loop {
-            let now_ms = self.now_ms();
-            let mut buffer = vec![0; 8192];
-            let payload = match self.end.poll_transmit(now_ms, 7) {
-                None => return,
-                Some(Transmit::Control(control)) => control.encode_downlink(&mut buffer),
-                Some(Transmit::Message(header)) => {
-                    let app = AppId::parse(APP).unwrap();
-                    let marked = match part {
-                        Some(_) => Marked::part(Header { part, ..header }, content),
-                        None => {
-                            let content = Content::parse(content.as_bytes()).unwrap();
-                            Marked::new(header, content).unwrap()
-                        }
-                    };
-                    marked.encode_downlink(&app, &mut buffer)
-                }
-            };
-            let down = format!("psa/OVIPPartners-Dev/to/uid/{UID}/opa/{VIN}/");
-            let payload = payload.unwrap().to_vec().into();
-            let sent = self
-                .client
-                .publish(&down, payload, Qos::AtLeastOnce, false)
-                .await;
-            sent.unwrap();
-        }
-    }
 }
