@@ -312,21 +312,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                 subtopic,
                 content,
                 receipts,
-            } => {
-                if receipts
-                    && let Some(accepted) = self.accept_with_receipts(slot, subtopic, content)
-                {
-                    return match accepted {
-                        Ok(ticket) => Todo::Accept { slot, ticket },
-                        Err(refusal) => Todo::Answer {
-                            slot,
-                            outcome: Err(refusal),
-                        },
-                    };
-                }
-                let outcome = self.enqueue(slot, subtopic, content);
-                return Todo::Answer { slot, outcome };
-            }
+            } => return self.take(slot, subtopic, content, receipts),
             Request::Answer { slot, id, content } => {
                 let outcome = self.enqueue_answer(now_ms, slot, id, content);
                 return Todo::Answer { slot, outcome };
@@ -371,17 +357,15 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
 
     /// Does what a request left to do.
     pub(crate) fn finish(&mut self, now_ms: u64, todo: Todo, apps: &mut impl Apps) {
-        match todo {
-            Todo::Nothing => {}
-            Todo::Answer { slot, outcome } => {
-                self.note_answer(apps);
-                apps.answer(slot, outcome.map(|_| ()));
-                if let Ok(dropped) = outcome {
-                    self.tell_dropped(dropped, apps);
-                    self.push_sender(slot);
+        let (slot, outcome) = match todo {
+            Todo::Nothing => return,
+            Todo::Answer { slot, outcome } => (slot, outcome),
+            Todo::Accept { slot, ticket } => {
+                match self.finish_accepting(now_ms, slot, ticket, apps) {
+                    Ok(()) => return,
+                    Err(refusal) => (slot, Err(refusal)),
                 }
             }
-            Todo::Accept { slot, ticket } => self.finish_accepting(now_ms, slot, ticket, apps),
             Todo::HandOut { slot, keep } => {
                 // From here on they are handed out when the app asks.
                 self.short.take_if(|(short, _)| *short == slot);
@@ -393,7 +377,14 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
                     self.portal.confirm(slot, u64::MAX);
                     self.report_requests_gone(now_ms, slot, Step::Taken);
                 }
+                return;
             }
+        };
+        self.note_answer(apps);
+        apps.answer(slot, outcome.map(|_| ()));
+        if let Ok(dropped) = outcome {
+            self.tell_dropped(dropped, apps);
+            self.push_sender(slot);
         }
     }
 

@@ -28,9 +28,14 @@ mod parts;
 #[cfg(not(feature = "parts"))]
 #[path = "receipts/parts_absent.rs"]
 mod parts;
+#[cfg(feature = "notes")]
+mod unnoted;
+#[cfg(not(feature = "notes"))]
+#[path = "receipts/unnoted_absent.rs"]
+mod unnoted;
 mod uplinks;
 
-use heapless::{Deque, Vec};
+use heapless::Vec;
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::delivery::{
@@ -53,6 +58,7 @@ use self::long_uplinks::{LongUplinks, is_long};
 pub(crate) use self::parts::PartFate;
 #[cfg(feature = "parts")]
 use self::parts::Transfer;
+use self::unnoted::Unnoted;
 pub(crate) use self::uplinks::Waiting;
 use self::uplinks::{SILENCE_MS, Uplinks};
 use crate::apps::{Fate, SendRefusal};
@@ -79,10 +85,7 @@ pub(crate) struct Receipts<Q, const APPS: usize> {
     uplinks: Uplinks<Q>,
     /// How far those are that go in parts.
     longs: LongUplinks<APPS>,
-    /// Messages that came and have met their end, to be noted.
-    ended: Deque<(usize, MessageId, Step), PLACES_MAX>,
-    /// The epochs and the batch of each end that are noted.
-    noted: Vec<Option<(Epoch, Option<Epoch>, u32)>, APPS>,
+    unnoted: Unnoted<APPS>,
     /// A session has come up, on which partners are told the epochs.
     is_offered: bool,
     /// Since when the link is up.
@@ -170,8 +173,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
             places: Vec::new(),
             uplinks: Uplinks::new(uplinks),
             longs: LongUplinks::new(),
-            ended: Deque::new(),
-            noted: Vec::new(),
+            unnoted: Unnoted::new(),
             is_offered: false,
             up_since_ms: None,
             turn: 0,
@@ -185,7 +187,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
         let _ = self
             .endpoints
             .push(Endpoint::new(Snapshot::fresh(self.epoch)));
-        let _ = self.noted.push(None);
+        self.unnoted.add_partner();
     }
 
     /// Begins in this epoch, if nobody has heard of another one.
@@ -555,8 +557,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
             return;
         };
         if endpoint.report(now_ms, id, step) && step.is_final() {
-            let added = self.ended.push_back((partner, id, step));
-            debug_assert!(added.is_ok(), "they are noted after each event");
+            self.unnoted.ended(partner, id, step);
         }
     }
 

@@ -463,6 +463,7 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
     }
 
     /// Time goes on, and never back.
+    #[inline(never)]
     fn advance(&mut self, now_ms: u64) {
         self.now_ms = self.now_ms.max(now_ms);
     }

@@ -10,7 +10,7 @@ use vinbus_protocol::presence;
 use vinbus_protocol::request::ANSWER_SUBTOPIC;
 use vinbus_protocol::uplink_queue::{UplinkRefusal, WaitingUplink};
 
-use super::{Desk, Storage};
+use super::{Desk, Storage, Todo};
 use crate::apps::{Apps, Notice, SendRefusal};
 
 impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, APPS, QUEUE> {
@@ -28,8 +28,14 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     ) -> Result<(), SendRefusal> {
         let dropped = match subtopic {
             // An answer is written as it is sent.
-            Some(ANSWER_SUBTOPIC) => self.push_uplink(slot, subtopic, content)?,
-            _ => self.enqueue(slot, subtopic, content)?,
+            Some(ANSWER_SUBTOPIC) => {
+                let content = Content::parse(content).map_err(SendRefusal::Content)?;
+                self.push_uplink(slot, subtopic, content)?
+            }
+            _ => {
+                let content = self.checked(slot, subtopic, content, false)?;
+                self.enqueue(slot, subtopic, content)?
+            }
         };
         self.tell_dropped(dropped, apps);
         self.push_sender(slot);
@@ -74,38 +80,73 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         }
     }
 
-    /// Queues a message of an app; returns how many older ones were dropped for it.
-    pub(super) fn enqueue(
+    /// Takes a message of an app: with receipts if it is to have them and they are offered, else into the
+    /// queue.
+    pub(super) fn take(
         &mut self,
         slot: AppSlot,
         subtopic: Option<&str>,
         content: &[u8],
-    ) -> Result<u32, SendRefusal> {
-        let queued = self.try_enqueue(slot, subtopic, content);
-        match &queued {
-            Ok(_) => self.counters.uplinks_accepted += 1,
-            Err(_) => self.counters.uplinks_refused += 1,
+        receipts: bool,
+    ) -> Todo {
+        let receipts = receipts && self.receipts.is_some();
+        let checked = self.checked(slot, subtopic, content, receipts);
+        let taken = checked.and_then(|content| match receipts {
+            true => {
+                let ticket = self.accept_with_receipts(slot, subtopic, content)?;
+                Ok(Todo::Accept { slot, ticket })
+            }
+            false => {
+                let outcome = Ok(self.enqueue(slot, subtopic, content)?);
+                Ok(Todo::Answer { slot, outcome })
+            }
+        });
+        taken.unwrap_or_else(|refusal| {
+            self.counters.uplinks_refused += 1;
+            let outcome = Err(refusal);
+            Todo::Answer { slot, outcome }
+        })
+    }
+
+    /// What every message of an app has to be. With receipts it may be one that goes in parts.
+    fn checked<'c>(
+        &self,
+        slot: AppSlot,
+        subtopic: Option<&str>,
+        content: &'c [u8],
+        receipts: bool,
+    ) -> Result<Content<'c>, SendRefusal> {
+        if subtopic.is_some_and(presence::is_reserved) {
+            return Err(SendRefusal::ReservedSubtopic);
         }
-        queued
+        let uid = self.uid(slot).ok_or(SendRefusal::UnknownApp)?;
+        let topic = self.identity.uplink_topic(uid, subtopic);
+        topic.map_err(|_| SendRefusal::Subtopic)?;
+        let content = match receipts {
+            true => Content::parse_long(content),
+            false => Content::parse(content),
+        };
+        content.map_err(SendRefusal::Content)
     }
 
-    pub(super) fn try_enqueue(
+    /// Queues a message of an app; returns how many older ones were dropped for it.
+    fn enqueue(
         &mut self,
         slot: AppSlot,
         subtopic: Option<&str>,
-        content: &[u8],
+        content: Content<'_>,
     ) -> Result<u32, SendRefusal> {
-        self.check_topic(slot, subtopic)?;
-        self.push_uplink(slot, subtopic, content)
+        let dropped = self.push_uplink(slot, subtopic, content)?;
+        self.counters.uplinks_accepted += 1;
+        Ok(dropped)
     }
 
-    pub(super) fn push_uplink(
+    fn push_uplink(
         &mut self,
         slot: AppSlot,
         subtopic: Option<&str>,
-        content: &[u8],
+        content: Content<'_>,
     ) -> Result<u32, SendRefusal> {
-        let content = Content::parse(content).map_err(SendRefusal::Content)?;
         self.check_form(content)?;
         let uplink = Uplink { content };
         let (len, max) = (uplink.encoded_len(), PAYLOAD_BYTES_MAX);
@@ -118,21 +159,6 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             debug_assert!(encoded.is_ok(), "its length was checked");
         })?;
         Ok(evicted.total())
-    }
-
-    pub(super) fn check_topic(
-        &self,
-        slot: AppSlot,
-        subtopic: Option<&str>,
-    ) -> Result<(), SendRefusal> {
-        if subtopic.is_some_and(presence::is_reserved) {
-            return Err(SendRefusal::ReservedSubtopic);
-        }
-        let uid = self.uid(slot).ok_or(SendRefusal::UnknownApp)?;
-        match self.identity.uplink_topic(uid, subtopic) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(SendRefusal::Subtopic),
-        }
     }
 
     pub(super) fn push_sender(&mut self, slot: AppSlot) {

@@ -317,28 +317,39 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         }
     }
 
-    /// Takes a message of an app that is to go with receipts; `None` where none are offered.
+    /// Takes a message of an app that is to go with receipts; its ticket.
     pub(super) fn accept_with_receipts(
         &mut self,
         slot: AppSlot,
         subtopic: Option<&str>,
-        content: &[u8],
-    ) -> Option<Result<u64, SendRefusal>> {
-        self.receipts.as_ref()?;
-        Some(self.try_accept(slot, subtopic, content))
+        content: Content<'_>,
+    ) -> Result<u64, SendRefusal> {
+        let uid = self.uid(slot).ok_or(SendRefusal::UnknownApp)?;
+        let partner = self.partner(uid);
+        let subtopic = subtopic.map(|text| text.strip_prefix('/').unwrap_or(text));
+        let longest = self.scratch.as_ref().map_or(0, |it| it.as_ref().len());
+        match (partner, &mut self.receipts) {
+            (Some(partner), Some(receipts)) => {
+                receipts.accept(partner, slot, subtopic, content, longest)
+            }
+            _ => Err(SendRefusal::UnknownApp),
+        }
     }
 
     /// Notes a message that was accepted, and tells its app. If it can leave at once it gets its number
     /// before, so that one wait for the disk is for both.
+    ///
+    /// # Errors
+    /// [`SendRefusal::NotNoted`]; then it is not taken after all.
     pub(super) fn finish_accepting(
         &mut self,
         now_ms: u64,
         slot: AppSlot,
         ticket: u64,
         apps: &mut impl Apps,
-    ) {
+    ) -> Result<(), SendRefusal> {
         let Some(receipts) = &mut self.receipts else {
-            return;
+            return Ok(());
         };
         let noted = match receipts.uplink(ticket) {
             Some(waiting) => apps.note(Note::Accepted {
@@ -352,42 +363,18 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         if noted.is_ok() && receipts.is_up() {
             self.number_waiting(now_ms, apps);
         }
-        let Some(receipts) = &mut self.receipts else {
-            return;
-        };
-        match noted.and_then(|()| apps.keep()) {
-            Ok(()) => {
-                self.counters.uplinks_accepted += 1;
-                apps.accepted(slot, ticket);
-            }
-            Err(error) => {
+        if let Err(error) = noted.and_then(|()| apps.keep()) {
+            if let Some(receipts) = &mut self.receipts {
                 receipts.cancel(ticket);
-                // One that is noted and not kept is not sent by a later life either.
-                let _ = apps.note(Note::Settled { ticket });
-                self.counters.uplinks_refused += 1;
-                apps.answer(slot, Err(SendRefusal::NotNoted(error)));
             }
+            // One that is noted and not kept is not sent by a later life either.
+            let _ = apps.note(Note::Settled { ticket });
+            self.counters.uplinks_refused += 1;
+            return Err(SendRefusal::NotNoted(error));
         }
-    }
-
-    fn try_accept(
-        &mut self,
-        slot: AppSlot,
-        subtopic: Option<&str>,
-        content: &[u8],
-    ) -> Result<u64, SendRefusal> {
-        self.check_topic(slot, subtopic)?;
-        let content = Content::parse_long(content).map_err(SendRefusal::Content)?;
-        let uid = self.uid(slot).ok_or(SendRefusal::UnknownApp)?;
-        let partner = self.identity.uids().position(|known| known == uid);
-        let subtopic = subtopic.map(|text| text.strip_prefix('/').unwrap_or(text));
-        let longest = self.scratch.as_ref().map_or(0, |it| it.as_ref().len());
-        match (partner, &mut self.receipts) {
-            (Some(partner), Some(receipts)) => {
-                receipts.accept(partner, slot, subtopic, content, longest)
-            }
-            _ => Err(SendRefusal::UnknownApp),
-        }
+        self.counters.uplinks_accepted += 1;
+        apps.accepted(slot, ticket);
+        Ok(())
     }
 
     /// Refuses a content without receipts that has their form on the wire (SPEC 16.5).

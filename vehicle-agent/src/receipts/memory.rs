@@ -7,10 +7,6 @@ use vinbus_protocol::delivery::{Endpoint, MessageId, Snapshot, Step};
 use super::{New, Receipts, Waiting, message};
 use crate::notes::Sent;
 
-/// Batches of receipts after which the last one's number is noted again: half of what an endpoint leaves
-/// out when it goes on.
-const BATCHES_UNNOTED_MAX: u32 = 1 << 15;
-
 impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
     /// Gives a message that waits its number, if there is a place for one: its ticket, partner and number.
     /// They are to be noted before it is sent.
@@ -48,37 +44,22 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
 
     /// A message that came and has met its end, to be noted.
     pub(crate) fn next_ended(&mut self) -> Option<(usize, MessageId, Step)> {
-        self.ended.pop_front()
+        self.unnoted.next_ended()
     }
 
     /// The end was not noted.
     pub(crate) fn not_ended(&mut self, ended: (usize, MessageId, Step)) {
-        // It has just left its place.
-        let _ = self.ended.push_front(ended);
+        self.unnoted.not_ended(ended);
     }
 
     /// The memory of an end that is to be noted, as it is not what was noted last.
     pub(crate) fn changed_channel(&self) -> Option<(usize, Snapshot)> {
-        let mut ends = self.endpoints.iter().zip(&self.noted).enumerate();
-        ends.find_map(|(partner, (endpoint, noted))| {
-            let memory = endpoint.snapshot();
-            let is_noted = match noted {
-                Some((epoch, peer, batch)) => {
-                    (*epoch, *peer) == (memory.epoch, memory.peer)
-                        && memory.batch.saturating_sub(*batch) <= BATCHES_UNNOTED_MAX
-                }
-                // A partner that does not speak delivery needs no note.
-                None => memory.peer.is_none(),
-            };
-            (!is_noted).then_some((partner, memory))
-        })
+        self.unnoted.changed_channel(&self.endpoints)
     }
 
     /// The memory of an end is noted.
     pub(crate) fn channel_noted(&mut self, partner: usize, memory: Snapshot) {
-        if let Some(noted) = self.noted.get_mut(partner) {
-            *noted = Some((memory.epoch, memory.peer, memory.batch));
-        }
+        self.unnoted.channel_noted(partner, memory);
     }
 
     /// Goes on with the memory of an earlier life.
