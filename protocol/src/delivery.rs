@@ -9,7 +9,7 @@
 mod control;
 mod endpoint;
 mod epoch;
-mod member;
+pub(crate) mod member;
 pub mod parts;
 mod receiver;
 mod sender;
@@ -26,7 +26,6 @@ pub use control::{
 pub use endpoint::{Batch, Endpoint, EndpointCounters, Event, Transmit};
 pub use epoch::Epoch;
 pub use member::{CONTROL_APP, CONTROL_SUBTOPIC, Carried, Header, MEMBER, Marked, Part, TooDeep};
-pub(crate) use member::{DownlinkOf, UplinkOf, WRITTEN};
 pub use receiver::{MessageId, ReceiverCounters, Verdict};
 pub use sender::{Loss, Message, SenderCounters, SubmitError, Submitted};
 pub use snapshot::{SNAPSHOT_BYTES, Snapshot};

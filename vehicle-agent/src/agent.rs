@@ -15,7 +15,7 @@ use core::pin::{Pin, pin};
 use vinbus_protocol::backoff::Backoff;
 
 use crate::apps::{Apps, Request};
-use crate::clock::{Clock, Random};
+use crate::clock::{Clock, Random, earlier};
 use crate::desk::{Desk, Storage};
 use crate::link::{Event, Link, Lost, NotConnected, Session};
 use crate::outbound::Outbound;
@@ -292,12 +292,5 @@ async fn sleep_until(clock: &impl Clock, deadline_ms: Option<u64>) {
     match deadline_ms {
         Some(deadline_ms) => clock.sleep_until(deadline_ms).await,
         None => pending().await,
-    }
-}
-
-fn earlier(a: Option<u64>, b: Option<u64>) -> Option<u64> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
     }
 }

@@ -27,3 +27,11 @@ pub trait Random {
     /// The next word.
     fn next_u32(&mut self) -> u32;
 }
+
+/// The earlier of two times that may not come.
+pub(crate) fn earlier(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

@@ -38,6 +38,7 @@ use vinbus_protocol::uplink_queue::{DropPolicy, UplinkQueue};
 
 use self::requests::Requests;
 use crate::apps::{Apps, Notice, Request, SendRefusal};
+use crate::clock::earlier;
 use crate::health::{Rounds, at_most};
 use crate::identity::Identity;
 use crate::receipts::Receipts;
@@ -439,9 +440,8 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             .receipts
             .as_ref()
             .and_then(|receipts| receipts.expiry_ms(now_ms));
-        let portal = self.portal.poll_deadline().into_iter();
-        let requests = self.requests_deadline_ms();
-        portal.chain(expiry).chain(requests).min()
+        let portal = earlier(self.portal.poll_deadline(), expiry);
+        earlier(portal, self.requests_deadline_ms())
     }
 
     fn uid(&self, slot: AppSlot) -> Option<&Uid> {

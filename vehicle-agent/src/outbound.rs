@@ -11,6 +11,7 @@ use vinbus_protocol::limits::HEALTH_BYTES_MAX;
 use vinbus_protocol::topic::TopicText;
 
 use crate::apps::Apps;
+use crate::clock::earlier;
 use crate::desk::{Desk, Frame, FrameKind, Storage};
 use crate::link::{Fate, Lost, Outgoing, Session};
 use crate::presence;
@@ -91,8 +92,7 @@ impl Outbound {
         if self.retry_at_ms.is_some() {
             return self.retry_at_ms;
         }
-        let receipts = desk.receipts_deadline_ms();
-        receipts.into_iter().chain([desk.health_look_at_ms()]).min()
+        earlier(desk.receipts_deadline_ms(), Some(desk.health_look_at_ms()))
     }
 
     /// Publishes the next message if none is on its way; `false` if there is none, too.

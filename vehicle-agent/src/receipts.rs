@@ -62,6 +62,7 @@ use self::unnoted::Unnoted;
 pub(crate) use self::uplinks::Waiting;
 use self::uplinks::{SILENCE_MS, Uplinks};
 use crate::apps::{Fate, SendRefusal};
+use crate::clock::earlier;
 
 /// Messages of one partner that are accounted for; what comes beyond is repeated by its sender.
 const OPEN_MAX: usize = 32;
@@ -359,10 +360,8 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
 
     /// Takes back a message that was taken last.
     pub(crate) fn cancel(&mut self, ticket: u64) {
-        for partner in 0..self.endpoints.len() {
-            if let Some(number) = self.uplinks.number(partner, ticket) {
-                self.unnumber(ticket, partner, number);
-            }
+        if let Some((partner, number)) = self.uplinks.number(ticket) {
+            self.unnumber(ticket, partner, number);
         }
         self.uplinks.remove(ticket);
     }
@@ -385,11 +384,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
 
     /// The broker refused the message with this ticket, or took it without a number.
     pub(crate) fn handle_fate(&mut self, ticket: u64, fate: Fate) {
-        let mut flight = None;
-        for partner in 0..self.endpoints.len() {
-            flight = flight.or(self.uplinks.number(partner, ticket).map(|it| (partner, it)));
-        }
-        if let Some((partner, number)) = flight
+        if let Some((partner, number)) = self.uplinks.number(ticket)
             && let Some(endpoint) = self.endpoints.get_mut(partner)
         {
             endpoint.withdraw(number);
@@ -432,7 +427,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
         now_ms: u64,
         slot: AppSlot,
         step: Step,
-        is_pending: impl Fn(u64) -> bool,
+        is_pending: &dyn Fn(u64) -> bool,
     ) {
         let mut index = 0;
         while let Some(&place) = self.places.get(index) {
@@ -463,9 +458,10 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
 
     /// When a pending message's time is over, of those that are not over yet.
     pub(crate) fn expiry_ms(&self, now_ms: u64) -> Option<u64> {
-        let ends = self.places.iter().filter_map(|place| place.ends_at_ms);
-        let ends = ends.chain(self.transfers_end_ms());
-        ends.filter(|at| *at > now_ms).min()
+        let places = self.places.iter().filter_map(|place| place.ends_at_ms);
+        let places = places.filter(|at| *at > now_ms).min();
+        let transfers = self.transfers_end_ms().filter(|at| *at > now_ms).min();
+        earlier(places, transfers)
     }
 
     /// When [`Self::next_frame`] has something to send.
@@ -474,7 +470,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
         let due = endpoints.filter_map(Endpoint::poll_timeout);
         // An app is told before anything is sent.
         let told = self.uplinks.has_settled().then_some(0);
-        due.chain(self.silence_ends_ms()).chain(told).min()
+        earlier(earlier(due.min(), self.silence_ends_ms()), told)
     }
 
     /// When messages go without numbers, as their partners' hosts have said nothing.

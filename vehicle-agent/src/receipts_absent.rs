@@ -113,7 +113,7 @@ impl<Q, const APPS: usize> Receipts<Q, APPS> {
         }
     }
 
-    pub(crate) fn gone(&mut self, _: u64, _: AppSlot, _: Step, _: impl Fn(u64) -> bool) {
+    pub(crate) fn gone(&mut self, _: u64, _: AppSlot, _: Step, _: &dyn Fn(u64) -> bool) {
         match *self {
             Self::None(none, _) => match none {},
         }

@@ -122,24 +122,18 @@ impl<'a> Control<'a> {
 
     fn parse(value: Value<'a>) -> Option<Self> {
         let mut members = Object::open(value.text)?;
-        let (mut epoch, mut peer, mut version, mut acknowledged) = (None, None, None, None);
-        let (mut batch, mut runs, mut long) = (None, None, None);
+        let (mut values, mut runs) = ([None; 6], None);
         while let Some(member) = members.next_member().ok()? {
-            let place = match () {
-                () if member.name.is("e") => &mut epoch,
-                () if member.name.is("x") => &mut peer,
-                () if member.name.is("v") => &mut version,
-                () if member.name.is("a") => &mut acknowledged,
-                () if member.name.is("k") => &mut batch,
-                () if member.name.is("l") => &mut long,
-                () if member.name.is("r") => {
-                    runs = Some(member.value.text);
-                    continue;
+            if member.name.is("r") {
+                runs = Some(member.value.text);
+            }
+            for (name, value) in ["e", "x", "v", "a", "k", "l"].iter().zip(&mut values) {
+                if member.name.is(name) {
+                    *value = Some(number(member.value.text.as_bytes())?);
                 }
-                () => continue,
-            };
-            *place = Some(number(member.value.text.as_bytes())?);
+            }
         }
+        let [epoch, peer, version, acknowledged, batch, long] = values;
         let receipts = match (batch, runs) {
             (Some(batch), Some(runs)) => Some(Receipts::parse(batch, runs)?),
             (None, None) => None,
@@ -192,7 +186,7 @@ impl<'a> Receipts<'a> {
     /// The runs. Those with a step that this version does not know, or without messages, are left
     /// out.
     pub fn runs(&self) -> impl Iterator<Item = Run> + use<'a> {
-        let mut elements = numbers(self.runs).into_iter().flatten();
+        let mut elements = numbers(self.runs).unwrap_or_default();
         core::iter::from_fn(move || {
             loop {
                 let (step, first, count) =

@@ -75,25 +75,27 @@ impl Part {
 impl Header {
     /// Reads the elements of the member's array.
     pub(super) fn parse(array: &str) -> Option<Self> {
-        let mut numbers = numbers(array)?;
-        let epoch = Epoch::new(numbers.next()??)?;
-        let peer = Epoch::new(numbers.next()??)?;
-        let number = numbers.next()??;
-        let ttl_s = numbers.next()??;
+        let (mut read, mut count) = ([0; 7], 0_usize);
+        for number in numbers(array)? {
+            *read.get_mut(count)? = number?;
+            count += 1;
+        }
+        let [epoch, peer, number, ttl_s, offset, total, checksum] = read;
+        let part = match count {
+            4 => None,
+            7 => Some(Part {
+                offset,
+                total,
+                checksum,
+            }),
+            _ => return None,
+        };
         if number == 0 || ttl_s > DELIVERY_TTL_S_MAX {
             return None;
         }
-        let part = match numbers.next() {
-            None => None,
-            Some(offset) => Some(Part {
-                offset: offset?,
-                total: numbers.next()??,
-                checksum: numbers.next()??,
-            }),
-        };
-        numbers.next().is_none().then_some(Self {
-            epoch,
-            peer,
+        Some(Self {
+            epoch: Epoch::new(epoch)?,
+            peer: Epoch::new(peer)?,
             number,
             ttl_s,
             part,
@@ -115,10 +117,29 @@ impl Header {
 }
 
 /// The numbers of a JSON array; `None` for an element that is not a whole number of 32 bits.
-pub(super) fn numbers(array: &str) -> Option<impl Iterator<Item = Option<u32>> + Clone + '_> {
+pub(super) fn numbers(array: &str) -> Option<Numbers<'_>> {
     let inside = array.strip_prefix('[')?.strip_suffix(']')?;
-    let elements = inside.as_bytes().split(|&byte| byte == b',');
-    Some(elements.map(|element| number(element.trim_ascii())))
+    Some(Numbers(Some(inside.as_bytes())))
+}
+
+/// What is left of an array.
+#[derive(Clone, Default)]
+pub(super) struct Numbers<'a>(Option<&'a [u8]>);
+
+impl Iterator for Numbers<'_> {
+    type Item = Option<u32>;
+
+    #[inline(never)]
+    fn next(&mut self) -> Option<Option<u32>> {
+        let rest = self.0?;
+        let comma = rest.iter().position(|&byte| byte == b',');
+        let (element, rest) = match comma.and_then(|at| rest.split_at_checked(at)) {
+            Some((element, rest)) => (element, rest.get(1..)),
+            None => (rest, None),
+        };
+        self.0 = rest;
+        Some(number(element.trim_ascii()))
+    }
 }
 
 /// A whole number of 32 bits, written without sign, point and exponent.
@@ -386,48 +407,56 @@ impl fmt::Debug for Carried<'_> {
     }
 }
 
-/// The value of the reserved member, and the content without it.
-pub(super) struct Found<'a> {
-    pub(super) value: Value<'a>,
+/// The value of the reserved member, that of the one named `content`, and the content without the former.
+pub(crate) struct Found<'a> {
+    pub(crate) value: Value<'a>,
+    pub(crate) content: Option<&'a str>,
     pub(super) carried: Carried<'a>,
 }
 
 /// Finds the reserved member; `None` when there is none, or more than one.
-pub(super) fn find(content: Content<'_>) -> Option<Found<'_>> {
+pub(crate) fn find(content: Content<'_>) -> Option<Found<'_>> {
     let text = content.as_str();
     let mut object = Object::open(text)?;
-    // The text in front of the member and behind it, once it is found.
-    let mut around: Option<(&str, &str)> = None;
-    let (mut reserved, mut wrapped) = (None, None);
-    let (mut first, mut end) = (true, 1_usize);
+    let (mut reserved, mut content) = (None, None);
+    // Where the member before ended, or the opening brace.
+    let mut end = 1_usize;
     while let Some(member) = object.next_member().ok()? {
-        let value_end = member.value.offset.saturating_add(member.value.text.len());
         if member.name.is(MEMBER) {
-            if reserved.replace(member.value).is_some() {
+            if reserved.replace((end, member.value)).is_some() {
                 return None;
             }
-            let behind = text.get(value_end..)?;
-            let behind = if first { after_comma(behind) } else { behind };
-            around = Some((text.get(..end)?, behind));
         } else if member.name.is("content") {
-            wrapped = Some(member.value.text);
+            content = Some(member.value.text);
         }
-        first = false;
-        end = value_end;
+        end = member.value.end();
     }
-    let (head, tail) = match (wrapped, around?) {
-        (Some(value), _) => (value, ""),
-        (None, around) => around,
+    let (begin, value) = reserved?;
+    let carried = match content {
+        Some(head) => Carried { head, tail: "" },
+        None => {
+            let behind = text.get(value.end()..)?;
+            let is_first = begin == 1;
+            Carried {
+                head: text.get(..begin)?,
+                tail: if is_first {
+                    after_comma(behind)
+                } else {
+                    behind
+                },
+            }
+        }
     };
     Some(Found {
-        value: reserved?,
-        carried: Carried { head, tail },
+        value,
+        content,
+        carried,
     })
 }
 
 /// What follows the comma, if one is next, else all of it.
 fn after_comma(text: &str) -> &str {
-    let rest = text.trim_start_matches([' ', '\t', '\r', '\n']);
+    let rest = text.trim_ascii_start();
     rest.strip_prefix(',').unwrap_or(text)
 }
 

@@ -178,15 +178,14 @@ impl<const N: usize> Receiver<N> {
     /// An open message was not taken after all: it is new when it comes again. `false` if a step of
     /// it was reported already.
     pub(super) fn forget(&mut self, number: u32) -> bool {
-        let before = self.entries.len();
-        self.entries
-            .retain(|entry| entry.number != number || entry.step.is_some());
-        let forgotten = before != self.entries.len();
-        if forgotten {
-            self.window.remove(number);
-            self.counters.taken = self.counters.taken.saturating_sub(1);
-        }
-        forgotten
+        let untold = |entry: &Entry| entry.number == number && entry.step.is_none();
+        let Some(at) = self.entries.iter().position(untold) else {
+            return false;
+        };
+        self.entries.remove(at);
+        self.window.remove(number);
+        self.counters.taken = self.counters.taken.saturating_sub(1);
+        true
     }
 
     /// Takes up a message of an earlier life of the same epoch that is still open.
@@ -206,11 +205,15 @@ impl<const N: usize> Receiver<N> {
             self.counters.forged += 1;
             return;
         }
-        for entry in &mut self.entries {
+        let mut at = 0;
+        while let Some(entry) = self.entries.get_mut(at) {
             entry.acknowledged |= entry.batch != 0 && entry.batch <= batch;
+            if entry.acknowledged && entry.is_final() {
+                self.entries.remove(at);
+            } else {
+                at += 1;
+            }
         }
-        self.entries
-            .retain(|entry| !(entry.acknowledged && entry.is_final()));
         self.failures = 0;
         // What was told in a later batch only keeps its time.
         if self.to_tell().next().is_none() {

@@ -127,13 +127,13 @@ impl Session {
         }
     }
 
-    /// Whether something is to be said now, and if so, whether as a greeting.
+    /// Whether something is to be said now, and if so, whether as a greeting; then it is
+    /// [`said`](Self::said).
     pub(super) fn poll(&mut self, now_ms: u64, link: &RoundTrip, random: u32) -> Option<bool> {
         let greets = self.greet_at_ms <= now_ms;
         if !greets && self.answer_at_ms > now_ms {
             return None;
         }
-        self.said(now_ms);
         if greets {
             let patience = link.patience_ms(self.greeted, 0, random);
             self.greeted = self.greeted.saturating_add(1);

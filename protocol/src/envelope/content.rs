@@ -51,7 +51,12 @@ impl<'a> Content<'a> {
     }
 
     pub(crate) fn from_value(value: Value<'a>) -> Self {
-        Self(value.text)
+        Self::of_valid(value.text)
+    }
+
+    /// A value that a scanner has found valid.
+    pub(crate) const fn of_valid(text: &'a str) -> Self {
+        Self(text)
     }
 
     /// The JSON text.

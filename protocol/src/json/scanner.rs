@@ -37,6 +37,11 @@ pub struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
+    /// Offset of what follows its last byte in the scanned text.
+    pub(crate) const fn end(&self) -> usize {
+        self.offset.saturating_add(self.text.len())
+    }
+
     /// The inside of a string, between its quotes, with its escapes as written.
     pub(crate) fn string(&self) -> Option<&'a str> {
         self.text.strip_prefix('"')?.strip_suffix('"')

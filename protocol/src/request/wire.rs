@@ -7,7 +7,8 @@
 //! ```
 
 use super::RequestId;
-use crate::delivery::{CONTROL_APP, DownlinkOf, MEMBER, UplinkOf, WRITTEN};
+use crate::delivery::CONTROL_APP;
+use crate::delivery::member::{self, DownlinkOf, UplinkOf, WRITTEN};
 use crate::envelope::encode::{Encode, Out, encode, encoded_len};
 use crate::envelope::{Content, EncodeError};
 use crate::id::AppId;
@@ -58,7 +59,7 @@ impl<'a> Request<'a> {
     /// Reads a content; `None` for any that is no request.
     #[must_use]
     pub fn read(content: Content<'a>) -> Option<Self> {
-        let found = Found::read(content.as_str())?;
+        let found = Found::read(content)?;
         let absent = match found.wait?.text {
             "0" => Absent::Refuse,
             "1" => Absent::Wait,
@@ -67,7 +68,7 @@ impl<'a> Request<'a> {
         Some(Self {
             id: found.id,
             absent,
-            content: Content::from_value(found.content?),
+            content: found.content?,
         })
     }
 
@@ -102,10 +103,10 @@ impl<'a> Answer<'a> {
     /// Reads the content of an uplink message on [`ANSWER_SUBTOPIC`].
     #[must_use]
     pub fn read(content: Content<'a>) -> Option<Self> {
-        let found = Found::read(content.as_str())?;
+        let found = Found::read(content)?;
         Some(Self {
             id: found.id,
-            content: Content::from_value(found.content?),
+            content: found.content?,
         })
     }
 
@@ -137,7 +138,7 @@ impl Order {
     /// Reads the content of a message to [`CONTROL_APP`].
     #[must_use]
     pub fn read(content: Content<'_>) -> Option<Self> {
-        let found = Found::read(content.as_str())?;
+        let found = Found::read(content)?;
         let order = found.order?.as_string()?;
         if order.is("cancel") {
             Some(Self::Cancel(found.id))
@@ -182,23 +183,13 @@ struct Found<'a> {
     id: RequestId,
     wait: Option<Value<'a>>,
     order: Option<Value<'a>>,
-    content: Option<Value<'a>>,
+    content: Option<Content<'a>>,
 }
 
 impl<'a> Found<'a> {
-    fn read(text: &'a str) -> Option<Self> {
-        let mut object = Object::open(text)?;
-        let (mut reserved, mut content) = (None, None);
-        while let Some(member) = object.next_member().ok()? {
-            if member.name.is(MEMBER) {
-                if reserved.replace(member.value).is_some() {
-                    return None;
-                }
-            } else if member.name.is("content") {
-                content = Some(member.value);
-            }
-        }
-        let mut members = Object::open(reserved?.text)?;
+    fn read(content: Content<'a>) -> Option<Self> {
+        let outer = member::find(content)?;
+        let mut members = Object::open(outer.value.text)?;
         let (mut id, mut wait, mut order) = (None, None, None);
         while let Some(member) = members.next_member().ok()? {
             match () {
@@ -212,7 +203,7 @@ impl<'a> Found<'a> {
             id: RequestId::read(id?)?,
             wait,
             order,
-            content,
+            content: outer.content.map(Content::of_valid),
         })
     }
 }

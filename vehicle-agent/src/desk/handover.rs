@@ -58,7 +58,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             let number = record.number;
             // It was encoded when it was kept.
             if let Some(receipts) = &mut self.receipts {
-                receipts.gone(now_ms, slot, Step::Taken, |other| other != number);
+                receipts.gone(now_ms, slot, Step::Taken, &|other| other != number);
                 let _ = self.note_ended(apps).and_then(|()| apps.keep());
             }
             let pending = self.portal.pending(slot);

@@ -293,7 +293,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     /// taken from here on, so that a later life does not hand them out again.
     pub(super) fn note_taken(&mut self, now_ms: u64, slot: AppSlot, apps: &mut impl Apps) {
         if let Some(receipts) = &mut self.receipts {
-            receipts.gone(now_ms, slot, Step::Taken, |_| false);
+            receipts.gone(now_ms, slot, Step::Taken, &|_| false);
             // Where it fails, the app gets them all the same, and the log says so.
             let _ = self.note_ended(apps).and_then(|()| apps.keep());
         }
@@ -557,7 +557,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         else {
             return;
         };
-        receipts.gone(now_ms, slot, step, |number| {
+        receipts.gone(now_ms, slot, step, &|number| {
             let mut pending = portal.pending(slot).into_iter().flat_map(PendingRing::iter);
             pending.any(|record| record.number == number)
         });

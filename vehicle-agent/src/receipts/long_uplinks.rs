@@ -256,10 +256,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
             let takes = takes(waiting.partner).unwrap_or(u32::MAX);
             is_long(waiting)
                 && waiting.content.len() > takes as usize
-                && self
-                    .uplinks
-                    .number(waiting.partner, waiting.ticket)
-                    .is_none()
+                && self.uplinks.number(waiting.ticket).is_none()
         });
         if let Some(ticket) = too_long.map(|waiting| waiting.ticket) {
             let fate = Fate::RefusedByHost(Step::TooLarge);

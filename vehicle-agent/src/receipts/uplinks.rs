@@ -197,11 +197,10 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>> Uplinks<Q> {
         Some(found.ticket)
     }
 
-    /// The number of a ticket.
-    pub(super) fn number(&self, partner: usize, ticket: u64) -> Option<u32> {
-        let mut flights = self.flights.iter();
-        let found = flights.find(|it| it.partner == partner && it.ticket == ticket)?;
-        Some(found.number)
+    /// The partner and the number of a ticket.
+    pub(super) fn number(&self, ticket: u64) -> Option<(usize, u32)> {
+        let found = self.flights.iter().find(|it| it.ticket == ticket)?;
+        Some((found.partner, found.number))
     }
 
     /// What a run of receipts tells, which counts with [`Self::settle_told`]; the first last step does.
