@@ -226,8 +226,8 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         }
     }
 
-    /// The partner to which a report of health goes now.
-    pub(crate) fn health_is_due(&mut self, now_ms: u64, apps: &impl Apps) -> Option<&Uid> {
+    /// The place of the partner to which a report of health goes now.
+    pub(crate) fn health_is_due(&mut self, now_ms: u64, apps: &impl Apps) -> Option<usize> {
         let Self {
             identity,
             portal,
@@ -236,7 +236,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
             ..
         } = self;
         let next = health.next(now_ms, || examine(now_ms, portal, counters, apps).troubles);
-        identity.uids().nth(next)
+        (next < identity.uids().count()).then_some(next)
     }
 
     /// The agent's health now.

@@ -8,13 +8,14 @@
 use vinbus_protocol::delivery::announcement;
 use vinbus_protocol::health;
 use vinbus_protocol::limits::HEALTH_BYTES_MAX;
+use vinbus_protocol::presence;
+use vinbus_protocol::request::ANSWER_SUBTOPIC;
 use vinbus_protocol::topic::TopicText;
 
 use crate::apps::Apps;
 use crate::clock::earlier;
 use crate::desk::{Desk, Frame, FrameKind, Storage};
 use crate::link::{Fate, Lost, Outgoing, Session};
-use crate::presence;
 
 /// Pause after a message that the broker did not answer, in milliseconds.
 const RETRY_MS: u64 = 500;
@@ -141,63 +142,47 @@ impl Outbound {
         S: Storage,
         Q: Storage,
     {
-        let presence_first = !self.stopping || desk.front().is_none();
-        if presence_first && let Some(topic) = self.presence_topic(desk) {
-            let online = !self.stopping;
+        let online = !self.stopping;
+        let is_told = self.told >= desk.identity().uids().count();
+        let (what, partner, subtopic, payload) = if !is_told && (online || desk.front().is_none()) {
             let offered = desk.offered(self.told).filter(|_| online);
             let announced = offered.and_then(|offer| announcement(offer, room(buffer)).ok());
-            let plain = vinbus_protocol::presence::payload(online).as_bytes();
-            return Some(Next {
-                what: InFlight::Presence { online },
-                topic,
-                payload: announced.unwrap_or(plain),
-            });
-        }
-        if !self.stopping {
-            let frame = match self.had_turn && desk.front().is_some() {
-                true => None,
-                false => desk.receipts(now_ms, room(buffer), apps),
+            let payload = announced.unwrap_or(presence::payload(online).as_bytes());
+            let what = InFlight::Presence { online };
+            (what, self.told, Some(presence::SUBTOPIC), payload)
+        } else if online
+            && !(self.had_turn && desk.front().is_some())
+            && let Some(Frame { partner, len, kind }) = desk.receipts(now_ms, room(buffer), apps)
+        {
+            let payload = match kind {
+                FrameKind::Own => buffer.get(..len)?,
+                FrameKind::Marked(_) | FrameKind::Plain(_) => desk.written(len),
             };
-            if let Some(Frame { topic, len, kind }) = frame {
-                return Some(Next {
-                    what: InFlight::Receipts(kind),
-                    topic,
-                    payload: match kind {
-                        FrameKind::Own => buffer.get(..len)?,
-                        FrameKind::Marked(_) | FrameKind::Plain(_) => desk.written(len),
-                    },
-                });
-            }
-            if let Some((topic, number)) = desk.repeated_answer() {
-                return Some(Next {
-                    what: InFlight::Answer,
-                    topic,
-                    payload: desk.kept_answer(number),
-                });
-            }
-            if let Some(uid) = desk.health_is_due(now_ms, apps).cloned() {
-                let topic = desk.identity().uplink_topic(&uid, Some(health::SUBTOPIC));
-                // A report fits its bound, and its subtopic every topic.
-                return Some(Next {
-                    what: InFlight::Health,
-                    topic: topic.unwrap_or_default(),
-                    payload: desk
-                        .health(now_ms, apps)
-                        .encode(room(buffer))
-                        .unwrap_or_default(),
-                });
-            }
-        }
-        desk.begin_front();
-        let (waiting, uid) = desk.front()?;
-        // The desk has checked the subtopic; were it wrong, the broker would refuse the topic.
-        let topic = desk.identity().uplink_topic(uid, waiting.subtopic);
-        Some(Next {
-            what: InFlight::Uplink {
+            let subtopic = desk.subtopic_of(kind);
+            (InFlight::Receipts(kind), partner, subtopic, payload)
+        } else if online && let Some((partner, number)) = desk.repeated_answer() {
+            let payload = desk.kept_answer(number);
+            (InFlight::Answer, partner, Some(ANSWER_SUBTOPIC), payload)
+        } else if online && let Some(partner) = desk.health_is_due(now_ms, apps) {
+            // A report fits its bound.
+            let report = desk.health(now_ms, apps).encode(room(buffer));
+            let payload = report.unwrap_or_default();
+            (InFlight::Health, partner, Some(health::SUBTOPIC), payload)
+        } else {
+            desk.begin_front();
+            let (waiting, uid) = desk.front()?;
+            let what = InFlight::Uplink {
                 number: waiting.number,
-            },
+            };
+            (what, desk.partner(uid)?, waiting.subtopic, waiting.payload)
+        };
+        let uid = desk.identity().uids().nth(partner)?;
+        // The desk has checked each subtopic; were one wrong, the broker would refuse the topic.
+        let topic = desk.identity().uplink_topic(uid, subtopic);
+        Some(Next {
+            what,
             topic: topic.unwrap_or_default(),
-            payload: waiting.payload,
+            payload,
         })
     }
 
@@ -235,19 +220,6 @@ impl Outbound {
             (InFlight::Uplink { number }, Fate::Delivered) => desk.confirm(number, true, apps),
             (InFlight::Uplink { number }, Fate::Refused) => desk.confirm(number, false, apps),
         }
-    }
-
-    fn presence_topic<S, Q, const APPS: usize, const QUEUE: usize>(
-        &self,
-        desk: &Desk<S, Q, APPS, QUEUE>,
-    ) -> Option<TopicText>
-    where
-        S: Storage,
-        Q: Storage,
-    {
-        let identity = desk.identity();
-        let uid = identity.uids().nth(self.told)?;
-        presence::topic(identity, uid)
     }
 }
 

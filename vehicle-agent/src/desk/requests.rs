@@ -18,7 +18,6 @@ use vinbus_protocol::record_ring::RecordRing;
 use vinbus_protocol::request::{
     ANSWER_SUBTOPIC, Absent, Answer, Arrival, Calls, Ended, Message, Order, Request, RequestId,
 };
-use vinbus_protocol::topic::TopicText;
 
 use super::{Desk, DownlinkRefusal, Storage, newest};
 use crate::apps::{Apps, Notice, SendRefusal};
@@ -380,13 +379,10 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         self.requests.as_ref()?.calls.poll_timeout()
     }
 
-    /// The number of an answer that is to be sent again now, and where it goes.
-    pub(crate) fn repeated_answer(&mut self) -> Option<(TopicText, u64)> {
-        let requests = self.requests.as_mut()?;
-        let (partner, number) = requests.next_again()?;
-        let uid = self.identity.uids().nth(usize::from(partner))?;
-        let topic = self.identity.uplink_topic(uid, Some(ANSWER_SUBTOPIC));
-        Some((topic.ok()?, number))
+    /// The place of the partner to whom an answer goes again now, and its number.
+    pub(crate) fn repeated_answer(&mut self) -> Option<(usize, u64)> {
+        let (partner, number) = self.requests.as_mut()?.next_again()?;
+        Some((usize::from(partner), number))
     }
 
     /// The answer that is kept under a number.

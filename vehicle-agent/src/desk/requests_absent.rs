@@ -8,7 +8,6 @@ use vinbus_protocol::delivery::Step;
 use vinbus_protocol::id::{AppId, Uid};
 use vinbus_protocol::portal::Portal;
 use vinbus_protocol::request::{AnswerRefusal, Order, Request, RequestId};
-use vinbus_protocol::topic::TopicText;
 
 use super::{Desk, Storage};
 use crate::apps::{Apps, SendRefusal};
@@ -70,7 +69,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         None
     }
 
-    pub(crate) fn repeated_answer(&mut self) -> Option<(TopicText, u64)> {
+    pub(crate) fn repeated_answer(&mut self) -> Option<(usize, u64)> {
         None
     }
 

@@ -10,7 +10,6 @@ use vinbus_protocol::id::Uid;
 use vinbus_protocol::pending::PendingRing;
 use vinbus_protocol::portal::Disposition;
 use vinbus_protocol::request::Request;
-use vinbus_protocol::topic::TopicText;
 
 use super::requests::Placed;
 use super::{Desk, DownlinkRefusal, Storage, newest, next_number};
@@ -23,7 +22,8 @@ const NOTE_AGAIN_MS: u64 = 1_000;
 
 /// A message that leaves now.
 pub(crate) struct Frame {
-    pub(crate) topic: TopicText,
+    /// The place of its partner.
+    pub(crate) partner: usize,
     /// Bytes of the payload: in the caller's buffer if it is delivery's own, else at [`Desk::written`].
     pub(crate) len: usize,
     pub(crate) kind: FrameKind,
@@ -135,7 +135,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         receipts.is_some_and(|receipts| receipts.accounts_for(slot, number))
     }
 
-    pub(super) fn partner(&self, uid: &Uid) -> Option<usize> {
+    pub(crate) fn partner(&self, uid: &Uid) -> Option<usize> {
         self.identity.uids().position(|known| known == uid)
     }
 
@@ -172,44 +172,49 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         let Self {
             receipts: Some(receipts),
             scratch: Some(scratch),
-            identity,
             ..
         } = self
         else {
             return None;
         };
-        let (uid, header, ticket) = {
+        let (partner, header, ticket) = {
             let (partner, leaving) = receipts.next_frame(now_ms)?;
-            let uid = identity.uids().nth(partner)?;
             match leaving {
                 Leaving::Control(control) => {
-                    let topic = identity.uplink_topic(uid, Some(CONTROL_SUBTOPIC));
-                    return Some(Frame {
-                        topic: topic.ok()?,
-                        len: control.encode_uplink(buffer).ok()?.len(),
-                        kind: FrameKind::Own,
-                    });
+                    let len = control.encode_uplink(buffer).ok()?.len();
+                    let kind = FrameKind::Own;
+                    return Some(Frame { partner, len, kind });
                 }
-                Leaving::Marked(header, ticket) => (uid, Some(header), ticket),
-                Leaving::Plain(ticket) => (uid, None, ticket),
+                Leaving::Marked(header, ticket) => (partner, Some(header), ticket),
+                Leaving::Plain(ticket) => (partner, None, ticket),
             }
         };
-        let waiting = receipts.uplink(ticket)?;
+        let content = receipts.uplink(ticket)?.content;
         // All of it was checked when it was accepted.
-        let topic = identity.uplink_topic(uid, waiting.subtopic).ok()?;
-        let (len, kind) = match header {
+        let (payload, kind) = match header {
             Some(header) => {
-                let marked = receipts::marked(header, waiting.content)?;
-                let payload = marked.encode_uplink(scratch.as_mut()).ok()?;
-                (payload.len(), FrameKind::Marked(ticket))
+                let marked = receipts::marked(header, content)?;
+                let payload = marked.encode_uplink(scratch.as_mut());
+                (payload, FrameKind::Marked(ticket))
             }
             None => {
-                let content = Content::parse(waiting.content).ok()?;
-                let payload = Uplink { content }.encode(scratch.as_mut()).ok()?;
-                (payload.len(), FrameKind::Plain(ticket))
+                let content = Content::parse(content).ok()?;
+                let payload = Uplink { content }.encode(scratch.as_mut());
+                (payload, FrameKind::Plain(ticket))
             }
         };
-        Some(Frame { topic, len, kind })
+        let len = payload.ok()?.len();
+        Some(Frame { partner, len, kind })
+    }
+
+    /// Where below its partner's topic a message goes that [`Desk::receipts`] gave.
+    pub(crate) fn subtopic_of(&self, kind: FrameKind) -> Option<&str> {
+        match kind {
+            FrameKind::Own => Some(CONTROL_SUBTOPIC),
+            FrameKind::Marked(ticket) | FrameKind::Plain(ticket) => {
+                self.receipts.as_ref()?.uplink(ticket)?.subtopic
+            }
+        }
     }
 
     /// The payload that [`Desk::receipts`] wrote.
