@@ -70,8 +70,15 @@ const OPEN_MAX: usize = 32;
 /// Messages that wait for their apps, of all partners.
 const PLACES_MAX: usize = 64;
 
+/// Messages to one partner that are on their way. A board sends one after the other, each when the broker has
+/// the one before, so that a few cover the time of a round trip; each takes 48 bytes for each partner.
+const SENT_MAX: usize = match cfg!(feature = "linux") {
+    true => DELIVERY_IN_FLIGHT_MAX,
+    false => 8,
+};
+
 /// One end of the channel with a partner.
-type End = Endpoint<DELIVERY_IN_FLIGHT_MAX, OPEN_MAX>;
+type End = Endpoint<SENT_MAX, OPEN_MAX>;
 
 /// The ends of a vehicle with up to `APPS` partners, and what apps send with receipts, in a buffer `Q`.
 #[derive(Debug)]
