@@ -182,7 +182,7 @@ impl<const N: usize> Receiver<N> {
         let Some(at) = self.entries.iter().position(untold) else {
             return false;
         };
-        self.entries.remove(at);
+        self.close(at);
         self.window.remove(number);
         self.counters.taken = self.counters.taken.saturating_sub(1);
         true
@@ -209,7 +209,7 @@ impl<const N: usize> Receiver<N> {
         while let Some(entry) = self.entries.get_mut(at) {
             entry.acknowledged |= entry.batch != 0 && entry.batch <= batch;
             if entry.acknowledged && entry.is_final() {
-                self.entries.remove(at);
+                self.close(at);
             } else {
                 at += 1;
             }
@@ -305,6 +305,17 @@ impl<const N: usize> Receiver<N> {
     /// The entries that the sender has not acknowledged.
     fn to_tell(&self) -> impl Iterator<Item = &Entry> + Clone + use<'_, N> {
         self.entries.iter().filter(|entry| entry.is_to_tell())
+    }
+
+    /// Takes an entry out; the others keep their order, in which they are told.
+    fn close(&mut self, mut at: usize) {
+        while let Some(&next) = self.entries.get(at.saturating_add(1)) {
+            if let Some(place) = self.entries.get_mut(at) {
+                *place = next;
+            }
+            at = at.saturating_add(1);
+        }
+        self.entries.pop();
     }
 
     fn add(&mut self, number: u32, step: Option<Step>) -> bool {
