@@ -50,6 +50,7 @@ fn one_message_too_many_and_one_too_long_are_refused_and_none_that_was_taken_is_
         send(&mut app, 0, &json!("x".repeat(8 * 1024))).await;
         let refused = app.until(NOT_DELIVERED).await;
         assert_eq!(refused["value"]["reason"], "too-large");
+        assert_eq!(board.status().await["uplinks"]["refused"], json!(1));
         for id in 1..=RECEIPTS_MAX {
             send(&mut app, id, &json!(id)).await;
             assert_eq!(app.until(ACCEPTED).await["id"], json!(id));
