@@ -60,7 +60,11 @@ pub trait Apps {
 
     /// In place of [`Apps::answer`], for a message that goes with receipts: it is accepted under this
     /// ticket, which [`Notice::Settled`] names. Tickets grow.
-    fn accepted(&mut self, slot: AppSlot, ticket: u64);
+    ///
+    /// # Errors
+    /// A [`SendRefusal`], if what becomes of it could not be told: then it is not taken, and
+    /// [`Apps::answer`] follows.
+    fn accepted(&mut self, slot: AppSlot, ticket: u64) -> Result<(), SendRefusal>;
 
     /// Takes a note that is to survive the agent. What keeps nothing over its end answers `Ok`.
     ///

@@ -12,7 +12,7 @@ use super::seats::{Asking, FrameId, Lent, PortalApps, Step, Subtopic, tell};
 use crate::app_interface::client_frame::{ClientFrame, Lifecycle, WithId, shown};
 use crate::app_interface::refusal::{Ending, Refusal};
 use crate::app_interface::server_frame::{Explained, ServerFrame};
-use crate::apps::{Request, SendRefusal};
+use crate::apps::Request;
 
 impl<'p, const APPS: usize, const PLACES: usize, const QUEUE: usize>
     PortalApps<'p, '_, APPS, PLACES, QUEUE>
@@ -56,10 +56,6 @@ impl<'p, const APPS: usize, const PLACES: usize, const QUEUE: usize>
                 request: Some(_), ..
             } => {
                 return Err(Refusal::Value("without a requestId, on a board"));
-            }
-            ClientFrame::Send { receipts: true, .. } if !self.has_room_to_accept() => {
-                let waiting = self.texts.accepted.len();
-                return Ok(self.refuse_to_send(slot, id, SendRefusal::QueueFull { waiting }));
             }
             ClientFrame::Send {
                 content,

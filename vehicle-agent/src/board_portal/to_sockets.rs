@@ -8,7 +8,7 @@ use vinbus_protocol::health::Health;
 use vinbus_protocol::record_ring::Record;
 
 use super::SocketCounters;
-use super::from_sockets::{Handled, frame_text};
+use super::from_sockets::frame_text;
 use super::place::{Mail, Place};
 use super::seats::{Accepted, Asking, FrameId, Lent, PortalApps, ShownPopup, Waiting, tell};
 use crate::app_interface::client_frame::{ClientFrame, Lifecycle};
@@ -139,8 +139,14 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
         }
     }
 
-    fn accepted(&mut self, slot: AppSlot, ticket: u64) {
+    fn accepted(&mut self, slot: AppSlot, ticket: u64) -> Result<(), SendRefusal> {
         self.take_back();
+        if self.texts.accepted.is_full() {
+            let waiting = self.texts.accepted.len();
+            let oldest = self.oldest_untold();
+            let oldest = oldest.ok_or(SendRefusal::QueueFull { waiting })?;
+            self.texts.accepted.remove(oldest);
+        }
         let id = core::mem::take(&mut self.id);
         if let (Some(place), Some(_)) = (self.app_place(slot), given(&id)) {
             tell(place, &ServerFrame::new(kind::ACCEPTED).with_id(given(&id)));
@@ -151,13 +157,9 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
             id,
             untold: None,
         };
-        if self.texts.accepted.is_full()
-            && let Some(oldest) = self.oldest_untold()
-        {
-            self.texts.accepted.remove(oldest);
-        }
         let kept = self.texts.accepted.push(accepted);
-        debug_assert!(kept.is_ok(), "it was asked for with room for it");
+        debug_assert!(kept.is_ok(), "there is a place");
+        Ok(())
     }
 
     // A board keeps nothing over its end.
@@ -273,11 +275,6 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize>
         met.map(|met| met.id).unwrap_or_default()
     }
 
-    /// Whether one more message may go with receipts.
-    pub(super) fn has_room_to_accept(&self) -> bool {
-        !self.texts.accepted.is_full() || self.oldest_untold().is_some()
-    }
-
     /// The oldest message whose fate is kept for an app that is away.
     fn oldest_untold(&self) -> Option<usize> {
         let mut accepted = self.texts.accepted.iter();
@@ -321,18 +318,6 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize>
         if let (Some(place), Some(_)) = (self.app_place(slot), id) {
             tell(place, &frame.with_id(id));
         }
-    }
-
-    /// Refuses a message for which the portal has no room.
-    pub(super) fn refuse_to_send(
-        &self,
-        slot: AppSlot,
-        id: Option<&str>,
-        refusal: SendRefusal,
-    ) -> Handled {
-        let id = id.unwrap_or_default();
-        self.tell_not_delivered(slot, id, send_refusal_reason(refusal), &refusal);
-        Handled::Now
     }
 
     fn meet_bad_fate(

@@ -345,7 +345,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
     /// before, so that one wait for the disk is for both.
     ///
     /// # Errors
-    /// [`SendRefusal::NotNoted`]; then it is not taken after all.
+    /// [`SendRefusal::NotNoted`], or that of the apps; then it is not taken after all.
     pub(super) fn finish_accepting(
         &mut self,
         now_ms: u64,
@@ -368,17 +368,18 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, A
         if noted.is_ok() && receipts.is_up() {
             self.number_waiting(now_ms, apps);
         }
-        if let Err(error) = noted.and_then(|()| apps.keep()) {
+        let noted = noted.and_then(|()| apps.keep());
+        let accepted = noted.map_err(SendRefusal::NotNoted);
+        if let Err(refusal) = accepted.and_then(|()| apps.accepted(slot, ticket)) {
             if let Some(receipts) = &mut self.receipts {
                 receipts.cancel(ticket);
             }
             // One that is noted and not kept is not sent by a later life either.
             let _ = apps.note(Note::Settled { ticket });
             self.counters.uplinks_refused += 1;
-            return Err(SendRefusal::NotNoted(error));
+            return Err(refusal);
         }
         self.counters.uplinks_accepted += 1;
-        apps.accepted(slot, ticket);
         Ok(())
     }
 

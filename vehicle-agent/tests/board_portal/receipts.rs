@@ -59,6 +59,9 @@ fn one_message_too_many_and_one_too_long_are_refused_and_none_that_was_taken_is_
         let refused = app.until(NOT_DELIVERED).await;
         assert_eq!(refused["value"]["reason"], "queue-full");
         assert_eq!(refused["id"], json!(100));
+        let uplinks = &board.status().await["uplinks"];
+        assert_eq!(uplinks["accepted"], json!(RECEIPTS_MAX));
+        assert_eq!(uplinks["refused"], json!(2));
     });
 }
 

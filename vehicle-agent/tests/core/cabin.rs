@@ -247,7 +247,9 @@ impl Apps for FakeApps {
         }
     }
 
-    fn accepted(&mut self, _: AppSlot, _: u64) {}
+    fn accepted(&mut self, _: AppSlot, _: u64) -> Result<(), SendRefusal> {
+        Ok(())
+    }
 
     fn note(&mut self, _: Note<'_>) -> Result<(), NotNoted> {
         Ok(())

@@ -45,7 +45,9 @@ impl Apps for NoApps {
 
     fn answer(&mut self, _: AppSlot, _: Result<(), SendRefusal>) {}
 
-    fn accepted(&mut self, _: AppSlot, _: u64) {}
+    fn accepted(&mut self, _: AppSlot, _: u64) -> Result<(), SendRefusal> {
+        Ok(())
+    }
 
     fn note(&mut self, _: Note<'_>) -> Result<(), NotNoted> {
         Ok(())

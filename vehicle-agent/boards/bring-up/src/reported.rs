@@ -69,8 +69,8 @@ impl<A: Apps> Apps for Reported<'_, A> {
         self.apps.answer(slot, outcome);
     }
 
-    fn accepted(&mut self, slot: AppSlot, ticket: u64) {
-        self.apps.accepted(slot, ticket);
+    fn accepted(&mut self, slot: AppSlot, ticket: u64) -> Result<(), SendRefusal> {
+        self.apps.accepted(slot, ticket)
     }
 
     fn note(&mut self, note: Note<'_>) -> Result<(), NotNoted> {

@@ -126,7 +126,9 @@ impl Apps for SimulatedApp {
         }
     }
 
-    fn accepted(&mut self, _: AppSlot, _: u64) {}
+    fn accepted(&mut self, _: AppSlot, _: u64) -> Result<(), SendRefusal> {
+        Ok(())
+    }
 
     fn note(&mut self, _: Note<'_>) -> Result<(), NotNoted> {
         Ok(())

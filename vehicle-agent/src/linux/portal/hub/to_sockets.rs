@@ -169,7 +169,7 @@ impl Apps for SocketApps<'_> {
         }
     }
 
-    fn accepted(&mut self, slot: AppSlot, ticket: u64) {
+    fn accepted(&mut self, slot: AppSlot, ticket: u64) -> Result<(), SendRefusal> {
         let id = match &mut self.current {
             Step::Send { id, .. } => id.take(),
             Step::TakePending { .. }
@@ -183,6 +183,7 @@ impl Apps for SocketApps<'_> {
         if let Some(seat) = self.seats.get_mut(usize::from(slot.index())) {
             seat.accepted.insert(ticket, id);
         }
+        Ok(())
     }
 
     fn note(&mut self, note: Note<'_>) -> Result<(), NotNoted> {
