@@ -43,8 +43,8 @@ pub struct World<'w, L, A, C, R> {
 }
 
 /// Serves a vehicle until `stop` completes. The `desk` can be used again afterwards.
-pub async fn run<L, A, C, R, S, Q, const APPS: usize, const QUEUE: usize>(
-    desk: &mut Desk<S, Q, APPS, QUEUE>,
+pub async fn run<L, A, C, R, S, Q, const APPS: usize, const QUEUE: usize, const SENT: usize>(
+    desk: &mut Desk<S, Q, APPS, QUEUE, SENT>,
     world: World<'_, L, A, C, R>,
     stop: impl Future<Output = ()>,
 ) where
@@ -111,13 +111,14 @@ impl Stopped {
 }
 
 /// Everything but the link.
-struct Served<'r, S, Q, A, C, const APPS: usize, const QUEUE: usize> {
-    desk: &'r mut Desk<S, Q, APPS, QUEUE>,
+struct Served<'r, S, Q, A, C, const APPS: usize, const QUEUE: usize, const SENT: usize> {
+    desk: &'r mut Desk<S, Q, APPS, QUEUE, SENT>,
     apps: &'r mut A,
     clock: &'r C,
 }
 
-impl<S, Q, A, C, const APPS: usize, const QUEUE: usize> Served<'_, S, Q, A, C, APPS, QUEUE>
+impl<S, Q, A, C, const APPS: usize, const QUEUE: usize, const SENT: usize>
+    Served<'_, S, Q, A, C, APPS, QUEUE, SENT>
 where
     S: Storage,
     Q: Storage,

@@ -102,9 +102,12 @@ impl core::fmt::Display for DownlinkRefusal {
 
 impl core::error::Error for DownlinkRefusal {}
 
-/// Up to `APPS` apps and `QUEUE` waiting uplink messages, over buffers `S` and `Q`.
+/// Up to `APPS` apps and `QUEUE` waiting uplink messages, over buffers `S` and `Q`; of the messages with
+/// receipts, up to `SENT` are on their way to each partner, of at most [`DELIVERY_IN_FLIGHT_MAX`].
+///
+/// [`DELIVERY_IN_FLIGHT_MAX`]: vinbus_protocol::limits::DELIVERY_IN_FLIGHT_MAX
 #[derive(Debug)]
-pub struct Desk<S, Q, const APPS: usize, const QUEUE: usize> {
+pub struct Desk<S, Q, const APPS: usize, const QUEUE: usize, const SENT: usize> {
     identity: Identity<APPS>,
     portal: Portal<S, APPS>,
     uplinks: UplinkQueue<Q, QUEUE>,
@@ -116,7 +119,7 @@ pub struct Desk<S, Q, const APPS: usize, const QUEUE: usize> {
     short: Option<(AppSlot, u64)>,
     counters: Counters,
     health: Rounds,
-    receipts: Option<Receipts<Q, APPS>>,
+    receipts: Option<Receipts<Q, APPS, SENT>>,
     requests: Option<Requests<S>>,
     /// Where a message with receipts is put together as its sender wrote it.
     scratch: Option<S>,
@@ -140,7 +143,9 @@ pub(crate) enum Todo {
     HandOut { slot: AppSlot, keep: bool },
 }
 
-impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, APPS, QUEUE> {
+impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: usize>
+    Desk<S, Q, APPS, QUEUE, SENT>
+{
     /// A vehicle without apps whose head unit is active. `popups` holds the popups that wait,
     /// `uplinks` the messages to the partners; `policy` says which go when it is full.
     pub fn new(identity: Identity<APPS>, popups: S, uplinks: Q, policy: DropPolicy) -> Self {

@@ -79,9 +79,9 @@ impl Outbound {
     }
 
     /// When it has something to do though nothing happens.
-    pub(crate) fn deadline_ms<S, Q, const APPS: usize, const QUEUE: usize>(
+    pub(crate) fn deadline_ms<S, Q, const APPS: usize, const QUEUE: usize, const SENT: usize>(
         &self,
-        desk: &Desk<S, Q, APPS, QUEUE>,
+        desk: &Desk<S, Q, APPS, QUEUE, SENT>,
     ) -> Option<u64>
     where
         S: Storage,
@@ -97,10 +97,16 @@ impl Outbound {
     }
 
     /// Publishes the next message if none is on its way; `false` if there is none, too.
-    pub(crate) async fn publish_next<S, Q, const APPS: usize, const QUEUE: usize>(
+    pub(crate) async fn publish_next<
+        S,
+        Q,
+        const APPS: usize,
+        const QUEUE: usize,
+        const SENT: usize,
+    >(
         &mut self,
         now_ms: u64,
-        desk: &mut Desk<S, Q, APPS, QUEUE>,
+        desk: &mut Desk<S, Q, APPS, QUEUE, SENT>,
         apps: &mut impl Apps,
         session: &mut impl Session,
     ) -> Result<bool, Lost>
@@ -131,10 +137,10 @@ impl Outbound {
     }
 
     /// The next message; `buffer` is where the agent's own are written.
-    fn next<'m, S, Q, const APPS: usize, const QUEUE: usize>(
+    fn next<'m, S, Q, const APPS: usize, const QUEUE: usize, const SENT: usize>(
         &self,
         now_ms: u64,
-        desk: &'m mut Desk<S, Q, APPS, QUEUE>,
+        desk: &'m mut Desk<S, Q, APPS, QUEUE, SENT>,
         apps: &mut impl Apps,
         buffer: &'m mut OwnMessage,
     ) -> Option<Next<'m>>
@@ -187,11 +193,11 @@ impl Outbound {
     }
 
     /// Takes the fate of the message that was on its way.
-    pub(crate) fn handle_fate<S, Q, const APPS: usize, const QUEUE: usize>(
+    pub(crate) fn handle_fate<S, Q, const APPS: usize, const QUEUE: usize, const SENT: usize>(
         &mut self,
         now_ms: u64,
         fate: Fate,
-        desk: &mut Desk<S, Q, APPS, QUEUE>,
+        desk: &mut Desk<S, Q, APPS, QUEUE, SENT>,
         apps: &mut impl Apps,
     ) where
         S: Storage,

@@ -44,9 +44,7 @@ use vinbus_protocol::delivery::{
 };
 use vinbus_protocol::envelope::{Content, Downlink, DownlinkBody, Uplink};
 use vinbus_protocol::id::AppId;
-use vinbus_protocol::limits::{
-    DELIVERY_ADDED_BYTES_MAX, DELIVERY_IN_FLIGHT_MAX, DELIVERY_TTL_S_MAX, PAYLOAD_BYTES_MAX,
-};
+use vinbus_protocol::limits::{DELIVERY_ADDED_BYTES_MAX, DELIVERY_TTL_S_MAX, PAYLOAD_BYTES_MAX};
 use vinbus_protocol::portal::Refusal;
 #[cfg(feature = "requests")]
 use vinbus_protocol::request;
@@ -70,22 +68,13 @@ const OPEN_MAX: usize = 32;
 /// Messages that wait for their apps, of all partners.
 const PLACES_MAX: usize = 64;
 
-/// Messages to one partner that are on their way. A board sends one after the other, each when the broker has
-/// the one before, so that a few cover the time of a round trip; each takes 48 bytes for each partner.
-const SENT_MAX: usize = match cfg!(feature = "linux") {
-    true => DELIVERY_IN_FLIGHT_MAX,
-    false => 8,
-};
-
-/// One end of the channel with a partner.
-type End = Endpoint<SENT_MAX, OPEN_MAX>;
-
-/// The ends of a vehicle with up to `APPS` partners, and what apps send with receipts, in a buffer `Q`.
+/// The ends of a vehicle with up to `APPS` partners, and what apps send with receipts, in a buffer `Q`; up
+/// to `SENT` messages to each partner are on their way.
 #[derive(Debug)]
-pub(crate) struct Receipts<Q, const APPS: usize> {
+pub(crate) struct Receipts<Q, const APPS: usize, const SENT: usize> {
     epoch: Epoch,
     /// In the order of the partners.
-    endpoints: Vec<End, APPS>,
+    endpoints: Vec<Endpoint<SENT, OPEN_MAX>, APPS>,
     /// What has come of a long message of each partner, where long ones are taken.
     #[cfg(feature = "parts")]
     transfers: Vec<Transfer<Q>, APPS>,
@@ -169,7 +158,7 @@ impl New {
     }
 }
 
-impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
+impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipts<Q, APPS, SENT> {
     /// Without partners yet: it is large, and costs a board no stack as long as there is nothing in it.
     #[inline]
     pub(crate) fn new(epoch: Epoch, uplinks: Q) -> Self {
@@ -497,7 +486,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
         now_ms: u64,
     ) -> Option<(
         usize,
-        Leaving<impl Iterator<Item = Run> + Clone + use<'_, Q, APPS>>,
+        Leaving<impl Iterator<Item = Run> + Clone + use<'_, Q, APPS, SENT>>,
     )> {
         for partner in 0..self.endpoints.len() {
             self.settle(now_ms, partner);
@@ -517,7 +506,9 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
             }
         }
         let count = self.endpoints.len();
-        let due = |endpoint: &End| endpoint.poll_timeout().is_some_and(|at| at <= now_ms);
+        let due = |endpoint: &Endpoint<SENT, OPEN_MAX>| {
+            endpoint.poll_timeout().is_some_and(|at| at <= now_ms)
+        };
         let mut turns = (1..=count).map(|n| (self.turn.wrapping_add(n)).checked_rem(count));
         let partner = turns.find_map(|turn| {
             let turn = turn?;

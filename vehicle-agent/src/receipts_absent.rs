@@ -19,7 +19,7 @@ use crate::notes::Sent;
 /// There are none.
 #[derive(Debug)]
 #[expect(dead_code, reason = "no values are made of it")]
-pub(crate) enum Receipts<Q, const APPS: usize> {
+pub(crate) enum Receipts<Q, const APPS: usize, const SENT: usize> {
     None(Infallible, PhantomData<Q>),
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct New {
     none: Infallible,
 }
 
-impl<Q, const APPS: usize> Receipts<Q, APPS> {
+impl<Q, const APPS: usize, const SENT: usize> Receipts<Q, APPS, SENT> {
     pub(crate) fn epoch(&self) -> Epoch {
         match *self {
             Self::None(none, _) => match none {},

@@ -32,7 +32,7 @@ const ALL: u64 = 40;
 const HIDDEN: u64 = 3;
 
 pub(crate) struct Vehicle<A> {
-    desk: Desk<Vec<u8>, Vec<u8>, 1, 1>,
+    desk: Desk<Vec<u8>, Vec<u8>, 1, 1, 1>,
     apps: A,
     received: u64,
 }

@@ -13,7 +13,9 @@ use vinbus_protocol::portal::Portal;
 use super::{Desk, Storage, newest};
 use crate::apps::{Apps, Kept, Notice, Told};
 
-impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, APPS, QUEUE> {
+impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: usize>
+    Desk<S, Q, APPS, QUEUE, SENT>
+{
     /// Tells the portal how much the app in the foreground can be handed: nothing while others wait for
     /// room, so that they keep their order, and nothing to an app that confirms, of which every message
     /// is kept.

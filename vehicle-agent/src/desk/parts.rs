@@ -11,7 +11,9 @@ use crate::apps::Apps;
 use crate::notes::Note;
 use crate::receipts::{New, PartFate};
 
-impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, APPS, QUEUE> {
+impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: usize>
+    Desk<S, Q, APPS, QUEUE, SENT>
+{
     /// Takes long messages from every partner, each in a buffer that `storage` gives. To be called once,
     /// after receipts are offered; their scratch is to be as long.
     pub fn take_long_messages(&mut self, mut storage: impl FnMut() -> Q) {

@@ -7,7 +7,9 @@ use super::{Desk, Storage};
 use crate::apps::Apps;
 use crate::receipts::New;
 
-impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, APPS, QUEUE> {
+impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: usize>
+    Desk<S, Q, APPS, QUEUE, SENT>
+{
     /// There is no whole message: `None`.
     pub(super) fn part_came(
         &mut self,

@@ -67,14 +67,14 @@ impl<S: Storage> Requests<S> {
         clippy::too_many_arguments,
         reason = "its content is borrowed from the desk, of which these are the other parts"
     )]
-    pub(super) fn take<Q: Storage, const APPS: usize>(
+    pub(super) fn take<Q: Storage, const APPS: usize, const SENT: usize>(
         &mut self,
         now_ms: u64,
         (topic, uid, app): (&str, &Uid, &AppId),
         new: New,
         request: Request<'_>,
         portal: &mut Portal<S, APPS>,
-        receipts: &mut Receipts<Q, APPS>,
+        receipts: &mut Receipts<Q, APPS, SENT>,
         apps: &mut impl Apps,
     ) -> Placed {
         let Request {
@@ -160,7 +160,9 @@ impl<S: Storage> Requests<S> {
     }
 }
 
-impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, APPS, QUEUE> {
+impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: usize>
+    Desk<S, Q, APPS, QUEUE, SENT>
+{
     /// Lets apps answer requests; without it, they are refused. `answers` holds the last answers for
     /// repetitions, [`REQUEST_ANSWER_BYTES`](vinbus_protocol::limits::REQUEST_ANSWER_BYTES) for those
     /// of any size.

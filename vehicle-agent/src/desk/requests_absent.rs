@@ -28,14 +28,14 @@ pub(super) enum Placed {
 
 impl<S: Storage> Requests<S> {
     #[expect(clippy::too_many_arguments, reason = "those of the real one")]
-    pub(super) fn take<Q: Storage, const APPS: usize>(
+    pub(super) fn take<Q: Storage, const APPS: usize, const SENT: usize>(
         &mut self,
         _: u64,
         _: (&str, &Uid, &AppId),
         _: New,
         _: Request<'_>,
         _: &mut Portal<S, APPS>,
-        _: &mut Receipts<Q, APPS>,
+        _: &mut Receipts<Q, APPS, SENT>,
         _: &mut impl Apps,
     ) -> Placed {
         match *self {
@@ -44,7 +44,9 @@ impl<S: Storage> Requests<S> {
     }
 }
 
-impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, APPS, QUEUE> {
+impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: usize>
+    Desk<S, Q, APPS, QUEUE, SENT>
+{
     pub(super) fn handle_order(&mut self, _: u64, _: usize, _: Order, _: &mut impl Apps) {}
 
     pub(super) fn expire_requests(&mut self, _: u64, _: &mut impl Apps) {}

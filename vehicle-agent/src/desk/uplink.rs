@@ -13,7 +13,9 @@ use vinbus_protocol::uplink_queue::{UplinkRefusal, WaitingUplink};
 use super::{Desk, Storage, Todo};
 use crate::apps::{Apps, Notice, SendRefusal};
 
-impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, APPS, QUEUE> {
+impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: usize>
+    Desk<S, Q, APPS, QUEUE, SENT>
+{
     /// Takes up an uplink message of an earlier life. Where the queue is smaller than it was then,
     /// older ones may be dropped for it, as for a message that an app sends.
     ///

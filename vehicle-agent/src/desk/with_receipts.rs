@@ -40,7 +40,9 @@ pub(crate) enum FrameKind {
     Plain(u64),
 }
 
-impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize> Desk<S, Q, APPS, QUEUE> {
+impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: usize>
+    Desk<S, Q, APPS, QUEUE, SENT>
+{
     /// Offers receipts to the partners of the apps that are installed (SPEC 16), in an epoch that this
     /// vehicle never had before, or in that of [`Clock::epoch`](crate::clock::Clock::epoch) when the first
     /// session comes up. `scratch` is as long as the longest message that may carry them; `uplinks` holds

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 
 use vinbus_protocol::delivery::{CONTROL_APP, Epoch};
 use vinbus_protocol::limits::{
-    APP_MESSAGE_BYTES_MAX, DELIVERY_LONG_BYTES_MAX, LONG_APP_MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX,
-    REQUEST_ANSWER_BYTES,
+    APP_MESSAGE_BYTES_MAX, DELIVERY_IN_FLIGHT_MAX, DELIVERY_LONG_BYTES_MAX,
+    LONG_APP_MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX, REQUEST_ANSWER_BYTES,
 };
 use vinbus_protocol::portal::InstallError;
 use vinbus_protocol::{pending, popup};
@@ -51,7 +51,7 @@ const INBOUND_MAX: usize = 64;
 const PORTAL_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The desk of `run`.
-pub(crate) type LinuxDesk = Desk<Vec<u8>, Vec<u8>, APPS_MAX, QUEUE_MAX>;
+pub(crate) type LinuxDesk = Desk<Vec<u8>, Vec<u8>, APPS_MAX, QUEUE_MAX, DELIVERY_IN_FLIGHT_MAX>;
 
 /// Serves the vehicle until SIGTERM or Ctrl-C.
 ///

@@ -43,7 +43,8 @@ const QUEUE_MAX: usize = 32;
 /// Messages of a vehicle that may wait between its client and its agent.
 const INBOUND_MAX: usize = 8;
 
-type SimulatedDesk = Desk<Vec<u8>, Vec<u8>, 1, QUEUE_MAX>;
+/// Its vehicles offer no receipts.
+type SimulatedDesk = Desk<Vec<u8>, Vec<u8>, 1, QUEUE_MAX, 1>;
 
 /// Runs the vehicles until Ctrl-C or the end of `--duration`, then prints what happened.
 ///

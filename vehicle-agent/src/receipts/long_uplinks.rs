@@ -213,7 +213,7 @@ impl Begun {
     }
 }
 
-impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
+impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipts<Q, APPS, SENT> {
     /// Takes a message of an app that does not fit into one payload of `short` bytes.
     pub(super) fn accept_long(
         &mut self,

@@ -56,7 +56,7 @@ impl<const APPS: usize> LongUplinks<APPS> {
     }
 }
 
-impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
+impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipts<Q, APPS, SENT> {
     pub(super) fn accept_long(
         &mut self,
         _: (usize, AppSlot),

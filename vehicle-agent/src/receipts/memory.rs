@@ -7,7 +7,7 @@ use vinbus_protocol::delivery::{Endpoint, MessageId, Snapshot, Step};
 use super::{New, Receipts, Waiting, message};
 use crate::notes::Sent;
 
-impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
+impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipts<Q, APPS, SENT> {
     /// Gives a message that waits its number, if there is a place for one: its ticket, partner and number.
     /// They are to be noted before it is sent.
     pub(crate) fn number_next(&mut self, now_ms: u64) -> Option<(u64, usize, u32)> {

@@ -42,7 +42,7 @@ pub(crate) enum PartFate {
     Refused(Step),
 }
 
-impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
+impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipts<Q, APPS, SENT> {
     /// Takes long messages from the next partner, in this buffer.
     pub(crate) fn take_parts(&mut self, storage: Q) {
         let assembly = Assembly::new(storage);
@@ -190,7 +190,7 @@ mod tests {
     use super::super::{Arrived, Leaving};
     use super::*;
 
-    type Ends = Receipts<Vec<u8>, 4>;
+    type Ends = Receipts<Vec<u8>, 4, 32>;
 
     const HOST: u32 = 5;
     const CAR: u32 = 9;

@@ -4,7 +4,7 @@ use vinbus_protocol::delivery::Part;
 
 use super::{New, Receipts};
 
-impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize> Receipts<Q, APPS> {
+impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipts<Q, APPS, SENT> {
     pub(super) fn offer_parts_again(&mut self, _: usize) {}
 
     pub(crate) fn part_not_noted(&mut self, new: New, _: Part) {

@@ -2,9 +2,9 @@
 
 use heapless::{Deque, Vec};
 
-use vinbus_protocol::delivery::{Epoch, MessageId, Snapshot, Step};
+use vinbus_protocol::delivery::{Endpoint, Epoch, MessageId, Snapshot, Step};
 
-use super::{End, PLACES_MAX};
+use super::{OPEN_MAX, PLACES_MAX};
 
 /// Batches of receipts after which the last one's number is noted again: half of what an endpoint leaves
 /// out when it goes on.
@@ -51,7 +51,10 @@ impl<const APPS: usize> Unnoted<APPS> {
     }
 
     /// The memory of an end that is to be noted, as it is not what was noted last.
-    pub(super) fn changed_channel(&self, ends: &[End]) -> Option<(usize, Snapshot)> {
+    pub(super) fn changed_channel<const SENT: usize>(
+        &self,
+        ends: &[Endpoint<SENT, OPEN_MAX>],
+    ) -> Option<(usize, Snapshot)> {
         let mut ends = ends.iter().zip(&self.channels).enumerate();
         ends.find_map(|(partner, (endpoint, noted))| {
             let memory = endpoint.snapshot();

@@ -1,8 +1,8 @@
 //! In place of `unnoted` where nothing outlives the agent: there is never anything to note.
 
-use vinbus_protocol::delivery::{MessageId, Snapshot, Step};
+use vinbus_protocol::delivery::{Endpoint, MessageId, Snapshot, Step};
 
-use super::End;
+use super::OPEN_MAX;
 
 #[derive(Debug)]
 pub(super) struct Unnoted<const APPS: usize>;
@@ -22,7 +22,10 @@ impl<const APPS: usize> Unnoted<APPS> {
 
     pub(super) fn not_ended(&mut self, _: (usize, MessageId, Step)) {}
 
-    pub(super) fn changed_channel(&self, _: &[End]) -> Option<(usize, Snapshot)> {
+    pub(super) fn changed_channel<const SENT: usize>(
+        &self,
+        _: &[Endpoint<SENT, OPEN_MAX>],
+    ) -> Option<(usize, Snapshot)> {
         None
     }
 

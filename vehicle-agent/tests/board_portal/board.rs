@@ -47,6 +47,9 @@ const HEALTH: &str = "vinbus/health";
 /// Messages that may wait for the broker.
 const QUEUE: usize = 4;
 
+/// Messages with receipts that may be on their way, as on a board.
+const SENT: usize = 8;
+
 /// Runs a test on one thread, as boards do.
 pub(crate) fn run(test: impl Future<Output = ()>) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -328,7 +331,7 @@ fn listen() -> TcpListener {
     socket.listen(16).unwrap()
 }
 
-fn desk(memory: Memory) -> Desk<Vec<u8>, Vec<u8>, 2, QUEUE> {
+fn desk(memory: Memory) -> Desk<Vec<u8>, Vec<u8>, 2, QUEUE, SENT> {
     let vin = Vin::parse(VIN).unwrap();
     let identity = Identity::new(vin, TopicScheme::default(), false);
     let uplinks = vec![0; storage_bytes_for(2, PACKET_BYTES_MAX)];

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::id::{AppId, Uid, Vin};
+use vinbus_protocol::limits::DELIVERY_IN_FLIGHT_MAX;
 use vinbus_protocol::topic::TopicScheme;
 use vinbus_protocol::uplink_queue::DropPolicy;
 use vinbus_vehicle_agent::agent::{self, STOP_GRACE_MS, World};
@@ -35,7 +36,7 @@ pub(crate) fn topic(direction: &str, app: usize) -> String {
     )
 }
 
-type TestDesk = Desk<Vec<u8>, Vec<u8>, APPS, QUEUE>;
+type TestDesk = Desk<Vec<u8>, Vec<u8>, APPS, QUEUE, DELIVERY_IN_FLIGHT_MAX>;
 
 fn desk() -> TestDesk {
     let vin = Vin::parse(VIN).unwrap();

@@ -18,6 +18,11 @@ use vinbus_vehicle_agent::provisioned::{APPS_MAX, Provisioned};
 /// Messages that may wait for the broker, if they are small.
 pub const UPLINKS_MAX: usize = 64;
 
+/// Messages with receipts that may be on their way to each partner. They leave one after the other, each when
+/// the broker has the one before, so that a few cover the time of a round trip; each takes 48 bytes for each
+/// partner.
+pub const SENT_MAX: usize = 8;
+
 /// What a board keeps messages in.
 #[derive(Debug)]
 pub struct Memory {
@@ -60,7 +65,7 @@ pub async fn run<D: Dial, A: Apps>(
         provisioned.scheme.clone(),
         provisioned.subtree,
     );
-    let mut desk: Desk<_, _, APPS_MAX, UPLINKS_MAX> =
+    let mut desk: Desk<_, _, APPS_MAX, UPLINKS_MAX, SENT_MAX> =
         Desk::new(identity, memory.popups, memory.uplinks, DropPolicy::Oldest);
     for ((app, uid), pending) in provisioned.apps.iter().zip(memory.pending) {
         if let Err(error) = desk.install(app.clone(), uid, pending) {

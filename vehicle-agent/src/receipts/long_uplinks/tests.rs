@@ -7,7 +7,7 @@ use vinbus_protocol::limits::DELIVERY_LONG_UPLINK_BYTES_MAX;
 use super::super::{Arrived, Leaving};
 use super::*;
 
-type Ends = Receipts<Vec<u8>, 4>;
+type Ends = Receipts<Vec<u8>, 4, 32>;
 
 const SLOT: AppSlot = AppSlot::new(1);
 
