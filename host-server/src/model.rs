@@ -3,20 +3,20 @@
 //! Plain values without IO; wire types derive from them at the edge (`api`), rows in `store`.
 
 mod key;
+mod receipts;
+mod step;
 
 use std::fmt;
 use std::time::SystemTime;
 
 pub use self::key::Key;
+use self::receipts::is_long;
+pub use self::receipts::{Receipts, ReceiptsError};
+pub use self::step::Step;
 use crate::store::fleets::FleetId;
 use bytes::Bytes;
-use vinbus_protocol::delivery::{self, Epoch, Header, Marked, Received, TooDeep};
-use vinbus_protocol::envelope::{self, Content, DownlinkBody};
+use vinbus_protocol::envelope::{self, DownlinkBody};
 use vinbus_protocol::id::{AppId, Uid, Vin};
-use vinbus_protocol::limits::{
-    DELIVERY_ADDED_BYTES_MAX, DELIVERY_LONG_BYTES_MAX, PAYLOAD_BYTES_MAX,
-};
-use vinbus_protocol::request::Request;
 
 /// Names one downlink message for its whole life, at most 36 ASCII characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -76,102 +76,6 @@ impl NewDownlink {
     }
 }
 
-/// Whether an envelope of so many bytes is too long for one payload with what receipts add.
-const fn is_long(envelope_len: usize) -> bool {
-    envelope_len + DELIVERY_ADDED_BYTES_MAX > PAYLOAD_BYTES_MAX
-}
-
-/// Whether a message for a vehicle is repeated until the vehicle answers, and its sender told what
-/// became of it there (SPEC 16). A vehicle that knows nothing of receipts gets an ordinary message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Receipts {
-    /// It is sent once.
-    #[default]
-    No,
-    /// It reaches its app once, or its sender is told why not.
-    Asked,
-    /// The same, but if the vehicle loses its memory on the way, the message is sent to its next life,
-    /// and may reach its app twice.
-    Repeatable,
-}
-
-impl Receipts {
-    /// As good as any, to see that one fits in.
-    pub(crate) const HEADER: Header = Header {
-        epoch: Epoch::FIRST,
-        peer: Epoch::FIRST,
-        number: 1,
-        ttl_s: 0,
-        part: None,
-    };
-
-    /// As [`check`](Self::check), for a message that may travel in parts.
-    ///
-    /// # Errors
-    /// Why it cannot go like this.
-    pub fn check_long(
-        self,
-        content: Content<'_>,
-        envelope_len: usize,
-    ) -> Result<(), ReceiptsError> {
-        if self == Self::No || !is_long(envelope_len) {
-            return self.check(content, envelope_len);
-        }
-        if Request::read(content).is_some() {
-            return Err(ReceiptsError::Reserved);
-        }
-        let (len, max) = (content.as_str().len(), DELIVERY_LONG_BYTES_MAX);
-        if len > max {
-            return Err(ReceiptsError::TooLarge { len, max });
-        }
-        Ok(())
-    }
-
-    /// Whether a message of this content, whose envelope has `envelope_len` bytes, can go like this in
-    /// one payload.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn check(self, content: Content<'_>, envelope_len: usize) -> Result<(), ReceiptsError> {
-        // With receipts, such a content is a request.
-        if Request::read(content).is_some() {
-            return Err(ReceiptsError::Reserved);
-        }
-        if self == Self::No {
-            return match delivery::read(content) {
-                Received::Plain => Ok(()),
-                _ => Err(ReceiptsError::Reserved),
-            };
-        }
-        if is_long(envelope_len) {
-            let (len, max) = (envelope_len + DELIVERY_ADDED_BYTES_MAX, PAYLOAD_BYTES_MAX);
-            return Err(ReceiptsError::TooLarge { len, max });
-        }
-        Marked::new(Self::HEADER, content)?;
-        Ok(())
-    }
-}
-
-/// Why a message cannot go with receipts, or not without.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReceiptsError {
-    /// It asks for none, and its content has the member that receipts have.
-    #[error("the content has a member `vinbus` of the form that receipts have")]
-    Reserved,
-    /// It does not fit.
-    #[error("with receipts the message has {len} bytes, at most {max} are allowed")]
-    TooLarge {
-        /// Bytes of its envelope with what receipts may add, or of the content of one that may go in
-        /// parts.
-        len: usize,
-        /// Bytes allowed.
-        max: usize,
-    },
-    /// What is in it lies too deep.
-    #[error(transparent)]
-    TooDeep(#[from] TooDeep),
-}
-
 /// The subtopic of uplink messages that the server itself puts into the log: each tells a partner
 /// one more step of a message that asked for receipts. Vehicles cannot use it.
 pub const RECEIPT_SUBTOPIC: &str = "vinbus/receipt";
@@ -221,109 +125,6 @@ pub struct UplinkPage {
     /// Positions right after the cursor, of all partners and vehicles, that were deleted before
     /// they were read: they are older than what is kept.
     pub lost: u64,
-}
-
-/// One step in the life of a downlink message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Step {
-    /// It is on disk and was answered 202.
-    Accepted,
-    /// The vehicle is offline; it waits.
-    Held,
-    /// It was handed to the broker while the vehicle was subscribed.
-    Sent,
-    /// The broker can never carry it, as its log says; it will not be sent.
-    Rejected,
-    /// Its time was over before the vehicle answered; it will not be sent.
-    Expired,
-    /// The vehicle left so many messages without a last word that this one is followed no longer.
-    GivenUp,
-    /// The vehicle lost its memory while it had the message, or may have had it; it will not be sent
-    /// again.
-    PeerRestarted,
-    /// It is a request, and the vehicle answers none; it will not be sent.
-    Unsupported,
-    /// A newer one of its key took its place before it was sent.
-    Superseded,
-    /// What the vehicle told of it.
-    Told(delivery::Step),
-}
-
-impl Step {
-    /// Every step.
-    pub const ALL: [Self; 28] = [
-        Self::Accepted,
-        Self::Held,
-        Self::Sent,
-        Self::Rejected,
-        Self::Expired,
-        Self::GivenUp,
-        Self::PeerRestarted,
-        Self::Unsupported,
-        Self::Superseded,
-        Self::Told(delivery::Step::Known),
-        Self::Told(delivery::Step::Received),
-        Self::Told(delivery::Step::HeldBackground),
-        Self::Told(delivery::Step::HeldPrivacy),
-        Self::Told(delivery::Step::Handed),
-        Self::Told(delivery::Step::Taken),
-        Self::Told(delivery::Step::Confirmed),
-        Self::Told(delivery::Step::Evicted),
-        Self::Told(delivery::Step::UnknownApp),
-        Self::Told(delivery::Step::TooLarge),
-        Self::Told(delivery::Step::BadContent),
-        Self::Told(delivery::Step::Denied),
-        Self::Told(delivery::Step::RefusedByApp),
-        Self::Told(delivery::Step::PartStored),
-        Self::Told(delivery::Step::PartMissing),
-        Self::Told(delivery::Step::Answered),
-        Self::Told(delivery::Step::NotThere),
-        Self::Told(delivery::Step::Cancelled),
-        Self::Told(delivery::Step::Busy),
-    ];
-
-    /// What a vehicle told. That a message has expired is the same wherever it has.
-    #[must_use]
-    pub const fn told(step: delivery::Step) -> Self {
-        match step {
-            delivery::Step::Expired => Self::Expired,
-            step => Self::Told(step),
-        }
-    }
-
-    /// Its stable name, for REST, the command line, logs and metrics.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Held => "held",
-            Self::Sent => "sent",
-            Self::Rejected => "rejected",
-            Self::Expired => "expired",
-            Self::GivenUp => "given_up",
-            Self::PeerRestarted => "peer_restarted",
-            Self::Unsupported => "unsupported",
-            Self::Superseded => "superseded",
-            Self::Told(step) => step.name(),
-        }
-    }
-
-    /// Whether nothing follows it of a message with receipts.
-    #[must_use]
-    pub const fn is_final(self) -> bool {
-        match self {
-            Self::Accepted | Self::Held | Self::Sent => false,
-            Self::Rejected
-            | Self::Expired
-            | Self::GivenUp
-            | Self::PeerRestarted
-            | Self::Unsupported
-            | Self::Superseded => true,
-            // More parts follow, or all of them again.
-            Self::Told(delivery::Step::PartStored | delivery::Step::PartMissing) => false,
-            Self::Told(step) => step.is_final(),
-        }
-    }
 }
 
 /// What became of a downlink message.
@@ -509,38 +310,5 @@ impl fmt::Debug for Webhook {
             .field("cursor", &self.cursor)
             .field("disabled", &self.disabled)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn message_goes_with_receipts_if_they_fit_and_without_if_it_looks_like_none() {
-        let plain = Content::parse(b"{}").expect("JSON");
-        let most = PAYLOAD_BYTES_MAX - DELIVERY_ADDED_BYTES_MAX;
-        for receipts in [Receipts::Asked, Receipts::Repeatable] {
-            assert_eq!(receipts.check(plain, most), Ok(()));
-            let len = PAYLOAD_BYTES_MAX + 1;
-            let max = PAYLOAD_BYTES_MAX;
-            let error = ReceiptsError::TooLarge { len, max };
-            assert_eq!(receipts.check(plain, most + 1), Err(error));
-            assert_eq!(receipts.check_long(plain, most + 1), Ok(()));
-        }
-        assert_eq!(Receipts::No.check(plain, PAYLOAD_BYTES_MAX), Ok(()));
-
-        let marked = Marked::new(Receipts::HEADER, plain).expect("shallow");
-        let mut bytes = [0; 256];
-        let bytes = marked.encode(&mut bytes).expect("room");
-        let marked = Content::parse(bytes).expect("JSON");
-        let reserved = Err(ReceiptsError::Reserved);
-        assert_eq!(Receipts::No.check(marked, bytes.len()), reserved);
-
-        let deep = format!("{}{}", "[".repeat(127), "]".repeat(127));
-        let deep = Content::parse(deep.as_bytes()).expect("JSON");
-        assert_eq!(Receipts::No.check(deep, 254), Ok(()));
-        let too_deep = Err(ReceiptsError::TooDeep(TooDeep));
-        assert_eq!(Receipts::Asked.check(deep, 254), too_deep);
     }
 }
