@@ -26,11 +26,15 @@ fn id(number: u32) -> MessageId {
 
 /// Makes the channel of a vehicle known, as the server does before it says anything to it.
 fn meet(store: &SqliteStore, vehicle: usize) {
+    meet_for(store, "partner", vehicle);
+}
+
+fn meet_for(store: &SqliteStore, partner: &str, vehicle: usize) {
     let change = ChannelChange {
         session: Some((CAR, Some(CAR), 1)),
         ..ChannelChange::default()
     };
-    let met = settled(store.change_channel(&vin(vehicle), &uid("partner"), change));
+    let met = settled(store.change_channel(&vin(vehicle), &uid(partner), change));
     assert_eq!(met, Ok(Changed::default()));
 }
 
@@ -197,16 +201,26 @@ fn greedy(vehicle: usize, heard: SystemTime) -> NewPart {
     }
 }
 
+const PARTNERS: [&str; 3] = ["partner", "other", "third"];
+
+/// The same, for one of several partners.
+fn greedy_for(partner: usize, vehicle: usize, heard: SystemTime) -> NewPart {
+    NewPart {
+        uid: uid(PARTNERS[partner]),
+        ..greedy(vehicle, heard)
+    }
+}
+
 #[test]
 fn incomplete_messages_are_bounded_in_all_and_only_those_that_are_silent_give_way() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).unwrap();
     let begin = now();
     for vehicle in 0..300 {
-        meet(&store, vehicle);
+        meet_for(&store, PARTNERS[vehicle % 3], vehicle);
     }
     let taken_in = |store: &SqliteStore, at: SystemTime| {
-        let greedy = (0..300).map(|vehicle| greedy(vehicle, at));
+        let greedy = (0..300).map(|vehicle| greedy_for(vehicle % 3, vehicle, at));
         greedy
             .filter(|part| taken(store, part.clone()) == PartFate::Stored)
             .count()
@@ -215,7 +229,8 @@ fn incomplete_messages_are_bounded_in_all_and_only_those_that_are_silent_give_wa
     // What counts is on disk.
     drop(store);
     let store = open(dir.path()).unwrap();
-    assert_eq!(taken(&store, greedy(299, begin)), PartFate::NoRoom);
+    let one_more = |at| greedy_for(2, 299, at);
+    assert_eq!(taken(&store, one_more(begin)), PartFate::NoRoom);
     // One that is there goes on, in spite of all.
     let more = NewPart {
         id: id(2),
@@ -227,10 +242,61 @@ fn incomplete_messages_are_bounded_in_all_and_only_those_that_are_silent_give_wa
     };
     assert_eq!(taken(&store, more), PartFate::Stored);
     let late = begin + Duration::from_secs(600);
-    let PartTaken { fate, dropped } = settled(store.append_part(greedy(299, late))).unwrap();
+    let PartTaken { fate, dropped } = settled(store.append_part(one_more(late))).unwrap();
     assert_eq!((fate, dropped), (PartFate::Stored, 1));
     assert_eq!(last_part(&store, 0), Some(id(2)), "it was not silent");
-    assert_eq!(last_part(&store, 1), None);
+    let of_others = store.channel(&vin(1), &uid("other")).unwrap().unwrap();
+    assert_eq!(of_others.part, None);
+}
+
+#[test]
+fn vehicle_with_many_partners_has_room_for_three_of_the_longest_until_its_own_are_silent() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    let partners: Vec<String> = (0..5).map(|n| format!("partner{n}")).collect();
+    let greedy = |partner: &str, at| NewPart {
+        uid: uid(partner),
+        ..greedy(1, at)
+    };
+    let (begin, late) = (now(), now() + Duration::from_secs(700));
+    for partner in &partners {
+        meet_for(&store, partner, 1);
+    }
+    for (n, partner) in partners.iter().enumerate() {
+        let expected = match n < 3 {
+            true => PartFate::Stored,
+            false => PartFate::NoRoom,
+        };
+        assert_eq!(taken(&store, greedy(partner, begin)), expected, "{n}");
+    }
+    // Others are not concerned.
+    meet(&store, 2);
+    assert_eq!(taken(&store, part(2, 1, 0, "[1,2,3,4]")), PartFate::Stored);
+    let next = settled(store.append_part(greedy(&partners[4], late))).unwrap();
+    let (fate, dropped) = (PartFate::Stored, 1);
+    assert_eq!(next, PartTaken { fate, dropped });
+    let part_of = |partner| store.channel(&vin(1), &uid(partner)).unwrap().unwrap().part;
+    assert_eq!(part_of(&partners[0]), None);
+    assert_eq!(part_of(&partners[1]), Some(id(1)));
+    assert_eq!(last_part(&store, 2), Some(id(1)));
+}
+
+#[test]
+fn partner_with_more_than_half_of_the_room_leaves_the_last_quarter_to_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    let at = now();
+    let taken_in = |partner: usize, vehicles: std::ops::Range<usize>| {
+        let parts = vehicles.map(|vehicle| {
+            meet_for(&store, PARTNERS[partner], vehicle);
+            greedy_for(partner, vehicle, at)
+        });
+        parts
+            .filter(|part| taken(&store, part.clone()) == PartFate::Stored)
+            .count()
+    };
+    assert_eq!(taken_in(0, 0..200), 191);
+    assert_eq!(taken_in(1, 200..300), 64);
 }
 
 #[test]
@@ -278,22 +344,25 @@ fn message_whose_next_part_is_awaited_no_longer_is_deleted_and_its_room_is_free(
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).unwrap();
     for vehicle in 0..256 {
-        meet(&store, vehicle);
+        meet_for(&store, PARTNERS[vehicle % 3], vehicle);
     }
     for vehicle in 0..255 {
         let over = NewPart {
             awaited_until: now() - Duration::from_secs(1),
-            ..greedy(vehicle, now())
+            ..greedy_for(vehicle % 3, vehicle, now())
         };
-        settled(store.append_part(over)).unwrap();
+        assert_eq!(taken(&store, over), PartFate::Stored);
     }
+    let next = || greedy_for(0, 255, now());
+    assert_eq!(taken(&store, next()), PartFate::NoRoom);
     drop(store);
     // What is old is looked for when the store is opened.
     let store = open(dir.path()).unwrap();
     wait_until(&store, "they are deleted", || {
-        last_part(&store, 254).is_none()
+        let last = store.channel(&vin(254), &uid(PARTNERS[254 % 3]));
+        last.unwrap().unwrap().part.is_none()
     });
-    assert_eq!(taken(&store, greedy(255, now())), PartFate::Stored);
+    assert_eq!(taken(&store, next()), PartFate::Stored);
 }
 
 fn with_quota(dir: &Path, quota_bytes: u64) -> SqliteStore {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use store_support::{at, downlink, now, open, open_with, settled, uid, uplink, vin, wait_until};
 use vinbus_host_server::metrics::Metrics;
-use vinbus_host_server::model::{Cursor, Downlink, MessageId, NewDownlink, Step, Webhook};
+use vinbus_host_server::model::{
+    Cursor, Downlink, MessageId, NewDownlink, Receipts, Step, Webhook,
+};
 use vinbus_host_server::store::Store;
 use vinbus_host_server::store::lock::{DataDir, DataDirError};
 use vinbus_host_server::store::sqlite::{SqliteStore, StoreSettings};
@@ -136,16 +138,27 @@ fn steps_of_a_message_are_noted_once_and_in_order() {
 }
 
 #[test]
-fn last_step_of_a_message_is_the_last_though_the_clock_was_set_back() {
+fn steps_keep_their_order_though_the_clock_was_set_back_and_are_told_with_the_same_times() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).unwrap();
-    let accepted = settled(store.append_downlink(downlink(1, &b"{}"[..]), at(9))).unwrap();
-    for (step, seconds) in [(Step::Held, 10), (Step::Sent, 3)] {
+    let asked = NewDownlink {
+        receipts: Receipts::Asked,
+        ..downlink(1, &b"{}"[..])
+    };
+    let accepted = settled(store.append_downlink(asked, at(9))).unwrap();
+    for (step, seconds) in [(Step::Held, 3), (Step::Rejected, 9)] {
         settled(store.note(&accepted.id, step, at(seconds))).unwrap();
     }
     let trace = store.trace(&accepted.id).unwrap().unwrap();
-    let sent = (Step::Sent, at(10) + Duration::from_micros(1));
-    assert_eq!(trace.steps[1..], [(Step::Held, at(10)), sent]);
+    let later = at(9) + Duration::from_micros(1);
+    let steps = [(Step::Held, at(9)), (Step::Rejected, later)];
+    assert_eq!(trace.steps[1..], steps);
+    let told = store.uplink_after(Cursor(0), None, None, 10).unwrap();
+    let told: Vec<_> = told.messages.iter().collect();
+    assert_eq!(told.len(), 2);
+    for (told, (step, at)) in told.iter().zip(steps) {
+        assert_eq!(told.message.received_at, at, "{step:?}");
+    }
 }
 
 #[test]

@@ -321,8 +321,8 @@ impl Tables {
             let is_stored = step == Step::Told(delivery::Step::PartStored);
             self.end_part(vin, uid, number, (sequence, is_stored))?;
             return match self.note_once(sequence, step, at)? {
-                true => self.tell_step(sequence, step, at),
-                false => Ok(None),
+                Some(at) => self.tell_step(sequence, step, at),
+                None => Ok(None),
             };
         }
         let is_over = step != Step::Sent;
@@ -347,8 +347,8 @@ impl Tables {
         };
         drop(statement);
         match self.note_once(sequence, step, at)? {
-            false => Ok(None),
-            true => {
+            None => Ok(None),
+            Some(at) => {
                 self.note_fleet(fleet, vin.as_str(), step)?;
                 self.tell_step(sequence, step, at)
             }
@@ -369,23 +369,27 @@ impl Tables {
         Ok(())
     }
 
-    /// Notes a step; `false` if it was noted before. It is later than those before it, whatever the clock
-    /// says: it may have been set back, and by their times the steps are put in order.
+    /// Notes a step, and says when; `None` if it was noted before. It is later than those before it, whatever
+    /// the clock says: it may have been set back, and by their times the steps are put in order.
     pub(super) fn note_once(
         &self,
         sequence: i64,
         step: Step,
         at: SystemTime,
-    ) -> rusqlite::Result<bool> {
-        let noted = self
-            .connection
+    ) -> rusqlite::Result<Option<SystemTime>> {
+        self.connection
             .prepare_cached(
                 "INSERT OR IGNORE INTO downlink_step
-                 SELECT ?1, ?2, max(?3, coalesce(max(at) + (max(at) > ?3), ?3))
-                 FROM downlink_step WHERE sequence = ?1",
+                 SELECT ?1, ?2, max(?3, coalesce(
+                     (SELECT max(at) + 1 FROM downlink_step WHERE sequence = ?1),
+                     (SELECT accepted_at FROM downlink WHERE sequence = ?1),
+                     ?3))
+                 RETURNING at",
             )?
-            .execute(params![sequence, step_number(step), micros(at)])?;
-        Ok(noted > 0)
+            .query_row(params![sequence, step_number(step), micros(at)], |row| {
+                Ok(time(row.get(0)?))
+            })
+            .optional()
     }
 }
 

@@ -12,7 +12,7 @@
 //! | some | others need the room, and nothing came for [`IDLE_MICROS`] | nothing |
 //!
 //! All of them together are bounded by [`bytes_max`]: a message has its room from its first part on, so that
-//! one that was begun is never in want of it.
+//! one that was begun is never in want of it. Neither one vehicle nor one partner can take all of it.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use vinbus_protocol::delivery::parts::{Assembly, PartError, Progress};
@@ -32,6 +32,10 @@ pub(super) fn bytes_max(quota_bytes: u64) -> i64 {
     i64::try_from(quota_bytes / 8).map_or(i64::MAX, |part| part.min(256 << 20))
 }
 
+/// A vehicle may have one, and others as long as all of its own take no more than this part of the bytes: three
+/// of the longest. It may name as many partners as it has channels, and must not keep others out.
+const VEHICLE_PART: i64 = 64;
+
 /// What an incomplete message takes at least: a page for its piece, and its rows.
 pub(super) const INCOMPLETE_COST: i64 = 4096;
 
@@ -45,6 +49,14 @@ struct Incomplete {
     last: Option<MessageId>,
     progress: Progress,
     subtopic: Option<String>,
+}
+
+/// A message of which nothing came for long.
+#[derive(PartialEq, Eq)]
+struct Silent {
+    id: i64,
+    /// How long it will be.
+    total: u32,
 }
 
 impl Tables {
@@ -169,38 +181,89 @@ impl Tables {
 
     /// Makes room for a message that begins, if those that are silent leave enough; else they stay.
     fn make_room(&mut self, new: &NewPart, dropped: &mut u64) -> rusqlite::Result<bool> {
-        let taken = self.counts().incomplete_bytes + cost(new.part.total);
-        let mut wanted = taken - self.incomplete_bytes_max;
-        let leaving = match wanted > 0 {
-            true => {
-                let since = micros(new.received_at).saturating_sub(IDLE_MICROS);
-                self.silent(since, wanted / INCOMPLETE_COST + 1)?
-            }
-            false => Vec::new(),
+        let (vin, cost) = (new.vin.as_str(), cost(new.part.total));
+        let since = micros(new.received_at).saturating_sub(IDLE_MICROS);
+        let mut leaving = Vec::new();
+        let of_vehicle =
+            self.taken_by("SELECT sum(total + ?2) FROM incomplete WHERE vin = ?1", vin)?;
+        let mut of_vehicle = match of_vehicle {
+            0 => 0,
+            others => others + cost - self.incomplete_bytes_max / VEHICLE_PART,
         };
-        let mut count = 0;
-        while let Some((_, total)) = leaving.get(count).filter(|_| wanted > 0) {
-            wanted -= cost(*total);
-            count += 1;
+        if of_vehicle > 0 {
+            for silent in self.silent_of(vin, since)? {
+                if of_vehicle > 0 {
+                    of_vehicle -= silent.cost();
+                    leaving.push(silent);
+                }
+            }
         }
+        let all = self.counts().incomplete_bytes + cost - self.room_of(new)?;
+        let mut wanted = all - leaving.iter().map(Silent::cost).sum::<i64>();
         if wanted > 0 {
+            let limit = wanted / INCOMPLETE_COST + 1 + leaving.len() as i64;
+            for silent in self.silent(since, limit)? {
+                if wanted > 0 && !leaving.contains(&silent) {
+                    wanted -= silent.cost();
+                    leaving.push(silent);
+                }
+            }
+        }
+        if of_vehicle > 0 || wanted > 0 {
             return Ok(false);
         }
-        for (id, total) in &leaving[..count] {
-            self.drop_incomplete(*id, *total)?;
+        for silent in &leaving {
+            self.drop_incomplete(silent.id, silent.total)?;
         }
-        *dropped += count as u64;
+        *dropped += leaving.len() as u64;
         Ok(true)
     }
 
-    /// Messages of which nothing came since then, silent for longest first, and how long they will be.
-    fn silent(&self, since: i64, limit: i64) -> rusqlite::Result<Vec<(i64, u32)>> {
+    /// How much all may take once this one has begun: a partner whose messages take more than half of it leaves
+    /// the last quarter to the others.
+    fn room_of(&self, new: &NewPart) -> rusqlite::Result<i64> {
+        let max = self.incomplete_bytes_max;
+        let (own, most) = (cost(new.part.total), max - max / 4);
+        if self.counts().incomplete_bytes + own <= most {
+            return Ok(max);
+        }
+        let uid = new.uid.as_str();
+        let sum = "SELECT sum(total + ?2) FROM incomplete WHERE uid = ?1";
+        Ok(match self.taken_by(sum, uid)? {
+            others if others > 0 && others + own > max / 2 => most,
+            _ => max,
+        })
+    }
+
+    fn taken_by(&self, sum: &str, whose: &str) -> rusqlite::Result<i64> {
+        let taken = self
+            .connection
+            .prepare_cached(sum)?
+            .query_row(params![whose, INCOMPLETE_COST], |row| {
+                row.get::<_, Option<i64>>(0)
+            })?;
+        Ok(taken.unwrap_or(0))
+    }
+
+    /// Messages of a vehicle of which nothing came since then.
+    fn silent_of(&self, vin: &str, since: i64) -> rusqlite::Result<Vec<Silent>> {
+        self.connection
+            .prepare_cached(
+                "SELECT id, total FROM incomplete WHERE vin = ?1 AND heard_at <= ?2
+                 ORDER BY heard_at",
+            )?
+            .query_map(params![vin, since], Silent::of)?
+            .collect()
+    }
+
+    /// Messages of which nothing came since then, silent for longest first.
+    fn silent(&self, since: i64, limit: i64) -> rusqlite::Result<Vec<Silent>> {
         self.connection
             .prepare_cached(
                 "SELECT id, total FROM incomplete WHERE heard_at <= ?1
                  ORDER BY heard_at LIMIT ?2",
             )?
-            .query_map([since, limit], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .query_map([since, limit], Silent::of)?
             .collect()
     }
 
@@ -263,6 +326,19 @@ impl Incomplete {
     /// Whether a part may follow it: it is of the same life of the vehicle and the same topic.
     fn is_of(&self, new: &NewPart) -> bool {
         self.last.map(|last| last.epoch) == Some(new.id.epoch) && self.subtopic == new.subtopic
+    }
+}
+
+impl Silent {
+    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            total: row.get(1)?,
+        })
+    }
+
+    fn cost(&self) -> i64 {
+        cost(self.total)
     }
 }
 

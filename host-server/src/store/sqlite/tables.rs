@@ -209,13 +209,13 @@ impl Tables {
         if changed == 0 {
             return Ok(None);
         }
-        self.note_once(sequence, step, now)?;
+        let at = self.note_once(sequence, step, now)?.unwrap_or(now);
         if step != Step::Held {
             self.finish(sequence, now)?;
         }
         self.note_fleet(fleet, &vin, step)?;
         match receipts {
-            true => self.tell_step(sequence, step, now),
+            true => self.tell_step(sequence, step, at),
             false => Ok(None),
         }
     }
