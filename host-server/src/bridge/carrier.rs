@@ -15,7 +15,8 @@ use vinbus_transport_std::guards::LogThrottle;
 
 use super::log::{Log, Page};
 use super::rules::Rules;
-use super::{BusPort, PortError, up};
+use super::up::{self, UpError};
+use super::{BusPort, PortError};
 use crate::hub::Hub;
 use crate::metrics::{Counter, Metrics};
 use crate::model::{Cursor, Uplink};
@@ -137,43 +138,49 @@ impl Carrier {
             ways.map(move |(rule, up)| async move {
                 let published = match up::message(rule, up, uplink) {
                     Ok((topic, payload)) => Ok(self.publish(&topic, payload.into()).await),
-                    Err(error) => {
-                        let message = &uplink.message;
-                        self.hub.tell_refused(
-                            message.vin,
-                            message.uid.clone(),
-                            error.name(),
-                            &error,
-                        );
-                        Err(error)
-                    }
+                    Err(error) => Err(error),
                 };
-                (uplink.cursor, published)
+                (uplink, published)
             })
         });
         let published = join_all(publishing).await;
         let carried = published.len();
-        for (cursor, published) in published {
+        // Why the message that is looked at was refused, by rules before.
+        let (mut of, mut reasons) = (None, Vec::new());
+        for (uplink, published) in published {
+            if of.replace(uplink.cursor) != Some(uplink.cursor) {
+                reasons.clear();
+            }
             match published {
                 Ok(Ok(())) => self.figures.carried.increment(),
+                // What follows comes again, and is told of then.
                 Ok(Err(PortError::LinkDown)) => {
-                    return (Cursor(cursor.0.saturating_sub(1)), carried);
+                    return (Cursor(uplink.cursor.0.saturating_sub(1)), carried);
                 }
                 Ok(Err(PortError::Refused { detail })) => {
                     self.figures.refused.increment();
                     self.log(&detail);
                 }
+                Err(error) if reasons.contains(&error.name()) => {}
                 Err(error) => {
-                    self.figures.refused.increment();
-                    if error.is_ordinary() {
-                        tracing::debug!(%error, "a message of a vehicle is not for this topic");
-                    } else {
-                        self.log(&error.to_string());
-                    }
+                    reasons.push(error.name());
+                    self.refuse(uplink, &error);
                 }
             }
         }
         (searched_to, carried)
+    }
+
+    /// Counts and tells that a message is not for the bus: once, however many rules it is of.
+    fn refuse(&self, uplink: &Uplink, error: &UpError) {
+        self.figures.refused.increment();
+        let (vin, uid) = (uplink.message.vin, uplink.message.uid.clone());
+        self.hub.tell_refused(vin, uid, error.name(), error);
+        if error.is_ordinary() {
+            tracing::debug!(%error, "a message of a vehicle is not for this topic");
+        } else {
+            self.log(&error.to_string());
+        }
     }
 
     async fn publish(&self, topic: &str, payload: Bytes) -> Result<(), PortError> {
@@ -203,3 +210,6 @@ pub(super) fn spread() -> u32 {
     let hash = RandomState::new().build_hasher().finish();
     (hash >> 32) as u32
 }
+
+#[cfg(test)]
+mod tests;
