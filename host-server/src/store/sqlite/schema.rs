@@ -185,10 +185,22 @@ const MIGRATIONS: [&str; 13] = [
         begun INTEGER NOT NULL
     ) STRICT;
 ",
-    // Parts name the checksum of their whole: long messages that are on their way begin again with it.
-    // `incomplete` are long messages from vehicles of which not all parts have come; `number` is that of the
-    // last one.
+    // Parts name the checksum of their whole: long messages that are on their way begin again with it, but for
+    // one whose last part is on its way and which must not come twice: its app may have it, so it ends as
+    // *peer restarted* (6). `incomplete` are long messages from vehicles of which not all parts have come;
+    // `number` is that of the last one.
     "
+    CREATE TEMP TABLE unknown AS
+        SELECT sequence, vin, uid,
+            (SELECT coalesce(max(at), accepted_at) + 1 FROM downlink_step
+             WHERE downlink_step.sequence = downlink.sequence) AS at
+        FROM transfer JOIN downlink USING (sequence)
+        WHERE sending = total AND receipts = 1
+        AND sequence IN (SELECT sequence FROM numbered WHERE answered = 0);
+    INSERT INTO downlink_step SELECT sequence, 6, at FROM unknown;
+    INSERT INTO finished SELECT at, sequence FROM unknown;
+    DELETE FROM unsent WHERE (vin, uid, sequence) IN (SELECT vin, uid, sequence FROM unknown);
+    DROP TABLE unknown;
     DELETE FROM numbered WHERE answered = 0 AND sequence IN (SELECT sequence FROM transfer);
     DROP TABLE transfer;
     CREATE TABLE transfer (
@@ -356,3 +368,6 @@ fn migrate(connection: &Connection) -> rusqlite::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
