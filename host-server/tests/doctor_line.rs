@@ -25,7 +25,7 @@ async fn a_broker_over_websocket_is_looked_at_in_the_same_way() {
         look.says("mqtt-3.1.1", "ok", "spoken");
         look.says("subscribe-table", "ok", "is granted");
         if more.is_empty() {
-            look.says("size", "ok", "131072 bytes arrive; 131073 arrives");
+            look.says("size", "ok", "131072 bytes arrives; one of 131073 arrives");
             look.says("no-local", "ok", "honoured");
         }
     }
@@ -35,14 +35,19 @@ async fn a_broker_over_websocket_is_looked_at_in_the_same_way() {
     let url = format!("ws://127.0.0.1:{}", wss.port()).parse().unwrap();
     let plain = files.look(&url, Mosquitto::USER, &soon).await;
     plain.says(
-        "websocket",
+        "tls",
         "failed",
-        "check that the port speaks WebSocket",
+        &format!("write wss://127.0.0.1:{}/mqtt in --broker", wss.port()),
     );
     let url = format!("wss://127.0.0.1:{}", ws.port()).parse().unwrap();
     let secret = files.look(&url, Mosquitto::USER, &soon).await;
-    secret.says("tls", "failed", "check that the port speaks TLS");
-    secret.says("websocket", "not-tested", "no connection");
+    secret.says("tls", "failed", "the port speaks HTTP without TLS");
+    secret.says(
+        "tls",
+        "failed",
+        &format!("write ws://127.0.0.1:{}/mqtt", ws.port()),
+    );
+    secret.says("websocket", "not-tested", "not reached, as tls failed");
     for look in [plain, secret] {
         assert_eq!(look.status, Some(1));
         assert_eq!(look.with("failed").len(), 1, "{:#}", look.report);
@@ -65,7 +70,11 @@ async fn a_wrong_password_is_told_once_and_not_shown() {
     assert!(look.printed.contains("1 of "), "{}", look.printed);
     let url = mosquitto.url(Endpoint::Mqtt).to_string();
     let nobody = Look::at(&["--broker", &url]).await;
-    nobody.says("login", "failed", "give user name and password");
+    nobody.says(
+        "login",
+        "failed",
+        "give user name and password (--user, --password-file)",
+    );
 }
 
 #[tokio::test]
@@ -77,7 +86,11 @@ async fn a_server_of_another_authority_is_not_spoken_to() {
     let look = files.look(&url, Mosquitto::USER, &[]).await;
     assert_eq!(look.status, Some(1));
     look.says("server-certificate", "ok", "issued by CN=vinbus test CA");
-    look.says("tls", "failed", "unknown CA -> trust the CA");
+    look.says(
+        "tls",
+        "failed",
+        "unknown CA -> give the certificate of the authority",
+    );
     look.says("mqtt-5", "not-tested", "");
 }
 
@@ -150,7 +163,14 @@ async fn a_key_of_another_certificate_is_told_before_it_is_used() {
     let url = mosquitto.url(Endpoint::Mqtts);
     let look = files.look(&url, Mosquitto::USER, &[]).await;
     assert_eq!(look.status, Some(1));
-    look.says("tls", "failed", "is not that of the certificate");
+    look.says(
+        "own-certificate",
+        "failed",
+        "key.pem is not that of the certificate in ",
+    );
+    look.says("own-certificate", "failed", "cert.pem -> give the two");
+    look.says("tls", "not-tested", "as own-certificate failed");
+    assert_eq!(look.with("failed"), ["own-certificate"]);
 }
 
 #[tokio::test]
@@ -194,15 +214,43 @@ async fn what_is_no_broker_is_told_apart() {
 }
 
 #[tokio::test]
-async fn plain_mqtt_on_a_port_of_tls_is_told() {
+async fn a_port_that_speaks_something_else_is_told_with_the_url_to_write() {
     let mosquitto = Mosquitto::start().await;
-    let port = mosquitto.url(Endpoint::Mqtt).port();
-    let url = format!("mqtts://127.0.0.1:{port}").parse().unwrap();
-    let look = Files::right(&mosquitto)
-        .look(&url, Mosquitto::USER, &[])
-        .await;
-    assert_eq!(look.status, Some(1));
-    look.says("tls", "failed", "plain MQTT usually has another port");
+    let files = Files::right(&mosquitto);
+    let check = async |scheme: &str, at: Endpoint, failed: &str, found: &str, to_write: &str| {
+        let port = mosquitto.url(at).port();
+        let url = format!("{scheme}://127.0.0.1:{port}").parse().unwrap();
+        let look = files.look(&url, Mosquitto::USER, &[]).await;
+        assert_eq!(look.status, Some(1));
+        assert_eq!(look.with("failed"), [failed], "{:#}", look.report);
+        look.says(failed, "failed", found);
+        let to_write = to_write.replace("AT", &format!("127.0.0.1:{port}"));
+        look.says(failed, "failed", &to_write);
+        look.says("size", "not-tested", &format!("as {failed} failed"));
+    };
+    let tls = "the port speaks TLS, and the URL begins with ";
+    let plain = "the port speaks MQTT without ";
+    let web = "the port speaks HTTP ";
+    check("mqtt", Endpoint::Mqtts, "tls", tls, "write mqtts://AT in").await;
+    check("mqtts", Endpoint::Mqtt, "tls", plain, "write mqtt://AT in").await;
+    check("mqtts", Endpoint::Ws, "tls", web, "write ws://AT/mqtt in").await;
+    check(
+        "ws",
+        Endpoint::Mqtt,
+        "websocket",
+        plain,
+        "write mqtt://AT in",
+    )
+    .await;
+    check("mqtt", Endpoint::Ws, "login", web, "write ws://AT/mqtt in").await;
+    check(
+        "mqtts",
+        Endpoint::Wss,
+        "login",
+        web,
+        "write wss://AT/mqtt in",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -227,7 +275,23 @@ async fn a_command_line_that_names_no_broker_of_its_kind_is_refused() {
                 "--password-file",
                 "/no/such",
             ],
-            "cannot read the secret in /no/such",
+            "--password-file: /no/such cannot be read",
+        ),
+        (
+            &["doctor", "--broker", "mqtts://x", "--ca", "/no/ca.pem"],
+            "--ca: /no/ca.pem cannot be read",
+        ),
+        (
+            &[
+                "doctor",
+                "--broker",
+                "mqtts://x",
+                "--cert",
+                "/dev/null",
+                "--key",
+                "/",
+            ],
+            "--key: / cannot be read",
         ),
     ] {
         let output = run(args).await;

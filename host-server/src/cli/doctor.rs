@@ -8,21 +8,25 @@ use clap::Args;
 use crate::config::{self, MqttVersion, Profile, ServeOptions};
 
 const EXIT_STATUS: &str = "\
-One line for each check: its verdict (ok, warning, failed, not tested), its name, what was found,
-and after `->` what to change.
+One line for each check: its verdict (ok, warning, failed, not tested), its name, what was \
+found, and after `->` what to change. What could not be tested says why; the checks that a \
+failure kept the doctor from reaching share the last line. With --json each is an object with \
+`check`, `verdict`, `value` and, where something is to be changed, `advice`.
 
-What is published goes to one topic of the doctor's own, below a VIN that no vehicle can have
-(VINBUSDOCTOR00000: a VIN has no I and no O), with payloads that no vehicle and no server takes for a
-message; `--no-publish` leaves that away. Nothing stays on the broker: the session ends with the
-connection, and the one retained message is deleted again, unless the doctor or the line is cut in between.
+What is published goes to one topic of the doctor's own, below a VIN that no vehicle can have \
+(VINBUSDOCTOR00000: a VIN has no I and no O), with payloads that no vehicle and no server takes \
+for a message; `--no-publish` leaves that away. Nothing stays on the broker: the session ends \
+with the connection, and the one retained message is deleted again, unless the doctor or the \
+line is cut in between.
 
-A broker of the bus is looked at with --token-file: the line, the token's times, the login and the
-filters that --filter names. Nothing is published then.
+A broker of the bus is looked at with --token-file: the line, the token's times, the login and \
+the filters that --filter names. Nothing is published then.
 
-The last line counts the verdicts. All ends after 24 times --timeout and --listen, whatever the broker
-does. Exit status: 0 no check failed (there may be warnings), 1 a check failed, 2 there was no look: the
-command line or the configuration is wrong, a file with a password cannot be read, or the report cannot
-be printed.";
+The last line counts the verdicts. All ends after 24 times --timeout and --listen, whatever the \
+broker does. Exit status: 0 no check failed (there may be warnings), 1 a check failed, 2 there \
+was no look: the command line or the configuration is wrong, a file that it names cannot be \
+read, or the report cannot be printed. A file that can be read and not be used, such as a key of \
+another certificate, is a check that failed.";
 
 /// `doctor`: the options of `serve --broker`, which have shorter names here as well.
 #[derive(Args, Debug)]

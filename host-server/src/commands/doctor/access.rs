@@ -1,7 +1,6 @@
 //! Where the broker is, who we are there, and how long all of it may take.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -132,15 +131,6 @@ fn client_id() -> Result<String, DoctorError> {
         ring::rand::generate(&ring::rand::SystemRandom::new());
     let bytes = random.map_err(|_| DoctorError::Random)?.expose();
     Ok(format!("vinbus-doc-{:08x}", u32::from_be_bytes(bytes)))
-}
-
-/// A secret in a file; a line end after it is not part of it.
-pub(super) fn secret_in(file: &Path) -> Result<String, DoctorError> {
-    let text = fs::read_to_string(file).map_err(|source| DoctorError::Secret {
-        path: file.to_owned(),
-        source,
-    })?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 #[cfg(test)]

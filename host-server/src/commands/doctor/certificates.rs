@@ -15,6 +15,7 @@ use vinbus_protocol::id::Vin;
 use x509_parser::extensions::GeneralName;
 
 use super::access::Access;
+use super::files::Unusable;
 use super::report::{Report, foreign};
 
 /// Time left from when on a renewal is called for.
@@ -261,6 +262,7 @@ pub(super) fn check_own(
     report: &mut Report,
     file: Option<&Path>,
     uid: Option<&str>,
+    unusable: Option<&Unusable>,
 ) -> Option<Certificate> {
     const CHECK: &str = "own-certificate";
     let Some(file) = file else {
@@ -268,12 +270,17 @@ pub(super) fn check_own(
         return None;
     };
     let read = CertificateDer::from_pem_file(file).ok();
-    let Some(own) = read.and_then(|der| Certificate::parse(&der)) else {
+    let own = read.and_then(|der| Certificate::parse(&der));
+    if let Some(unusable) = unusable.filter(|it| it.is_own) {
+        report.failed(CHECK, &unusable.value, unusable.advice);
+        return own;
+    }
+    let Some(own) = own else {
         let value = format!("{} holds no certificate that can be read", file.display());
         report.failed(
             CHECK,
             value,
-            "give the PEM file with -----BEGIN CERTIFICATE-----",
+            "give the PEM file with -----BEGIN CERTIFICATE-----, by --cert",
         );
         return None;
     };
@@ -283,7 +290,7 @@ pub(super) fn check_own(
             report.failed(
                 CHECK,
                 value,
-                "have a new certificate issued by the broker's operator",
+                "have a new certificate issued by the broker's operator, and give it by --cert and --key",
             );
         }
         Standing::NotYet => {
@@ -294,18 +301,18 @@ pub(super) fn check_own(
             );
         }
         Standing::EndsSoon => {
-            report.warning(CHECK, value, "have it renewed before it expires");
+            report.warning(CHECK, value, "have it renewed before it expires (--cert)");
         }
         Standing::Valid => match uid {
             Some(_) if own.is_vehicles() => {
                 let advice = "this is a vehicle's certificate, by its CN: look with the one that was issued for \
-                              the partner's UID";
+                              the partner's UID (--cert, --key)";
                 report.warning(CHECK, value, advice);
             }
             Some(uid) if own.common_name.as_deref() != Some(uid) => {
                 let advice = format!(
-                    "the UID in the topics is {uid:?}: give --partner, or the certificate that belongs to \
-                     it, if this broker knows partners by the CN of their certificate"
+                    "the UID in the topics is {uid:?}: give --partner, or by --cert and --key the certificate that \
+                     belongs to it, if this broker knows partners by the CN of their certificate"
                 );
                 report.warning(CHECK, value, advice);
             }

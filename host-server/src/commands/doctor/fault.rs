@@ -77,7 +77,7 @@ impl Fault {
             Self::WebSocket(LinkError::ConnectionLost { .. }) => {
                 "check that the port speaks WebSocket, with TLS for wss:// and without it for ws://"
             }
-            Self::Link(error) | Self::WebSocket(error) => error.advice(),
+            Self::Link(error) | Self::WebSocket(error) => link_advice(error),
             Self::Closed { welcomed: true } => {
                 "look into the broker's log; many brokers close like this on a QoS, a topic or a size that they \
                  do not allow, as MQTT 3.1.1 cannot refuse: for a QoS, publish at QoS 0"
@@ -105,16 +105,33 @@ impl Fault {
             }
             Self::Disconnected(_) => "ask the broker's operator why, with the time and the reason",
             Self::NotMqtt { .. } => {
-                "check host and port in the URL, and its scheme: mqtts:// for TLS, mqtt:// without"
+                "check host and port in --broker: another program listens there"
             }
             Self::Malformed(_) => {
                 "check that the port is the broker's; if so, tell its operator, or try the other version: \
                  --broker-mqtt"
             }
             Self::Unsayable(_) => {
-                "check user name, password and prefix: MQTT has 65535 bytes for each"
+                "check --user, --password-file and --prefix: MQTT has 65535 bytes for each"
             }
         }
+    }
+}
+
+/// What to change about a line, with our own options where they do it.
+fn link_advice(error: &LinkError) -> &'static str {
+    match error {
+        LinkError::ServerCertificateUnknownCa => {
+            "give the certificate of the authority that signed the broker's certificate, by --ca; or, if this is \
+             not the broker that you mean, check --broker"
+        }
+        LinkError::ServerCertificateWrongHost { .. } => {
+            "write a host that the certificate names in --broker, or have one issued for this host"
+        }
+        LinkError::ClientCertificateRequired => {
+            "give the certificate and key that the broker's operator issued, by --cert and --key"
+        }
+        error => error.advice(),
     }
 }
 

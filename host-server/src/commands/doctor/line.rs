@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
-use vinbus_transport_std::{LinkError, StreamDialer};
+use vinbus_transport_std::LinkError;
 
 use super::access::{Access, Login};
 use super::certificates::{self, Certificate};
 use super::fault::Fault;
+use super::files::Unusable;
 use super::packets::{Limits, Version};
+use super::port;
 use super::report::{Report, foreign};
 use super::session::Session;
 
@@ -40,7 +42,7 @@ pub(super) async fn tcp(report: &mut Report, access: &Access) -> Option<TcpStrea
             }
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
                 let advice =
-                    "check the port in the URL, and that the broker runs and listens on it";
+                    "check the port in --broker, and that the broker runs and listens on it";
                 last = Some((format!("{address} refuses the connection"), advice));
             }
             Ok(Err(error)) => last = Some((format!("{address}: {error}"), ROUTE)),
@@ -54,7 +56,7 @@ pub(super) async fn tcp(report: &mut Report, access: &Access) -> Option<TcpStrea
     None
 }
 
-const DNS: &str = "check the host in the URL and this machine's DNS settings";
+const DNS: &str = "check the host in --broker and this machine's DNS settings";
 const ROUTE: &str = "check the address, the route and the firewalls in between";
 
 /// Looks at all certificates, the server's and our own, and at the clock by them; returns the CN of ours.
@@ -63,6 +65,7 @@ pub(super) async fn certificates(
     access: &Access,
     tcp: TcpStream,
     uid: Option<&str>,
+    unusable: Option<&Unusable>,
 ) -> Option<String> {
     let mut all: Vec<Certificate> = Vec::new();
     let mut own: Option<Certificate> = None;
@@ -70,7 +73,7 @@ pub(super) async fn certificates(
         let chain = certificates::shown_by_server(access, tcp).await;
         certificates::check_server(report, &chain);
         all.extend(chain);
-        own = certificates::check_own(report, access.certificate.as_deref(), uid);
+        own = certificates::check_own(report, access.certificate.as_deref(), uid, unusable);
         all.extend(own.clone());
     } else {
         let why = "the URL is one without TLS";
@@ -78,17 +81,6 @@ pub(super) async fn certificates(
     }
     certificates::check_clock(report, &all);
     own?.common_name
-}
-
-/// Whether the files of our side can be used at all.
-pub(super) fn files(report: &mut Report, access: &Access) -> bool {
-    let Err(error) = StreamDialer::new(access.url.clone(), &access.tls, access.step) else {
-        return true;
-    };
-    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-    let value = format!("{error}{}", cause.unwrap_or_default());
-    report.failed("tls", value, "correct the file that is named");
-    false
 }
 
 /// A version that the broker welcomes us with, and what it said.
@@ -106,6 +98,16 @@ pub(super) async fn login(
     own: Option<&str>,
 ) -> Option<Welcome> {
     let five = attempt(access, Version::V5).await;
+    if let Err(fault) = &five
+        && let Some(spoken) = port::instead(access, fault).await
+    {
+        let check = spoken.check(access);
+        if check != "tls" {
+            tls(report, access, None);
+        }
+        report.failed(check, spoken.value(access), spoken.advice(access));
+        return None;
+    }
     tls(report, access, five.as_ref().err());
     web_socket(report, access, five.as_ref().err());
     if let Err(fault @ (Fault::Link(_) | Fault::WebSocket(_))) = &five {
@@ -113,7 +115,6 @@ pub(super) async fn login(
         if !is_told {
             report.failed("login", fault.value(), fault.advice());
         }
-        report.skip(&["mqtt-5", "mqtt-3.1.1"], "there is no connection");
         return None;
     }
     let older = match &five {
@@ -122,6 +123,18 @@ pub(super) async fn login(
         Err(Fault::NotMqtt { .. } | Fault::Unsayable(_)) => None,
         _ => Some(attempt(access, Version::V311).await),
     };
+    let is_mute = |tried: &Result<Limits, Fault>| {
+        tried
+            .as_ref()
+            .is_err_and(|fault| !matches!(fault, Fault::Refused(_)))
+    };
+    if is_mute(&five) && older.as_ref().is_none_or(is_mute) {
+        // That is not about the versions.
+        if let Err(fault) = &five {
+            report.failed("login", fault.value(), login_advice(fault, access, own));
+        }
+        return None;
+    }
     let five_works = spoken(report, "mqtt-5", Some(&five), preferred == Version::V5);
     let older_works = spoken(
         report,
@@ -174,14 +187,14 @@ fn login_advice(fault: &Fault, access: &Access, own: Option<&str>) -> String {
                 .to_owned()
         }
         (Login::Token(_), _) => {
-            "get a new token from the platform that this broker belongs to: this one is over, revoked, or of \
-             another platform"
+            "get a new token from the platform that this broker belongs to, for --token-file: this one is over, \
+             revoked, or of another platform"
                 .to_owned()
         }
         // Brokers that know a client by its certificate expect its CN as the user name.
         (Login::User { name, .. }, Some(own)) if own != name => format!(
-            "the user name is {name:?} and the certificate that of {own:?}: give those that belong together, if \
-             this broker compares them; else {advice}"
+            "the user name is {name:?} and the certificate that of {own:?}: give by --user and by --cert and --key what \
+             belongs together, if this broker compares them; else {advice}"
         ),
         (Login::User { .. }, _) => advice.to_owned(),
     }
@@ -211,7 +224,7 @@ fn tls(report: &mut Report, access: &Access, fault: Option<&Fault>) {
             report.failed(
                 "tls",
                 value,
-                "give the certificate and key that the broker's operator issued",
+                "give the certificate and key that the broker's operator issued, by --cert and --key",
             );
         }
         Some(Fault::Link(LinkError::ConnectionLost { reason })) => report.failed(
@@ -231,7 +244,8 @@ fn web_socket(report: &mut Report, access: &Access, fault: Option<&Fault>) {
     }
     let path = access.url.path();
     match fault {
-        Some(Fault::Link(_)) => report.not_tested(CHECK, "there is no connection"),
+        // Told by the check of TLS, or by the login.
+        Some(Fault::Link(_)) => {}
         Some(fault @ Fault::WebSocket(_)) => {
             report.failed(CHECK, format!("{path}: {}", fault.value()), fault.advice());
         }

@@ -8,8 +8,10 @@
 mod access;
 mod certificates;
 mod fault;
+mod files;
 mod line;
 mod packets;
+mod port;
 mod reason;
 mod report;
 mod session;
@@ -26,7 +28,7 @@ use std::time::Duration;
 use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::topic::{Direction, TopicScheme};
 
-use self::access::{Access, Login, secret_in};
+use self::access::{Access, Login};
 use self::packets::Version;
 use self::report::{Report, Verdict};
 use self::topics::Wanted;
@@ -53,9 +55,11 @@ pub enum DoctorError {
          it in a file, by --token-file"
     )]
     TokenAsUser,
-    /// A password or token cannot be read.
-    #[error("cannot read the secret in {}: {source}", path.display())]
-    Secret {
+    /// A file that was named cannot be read.
+    #[error("{option}: {} cannot be read: {source}", path.display())]
+    File {
+        /// What named it.
+        option: &'static str,
         /// The file.
         path: PathBuf,
         /// Why.
@@ -115,6 +119,7 @@ async fn look(config: &Config, args: &DoctorArgs) -> Result<Report, DoctorError>
     let BrokerChoice::External(broker) = &config.broker else {
         return Err(DoctorError::NoBroker);
     };
+    files::readable(broker)?;
     let login = login(broker, args)?;
     let patient = Patient {
         access: &Access::new(broker, login, args.timeout, args.listen)?,
@@ -125,18 +130,19 @@ async fn look(config: &Config, args: &DoctorArgs) -> Result<Report, DoctorError>
     };
     let mut report = Report::of(broker.url.to_string());
     patient.look(&mut report).await;
+    report.complete(&patient.checks());
     Ok(report)
 }
 
 fn login(broker: &ExternalBroker, args: &DoctorArgs) -> Result<Login, DoctorError> {
     if let Some(file) = &args.token_file {
-        return Ok(Login::Token(secret_in(file)?));
+        return Ok(Login::Token(files::secret_in("--token-file", file)?));
     }
     match &broker.credentials {
         None => Ok(Login::Nobody),
         Some((name, file)) => Ok(Login::User {
             name: name.clone(),
-            password: secret_in(file)?,
+            password: files::secret_in("--password-file", file)?,
         }),
     }
 }
@@ -151,6 +157,29 @@ struct Patient<'a> {
 }
 
 impl Patient<'_> {
+    /// All that a look at such a broker by such a client consists of, in order.
+    fn checks(&self) -> Vec<&'static str> {
+        let is_token = self.access.login.token().is_some();
+        let mut checks = vec![
+            "name",
+            "tcp",
+            "server-certificate",
+            "own-certificate",
+            "clock",
+        ];
+        checks.extend(is_token.then_some("token"));
+        checks.push("tls");
+        let is_web_socket = self.access.url.scheme().is_web_socket();
+        checks.extend(is_web_socket.then_some("websocket"));
+        checks.extend(["mqtt-5", "mqtt-3.1.1", "login"]);
+        checks.extend_from_slice(match is_token {
+            true => &["subscribe"],
+            false => &topics::CHECKS,
+        });
+        checks.extend(trial::CHECKS);
+        checks
+    }
+
     async fn look(&self, report: &mut Report) {
         let access = self.access;
         let Some(tcp) = line::tcp(report, access).await else {
@@ -159,11 +188,15 @@ impl Patient<'_> {
         // A client of the bus has no UID.
         let token = access.login.token();
         let uid = token.is_none().then(|| self.partner.as_str());
-        let own = line::certificates(report, access, tcp, uid).await;
+        let unusable = files::unusable(access);
+        let own = line::certificates(report, access, tcp, uid, unusable.as_ref()).await;
         if let Some(token) = token {
             token::check(report, token);
         }
-        if access.url.scheme().is_tls() && !line::files(report, access) {
+        if let Some(unusable) = unusable {
+            if !unusable.is_own {
+                report.failed("tls", unusable.value, unusable.advice);
+            }
             return;
         }
         self.look_inside(report, own.as_deref()).await;

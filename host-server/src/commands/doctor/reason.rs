@@ -51,12 +51,10 @@ pub(super) fn meaning(code: u8) -> &'static str {
 pub(super) fn login_advice(code: u8) -> &'static str {
     match code {
         0x01 | 0x84 => "use the other version: --broker-mqtt",
-        0x04 | 0x86 => {
-            "check the user name and the file with the password; a new password may be needed"
-        }
+        0x04 | 0x86 => "check --user and the file of --password-file; a new password may be needed",
         0x05 | 0x87 => {
-            "check user name and password; if they are right, ask the broker's operator to authorize \
-             this user, with this certificate"
+            "check --user and the file of --password-file (some brokers say so of a wrong password, too); if they \
+             are right, ask the broker's operator to authorize this user, with this certificate"
         }
         0x02 | 0x85 => "ask the broker's operator which client ids it allows",
         0x03 | 0x88 | 0x89 | 0x97 | 0x9F => "try again later",

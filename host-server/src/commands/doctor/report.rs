@@ -5,6 +5,9 @@ use serde::Serialize;
 /// Longest text of a broker that is shown, in characters.
 const FOREIGN_CHARS_MAX: usize = 160;
 
+/// What those are called together that were not reached.
+const REST: &str = "the rest";
+
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -46,6 +49,9 @@ pub(super) struct Report {
     broker: String,
     version: &'static str,
     pub(super) checks: Vec<Check>,
+    /// Those behind so many were not reached.
+    #[serde(skip)]
+    reached: Option<usize>,
 }
 
 impl Report {
@@ -54,6 +60,7 @@ impl Report {
             broker,
             version: env!("CARGO_PKG_VERSION"),
             checks: Vec::new(),
+            reached: None,
         }
     }
 
@@ -90,6 +97,21 @@ impl Report {
         }
     }
 
+    /// Notes those of all `checks` that were not reached.
+    pub(super) fn complete(&mut self, checks: &[&str]) {
+        self.reached = Some(self.checks.len());
+        let failed = self.checks.iter().rfind(|it| it.verdict == Verdict::Failed);
+        let why = match failed {
+            Some(failed) => format!("not reached, as {} failed", failed.check),
+            None => "not reached".to_owned(),
+        };
+        for check in checks {
+            if !self.checks.iter().any(|it| it.check == *check) {
+                self.not_tested(check, &why);
+            }
+        }
+    }
+
     fn add(&mut self, check: &str, verdict: Verdict, value: String, advice: Option<String>) {
         self.checks.push(Check {
             check: check.to_owned(),
@@ -105,10 +127,14 @@ impl Report {
     }
 
     pub(super) fn text(&self) -> String {
-        let width = self.checks.iter().map(|check| check.check.len()).max();
-        let width = width.unwrap_or_default();
         let mut text = String::new();
-        for check in &self.checks {
+        let (reached, rest) = self
+            .checks
+            .split_at(self.reached.unwrap_or(self.checks.len()));
+        let names = reached.iter().map(|check| check.check.len());
+        let rest_name = (!rest.is_empty()).then_some(REST.len());
+        let width = names.chain(rest_name).max().unwrap_or_default();
+        for check in reached {
             let verdict = check.verdict.shown();
             text.push_str(&format!(
                 "{verdict:<10}  {:<width$}  {}",
@@ -119,6 +145,17 @@ impl Report {
             }
             text.push('\n');
         }
+        // Programs get each by itself; people want to see what failed.
+        if let Some(first) = rest.first() {
+            let names: Vec<&str> = rest.iter().map(|check| &*check.check).collect();
+            let verdict = first.verdict.shown();
+            text.push_str(&format!(
+                "{verdict:<10}  {:<width$}  {}: {}\n",
+                REST,
+                first.value,
+                names.join(", ")
+            ));
+        }
         text.push_str(&format!("{}\n", self.summary()));
         text
     }
@@ -126,7 +163,15 @@ impl Report {
     fn summary(&self) -> String {
         let counts: Vec<_> = Verdict::ALL
             .iter()
-            .map(|verdict| format!("{} {}", self.count(*verdict), verdict.shown()))
+            .map(|verdict| {
+                let count = self.count(*verdict);
+                let plural = if *verdict == Verdict::Warning && count != 1 {
+                    "s"
+                } else {
+                    ""
+                };
+                format!("{count} {}{plural}", verdict.shown())
+            })
             .collect();
         format!("{}: {}", self.broker, counts.join(", "))
     }
@@ -135,6 +180,14 @@ impl Report {
         // Strings and numbers of ours, which can always be written.
         let json = serde_json::to_string(self).unwrap_or_default();
         format!("{json}\n")
+    }
+}
+
+/// A number of things, in words.
+pub(super) fn counted(count: u64, thing: &str) -> String {
+    match count {
+        1 => format!("1 {thing}"),
+        _ => format!("{count} {thing}s"),
     }
 }
 
@@ -166,9 +219,23 @@ mod tests {
         assert_eq!(
             report.text(),
             "failed      login  no\\n\\u{1b}[31mok -> ask\n\
-             mqtt://broker:1883: 0 ok, 0 warning, 1 failed, 0 not tested\n"
+             mqtt://broker:1883: 0 ok, 0 warnings, 1 failed, 0 not tested\n"
         );
         assert_eq!(report.count(Verdict::Failed), 1);
+    }
+
+    #[test]
+    fn what_was_not_reached_is_told_with_what_failed_before() {
+        let mut report = Report::of(String::new());
+        report.ok("name", "");
+        report.failed("tcp", "", "");
+        report.complete(&["name", "tcp", "login", "size"]);
+        let last = report.checks.last().unwrap();
+        assert_eq!((&*last.check, last.verdict), ("size", Verdict::NotTested));
+        assert_eq!(last.value, "not reached, as tcp failed");
+        assert_eq!(report.checks.len(), 4);
+        let line = "not tested  the rest  not reached, as tcp failed: login, size\n";
+        assert!(report.text().contains(line), "{}", report.text());
     }
 
     #[test]

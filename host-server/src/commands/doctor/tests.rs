@@ -180,7 +180,11 @@ impl Look {
 #[tokio::test(start_paused = true)]
 async fn a_broker_in_memory_gets_a_clean_bill_of_health() {
     let look = Look::at(GOOD).await;
-    look.says("size", Verdict::Ok, "131072 bytes arrive; 131073 arrives");
+    look.says(
+        "size",
+        Verdict::Ok,
+        "131072 bytes arrives; one of 131073 arrives",
+    );
     look.says("qos", Verdict::Ok, "1 arrives as 1, 2 arrives as 2");
     look.says("trailing-slash", Verdict::NotTested, "within 2s");
 }
@@ -188,8 +192,6 @@ async fn a_broker_in_memory_gets_a_clean_bill_of_health() {
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_says_nothing_is_told_to_be_silent() {
     let look = Look::at(Manner { answers: 0, ..GOOD }).await;
-    look.says("mqtt-5", Verdict::Failed, "no answer within 5s");
-    look.says("mqtt-3.1.1", Verdict::Warning, "no answer within 5s");
     look.says("login", Verdict::Failed, "no answer within 5s");
     assert_eq!(look.took, Duration::from_secs(10));
 }
@@ -247,7 +249,7 @@ async fn a_broker_that_takes_no_bytes_is_told() {
     look.says(
         "size",
         Verdict::Failed,
-        "131072 bytes: the message is refused: no answer within 5s",
+        "131072 bytes is refused: no answer within 5s",
     );
     assert!(look.took <= look.whole, "{:?}", look.took);
 }
@@ -276,7 +278,7 @@ async fn a_broker_that_downgrades_is_told_with_what_it_makes_of_each_qos() {
     look.says("subscribe-table", Verdict::Warning, "granted at QoS 0 of 1");
     let expected = "granted 0 of 2; 0 arrives as 0, 1 arrives as 0, 2 arrives as 0";
     look.says("qos", Verdict::Warning, expected);
-    look.says("size", Verdict::Ok, "131072 bytes arrive");
+    look.says("size", Verdict::Ok, "131072 bytes arrives");
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,8 +7,16 @@ use vinbus_protocol::topic::{Direction, TopicProfile, TopicScheme};
 use super::access::Access;
 use super::packets::{Answer, Publish, Version};
 use super::reason;
-use super::report::Report;
+use super::report::{Report, counted};
 use super::session::Session;
+
+/// The checks of a partner's topics.
+pub(super) const CHECKS: [&str; 4] = [
+    "subscribe-table",
+    "subscribe-sample",
+    "profile",
+    "trailing-slash",
+];
 
 /// UIDs whose filters are tried.
 const UIDS_MAX: usize = 16;
@@ -86,8 +94,7 @@ pub(super) async fn check(
     let mut session = match Session::open(access, version).await {
         Ok(session) => session,
         Err(fault) => {
-            report.failed("subscribe", fault.value(), fault.advice());
-            report.skip(&["profile", "trailing-slash"], "there is no connection");
+            report.failed(CHECKS[0], fault.value(), fault.advice());
             return chosen;
         }
     };
@@ -246,7 +253,7 @@ fn judge(heard: &Heard, granted: bool, granted_other: bool, chosen: TopicProfile
         TopicProfile::Table => (heard.table, heard.sample),
         TopicProfile::Sample => (heard.sample, heard.table),
     };
-    let by_ear = |count| format!("{count} messages heard are of it");
+    let by_ear = |count| format!("by {} heard", counted(count, "message"));
     let by_grant = || "the broker grants its filter alone".to_owned();
     match (of_chosen, of_other, granted, granted_other) {
         (1.., 1.., ..) => InUse::Mixed,
@@ -281,8 +288,8 @@ fn profile(report: &mut Report, in_use: &InUse, chosen: &TopicScheme, wanted: &W
             report.not_tested(
                 CHECK,
                 format!(
-                    "the broker grants both, and no vehicle was heard within {listened}: have one speak \
-                     meanwhile, with a longer --listen"
+                    "the broker grants both, as some do whatever their rules deliver, and nothing was heard \
+                     within {listened}: have a vehicle speak meanwhile, with a longer --listen"
                 ),
             );
         }
@@ -293,19 +300,24 @@ fn profile(report: &mut Report, in_use: &InUse, chosen: &TopicScheme, wanted: &W
 fn slash(report: &mut Report, heard: &Heard, wanted: &Wanted<'_>) {
     const CHECK: &str = "trailing-slash";
     let (with, without) = (heard.with_slash, heard.without_slash);
+    let listened = humantime::format_duration(wanted.listen);
     match (with, without) {
-        (0, 0) => {
-            let listened = humantime::format_duration(wanted.listen);
-            report.not_tested(
-                CHECK,
-                format!("no vehicle was heard within {listened} (--listen)"),
-            );
-        }
-        (_, 0) => report.ok(CHECK, format!("{with} topics heard, all with it")),
-        (0, _) => report.ok(CHECK, format!("{without} topics heard, all without it")),
+        (0, 0) if heard.table + heard.sample > 0 => report.not_tested(
+            CHECK,
+            format!(
+                "what was heard within {listened} was on subtopics, which say nothing of it; listen longer by \
+                 --listen"
+            ),
+        ),
+        (0, 0) => report.not_tested(
+            CHECK,
+            format!("nothing was heard within {listened} (--listen)"),
+        ),
+        (_, 0) => report.ok(CHECK, format!("with it: {} heard", counted(with, "message"))),
+        (0, _) => report.ok(CHECK, format!("without it: {} heard", counted(without, "message"))),
         (_, _) => report.warning(
             CHECK,
-            format!("{with} topics heard with it, {without} without"),
+            format!("with it: {} heard; without it: {without}", counted(with, "message")),
             "vinbus hears both; other clients need a subscription that ends in /#",
         ),
     }
@@ -347,6 +359,34 @@ mod tests {
         check(
             &[(FROM, "nonsense"), (FROM, "[]"), ("p/else", uplink)],
             (0, 0),
+        );
+    }
+
+    #[test]
+    fn what_was_heard_on_subtopics_alone_is_not_told_as_nothing() {
+        let mut report = Report::of(String::new());
+        let scheme = TopicScheme::new("p", TopicProfile::Table).unwrap();
+        let listen = std::time::Duration::from_secs(2);
+        let wanted = Wanted {
+            scheme: &scheme,
+            uids: &[],
+            listen,
+        };
+        let told = |heard: &Heard, report: &mut Report| {
+            let in_use = judge(heard, true, true, TopicProfile::Table);
+            profile(report, &in_use, &scheme, &wanted);
+            slash(report, heard, &wanted);
+        };
+        let subtopic = "p/from/uid/u/opa/0123456789ABCDEFG/vinbus/presence";
+        told(&heard(&[(subtopic, r#"{"content":1}"#)]), &mut report);
+        let text = report.text();
+        assert!(text.contains("table: by 1 message heard\n"), "{text}");
+        assert!(text.contains("was on subtopics"), "{text}");
+        assert!(!text.contains("nothing was heard"), "{text}");
+        told(&Heard::default(), &mut report);
+        assert_eq!(
+            report.text().matches("nothing was heard within 2s").count(),
+            2
         );
     }
 

@@ -32,9 +32,15 @@ impl Trial<'_> {
                 let more = if more > payload_stated {
                     format!("{more} are more than the CONNACK allows")
                 } else {
-                    format!("{more} {}", self.try_size(more, hears).await?.shown())
+                    format!(
+                        "one of {more} {}",
+                        self.try_size(more, hears).await?.shown()
+                    )
                 };
-                report.ok("size", format!("{PAYLOAD_BYTES_MAX} bytes arrive; {more}"));
+                report.ok(
+                    "size",
+                    format!("a payload of {PAYLOAD_BYTES_MAX} bytes arrives; {more}"),
+                );
             }
             Tried::Acknowledged => report.not_tested(
                 "size",
@@ -46,7 +52,7 @@ impl Trial<'_> {
             Tried::Lost | Tried::Refused(_) => {
                 let largest = self.largest(hears).await?;
                 let value = format!(
-                    "{PAYLOAD_BYTES_MAX} bytes: the message {}; the largest payload that passes on {} has \
+                    "a payload of {PAYLOAD_BYTES_MAX} bytes {}; the largest payload that passes on {} has \
                      {largest} bytes",
                     most.shown(),
                     self.topic
