@@ -23,7 +23,12 @@ pub(crate) struct App {
 impl App {
     /// Starts the app and waits until it is in the foreground.
     pub(crate) async fn in_front(board: &Board) -> Self {
-        let mut app = Self::start(board, APP, &[]);
+        Self::in_front_with(board, &[]).await
+    }
+
+    /// The same with these options.
+    pub(crate) async fn in_front_with(board: &Board, options: &[&str]) -> Self {
+        let mut app = Self::start(board, APP, options);
         app.log.until("in the foreground").await;
         app
     }
@@ -91,6 +96,7 @@ impl App {
         let line = format!("{line}\n");
         self.input.write_all(line.as_bytes()).await.unwrap();
     }
+
     /// Of an app that was started to exit when all that it said is over: whether all of it is delivered.
     pub(crate) async fn hears_that_all_went_well(mut self) -> bool {
         drop(self.input);

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
-use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto};
+use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto, Proxy};
 
 use crate::PATIENCE;
 use crate::board::{APP, HOST, UID, VIN, provision};
@@ -83,6 +83,14 @@ impl Server {
     pub(crate) async fn plain_block(&self, broker: &Mosquitto, more: &[&str]) -> PathBuf {
         let port = broker.url(Endpoint::Mqtt).port();
         self.plain_block_by(port, more).await
+    }
+
+    /// The same, if there is a wire of its own between the vehicle and its broker.
+    pub(crate) async fn wired_block(&self, broker: &Mosquitto) -> (PathBuf, Proxy) {
+        let url = broker.url(Endpoint::Mqtt);
+        let wire = Proxy::to(&url).await;
+        let block = self.plain_block_by(wire.url(&url).port(), &[]).await;
+        (block, wire)
     }
 
     /// The same, if the vehicle reaches its broker by this port of ours.

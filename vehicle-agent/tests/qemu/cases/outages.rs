@@ -1,6 +1,6 @@
 //! What happens when the broker, the network or the power goes away, and comes back.
 
-use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto, Proxy};
+use vinbus_transport_std::conformance::{BrokerUnderTest, Mosquitto};
 
 use crate::app::App;
 use crate::board::Board;
@@ -136,9 +136,7 @@ pub(crate) async fn message_waits_while_the_vehicle_has_no_power() {
 pub(crate) async fn uplink_waits_while_the_broker_is_away() {
     let mut broker = Mosquitto::start().await;
     let server = Server::beside(&broker, &[]).await;
-    let url = broker.url(Endpoint::Mqtt);
-    let wire = Proxy::to(&url).await;
-    let block = server.plain_block_by(wire.url(&url).port(), &[]).await;
+    let (block, wire) = server.wired_block(&broker).await;
     let mut board = Board::start(Some(&block));
     let mut listener = server.listen().await;
     board.online().await;

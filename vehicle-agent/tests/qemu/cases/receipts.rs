@@ -1,13 +1,14 @@
 //! Messages with receipts, both ways: what is lost is repeated, what is repeated is shown once, and its
 //! sender is told what became of it.
 
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto, Proxy, lossy};
+use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto, lossy};
 
 use crate::app::App;
-use crate::board::{APP, Board};
-use crate::server::Server;
+use crate::board::Board;
+use crate::server::{Listener, Server};
 
 /// What an app may have done with a message that it was handed.
 const SEEN: &[&str] = &["taken", "confirmed", "known"];
@@ -115,15 +116,12 @@ pub(crate) async fn message_that_a_board_had_when_its_power_went_is_told_as_lost
 pub(crate) async fn messages_of_an_app_come_once_though_the_broker_is_started_again() {
     let mut broker = Mosquitto::start().await;
     let server = Server::beside(&broker, &[]).await;
-    let url = broker.url(Endpoint::Mqtt);
-    let wire = Proxy::to(&url).await;
-    let block = server.plain_block_by(wire.url(&url).port(), &[]).await;
+    let (block, wire) = server.wired_block(&broker).await;
     let mut board = Board::start(Some(&block));
     let mut listener = server.listen().await;
     board.online().await;
     server.vehicle_is("online").await;
-    let mut app = App::start(&board, APP, &["--receipts"]);
-    app.log.until("in the foreground").await;
+    let mut app = App::in_front_with(&board, &["--receipts"]).await;
     app.says(&content(0)).await;
     listener.hears(&content(0)).await;
     for n in 1..=10 {
@@ -153,16 +151,8 @@ pub(crate) async fn broker_that_freezes_and_goes_on_or_is_replaced_costs_nothing
  {
     let mut broker = Mosquitto::start().await;
     let server = Server::beside(&broker, &[]).await;
-    let mut board = Board::start(Some(&server.plain_block(&broker, &[]).await));
-    let mut listener = server.listen().await;
-    board.online().await;
-    server.vehicle_is("online").await;
-    let mut app = App::start(&board, APP, &["--receipts", "--exit-after", "0"]);
-    app.log.until("in the foreground").await;
-    let first = server.send_with_receipts("yes", &content(0)).await;
-    server.traced(&first, SEEN).await;
-    app.says(&content(0)).await;
-    listener.hears(&content(0)).await;
+    let block = server.plain_block(&broker, &[]).await;
+    let (mut board, mut app, mut listener) = one_both_ways(&server, &block).await;
     broker.freeze();
     let ids = five_both_ways(&server, &mut app, 1).await;
     broker.thaw();
@@ -204,16 +194,7 @@ pub(crate) async fn board_that_starts_again_with_receipts_on_their_way_tells_eac
     let broker = Mosquitto::start().await;
     let server = Server::beside(&broker, &[]).await;
     let block = server.plain_block(&broker, &[]).await;
-    let mut board = Board::start(Some(&block));
-    let mut listener = server.listen().await;
-    board.online().await;
-    server.vehicle_is("online").await;
-    let mut app = App::start(&board, APP, &["--receipts"]);
-    app.log.until("in the foreground").await;
-    let first = server.send_with_receipts("yes", &content(0)).await;
-    server.traced(&first, SEEN).await;
-    app.says(&content(0)).await;
-    listener.hears(&content(0)).await;
+    let (board, mut app, mut listener) = one_both_ways(&server, &block).await;
     broker.freeze();
     let commands = five_both_ways(&server, &mut app, 1).await;
     let value = server.send_with_receipts("repeatable", &content(6)).await;
@@ -227,7 +208,7 @@ pub(crate) async fn board_that_starts_again_with_receipts_on_their_way_tells_eac
         server.traced(id, &["peer_restarted"]).await;
     }
     server.traced(&value, &["held_background"]).await;
-    let mut app = App::start(&board, APP, &["--receipts", "--exit-after", "0"]);
+    let mut app = App::in_front_with(&board, &["--receipts", "--exit-after", "0"]).await;
     app.hears(&content(6)).await;
     server.traced(&value, SEEN).await;
     app.says(&content(7)).await;
@@ -238,6 +219,20 @@ pub(crate) async fn board_that_starts_again_with_receipts_on_their_way_tells_eac
     }
     assert!(heard.is_sorted_by(|a, b| a < b), "{heard:?}");
     assert!(app.hears_that_all_went_well().await);
+}
+
+/// A board and its app, which asks for receipts, and somebody who listens, after a message each way.
+async fn one_both_ways(server: &Server, block: &Path) -> (Board, App, Listener) {
+    let mut board = Board::start(Some(block));
+    let mut listener = server.listen().await;
+    board.online().await;
+    server.vehicle_is("online").await;
+    let mut app = App::in_front_with(&board, &["--receipts", "--exit-after", "0"]).await;
+    let first = server.send_with_receipts("yes", &content(0)).await;
+    server.traced(&first, SEEN).await;
+    app.says(&content(0)).await;
+    listener.hears(&content(0)).await;
+    (board, app, listener)
 }
 
 /// Five messages from `n` on each way, which are on their way when this is done: the board's app was
