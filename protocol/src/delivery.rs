@@ -9,9 +9,9 @@
 mod control;
 mod endpoint;
 mod epoch;
-pub(crate) mod member;
 pub mod parts;
 mod receiver;
+pub(crate) mod reserved;
 mod sender;
 mod session;
 mod snapshot;
@@ -25,8 +25,10 @@ pub use control::{
 };
 pub use endpoint::{Batch, Endpoint, EndpointCounters, Event, Transmit};
 pub use epoch::Epoch;
-pub use member::{CONTROL_APP, CONTROL_SUBTOPIC, Carried, Header, MEMBER, Marked, Part, TooDeep};
 pub use receiver::{MessageId, ReceiverCounters, Verdict};
+pub use reserved::{
+    CONTROL_APP, CONTROL_SUBTOPIC, Carried, Header, Marked, Part, RESERVED_MEMBER, TooDeep,
+};
 pub use sender::{Loss, Message, SenderCounters, SubmitError, Submitted};
 pub use snapshot::{SNAPSHOT_BYTES, Snapshot};
 pub use step::Step;

@@ -385,7 +385,8 @@ impl Ingest {
 /// A message with a number, as its app sent it; `None` for an ordinary one.
 fn with_receipts(envelope: &envelope::Uplink<'_>, message: &NewUplink) -> Option<Checked> {
     // Nearly all messages have none: to look for its name is cheaper than to read them again.
-    if !envelope.content.as_str().contains(delivery::MEMBER) {
+    let content = envelope.content.as_str();
+    if !content.contains(delivery::RESERVED_MEMBER) {
         return None;
     }
     let Received::Message(header, carried) = delivery::read(envelope.content) else {

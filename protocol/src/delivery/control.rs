@@ -10,7 +10,10 @@
 
 use core::fmt;
 
-use super::member::{self, Carried, DownlinkOf, Header, UplinkOf, WRITTEN, number, numbers};
+use super::reserved::{
+    self, CONTROL_APP, Carried, DownlinkOf, Header, RESERVED_MEMBER, RESERVED_MEMBER_WRITTEN,
+    UplinkOf, number, numbers,
+};
 use super::{Epoch, Step};
 use crate::envelope::encode::{Encode, Out, encode};
 use crate::envelope::{Content, EncodeError};
@@ -45,10 +48,10 @@ pub enum Received<'a> {
 /// ```
 #[must_use]
 pub fn read(content: Content<'_>) -> Received<'_> {
-    let Some(found) = member::find(content) else {
+    let Some(found) = reserved::find(content) else {
         return Received::Plain;
     };
-    if member::is_array(&found.value) {
+    if reserved::is_array(&found.value) {
         return match Header::parse(found.value.text) {
             Some(header) => Received::Message(header, found.carried),
             None => Received::Plain,
@@ -72,7 +75,7 @@ pub fn mentioned(payload: &[u8]) -> bool {
     let mut rest = payload;
     while let [first, behind @ ..] = rest {
         let found = match first {
-            b'v' => rest.starts_with(member::MEMBER.as_bytes()),
+            b'v' => rest.starts_with(RESERVED_MEMBER.as_bytes()),
             // Any character of the name may be written so.
             b'\\' => behind.first() == Some(&b'u'),
             _ => false,
@@ -227,21 +230,21 @@ impl<R: Iterator<Item = Run> + Clone> ControlFrame<R> {
     /// # Errors
     /// An [`EncodeError`]; then nothing is written.
     pub fn encode_downlink<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
-        encode(&DownlinkOf(member::CONTROL_APP, self), buffer)
+        encode(&DownlinkOf(CONTROL_APP, self), buffer)
     }
 }
 
 impl<R: Iterator<Item = Run> + Clone> Encode for ControlFrame<R> {
     fn write(&self, out: &mut Out<'_>) {
         out.text("{");
-        out.text(WRITTEN);
+        out.text(RESERVED_MEMBER_WRITTEN);
         out.text("{\"e\":");
         out.number(self.epoch.number());
-        member(",\"x\":", self.peer.map(Epoch::number), out);
-        member(",\"v\":", self.greeting.then_some(VERSION), out);
+        write_member(",\"x\":", self.peer.map(Epoch::number), out);
+        write_member(",\"v\":", self.greeting.then_some(VERSION), out);
         write_long(self.long_bytes_max, out);
-        member(",\"a\":", self.acknowledge, out);
-        member(",\"k\":", self.batch, out);
+        write_member(",\"a\":", self.acknowledge, out);
+        write_member(",\"k\":", self.batch, out);
         if self.batch.is_some() {
             let mut before = ",\"r\":[";
             for Run { step, first, count } in self.runs.clone() {
@@ -284,10 +287,10 @@ struct Announcement(Offer);
 impl Encode for Announcement {
     fn write(&self, out: &mut Out<'_>) {
         out.text("{\"content\":{\"online\":true,");
-        out.text(WRITTEN);
+        out.text(RESERVED_MEMBER_WRITTEN);
         out.text("{\"e\":");
         out.number(self.0.epoch.number());
-        member(",\"v\":", Some(VERSION), out);
+        write_member(",\"v\":", Some(VERSION), out);
         write_long(self.0.long_bytes_max, out);
         out.text("}}}");
     }
@@ -295,11 +298,11 @@ impl Encode for Announcement {
 
 /// What an end that takes no parts says nothing of.
 fn write_long(bytes_max: u32, out: &mut Out<'_>) {
-    member(",\"l\":", Some(bytes_max).filter(|max| *max > 0), out);
+    write_member(",\"l\":", Some(bytes_max).filter(|max| *max > 0), out);
 }
 
 /// Writes a member that is there, behind others.
-fn member(name: &str, value: Option<u32>, out: &mut Out<'_>) {
+fn write_member(name: &str, value: Option<u32>, out: &mut Out<'_>) {
     if let Some(value) = value {
         out.text(name);
         out.number(value);
@@ -309,7 +312,7 @@ fn member(name: &str, value: Option<u32>, out: &mut Out<'_>) {
 /// What an agent that offers delivery says of itself in the content of its presence report.
 #[must_use]
 pub fn announced(report: Content<'_>) -> Option<Offer> {
-    let found = member::find(report)?;
+    let found = reserved::find(report)?;
     if !matches!(found.value.kind, Kind::Object) {
         return None;
     }

@@ -1,8 +1,8 @@
 //! One end of a channel: both halves, and who is at the other end.
 
 use super::control::{Control, ControlFrame, Offer};
-use super::member::Header;
 use super::receiver::{MessageId, Receiver, ReceiverCounters, Verdict};
+use super::reserved::Header;
 use super::sender::{Loss, Message, Sender, SenderCounters, SubmitError, Submitted};
 use super::session::{Session, Worth};
 use super::timing::{NEVER, RoundTrip};

@@ -18,7 +18,7 @@
 
 use core::fmt;
 
-use super::member::len_inside;
+use super::reserved::len_inside;
 use super::{Carried, Part, Step};
 use crate::checksum::crc32;
 use crate::envelope::Content;

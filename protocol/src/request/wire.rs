@@ -8,7 +8,7 @@
 
 use super::RequestId;
 use crate::delivery::CONTROL_APP;
-use crate::delivery::member::{self, DownlinkOf, UplinkOf, WRITTEN};
+use crate::delivery::reserved::{self, DownlinkOf, RESERVED_MEMBER_WRITTEN, UplinkOf};
 use crate::envelope::encode::{Encode, Out, encode, encoded_len};
 use crate::envelope::{Content, EncodeError};
 use crate::id::AppId;
@@ -172,7 +172,7 @@ impl Encode for Order {
 /// Writes what each of these forms begins with.
 fn named(id: RequestId, out: &mut Out<'_>) {
     out.text("{");
-    out.text(WRITTEN);
+    out.text(RESERVED_MEMBER_WRITTEN);
     out.text("{\"q\":\"");
     id.write(out);
     out.text("\"");
@@ -188,7 +188,7 @@ struct Found<'a> {
 
 impl<'a> Found<'a> {
     fn read(content: Content<'a>) -> Option<Self> {
-        let outer = member::find(content)?;
+        let outer = reserved::find(content)?;
         let mut members = Object::open(outer.value.text)?;
         let (mut id, mut wait, mut order) = (None, None, None);
         while let Some(member) = members.next_member().ok()? {

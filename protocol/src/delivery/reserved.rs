@@ -21,10 +21,10 @@ use crate::json::{JsonString, Kind, Object, Value};
 use crate::limits::{DELIVERY_TTL_S_MAX, JSON_DEPTH_MAX};
 
 /// The name of the reserved member.
-pub const MEMBER: &str = "vinbus";
+pub const RESERVED_MEMBER: &str = "vinbus";
 
-/// The same as it is written.
-pub(crate) const WRITTEN: &str = "\"vinbus\":";
+/// The same as it is written in front of its value.
+pub(crate) const RESERVED_MEMBER_WRITTEN: &str = "\"vinbus\":";
 
 /// The app identifier of downlink messages that are delivery's own.
 pub const CONTROL_APP: &str = "vinbus";
@@ -103,7 +103,7 @@ impl Header {
     }
 
     fn write(&self, out: &mut Out<'_>) {
-        out.text(WRITTEN);
+        out.text(RESERVED_MEMBER_WRITTEN);
         out.text("[");
         out.number(self.epoch.number());
         let part = self.part.map(|it| [it.offset, it.total, it.checksum]);
@@ -324,7 +324,7 @@ fn insertable(text: &str) -> Option<bool> {
     let mut object = Object::open(text)?;
     let mut more = false;
     while let Some(member) = object.next_member().ok()? {
-        if member.name.is(MEMBER) || member.name.is("content") {
+        if member.name.is(RESERVED_MEMBER) || member.name.is("content") {
             return None;
         }
         more = true;
@@ -422,7 +422,7 @@ pub(crate) fn find(content: Content<'_>) -> Option<Found<'_>> {
     // Where the member before ended, or the opening brace.
     let mut end = 1_usize;
     while let Some(member) = object.next_member().ok()? {
-        if member.name.is(MEMBER) {
+        if member.name.is(RESERVED_MEMBER) {
             if reserved.replace((end, member.value)).is_some() {
                 return None;
             }
