@@ -6,7 +6,7 @@ mod books;
 
 use std::collections::BTreeMap;
 
-use books::{Book, Fate, Sums, Table, content};
+use books::{BOARD_LOSES, Book, CAR_LOSES, Fate, Sums, Table, content};
 
 const VIN: &str = "0123456789ABCDEFG";
 
@@ -16,11 +16,11 @@ const FORGETS: bool = true;
 
 /// Messages to an app whose agent keeps what it has.
 fn down(messages: &[(&str, u32)], has_app: bool) -> Sums {
-    down_to(messages, (has_app, KEEPS))
+    down_to(messages, (has_app, CAR_LOSES))
 }
 
 /// Messages to an app: what the server says of each, and how often the app got it.
-fn down_to(messages: &[(&str, u32)], of: (bool, bool)) -> Sums {
+fn down_to(messages: &[(&str, u32)], of: (bool, &[&str])) -> Sums {
     let (mut book, mut status) = (Book::default(), BTreeMap::new());
     for (n, (said, times)) in (0..).zip(messages) {
         book.down.sent += 1;
@@ -51,7 +51,7 @@ fn messages_to_apps_are_confirmed_held_or_told_as_lost() {
         ("peer_restarted", 1),
         ("peer_restarted", 0),
     ];
-    let sums = down_to(&messages, (false, FORGETS));
+    let sums = down_to(&messages, (false, BOARD_LOSES));
     assert_eq!((sums.sent, sums.accepted), (5, 5));
     assert_eq!((sums.confirmed, sums.held, sums.missing), (1, 1, 0));
     let lost: Vec<_> = sums
@@ -118,7 +118,7 @@ fn message_that_came_twice_or_changed_is_named() {
     book.down
         .arrived(&serde_json::json!({ "n": 1, "text": "another" }));
     let mut sums = Sums::default();
-    sums.down(VIN, &book.down, &BTreeMap::new(), (true, KEEPS));
+    sums.down(VIN, &book.down, &BTreeMap::new(), (true, CAR_LOSES));
     assert_eq!(sums.changed, 1);
     assert!(wrong(&sums).contains("another"));
 }
@@ -219,27 +219,12 @@ fn app_on_a_board_sends_no_long_message() {
 }
 
 #[test]
-fn apps_of_the_fleet_got_as_many_as_are_confirmed() {
-    let steps = BTreeMap::from([("taken".to_owned(), 10)]);
-    let mut sums = Sums::default();
-    sums.fleet(10, 10, &steps, 10);
-    assert!(sums.wrong.is_empty() && sums.is_whole());
-    let mut sums = Sums::default();
-    sums.fleet(10, 10, &steps, 11);
-    assert!(wrong(&sums).contains("10 are confirmed, and apps got 11"));
-    let mut sums = Sums::default();
-    let steps = BTreeMap::from([("taken".to_owned(), 9), ("expired".to_owned(), 1)]);
-    sums.fleet(10, 10, &steps, 9);
-    assert!(wrong(&sums).contains("1 messages to the fleet are expired"));
-    let mut sums = Sums::default();
-    sums.fleet(
-        10,
-        10,
-        &BTreeMap::from([("taken".to_owned(), 7), ("sent".to_owned(), 3)]),
-        7,
-    );
-    assert_eq!((sums.missing, sums.is_whole()), (3, true));
-    assert!(wrong(&sums).contains("3 messages to the fleet are sent"));
+fn agent_whose_app_takes_what_comes_at_once_loses_nothing() {
+    for status in ["evicted", "known", "peer_restarted", "expired", "waiting"] {
+        let sums = down_to(&[("taken", 1), (status, 0)], (true, &[]));
+        assert_eq!((sums.confirmed, sums.missing), (1, 1));
+        assert!(wrong(&sums).contains(&format!("id-1 (n=1) is {status}")));
+    }
 }
 
 #[test]

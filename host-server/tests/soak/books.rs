@@ -110,6 +110,13 @@ impl Up {
     }
 }
 
+/// The ends of messages to an app that an agent may tell which keeps what it has, on disk: newer messages
+/// take the place of those that wait for the app.
+pub(crate) const CAR_LOSES: &[&str] = &["evicted"];
+
+/// Those that a board may tell, which forgets what it has when its power goes.
+pub(crate) const BOARD_LOSES: &[&str] = &["evicted", "known", "peer_restarted"];
+
 /// What the last step that the server tells of a message means.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Fate<'s> {
@@ -177,15 +184,14 @@ pub(crate) struct Sums {
 }
 
 impl Sums {
-    /// Books what the server tells of the messages that it accepted, beside what the app got. Newer messages
-    /// take the place of those that wait for an app; but for that, only an agent that forgets, as a board
-    /// does when its power goes, loses any.
+    /// Books what the server tells of the messages that it accepted, beside what the app got. A message may
+    /// be lost only by an end that the agent `may_lose` it by.
     pub(crate) fn down(
         &mut self,
         vin: &str,
         book: &Down,
         status: &BTreeMap<u64, String>,
-        (has_app, forgets): (bool, bool),
+        (has_app, may_lose): (bool, &[&str]),
     ) {
         self.sent += book.sent;
         self.accepted += book.accepted.len();
@@ -198,9 +204,7 @@ impl Sums {
                     let (vin, n, id) = (vin.to_owned(), *n, id.clone());
                     self.waiting.push(Waiting { vin, n, id });
                 }
-                Fate::Lost(why)
-                    if why == "evicted" || forgets && matches!(why, "known" | "peer_restarted") =>
-                {
+                Fate::Lost(why) if may_lose.contains(&why) => {
                     let seen = if seen { ", though the app has it" } else { "" };
                     *self.lost.entry(format!("{why}{seen}")).or_default() += 1;
                 }
@@ -273,34 +277,6 @@ impl Sums {
         }
         self.once(vin, &stored, &BTreeMap::new());
         self.unchanged(vin, &changed);
-    }
-
-    /// Books messages to many vehicles by the last step of each, beside how many came to their apps, each
-    /// of which takes what comes at once. None is lost, as none of their agents ends.
-    pub(crate) fn fleet(
-        &mut self,
-        sent: usize,
-        accepted: usize,
-        steps: &BTreeMap<String, usize>,
-        seen: usize,
-    ) {
-        self.sent += sent;
-        self.accepted += accepted;
-        for (status, count) in steps {
-            match Fate::of(status) {
-                Fate::Confirmed => self.confirmed += count,
-                Fate::Held => self.held += count,
-                Fate::Lost(_) | Fate::Open => {
-                    self.missing += count - 1;
-                    self.missing(format!("{count} messages to the fleet are {status}"), None);
-                }
-            }
-        }
-        if seen != self.confirmed {
-            self.duplicates += seen.saturating_sub(self.confirmed);
-            let what = format!("{} are confirmed, and apps got {seen}", self.confirmed);
-            self.wrong.push(Wrong { what, id: None });
-        }
     }
 
     fn missing(&mut self, what: String, id: Option<String>) {

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::app::APP;
+use crate::books::{Down, Sums, content, is_long};
 use crate::broker::Broker;
 use crate::cable::Cable;
 use crate::car::program;
@@ -23,9 +24,12 @@ pub(crate) struct Fleet {
     pub(crate) cable: Cable,
     process: Process,
     log: PathBuf,
-    /// Messages that it was sent, and the ids of those that were accepted.
-    pub(crate) sent: usize,
-    pub(crate) accepted: Vec<String>,
+    /// The number of the next message.
+    next: u64,
+    /// Messages that it was sent.
+    sent: usize,
+    /// The ids of those that were accepted.
+    accepted: BTreeMap<u64, String>,
 }
 
 impl Fleet {
@@ -49,7 +53,13 @@ impl Fleet {
         let app = format!("{APP}={PARTNER}");
         let mut simulate = clean(Command::new(program()));
         simulate.args(["simulate", "--receipts", "--ramp", "200", "--app", &app]);
-        simulate.args(["--broker", &url, "--connect-timeout", "300"]);
+        simulate.args([
+            "--print-received",
+            "--broker",
+            &url,
+            "--connect-timeout",
+            "300",
+        ]);
         simulate.args(Self::enrolment(vehicles)).args(&login);
         if login.is_empty() {
             simulate.arg("--certs").arg(folder);
@@ -59,28 +69,36 @@ impl Fleet {
             cable,
             process: Process::start(&mut simulate, &log),
             log,
+            next: 1,
             sent: 0,
-            accepted: Vec::new(),
+            accepted: BTreeMap::new(),
         }
     }
 
-    /// Sends a message to each vehicle.
+    /// Sends a message to each vehicle. No such message may be long.
     pub(crate) async fn send(&mut self, rest: &Rest) {
+        self.next += u64::from(is_long(self.next));
+        let (n, vins) = (self.next, self.vins());
+        self.next += 1;
         self.sent += 1;
-        let digits = 17 - VIN_PREFIX.len();
-        let vins: Vec<_> = (0..self.vehicles)
-            .map(|n| format!("{VIN_PREFIX}{n:0digits$}"))
-            .collect();
-        let message = json!({ "idApp": APP, "content": { "n": self.sent } });
+        let message = json!({ "idApp": APP, "content": content(n) });
         let body = json!({ "message": message, "vins": vins }).to_string();
         let id = rest.post("/fleet/messages?receipts=yes", body).await;
-        self.accepted.extend(id);
+        self.accepted.extend(id.map(|id| (n, id)));
+    }
+
+    fn vins(&self) -> Vec<String> {
+        let digits = 17 - VIN_PREFIX.len();
+        let numbers = 0..self.vehicles;
+        numbers
+            .map(|n| format!("{VIN_PREFIX}{n:0digits$}"))
+            .collect()
     }
 
     /// How far the messages are, of all that were accepted, by the last step of each.
     pub(crate) async fn steps(&self, rest: &Rest) -> BTreeMap<String, usize> {
         let mut steps = BTreeMap::new();
-        for id in &self.accepted {
+        for id in self.accepted.values() {
             let told = rest.get(&format!("/fleet/messages/{id}")).await;
             let counts = told["counts"]
                 .as_object()
@@ -93,14 +111,41 @@ impl Fleet {
         steps
     }
 
-    /// Ends them; how many messages their apps got.
-    pub(crate) async fn end(self) -> usize {
+    /// Ends them, and makes the books of each: their apps take what comes at once, and no agent ends, so
+    /// none may be lost.
+    pub(crate) async fn end(self, rest: &Rest) -> Sums {
+        let mut books: BTreeMap<_, _> = self
+            .vins()
+            .into_iter()
+            .map(|vin| (vin, (Down::default(), BTreeMap::new())))
+            .collect();
+        for (down, status) in books.values_mut() {
+            down.sent = self.sent;
+            // Those of which the server does not tell are missing.
+            down.accepted = self.accepted.clone();
+            status.extend(self.accepted.keys().map(|n| (*n, "unknown".to_owned())));
+        }
+        for (n, id) in &self.accepted {
+            for vehicle in rest.fleet_vehicles(id).await {
+                let of = books.get_mut(vehicle["vin"].as_str().unwrap());
+                let (down, status) = of.expect("a vehicle of the fleet");
+                status.insert(*n, vehicle["step"].as_str().unwrap().to_owned());
+                if let Some(id) = vehicle["messageId"].as_str() {
+                    down.accepted.insert(*n, id.to_owned());
+                }
+            }
+        }
         self.process.terminate().await;
-        let printed = std::fs::read_to_string(&self.log).unwrap();
-        let received = printed
-            .lines()
-            .find_map(|line| line.strip_prefix("received "));
-        let received = received.and_then(|received| received.split_whitespace().next());
-        received.expect("it tells at the end").parse().unwrap()
+        let printed = std::fs::read_to_string(self.log.with_extension("out")).unwrap();
+        for line in printed.lines().filter(|line| line.starts_with('{')) {
+            let got: Value = serde_json::from_str(line).unwrap();
+            let (down, _) = books.get_mut(got["vin"].as_str().unwrap()).unwrap();
+            down.arrived(&got["content"]);
+        }
+        let mut sums = Sums::default();
+        for (vin, (down, status)) in &books {
+            sums.down(vin, down, status, (true, &[]));
+        }
+        sums
     }
 }

@@ -38,10 +38,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, timeout};
 
-use books::{Fate, Sums, Table, Waiting};
+use books::{BOARD_LOSES, CAR_LOSES, Fate, Sums, Table, Waiting};
 use faults::Faults;
-use fleet::Fleet;
-use rest::Rest;
 use world::World;
 
 /// How long everything may take to work for the first time: boards and a fleet share a machine.
@@ -130,7 +128,7 @@ async fn soak(cli: &Cli, folder: &Path) -> bool {
     read(&world, &mut books[0].1).await;
     world.lives();
     if let Some(fleet) = world.fleet.take() {
-        books.push(("to the fleet", account(fleet, &world.rest).await));
+        books.push(("to the fleet", fleet.end(&world.rest).await));
     }
     println!("\n{faults}{:>7} messages were lost on cables", world.lost());
     println!("\nseed {}: the books\n{}", cli.seed, Table(&books));
@@ -205,7 +203,8 @@ async fn balance(world: &World) -> Vec<(&'static str, Sums)> {
                 let book = vehicle.books();
                 if (settled && book.up.is_settled(&log)) || Instant::now() > end {
                     let forgets = vehicle.is_board();
-                    down.down(&vehicle.vin, &book.down, &status, (has_app, forgets));
+                    let may_lose = [CAR_LOSES, BOARD_LOSES][usize::from(forgets)];
+                    down.down(&vehicle.vin, &book.down, &status, (has_app, may_lose));
                     up.up(&vehicle.vin, &book.up, &log, forgets);
                     break;
                 }
@@ -253,18 +252,6 @@ async fn read(world: &World, books: &mut Sums) {
             sleep(Duration::from_millis(100)).await;
         }
     }
-}
-
-/// The books of the fleet, which ends.
-async fn account(fleet: Fleet, rest: &Rest) -> Sums {
-    let steps = fleet.steps(rest).await;
-    let (sent, accepted) = (
-        fleet.sent * fleet.vehicles,
-        fleet.accepted.len() * fleet.vehicles,
-    );
-    let mut sums = Sums::default();
-    sums.fleet(sent, accepted, &steps, fleet.end().await);
-    sums
 }
 
 /// Tells what does not balance, and all that the server knows of it.

@@ -17,11 +17,12 @@ use crate::cli_support::{clean, within};
 pub(crate) struct Process {
     name: String,
     child: Child,
-    keeping: Vec<JoinHandle<()>>,
+    keeping: [JoinHandle<()>; 2],
 }
 
 impl Process {
-    /// Starts it, and adds what it prints to the file `log`.
+    /// Starts it, and adds what it prints to the file `log`: its errors, and its output to a file that is
+    /// called `.out`.
     pub(crate) fn start(command: &mut Command, log: &Path) -> Self {
         let name = log.file_stem().unwrap().to_string_lossy().into_owned();
         command.stdin(Stdio::null()).kill_on_drop(true);
@@ -29,21 +30,12 @@ impl Process {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let started = command.spawn();
         let mut child = started.unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
-        let file = File::options().create(true).append(true).open(log).unwrap();
-        let outputs: [Box<dyn AsyncRead + Send + Unpin>; 2] = [
-            Box::new(child.stdout.take().unwrap()),
-            Box::new(child.stderr.take().unwrap()),
-        ];
-        let keep = |mut output| {
-            let mut file = tokio::fs::File::from_std(file.try_clone().unwrap());
-            tokio::spawn(async move {
-                tokio::io::copy(&mut output, &mut file).await.unwrap();
-            })
-        };
+        let output = keep(child.stdout.take().unwrap(), &log.with_extension("out"));
+        let errors = keep(child.stderr.take().unwrap(), log);
         Self {
             name,
             child,
-            keeping: outputs.map(keep).into(),
+            keeping: [output, errors],
         }
     }
 
@@ -82,6 +74,15 @@ impl Process {
             keeping.await.unwrap();
         }
     }
+}
+
+/// Adds what comes to this file.
+fn keep(mut output: impl AsyncRead + Send + Unpin + 'static, file: &Path) -> JoinHandle<()> {
+    let file = File::options().create(true).append(true).open(file);
+    let mut file = tokio::fs::File::from_std(file.unwrap());
+    tokio::spawn(async move {
+        tokio::io::copy(&mut output, &mut file).await.unwrap();
+    })
 }
 
 /// A program for which a full disk is an error and no signal.

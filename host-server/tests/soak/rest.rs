@@ -54,6 +54,21 @@ impl Rest {
         trace["status"].as_str().unwrap_or("unknown").to_owned()
     }
 
+    /// The vehicles of a fleet message.
+    pub(crate) async fn fleet_vehicles(&self, id: &str) -> Vec<Value> {
+        let (mut vehicles, mut after) = (Vec::new(), String::new());
+        loop {
+            let mut page = self
+                .get(&format!("/fleet/messages/{id}/vehicles?{after}"))
+                .await;
+            vehicles.append(page["vehicles"].as_array_mut().unwrap());
+            let Some(next) = page["next"].as_str() else {
+                return vehicles;
+            };
+            after = format!("after={next}");
+        }
+    }
+
     /// What vehicles' apps sent, receipts left out.
     pub(crate) async fn log(&self, vin: &str) -> Vec<Value> {
         let (mut contents, mut after) = (Vec::new(), "0".to_owned());

@@ -241,6 +241,10 @@ pub struct SimulateArgs {
     #[arg(long, env = "VINBUS_AGENT_ECHO")]
     pub echo: bool,
 
+    /// Print each data message that an app gets, as one JSON object a line with its VIN and its content.
+    #[arg(long, env = "VINBUS_AGENT_PRINT_RECEIVED")]
+    pub print_received: bool,
+
     /// Offer receipts to the partner, and answer for each message that has them; what they need is kept
     /// in memory.
     #[arg(long, env = "VINBUS_AGENT_RECEIPTS")]

@@ -204,7 +204,7 @@ impl Vehicle {
         }
         Ok(Self {
             desk,
-            app: SimulatedApp::new(slot, args, Arc::clone(fleet)),
+            app: SimulatedApp::new(slot, vin, args, Arc::clone(fleet)),
             fleet: Arc::clone(fleet),
         })
     }

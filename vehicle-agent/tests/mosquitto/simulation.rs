@@ -109,6 +109,41 @@ async fn simulated_vehicle_echoes_messages_up_to_the_largest_over_either_transpo
     }
 }
 
+#[tokio::test]
+async fn simulated_app_prints_each_message_that_it_gets_in_a_line() {
+    const VIN: &str = "SIM00000000000000";
+    let mut world = World::new().await;
+    let more = ["--count", "1", "--print-received"];
+    let mut simulation = simulate(&world, &world.url(), &more)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(simulation.stdout.take().unwrap()).lines();
+    world.online(VIN, true).await;
+    let topic = TopicScheme::default()
+        .publish_topic(
+            Direction::Downlink,
+            &Uid::parse(UID).unwrap(),
+            &Vin::parse(VIN).unwrap(),
+            None,
+        )
+        .unwrap();
+    for content in ["1", "{\n\"text\": \"a\\nb\" }"] {
+        let payload = format!(r#"{{"idApp":"demo","popup":false,"content":{content}}}"#);
+        let sent = world
+            .partner
+            .publish(&topic, payload.into(), Qos::AtLeastOnce, false);
+        sent.await.unwrap();
+        let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
+        let shown = content.replace('\n', " ");
+        assert_eq!(
+            line,
+            Some(format!(r#"{{"vin":"{VIN}","content":{shown}}}"#))
+        );
+    }
+}
+
 /// Gives a vehicle its folder, with a certificate of `authority`.
 fn enroll(world: &World, authority: &Authority, folder: &Path, number: usize) {
     let vin = format!("SIM{number:014}");

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::pending;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::envelope::AppMessage;
 use vinbus_protocol::health::Health;
+use vinbus_protocol::id::Vin;
 use vinbus_protocol::record_ring::Record;
 
 use super::fleet::Fleet;
@@ -25,6 +27,8 @@ const ECHOES_MAX: usize = 16;
 #[derive(Debug)]
 pub(super) struct SimulatedApp {
     slot: AppSlot,
+    /// Whose app it is, if it prints what it gets.
+    prints: Option<Vin>,
     /// What the driver does at first, the last first.
     start: Vec<Request<'static>>,
     period: Option<Duration>,
@@ -38,10 +42,11 @@ pub(super) struct SimulatedApp {
 }
 
 impl SimulatedApp {
-    pub(super) fn new(slot: AppSlot, args: &SimulateArgs, fleet: Arc<Fleet>) -> Self {
+    pub(super) fn new(slot: AppSlot, vin: Vin, args: &SimulateArgs, fleet: Arc<Fleet>) -> Self {
         let period = (args.rate > 0.0).then(|| Duration::from_secs_f64(1.0 / args.rate));
         Self {
             slot,
+            prints: args.print_received.then_some(vin),
             start: vec![
                 Request::Shown(slot),
                 Request::Loaded(slot),
@@ -95,7 +100,19 @@ impl Apps for SimulatedApp {
 
     fn deliver(&mut self, _: AppSlot, _: u64, message: AppMessage<'_>) {
         self.fleet.received();
-        if let (true, AppMessage::Data(content)) = (self.echo, message) {
+        let AppMessage::Data(content) = message else {
+            return;
+        };
+        if let Some(vin) = self.prints {
+            // A line break in JSON is white space: in a string it is escaped.
+            let content = content.as_str().replace(['\n', '\r'], " ");
+            // Nobody may be listening any more.
+            let _ = writeln!(
+                std::io::stdout(),
+                r#"{{"vin":"{vin}","content":{content}}}"#
+            );
+        }
+        if self.echo {
             if self.echoes.len() < ECHOES_MAX {
                 self.echoes.push_back(content.as_bytes().into());
             } else {
