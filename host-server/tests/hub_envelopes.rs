@@ -26,8 +26,8 @@ use vinbus_host_server::store::requests::RequestStore;
 use vinbus_host_server::store::sqlite::{SqliteStore, StoreSettings};
 use vinbus_host_server::store::{Pending, Store, StoreError};
 use vinbus_protocol::delivery::{Epoch, Offer};
-use vinbus_protocol::id::{Uid, Vin};
-use vinbus_protocol::limits::{DELIVERY_IN_FLIGHT_MAX, PAYLOAD_BYTES_MAX};
+use vinbus_protocol::id::{AppId, Uid, Vin};
+use vinbus_protocol::limits::{DELIVERY_IN_FLIGHT_MAX, PAYLOAD_BYTES_MAX, PENDING_MESSAGES_MAX};
 
 const VEHICLES: usize = 8;
 const CONTENT_BYTES: usize = 100 * 1024;
@@ -160,8 +160,9 @@ async fn messages_with_numbers_that_wait_for_their_turn_take_no_memory() {
             long_bytes_max: 0,
         };
         hub.announced(vin(number), &uid(), Some(offer));
-        for _ in 0..DELIVERY_IN_FLIGHT_MAX {
+        for n in 0..DELIVERY_IN_FLIGHT_MAX {
             let message = NewDownlink {
+                app: AppId::parse(&format!("app{}", n / PENDING_MESSAGES_MAX)).unwrap(),
                 envelope: counted(Bytes::from(envelope.clone()), &in_use),
                 receipts: Receipts::Asked,
                 expires_at: SystemTime::now() + Duration::from_secs(3600),

@@ -3,9 +3,10 @@
 
 mod hub_support;
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use hub_support::car::Car;
 use hub_support::{Server, attach_air, uid, uplink_topic, vin};
 use tokio::sync::mpsc;
 use vinbus_host_server::broker::{BrokerEvents as _, Outcome};
@@ -14,155 +15,8 @@ use vinbus_host_server::model::{
     Cursor, Key, MessageId, NewDownlink, Presence, RECEIPT_SUBTOPIC, Receipts, Step,
 };
 use vinbus_host_server::store::sqlite::StoreSettings;
-use vinbus_protocol::delivery::{
-    self, Endpoint, Epoch, Event, Marked, Message, Received, Snapshot, Transmit, Verdict,
-};
-use vinbus_protocol::envelope::{Content, Downlink, DownlinkBody};
+use vinbus_protocol::delivery;
 use vinbus_protocol::id::AppId;
-
-/// A vehicle that speaks delivery.
-struct Car {
-    endpoint: Endpoint<8, 64>,
-    air: mpsc::UnboundedReceiver<Bytes>,
-    begin: Instant,
-    /// Every n-th frame that comes is lost; 0 for none.
-    loses: usize,
-    came: usize,
-    /// The greatest number of a message that came; 0 for none.
-    highest: u32,
-    /// What the app got.
-    app: Vec<String>,
-    /// What becomes of a message.
-    step: delivery::Step,
-    /// What it sends, by number.
-    sends: Vec<String>,
-}
-
-impl Car {
-    fn new(epoch: u32, server: &Server) -> Self {
-        Self::on(epoch, attach_air(server))
-    }
-
-    fn on(epoch: u32, air: mpsc::UnboundedReceiver<Bytes>) -> Self {
-        let mut endpoint = Endpoint::new(Snapshot::fresh(Epoch::new(epoch).unwrap()));
-        endpoint.handle_link(0, true);
-        Self {
-            endpoint,
-            air,
-            begin: Instant::now(),
-            loses: 0,
-            came: 0,
-            highest: 0,
-            app: Vec::new(),
-            step: delivery::Step::Taken,
-            sends: Vec::new(),
-        }
-    }
-
-    fn now_ms(&self) -> u64 {
-        self.begin.elapsed().as_millis() as u64
-    }
-
-    /// Goes online and offers delivery.
-    fn announce(&self, server: &Server) {
-        server.hub.presence_changed(vin(1), Presence::Online);
-        server
-            .hub
-            .announced(vin(1), &uid(), Some(self.endpoint.offer()));
-    }
-
-    /// Goes online, and lives until both ends know that the other speaks delivery.
-    async fn meet(&mut self, server: &Server) {
-        self.announce(server);
-        self.until(server, "it is known", async |car| {
-            car.endpoint.is_established()
-        })
-        .await;
-    }
-
-    /// Lives until a check holds.
-    async fn until(&mut self, server: &Server, what: &str, check: impl AsyncFn(&Self) -> bool) {
-        let begin = Instant::now();
-        while !check(self).await {
-            assert!(
-                begin.elapsed() < Duration::from_secs(60),
-                "not in time: {what}"
-            );
-            self.answer(server).await;
-            let due = self.endpoint.poll_timeout();
-            let wait = due.map_or(10, |at| at.saturating_sub(self.now_ms()).min(10));
-            let next = tokio::time::timeout(Duration::from_millis(wait.max(1)), self.air.recv());
-            if let Ok(Some(payload)) = next.await {
-                self.hear(&payload);
-            }
-        }
-    }
-
-    fn hear(&mut self, payload: &[u8]) {
-        self.came += 1;
-        if self.loses > 0 && self.came.is_multiple_of(self.loses) {
-            return;
-        }
-        let now_ms = self.now_ms();
-        let downlink = Downlink::decode(payload).unwrap();
-        let DownlinkBody::Data(content) = downlink.body else {
-            panic!("no popups here");
-        };
-        match delivery::read(content) {
-            Received::Plain => self.app.push(content.as_str().to_owned()),
-            Received::Control(control) => {
-                assert_eq!(downlink.app.as_str(), "vinbus");
-                let batch = self.endpoint.handle_control(now_ms, &control, |_| {});
-                if let Some(batch) = batch {
-                    self.endpoint.acknowledge(batch);
-                }
-            }
-            Received::Message(header, carried) => {
-                self.highest = self.highest.max(header.number);
-                if let Verdict::New(id) = self.endpoint.handle_message(now_ms, &header) {
-                    self.app.push(carried.pieces().concat());
-                    assert!(self.endpoint.report(now_ms, id, self.step));
-                }
-            }
-        }
-    }
-
-    async fn answer(&mut self, server: &Server) {
-        let now_ms = self.now_ms();
-        while let Some(event) = self.endpoint.poll_event(now_ms) {
-            assert!(!matches!(event, Event::Lost { .. }), "{event:?}");
-        }
-        let topic = uplink_topic(1);
-        loop {
-            let mut buffer = [0; 8192];
-            let (topic, payload) = match self.endpoint.poll_transmit(now_ms, 7) {
-                None => return,
-                Some(Transmit::Control(control)) => {
-                    let topic = format!("{topic}{}", delivery::CONTROL_SUBTOPIC);
-                    (topic, control.encode_uplink(&mut buffer).unwrap())
-                }
-                Some(Transmit::Message(header)) => {
-                    let text = &self.sends[header.number as usize - 1];
-                    let content = Content::parse(text.as_bytes()).unwrap();
-                    let marked = Marked::new(header, content).unwrap();
-                    (topic.clone(), marked.encode_uplink(&mut buffer).unwrap())
-                }
-            };
-            server.arrive_on(&topic, payload.to_vec()).await;
-        }
-    }
-
-    fn send(&mut self, text: &str) {
-        self.sends.push(text.to_owned());
-        let message = Message {
-            bytes: text.len() as u32,
-            expires_at_ms: None,
-            key: None,
-            repeatable: false,
-        };
-        self.endpoint.submit(self.now_ms(), message).unwrap();
-    }
-}
 
 fn message(n: usize, receipts: Receipts, ttl: Duration) -> NewDownlink {
     NewDownlink {

@@ -153,6 +153,12 @@ pub const DELIVERY_ATTEMPTS_MAX: u8 = 20;
 /// been answered (RFC 9002, section 6.1.1).
 pub const DELIVERY_REORDERING: u32 = 3;
 
+/// How long messages wait for an app that has as many as its ring keeps ([`PENDING_MESSAGES_MAX`]) and
+/// confirms none of them, in milliseconds, before newer ones push them out. By then each of its confirmations
+/// was repeated at least once, however bad a link that is up ([`DELIVERY_REPEAT_MS_MAX`]): it is the app that
+/// hangs.
+pub const DELIVERY_APP_PATIENCE_MS: u64 = DELIVERY_REPEAT_MS_MAX as u64;
+
 /// How long a receipt may wait for others, in milliseconds: a person does not notice it, and at 400
 /// messages a second one message in eight is a receipt.
 pub const DELIVERY_RECEIPT_DELAY_MS: u64 = 20;
@@ -242,6 +248,8 @@ const _: () = assert!(DELIVERY_REMEMBERED == u128::BITS);
 const _: () = assert!(DELIVERY_REPEAT_MS_MIN as u64 >= 5 * DELIVERY_RECEIPT_DELAY_MS);
 const _: () = assert!(DELIVERY_REPEAT_MS_MIN < DELIVERY_REPEAT_MS_INITIAL);
 const _: () = assert!(DELIVERY_REPEAT_MS_INITIAL < DELIVERY_REPEAT_MS_MAX);
+const _: () = assert!(DELIVERY_APP_PATIENCE_MS >= DELIVERY_REPEAT_MS_MAX as u64);
+const _: () = assert!(PENDING_MESSAGES_MAX < DELIVERY_IN_FLIGHT_MAX);
 const _: () = assert!(DELIVERY_CONTROL_BYTES_MAX < PAYLOAD_BYTES_MAX);
 const _: () = assert!(
     DELIVERY_LONG_BYTES_MAX.div_ceil(DELIVERY_PART_BYTES_MAX / 2) < DELIVERY_PARTS_MAX as usize

@@ -52,6 +52,7 @@ fn every_limit_stands_in_the_specification_with_its_value() {
         DELIVERY_REPEAT_MS_MAX,
         DELIVERY_ATTEMPTS_MAX,
         DELIVERY_REORDERING,
+        DELIVERY_APP_PATIENCE_MS,
         DELIVERY_RECEIPT_DELAY_MS,
         DELIVERY_RECEIPT_BATCH,
         DELIVERY_OPEN_MAX,

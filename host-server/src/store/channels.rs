@@ -107,8 +107,14 @@ pub struct Numbered {
     pub repeatable: bool,
     /// The vehicle has answered: it is not sent any more.
     pub answered: bool,
-    /// The app and the key by which newer ones take its place.
-    pub key: Option<(AppId, Key)>,
+    /// Its app was handed it, and is to confirm it.
+    pub handed: bool,
+    /// Somebody waits for its answer (SPEC 19).
+    pub is_request: bool,
+    /// The app that it is for.
+    pub app: AppId,
+    /// The key by which newer ones for the same app take its place.
+    pub key: Option<Key>,
 }
 
 /// A message with a key that was appended, and what it took the place of.
@@ -207,6 +213,22 @@ pub trait ChannelStore {
     /// A [`StoreError`] of the read.
     fn downlink(&self, _sequence: u64) -> Result<Option<Downlink>, StoreError> {
         Ok(None)
+    }
+
+    /// A partner's unsent messages for a vehicle as [`Store::unsent`](super::Store::unsent) gives them, those
+    /// for `apps` left out that are no requests.
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read.
+    fn unsent_for_others(
+        &self,
+        _vin: &Vin,
+        _uid: &Uid,
+        _after: u64,
+        _apps: &[AppId],
+        _limit: usize,
+    ) -> Result<Vec<Downlink>, StoreError> {
+        Ok(Vec::new())
     }
 
     /// How far a message is that travels in parts; `None` for one that was not begun.

@@ -1,6 +1,7 @@
 //! A hub over a real store in a temporary folder, and a broker that the test plays.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod car;
 pub(crate) mod memory_store;
 
 use std::path::Path;

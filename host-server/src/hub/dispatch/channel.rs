@@ -20,7 +20,7 @@
 //! What is to be noted is taken by [`Channel::take_notes`] and becomes final for the other end only
 //! by [`Channel::noted`], once it is on disk.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::time::{Duration, SystemTime};
 
@@ -29,11 +29,13 @@ use vinbus_protocol::delivery::{
     self, Batch, Control, ControlFrame, Endpoint, Event, Header, Loss, Message, MessageId, Offer,
     Run, SubmitError, Transmit, Verdict,
 };
+use vinbus_protocol::id::AppId;
 use vinbus_protocol::limits::{
     DELIVERY_CONTROL_BYTES_MAX, DELIVERY_IN_FLIGHT_MAX, DELIVERY_LONG_BEGINS_MAX,
     DELIVERY_LONG_BYTES_MAX,
 };
 
+use super::rings::{Load, Rings};
 use crate::model::Step;
 use crate::store::channels::{ChannelChange, KeptChannel, Numbered, Piece, Session};
 
@@ -65,6 +67,8 @@ pub(super) struct Channel {
     silent: bool,
     /// Somebody wanted more places than there were.
     wanted: bool,
+    /// What room the vehicle's apps have.
+    rings: Rings,
     /// The long message of which a part is on its way, or what became of it is not on disk yet.
     transfer: Option<u64>,
     /// Long messages that wait may go on.
@@ -143,7 +147,7 @@ impl Notes {
 
 impl Channel {
     /// A channel as it is on disk, or a new one.
-    pub(super) fn new(kept: KeptChannel, is_new: bool) -> Self {
+    pub(super) fn new(now_ms: u64, kept: KeptChannel, is_new: bool) -> Self {
         let KeptChannel {
             memory,
             numbered,
@@ -153,7 +157,7 @@ impl Channel {
         endpoint.take_parts(DELIVERY_LONG_BYTES_MAX as u32);
         // The vehicle may not have heard of it, and would begin again if it heard no more than *known*.
         if let Some(id) = part {
-            endpoint.resume_open(0, id, delivery::Step::PartStored);
+            endpoint.resume_open(now_ms, id, delivery::Step::PartStored);
         }
         let to_resume = numbered.iter().filter(|message| !message.answered);
         let in_parts = to_resume.clone().find(|message| message.piece.is_some());
@@ -170,12 +174,17 @@ impl Channel {
             batch_noted: memory.batch,
             silent: false,
             wanted: false,
+            rings: Rings::default(),
             supersedes: false,
             closed: false,
         };
         for message in numbered {
             let key = channel.key_of(&message);
+            let handed = message.handed.then_some(message.number);
             channel.follow(message, key);
+            if let Some(number) = handed {
+                channel.hear_of_app(now_ms, number, delivery::Step::Handed);
+            }
         }
         channel
     }
@@ -223,12 +232,29 @@ impl Channel {
         self.endpoint.unanswered() + self.to_resume.len() + self.numbering
     }
 
-    /// Whether there are places again, after somebody wanted more than there were, or long messages may
-    /// go on; once.
-    pub(super) fn has_room_again(&mut self) -> bool {
+    /// Whether there are places again, after somebody wanted more than there were, or an app has room
+    /// that messages wait for, or long messages may go on; once.
+    pub(super) fn has_room_again(&mut self, now_ms: u64) -> bool {
         let again = self.wanted && self.taken() < DELIVERY_IN_FLIGHT_MAX;
         self.wanted &= !again;
-        again | std::mem::take(&mut self.advanced)
+        let followed = &self.followed;
+        let rings = self.rings.has_room_again(now_ms, |app| load(followed, app));
+        again | rings | std::mem::take(&mut self.advanced)
+    }
+
+    /// When [`Channel::has_room_again`] is to be asked at the latest.
+    pub(super) fn room_at_ms(&self) -> Option<u64> {
+        self.rings.deadline_ms(|app| load(&self.followed, app))
+    }
+
+    /// How many more messages of an app may be on their way.
+    pub(super) fn room(&self, now_ms: u64, app: &AppId) -> usize {
+        self.rings.room(now_ms, app, load(&self.followed, app))
+    }
+
+    /// Messages of an app wait until it has room.
+    pub(super) fn awaits_room(&mut self, now_ms: u64, app: &AppId) {
+        self.rings.awaits(now_ms, app);
     }
 
     /// The vehicle reported that it is there; with an offer, that it speaks delivery.
@@ -242,6 +268,7 @@ impl Channel {
 
     pub(super) fn set_link(&mut self, now_ms: u64, up: bool) {
         self.endpoint.handle_link(now_ms, up && !self.silent);
+        self.rings.set_link(now_ms, up && !self.silent);
         self.settle(now_ms);
     }
 
@@ -266,6 +293,7 @@ impl Channel {
             let named = self.followed.range(first..=last);
             let named: Vec<u32> = named.map(|(number, _)| *number).collect();
             for number in named {
+                self.hear_of_app(now_ms, number, step);
                 self.note(number, Step::told(step));
             }
         }
@@ -295,15 +323,37 @@ impl Channel {
         (snapshot.epoch, snapshot.peer, snapshot.batch.max(1))
     }
 
-    /// Reserves numbers for up to `wanted` messages; fewer, or none, while as many are on their way
-    /// as may be. They are sent by [`Channel::submit`], once they are on disk, or given back by
-    /// [`Channel::not_numbered`].
-    pub(super) fn reserve(&mut self, wanted: usize) -> Vec<u32> {
-        let count = wanted.min(DELIVERY_IN_FLIGHT_MAX.saturating_sub(self.taken()));
-        self.wanted |= count < wanted;
-        let first = self.endpoint.snapshot().next_number;
-        let numbers: Vec<u32> = (0..count as u32).map(|n| first + n).collect();
-        self.numbering += numbers.len();
+    /// Reserves numbers for messages for these apps, one after the other, until as many are on their way
+    /// as may be: none for one whose app has no room, which is to wait (SPEC 16.13a). A message without an
+    /// app waits for none. They are sent by [`Channel::submit`], once they are on disk, or
+    /// given back by [`Channel::not_numbered`].
+    pub(super) fn reserve(&mut self, now_ms: u64, apps: &[Option<&AppId>]) -> Vec<Option<u32>> {
+        let mut free = DELIVERY_IN_FLIGHT_MAX.saturating_sub(self.taken());
+        let mut next = self.endpoint.snapshot().next_number;
+        let mut rooms = HashMap::new();
+        let mut numbers = Vec::with_capacity(apps.len());
+        for app in apps {
+            let room = app.map(|app| {
+                let room = rooms.entry(app);
+                room.or_insert_with(|| self.room(now_ms, app))
+            });
+            if let (Some(app), Some(0)) = (app, &room) {
+                self.rings.awaits(now_ms, app);
+                numbers.push(None);
+                continue;
+            }
+            if free == 0 {
+                self.wanted = true;
+                break;
+            }
+            if let Some(room) = room {
+                *room -= 1;
+            }
+            free -= 1;
+            numbers.push(Some(next));
+            next += 1;
+        }
+        self.numbering += numbers.iter().flatten().count();
         numbers
     }
 
@@ -494,6 +544,19 @@ impl Channel {
         heard
     }
 
+    /// The vehicle told something of a message, which says what its app does.
+    fn hear_of_app(&mut self, now_ms: u64, number: u32, step: delivery::Step) {
+        let Some(followed) = self.followed.get(&number) else {
+            return;
+        };
+        let is_news = followed.step != Some(Step::Told(step));
+        if is_news && !followed.numbered.is_request {
+            let app = &followed.numbered.app;
+            let (is_first, load) = (!followed.is_answered(), load(&self.followed, app));
+            self.rings.told(now_ms, app, step, is_first, load);
+        }
+    }
+
     /// Does what the endpoint's events ask for, and fills its places.
     fn settle(&mut self, now_ms: u64) {
         loop {
@@ -615,8 +678,9 @@ impl Channel {
     /// How the endpoint calls a message's key, if it has one.
     fn key_of(&self, numbered: &Numbered) -> Option<NonZeroU32> {
         let key = numbered.key.as_ref()?;
+        let is_same = |it: &Numbered| it.key.as_ref() == Some(key) && it.app == numbered.app;
         let mut others = self.followed.values();
-        let same = others.find(|it| it.numbered.key.as_ref() == Some(key));
+        let same = others.find(|it| is_same(&it.numbered));
         same.map_or(NonZeroU32::new(numbered.number), |it| it.key)
     }
 
@@ -632,7 +696,28 @@ impl Channel {
     }
 }
 
+/// What is on its way to an app, and what it was handed. Requests (SPEC 19) are not of it: they wait for
+/// nobody.
+fn load(followed: &BTreeMap<u32, Followed>, app: &AppId) -> Load {
+    let mut load = Load::default();
+    for it in followed.values() {
+        if it.numbered.app == *app && !it.numbered.is_request {
+            load.on_their_way += usize::from(!it.is_answered());
+            load.handed += usize::from(it.is_handed());
+        }
+    }
+    load
+}
+
 impl Followed {
+    /// Its app has it and is to confirm it.
+    fn is_handed(&self) -> bool {
+        match self.step {
+            Some(step) => step == Step::Told(delivery::Step::Handed),
+            None => self.numbered.handed,
+        }
+    }
+
     /// The vehicle has answered, and not finished.
     fn is_answered(&self) -> bool {
         self.numbered.answered || self.step.is_some()

@@ -41,9 +41,11 @@ impl Dispatch {
             let paced_to = self.send_due(driven).await;
             let (deadline, has_work, has_room) = {
                 let mut channel = driven.lock();
-                let room = channel.has_room_again();
-                let deadline = channel.deadline_ms(paced_to.is_some());
-                (deadline, channel.has_work(deadline, self.now_ms()), room)
+                let now_ms = self.now_ms();
+                let room = channel.has_room_again(now_ms);
+                let due = channel.deadline_ms(paced_to.is_some());
+                let deadline = due.into_iter().chain(channel.room_at_ms()).min();
+                (deadline, channel.has_work(deadline, now_ms), room)
             };
             if has_room {
                 self.change_lanes(|lanes| lanes.wake(&driven.lane));

@@ -14,7 +14,8 @@
 //! and one more task looks for those that wait in lanes which nobody runs (see `expiry`).
 //!
 //! A message whose sender asked for receipts becomes the channel's (see `receipts`), a long one part by
-//! part (see `parts`).
+//! part (see `parts`). One whose app has no room waits, with all others for that app but requests, and those
+//! of other apps pass by (see `rings`).
 
 mod figures;
 mod notes;
@@ -28,6 +29,7 @@ mod driver;
 mod parts;
 mod receipts;
 pub(super) mod requests;
+mod rings;
 
 #[cfg(test)]
 mod tests;
@@ -39,7 +41,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio::time;
 use vinbus_protocol::delivery;
-use vinbus_protocol::id::{Uid, Vin};
+use vinbus_protocol::id::{AppId, Uid, Vin};
 use vinbus_protocol::topic::{Direction, TopicScheme, TopicText};
 use vinbus_transport_std::guards::LogThrottle;
 
@@ -113,6 +115,17 @@ enum Left {
     Stuck,
     /// The vehicle's link is behind: its turn comes then.
     Paced(time::Instant),
+}
+
+/// Messages that a worker has passed by, as they wait for something else than it.
+#[derive(Debug, Default)]
+struct Passed {
+    /// The last of them, or one behind it.
+    to: u64,
+    /// Apps that have no room.
+    apps: Vec<AppId>,
+    /// A long message waits for its turn.
+    a_long_one: bool,
 }
 
 /// Why the messages of a page were not all handed to the broker.
@@ -307,19 +320,21 @@ impl Dispatch {
             lane, mut fresh, ..
         } = run;
         let mut is_deaf = false;
-        // Long messages up to there wait for their turn.
-        let mut passed_to = 0;
+        let mut passed = Passed::default();
         while !self.is_stopping() {
             let is_away = is_deaf || self.is_offline(&lane);
             if !is_away && !self.is_link_up() {
                 return Left::Done;
             }
+            if is_away {
+                passed = Passed::default();
+            }
             // What was sent is not among the unsent any more.
-            let after = if is_away { *held_to } else { passed_to };
+            let after = if is_away { *held_to } else { passed.to };
             let page = match fresh.take() {
                 // One may be before it that is between two parts.
                 Some(downlink) if !downlink.message.is_long() => vec![downlink],
-                _ => match self.unsent(&lane, after).await {
+                _ => match self.unsent(&lane, after, &passed.apps).await {
                     Ok(page) => page,
                     Err(error) => {
                         self.log_error(&error, "unsent messages could not be read");
@@ -335,7 +350,7 @@ impl Dispatch {
                 self.hold(&page).await;
                 continue;
             }
-            let (notes, stop) = self.publish(broker, &lane, &page, &mut passed_to).await;
+            let (notes, stop) = self.publish(broker, &lane, &page, &mut passed).await;
             self.note_finished(&lane, notes).await;
             match stop {
                 Some(Stop::Stuck) => return Left::Stuck,
@@ -352,10 +367,20 @@ impl Dispatch {
         self.presence().of(&lane.vin) == Presence::Offline
     }
 
-    async fn unsent(&self, lane: &LaneId, after: u64) -> Result<Vec<Downlink>, StoreError> {
+    /// A page of the unsent after a sequence, those left out that wait for one of these apps.
+    async fn unsent(
+        &self,
+        lane: &LaneId,
+        after: u64,
+        waiting: &[AppId],
+    ) -> Result<Vec<Downlink>, StoreError> {
         let store = Arc::clone(&self.store);
-        let LaneId { vin, uid } = lane.clone();
-        read(move || store.unsent(&vin, &uid, after, PAGE_MESSAGES)).await
+        let (LaneId { vin, uid }, waiting) = (lane.clone(), waiting.to_vec());
+        let page = move || match &*waiting {
+            [] => store.unsent(&vin, &uid, after, PAGE_MESSAGES),
+            apps => store.unsent_for_others(&vin, &uid, after, apps, PAGE_MESSAGES),
+        };
+        read(page).await
     }
 
     async fn hold(&self, page: &[Downlink]) {
@@ -373,7 +398,7 @@ impl Dispatch {
         broker: &dyn Broker,
         lane: &LaneId,
         page: &'p [Downlink],
-        passed_to: &mut u64,
+        passed: &mut Passed,
     ) -> (Vec<Note<'p>>, Option<Stop>) {
         let mut notes = Vec::with_capacity(page.len());
         let mut stopping = self.stopping.subscribe();
@@ -385,15 +410,23 @@ impl Dispatch {
             if self.is_offline(lane) {
                 break;
             }
+            let is_over = downlink.message.expires_at <= SystemTime::now();
+            let is_request = || self.requests.is_open(downlink.sequence);
+            if !is_over && passed.apps.contains(&downlink.message.app) && !is_request() {
+                // Those before it are not to be overtaken.
+                passed.to = downlink.sequence;
+                continue;
+            }
             if downlink.message.is_long() {
                 // The one before it may be between two parts by now, and a vehicle joins what it gets.
-                if *passed_to > 0 && downlink.message.expires_at > SystemTime::now() {
-                    *passed_to = downlink.sequence;
+                if passed.a_long_one && !is_over {
+                    passed.to = downlink.sequence;
                     continue;
                 }
                 let step = match self.admit_long(lane, downlink).await {
                     LongAdmission::Waits => {
-                        *passed_to = downlink.sequence;
+                        passed.a_long_one = true;
+                        passed.to = downlink.sequence;
                         continue;
                     }
                     LongAdmission::TooLarge => Step::Told(delivery::Step::TooLarge),
@@ -405,7 +438,7 @@ impl Dispatch {
                 notes.push(self.note(downlink, step));
                 continue;
             }
-            if downlink.message.expires_at <= SystemTime::now() {
+            if is_over {
                 notes.push(self.note(downlink, Step::Expired));
                 continue;
             }
@@ -415,9 +448,9 @@ impl Dispatch {
                 continue;
             }
             if downlink.message.receipts != Receipts::No {
-                match self.admit(lane, &page[index..]).await {
+                match self.admit(lane, &page[index..], &passed.apps).await {
                     // What the vehicle would not answer is no request.
-                    Admission::Ordinary if self.requests.is_open(downlink.sequence) => {
+                    Admission::Ordinary if is_request() => {
                         notes.push(self.note(downlink, Step::Unsupported));
                         continue;
                     }
@@ -425,8 +458,12 @@ impl Dispatch {
                     Admission::Until(until) => return (notes, Some(Stop::Paced(until))),
                     Admission::Later => return (notes, Some(Stop::Stuck)),
                     Admission::Full => return (notes, Some(Stop::Full)),
-                    Admission::Numbered(count) => {
-                        numbered = index + count;
+                    Admission::Numbered { looked_at, full } => {
+                        numbered = index + looked_at;
+                        if !full.is_empty() {
+                            passed.to = page[numbered - 1].sequence;
+                            passed.apps.extend(full);
+                        }
                         continue;
                     }
                 }

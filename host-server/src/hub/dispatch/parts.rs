@@ -25,8 +25,8 @@ use crate::store::channels::{ChannelChange, Numbered, Piece};
 /// What a worker is to do with a long message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LongAdmission {
-    /// Nothing now: a part of it is on its way, or it waits for another, or for the vehicle to say what it
-    /// takes. The lane is woken when that changes.
+    /// Nothing now: a part of it is on its way, or it waits for another, for room at its app, or for the
+    /// vehicle to say what it takes. The lane is woken when that changes.
     Waits,
     /// The vehicle does not take it.
     TooLarge,
@@ -68,14 +68,20 @@ impl Dispatch {
             Some(_) => return Ok(LongAdmission::TooLarge),
             None => {}
         }
-        let state = self.with_driven(lane, |_, channel, _, _| {
+        let app = &downlink.message.app;
+        let state = self.with_driven(lane, |_, channel, now_ms, _| {
+            let has_room = channel.room(now_ms, app) > 0;
+            if !has_room {
+                channel.awaits_room(now_ms, app);
+            }
             (
                 channel.transfer(),
                 channel.speaks(),
                 channel.vehicle_takes(),
+                has_room,
             )
         });
-        let Some((under_way, speaks, takes)) = state.await? else {
+        let Some((under_way, speaks, takes, has_room)) = state.await? else {
             return Ok(LongAdmission::TooLarge);
         };
         if under_way == Some(downlink.sequence) {
@@ -90,6 +96,9 @@ impl Dispatch {
         let (None, Some(takes)) = (under_way, takes) else {
             return Ok(LongAdmission::Waits);
         };
+        if !has_room {
+            return Ok(LongAdmission::Waits);
+        }
         let sequence = downlink.sequence;
         let store = Arc::clone(&self.store);
         let transfer = read(move || store.transfer(sequence)).await?;
@@ -106,8 +115,9 @@ impl Dispatch {
         downlink: &Downlink,
         piece: Piece,
     ) -> Result<LongAdmission, StoreError> {
-        let reserved = self.with_driven(lane, |driven, channel, _, _| {
-            let number = channel.reserve(1).first().copied();
+        let reserved = self.with_driven(lane, |driven, channel, now_ms, _| {
+            let numbers = channel.reserve(now_ms, &[None]);
+            let number = numbers.first().copied().flatten();
             (Arc::clone(driven), channel.session(), number)
         });
         let Some((driven, session, number)) = reserved.await? else {
@@ -136,6 +146,9 @@ impl Dispatch {
             expires_at: message.expires_at,
             repeatable: message.receipts == Receipts::Repeatable || !piece.is_last(),
             answered: false,
+            handed: false,
+            is_request: false,
+            app: message.app.clone(),
             key: None,
         };
         driven.lock().submit(self.now_ms(), vec![numbered], &[]);

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tokio::time;
 use vinbus_protocol::delivery::{self, Control, Epoch, Header, Offer, Snapshot, Verdict};
-use vinbus_protocol::id::{Uid, Vin};
+use vinbus_protocol::id::{AppId, Uid, Vin};
 
 use super::Dispatch;
 use super::channel::Channel;
@@ -24,7 +24,7 @@ use crate::hub::lanes::LaneId;
 use crate::model::{Downlink, Presence, Receipts};
 use crate::store::StoreError;
 use crate::store::awaited::{read, written};
-use crate::store::channels::{ChannelChange, KeptChannel, Numbered};
+use crate::store::channels::{ChannelChange, KeptChannel, Numbered, Session};
 
 /// A vehicle that came online says within this time whether it speaks delivery, or counts as one that
 /// does not. It says so in a round trip, but over a bad link, or from a busy machine, that takes seconds;
@@ -63,7 +63,7 @@ pub(in crate::hub) struct Driven {
 }
 
 /// What a worker is to do with a message whose sender asked for receipts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
     /// The vehicle does not speak delivery: send it as any other.
     Ordinary,
@@ -73,8 +73,9 @@ pub(super) enum Admission {
     Later,
     /// There is no place: the lane is woken when there is.
     Full,
-    /// So many messages were numbered, at least one, and are the channel's from now on.
-    Numbered(usize),
+    /// So many messages were looked at, at least one. Those for `full` apps wait until these have room;
+    /// the lane is woken then. The others were numbered, and are the channel's from now on.
+    Numbered { looked_at: usize, full: Vec<AppId> },
 }
 
 impl Driven {
@@ -191,26 +192,40 @@ impl Dispatch {
         told.await
     }
 
-    /// Gives the first messages of a page their numbers, as far as their senders asked for receipts.
-    pub(super) async fn admit(self: &Arc<Self>, lane: &LaneId, page: &[Downlink]) -> Admission {
+    /// Gives the first messages of a page their numbers, as far as their senders asked for receipts and
+    /// their apps have room; up to one for an app that others wait for.
+    pub(super) async fn admit(
+        self: &Arc<Self>,
+        lane: &LaneId,
+        page: &[Downlink],
+        waiting: &[AppId],
+    ) -> Admission {
         if let Some(decided) = self.must_wait(lane) {
             return decided;
         }
         let now = SystemTime::now();
-        let asked = page.iter().take_while(|downlink| {
+        let asked = page.iter().map_while(|downlink| {
             let message = &downlink.message;
-            message.receipts != Receipts::No
+            // Who waits for the answer to a request waits for no app that is slow.
+            let is_request = self.requests.is_open(downlink.sequence);
+            let is_next = message.receipts != Receipts::No
                 && !message.is_long()
                 && message.expires_at > now
                 && !self.requests.is_cancelled(downlink.sequence)
+                && (is_request || !waiting.contains(&message.app));
+            is_next.then_some((downlink, is_request))
         });
-        let asked: Vec<&Downlink> = asked.collect();
+        let asked: Vec<(&Downlink, bool)> = asked.collect();
         if asked.is_empty() {
             // It has expired, or was cancelled, since the worker looked at it: look again.
             return Admission::Until(time::Instant::now());
         }
-        let reserved = self.with_driven(lane, |driven, channel, _, _| {
-            let numbers = channel.speaks().then(|| channel.reserve(asked.len()));
+        let apps: Vec<Option<&AppId>> = asked
+            .iter()
+            .map(|(downlink, is_request)| (!is_request).then_some(&downlink.message.app))
+            .collect();
+        let reserved = self.with_driven(lane, |driven, channel, now_ms, _| {
+            let numbers = channel.speaks().then(|| channel.reserve(now_ms, &apps));
             numbers.map(|numbers| (Arc::clone(driven), channel.session(), numbers))
         });
         let (driven, session, numbers) = match reserved.await {
@@ -221,17 +236,32 @@ impl Dispatch {
                 return Admission::Later;
             }
         };
-        if numbers.is_empty() {
+        let looked_at = numbers.len();
+        if looked_at == 0 {
             return Admission::Full;
         }
+        let (mut full, mut messages) = (Vec::new(), Vec::with_capacity(looked_at));
+        for ((downlink, is_request), number) in asked.iter().zip(numbers) {
+            match number {
+                Some(number) => messages.push(numbered(number, downlink, *is_request)),
+                None if full.contains(&downlink.message.app) => {}
+                None => full.push(downlink.message.app.clone()),
+            }
+        }
+        if !messages.is_empty() && !self.number(&driven, session, messages).await {
+            return Admission::Later;
+        }
+        Admission::Numbered { looked_at, full }
+    }
+
+    /// Notes the numbers of messages and hands them to the channel; says whether that could be done.
+    async fn number(&self, driven: &Driven, session: Session, messages: Vec<Numbered>) -> bool {
+        let lane = &driven.lane;
+        let numbered = messages.iter();
         let change = ChannelChange {
             // The task of a new channel may not have noted it yet.
             session: Some(session),
-            numbered: numbers
-                .iter()
-                .zip(&asked)
-                .map(|(number, downlink)| (*number, downlink.sequence))
-                .collect(),
+            numbered: numbered.map(|it| (it.number, it.sequence)).collect(),
             ..ChannelChange::default()
         };
         let noted = written(self.store.change_channel(&lane.vin, &lane.uid, change)).await;
@@ -240,21 +270,19 @@ impl Dispatch {
             Err(error) => {
                 self.log_error(&error, "a message could not be given its number");
                 driven.lock().not_numbered();
-                return Admission::Later;
+                return false;
             }
         };
-        let messages: Vec<_> = numbers.iter().zip(&asked).map(numbered).collect();
-        let count = messages.len();
+        let left = messages.iter().filter(|it| !gone.contains(&it.sequence));
+        let left: Vec<_> = left.map(|it| (it.sequence, u64::from(it.bytes))).collect();
         driven.lock().submit(self.now_ms(), messages, &gone);
         driven.work.notify_one();
         self.change_lanes(|lanes| {
-            let numbered = asked[..count].iter();
-            for downlink in numbered.filter(|it| !gone.contains(&it.sequence)) {
-                let bytes = downlink.message.envelope.len() as u64;
-                lanes.finished(lane, downlink.sequence, bytes);
+            for (sequence, bytes) in left {
+                lanes.finished(lane, sequence, bytes);
             }
         });
-        Admission::Numbered(count)
+        true
     }
 
     /// A vehicle's presence changed.
@@ -364,8 +392,8 @@ impl Dispatch {
         let (store, LaneId { vin, uid }) = (Arc::clone(&self.store), lane.clone());
         let stored = read(move || store.channel(&vin, &uid)).await?;
         let mut channel = match stored {
-            Some(kept) => Channel::new(kept, false),
-            None => Channel::new(new_channel(), true),
+            Some(kept) => Channel::new(self.now_ms(), kept, false),
+            None => Channel::new(self.now_ms(), new_channel(), true),
         };
         let mut known = self.known_channels();
         let uids = known.entry(lane.vin).or_default();
@@ -429,19 +457,20 @@ fn may_announce_for(since: SystemTime, now: SystemTime) -> Option<Duration> {
     ANNOUNCEMENT_PATIENCE.checked_sub(age)
 }
 
-fn numbered((number, downlink): (&u32, &&Downlink)) -> Numbered {
+fn numbered(number: u32, downlink: &Downlink, is_request: bool) -> Numbered {
     let message = &downlink.message;
     Numbered {
-        number: *number,
+        number,
         sequence: downlink.sequence,
         bytes: message.envelope.len() as u32,
         piece: None,
         expires_at: message.expires_at,
         repeatable: message.receipts == Receipts::Repeatable,
         answered: false,
-        key: message
-            .coalesces_by()
-            .map(|key| (message.app.clone(), key.clone())),
+        handed: false,
+        is_request,
+        app: message.app.clone(),
+        key: message.coalesces_by().cloned(),
     }
 }
 

@@ -63,6 +63,11 @@ impl Still {
     }
 }
 
+fn numbered(looked_at: usize) -> Admission {
+    let full = Vec::new();
+    Admission::Numbered { looked_at, full }
+}
+
 #[tokio::test]
 async fn message_numbered_before_its_channel_is_on_disk_is_not_unsent_any_more() {
     let still = Still::new();
@@ -78,9 +83,11 @@ async fn message_numbered_before_its_channel_is_on_disk_is_not_unsent_any_more()
     dispatch.announced(lane.clone(), Some(offer)).await;
     // The channel's task has its turn only when this one waits.
     assert_eq!(store.channels(), Ok(vec![]));
-    let admission = dispatch.admit(lane, std::slice::from_ref(&downlink)).await;
-    assert_eq!(admission, Admission::Numbered(1));
-    assert_eq!(dispatch.unsent(lane, 0).await, Ok(vec![]));
+    let admission = dispatch
+        .admit(lane, std::slice::from_ref(&downlink), &[])
+        .await;
+    assert_eq!(admission, numbered(1));
+    assert_eq!(dispatch.unsent(lane, 0, &[]).await, Ok(vec![]));
     let kept = store.channel(&lane.vin, &lane.uid).unwrap().unwrap();
     let (memory, numbered) = (kept.memory, kept.numbered);
     assert_eq!((memory.peer, memory.next_number), (Epoch::new(7), 2));
@@ -104,8 +111,8 @@ async fn message_that_a_worker_has_read_and_a_newer_one_superseded_is_not_sent()
     let newer = still.submit_keyed(Some("k")).await;
     assert_eq!(dispatch.unsent_messages(), 2);
     let page = [older.clone(), other.clone()];
-    assert_eq!(dispatch.admit(lane, &page).await, Admission::Numbered(2));
-    let unsent = dispatch.unsent(lane, 0).await.unwrap();
+    assert_eq!(dispatch.admit(lane, &page, &[]).await, numbered(2));
+    let unsent = dispatch.unsent(lane, 0, &[]).await.unwrap();
     let unsent: Vec<_> = unsent.iter().map(|it| it.sequence).collect();
     assert_eq!(
         (unsent, dispatch.unsent_messages()),
@@ -131,17 +138,17 @@ async fn vehicle_that_just_came_is_given_time_to_say_what_it_speaks() {
     let dispatch = &hub.inner.dispatch;
     let downlink = still.submit().await;
     let page = std::slice::from_ref(&downlink);
-    assert_eq!(dispatch.admit(lane, page).await, Admission::Ordinary);
+    assert_eq!(dispatch.admit(lane, page, &[]).await, Admission::Ordinary);
     dispatch.set_presence(lane.vin, Presence::Online);
     let waits = |admission| matches!(admission, Admission::Until(_));
-    assert!(waits(dispatch.admit(lane, page).await));
+    assert!(waits(dispatch.admit(lane, page, &[]).await));
     // Its first word finds the channel made, and is not in it yet.
     let made = dispatch.with_driven(lane, |_, _, _, _| ()).await;
     assert_eq!(made, Ok(Some(())));
-    assert!(waits(dispatch.admit(lane, page).await));
+    assert!(waits(dispatch.admit(lane, page, &[]).await));
     // It said that it speaks none.
     dispatch.announced(lane.clone(), None).await;
-    assert_eq!(dispatch.admit(lane, page).await, Admission::Ordinary);
+    assert_eq!(dispatch.admit(lane, page, &[]).await, Admission::Ordinary);
 }
 
 #[tokio::test]
@@ -152,7 +159,9 @@ async fn vehicle_that_says_that_it_speaks_no_delivery_is_not_waited_for() {
     let downlink = still.submit().await;
     dispatch.set_presence(lane.vin, Presence::Online);
     dispatch.announced(lane.clone(), None).await;
-    let admission = dispatch.admit(lane, std::slice::from_ref(&downlink)).await;
+    let admission = dispatch
+        .admit(lane, std::slice::from_ref(&downlink), &[])
+        .await;
     assert_eq!(admission, Admission::Ordinary);
 }
 
@@ -168,7 +177,9 @@ async fn lane_whose_message_expires_while_it_is_admitted_is_run_again() {
         long_bytes_max: 0,
     };
     dispatch.announced(lane.clone(), Some(offer)).await;
-    let admission = dispatch.admit(lane, std::slice::from_ref(&downlink)).await;
+    let admission = dispatch
+        .admit(lane, std::slice::from_ref(&downlink), &[])
+        .await;
     assert!(matches!(admission, Admission::Until(_)), "{admission:?}");
 }
 

@@ -7,7 +7,7 @@ use vinbus_protocol::delivery::{self, Epoch, Part, SNAPSHOT_BYTES, Snapshot, Win
 use vinbus_protocol::id::{AppId, Uid, Vin};
 
 use super::incomplete::last_part;
-use super::reader::{Readers, blob, downlink, key, parsed, signed, transfer};
+use super::reader::{Readers, blob, downlink, key, page, parsed, signed, transfer};
 use super::tables::{REPEATABLE, Tables, micros, step_number, time};
 use crate::model::{
     Cursor, Downlink, Key, MessageId, NewDownlink, NewUplink, RECEIPT_SUBTOPIC, Step, Transfer,
@@ -50,11 +50,16 @@ impl Readers {
             };
             let mut statement = moment.prepare_cached(
                 "SELECT number, sequence, length(envelope), expires_at, receipts, answered,
-                        total, stored, sending, begun, checksum, app, downlink.key
+                        total, stored, sending, begun, checksum, app, downlink.key,
+                        EXISTS (SELECT 1 FROM request WHERE request.sequence = numbered.sequence),
+                        EXISTS (SELECT 1 FROM downlink_step
+                            WHERE downlink_step.sequence = numbered.sequence AND step = ?3)
                  FROM numbered JOIN downlink USING (sequence) LEFT JOIN transfer USING (sequence)
                  WHERE numbered.vin = ?1 AND numbered.uid = ?2 ORDER BY number",
             )?;
-            let rows = statement.query_map([vin.as_str(), uid.as_str()], |row| {
+            let handed = step_number(Step::Told(delivery::Step::Handed));
+            let of = params![vin.as_str(), uid.as_str(), handed];
+            let rows = statement.query_map(of, |row| {
                 let piece = piece(row)?;
                 let goes_on = piece.is_some_and(|piece| !piece.is_last());
                 Ok(Numbered {
@@ -65,9 +70,10 @@ impl Readers {
                     expires_at: time(row.get(3)?),
                     repeatable: goes_on || row.get::<_, i64>(4)? == REPEATABLE,
                     answered: row.get(5)?,
-                    key: key(row, 12)?
-                        .map(|key| Ok::<_, rusqlite::Error>((parsed(row, 11, AppId::parse)?, key)))
-                        .transpose()?,
+                    app: parsed(row, 11, AppId::parse)?,
+                    key: key(row, 12)?,
+                    is_request: row.get(13)?,
+                    handed: row.get(14)?,
                 })
             })?;
             Ok(Some(KeptChannel {
@@ -75,6 +81,38 @@ impl Readers {
                 numbered: rows.collect::<Result<_, _>>()?,
                 part: last_part(&moment, vin, uid)?,
             }))
+        })
+    }
+
+    pub(super) fn unsent_for_others(
+        &self,
+        vin: &Vin,
+        uid: &Uid,
+        after: u64,
+        apps: &[AppId],
+        limit: usize,
+    ) -> Result<Vec<Downlink>, StoreError> {
+        let apps: Vec<_> = apps.iter().map(AppId::as_str).collect();
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT downlink.sequence, id, downlink.uid, downlink.vin, app, envelope,
+                        downlink.expires_at, receipts, downlink.key
+                 FROM unsent JOIN downlink USING (sequence)
+                 WHERE unsent.vin = ?1 AND unsent.uid = ?2 AND unsent.sequence > ?3
+                 AND (app NOT IN (SELECT value FROM json_each(?5)) OR EXISTS (
+                     SELECT 1 FROM request WHERE request.sequence = unsent.sequence))
+                 ORDER BY unsent.sequence LIMIT ?4",
+            )?;
+            let of = params![
+                vin.as_str(),
+                uid.as_str(),
+                signed(after),
+                limit as i64,
+                serde_json::json!(apps).to_string(),
+            ];
+            let rows = statement.query_map(of, downlink)?;
+            let (messages, _) = page(rows, |downlink| downlink.message.envelope.len())?;
+            Ok(messages)
         })
     }
 

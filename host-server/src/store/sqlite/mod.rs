@@ -30,7 +30,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::sync::watch;
 use vinbus_protocol::delivery;
-use vinbus_protocol::id::{Uid, Vin};
+use vinbus_protocol::id::{AppId, Uid, Vin};
 use vinbus_protocol::limits::VIN_BYTES;
 use vinbus_protocol::request::RequestId;
 
@@ -262,6 +262,18 @@ impl ChannelStore for SqliteStore {
 
     fn downlink(&self, sequence: u64) -> Result<Option<Downlink>, StoreError> {
         self.way_down.downlink(sequence)
+    }
+
+    fn unsent_for_others(
+        &self,
+        vin: &Vin,
+        uid: &Uid,
+        after: u64,
+        apps: &[AppId],
+        limit: usize,
+    ) -> Result<Vec<Downlink>, StoreError> {
+        self.way_down
+            .unsent_for_others(vin, uid, after, apps, limit)
     }
 
     fn transfer(&self, sequence: u64) -> Result<Option<Transfer>, StoreError> {

@@ -386,7 +386,7 @@ fn lost_after(connection: &Connection, cursor: Cursor) -> rusqlite::Result<u64> 
 }
 
 /// Collects rows until they hold enough bytes; says whether these were all.
-fn page<T>(
+pub(super) fn page<T>(
     rows: impl Iterator<Item = rusqlite::Result<T>>,
     size: impl Fn(&T) -> usize,
 ) -> rusqlite::Result<(Vec<T>, bool)> {

@@ -1,0 +1,264 @@
+//! How many more messages the apps of a vehicle may have on their way (SPEC 16.13a): a vehicle keeps
+//! the last 10 messages of an app that confirms, so one more would push out one that the app was handed and
+//! has not confirmed. Its messages wait in the store instead. Values without IO.
+//!
+//! | the newest word of an app is | then it may have |
+//! |---|---|
+//! | none | 10 messages on their way |
+//! | *held*: it is in the background, where newer ones are to push out older ones | 10 on their way |
+//! | *handed*, or *confirmed* at once: it is in the foreground and confirms | 10 on their way or *handed* |
+//! | the same, and nothing was confirmed for [`DELIVERY_APP_PATIENCE_MS`]: it hangs | any number |
+//! | *taken* at once: it confirms nothing, and nothing is kept for it | any number |
+
+use vinbus_protocol::delivery::Step;
+use vinbus_protocol::id::AppId;
+use vinbus_protocol::limits::{DELIVERY_APP_PATIENCE_MS, PENDING_MESSAGES_MAX};
+
+/// Apps of one channel of which the newest word is known; the one that was silent for longest gives way.
+const APPS_MAX: usize = 32;
+
+/// The apps that a vehicle told something of, the newest last.
+#[derive(Debug, Default)]
+pub(super) struct Rings {
+    known: Vec<Ring>,
+    up: bool,
+}
+
+/// Messages of an app that are not over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Load {
+    /// Without an answer.
+    pub(super) on_their_way: usize,
+    pub(super) handed: usize,
+}
+
+#[derive(Debug)]
+struct Ring {
+    app: AppId,
+    manner: Manner,
+    /// Since when it confirms nothing.
+    idle_since_ms: u64,
+    /// Messages wait for room.
+    awaited: bool,
+}
+
+/// What an app does with messages, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    Unknown,
+    Away,
+    Confirms,
+    Takes,
+}
+
+impl Rings {
+    /// The vehicle told something new of a message that has no last word yet. `is_first` if it is the
+    /// first that it told of it; `load` is that of its app before.
+    pub(super) fn told(
+        &mut self,
+        now_ms: u64,
+        app: &AppId,
+        step: Step,
+        is_first: bool,
+        load: Load,
+    ) {
+        let (manner, goes_on) = match step {
+            Step::HeldBackground | Step::HeldPrivacy => (Some(Manner::Away), false),
+            Step::Handed => (Some(Manner::Confirms), load.handed == 0),
+            Step::Taken => (is_first.then_some(Manner::Takes), true),
+            Step::Confirmed => (is_first.then_some(Manner::Confirms), true),
+            Step::RefusedByApp => (None, true),
+            _ => return,
+        };
+        let ring = self.ring(now_ms, app);
+        if goes_on || manner.is_some_and(|manner| manner != ring.manner) {
+            ring.idle_since_ms = now_ms;
+        }
+        ring.manner = manner.unwrap_or(ring.manner);
+    }
+
+    /// The vehicle can be reached, or cannot any more. While it could not, no app could confirm anything.
+    pub(super) fn set_link(&mut self, now_ms: u64, up: bool) {
+        if up && !self.up {
+            for ring in &mut self.known {
+                ring.idle_since_ms = now_ms;
+            }
+        }
+        self.up = up;
+    }
+
+    /// How many more messages may go to an app.
+    pub(super) fn room(&self, now_ms: u64, app: &AppId, load: Load) -> usize {
+        let ring = self.known.iter().find(|ring| ring.app == *app);
+        let taken = match ring.map_or(Manner::Unknown, |ring| ring.manner) {
+            Manner::Takes => return usize::MAX,
+            Manner::Unknown | Manner::Away => load.on_their_way,
+            Manner::Confirms => load.on_their_way + load.handed,
+        };
+        match ring.and_then(|ring| ring.hangs_at_ms(load)) {
+            Some(at_ms) if at_ms <= now_ms => usize::MAX,
+            _ => PENDING_MESSAGES_MAX.saturating_sub(taken),
+        }
+    }
+
+    /// Messages wait until an app has room.
+    pub(super) fn awaits(&mut self, now_ms: u64, app: &AppId) {
+        self.ring(now_ms, app).awaited = true;
+    }
+
+    /// Whether an app has room that messages wait for; once.
+    pub(super) fn has_room_again(&mut self, now_ms: u64, load: impl Fn(&AppId) -> Load) -> bool {
+        let mut again = false;
+        for at in 0..self.known.len() {
+            let app = &self.known[at].app;
+            if self.known[at].awaited && self.room(now_ms, app, load(app)) > 0 {
+                self.known[at].awaited = false;
+                again = true;
+            }
+        }
+        again
+    }
+
+    /// When an app counts as one that hangs, of those that messages wait for.
+    pub(super) fn deadline_ms(&self, load: impl Fn(&AppId) -> Load) -> Option<u64> {
+        let awaited = self.known.iter().filter(|ring| ring.awaited);
+        awaited
+            .filter_map(|ring| ring.hangs_at_ms(load(&ring.app)))
+            .min()
+    }
+
+    fn ring(&mut self, now_ms: u64, app: &AppId) -> &mut Ring {
+        let known = self.known.iter().position(|ring| ring.app == *app);
+        let ring = match known {
+            Some(at) => self.known.remove(at),
+            None => Ring {
+                app: app.clone(),
+                manner: Manner::Unknown,
+                idle_since_ms: now_ms,
+                awaited: false,
+            },
+        };
+        if self.known.len() >= APPS_MAX {
+            // Ten messages are on their way or handed for each that messages wait for, so not all of
+            // them are such.
+            let idle = self.known.iter().position(|ring| !ring.awaited);
+            self.known.remove(idle.unwrap_or_default());
+        }
+        self.known.push(ring);
+        let last = self.known.len() - 1;
+        &mut self.known[last]
+    }
+}
+
+impl Ring {
+    fn hangs_at_ms(&self, load: Load) -> Option<u64> {
+        let may_hang = self.manner == Manner::Confirms && load.handed > 0;
+        may_hang.then(|| self.idle_since_ms.saturating_add(DELIVERY_APP_PATIENCE_MS))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: Load = Load {
+        on_their_way: 4,
+        handed: 6,
+    };
+
+    fn app(number: usize) -> AppId {
+        AppId::parse(&format!("app{number}")).unwrap()
+    }
+
+    fn confirming() -> Rings {
+        let mut rings = Rings::default();
+        rings.set_link(0, true);
+        rings.told(0, &app(1), Step::Handed, true, Load::default());
+        rings
+    }
+
+    #[test]
+    fn app_of_which_nothing_is_known_may_have_as_many_on_their_way_as_a_ring_keeps() {
+        let mut load = Load::default();
+        assert_eq!(Rings::default().room(0, &app(1), load), 10);
+        load.on_their_way = 12;
+        assert_eq!(Rings::default().room(0, &app(1), load), 0);
+    }
+
+    #[test]
+    fn what_an_app_was_handed_counts_only_while_it_confirms_in_the_foreground() {
+        let mut rings = confirming();
+        assert_eq!(rings.room(1, &app(1), FULL), 0);
+        rings.told(1, &app(1), Step::HeldBackground, true, FULL);
+        assert_eq!(rings.room(1, &app(1), FULL), 6);
+        rings.told(2, &app(1), Step::Confirmed, true, FULL);
+        assert_eq!(rings.room(2, &app(1), FULL), 0);
+        rings.told(3, &app(1), Step::Taken, true, FULL);
+        assert_eq!(rings.room(3, &app(1), FULL), usize::MAX);
+        // What it took from among the waiting says nothing of what it does with the next one.
+        let mut rings = confirming();
+        rings.told(1, &app(1), Step::Taken, false, FULL);
+        assert_eq!(rings.room(1, &app(1), FULL), 0);
+    }
+
+    #[test]
+    fn app_that_confirms_nothing_for_its_patience_hangs_until_it_confirms() {
+        let mut rings = confirming();
+        let end = DELIVERY_APP_PATIENCE_MS;
+        assert_eq!(rings.room(end - 1, &app(1), FULL), 0);
+        assert_eq!(rings.room(end, &app(1), FULL), usize::MAX);
+        // One more was handed, and another pushed out: that is no life.
+        rings.told(end, &app(1), Step::Handed, true, FULL);
+        rings.told(end, &app(1), Step::Evicted, false, FULL);
+        assert_eq!(rings.room(end, &app(1), FULL), usize::MAX);
+        rings.told(end, &app(1), Step::Confirmed, false, FULL);
+        assert_eq!(rings.room(end + 1, &app(1), FULL), 0);
+    }
+
+    #[test]
+    fn app_has_its_patience_anew_when_the_vehicle_is_back() {
+        let mut rings = confirming();
+        let end = DELIVERY_APP_PATIENCE_MS;
+        rings.set_link(1, false);
+        rings.set_link(end, true);
+        rings.set_link(end + 1, true);
+        assert_eq!(rings.room(end + 1, &app(1), FULL), 0);
+        assert_eq!(rings.room(2 * end, &app(1), FULL), usize::MAX);
+    }
+
+    #[test]
+    fn messages_without_an_answer_alone_never_make_an_app_hang() {
+        let rings = confirming();
+        let load = Load {
+            on_their_way: 10,
+            handed: 0,
+        };
+        assert_eq!(rings.room(u64::MAX, &app(1), load), 0);
+    }
+
+    #[test]
+    fn room_that_messages_wait_for_is_told_once_and_when_an_app_hangs() {
+        let mut rings = confirming();
+        assert_eq!(rings.deadline_ms(|_| FULL), None);
+        assert!(!rings.has_room_again(0, |_| Load::default()));
+        rings.awaits(0, &app(1));
+        assert!(!rings.has_room_again(0, |_| FULL));
+        assert_eq!(rings.deadline_ms(|_| FULL), Some(DELIVERY_APP_PATIENCE_MS));
+        assert!(rings.has_room_again(DELIVERY_APP_PATIENCE_MS, |_| FULL));
+        assert!(!rings.has_room_again(DELIVERY_APP_PATIENCE_MS, |_| FULL));
+        assert_eq!(rings.deadline_ms(|_| FULL), None);
+    }
+
+    #[test]
+    fn apps_that_are_known_are_bounded_and_those_that_are_waited_for_stay() {
+        let mut rings = confirming();
+        rings.awaits(0, &app(1));
+        for number in 2..1_000 {
+            rings.told(0, &app(number), Step::Taken, true, Load::default());
+        }
+        assert_eq!(rings.known.len(), APPS_MAX);
+        assert_eq!(rings.room(0, &app(1), FULL), 0);
+        assert_eq!(rings.room(0, &app(999), FULL), usize::MAX);
+        assert_eq!(rings.room(0, &app(2), FULL), 6);
+    }
+}

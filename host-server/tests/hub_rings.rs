@@ -1,0 +1,170 @@
+//! Messages with receipts for apps that confirm what they are handed (SPEC 16.13a): what an app's ring in
+//! the vehicle has no room for waits in the server, and nobody else waits with it.
+
+mod hub_support;
+
+use std::ops::Range;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use hub_support::car::Car;
+use hub_support::{Server, attach_air, downlink};
+use vinbus_host_server::hub::{NewRequest, RequestOutcome};
+use vinbus_host_server::model::{MessageId, NewDownlink, Receipts, Step};
+use vinbus_protocol::delivery;
+use vinbus_protocol::id::AppId;
+use vinbus_protocol::limits::{DELIVERY_APP_PATIENCE_MS, PENDING_MESSAGES_MAX};
+use vinbus_protocol::request::{Absent, RequestId};
+
+const CONFIRMED: Step = Step::Told(delivery::Step::Confirmed);
+
+fn message(app: &str, content: &str, receipts: Receipts) -> NewDownlink {
+    NewDownlink {
+        envelope: Bytes::from(format!(
+            "{{\"idApp\":\"{app}\",\"popup\":false,\"content\":{content}}}"
+        )),
+        app: AppId::parse(app).unwrap(),
+        receipts,
+        expires_at: SystemTime::now() + Duration::from_secs(600),
+        ..downlink(1, 0)
+    }
+}
+
+async fn submit(server: &Server, app: &str, numbers: Range<usize>) -> Vec<MessageId> {
+    let mut ids = Vec::new();
+    for n in numbers {
+        let message = message(app, &told(app, n), Receipts::Asked);
+        ids.push(server.hub.submit_downlink(message).await.unwrap().id);
+    }
+    ids
+}
+
+fn told(app: &str, n: usize) -> String {
+    format!("{{\"{app}\":{n}}}")
+}
+
+/// A server, and a vehicle in whose foreground is an app that confirms.
+async fn with_car(dir: &std::path::Path) -> (Server, Car) {
+    let server = Server::open(dir);
+    let mut car = Car::new(7, &server);
+    car.step = delivery::Step::Handed;
+    car.meet(&server).await;
+    (server, car)
+}
+
+async fn all_end_as(server: &Server, car: &mut Car, ids: &[MessageId], step: Step) {
+    for id in ids {
+        car.until(server, "it has its last word", async |_| {
+            server.steps(id).await.last() == Some(&step)
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn slow_app_that_confirms_gets_200_messages_in_order_and_never_more_than_its_ring_keeps() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, mut car) = with_car(dir.path()).await;
+    let ids = submit(&server, "slow", 0..200).await;
+    while car.app.len() < 200 {
+        let came = car.came;
+        car.live(&server).await;
+        let unconfirmed = car.unconfirmed("slow");
+        assert!(unconfirmed <= PENDING_MESSAGES_MAX, "{unconfirmed}");
+        // It is slower than all that comes.
+        if car.came == came {
+            car.confirm("slow");
+        }
+    }
+    while car.unconfirmed("slow") > 0 {
+        car.confirm("slow");
+    }
+    all_end_as(&server, &mut car, &ids, CONFIRMED).await;
+    let expected: Vec<_> = (0..200).map(|n| told("slow", n)).collect();
+    assert_eq!(car.app, expected);
+}
+
+#[tokio::test]
+async fn app_that_hangs_keeps_no_message_from_another_app_of_its_partner() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, mut car) = with_car(dir.path()).await;
+    let mut ids = Vec::new();
+    for n in 0..60 {
+        submit(&server, "hangs", n..n + 1).await;
+        ids.extend(submit(&server, "lives", n..n + 1).await);
+    }
+    let confirmed = async |car: &mut Car| {
+        while car.app.len() < 60 + PENDING_MESSAGES_MAX {
+            car.live(&server).await;
+            car.confirm("lives");
+        }
+    };
+    confirmed(&mut car).await;
+    all_end_as(&server, &mut car, &ids, CONFIRMED).await;
+    assert_eq!(car.unconfirmed("hangs"), PENDING_MESSAGES_MAX);
+    let lives = car.app.iter().filter(|it| it.contains("lives"));
+    assert!(lives.cloned().eq((0..60).map(|n| told("lives", n))));
+}
+
+#[tokio::test]
+async fn app_that_hangs_has_all_sent_to_its_ring_when_its_patience_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, mut car) = with_car(dir.path()).await;
+    let ids = submit(&server, "hangs", 0..20).await;
+    let handed = Step::Told(delivery::Step::Handed);
+    all_end_as(&server, &mut car, &ids[..10], handed).await;
+    assert_eq!(car.app.len(), PENDING_MESSAGES_MAX);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_millis(DELIVERY_APP_PATIENCE_MS)).await;
+    tokio::time::resume();
+    all_end_as(&server, &mut car, &ids, handed).await;
+    assert_eq!(car.app.len(), 20);
+}
+
+#[tokio::test]
+async fn what_an_app_has_not_confirmed_counts_after_a_restart_of_the_server_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, mut car) = with_car(dir.path()).await;
+    let mut ids = submit(&server, "slow", 0..10).await;
+    let handed = Step::Told(delivery::Step::Handed);
+    all_end_as(&server, &mut car, &ids, handed).await;
+    server.close().await;
+    let server = Server::open(dir.path());
+    car.air = attach_air(&server);
+    car.announce(&server);
+    ids.extend(submit(&server, "slow", 10..12).await);
+    // Another app's message shows that those before it had their turn.
+    let other = submit(&server, "other", 0..1).await;
+    all_end_as(&server, &mut car, &other, handed).await;
+    assert_eq!(car.unconfirmed("slow"), PENDING_MESSAGES_MAX);
+    car.confirm("slow");
+    all_end_as(&server, &mut car, &ids[10..11], handed).await;
+    assert_eq!(server.steps(&ids[11]).await, [Step::Accepted]);
+}
+
+#[tokio::test]
+async fn request_waits_for_no_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, mut car) = with_car(dir.path()).await;
+    // More than a page, so that the request is found behind what waits.
+    submit(&server, "slow", 0..50).await;
+    let ordinary = message("slow", "\"ordinary\"", Receipts::No);
+    server.hub.submit_downlink(ordinary).await.unwrap();
+    let content = r#"{"vinbus":{"q":"00000000000000a7","w":1},"content":"now"}"#;
+    let request = NewRequest {
+        id: RequestId::new(0xa7),
+        message: message("slow", content, Receipts::Asked),
+        absent: Absent::Wait,
+        has_key: true,
+    };
+    let hub = server.hub.clone();
+    let asked = tokio::spawn(async move { hub.request(request).await.unwrap() });
+    car.until(&server, "the request comes", async |car| {
+        car.app.iter().any(|it| it == content)
+    })
+    .await;
+    assert_eq!(car.app.len(), PENDING_MESSAGES_MAX + 1, "{:?}", car.app);
+    server.hub.shutdown().await;
+    let outcome = asked.await.map(|done| done.outcome);
+    assert!(!matches!(outcome, Ok(RequestOutcome::Answered(_))));
+}
