@@ -219,15 +219,18 @@ impl fmt::Display for Ending {
     }
 }
 
+/// The reason of a message that is longer than may be.
+pub(crate) const TOO_LARGE: &str = "too-large";
+
 /// The reason, for programs, of a message that is not sent.
 pub(crate) fn send_refusal_reason(refusal: SendRefusal) -> &'static str {
     match refusal {
-        SendRefusal::TooLarge { .. } | SendRefusal::HostTakesLess { .. } => "too-large",
+        SendRefusal::TooLarge { .. } | SendRefusal::HostTakesLess { .. } => TOO_LARGE,
         SendRefusal::UnknownApp => "unknown-app",
         SendRefusal::Content(EnvelopeError {
             reason: EnvelopeReason::TooLarge { .. },
             ..
-        }) => "too-large",
+        }) => TOO_LARGE,
         SendRefusal::Content(_) => "bad-content",
         SendRefusal::Subtopic => "bad-subtopic",
         SendRefusal::ReservedSubtopic => "reserved-subtopic",

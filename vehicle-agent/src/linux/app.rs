@@ -26,7 +26,7 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 ///
 /// # Errors
 /// When the portal cannot be reached, refuses the app, or has refused a message by the time that
-/// `--exit-after` is fulfilled.
+/// `--exit-after` is fulfilled, or a line of the input was none.
 pub async fn run(args: &AppArgs) -> anyhow::Result<()> {
     let url = format!("ws://{}/portal", args.portal);
     let (socket, _) = connect_async(&url)
@@ -78,7 +78,7 @@ struct App {
     /// Messages sent, and those of them whose fate is known.
     sent: u64,
     settled: u64,
-    /// Those that will not get to the partner.
+    /// Those that will not get to the partner, and lines of input that nothing could be done with.
     refused: u64,
     /// Messages with receipts that the agent keeps.
     kept: BTreeSet<u64>,
@@ -142,7 +142,7 @@ impl App {
         let App { refused, sent, .. } = self;
         ensure!(
             *refused == 0,
-            "{refused} of {sent} messages were not delivered"
+            "{refused} of {sent} messages were not delivered; each was told above"
         );
         Ok(())
     }
@@ -225,25 +225,33 @@ impl App {
                 let answer = command.trim_start_matches("/answer ");
                 match self.request.take() {
                     Some(request) => self.send_content(answer, Some(&request)).await?,
-                    None => eprintln!("no request has come that is not answered"),
+                    None => self.refuse_line("no request has come that is not answered"),
                 }
             }
             command if command.starts_with('/') => {
-                eprintln!(
-                    "there are /answer JSON (to the request that came last), /show /hide /pending /ok /cancel /quit, and JSON to send"
-                );
+                self.refuse_line(&format!(
+                    "there is no {command}: there are /answer JSON (to the request that came last), /show /hide /pending /ok /cancel /quit, and JSON to send"
+                ));
             }
             content => self.send_content(content, None).await?,
         }
         Ok(true)
     }
 
+    /// A line of input that nothing can be done with counts as a message that was refused.
+    fn refuse_line(&mut self, why: &str) {
+        self.sent += 1;
+        self.settled += 1;
+        self.refused += 1;
+        eprintln!("{why}");
+    }
+
     /// Sends content, as the answer to a request if one is named.
     async fn send_content(&mut self, content: &str, request: Option<&str>) -> anyhow::Result<()> {
         if let Err(error) = serde_json::from_str::<&RawValue>(content) {
-            eprintln!(
+            self.refuse_line(&format!(
                 "not sent, as this line is not JSON: {error}; write text in double quotes, such as \"hello\""
-            );
+            ));
             return Ok(());
         }
         self.sent += 1;

@@ -49,6 +49,9 @@ pub enum Command {
     /// Serve one vehicle: its link to the broker, and its apps through the portal.
     Run(RunArgs),
     /// Be an app: print what the partner sends as JSON lines, send each line of input to it.
+    ///
+    /// What comes while the app is in the foreground it does not confirm: with receipts, the partner is told
+    /// `taken`. What waited it takes with a confirmation once it is printed: the partner is told `confirmed`.
     App(AppArgs),
     /// Run many vehicles in this process, each with its own connection, and sum up what happened.
     Simulate(SimulateArgs),
@@ -191,7 +194,8 @@ pub struct AppArgs {
     pub receipts: bool,
 
     /// Exit after so many messages were received; 0: when the input has ended and all of it is with
-    /// the broker (with --receipts: with the partner's server), or was refused [default: never]. It is a failure if a message was refused.
+    /// the broker (with --receipts: with the partner's server), or was refused [default: never]. The
+    /// exit code is 1 if a message was refused, or a line of the input was no JSON.
     #[arg(long, value_name = "N")]
     pub exit_after: Option<u64>,
 }

@@ -118,6 +118,38 @@ async fn command_line_app_fails_when_messages_of_its_input_were_refused() {
 }
 
 #[tokio::test]
+async fn command_line_app_fails_when_a_line_of_its_input_was_no_json_and_sends_the_others() {
+    let mut world = World::new().await;
+    let vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
+    let mut app = Command::new(env!("CARGO_BIN_EXE_vehicle-agent"))
+        .args(["app", "--app", "demo", "--exit-after", "0"])
+        .args(["--portal", &vehicle.portal.to_string()])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut input = app.stdin.take().unwrap();
+    input.write_all(b"1\nhello\n\n2\n").await.unwrap();
+    drop(input);
+    for n in 1..=2 {
+        assert_eq!(world.uplink().await.1, format!(r#"{{"content":{n}}}"#));
+    }
+    let output = timeout(PATIENCE, app.wait_with_output())
+        .await
+        .expect("its end")
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    for told in [
+        "this line is not JSON",
+        "1 of 3 messages were not delivered",
+    ] {
+        assert!(error.contains(told), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn command_line_app_without_an_agent_says_what_to_start() {
     let output = Command::new(env!("CARGO_BIN_EXE_vehicle-agent"))
         .args(["app", "--app", "demo", "--portal", "127.0.0.1:1"])

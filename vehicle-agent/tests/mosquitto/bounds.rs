@@ -79,6 +79,9 @@ async fn largest_message_passes_up_and_one_byte_more_is_refused_with_both_number
         message.contains("131073") && message.contains("131072"),
         "{message}"
     );
+    for way in ["\"receipts\":true", "--receipts-for", "app --receipts"] {
+        assert!(message.contains(way), "{message}");
+    }
     app.notify(&json!("next")).await;
     assert_eq!(world.uplink().await.1, r#"{"content":"next"}"#);
 }

@@ -10,7 +10,9 @@ use vinbus_protocol::record_ring::Record;
 
 use super::{ShownPopup, SocketApps, Step, UNTOLD_MAX};
 use crate::app_interface::client_frame::Lifecycle;
-use crate::app_interface::refusal::{DROPPED, Ending, REFUSED, fate_reason, send_refusal_reason};
+use crate::app_interface::refusal::{
+    DROPPED, Ending, REFUSED, TOO_LARGE, fate_reason, send_refusal_reason,
+};
 use crate::app_interface::server_frame::{
     Explained, NumberedFrame, PopupClosed, PopupShown, Quoted, ServerFrame, kind, link_name,
 };
@@ -19,6 +21,9 @@ use crate::desk::{Counters, DownlinkRefusal};
 use crate::linux::journal::Journal;
 use crate::linux::portal::outbox::{Item, Unread};
 use crate::notes::{NotNoted, Note};
+
+/// What is added where a message without receipts is too long.
+const LONG_ONES_NEED_RECEIPTS: &str = r#". With "receipts":true in its frame (`vehicle-agent app --receipts`; for all messages of an app, `vehicle-agent run --receipts-for`) a content may have up to 1048576 bytes, if the partner's server takes as much"#;
 
 impl Apps for SocketApps<'_> {
     async fn next(&mut self) -> Request<'_> {
@@ -149,12 +154,17 @@ impl Apps for SocketApps<'_> {
     }
 
     fn answer(&mut self, slot: AppSlot, outcome: Result<(), SendRefusal>) {
-        let id = match &mut self.current {
-            Step::Send { id, .. } => id.take(),
+        let (id, is_plain) = match &mut self.current {
+            Step::Send {
+                id,
+                receipts,
+                request,
+                ..
+            } => (id.take(), !*receipts && request.is_none()),
             Step::TakePending { .. }
             | Step::ConfirmEach { .. }
             | Step::Return { .. }
-            | Step::Other(_) => None,
+            | Step::Other(_) => (None, false),
         };
         match outcome {
             Ok(()) => {
@@ -163,7 +173,12 @@ impl Apps for SocketApps<'_> {
                 }
             }
             Err(refusal) => {
-                let why = (send_refusal_reason(refusal), refusal);
+                let reason = send_refusal_reason(refusal);
+                let hint = match is_plain && reason == TOO_LARGE {
+                    true => LONG_ONES_NEED_RECEIPTS,
+                    false => "",
+                };
+                let why = (reason, format!("{refusal}{hint}"));
                 self.write_not_delivered(slot, id.as_deref(), why);
             }
         }
