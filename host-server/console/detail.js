@@ -61,8 +61,8 @@ export class Detail {
     this.steps(message);
     await this.fetch(shown, async () => {
       const text = await server.trace(message.id);
-      const { receipts, fleet } = JSON.parse(text);
-      message.receipts = receipts;
+      const { receipts, fleet, request } = JSON.parse(text);
+      Object.assign(message, { receipts, request });
       if (this.shown === shown) this.steps(message);
       const envelope = lastMember(text, 'message');
       const again = element('button', { onclick: () => this.sendAgain(message, envelope) }, 'Send again');

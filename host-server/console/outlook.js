@@ -4,11 +4,29 @@
 import { stepMeaning } from './texts.js';
 
 /** What a step means for this message; empty if this page does not know. */
-export function meaning(step, { steps }) {
-  const wasSent = steps.some((known) => known.step === 'sent');
-  if (step === 'expired' && !wasSent) return 'Its time was over before the vehicle could be reached: it was not sent.';
-  return stepMeaning(step);
+export function meaning(step, { steps, request }) {
+  if (step === 'expired') return `Its time was over: ${howFar(steps, request)}.`;
+  return (request && LOST_REQUEST[step]) || stepMeaning(step);
 }
+
+/** How far a message came whose time is over. */
+function howFar(steps, request) {
+  const cameTo = (...names) => steps.some(({ step }) => names.includes(step));
+  if (cameTo('handed')) return `the app was given it, and did not ${request ? 'answer' : 'confirm it'}`;
+  if (cameTo('held_background', 'held_privacy')) return 'it waited in the vehicle, and its app did not take it';
+  if (cameTo('at_agent')) return 'the vehicle had it, and its app did not take it';
+  if (cameTo('part_stored')) return 'the vehicle had a part of it, and not all';
+  if (cameTo('sent')) return 'it was sent, and the vehicle never said that it has it';
+  return 'it was never sent, as the vehicle was not reached, or its turn did not come';
+}
+
+const HAS_BEGUN = 'the app may have begun with it or not, and it is not sent again.';
+
+const LOST_REQUEST = {
+  known: `The vehicle started again while it had the request: ${HAS_BEGUN}`,
+  peer_restarted: `The vehicle started again while it had the request: ${HAS_BEGUN}`,
+  given_up: `The vehicle never said what became of the request: ${HAS_BEGUN}`,
+};
 
 /** What a message waits for; empty where it has met its end. `vehicle` is what is known of its vehicle. */
 export function outlook(message, vehicle) {

@@ -261,7 +261,7 @@ pub struct MessageArgs {
     pub popup_btn: bool,
     /// Give the message up when the vehicle cannot hear it within this time. 1s to 30days. [default:
     /// the server's --message-ttl]
-    #[arg(long, value_name = "TIME", value_parser = ttl)]
+    #[arg(long, value_name = "TIME", value_parser = ttl, allow_hyphen_values = true)]
     pub ttl: Option<Duration>,
     /// Have the message repeated until the vehicle answers, and be told what became of it in the
     /// car: see `trace`. With `=repeatable` it may reach its app twice if the vehicle loses its
@@ -320,7 +320,7 @@ pub struct RequestArgs {
     #[arg(long, value_name = "JSON")]
     pub content: String,
     /// Time for the answer. 1s to 10min.
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = request_time)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = request_time, allow_hyphen_values = true)]
     pub timeout: Duration,
     /// Wait for a vehicle that is offline, and for an app that is not in the foreground, instead of
     /// being refused at once.
@@ -474,5 +474,19 @@ mod tests {
             assert!(ttl(wrong).unwrap_err().contains("whole seconds"), "{wrong}");
         }
         assert!(ttl("90").unwrap_err().contains("with its unit"));
+    }
+
+    #[test]
+    fn a_time_below_zero_is_told_as_a_value_and_not_as_an_option() {
+        let to = "--vin 0123456789ABCDEFG --app a --content 1";
+        let (send, request) = (
+            format!("send {to} --ttl -5"),
+            format!("request {to} --timeout -5s"),
+        );
+        for words in [send, request] {
+            let words = std::iter::once("host-server").chain(words.split(' '));
+            let error = Cli::try_parse_from(words).unwrap_err().to_string();
+            assert!(error.contains("invalid value '-5"), "{error}");
+        }
     }
 }

@@ -13,10 +13,12 @@ pub use self::key::Key;
 use self::receipts::is_long;
 pub use self::receipts::{Receipts, ReceiptsError};
 pub use self::step::Step;
+pub(crate) use self::step::lost_request;
 use crate::store::fleets::FleetId;
 use bytes::Bytes;
 use vinbus_protocol::envelope::{self, DownlinkBody};
 use vinbus_protocol::id::{AppId, Uid, Vin};
+use vinbus_protocol::request::Request;
 
 /// Names one downlink message for its whole life, at most 36 ASCII characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -160,7 +162,8 @@ pub struct Brief {
     pub is_popup: bool,
     /// Bytes of the whole MQTT payload.
     pub bytes: usize,
-    /// How the popup's text or the content begins: at most [`EXCERPT_CHARS`] characters.
+    /// How the popup's text or the content begins, that of a request without what carries it: at most
+    /// [`EXCERPT_CHARS`] characters.
     pub excerpt: Box<str>,
 }
 
@@ -180,7 +183,10 @@ impl Brief {
             };
         };
         let excerpt: String = match &downlink.body {
-            DownlinkBody::Data(content) => content.as_str().chars().take(EXCERPT_CHARS).collect(),
+            DownlinkBody::Data(content) => {
+                let asked = Request::read(*content).map_or(*content, |request| request.content);
+                asked.as_str().chars().take(EXCERPT_CHARS).collect()
+            }
             DownlinkBody::Popup(popup) => popup.text.chars().take(EXCERPT_CHARS).collect(),
         };
         Self {

@@ -234,8 +234,11 @@ async fn agent_that_is_killed_with_a_request_leads_to_its_caller_being_told() {
     asked(&mut app, 1).await;
     agent.program.kill().await;
     let agent = Agent::at(&server).await;
-    let (status, step, _) = within("the caller is told", waits).await.unwrap();
+    let (status, step, id) = within("the caller is told", waits).await.unwrap();
     assert_eq!((status, step.as_str()), (502, "known"));
+    let trace = done(&server.command(&["trace", &id]).await);
+    let why = "the vehicle started again while it had the request";
+    assert!(trace.contains(why), "{trace}");
     // It is not carried out again by the same name.
     let again = asking(&server, "?timeout=60", "1").header(KEY, "one");
     assert_eq!(problem(again).await.0, 502);

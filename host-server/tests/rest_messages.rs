@@ -202,6 +202,32 @@ async fn a_message_is_given_up_after_its_ttl_and_the_trace_tells() {
 }
 
 #[tokio::test]
+async fn a_request_is_shown_as_its_caller_made_it() {
+    let rest = Rest::start().await;
+    let path = PATH.replace("messages", "requests?absent=wait&timeout=1");
+    let asked = r#"{"idApp":"demo-app","content":{"unlock" : true}}"#;
+    let answer = rest.admin(Method::POST, &path).body(asked);
+    let document: Value = answer.send().await.unwrap().json().await.unwrap();
+    let location = format!("/api/v1/messages/{}", document["id"].as_str().unwrap());
+    let trace = rest.admin(Method::GET, &location).send().await.unwrap();
+    let trace = trace.text().await.unwrap();
+    let message = r#","message":{"idApp":"demo-app","popup":false,"content":{"unlock" : true}}}"#;
+    assert!(trace.ends_with(message), "{trace}");
+    let trace: Value = serde_json::from_str(&trace).unwrap();
+    assert_eq!(trace["request"]["absent"], "wait");
+    assert_eq!(trace["request"]["requestId"].as_str().unwrap().len(), 16);
+
+    let sent = rest.admin(Method::GET, "/api/v1/messages/sent");
+    let sent: Value = sent.send().await.unwrap().json().await.unwrap();
+    assert_eq!(sent["messages"][0]["excerpt"], r#"{"unlock" : true}"#);
+    let plain = rest.send(envelope("1")).await;
+    let location = plain.headers()["location"].to_str().unwrap().to_owned();
+    let plain = rest.admin(Method::GET, &location).send().await.unwrap();
+    let plain: Value = plain.json().await.unwrap();
+    assert_eq!(plain.get("request"), None);
+}
+
+#[tokio::test]
 async fn a_vehicle_with_too_many_unsent_messages_is_answered_429() {
     let rest = Rest::with(Setup {
         hub: hub::Settings {

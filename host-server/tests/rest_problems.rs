@@ -238,6 +238,114 @@ async fn unknown_paths_methods_and_parameters_are_refused() {
 }
 
 #[tokio::test]
+async fn a_wrong_parameter_is_told_with_its_value_and_what_is_allowed() {
+    let rest = Rest::start().await;
+    let message = PATH;
+    let request = &PATH.replace("messages", "requests");
+    let (sent, fleet) = ("/api/v1/messages/sent", "/api/v1/fleet/messages");
+    let (log, vehicles) = ("/api/v1/messages", "/api/v1/vehicles");
+    for (method, path, query, told) in [
+        (
+            "POST",
+            message,
+            "recipts=yes",
+            "no parameter \"recipts\" here; did you mean receipts? (known: uid, ttl, receipts, key)",
+        ),
+        (
+            "POST",
+            message,
+            "colour=red",
+            "no parameter \"colour\" here (known: uid, ttl, receipts, key)",
+        ),
+        (
+            "POST",
+            message,
+            "ttl=-5",
+            "ttl is \"-5\"; write seconds, 1 to 2592000, as in ttl=",
+        ),
+        (
+            "POST",
+            message,
+            "ttl=5&ttl=6",
+            "ttl stands twice, as \"5\" and \"6\"",
+        ),
+        (
+            "POST",
+            message,
+            "receipts=maybe",
+            "receipts is \"maybe\"; write yes, no or repeatable",
+        ),
+        (
+            "POST",
+            request,
+            "timeout=601",
+            "timeout is \"601\"; write seconds, 1 to 600, as in timeout=30",
+        ),
+        (
+            "POST",
+            request,
+            "absent=stay",
+            "absent is \"stay\"; write refuse or wait",
+        ),
+        (
+            "POST",
+            fleet,
+            "rate=-1",
+            "rate is \"-1\"; write messages a second, 1 to ",
+        ),
+        (
+            "GET",
+            fleet,
+            "limit=101",
+            "limit is \"101\"; write a number, 1 to 100, as in limit=100",
+        ),
+        (
+            "GET",
+            log,
+            "limit=1e3",
+            "limit is \"1e3\"; write a number, 1 to 1000, as in limit=100",
+        ),
+        ("GET", log, "after=x", "\"x\" is not a cursor"),
+        (
+            "GET",
+            sent,
+            "limit=0",
+            "limit is \"0\"; write a number, 1 to 1000, as in limit=100",
+        ),
+        (
+            "GET",
+            vehicles,
+            "limits=5",
+            "did you mean limit? (known: after, limit)",
+        ),
+    ] {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let request = rest.admin(method, &format!("{path}?{query}"));
+        let answer = request.body(envelope("1")).send().await.unwrap();
+        let document = problem(answer, 400, "bad-query").await;
+        let detail = document["detail"].as_str().unwrap();
+        assert!(detail.contains(told), "{query}: {detail}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_message_is_told_that_it_needs_receipts_and_no_key() {
+    let rest = Rest::start().await;
+    let long = envelope(&format!("\"{}\"", "x".repeat(PAYLOAD_BYTES_MAX)));
+    for (query, told) in [
+        ("", "with receipts=yes"),
+        ("?receipts=no", "up to 1048576 bytes"),
+        ("?receipts=yes&key=k", "leave the parameter key away"),
+    ] {
+        let request = rest.admin(Method::POST, &format!("{PATH}{query}"));
+        let answer = request.body(long.clone()).send().await.unwrap();
+        let document = problem(answer, 413, "too-large").await;
+        let detail = document["detail"].as_str().unwrap();
+        assert!(detail.contains(told), "{query}: {detail}");
+    }
+}
+
+#[tokio::test]
 async fn a_full_store_is_answered_507_and_keeps_what_it_accepted() {
     let rest = Rest::with(rest_support::Setup {
         store: StoreSettings {

@@ -19,7 +19,7 @@ use super::Api;
 use super::auth::Caller;
 use super::body;
 use super::messages::{self, Parts};
-use super::parameters::{self, PathPart, Query};
+use super::parameters::{self, PathPart, Query, query};
 use super::problem::{Kind, Problem};
 use crate::hub::{FLEET_VEHICLES_MAX, FleetError};
 use crate::model::{Presence, Receipts, Step};
@@ -36,14 +36,12 @@ const NAMED_MAX: usize = 20;
 const LIMIT_MAX: usize = 1_000;
 const LIMIT_DEFAULT: usize = 100;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SubmitQuery {
-    uid: Option<String>,
-    ttl: Option<String>,
-    receipts: Option<String>,
-    rate: Option<u32>,
-}
+query!(SubmitQuery {
+    uid,
+    ttl,
+    receipts,
+    rate
+});
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,20 +60,9 @@ struct Filter {
     vin_prefix: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ListQuery {
-    before: Option<String>,
-    uid: Option<String>,
-    limit: Option<usize>,
-}
+query!(ListQuery { before, uid, limit });
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct VehiclesQuery {
-    after: Option<String>,
-    limit: Option<usize>,
-}
+query!(VehiclesQuery { after, limit });
 
 /// A fleet message as it is shown.
 #[derive(Serialize)]
@@ -133,7 +120,7 @@ pub(crate) async fn submit(
     let ttl = messages::ttl(query.ttl.as_deref(), api.hub())?;
     let receipts = query.receipts.as_deref().map(messages::receipts);
     let receipts = receipts.transpose()?;
-    let per_second = rate(query.rate, api.hub().fleet_rate())?;
+    let per_second = rate(query.rate.as_deref(), api.hub().fleet_rate())?;
     let time = api.limits().body_time_max();
     let body = body::read(&headers, body, BODY_BYTES_MAX, time).await?;
     let caller = caller.again(&api)?;
@@ -182,18 +169,11 @@ pub(crate) async fn submit(
     Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(answer)))
 }
 
-fn rate(asked: Option<u32>, max: u32) -> Result<u32, Problem> {
-    match asked {
-        None => Ok(max),
-        Some(rate) if (1..=max).contains(&rate) => Ok(rate),
-        Some(rate) => Err(Problem::new(
-            Kind::BadQuery,
-            format!(
-                "the parameter rate is {rate}, expected 1 to {max} messages a second, the limit of \
-                 this server"
-            ),
-        )),
-    }
+/// Messages in a second: no more than the server's own rate.
+fn rate(asked: Option<&str>, max: u32) -> Result<u32, Problem> {
+    let (what, allowed) = ("messages a second", 1..=u64::from(max));
+    let rate = parameters::number("rate", asked, what, allowed, u64::from(max))?;
+    Ok(u32::try_from(rate).unwrap_or(max))
 }
 
 /// All VINs, or what is wrong with which.
@@ -314,24 +294,13 @@ pub(crate) async fn list(
     let uid = caller.reader(parameters::uid(query.uid.as_deref())?)?;
     let before = query.before.as_deref().map(parameters::cursor);
     let before = before.transpose()?.map_or(u64::MAX, |cursor| cursor.0);
-    let limit = limit(query.limit, LIMIT_DEFAULT, LIMIT_DEFAULT)?;
+    let limit = parameters::limit(query.limit.as_deref(), LIMIT_DEFAULT, LIMIT_DEFAULT)?;
     let page = api.hub().fleets_before(before, uid, limit).await?;
     let next = page.last().filter(|_| page.len() >= limit);
     Ok(Json(Listed {
         next: next.map(|last| last.fleet.number.to_string()),
         messages: page.iter().map(Shown::of).collect(),
     }))
-}
-
-fn limit(asked: Option<usize>, default: usize, max: usize) -> Result<usize, Problem> {
-    let limit = asked.unwrap_or(default);
-    match (1..=max).contains(&limit) {
-        true => Ok(limit),
-        false => Err(Problem::new(
-            Kind::BadQuery,
-            format!("the parameter limit is {limit}, expected 1 to {max}"),
-        )),
-    }
 }
 
 /// Shows one.
@@ -369,7 +338,7 @@ pub(crate) async fn vehicles(
     Query(query): Query<VehiclesQuery>,
 ) -> Result<Json<ListedVehicles>, Problem> {
     let after = query.after.as_deref().map(parameters::vin).transpose()?;
-    let limit = limit(query.limit, LIMIT_MAX, LIMIT_MAX)?;
+    let limit = parameters::limit(query.limit.as_deref(), LIMIT_MAX, LIMIT_MAX)?;
     let fleet = find(&caller, &api, id).await?.fleet;
     let page = api.hub().fleet_vehicles(fleet.number, after, limit).await?;
     let next = page.last().filter(|_| page.len() >= limit);

@@ -1,6 +1,7 @@
 //! `POST /vehicles/{vin}/messages` and `GET /messages/{id}`: messages for vehicles, and what became
 //! of them.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::time::{Duration, SystemTime};
 
@@ -11,17 +12,18 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use vinbus_protocol::delivery;
 use vinbus_protocol::envelope::{DownlinkBody, EncodeError, EnvelopeError, EnvelopeReason};
 use vinbus_protocol::id::{Uid, Vin};
+use vinbus_protocol::request::{Absent, Request};
 use vinbus_protocol::{envelope, limits};
 
 use super::Api;
 use super::auth::Caller;
 use super::body;
-use super::parameters::{self, PathPart, Query};
+use super::parameters::{self, PathPart, Query, query};
 use super::problem::{Kind, Problem};
 use super::strictness;
 use crate::hub::{Hub, SubmitError, TTL_MAX};
@@ -29,14 +31,12 @@ use crate::model::{Key, MessageId, NewDownlink, Receipts, ReceiptsError, Step, T
 use crate::place::Place;
 use crate::uplink_json::timestamp;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SubmitQuery {
-    uid: Option<String>,
-    ttl: Option<String>,
-    receipts: Option<String>,
-    key: Option<String>,
-}
+query!(SubmitQuery {
+    uid,
+    ttl,
+    receipts,
+    key
+});
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -73,10 +73,13 @@ pub(crate) async fn submit(
         Parts::Allowed => limits::DELIVERY_LONG_ENVELOPE_BYTES_MAX,
         Parts::Never => limits::PAYLOAD_BYTES_MAX,
     };
-    let body = body::read(&headers, body, max, time).await?;
+    let told = |problem| tell_how_long_ones_go(problem, receipts, key.is_some());
+    let body = body::read(&headers, body, max, time).await;
+    let body = body.map_err(told)?;
     // A body that comes slowly takes nothing of the message's time.
-    let mut message = encode(uid, vin, SystemTime::now() + ttl, &body, parts)?;
-    ask_for_receipts(&mut message, receipts, api.hub(), parts)?;
+    let message = encode(uid, vin, SystemTime::now() + ttl, &body, parts);
+    let mut message = message.map_err(told)?;
+    ask_for_receipts(&mut message, receipts, api.hub(), parts).map_err(told)?;
     give_key(&mut message, key)?;
     let stored = api.hub().submit_downlink(message).await?;
     let location = format!("/api/v1/messages/{}", stored.id);
@@ -106,6 +109,21 @@ fn may_go_in_parts(asked: Option<Receipts>, hub: &Hub) -> Parts {
     }
 }
 
+/// A message that is too long for one payload goes with receipts and without a key, or not at all.
+fn tell_how_long_ones_go(problem: Problem, asked: Option<Receipts>, has_key: bool) -> Problem {
+    let max = limits::DELIVERY_LONG_BYTES_MAX;
+    match (problem.kind(), asked, has_key) {
+        (Kind::TooLarge, _, true) => {
+            problem.and("a message with a key is never longer: leave the parameter key away")
+        }
+        (Kind::TooLarge, None | Some(Receipts::No), false) => problem.and(&format!(
+            "with receipts=yes (`host-server send --receipts`) a content, but no popup, may have up to \
+             {max} bytes, for a vehicle that takes as much"
+        )),
+        _ => problem,
+    }
+}
+
 /// The partner to send as.
 pub(super) fn sender(caller: &Caller, api: &Api, asked: Option<&str>) -> Result<Uid, Problem> {
     let uid = caller.sender(parameters::uid(asked)?, api.partner())?;
@@ -128,17 +146,13 @@ fn unknown_partner(uid: &Uid) -> Problem {
 
 /// How long the message is worth sending, asked for in seconds.
 pub(super) fn ttl(asked: Option<&str>, hub: &Hub) -> Result<Duration, Problem> {
-    let max = TTL_MAX.as_secs();
-    let Some(text) = asked else {
-        return Ok(hub.message_ttl());
-    };
-    match text.parse() {
-        Ok(seconds) if (1..=max).contains(&seconds) => Ok(Duration::from_secs(seconds)),
-        Ok(_) | Err(_) => Err(Problem::new(
-            Kind::BadQuery,
-            format!("the parameter ttl is {text:?}; write seconds, 1 to {max}, as in ttl=3600"),
-        )),
+    let default = hub.message_ttl();
+    if asked.is_none() {
+        return Ok(default);
     }
+    let allowed = 1..=TTL_MAX.as_secs();
+    let seconds = parameters::number("ttl", asked, "seconds", allowed, default.as_secs())?;
+    Ok(Duration::from_secs(seconds))
 }
 
 pub(super) fn receipts(asked: &str) -> Result<Receipts, Problem> {
@@ -332,7 +346,18 @@ struct Traced<'a> {
     steps: Vec<TracedStep>,
     #[serde(skip_serializing_if = "Option::is_none")]
     transfer: Option<TracedTransfer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<TracedRequest>,
     message: &'a RawValue,
+}
+
+/// A message that is a request.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TracedRequest {
+    /// As its app is told.
+    request_id: String,
+    absent: &'static str,
 }
 
 /// How far a message is that travels in parts.
@@ -384,9 +409,40 @@ pub(crate) async fn trace(
         tracing::error!(id = %trace.downlink.id, %error, "a stored message is damaged");
         Problem::new(Kind::Unavailable, "the stored message is damaged")
     };
-    let message = serde_json::from_slice(&trace.downlink.message.envelope).map_err(damaged)?;
-    let transfer = transfer(&trace, api.hub());
-    Ok(Json(traced(&trace, transfer, message)).into_response())
+    let envelope = &trace.downlink.message.envelope;
+    let (request, asked) = match as_asked(envelope) {
+        Some((request, asked)) => (Some(request), Cow::Owned(asked)),
+        None => (None, Cow::Borrowed(&**envelope)),
+    };
+    let message = serde_json::from_slice(&asked).map_err(damaged)?;
+    let traced = Traced {
+        request,
+        ..traced(&trace, transfer(&trace, api.hub()), message)
+    };
+    Ok(Json(traced).into_response())
+}
+
+/// A request as its caller made it, without what carries it in its vehicle.
+fn as_asked(envelope: &[u8]) -> Option<(TracedRequest, Vec<u8>)> {
+    let downlink = envelope::Downlink::decode(envelope).ok()?;
+    let DownlinkBody::Data(content) = downlink.body else {
+        return None;
+    };
+    let request = Request::read(content)?;
+    let asked = envelope::Downlink {
+        body: DownlinkBody::Data(request.content),
+        ..downlink
+    };
+    let mut buffer = vec![0; asked.encoded_len()];
+    asked.encode(&mut buffer).ok()?;
+    let shown = TracedRequest {
+        request_id: request.id.to_string(),
+        absent: match request.absent {
+            Absent::Refuse => "refuse",
+            Absent::Wait => "wait",
+        },
+    };
+    Some((shown, buffer))
 }
 
 /// How far a message is that is too long for one payload.
@@ -438,6 +494,7 @@ fn traced<'a>(
             .name(),
         steps: steps.collect(),
         transfer,
+        request: None,
         message,
     }
 }

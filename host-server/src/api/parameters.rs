@@ -1,27 +1,104 @@
 //! What a request's path and query say. An unknown parameter is an error and not a silent nothing.
 
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
-use serde::de::DeserializeOwned;
 use vinbus_protocol::id::{Uid, Vin};
 
 use super::problem::{Kind, Problem};
 use crate::hub::Hub;
 use crate::model::Cursor;
+use crate::nearest::nearest;
 
-/// The parameters of a query, as `T` (which denies unknown fields) names them.
+/// The parameters of a query, as `T` names them.
 pub(crate) struct Query<T>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+/// What a query may say. Made by [`query!`].
+pub(crate) trait Parameters: Default {
+    const NAMES: &'static [&'static str];
+
+    /// Where the value of a parameter goes; `None` if there is no such parameter.
+    fn place(&mut self, name: &str) -> Option<&mut Option<String>>;
+}
+
+/// A struct with the parameters of one query, each an `Option<String>`.
+macro_rules! query {
+    ($query:ident { $($name:ident),+ $(,)? }) => {
+        #[derive(Default)]
+        pub(crate) struct $query {
+            $($name: Option<String>,)+
+        }
+
+        impl $crate::api::parameters::Parameters for $query {
+            const NAMES: &'static [&'static str] = &[$(stringify!($name)),+];
+
+            fn place(&mut self, name: &str) -> Option<&mut Option<String>> {
+                match name {
+                    $(stringify!($name) => Some(&mut self.$name),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+pub(crate) use query;
+
+impl<S: Send + Sync, T: Parameters> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        axum::extract::Query::try_from_uri(&parts.uri)
-            .map(|axum::extract::Query(query)| Self(query))
-            .map_err(|rejection| Problem::new(Kind::BadQuery, rejection.body_text()))
+        let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
+            .map_err(|rejection| Problem::new(Kind::BadQuery, rejection.body_text()))?;
+        let mut query = T::default();
+        for (name, value) in pairs.0 {
+            let place = query.place(&name).ok_or_else(|| unknown::<T>(&name))?;
+            if let Some(first) = place.replace(value.clone()) {
+                let detail =
+                    format!("the parameter {name} stands twice, as {first:?} and {value:?}");
+                return Err(Problem::new(Kind::BadQuery, detail));
+            }
+        }
+        Ok(Self(query))
     }
+}
+
+fn unknown<T: Parameters>(name: &str) -> Problem {
+    let meant = nearest(name, T::NAMES.iter().copied());
+    let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
+    let known = T::NAMES.join(", ");
+    let detail = format!("there is no parameter {name:?} here{meant} (known: {known})");
+    Problem::new(Kind::BadQuery, detail)
+}
+
+/// A whole number of a query: `what` it counts, what is allowed, and what it is if the query does not say.
+pub(crate) fn number(
+    name: &str,
+    asked: Option<&str>,
+    what: &str,
+    allowed: RangeInclusive<u64>,
+    default: u64,
+) -> Result<u64, Problem> {
+    let Some(text) = asked else {
+        return Ok(default);
+    };
+    let number = text.parse().ok().filter(|number| allowed.contains(number));
+    number.ok_or_else(|| {
+        let (min, max) = allowed.into_inner();
+        let detail = format!(
+            "the parameter {name} is {text:?}; write {what}, {min} to {max}, as in {name}={}",
+            default.clamp(min, max)
+        );
+        Problem::new(Kind::BadQuery, detail)
+    })
+}
+
+/// How much a page has at most.
+pub(crate) fn limit(asked: Option<&str>, default: usize, max: usize) -> Result<usize, Problem> {
+    let allowed = 1..=max as u64;
+    let limit = number("limit", asked, "a number", allowed, default as u64)?;
+    Ok(usize::try_from(limit).unwrap_or(max))
 }
 
 /// The one variable part of a path, decoded.

@@ -272,6 +272,13 @@ impl Problem {
         self
     }
 
+    /// Says more in the sentence for the client.
+    pub(crate) fn and(mut self, more: &str) -> Self {
+        self.detail.push_str("; ");
+        self.detail.push_str(more);
+        self
+    }
+
     /// Adds a header.
     pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
@@ -298,6 +305,11 @@ impl Problem {
     pub(crate) fn unauthorized(detail: &str) -> Self {
         Self::new(Kind::Unauthorized, detail)
             .header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    /// What it is.
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// The status of the answer.

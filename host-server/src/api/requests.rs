@@ -11,7 +11,6 @@ use axum::response::IntoResponse;
 use bytes::Bytes;
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom as _, SystemRandom};
-use serde::Deserialize;
 use vinbus_protocol::delivery;
 use vinbus_protocol::envelope::{Downlink, DownlinkBody};
 use vinbus_protocol::limits::{
@@ -23,35 +22,29 @@ use super::Api;
 use super::auth::Caller;
 use super::body;
 use super::messages::{self, Parts};
-use super::parameters::{self, PathPart, Query};
+use super::parameters::{self, PathPart, Query, query};
 use super::problem::{Kind, Problem};
 use crate::hub::{NewRequest, RequestDone, RequestError, RequestOutcome};
-use crate::model::{NewDownlink, Receipts, Step};
+use crate::model::{NewDownlink, Receipts, Step, lost_request};
 
 /// The path, as axum has it.
 pub(super) const PATH: &str = "/api/v1/vehicles/{vin}/requests";
 
 /// Time that a request has if its caller does not say, in seconds.
-const TIMEOUT_S: u32 = 30;
+const TIMEOUT_S: u64 = 30;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Longest key, in bytes.
 const KEY_BYTES_MAX: usize = 255;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RequestQuery {
-    uid: Option<String>,
-    timeout: Option<String>,
-    absent: Option<String>,
-}
+query!(RequestQuery {
+    uid,
+    timeout,
+    absent
+});
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct CancelQuery {
-    uid: Option<String>,
-}
+query!(CancelQuery { uid });
 
 /// Asks an app, and answers what it says.
 pub(crate) async fn ask(
@@ -119,21 +112,9 @@ pub(crate) async fn cancel(
 }
 
 fn timeout(asked: Option<&str>) -> Result<Duration, Problem> {
-    let Some(text) = asked else {
-        return Ok(Duration::from_secs(u64::from(TIMEOUT_S)));
-    };
-    match text.parse() {
-        Ok(seconds) if (1..=u64::from(REQUEST_TIMEOUT_S_MAX)).contains(&seconds) => {
-            Ok(Duration::from_secs(seconds))
-        }
-        Ok(_) | Err(_) => Err(Problem::new(
-            Kind::BadQuery,
-            format!(
-                "the parameter timeout is {text:?}; write seconds, 1 to {REQUEST_TIMEOUT_S_MAX}, as \
-                 in timeout=30"
-            ),
-        )),
-    }
+    let allowed = 1..=u64::from(REQUEST_TIMEOUT_S_MAX);
+    let seconds = parameters::number("timeout", asked, "seconds", allowed, TIMEOUT_S)?;
+    Ok(Duration::from_secs(seconds))
 }
 
 fn absent(asked: Option<&str>) -> Result<Absent, Problem> {
@@ -239,13 +220,8 @@ fn ended(done: &RequestDone, outcome: &RequestOutcome) -> Problem {
             ),
         ),
         RequestOutcome::Ended(
-            Step::GivenUp | Step::PeerRestarted | Step::Told(delivery::Step::Known),
-        ) => (
-            Kind::RequestLost,
-            "the vehicle started again, or never said what became of it: the app may have begun \
-             with it or not, and it is not sent again"
-                .to_owned(),
-        ),
+            step @ (Step::GivenUp | Step::PeerRestarted | Step::Told(delivery::Step::Known)),
+        ) => (Kind::RequestLost, lost_request(step.name()).to_owned()),
         RequestOutcome::Ended(step) => (
             Kind::RequestRefused,
             format!("nothing was done: {}", why(*step)),

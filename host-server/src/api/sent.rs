@@ -4,13 +4,13 @@ use std::time::SystemTime;
 
 use axum::Json;
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::Api;
 use super::auth::Caller;
 use super::messages::TracedStep;
-use super::parameters::{self, Query};
-use super::problem::{Kind, Problem};
+use super::parameters::{self, Query, query};
+use super::problem::Problem;
 use crate::hub::MessageHead;
 use crate::model::{MessageId, Outline, Step};
 use crate::uplink_json::timestamp;
@@ -21,13 +21,7 @@ const LIMIT_DEFAULT: usize = 100;
 /// Messages of a page at most.
 const LIMIT_MAX: usize = 1000;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SentQuery {
-    before: Option<String>,
-    uid: Option<String>,
-    limit: Option<usize>,
-}
+query!(SentQuery { before, uid, limit });
 
 #[derive(Serialize)]
 pub(crate) struct SentPage {
@@ -103,13 +97,7 @@ pub(crate) async fn page(
         .as_deref()
         .map(parameters::cursor)
         .transpose()?;
-    let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(Problem::new(
-            Kind::BadQuery,
-            format!("the parameter limit is {limit}, expected 1 to {LIMIT_MAX}"),
-        ));
-    }
+    let limit = parameters::limit(query.limit.as_deref(), LIMIT_DEFAULT, LIMIT_MAX)?;
     let before = before.map_or(u64::MAX, |cursor| cursor.0);
     let page = api.hub().sent_before(before, uid, limit).await?;
     Ok(Json(SentPage {

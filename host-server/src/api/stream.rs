@@ -17,14 +17,13 @@ use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::auth::Caller;
 use super::connections::Endless;
 use super::end::End;
 use super::feed::{self, Feed};
-use super::parameters::{self, Query};
+use super::parameters::{self, Query, query};
 use super::problem::{Kind, Problem};
 use super::{Api, StreamSlot};
 use crate::model::Cursor;
@@ -32,13 +31,7 @@ use crate::model::Cursor;
 /// Pause after which a quiet stream shows that it lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct StreamQuery {
-    after: Option<String>,
-    vin: Option<String>,
-    uid: Option<String>,
-}
+query!(StreamQuery { after, vin, uid });
 
 /// Answers the endless stream.
 pub(crate) async fn follow(

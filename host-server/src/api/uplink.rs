@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
 
 use super::Api;
 use super::auth::Caller;
 use super::feed::{self, Feed};
-use super::parameters::{self, Query};
-use super::problem::{Kind, Problem};
+use super::parameters::{self, Query, query};
+use super::problem::Problem;
 use crate::model::Cursor;
 
 /// Messages of a page where the query says nothing.
@@ -26,14 +25,12 @@ const PAGE_BYTES: usize = 512 * 1024;
 /// A page ends when the search for its messages took this long: a vehicle's may be rare.
 const SEARCH_TIME: Duration = Duration::from_secs(2);
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PageQuery {
-    after: Option<String>,
-    vin: Option<String>,
-    uid: Option<String>,
-    limit: Option<usize>,
-}
+query!(PageQuery {
+    after,
+    vin,
+    uid,
+    limit
+});
 
 /// Answers one page, and where the next one begins. A page may be empty though there is more.
 pub(crate) async fn page(
@@ -44,7 +41,7 @@ pub(crate) async fn page(
     let after = query.after.as_deref().map(parameters::cursor).transpose()?;
     let vin = query.vin.as_deref().map(parameters::vin).transpose()?;
     let uid = caller.reader(parameters::uid(query.uid.as_deref())?)?;
-    let limit = limit(query.limit)?;
+    let limit = parameters::limit(query.limit.as_deref(), LIMIT_DEFAULT, LIMIT_MAX)?;
     let begin = after.unwrap_or(Cursor(0));
     parameters::within_log(begin, api.hub()).await?;
     let feed = Feed::new(api.hub().clone(), uid, vin, begin);
@@ -81,14 +78,4 @@ async fn collect(mut feed: Feed, limit: usize, reads_on: bool) -> Result<Vec<u8>
     let end = format!("],\"next\":\"{next}\",\"more\":{more},\"lost\":{lost}}}");
     page.extend_from_slice(end.as_bytes());
     Ok(page)
-}
-
-fn limit(asked: Option<usize>) -> Result<usize, Problem> {
-    match asked.unwrap_or(LIMIT_DEFAULT) {
-        limit @ 1..=LIMIT_MAX => Ok(limit),
-        other => Err(Problem::new(
-            Kind::BadQuery,
-            format!("the parameter limit is {other}, expected 1 to {LIMIT_MAX}"),
-        )),
-    }
 }

@@ -2,13 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use vinbus_protocol::id::Vin;
 
 use super::Api;
 use super::auth::Caller;
-use super::parameters::{self, PathPart, Query};
+use super::parameters::{self, PathPart, Query, query};
 use super::problem::{Kind, Problem};
 use crate::model::{Vehicle, VehicleHealth};
 use crate::uplink_json::timestamp;
@@ -16,12 +16,7 @@ use crate::uplink_json::timestamp;
 /// Vehicles of a page where the query says nothing, and at most.
 const LIMIT_MAX: usize = 1000;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ListQuery {
-    after: Option<String>,
-    limit: Option<usize>,
-}
+query!(ListQuery { after, limit });
 
 #[derive(Serialize)]
 pub(crate) struct Listed {
@@ -61,13 +56,7 @@ pub(crate) async fn list(
 ) -> Result<Json<Listed>, Problem> {
     let uid = caller.reader(None)?;
     let after = query.after.as_deref().map(parameters::vin).transpose()?;
-    let limit = query.limit.unwrap_or(LIMIT_MAX);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(Problem::new(
-            Kind::BadQuery,
-            format!("the parameter limit is {limit}, expected 1 to {LIMIT_MAX}"),
-        ));
-    }
+    let limit = parameters::limit(query.limit.as_deref(), LIMIT_MAX, LIMIT_MAX)?;
     let (vehicles, next) = api.hub().vehicles(after.as_ref(), uid.as_ref(), limit);
     Ok(Json(Listed {
         vehicles: vehicles.into_iter().map(shown).collect(),

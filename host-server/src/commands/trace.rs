@@ -1,11 +1,13 @@
 //! `trace`: what became of a message for a vehicle, step by step.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::client::Server;
 use super::{AskError, print};
 use crate::cli::TraceArgs;
+use crate::model::lost_request;
 
 /// A message as the server shows it.
 #[derive(Deserialize)]
@@ -18,6 +20,7 @@ struct Traced {
     expires_at: String,
     steps: Vec<TracedStep>,
     transfer: Option<Transfer>,
+    request: Option<IgnoredAny>,
 }
 
 /// How far a message is that travels in parts.
@@ -91,6 +94,29 @@ fn progress(transfer: &Transfer) -> String {
     line + "\n"
 }
 
+/// How far a message came whose time is over.
+fn how_far(message: &Traced) -> &'static str {
+    let came_to = |step: &str| message.steps.iter().any(|known| known.step == step);
+    let is_request = message.request.is_some();
+    if came_to("handed") && is_request {
+        "the app was given it, and did not answer"
+    } else if came_to("handed") {
+        "the app was given it, and did not confirm it"
+    } else if came_to("held_background") || came_to("held_privacy") {
+        "it waited in the vehicle, and its app did not take it"
+    } else if came_to("at_agent") {
+        "the vehicle had it, and its app did not take it"
+    } else if came_to("part_stored") {
+        "the vehicle had a part of it, and not all"
+    } else if came_to("sent") {
+        "it was sent, and the vehicle never said that it has it"
+    } else if came_to("held") {
+        "it was never sent, as the vehicle was not reached"
+    } else {
+        "it was never sent, as its turn did not come"
+    }
+}
+
 /// What a step means, as far as this program knows it.
 fn reason(step: &str, message: &Traced) -> String {
     let Traced {
@@ -111,15 +137,18 @@ fn reason(step: &str, message: &Traced) -> String {
         "held" => "the vehicle is offline, or does not listen to this partner".to_owned(),
         "sent" => "the broker has it".to_owned(),
         "rejected" => "the broker can never carry it; the server's log says why".to_owned(),
-        "expired" => format!("no app in the vehicle took it before {expires_at}"),
+        "expired" => format!("{}; its time was over at {expires_at}", how_far(message)),
         "at_agent" => "the vehicle has it".to_owned(),
         "held_background" => "it waits for its app, which is in the background".to_owned(),
         "held_privacy" => "it waits, as privacy is asked for".to_owned(),
         "handed" => "the app was given it, and is to confirm it".to_owned(),
-        "taken" => "the app has it; it confirms nothing".to_owned(),
-        "confirmed" => "the app has confirmed it".to_owned(),
+        "taken" => "the app was given it, in a way in which it confirms nothing".to_owned(),
+        "confirmed" => "the app has confirmed that it has it".to_owned(),
         "part_stored" => "the vehicle has a part of it, and more follow".to_owned(),
         "part_missing" => "the vehicle had lost what was stored: it begins again".to_owned(),
+        "known" | "given_up" | "peer_restarted" if message.request.is_some() => {
+            lost_request(step).to_owned()
+        }
         "known" => "the vehicle had it before; what became of it was told then".to_owned(),
         "evicted" => "the app did not come up, and newer messages took its place".to_owned(),
         "unknown_app" => format!("{app} is not installed in the vehicle"),
@@ -140,5 +169,78 @@ fn reason(step: &str, message: &Traced) -> String {
         "cancelled" => "the request was cancelled".to_owned(),
         "busy" => "the vehicle has as many open requests as it may".to_owned(),
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn traced(steps: &[&str], request: bool) -> String {
+        let steps = steps
+            .iter()
+            .map(|step| format!(r#"{{"step":"{step}","at":"T"}}"#));
+        let steps = steps.collect::<Vec<_>>().join(",");
+        let request = match request {
+            true => r#","request":{"requestId":"00a7","absent":"wait"}"#,
+            false => "",
+        };
+        let told = format!(
+            r#"{{"uid":"u","vin":"v","app":"a","expiresAt":"E","steps":[{steps}]{request}}}"#
+        );
+        lines(&serde_json::from_str(&told).unwrap())
+    }
+
+    fn last(steps: &[&str], request: bool) -> String {
+        traced(steps, request).lines().last().unwrap().to_owned()
+    }
+
+    #[test]
+    fn message_whose_time_is_over_is_told_with_how_far_it_came() {
+        for (steps, told) in [
+            (&["accepted"][..], "never sent, as its turn did not come"),
+            (
+                &["accepted", "held"],
+                "never sent, as the vehicle was not reached",
+            ),
+            (
+                &["accepted", "held", "sent"],
+                "the vehicle never said that it has it",
+            ),
+            (
+                &["accepted", "sent", "at_agent"],
+                "the vehicle had it, and its app",
+            ),
+            (&["accepted", "sent", "part_stored"], "a part of it"),
+            (
+                &["accepted", "sent", "held_background"],
+                "it waited in the vehicle",
+            ),
+            (
+                &["accepted", "sent", "held_privacy", "handed"],
+                "did not confirm it",
+            ),
+        ] {
+            let last = last(&[steps, &["expired"]].concat(), false);
+            assert!(last.contains(told), "{steps:?}: {last}");
+            assert!(last.ends_with("its time was over at E"), "{last}");
+        }
+        let last = last(&["accepted", "sent", "handed", "expired"], true);
+        assert!(last.contains("did not answer"), "{last}");
+    }
+
+    #[test]
+    fn request_that_was_lost_is_told_as_its_caller_was() {
+        for (step, told) in [
+            ("known", "the vehicle started again"),
+            ("peer_restarted", "the vehicle started again"),
+            ("given_up", "the vehicle never said"),
+        ] {
+            let last = last(&["accepted", "sent", step], true);
+            assert!(last.contains(told), "{last}");
+            assert!(last.contains("may have begun with it or not"), "{last}");
+            let message = self::last(&["accepted", "sent", step], false);
+            assert!(!message.contains("begun"), "{message}");
+        }
     }
 }

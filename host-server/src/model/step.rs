@@ -104,3 +104,17 @@ impl Step {
         }
     }
 }
+
+/// Why nobody knows what became of a request, by the name of its last step.
+pub(crate) fn lost_request(step: &str) -> &'static str {
+    match step {
+        "given_up" => {
+            "the vehicle never said what became of the request: the app may have begun with it or \
+             not, and it is not sent again"
+        }
+        _ => {
+            "the vehicle started again while it had the request: the app may have begun with it or \
+             not, and it is not sent again"
+        }
+    }
+}
