@@ -24,19 +24,20 @@ const LONGEST_OUTCOME_FRAME: &str =
 /// and room for the fixed header, the packet identifier and the properties a broker may add.
 pub const PACKET_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + 1024;
 
-/// Length of a vehicle identification number, in bytes.
+/// Length of a vehicle identification number, in bytes: "17 chars with letters and numbers".
 pub const VIN_BYTES: usize = 17;
 
-/// Longest UID, in bytes.
+/// Longest UID, in bytes: as long as a common name, by which a certificate names a partner, may be
+/// (RFC 5280, appendix A.1).
 pub const UID_BYTES_MAX: usize = 64;
 
-/// Longest application identifier (`idApp`), in bytes.
+/// Longest application identifier (`idApp`), in bytes: the sources name no bound, and a UID's will do.
 pub const APP_ID_BYTES_MAX: usize = 64;
 
 /// Longest topic prefix, in bytes (`psa/OVIPPartners-Dev` has 20).
 pub const PREFIX_BYTES_MAX: usize = 64;
 
-/// Longest subtopic below a vehicle's topic, in bytes.
+/// Longest subtopic below a vehicle's topic, in bytes: with it the longest topic stays below 256.
 pub const SUBTOPIC_BYTES_MAX: usize = 64;
 
 /// Longest topic or topic filter of the vehicle tree, in bytes: prefix, `/from/uid/`, UID, `/opa/`,
@@ -166,8 +167,9 @@ pub const DELIVERY_RECEIPT_DELAY_MS: u64 = 20;
 /// Receipts that do not wait any longer.
 pub const DELIVERY_RECEIPT_BATCH: usize = 8;
 
-/// Most messages that a receiver accounts for at a time, and runs in one message of receipts. A run
-/// has at most 17 bytes (`15,4294967295,1,`), so receipts have at most 4.3 KiB.
+/// Most messages that a receiver accounts for at a time, and so runs in one message of receipts. The run
+/// of one message has at most 16 bytes (`19,4294967295,1,`), that of several one or two more for all of
+/// them: with 17 for each, receipts have at most 4.3 KiB.
 pub const DELIVERY_OPEN_MAX: usize = 256;
 
 /// Most bytes of the content of a message of delivery's own: the greatest receipts, both epochs, the

@@ -6,14 +6,15 @@
 //! |---|---|---|
 //! | unknown | it comes and there is a place in the account | open, with nothing to tell yet |
 //! | unknown | it comes and there is none | unknown: the sender repeats it |
-//! | open | its owner reports a step | open, to be told |
-//! | open | its owner could not take it after all | unknown |
+//! | open | its owner reports a step, and the last one was not final | open, to be told |
+//! | open, nothing reported | its owner could not take it after all | unknown |
+//! | open, nothing reported | it comes again | unchanged: a step will be reported |
 //! | open, told | the batch is acknowledged, the step is not final | open, nothing to tell |
 //! | open, told | the batch is acknowledged, the step is final | closed |
 //! | open, with a step | it comes again | open, to be told again |
-//! | open, told | patience ends | told again |
-//! | closed | it comes again | open with [`Step::Known`], to be told |
-//! | any | the sender begins a new epoch | forgotten |
+//! | open, told | patience ends | told again; after 20 times in vain, once its sender is heard |
+//! | closed | it comes again | open with [`Step::Known`], to be told, if there is a place |
+//! | any | one of the two ends begins a new epoch | forgotten |
 
 use heapless::Vec;
 

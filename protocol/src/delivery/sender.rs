@@ -7,7 +7,7 @@
 //! | waiting | a place on the wire is free and no other of its key is on its way | on its way |
 //! | waiting | a newer one of its key is submitted | forgotten; the newer one's submission says so |
 //! | waiting, on its way | its time is over | forgotten, [`Loss::Expired`] |
-//! | on its way | its patience ends, or a message sent 3 later was answered | sent again |
+//! | on its way | its patience ends, a message sent 3 later was answered, or the link comes up | sent again |
 //! | on its way | it has no expiry and 20 times in a row nothing came | forgotten, [`Loss::GivenUp`] |
 //! | on its way | the other end forgot what it knew (a new epoch) | waiting, if it may be repeated, else forgotten, [`Loss::PeerRestarted`] |
 //! | waiting, on its way | it is withdrawn | forgotten |

@@ -9,8 +9,9 @@ pub const SNAPSHOT_BYTES: usize = 36;
 ///
 /// It must be as new as the last message sent and the last message taken, or not be used at all: an
 /// end that goes on from an older one would send numbers twice, and take messages twice. So a host
-/// writes it in the transaction that stores a message; an agent writes it when it stops in good
-/// order, and removes it when it starts. An end without one begins a greater [`Epoch`].
+/// writes it in the transaction that stores a message; an agent with a disk notes each message before
+/// anybody relies on it, and puts its memory together from these notes when it starts (SPEC 16.20). An
+/// end without one begins a greater [`Epoch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// The epoch that goes on.
