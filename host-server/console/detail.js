@@ -49,7 +49,7 @@ export class Detail {
       await this.fetch(shown, async () => {
         const page = await server.received(message.cursor);
         const text = page.slice(page.indexOf('[') + 1, page.lastIndexOf(',"next":') - 1);
-        if (!text || head(text, 0).cursor !== message.cursor) return [gone()];
+        if (!text || head(text).cursor !== message.cursor) return [gone()];
         return content(lastMember(text, 'content'));
       });
       return;

@@ -29,14 +29,9 @@ export function fault(content) {
     server's, and no quote within a text of theirs is without an escape. */
 const CONTENT = ',"content":';
 
-/** A message from a vehicle without its content, how that begins, and how many bytes it has. */
-export function head(message, excerptLength) {
-  const at = message.indexOf(CONTENT);
-  const members = JSON.parse(`${message.slice(0, at)}}`);
-  const begin = at + CONTENT.length;
-  const end = message.length - 1;
-  const content = message.slice(begin, end);
-  return { ...members, excerpt: content.slice(0, excerptLength), bytes: utf8(content) };
+/** A message from a vehicle without its content. */
+export function head(message) {
+  return JSON.parse(`${message.slice(0, message.indexOf(CONTENT))}}`);
 }
 
 /** The value of the last member of an object's text, as it is written. */

@@ -1,20 +1,17 @@
 // What happens, as the server tells it: two event streams, taken in a little at a time so that the
 // page answers whoever uses it, however much comes.
 
-import { head, lastMember, utf8 } from './envelope.js';
+import { lastMember, utf8 } from './envelope.js';
 import * as server from './server.js';
 
 /** Messages that are read at the beginning, each way. */
 const PAST = 500;
 
-/** Characters of a content that the list shows. */
+/** Characters of a content that the list shows, as many as the stream tells. */
 const EXCERPT = 200;
 
 /** Events that wait to be taken in; the oldest give way, and are counted. */
 const WAITING = 20_000;
-
-/** A message that is longer, in characters, does not wait whole: a mebibyte each would fill the page's memory. */
-const LONG = 16_384;
 
 /** Milliseconds that are spent at once on taking events in. */
 const AT_ONCE = 8;
@@ -76,12 +73,12 @@ export class Live {
   }
 
   openUplink() {
-    const stream = new EventSource(`/api/v1/messages/stream?after=${this.cursor}`);
+    const stream = new EventSource(`/api/v1/messages/stream?content=brief&after=${this.cursor}`);
     this.uplink = stream;
     const begin = BigInt(this.newest);
     stream.addEventListener('message', ({ data, lastEventId }) => {
       this.cursor = lastEventId;
-      this.wait('up', data.length > LONG ? up(data) : data);
+      this.wait('up', data);
     });
     stream.addEventListener('lost', ({ data, lastEventId }) => {
       this.cursor = lastEventId;
@@ -167,7 +164,7 @@ export class Live {
       const [kind, data] = this.waiting[taken];
       taken += 1;
       if (kind === 'up') {
-        const message = typeof data === 'string' ? up(data) : data;
+        const message = up(JSON.parse(data));
         if (message.subtopic !== STEPS) messages.push(message);
       } else if (kind === 'accepted') messages.push(down(JSON.parse(data)));
       else steps.push(JSON.parse(data));
@@ -180,8 +177,7 @@ export class Live {
 }
 
 /** A message from a vehicle, as the list keeps it. */
-function up(data) {
-  const { cursor, vin, uid, subtopic, receivedAt, excerpt, bytes } = head(data, EXCERPT);
+function up({ cursor, vin, uid, subtopic, receivedAt, excerpt, contentBytes: bytes }) {
   const at = Date.parse(receivedAt);
   return { key: `up-${cursor}`, way: 'up', cursor, vin, uid, subtopic, at, excerpt, bytes };
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use vinbus_protocol::envelope::{self, EnvelopeError};
 
-use crate::model::{Step, Uplink};
+use crate::model::{EXCERPT_CHARS, Step, Uplink};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -24,6 +24,31 @@ struct Head<'a> {
 /// # Errors
 /// Why the payload is no envelope, which only a damaged store has; `content` is `null` then.
 pub(crate) fn write(out: &mut Vec<u8>, uplink: &Uplink) -> Result<(), EnvelopeError> {
+    write_with(out, uplink, |out, content| {
+        out.extend_from_slice(b",\"content\":");
+        out.extend_from_slice(content.as_bytes());
+    })
+}
+
+/// The same in brief: in place of `content` stand its `contentBytes`, and its `excerpt`, which has at most
+/// [`EXCERPT_CHARS`] characters.
+///
+/// # Errors
+/// As [`write`].
+pub(crate) fn write_brief(out: &mut Vec<u8>, uplink: &Uplink) -> Result<(), EnvelopeError> {
+    write_with(out, uplink, |out, content| {
+        let excerpt: String = content.chars().take(EXCERPT_CHARS).collect();
+        out.extend_from_slice(format!(",\"contentBytes\":{}", content.len()).as_bytes());
+        out.extend_from_slice(b",\"excerpt\":");
+        let _ = serde_json::to_writer(out, &excerpt);
+    })
+}
+
+fn write_with(
+    out: &mut Vec<u8>,
+    uplink: &Uplink,
+    show: impl FnOnce(&mut Vec<u8>, &str),
+) -> Result<(), EnvelopeError> {
     let message = &uplink.message;
     let head = Head {
         cursor: uplink.cursor.0.to_string(),
@@ -35,12 +60,9 @@ pub(crate) fn write(out: &mut Vec<u8>, uplink: &Uplink) -> Result<(), EnvelopeEr
     // Writing strings to a Vec cannot fail.
     let _ = serde_json::to_writer(&mut *out, &head);
     out.pop();
-    out.extend_from_slice(b",\"content\":");
     let decoded = envelope::Uplink::decode_long(&message.payload);
-    out.extend_from_slice(match &decoded {
-        Ok(decoded) => decoded.content.as_bytes(),
-        Err(_) => b"null",
-    });
+    let content = decoded.as_ref().map(|decoded| decoded.content.as_str());
+    show(out, content.unwrap_or("null"));
     out.push(b'}');
     decoded.map(|_| ())
 }

@@ -90,6 +90,34 @@ async fn the_bytes_of_content_are_streamed_unchanged() {
 }
 
 #[tokio::test]
+async fn a_stream_in_brief_tells_how_long_a_content_is_and_how_it_begins() {
+    let rest = Rest::start().await;
+    let long = format!("\"{}\"", "é".repeat(60_000));
+    for content in ["{ \"a\" : 1 }", &long] {
+        let payload = format!("{{\"content\":{content}}}");
+        rest.arrive(PARTNER, VIN, payload).await;
+    }
+    let mut events = follow(&rest, "?after=0&content=brief").await;
+    for content in ["{ \"a\" : 1 }", &long] {
+        let (id, data) = events.next_message().await;
+        assert!(data.len() < 1_000, "{} bytes", data.len());
+        let message: Value = serde_json::from_str(&data).unwrap();
+        let excerpt: String = content.chars().take(200).collect();
+        assert_eq!(message["cursor"], id);
+        assert_eq!(message["contentBytes"], content.len());
+        assert_eq!(message["excerpt"], excerpt);
+        assert_eq!(message.get("content"), None);
+    }
+    let mut whole = follow(&rest, "?after=0&content=whole").await;
+    assert_eq!(content(&whole.next_message().await)["a"], 1);
+    let other = rest.admin(Method::GET, &format!("{PATH}?content=some"));
+    assert_eq!(
+        other.send().await.unwrap().status(),
+        StatusCode::BAD_REQUEST
+    );
+}
+
+#[tokio::test]
 async fn a_stream_shows_only_what_was_asked_for_and_is_ones_own() {
     let rest = Rest::start().await;
     let mut of_vin = follow(&rest, &format!("?vin={OTHER_VIN}")).await;

@@ -2,6 +2,7 @@
 //!
 //! A batch that is handed out is all that a [`Feed`] keeps in memory; the log itself waits on disk.
 
+use vinbus_protocol::envelope::EnvelopeError;
 use vinbus_protocol::id::{Uid, Vin};
 
 use crate::hub::Hub;
@@ -84,7 +85,16 @@ impl Feed {
 
 /// Appends the JSON object of `uplink` to `out`. A damaged message is shown without its content.
 pub(crate) fn write(out: &mut Vec<u8>, uplink: &Uplink) {
-    if let Err(error) = uplink_json::write(out, uplink) {
+    tell_damaged(uplink, uplink_json::write(out, uplink));
+}
+
+/// The same in brief.
+pub(crate) fn write_brief(out: &mut Vec<u8>, uplink: &Uplink) {
+    tell_damaged(uplink, uplink_json::write_brief(out, uplink));
+}
+
+fn tell_damaged(uplink: &Uplink, written: Result<(), EnvelopeError>) {
+    if let Err(error) = written {
         tracing::error!(cursor = uplink.cursor.0, %error, "a stored message is damaged");
     }
 }

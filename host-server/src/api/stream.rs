@@ -5,7 +5,8 @@
 //! every message once. The stream begins with an id alone, and repeats it while nothing arrives:
 //! a client that loses the connection before its first message loses nothing either. The log is
 //! read only as fast as the client takes it; what was deleted before it was read is told by an
-//! event `lost`.
+//! event `lost`. Who shows many messages, as the console does, asks for them in brief: a content may have
+//! a mebibyte.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -26,12 +27,17 @@ use super::feed::{self, Feed};
 use super::parameters::{self, Query, query};
 use super::problem::{Kind, Problem};
 use super::{Api, StreamSlot};
-use crate::model::Cursor;
+use crate::model::{Cursor, Uplink};
 
 /// Pause after which a quiet stream shows that it lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-query!(StreamQuery { after, vin, uid });
+query!(StreamQuery {
+    after,
+    vin,
+    uid,
+    content
+});
 
 /// Answers the endless stream.
 pub(crate) async fn follow(
@@ -43,6 +49,7 @@ pub(crate) async fn follow(
 ) -> Result<Response, Problem> {
     let vin = query.vin.as_deref().map(parameters::vin).transpose()?;
     let uid = caller.reader(parameters::uid(query.uid.as_deref())?)?;
+    let write = query.content.as_deref().map_or(Ok(WHOLE), writer)?;
     let changes = api.hub().uplink_changes();
     let now = *changes.borrow();
     let begin = beginning(&headers, query.after.as_deref())?.unwrap_or(now);
@@ -56,6 +63,7 @@ pub(crate) async fn follow(
         changes,
         end: End::new(api.stop(), caller.session_end()),
         progress: Progress::Begin,
+        write,
         _slot: slot,
     };
     let body = Body::from_stream(futures_util::stream::unfold(follower, Follower::next));
@@ -77,13 +85,31 @@ fn beginning(headers: &HeaderMap, after: Option<&str>) -> Result<Option<Cursor>,
     last.map(parameters::cursor).transpose()
 }
 
+/// What a client wants to see of contents.
+fn writer(content: &str) -> Result<Write, Problem> {
+    match content {
+        "whole" => Ok(WHOLE),
+        "brief" => Ok(feed::write_brief),
+        _ => Err(Problem::new(
+            Kind::BadQuery,
+            format!("the parameter content is {content:?}; write whole or brief"),
+        )),
+    }
+}
+
 struct Follower {
     feed: Feed,
     changes: watch::Receiver<Cursor>,
     end: End,
     progress: Progress,
+    write: Write,
     _slot: StreamSlot,
 }
+
+/// How a message is written.
+type Write = fn(&mut Vec<u8>, &Uplink);
+
+const WHOLE: Write = feed::write;
 
 #[derive(Clone, Copy)]
 enum Progress {
@@ -155,7 +181,7 @@ impl Follower {
         let mut object = Vec::new();
         for uplink in &batch.messages {
             object.clear();
-            feed::write(&mut object, uplink);
+            (self.write)(&mut object, uplink);
             write_event(&mut events, uplink.cursor, &object);
         }
         Some(events.into())
