@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hub_support::{Server, attach_air, uid, uplink_topic, vin};
 use tokio::sync::mpsc;
 use vinbus_host_server::broker::BrokerEvents as _;
-use vinbus_host_server::hub::{Settings, SubmitError};
+use vinbus_host_server::hub::{PresenceSource, Settings, SubmitError};
 use vinbus_host_server::model::{MessageId, NewDownlink, Presence, Receipts, Step};
 use vinbus_host_server::store::sqlite::StoreSettings;
 use vinbus_protocol::delivery::parts::Assembly;
@@ -391,6 +391,37 @@ async fn message_that_the_vehicle_does_not_take_is_refused_with_what_it_announce
     })
     .await;
     assert_eq!(car.offsets.len(), 2);
+}
+
+#[tokio::test]
+async fn long_message_to_a_vehicle_of_which_nothing_is_known_waits_until_it_says_what_it_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        presence: PresenceSource::Subtopic,
+        vehicle_rate: None,
+        ..Settings::default()
+    };
+    let server = Server::open_with(dir.path(), settings, StoreSettings::default());
+    server.hub.link_changed(Ok(()));
+    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach_air(&server));
+    let long = text(300_000);
+    let id = submit(&server, &long).await;
+    let behind = NewDownlink {
+        receipts: Receipts::No,
+        ..message("1", 3600)
+    };
+    server.hub.submit_downlink(behind).await.unwrap();
+    car.until(&server, "the one behind it came", async |car| {
+        car.app.len() == 1
+    })
+    .await;
+    assert_eq!(last_step(&server, &id).await, Step::Accepted);
+    car.announce(&server);
+    car.until(&server, "it is taken", async |_| {
+        last_step(&server, &id).await == TAKEN
+    })
+    .await;
+    assert!(car.app == ["1", &long], "the app has both");
 }
 
 #[tokio::test]

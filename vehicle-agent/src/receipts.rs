@@ -51,14 +51,14 @@ use vinbus_protocol::request;
 use vinbus_protocol::request::Order;
 
 pub(crate) use self::long_uplinks::marked;
-use self::long_uplinks::{LongUplinks, is_long};
+use self::long_uplinks::{LongUplinks, is_long, silence_ms};
 #[cfg(feature = "parts")]
 pub(crate) use self::parts::PartFate;
 #[cfg(feature = "parts")]
 use self::parts::Transfer;
 use self::unnoted::Unnoted;
+use self::uplinks::Uplinks;
 pub(crate) use self::uplinks::Waiting;
-use self::uplinks::{SILENCE_MS, Uplinks};
 use crate::apps::{Fate, SendRefusal};
 use crate::clock::earlier;
 
@@ -469,15 +469,16 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
         earlier(earlier(due.min(), self.silence_ends_ms()), told)
     }
 
-    /// When messages go without numbers, as their partners' hosts have said nothing.
+    /// When messages go without numbers, or not at all, as their partners' hosts have said nothing.
     fn silence_ends_ms(&self) -> Option<u64> {
         let silent = |partner: usize| {
             let endpoint = self.endpoints.get(partner);
             endpoint.is_some_and(|endpoint| endpoint.peer().is_none())
         };
         let since_ms = self.up_since_ms?;
-        let any = self.uplinks.iter().any(|it| silent(it.partner));
-        any.then(|| since_ms.saturating_add(SILENCE_MS))
+        let waiting = self.uplinks.iter().filter(|it| silent(it.partner));
+        let patience_ms = waiting.map(|it| silence_ms(&it)).min()?;
+        Some(since_ms.saturating_add(patience_ms))
     }
 
     /// What is to be sent now, and to which partner.
@@ -492,7 +493,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
             self.settle(now_ms, partner);
         }
         if self.silence_ends_ms().is_some_and(|at| at <= now_ms) {
-            self.refuse_unheard();
+            self.refuse_unheard(now_ms);
             let endpoints = &self.endpoints;
             let silent = |waiting: &Waiting<'_>| {
                 let endpoint = endpoints.get(waiting.partner);

@@ -8,7 +8,7 @@
 //! | part on its way | *part missing*, *known* though it is not the last, *part stored* though it is | waits and begins at 0, once that is noted; the eighth time it is given up |
 //! | part on its way | any other last step | its app is told, as of any message |
 //! | begun | one of both ends has lost its memory | begins at 0 |
-//! | waits | its host takes less, or no messages with receipts | its app is told *too large* |
+//! | waits | its host takes less, or has said nothing for [`LONG_SILENCE_MS`] of a link that is up | its app is told *too large* |
 
 use heapless::Vec;
 
@@ -20,10 +20,16 @@ use vinbus_protocol::limits::{
     DELIVERY_PART_BYTES_MAX, PAYLOAD_BYTES_MAX,
 };
 
-use super::uplinks::Uplinks;
+use super::uplinks::{SILENCE_MS, Uplinks};
 use super::{Receipts, Waiting};
 use crate::apps::{Fate, SendRefusal};
 use crate::notes::Sent;
+
+/// A host that speaks delivery greets in less time of a link that is up, in milliseconds, also when it was
+/// away as the link came up: ten minutes, in which a server is started again or brought up to date. Until then
+/// a long message waits, as it cannot go without parts; for ever it must not, as it takes the place of others
+/// in the queue.
+const LONG_SILENCE_MS: u64 = 600_000;
 
 /// Bytes around the piece of a part, about.
 const PART_FRAME_BYTES: usize = 192;
@@ -50,6 +56,14 @@ struct Begun {
 /// Whether a message does not fit into one payload.
 pub(super) fn is_long(waiting: &Waiting<'_>) -> bool {
     is_long_content(waiting.content.len())
+}
+
+/// For how long it waits for its host to greet.
+pub(super) fn silence_ms(waiting: &Waiting<'_>) -> u64 {
+    match is_long(waiting) {
+        true => LONG_SILENCE_MS,
+        false => SILENCE_MS,
+    }
 }
 
 const fn is_long_content(len: usize) -> bool {
@@ -264,10 +278,11 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
         }
     }
 
-    /// Settles the oldest long message for a partner whose host knows no receipts. The next one follows once
-    /// its app is told: so there is always a place for the fates of messages with numbers.
-    pub(super) fn refuse_unheard(&mut self) {
-        if self.uplinks.has_settled() {
+    /// Settles the oldest long message for a partner whose host knows no receipts, as it seems. The next one
+    /// follows once its app is told: so there is always a place for the fates of messages with numbers.
+    pub(super) fn refuse_unheard(&mut self, now_ms: u64) {
+        let is_over = |since_ms: u64| since_ms.saturating_add(LONG_SILENCE_MS) <= now_ms;
+        if !self.up_since_ms.is_some_and(is_over) || self.uplinks.has_settled() {
             return;
         }
         let unheard = |waiting: &Waiting<'_>| {

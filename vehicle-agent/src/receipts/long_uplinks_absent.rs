@@ -5,7 +5,7 @@ use vinbus_protocol::delivery::{Header, Marked, Part};
 use vinbus_protocol::envelope::{Content, Uplink};
 use vinbus_protocol::limits::DELIVERY_ADDED_BYTES_MAX;
 
-use super::uplinks::Uplinks;
+use super::uplinks::{SILENCE_MS, Uplinks};
 use super::{Receipts, Waiting};
 use crate::apps::SendRefusal;
 use crate::notes::Sent;
@@ -16,6 +16,10 @@ pub(super) struct LongUplinks<const APPS: usize>;
 
 pub(super) const fn is_long(_: &Waiting<'_>) -> bool {
     false
+}
+
+pub(super) const fn silence_ms(_: &Waiting<'_>) -> u64 {
+    SILENCE_MS
 }
 
 pub(crate) fn marked(header: Header, content: &[u8]) -> Option<Marked<'_>> {
@@ -71,5 +75,5 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
 
     pub(super) const fn refuse_too_long(&mut self) {}
 
-    pub(super) const fn refuse_unheard(&mut self) {}
+    pub(super) const fn refuse_unheard(&mut self, _: u64) {}
 }

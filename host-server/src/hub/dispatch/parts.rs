@@ -65,6 +65,10 @@ impl Dispatch {
         match self.must_wait(lane) {
             _ if is_expired && self.loaded(lane).is_none() => return Ok(LongAdmission::Expired),
             Some(Admission::Until(until)) => return Ok(LongAdmission::Until(until)),
+            // It may be there, and say what it takes when it is heard.
+            Some(_) if self.presence().of(&lane.vin) == Presence::Unknown => {
+                return Ok(LongAdmission::Waits);
+            }
             Some(_) => return Ok(LongAdmission::TooLarge),
             None => {}
         }

@@ -197,12 +197,34 @@ fn host_that_takes_less_refuses_at_once_or_as_soon_as_it_is_known() {
         Leaving::Control(_) | Leaving::Marked(..) => panic!("nobody speaks"),
     });
     assert_eq!(next, Some(1));
+    ends.handle_fate(1, Fate::WithBroker);
+    assert_eq!(fates(&mut ends), [(1, Fate::WithBroker)]);
+    // Long ones wait for it for ten minutes.
+    assert_eq!(ends.deadline_ms(), Some(600_000));
+    assert!(ends.next_frame(599_999).is_none());
+    assert!(fates(&mut ends).is_empty());
+    let _ = ends.next_frame(600_000);
     for ticket in [0, 2] {
         assert_eq!(ends.deadline_ms(), Some(0), "the app is to be told");
         assert_eq!(fates(&mut ends), [(ticket, too_large)], "one at a time");
-        let _ = ends.next_frame(5_000);
+        let _ = ends.next_frame(600_000);
     }
     assert!(fates(&mut ends).is_empty());
+}
+
+#[test]
+fn host_that_comes_back_minutes_after_the_link_gets_the_long_messages_that_waited() {
+    let (mut ends, mut host) = (car(), Host::new(5, MIB));
+    accept(&mut ends, &long(200_000)).unwrap();
+    for now_ms in (0..400_000).step_by(1_000) {
+        assert!(ends.next_frame(now_ms).is_none());
+    }
+    assert!(fates(&mut ends).is_empty());
+    host.says = vec![Step::PartStored, Step::Confirmed];
+    for now_ms in (400_000..500_000).step_by(100) {
+        host.talk(&mut ends, now_ms);
+    }
+    assert_eq!(fates(&mut ends), [(0, Fate::Confirmed)]);
 }
 
 #[test]
