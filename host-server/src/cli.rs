@@ -195,22 +195,31 @@ fn secret(text: &str) -> Result<Secret, Infallible> {
     Ok(Secret::new(text.trim().to_owned()))
 }
 
-/// The server takes whole seconds.
-fn ttl(text: &str) -> Result<Duration, String> {
-    let time = config::parse_time(text)?;
-    if time < Duration::from_secs(1) || time > TTL_MAX || time.subsec_nanos() > 0 {
-        return Err("expected whole seconds, from 1s to 30days".to_owned());
-    }
-    Ok(time)
+fn ttl(text: &str) -> Result<Duration, &'static str> {
+    whole_seconds(text, TTL_MAX).ok_or(
+        "expected whole seconds with their unit, from 1s to 30days, such as 90s, 5min or 7days",
+    )
 }
 
-fn request_time(text: &str) -> Result<Duration, String> {
-    let time = config::parse_time(text)?;
+fn request_time(text: &str) -> Result<Duration, &'static str> {
     let max = Duration::from_secs(u64::from(REQUEST_TIMEOUT_S_MAX));
-    if time < Duration::from_secs(1) || time > max || time.subsec_nanos() > 0 {
-        return Err("expected whole seconds, from 1s to 10min".to_owned());
+    whole_seconds(text, max)
+        .ok_or("expected whole seconds with their unit, from 1s to 10min, such as 90s or 5min")
+}
+
+/// The server takes whole seconds.
+fn whole_seconds(text: &str, max: Duration) -> Option<Duration> {
+    let time = config::parse_time(text).ok()?;
+    let fits = (Duration::from_secs(1)..=max).contains(&time) && time.subsec_nanos() == 0;
+    fits.then_some(time)
+}
+
+/// As the server takes it.
+fn request_key(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() || text.len() > 255 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("expected 1 to 255 visible ASCII characters, without spaces");
     }
-    Ok(time)
+    Ok(text.to_owned())
 }
 
 fn popup(text: &str) -> Result<String, &'static str> {
@@ -320,15 +329,21 @@ pub struct RequestArgs {
     #[arg(long, value_name = "JSON")]
     pub content: String,
     /// Time for the answer. 1s to 10min.
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = request_time, allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "30s",
+        value_parser = request_time,
+        allow_hyphen_values = true
+    )]
     pub timeout: Duration,
     /// Wait for a vehicle that is offline, and for an app that is not in the foreground, instead of
     /// being refused at once.
     #[arg(long)]
     pub wait: bool,
-    /// A name for the request: with the same one it is carried out once, however often it is made, and
-    /// not cancelled when this command is.
-    #[arg(long, value_name = "KEY")]
+    /// A name for the request, 1 to 255 visible ASCII characters: with the same one it is carried out once,
+    /// however often it is made, and not cancelled when this command is.
+    #[arg(long, value_name = "KEY", value_parser = request_key)]
     pub key: Option<String>,
     /// Ask as this partner; only the administrator may choose.
     #[arg(long)]
@@ -470,23 +485,18 @@ mod tests {
     fn a_time_to_live_is_whole_seconds_up_to_thirty_days() {
         assert_eq!(ttl("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(ttl("30days"), Ok(TTL_MAX));
-        for wrong in ["0s", "1500ms", "31days"] {
-            assert!(ttl(wrong).unwrap_err().contains("whole seconds"), "{wrong}");
-        }
-        assert!(ttl("90").unwrap_err().contains("with its unit"));
-    }
-
-    #[test]
-    fn a_time_below_zero_is_told_as_a_value_and_not_as_an_option() {
-        let to = "--vin 0123456789ABCDEFG --app a --content 1";
-        let (send, request) = (
-            format!("send {to} --ttl -5"),
-            format!("request {to} --timeout -5s"),
-        );
-        for words in [send, request] {
-            let words = std::iter::once("host-server").chain(words.split(' '));
-            let error = Cli::try_parse_from(words).unwrap_err().to_string();
-            assert!(error.contains("invalid value '-5"), "{error}");
+        let to = "--vin 0123456789ABCDEFG --app A --content 1";
+        for wrong in ["0s", "1500ms", "31days", "90", "-5", "-5s", ""] {
+            for (command, max) in [("send --ttl", "30days"), ("request --timeout", "10min")] {
+                let (command, option) = command.split_once(' ').unwrap();
+                let words = format!("host-server {command} {to} {option}");
+                let words = words.split(' ').chain([wrong]);
+                let shown = Cli::try_parse_from(words).unwrap_err().to_string();
+                assert!(
+                    shown.contains(&format!("from 1s to {max}")),
+                    "{wrong}: {shown}"
+                );
+            }
         }
     }
 }

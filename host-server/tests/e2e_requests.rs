@@ -139,6 +139,11 @@ async fn request_where_nobody_is_there_is_refused_or_waits_as_its_caller_says() 
         "in the background"
     );
     server.traced(&id, "not_there").await;
+    let ask = ["request", "--vin", VIN, "--app", "demo-app"];
+    let ask = [&ask[..], &["--content", "1"]].concat();
+    let text = failed(&server.command(&ask).await, 1);
+    assert!(text.contains("--wait waits for it"), "{text}");
+    assert!(!text.contains("absent"), "{text}");
     let (status, step, id) = problem(asking(&server, "?absent=wait&timeout=1", "1")).await;
     assert_eq!(status, 504);
     assert!(["held_background", "expired"].contains(&&*step), "{step}");

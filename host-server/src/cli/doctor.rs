@@ -111,10 +111,10 @@ pub struct DoctorArgs {
     pub no_publish: bool,
     /// How long to listen to what vehicles say, which tells the topic profile where the broker allows
     /// both. At most 10min.
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = listen_time)]
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = listen_time, allow_hyphen_values = true)]
     pub listen: Duration,
     /// How long the broker may take for one answer. 100ms to 1min.
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = step_time)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = step_time, allow_hyphen_values = true)]
     pub timeout: Duration,
     /// Print the checks as one JSON object.
     #[arg(long)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use vinbus_protocol::id::Vin;
+use vinbus_protocol::limits::VIN_BYTES;
 
 use super::{Access, MessageArgs};
 
@@ -28,7 +29,8 @@ pub enum FleetCommand {
         #[command(flatten)]
         message: Box<MessageArgs>,
         /// Put so many messages on their way in a second at most. [default: the server's --fleet-rate]
-        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..),
+            allow_negative_numbers = true)]
         rate: Option<u32>,
         /// Where to.
         #[command(flatten)]
@@ -62,6 +64,13 @@ pub struct FleetOf {
     pub access: Access,
 }
 
+fn vin_prefix(text: &str) -> Result<String, &'static str> {
+    if text.len() > VIN_BYTES || !text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err("expected up to 17 letters and digits");
+    }
+    Ok(text.to_owned())
+}
+
 /// The vehicles of a fleet message.
 #[derive(Args, Debug)]
 #[command(group = clap::ArgGroup::new("recipients").required(true).multiple(true)
@@ -70,14 +79,14 @@ pub struct FleetRecipients {
     /// A vehicle; may be given more than once.
     #[arg(long)]
     pub vin: Vec<Vin>,
-    /// A file with a VIN on each line, or `-` for standard input.
+    /// A file with a VIN on each line, or `-` for standard input. May be given beside --vin.
     #[arg(long, value_name = "FILE")]
     pub vins: Option<PathBuf>,
     /// The vehicles that are online.
     #[arg(long, conflicts_with_all = ["vin", "vins"])]
     pub online: bool,
     /// The vehicles whose VINs begin like this.
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["vin", "vins"])]
+    #[arg(long, value_name = "TEXT", value_parser = vin_prefix, conflicts_with_all = ["vin", "vins"])]
     pub vin_prefix: Option<String>,
     /// All vehicles that have sent the partner something since the server started.
     #[arg(long, conflicts_with_all = ["vin", "vins", "online", "vin_prefix"])]

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
-use serde::Deserialize;
 
+use super::refused::Said;
 use crate::cli::{Access, ServerArgs};
 use crate::config;
 use crate::identity::Secret;
@@ -134,14 +134,6 @@ struct Token {
     option: &'static str,
 }
 
-/// The part of an error that people read: of a problem document, or as the paths of the bus have it.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Said {
-    Problem { title: String, detail: String },
-    Platform { message: String },
-}
-
 impl Server {
     /// The server and the token that `access` names.
     pub(super) fn new(access: &Access) -> Result<Self, ClientError> {
@@ -226,23 +218,17 @@ impl Server {
         }
         let status = answer.status();
         let said = answer.text().await.unwrap_or_default();
-        Err(match (status, serde_json::from_str(&said)) {
-            (
-                StatusCode::UNAUTHORIZED,
-                Ok(Said::Problem { detail, .. } | Said::Platform { message: detail }),
-            ) => ClientError::Unauthorized {
+        let text = serde_json::from_str(&said).map(Said::text);
+        Err(match (status, text) {
+            (StatusCode::UNAUTHORIZED, Ok(detail)) => ClientError::Unauthorized {
                 url: self.url().to_owned(),
                 from: self.token.from.clone(),
                 option: self.token.option,
                 detail,
             },
-            (status, Ok(Said::Problem { title, detail })) => ClientError::Refused {
+            (status, Ok(detail)) => ClientError::Refused {
                 status: status.as_u16(),
-                detail: format!("{title}: {detail}"),
-            },
-            (status, Ok(Said::Platform { message })) => ClientError::Refused {
-                status: status.as_u16(),
-                detail: message,
+                detail,
             },
             (status, Err(_)) => self.foreign(status, &said),
         })

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{self, Read};
-use std::path::PathBuf;
 
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
+use vinbus_protocol::id::Vin;
 
 use super::client::Server;
 use super::send::{self, SendError};
+use super::vins::{self, VinsError};
 use super::{AskError, ClientError, print};
 use crate::cli::{Access, FleetArgs, FleetCommand, FleetRecipients, MessageArgs};
 
@@ -21,14 +21,9 @@ pub enum FleetCommandError {
     /// The message cannot be sent.
     #[error(transparent)]
     Message(#[from] SendError),
-    /// The VINs cannot be read.
-    #[error("--vins: {path:?} cannot be read: {source}")]
-    Vins {
-        /// The file; `-` is standard input.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// The file with the vehicles names none, or something else.
+    #[error(transparent)]
+    Vins(#[from] VinsError),
     /// The server did not do it, or its answer cannot be printed.
     #[error(transparent)]
     Ask(#[from] AskError),
@@ -40,7 +35,7 @@ impl FleetCommandError {
     pub fn is_usage(&self) -> bool {
         match self {
             Self::Message(error) => error.is_usage(),
-            Self::Vins { .. } => true,
+            Self::Vins(_) => true,
             Self::Ask(error) => error.is_usage(),
         }
     }
@@ -110,7 +105,7 @@ async fn send(
     rate: Option<u32>,
     access: &Access,
 ) -> Result<(), FleetCommandError> {
-    let envelope = send::envelope(message)?;
+    let envelope = send::envelope(message, Some("in a fleet message"))?;
     let recipients = recipients(to)?;
     let server = Server::new(access)?;
     let mut url = server.at(&["fleet", "messages"]);
@@ -147,22 +142,11 @@ async fn send(
 
 /// The member of the request that names the vehicles.
 fn recipients(to: &FleetRecipients) -> Result<Vec<u8>, FleetCommandError> {
-    let mut vins: Vec<String> = to.vin.iter().map(ToString::to_string).collect();
+    let mut vins = to.vin.clone();
     if let Some(path) = &to.vins {
-        let text = match path.as_os_str() == "-" {
-            true => {
-                let mut text = String::new();
-                io::stdin().read_to_string(&mut text).map(|_| text)
-            }
-            false => std::fs::read_to_string(path),
-        };
-        let text = text.map_err(|source| FleetCommandError::Vins {
-            path: path.clone(),
-            source,
-        })?;
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        vins.extend(lines.map(str::to_owned));
+        vins.extend(vins::read(path)?);
     }
+    let vins: Vec<&str> = vins.iter().map(Vin::as_str).collect();
     let named = !to.vin.is_empty() || to.vins.is_some();
     let member = match named {
         true => format!("\"vins\":{}", json!(vins)),
@@ -206,6 +190,10 @@ async fn list(access: &Access) -> Result<(), FleetCommandError> {
             let counts = counts.iter().map(|(step, count)| format!("{step} {count}"));
             let counts = counts.collect::<Vec<_>>().join(", ");
             // Writing to a String cannot fail.
+            let vehicles = match vehicles {
+                1 => "1 vehicle".to_owned(),
+                count => format!("{count} vehicles"),
+            };
             let _ = writeln!(text, "{id}  {state:<9}  {app}  {vehicles}: {counts}");
         }
         print(&text)?;
@@ -231,7 +219,8 @@ async fn ask(
         .await
         .map_err(|error| server.strange(&error))?;
     let fleet: Fleet = serde_json::from_str(told.get()).map_err(|error| server.strange(&error))?;
-    let mut text = format!("{:<15}  {}\n", fleet.state, fleet.vehicles);
+    let mut text = format!("{:<15}  {}\n", "state", fleet.state);
+    let _ = writeln!(text, "{:<15}  {}", "vehicles", fleet.vehicles);
     for (step, count) in fleet.counts {
         let _ = writeln!(text, "{step:<15}  {count}");
     }

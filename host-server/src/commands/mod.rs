@@ -22,6 +22,8 @@ pub mod doctor;
 
 mod client;
 mod event_stream;
+mod refused;
+mod vins;
 
 pub use client::ClientError;
 

@@ -48,9 +48,11 @@ pub enum SendError {
     /// The message is larger than one may be.
     #[error(
         "the message has {bytes} bytes, {envelope} of them for the envelope around what was given; at \
-         most {PAYLOAD_BYTES_MAX} are allowed without --receipts, nothing was sent"
+         most {PAYLOAD_BYTES_MAX} are allowed {why}, nothing was sent"
     )]
     TooLarge {
+        /// Why it may not go in parts.
+        why: &'static str,
         /// Bytes of the whole message.
         bytes: usize,
         /// Bytes beside the content and the popup's text.
@@ -66,6 +68,12 @@ pub enum SendError {
         /// Bytes of the content.
         bytes: usize,
     },
+    /// A key, and receipts that are declined.
+    #[error("--key goes with receipts: leave --receipts=no away, or --key")]
+    KeyWithoutReceipts,
+    /// A popup with receipts.
+    #[error("--popup carries no receipts: leave --receipts away")]
+    PopupWithReceipts,
     /// The server did not take it.
     #[error(transparent)]
     Server(#[from] ClientError),
@@ -81,6 +89,7 @@ impl SendError {
         match self {
             Self::Read { .. } | Self::Content { .. } | Self::Popup(_) => true,
             Self::TooLarge { .. } | Self::ContentTooLarge { .. } => true,
+            Self::KeyWithoutReceipts | Self::PopupWithReceipts => true,
             Self::Server(error) => error.is_usage(),
             Self::Output(_) => false,
         }
@@ -99,7 +108,7 @@ struct Accepted {
 /// # Errors
 /// A [`SendError`]; nothing was sent unless it is [`SendError::Output`].
 pub async fn run(args: SendArgs) -> Result<(), SendError> {
-    let body = envelope(&args.message)?;
+    let body = of_one(&args)?;
     let server = Server::new(&args.access)?;
     let mut url = server.at(&["vehicles", args.vin.as_str(), "messages"]);
     ask_of_one(&mut url, &args);
@@ -145,11 +154,31 @@ fn ask_of_one(url: &mut Url, args: &SendArgs) {
     }
 }
 
-/// The message as it travels to the vehicle.
-pub(super) fn envelope(args: &MessageArgs) -> Result<Vec<u8>, SendError> {
+/// The message for one vehicle, as it travels there.
+fn of_one(args: &SendArgs) -> Result<Vec<u8>, SendError> {
+    if args.key.is_some() && args.message.receipts == Some(ReceiptsArg::No) {
+        return Err(SendError::KeyWithoutReceipts);
+    }
+    envelope(&args.message, args.key.as_ref().map(|_| "with --key"))
+}
+
+/// The message as it travels to a vehicle; `never` says why it may not go in parts, if that is so whatever
+/// was asked for.
+pub(super) fn envelope(
+    args: &MessageArgs,
+    never: Option<&'static str>,
+) -> Result<Vec<u8>, SendError> {
     let json = args.content.as_deref().map(read_content).transpose()?;
     let content = json.as_deref().map(parse_content).transpose()?;
-    let in_parts = args.receipts.is_some_and(ReceiptsArg::are_asked_for);
+    let receipts = args.receipts.is_some_and(ReceiptsArg::are_asked_for);
+    if args.popup.is_some() && receipts {
+        return Err(SendError::PopupWithReceipts);
+    }
+    let why = match (never, receipts) {
+        (Some(why), _) => Some(why),
+        (None, false) => Some("without --receipts"),
+        (None, true) => None,
+    };
     let text = args
         .popup
         .as_ref()
@@ -172,9 +201,9 @@ pub(super) fn envelope(args: &MessageArgs) -> Result<Vec<u8>, SendError> {
     let message = Downlink { app, body };
     let mut buffer = vec![0; message.encoded_len()];
     let given = json.as_ref().map_or(0, Vec::len) + text.as_ref().map_or(0, String::len);
-    let encoded = match in_parts {
-        true => message.encode_long(&mut buffer),
-        false => message.encode(&mut buffer),
+    let encoded = match why {
+        None => message.encode_long(&mut buffer),
+        Some(_) => message.encode(&mut buffer),
     };
     match encoded {
         Ok(_) => Ok(buffer),
@@ -182,7 +211,12 @@ pub(super) fn envelope(args: &MessageArgs) -> Result<Vec<u8>, SendError> {
             EncodeError::TooLarge { len: bytes, .. } | EncodeError::Buffer { needed: bytes, .. },
         ) => {
             let envelope = bytes.saturating_sub(given);
-            Err(SendError::TooLarge { bytes, envelope })
+            let why = why.unwrap_or_default();
+            Err(SendError::TooLarge {
+                why,
+                bytes,
+                envelope,
+            })
         }
     }
 }
@@ -201,7 +235,12 @@ pub(super) fn data(app: &AppId, content: &str) -> Result<Vec<u8>, SendError> {
             EncodeError::TooLarge { len: bytes, .. } | EncodeError::Buffer { needed: bytes, .. },
         ) => {
             let envelope = bytes.saturating_sub(json.len());
-            Err(SendError::TooLarge { bytes, envelope })
+            let why = "in a request";
+            Err(SendError::TooLarge {
+                why,
+                bytes,
+                envelope,
+            })
         }
     }
 }
@@ -277,7 +316,7 @@ mod tests {
         let Some(Command::Send(args)) = Cli::parse_from(head.iter().chain(rest)).command else {
             panic!("not parsed as send")
         };
-        envelope(&args.message).map(|bytes| String::from_utf8(bytes).unwrap())
+        of_one(&args).map(|bytes| String::from_utf8(bytes).unwrap())
     }
 
     #[test]
@@ -331,6 +370,23 @@ mod tests {
         assert_eq!(sent.len(), DELIVERY_LONG_BYTES_MAX + 41);
         let refused = encoded(&["--content", &content]).unwrap_err();
         assert!(refused.to_string().contains("without --receipts"));
+    }
+
+    #[test]
+    fn what_receipts_do_not_go_with_is_told_in_options() {
+        let check = |rest: &[&str], part: &str| {
+            let refused = encoded(rest).unwrap_err();
+            assert!(refused.is_usage());
+            let shown = refused.to_string();
+            assert!(shown.contains(part), "{shown}");
+        };
+        let no = ["--content", "1", "--receipts=no", "--key", "k"];
+        check(&no, "--key goes with receipts: leave --receipts=no away");
+        let popup = ["--popup", "Hello", "--receipts"];
+        check(&popup, "--popup carries no receipts: leave --receipts away");
+        let long = format!("\"{}\"", "x".repeat(PAYLOAD_BYTES_MAX));
+        let key = ["--content", &long, "--receipts", "--key", "k"];
+        check(&key, "at most 131072 are allowed with --key");
     }
 
     #[test]

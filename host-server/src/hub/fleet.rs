@@ -19,10 +19,12 @@ use crate::store::fleets::{FleetId, FleetProgress, FleetState, FleetVehicle, New
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FleetError {
     /// It is for nobody.
-    #[error("it is for no vehicle")]
+    #[error("the fleet message is for no vehicle")]
     Nobody,
     /// It is for too many.
-    #[error("it is for {count} vehicles, at most {FLEET_VEHICLES_MAX} are allowed; make several")]
+    #[error(
+        "the fleet message is for {count} vehicles, at most {FLEET_VEHICLES_MAX} are allowed; make several"
+    )]
     TooManyVehicles {
         /// Vehicles.
         count: usize,
