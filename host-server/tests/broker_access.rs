@@ -2,7 +2,7 @@
 
 mod broker_support;
 
-use broker_support::raw::{Client, Connect};
+use broker_support::raw::{BAD_LOGIN, Client, Connect, NOT_AUTHORIZED};
 use broker_support::{
     Fixture, OTHER_UID, OTHER_VIN, Recorder, UID, VIN, downlink, tls_settings, uplink,
 };
@@ -11,9 +11,7 @@ use vinbus_host_server::broker::embedded::{EmbeddedBroker, Settings, StartError}
 use vinbus_host_server::identity::{Existing, Identities};
 use vinbus_protocol::id::{Uid, Vin};
 
-const NOT_AUTHORIZED: u8 = 0x87;
 const SERVER_BUSY: u8 = 0x89;
-const BAD_LOGIN: u8 = 0x86;
 const CLIENT_ID_NOT_VALID: u8 = 0x85;
 
 const ENVELOPE: &[u8] = br#"{"idApp":"app","content":1}"#;

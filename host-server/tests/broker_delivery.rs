@@ -2,17 +2,14 @@
 
 mod broker_support;
 
-use broker_support::raw::{Client, Connect};
-use broker_support::{Fixture, OTHER_UID, OTHER_VIN, UID, VIN, downlink, uplink, vin, within};
+use broker_support::raw::{Connect, PUBACK};
+use broker_support::{Fixture, OTHER_VIN, UID, VIN, downlink, uplink, within};
 use bytes::Bytes;
 use vinbus_host_server::broker::{Broker, Outcome, PublishError};
 use vinbus_host_server::model::Presence;
 use vinbus_host_server::store::StoreError;
-use vinbus_protocol::id::Uid;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
-use vinbus_protocol::presence;
 
-const PUBACK: u8 = 4;
 const PUBREC: u8 = 5;
 const PUBCOMP: u8 = 7;
 
@@ -22,18 +19,10 @@ fn envelope(len: usize) -> Vec<u8> {
     format!(r#"{{"content":"{}"}}"#, "x".repeat(len - frame)).into_bytes()
 }
 
-async fn listening_partner(it: &Fixture) -> Client {
-    let mut partner = it.partner(UID, "partner").await;
-    partner
-        .subscribe("psa/OVIPPartners-Dev/from/uid/acme/opa/#", 2)
-        .await;
-    partner
-}
-
 #[tokio::test]
 async fn largest_message_passes_unchanged_and_one_byte_more_is_counted_and_dropped() {
     let it = Fixture::start().await;
-    let mut partner = listening_partner(&it).await;
+    let mut partner = it.listening_partner().await;
     let mut car = it.vehicle(VIN).await;
     let largest = envelope(PAYLOAD_BYTES_MAX);
     let topic = uplink(UID, VIN);
@@ -55,7 +44,7 @@ async fn largest_message_passes_unchanged_and_one_byte_more_is_counted_and_dropp
 #[tokio::test]
 async fn every_qos_of_every_version_is_delivered_at_qos_0_without_added_properties() {
     let it = Fixture::start().await;
-    let mut partner = listening_partner(&it).await;
+    let mut partner = it.listening_partner().await;
     let topic = uplink(UID, VIN);
     for version in [5, 4] {
         let mut car = it.tls(VIN).await.unwrap();
@@ -90,7 +79,7 @@ async fn every_qos_of_every_version_is_delivered_at_qos_0_without_added_properti
 #[tokio::test]
 async fn publish_is_acknowledged_and_offered_only_when_it_is_stored() {
     let it = Fixture::start().await;
-    let mut partner = listening_partner(&it).await;
+    let mut partner = it.listening_partner().await;
     let mut car = it.vehicle(VIN).await;
     it.events.hold_outcomes();
     let topic = uplink(UID, VIN);
@@ -131,7 +120,7 @@ async fn what_waits_behind_the_disk_does_not_reorder_other_packets() {
 #[tokio::test]
 async fn refused_message_is_acknowledged_and_not_offered() {
     let it = Fixture::start().await;
-    let mut partner = listening_partner(&it).await;
+    let mut partner = it.listening_partner().await;
     let mut car = it.vehicle(VIN).await;
     it.events.hold_outcomes();
     car.publish(&uplink(UID, VIN), b"no JSON", 1, false).await;
@@ -148,7 +137,7 @@ async fn refused_message_is_acknowledged_and_not_offered() {
 #[tokio::test]
 async fn report_of_health_is_for_the_core_and_offered_once_it_has_taken_note() {
     let it = Fixture::start().await;
-    let mut partner = listening_partner(&it).await;
+    let mut partner = it.listening_partner().await;
     let mut car = it.vehicle(VIN).await;
     it.events.hold_outcomes();
     let topic = format!("{}vinbus/health", uplink(UID, VIN));
@@ -285,194 +274,9 @@ async fn downlink_of_a_partner_on_mqtt_is_checked_and_routed_at_once() {
 }
 
 #[tokio::test]
-async fn vehicle_is_online_when_it_listens_and_offline_when_it_is_gone() {
-    let it = Fixture::start().await;
-    let car = it.listening_vehicle().await;
-    drop(car);
-    it.events.until_presence(Presence::Offline).await;
-    let told = it.events.recorded().presence;
-    assert_eq!(
-        told,
-        [(vin(), Presence::Online), (vin(), Presence::Offline)]
-    );
-}
-
-#[tokio::test]
-async fn vehicle_that_gives_up_its_subscription_is_offline() {
-    let it = Fixture::start().await;
-    let mut car = it.listening_vehicle().await;
-    let mut body = vec![0, 99, 0];
-    let filter = downlink(UID, VIN);
-    body.extend(u16::try_from(filter.len()).unwrap().to_be_bytes());
-    body.extend(filter.as_bytes());
-    car.send(&broker_support::raw::packet(0xA2, &body)).await;
-    car.expect(11).await;
-    it.events.until_presence(Presence::Offline).await;
-}
-
-#[tokio::test]
-async fn vehicle_that_falls_silent_is_offline_and_leaves_its_will() {
-    let it = Fixture::start().await;
-    let mut car = it.tls(VIN).await.unwrap();
-    let mut connect = Connect::new(VIN).will(&uplink(UID, VIN), "{\"content\":1}", false);
-    connect.keep_alive = 1;
-    assert_eq!(car.connect(&connect).await, 0);
-    car.subscribe(&downlink(UID, VIN), 1).await;
-    it.events.until_presence(Presence::Online).await;
-    // Its socket stays open, as that of a vehicle in a tunnel does.
-    it.events.until_presence(Presence::Offline).await;
-    let arrivals = it.events.until_arrivals(1).await;
-    assert_eq!(arrivals[0].payload, &b"{\"content\":1}"[..]);
-    drop(car);
-}
-
-#[tokio::test]
-async fn takeover_ends_with_the_vehicle_online() {
-    let it = Fixture::start().await;
-    let mut old = it.listening_vehicle().await;
-    for _ in 0..20 {
-        let mut new = it.listening_vehicle().await;
-        let goodbye = old.packet().await.unwrap();
-        assert_eq!((goodbye.first, goodbye.body[0]), (0xE0, 0x8E));
-        old.until_closed().await;
-        it.until_counts("the old connection to be gone", |counts| {
-            counts.connections == 1
-        })
-        .await;
-        new.ping().await;
-        old = new;
-    }
-    it.events.until_presence(Presence::Online).await;
-    it.broker
-        .publish(&downlink(UID, VIN), Bytes::from("{}"))
-        .await
-        .unwrap();
-    assert!(old.packet().await.unwrap().is_publish());
-}
-
-#[tokio::test]
-async fn vehicle_whose_other_connection_does_not_listen_is_offline() {
-    let it = Fixture::start().await;
-    let listening = it.listening_vehicle().await;
-    let mut silent = it.tls(VIN).await.unwrap();
-    silent.enter(&Connect::new("another")).await;
-    drop(listening);
-    it.events.until_presence(Presence::Offline).await;
-    silent.ping().await;
-    silent.leave().await;
-    it.until_counts("both to be gone", |counts| counts.connections == 0)
-        .await;
-    let told = it.events.recorded().presence;
-    assert_eq!(
-        told,
-        [(vin(), Presence::Online), (vin(), Presence::Offline)],
-        "told once"
-    );
-}
-
-#[tokio::test]
-async fn will_of_a_vehicle_goes_the_way_of_its_messages() {
-    let it = Fixture::start().await;
-    let mut partner = listening_partner(&it).await;
-    let mut car = it.tls(VIN).await.unwrap();
-    let topic = uplink(UID, VIN);
-    car.enter(&Connect::new(VIN).will(&topic, r#"{"content":0}"#, true))
-        .await;
-    drop(car);
-    let arrivals = it.events.until_arrivals(1).await;
-    assert_eq!(arrivals[0].payload, r#"{"content":0}"#);
-    let heard = partner.packet().await.unwrap();
-    assert_eq!(heard.first, 0x30, "not retained");
-    assert_eq!(heard.publish(), (&*topic, &b"\0{\"content\":0}"[..]));
-}
-
-#[tokio::test]
-async fn will_is_not_published_after_a_goodbye() {
-    let it = Fixture::start().await;
-    let mut car = it.tls(VIN).await.unwrap();
-    car.enter(&Connect::new(VIN).will(&uplink(UID, VIN), "{}", false))
-        .await;
-    car.leave().await;
-    it.until_counts("the vehicle to be gone", |counts| counts.connections == 0)
-        .await;
-    assert!(it.events.recorded().arrivals.is_empty());
-}
-
-#[tokio::test]
-async fn presence_messages_are_retained_and_not_for_the_core() {
-    let it = Fixture::start().await;
-    let topic = format!("{}vinbus/presence", uplink(UID, VIN));
-    let (up, down) = (
-        r#"{"content":{"online":true}}"#,
-        r#"{"content":{"online":false}}"#,
-    );
-    let connect = Connect::new(VIN).will(&topic, down, true);
-    let mut old = it.tls(VIN).await.unwrap();
-    old.enter(&connect).await;
-    old.publish(&topic, up.as_bytes(), 1, true).await;
-    old.expect(PUBACK).await;
-
-    let mut new = it.tls(VIN).await.unwrap();
-    new.enter(&connect).await;
-    old.until_closed().await;
-    it.until_counts("the old connection to be gone", |counts| {
-        counts.connections == 1
-    })
-    .await;
-    let mut partner = listening_partner(&it).await;
-    let heard = partner.packet().await.unwrap();
-    assert_eq!(heard.first, 0x31, "retained");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(&bytes[1..]).into_owned();
-    assert_eq!(text(heard.publish().1), up, "the old will is outdated");
-
-    drop(new);
-    let heard = partner.packet().await.unwrap();
-    assert_eq!(text(heard.publish().1), down);
-    assert!(it.events.recorded().arrivals.is_empty());
-}
-
-#[tokio::test]
-async fn power_cut_is_told_to_every_partner_that_the_vehicle_reported_to() {
-    let it = Fixture::start().await;
-    let mut car = it.tls(VIN).await.unwrap();
-    let topic = |uid: &str| format!("{}vinbus/presence", uplink(uid, VIN));
-    let down = presence::payload(false);
-    let mut partners = Vec::new();
-    for uid in [UID, OTHER_UID] {
-        let mut partner = it.partner(uid, uid).await;
-        let filter = format!("psa/OVIPPartners-Dev/from/uid/{uid}/opa/#");
-        assert_eq!(partner.subscribe(&filter, 0).await, 0);
-        partners.push(partner);
-    }
-    car.enter(&Connect::new(VIN).will(&topic(UID), down, true))
-        .await;
-    for uid in [UID, OTHER_UID] {
-        let up = presence::payload(true).as_bytes();
-        car.publish(&topic(uid), up, 1, true).await;
-        car.expect(PUBACK).await;
-    }
-    drop(car);
-    let text = |bytes: &[u8]| String::from_utf8_lossy(&bytes[1..]).into_owned();
-    for partner in &mut partners {
-        for expected in [presence::payload(true), down] {
-            let heard = partner.packet().await.unwrap();
-            assert_eq!(text(heard.publish().1), expected);
-        }
-        partner.ping().await;
-    }
-    let mut late = it.partner(OTHER_UID, "late").await;
-    late.subscribe(&topic(OTHER_UID), 0).await;
-    let heard = late.packet().await.unwrap();
-    assert_eq!(heard.first, 0x31, "retained");
-    assert_eq!(text(heard.publish().1), down);
-    let introduced = it.events.recorded().introduced;
-    assert!(introduced.contains(&(vin(), Uid::parse(OTHER_UID).unwrap())));
-}
-
-#[tokio::test]
 async fn messages_of_one_vehicle_keep_their_order_under_load() {
     let it = Fixture::start().await;
-    let mut partner = listening_partner(&it).await;
+    let mut partner = it.listening_partner().await;
     let mut car = it.vehicle(VIN).await;
     let topic = uplink(UID, VIN);
     for number in 0..2_000u32 {

@@ -5,16 +5,13 @@ mod bus_support;
 
 use std::ops::Range;
 
-use broker_support::raw::{Client, packet};
+use broker_support::raw::{Client, PUBACK, QUOTA_EXCEEDED, packet};
 use broker_support::{Fixture, UID, uplink};
 use bus_support::BusFixture;
 use tokio::task::JoinSet;
 use vinbus_host_server::broker::Outcome;
 use vinbus_host_server::identity::Existing;
 use vinbus_protocol::id::Vin;
-
-const PUBACK: u8 = 4;
-const QUOTA_EXCEEDED: u8 = 0x97;
 
 /// Vehicles that publish at once, each within the receive maximum, and all together more than may be on
 /// their way to the disk.

@@ -6,7 +6,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use broker_support::raw::{Client, Connect};
+use broker_support::raw::{Client, Connect, PUBACK, QUOTA_EXCEEDED};
 use broker_support::{Fixture, OTHER_UID, UID, VIN, downlink, uplink, within};
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,9 +15,6 @@ use vinbus_host_server::broker::embedded::Limits;
 use vinbus_host_server::broker::{Broker, PublishError};
 use vinbus_host_server::model::Presence;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
-
-const PUBACK: u8 = 4;
-const QUOTA_EXCEEDED: u8 = 0x97;
 
 /// A small generator, so that a failure can be repeated by its seed.
 struct Random(u64);

@@ -6,15 +6,13 @@ mod hub_support;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use broker_support::raw::Client;
+use broker_support::raw::{Client, PUBACK};
 use broker_support::{Fixture, OTHER_UID, Recorder, UID, VIN, downlink, uid, uplink, vin};
 use bytes::Bytes;
 use hub_support::Server;
 use vinbus_host_server::broker::embedded::Limits;
 use vinbus_host_server::model::{Cursor, MessageId, NewDownlink, Presence, Receipts, Step};
 use vinbus_protocol::id::{AppId, Uid};
-
-const PUBACK: u8 = 4;
 
 struct Whole {
     _data: tempfile::TempDir,

@@ -278,6 +278,14 @@ impl Fixture {
         client
     }
 
+    /// A connected partner who hears all of its vehicles.
+    pub async fn listening_partner(&self) -> raw::Client {
+        let mut partner = self.partner(UID, "partner").await;
+        let all = format!("psa/OVIPPartners-Dev/from/uid/{UID}/opa/#");
+        partner.subscribe(&all, 2).await;
+        partner
+    }
+
     /// A connected partner, over the plain port.
     pub async fn partner(&self, uid: &str, client_id: &str) -> raw::Client {
         let mut client = self.plain().await;

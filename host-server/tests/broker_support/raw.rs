@@ -13,6 +13,18 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::within;
 
+/// The type of the packet that acknowledges a publish of QoS 1.
+pub const PUBACK: u8 = 4;
+
+/// Reasons of MQTT 5.
+pub const BAD_LOGIN: u8 = 0x86;
+pub const NOT_AUTHORIZED: u8 = 0x87;
+pub const QUOTA_EXCEEDED: u8 = 0x97;
+
+/// What MQTT 3.1.1 has in place of the first two.
+pub const BAD_LOGIN_V311: u8 = 4;
+pub const NOT_AUTHORIZED_V311: u8 = 5;
+
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}

@@ -19,6 +19,14 @@ use vinbus_host_server::broker::BusIntake;
 use crate::broker_support::raw::{Client, Connect, Packet};
 use crate::broker_support::{Fixture, within};
 
+/// Other permissions for a client.
+pub fn permitted(permissions: Permissions) -> ClientChange {
+    ClientChange {
+        permissions: Some(permissions),
+        ..ClientChange::default()
+    }
+}
+
 /// A broker that takes clients of the bus.
 pub struct BusFixture(Fixture);
 
