@@ -61,13 +61,13 @@ export class Detail {
     this.steps(message);
     await this.fetch(shown, async () => {
       const text = await server.trace(message.id);
-      const { receipts, fleet, request } = JSON.parse(text);
-      Object.assign(message, { receipts, request });
+      const { receipts, fleet, request, key } = JSON.parse(text);
+      Object.assign(message, { receipts, request, key });
       if (this.shown === shown) this.steps(message);
       const envelope = lastMember(text, 'message');
       const again = element('button', { onclick: () => this.sendAgain(message, envelope) }, 'Send again');
       const { popup, popupText, popupBtn } = JSON.parse(envelope);
-      const parts = [];
+      const parts = key ? [element('p', { class: 'count' }, `Key: ${key}`)] : [];
       if (popup) {
         parts.push(element('blockquote', {}, popupText));
         parts.push(element('p', { class: 'count' }, popupBtn ? 'with the buttons OK and Cancel' : 'without buttons'));

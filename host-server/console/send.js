@@ -41,6 +41,11 @@ export class SendForm {
     return this.form.elements.kind.value === 'popup';
   }
 
+  /** Only a message with receipts to one vehicle takes the place of another. */
+  get mayHaveKey() {
+    return !this.isPopup && byId('send-receipts').checked && !this.recipients.areMany;
+  }
+
   /** The message that is typed. */
   message() {
     const [app, content] = [byId('send-app').value, byId('content').value];
@@ -54,6 +59,7 @@ export class SendForm {
     byId('popup-fields').hidden = !this.isPopup;
     // A popup carries none.
     byId('receipts-field').hidden = this.isPopup;
+    byId('key-field').hidden = !this.mayHaveKey;
     this.recipients.show();
     setText(byId('content-label'), this.isPopup ? 'Content (JSON), if the app is to get any with the answer' : 'Content (JSON)');
     const size = envelope.utf8(this.message());
@@ -92,6 +98,7 @@ export class SendForm {
     const text = this.message();
     const asked = { uid: byId('send-uid').value.trim(), ttl: byId('send-ttl').value.trim() };
     if (!this.isPopup && byId('send-receipts').checked) asked.receipts = 'yes';
+    if (this.mayHaveKey) asked.key = byId('send-key').value;
     try {
       if (this.recipients.areMany) await this.submitToMany(text, asked);
       else await this.submitToOne(text, asked);
@@ -131,11 +138,12 @@ export class SendForm {
   }
 
   /** Fills in a message that was sent before. */
-  again({ vin, uid, app }, text) {
+  again({ vin, uid, app, key }, text) {
     if (vin) this.recipients.choose('one');
     byId('send-vin').value = vin ?? '';
     byId('send-app').value = app;
     byId('send-uid').value = uid;
+    byId('send-key').value = key ?? '';
     const message = JSON.parse(text);
     this.form.elements.kind.value = message.popup ? 'popup' : 'data';
     byId('popup-text').value = message.popupText ?? '';

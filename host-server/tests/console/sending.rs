@@ -102,6 +102,31 @@ async fn a_popup_is_sent_with_its_buttons_and_content() {
 }
 
 #[tokio::test]
+async fn a_newer_message_of_a_key_takes_the_place_of_one_that_waits() {
+    let mut desk = Desk::new().await;
+    let is_hidden = "document.querySelector('#key-field').hidden";
+    desk.page.until(is_hidden).await;
+    desk.page.press("#send-receipts").await;
+    desk.page.until(&format!("!{is_hidden}")).await;
+    for value in ["\"first\"", "\"second\""] {
+        desk.write(VIN, APP, value).await;
+        desk.page.fill("#send-key", "the position").await;
+        desk.page.press("#send-button").await;
+        desk.shows_message(value).await;
+    }
+    desk.page
+        .until("document.querySelector('#detail .count')?.textContent === 'Key: the position'")
+        .await;
+    desk.shows_message("superseded").await;
+    let messages = desk.messages().await;
+    assert!(messages[1].contains("first"), "{messages:?}");
+    assert!(messages[1].ends_with("superseded"), "{messages:?}");
+    // One to many has none.
+    desk.page.press("input[name=to][value=list]").await;
+    desk.page.until(is_hidden).await;
+}
+
+#[tokio::test]
 async fn the_size_is_counted_in_bytes_up_to_the_limit_and_not_beyond() {
     let mut desk = Desk::new().await;
     let mut car = desk.server.vehicle().await;
