@@ -2,8 +2,8 @@
 //!
 //! Each note is a line, `CRC JSON`, written at once and synced before anybody relies on it
 //! ([`crate::notes`]). In memory is only where the lines of live messages stand, so that the file can be
-//! written anew without the others: at each start, and when it is long. That is done in another file,
-//! which takes the place of the old one. What is live is bounded by the queue of messages from apps
+//! written anew without the others: at each start, and when it is long. That is done in another file, while
+//! the agent goes on ([`renewal`]), which takes the place of the old one. What is live is bounded by the queue of messages from apps
 //! and the places for messages to them, and the file by twice that and [`SLACK_BYTES`].
 //!
 //! A last line without its end was being written when the power went: nobody relied on it. Any other line
@@ -16,10 +16,11 @@
 
 mod line;
 mod live;
+mod renewal;
 
 use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -33,7 +34,8 @@ use vinbus_protocol::limits::{DELIVERY_LONG_IDLE_MS, DELIVERY_TTL_S_MAX};
 use vinbus_protocol::request::RequestId;
 
 use self::line::Line;
-use self::live::{Live, Span};
+use self::live::{Item, Live, Span};
+use self::renewal::{Renewal, Renewed};
 use crate::linux::portal::SocketApps;
 use crate::linux::run::LinuxDesk;
 use crate::notes::{Kept, NotNoted, Note, Sent};
@@ -62,6 +64,8 @@ pub(crate) struct Journal {
     dirty: bool,
     /// A write failed: it is written anew before anything else is.
     broken: bool,
+    /// It is being written anew.
+    renewal: Option<Renewal>,
     failures: u64,
     life: u64,
     start: u64,
@@ -132,10 +136,11 @@ impl Journal {
             folder: folder.to_owned(),
             vin,
             file,
-            len: 0,
+            len: bytes.len() as u64,
             renew_at: 0,
             dirty: false,
             broken: false,
+            renewal: None,
             failures: 0,
             life,
             start: start.saturating_add(1),
@@ -289,11 +294,13 @@ impl Journal {
     }
 
     fn append(&mut self, line: &Line<'_>) -> std::io::Result<()> {
-        if self.broken || self.len >= self.renew_at {
-            let renewed = self.renew();
-            if self.broken || self.len >= BYTES_MAX {
-                renewed?;
-            }
+        if self.broken {
+            self.renew()?;
+        }
+        let is_full = self.len >= BYTES_MAX;
+        let renewed = self.renew_meanwhile(is_full);
+        if is_full && self.len >= BYTES_MAX {
+            renewed.and_then(|()| self.renew())?;
         }
         let (owed, text) = (self.owed.len(), line.to_text()?);
         self.owed.push_str(&text);
@@ -322,53 +329,70 @@ impl Journal {
         self.live.apply(line, Span { at: 0, len: 0 });
     }
 
-    /// Writes what is live into a new file, which takes the place of this one.
+    /// Writes what is live into a new file, which takes the place of this one, at once.
     fn renew(&mut self) -> std::io::Result<()> {
-        let (path, new) = (self.folder.join("journal"), self.folder.join("journal.new"));
+        // It writes a file of the same name.
+        self.renewal = None;
         // It is tried again after as many bytes.
         self.renew_at = self.len + SLACK_BYTES;
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let file = private().read(true).open(&new)?;
-        let mut out = BufWriter::new(&file);
-        let mut len = 0;
-        let mut write = |text: &[u8]| {
-            let span = Span {
-                at: len,
-                len: text.len() as u64,
-            };
-            len += span.len;
-            out.write_all(text).map(|()| span)
+        let renewed = Renewed::write((&self.file, self.len), &self.new_path(), self.items()?)?;
+        self.take_up(renewed)?;
+        // What is over is left out.
+        self.owed.clear();
+        Ok(())
+    }
+
+    /// Goes on with the file that is written anew, or begins one. It is done on a thread, and so takes no
+    /// longer here than to copy what was noted meanwhile, at most [`SLACK_BYTES`]. What fails is
+    /// tried again after as many bytes: until then this file has all.
+    fn renew_meanwhile(&mut self, wait: bool) -> std::io::Result<()> {
+        let Some(renewal) = self.renewal.take() else {
+            if self.len >= self.renew_at {
+                self.renew_at = self.len + SLACK_BYTES;
+                let (items, new) = (self.items()?, self.new_path());
+                self.renewal = Some(Renewal::begin((&self.file, self.len), new, items)?);
+            }
+            return Ok(());
         };
+        if !wait && !renewal.is_done() {
+            self.renewal = Some(renewal);
+            return Ok(());
+        }
+        self.renew_at = self.len + SLACK_BYTES;
+        let mut renewed = renewal.wait()?;
+        if !wait && renewed.behind(self.len) > SLACK_BYTES {
+            self.renewal = Some(Renewal::go_on((&self.file, self.len), renewed)?);
+            return Ok(());
+        }
+        renewed.follow((&self.file, self.len))?;
+        self.take_up(renewed)
+    }
+
+    /// What a new file has to say.
+    fn items(&self) -> std::io::Result<Vec<Item>> {
         let head = Line::Head {
             vin: self.vin.as_str().into(),
             life: self.life,
             start: self.start,
         };
-        write(head.to_text()?.as_bytes())?;
-        let old = &self.file;
-        let live = self.live.written_anew(
-            |line| write(line.to_text()?.as_bytes()).map(|_| ()),
-            |span| read_at(old, span),
-        )?;
-        let mut moved = Vec::with_capacity(live.len());
-        for text in live {
-            moved.push(write(&text)?);
-        }
-        out.flush()?;
-        drop(out);
-        file.sync_all()?;
-        fs::rename(&new, &path)?;
+        let mut items = vec![Item::New(head.to_text()?)];
+        items.append(&mut self.live.plan()?);
+        Ok(items)
+    }
+
+    /// A file in which everything is takes the place of this one.
+    fn take_up(&mut self, renewed: Renewed) -> std::io::Result<()> {
+        fs::rename(self.new_path(), self.folder.join("journal"))?;
         File::open(&self.folder)?.sync_all()?;
-        self.live.move_to(&moved);
-        (self.file, self.len) = (file, len);
-        self.renew_at = 2 * len + SLACK_BYTES;
+        self.live.move_to(|at| renewed.place(at));
+        (self.file, self.len) = renewed.into_file();
+        self.renew_at = 2 * self.len + SLACK_BYTES;
         (self.dirty, self.broken) = (false, false);
-        // What is over is left out.
-        self.owed.clear();
         Ok(())
+    }
+
+    fn new_path(&self) -> PathBuf {
+        self.folder.join("journal.new")
     }
 
     fn line(&self, span: Span) -> anyhow::Result<Line<'static>> {

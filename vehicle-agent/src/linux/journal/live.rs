@@ -23,6 +23,15 @@ pub(super) struct Span {
     pub(super) len: u64,
 }
 
+/// What is written into a new file.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// A line.
+    New(String),
+    /// The line that stands there in the old one.
+    Old(Span),
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Live {
     /// By partner.
@@ -238,67 +247,57 @@ impl Live {
         }
     }
 
-    /// Writes all that is no message's text, and returns the texts, whose new places are told to
-    /// [`Self::move_to`] in the same order.
-    pub(super) fn written_anew(
-        &self,
-        mut write: impl FnMut(&Line<'_>) -> std::io::Result<()>,
-        mut read: impl FnMut(Span) -> std::io::Result<Vec<u8>>,
-    ) -> std::io::Result<Vec<Vec<u8>>> {
-        let mut texts = Vec::new();
+    /// What a file without all that is over has to say: first what is no message's text.
+    pub(super) fn plan(&self) -> std::io::Result<Vec<Item>> {
+        let (mut lines, mut texts) = (Vec::new(), Vec::new());
+        let new = |line: &Line<'_>| Ok::<_, std::io::Error>(Item::New(line.to_text()?));
         for (uid, channel) in &self.channels {
-            write(&Line::channel(uid.as_str().into(), &channel.memory))?;
+            lines.push(new(&Line::channel(uid.as_str().into(), &channel.memory))?);
             let Some(epoch) = channel.memory.peer else {
                 continue;
             };
             for &(number, step) in &channel.ended {
                 let id = MessageId { epoch, number };
-                write(&Line::ended(uid.as_str().into(), id, step))?;
+                lines.push(new(&Line::ended(uid.as_str().into(), id, step))?);
             }
             for (&number, span) in &channel.open {
                 match span {
-                    Some(span) => texts.push(read(*span)?),
-                    None => write(&Line::Came {
+                    Some(span) => texts.push(Item::Old(*span)),
+                    None => lines.push(new(&Line::Came {
                         uid: uid.as_str().into(),
                         epoch: epoch.number(),
                         number,
                         kept: None,
                         whole: false,
-                    })?,
+                    })?),
                 }
             }
-            for &span in &channel.parts {
-                texts.push(read(span)?);
-            }
+            texts.extend(channel.parts.iter().map(|span| Item::Old(*span)));
         }
-        for &span in &self.answers {
-            texts.push(read(span)?);
-        }
+        texts.extend(self.answers.iter().map(|span| Item::Old(*span)));
         for (&ticket, uplink) in &self.uplinks {
-            let mut text = read(uplink.span)?;
+            texts.push(Item::Old(uplink.span));
             if let Some((stored, begun)) = uplink.parts {
-                let progress = Line::Progress {
+                texts.push(new(&Line::Progress {
                     ticket,
                     stored,
                     begun,
-                };
-                text.extend(progress.to_text()?.into_bytes());
+                })?);
             }
             if let Some((uid, number)) = &uplink.number {
-                let numbered = Line::Numbered {
+                texts.push(new(&Line::Numbered {
                     ticket,
                     uid: uid.as_str().into(),
                     number: *number,
-                };
-                text.extend(numbered.to_text()?.into_bytes());
+                })?);
             }
-            texts.push(text);
         }
-        Ok(texts)
+        lines.append(&mut texts);
+        Ok(lines)
     }
 
-    /// The texts stand here now. What follows a text in its place is not a part of it.
-    pub(super) fn move_to(&mut self, spans: &[Span]) {
+    /// What stood at a place stands at another now.
+    pub(super) fn move_to(&mut self, moved: impl Fn(u64) -> u64) {
         let open = self.channels.values_mut();
         let places = open.flat_map(|channel| {
             let open = channel.open.values_mut().filter_map(Option::as_mut);
@@ -306,8 +305,8 @@ impl Live {
         });
         let uplinks = self.uplinks.values_mut().map(|uplink| &mut uplink.span);
         let others = self.answers.iter_mut().chain(uplinks);
-        for (place, moved) in places.chain(others).zip(spans) {
-            place.at = moved.at;
+        for place in places.chain(others) {
+            place.at = moved(place.at);
         }
     }
 }
