@@ -21,7 +21,7 @@ const SEARCH_MAX: usize = 10_000;
 
 /// Vehicles of which the presence is kept: about 250 bytes each, and as many again or, at most,
 /// 1,100 with a report of their health.
-const VEHICLES_MAX: usize = 500_000;
+pub(super) const VEHICLES_MAX: usize = 500_000;
 
 /// A vehicle that counts as offline and sends messages over this time without a report counts as
 /// online. A message alone says little: it may be older than the report, or sent by an agent that has

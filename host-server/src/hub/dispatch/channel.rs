@@ -63,8 +63,8 @@ pub(super) struct Channel {
     session_changed: bool,
     /// The last batch of receipts of our own that is on disk.
     batch_noted: u32,
-    /// The vehicle said that it is there, and nothing of delivery.
-    silent: bool,
+    /// What the vehicle said of delivery.
+    word: Word,
     /// Somebody wanted more places than there were.
     wanted: bool,
     /// What room the vehicle's apps have.
@@ -77,6 +77,17 @@ pub(super) struct Channel {
     supersedes: bool,
     /// It is dropped: whoever has it gets it anew.
     closed: bool,
+}
+
+/// What a vehicle says of delivery when it connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    /// That it speaks it, if it was heard at all; so it is taken to be on its next connection as well.
+    Speaks,
+    /// That it is there, and nothing of delivery.
+    Silent,
+    /// Nothing yet on this connection, and it was silent on the last one.
+    Awaited,
 }
 
 /// What surrounds the text of a part, about.
@@ -172,7 +183,7 @@ impl Channel {
             batch: None,
             session_changed: is_new,
             batch_noted: memory.batch,
-            silent: false,
+            word: Word::Speaks,
             wanted: false,
             rings: Rings::default(),
             supersedes: false,
@@ -191,12 +202,16 @@ impl Channel {
 
     /// Whether the vehicle speaks delivery, as far as is known.
     pub(super) fn speaks(&self) -> bool {
-        self.endpoint.peer().is_some() && !self.silent
+        self.endpoint.peer().is_some() && self.word == Word::Speaks
     }
 
     /// Whether the vehicle has said nothing yet of what it speaks.
     pub(super) fn is_strange(&self) -> bool {
-        self.endpoint.peer().is_none() && !self.silent
+        match self.word {
+            Word::Speaks => self.endpoint.peer().is_none(),
+            Word::Silent => false,
+            Word::Awaited => true,
+        }
     }
 
     /// Drops it if everything is on disk and nothing is on its way.
@@ -217,9 +232,10 @@ impl Channel {
 
     /// The longest content that the vehicle takes in parts, once it has said so.
     pub(super) fn vehicle_takes(&self) -> Option<u32> {
-        match self.silent {
-            true => Some(0),
-            false => self.endpoint.peer_takes_parts(),
+        match self.word {
+            Word::Speaks => self.endpoint.peer_takes_parts(),
+            Word::Silent => Some(0),
+            Word::Awaited => None,
         }
     }
 
@@ -259,22 +275,33 @@ impl Channel {
 
     /// The vehicle reported that it is there; with an offer, that it speaks delivery.
     pub(super) fn announced(&mut self, now_ms: u64, offer: Option<Offer>) {
-        self.silent = offer.is_none();
+        self.word = match offer {
+            Some(_) => Word::Speaks,
+            None => Word::Silent,
+        };
         if let Some(offer) = offer {
             self.hear(|endpoint| endpoint.handle_announcement(now_ms, offer));
             self.settle(now_ms);
         }
     }
 
+    /// The vehicle's connection is over; the next one may be that of other firmware.
+    pub(super) fn forget_silence(&mut self) {
+        if self.word == Word::Silent {
+            self.word = Word::Awaited;
+        }
+    }
+
     pub(super) fn set_link(&mut self, now_ms: u64, up: bool) {
-        self.endpoint.handle_link(now_ms, up && !self.silent);
-        self.rings.set_link(now_ms, up && !self.silent);
+        let up = up && self.word == Word::Speaks;
+        self.endpoint.handle_link(now_ms, up);
+        self.rings.set_link(now_ms, up);
         self.settle(now_ms);
     }
 
     /// Takes the header of a message that came.
     pub(super) fn handle_message(&mut self, now_ms: u64, header: &Header) -> Verdict {
-        self.silent = false;
+        self.word = Word::Speaks;
         let verdict = self.hear(|endpoint| endpoint.handle_message(now_ms, header));
         self.settle(now_ms);
         verdict
@@ -282,7 +309,7 @@ impl Channel {
 
     /// Takes a message of delivery's own.
     pub(super) fn handle_control(&mut self, now_ms: u64, control: &Control<'_>) {
-        self.silent = false;
+        self.word = Word::Speaks;
         let mut told = Vec::new();
         let batch =
             self.hear(|endpoint| endpoint.handle_control(now_ms, control, |run| told.push(run)));

@@ -27,6 +27,7 @@ mod feeder;
 mod channel;
 mod driver;
 mod parts;
+mod places;
 mod receipts;
 pub(super) mod requests;
 mod rings;

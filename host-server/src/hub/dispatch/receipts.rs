@@ -7,7 +7,7 @@
 //! and has not said yet whether it does, after [`ANNOUNCEMENT_PATIENCE`].
 //!
 //! Channels are loaded when they are needed, and dropped when the vehicle goes and nothing of them is
-//! only in memory.
+//! only in memory (see `places`).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,38 +20,39 @@ use vinbus_protocol::id::{AppId, Uid, Vin};
 
 use super::Dispatch;
 use super::channel::Channel;
+use super::places::{Place, Places};
 use crate::hub::lanes::LaneId;
+use crate::hub::presence::VEHICLES_MAX;
 use crate::model::{Downlink, Presence, Receipts};
 use crate::store::StoreError;
 use crate::store::awaited::{read, written};
 use crate::store::channels::{ChannelChange, KeptChannel, Numbered, Session};
 
 /// A vehicle that came online says within this time whether it speaks delivery, or counts as one that
-/// does not. It says so in a round trip, but over a bad link, or from a busy machine, that takes seconds;
+/// does not, if that is not known, or it said so on its connection before: its firmware may be another now. It says so in a round trip, but over a bad link, or from a busy machine, that takes seconds;
 /// and a message that has gone without receipts is told of no more.
 const ANNOUNCEMENT_PATIENCE: Duration = Duration::from_secs(10);
-
-/// Channels of one vehicle; what it says to more partners is not taken.
-const VEHICLE_CHANNELS_MAX: usize = 16;
 
 /// Seconds from 1970 to 2020, from which epochs count.
 const EPOCHS_BEGIN_S: u64 = 1_577_836_800;
 
-/// All channels that are known, by vehicle and partner.
-#[derive(Default)]
+/// All channels, and their tasks.
 pub(super) struct Channels {
-    known: Mutex<HashMap<Vin, HashMap<Uid, Place>>>,
+    known: Mutex<Places>,
     /// One is loaded at a time, and so none twice.
     loading: tokio::sync::Mutex<()>,
     tasks: Mutex<tokio::task::JoinSet<()>>,
 }
 
-enum Place {
-    /// Only on disk, if at all. The vehicle may have said since that it does not speak delivery.
-    Disk {
-        silent: bool,
-    },
-    Memory(Arc<Driven>),
+impl Default for Channels {
+    fn default() -> Self {
+        Self {
+            // As many as may be online.
+            known: Mutex::new(Places::new(VEHICLES_MAX)),
+            loading: tokio::sync::Mutex::default(),
+            tasks: Mutex::default(),
+        }
+    }
 }
 
 /// A channel and what wakes its task.
@@ -102,12 +103,12 @@ fn now_ms(begin: time::Instant) -> u64 {
 }
 
 impl Dispatch {
-    /// Loads the channels with messages on their way, and knows of all others.
+    /// Knows of channels that are on disk.
     pub(in crate::hub) fn know_channels(&self, known: impl IntoIterator<Item = (Vin, Uid)>) {
         let mut channels = self.known_channels();
         for (vin, uid) in known {
-            let place = Place::Disk { silent: false };
-            channels.entry(vin).or_default().insert(uid, place);
+            // Of those for which there is no room, the vehicles' next word is awaited.
+            channels.put(&LaneId { vin, uid }, Place::Disk, |_| false);
         }
     }
 
@@ -126,26 +127,17 @@ impl Dispatch {
     /// A vehicle reported to a partner that it is there; with an offer, that it speaks delivery.
     pub(in crate::hub) async fn announced(self: &Arc<Self>, lane: LaneId, offer: Option<Offer>) {
         if offer.is_none() {
-            let driven = {
-                let mut known = self.known_channels();
-                let uids = known.entry(lane.vin).or_default();
-                if uids.len() < VEHICLE_CHANNELS_MAX || uids.contains_key(&lane.uid) {
-                    let place = uids.entry(lane.uid.clone());
-                    match place.or_insert(Place::Disk { silent: true }) {
-                        Place::Disk { silent } => {
-                            *silent = true;
-                            None
-                        }
-                        Place::Memory(driven) => Some(Arc::clone(driven)),
-                    }
-                } else {
-                    None
+            let mut known = self.known_channels();
+            match known.of(&lane) {
+                Some(Place::Memory(driven)) => {
+                    let mut channel = driven.lock();
+                    channel.announced(self.now_ms(), None);
+                    channel.set_link(self.now_ms(), false);
                 }
-            };
-            if let Some(driven) = driven {
-                let mut channel = driven.lock();
-                channel.announced(self.now_ms(), None);
-                channel.set_link(self.now_ms(), false);
+                // Where there is no room, its messages wait for another word.
+                Some(Place::Disk | Place::Silent) | None => {
+                    known.put(&lane, Place::Silent, |vin| self.is_online(vin));
+                }
             }
         } else {
             let told = self
@@ -288,33 +280,51 @@ impl Dispatch {
     /// A vehicle's presence changed.
     pub(super) fn refresh_vehicle(&self, vin: Vin) {
         let mut known = self.known_channels();
-        if let Some(uids) = known.get_mut(&vin) {
+        if let Some(uids) = known.of_vehicle(&vin) {
             self.refresh(uids, self.is_reachable(&vin));
+        }
+    }
+
+    /// A vehicle's connection is over.
+    pub(super) fn vehicle_left(&self, vin: &Vin) {
+        let mut known = self.known_channels();
+        known.forget_silence(vin);
+        for place in known
+            .of_vehicle(vin)
+            .into_iter()
+            .flat_map(|uids| uids.values())
+        {
+            if let Place::Memory(driven) = place {
+                driven.lock().forget_silence();
+            }
         }
     }
 
     /// The way to the broker opened or closed.
     pub(super) fn refresh_all(&self) {
         let mut known = self.known_channels();
-        for (vin, uids) in known.iter_mut() {
+        for (vin, uids) in known.all() {
             self.refresh(uids, self.is_reachable(vin));
         }
     }
 
     fn refresh(&self, uids: &mut HashMap<Uid, Place>, up: bool) {
-        for place in uids.values_mut() {
+        uids.retain(|_, place| {
             let Place::Memory(driven) = place else {
-                continue;
+                return true;
             };
             let mut channel = driven.lock();
             channel.set_link(self.now_ms(), up);
             let closed = !up && channel.close_if_idle();
+            let speaks = channel.speaks();
             drop(channel);
             driven.work.notify_one();
             if closed {
-                *place = Place::Disk { silent: false };
+                *place = Place::Disk;
             }
-        }
+            // The word of one that does not speak delivery is awaited when it is back.
+            speaks || !closed
+        });
     }
 
     /// Ends the tasks of the channels; each notes first what it was told.
@@ -330,11 +340,11 @@ impl Dispatch {
     /// What is to be done without a channel, if that is known.
     pub(super) fn must_wait(&self, lane: &LaneId) -> Option<Admission> {
         let known = self.known_channels();
-        match known.get(&lane.vin).and_then(|uids| uids.get(&lane.uid)) {
+        match known.of(lane) {
             // One that is made for a vehicle's first word is there before it has heard that.
             Some(Place::Memory(driven)) if driven.lock().is_strange() => {}
-            Some(Place::Memory(_) | Place::Disk { silent: false }) => return None,
-            Some(Place::Disk { silent: true }) => return Some(Admission::Ordinary),
+            Some(Place::Memory(_) | Place::Disk) => return None,
+            Some(Place::Silent) => return Some(Admission::Ordinary),
             None => {}
         }
         drop(known);
@@ -396,11 +406,8 @@ impl Dispatch {
             None => Channel::new(self.now_ms(), new_channel(), true),
         };
         let mut known = self.known_channels();
-        let uids = known.entry(lane.vin).or_default();
-        match uids.get(&lane.uid) {
-            None if uids.len() >= VEHICLE_CHANNELS_MAX => return Ok(None),
-            Some(Place::Disk { silent: true }) => channel.announced(self.now_ms(), None),
-            _ => {}
+        if let Some(Place::Silent) = known.of(lane) {
+            channel.announced(self.now_ms(), None);
         }
         channel.set_link(self.now_ms(), self.is_reachable(&lane.vin));
         let driven = Arc::new(Driven {
@@ -409,7 +416,10 @@ impl Dispatch {
             work: Notify::new(),
             begin: self.begin,
         });
-        uids.insert(lane.uid.clone(), Place::Memory(Arc::clone(&driven)));
+        let place = Place::Memory(Arc::clone(&driven));
+        if !known.put(lane, place, |vin| self.is_online(vin)) {
+            return Ok(None);
+        }
         drop(known);
         self.start_driving(Arc::clone(&driven));
         Ok(Some(driven))
@@ -417,9 +427,9 @@ impl Dispatch {
 
     pub(super) fn loaded(&self, lane: &LaneId) -> Option<Arc<Driven>> {
         let known = self.known_channels();
-        match known.get(&lane.vin)?.get(&lane.uid)? {
+        match known.of(lane)? {
             Place::Memory(driven) => Some(Arc::clone(driven)),
-            Place::Disk { .. } => None,
+            Place::Disk | Place::Silent => None,
         }
     }
 
@@ -434,12 +444,16 @@ impl Dispatch {
         self.is_link_up() && self.presence().of(vin) != Presence::Offline
     }
 
+    fn is_online(&self, vin: &Vin) -> bool {
+        self.presence().of(vin) == Presence::Online
+    }
+
     /// Milliseconds since this was made.
     pub(super) fn now_ms(&self) -> u64 {
         now_ms(self.begin)
     }
 
-    fn known_channels(&self) -> MutexGuard<'_, HashMap<Vin, HashMap<Uid, Place>>> {
+    fn known_channels(&self) -> MutexGuard<'_, Places> {
         let known = self.channels.known.lock();
         known.unwrap_or_else(PoisonError::into_inner)
     }

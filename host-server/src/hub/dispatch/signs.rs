@@ -23,6 +23,9 @@ impl Dispatch {
         if changed {
             tracing::debug!(%vin, ?presence, "presence changed");
         }
+        if changed && presence == Presence::Offline {
+            self.vehicle_left(&vin);
+        }
         // Being online is told again when the vehicle begins to listen to another partner.
         if changed || presence == Presence::Online {
             self.refresh_vehicle(vin);

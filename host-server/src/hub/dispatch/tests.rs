@@ -166,6 +166,40 @@ async fn vehicle_that_says_that_it_speaks_no_delivery_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn vehicle_that_spoke_no_delivery_is_given_time_again_on_its_next_connection() {
+    let still = Still::new();
+    let Still { hub, lane, .. } = &still;
+    let dispatch = &hub.inner.dispatch;
+    let downlink = still.submit().await;
+    let page = std::slice::from_ref(&downlink);
+    // With the vehicle's first word the channel is only known, later it is in memory.
+    for has_channel in [false, true] {
+        dispatch.set_presence(lane.vin, Presence::Online);
+        if has_channel {
+            let made = dispatch.with_driven(lane, |_, _, _, _| ()).await;
+            assert_eq!(made, Ok(Some(())));
+        }
+        dispatch.announced(lane.clone(), None).await;
+        let admission = dispatch.admit(lane, page, &[]).await;
+        assert_eq!(admission, Admission::Ordinary);
+        // It is told to be online again, on the same connection.
+        dispatch.set_presence(lane.vin, Presence::Online);
+        let admission = dispatch.admit(lane, page, &[]).await;
+        assert_eq!(admission, Admission::Ordinary);
+        dispatch.set_presence(lane.vin, Presence::Offline);
+        dispatch.set_presence(lane.vin, Presence::Online);
+        let admission = dispatch.admit(lane, page, &[]).await;
+        assert!(matches!(admission, Admission::Until(_)), "{admission:?}");
+    }
+    let offer = Offer {
+        epoch: Epoch::new(7).unwrap(),
+        long_bytes_max: 0,
+    };
+    dispatch.announced(lane.clone(), Some(offer)).await;
+    assert_eq!(dispatch.admit(lane, page, &[]).await, numbered(1));
+}
+
+#[tokio::test]
 async fn lane_whose_message_expires_while_it_is_admitted_is_run_again() {
     let still = Still::new();
     let Still { hub, lane, .. } = &still;
