@@ -242,8 +242,8 @@ pub struct SendArgs {
     #[command(flatten)]
     pub message: MessageArgs,
     /// What the message is a value of, 1 to 64 bytes: of those with the same key for the app that wait for
-    /// the vehicle, only the newest is sent, and the others are told as superseded. Not for a message
-    /// longer than 128 KiB.
+    /// the vehicle, only the newest is sent, and the others are told as superseded. Needs --receipts; not
+    /// for a message longer than 128 KiB.
     #[arg(long, value_name = "NAME", requires = "receipts")]
     pub key: Option<Key>,
     /// Where to.
@@ -262,10 +262,10 @@ pub struct MessageArgs {
     /// input. It travels byte for byte.
     #[arg(long, value_name = "JSON")]
     pub content: Option<String>,
-    /// Show this text to the driver, over whatever is on screen.
+    /// Show this text to the driver, over whatever is on screen. Goes without --receipts.
     #[arg(long, value_name = "TEXT", value_parser = popup)]
     pub popup: Option<String>,
-    /// Show buttons below the text.
+    /// Show the buttons OK and Cancel below the text.
     #[arg(long, requires = "popup")]
     pub popup_btn: bool,
     /// Give the message up when the vehicle cannot hear it within this time. 1s to 30days. [default:
@@ -315,8 +315,14 @@ impl ReceiptsArg {
     }
 }
 
+const REQUEST_STATUS: &str = "\
+Prints the content that the app answers with, as one line of JSON. Exit status: 0 the app has answered, 1 \
+it has not, for a reason that is told, 2 the command line is wrong. To hear the answer to a request that \
+ran out of time or whose connection broke, make the same request again with the same --key.";
+
 /// `request`: what is asked of whom.
 #[derive(Args, Debug)]
+#[command(after_help = REQUEST_STATUS)]
 pub struct RequestArgs {
     /// The vehicle: 17 letters and digits.
     #[arg(long)]

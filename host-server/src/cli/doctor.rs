@@ -35,7 +35,8 @@ pub struct DoctorArgs {
     /// A TOML file with the options of `serve`, which says what is not said here.
     #[arg(long, value_name = "FILE", env = "VINBUS_CONFIG")]
     pub config: Option<PathBuf>,
-    /// The broker: mqtt://, mqtts://, ws:// or wss://, then host, port and, for WebSocket, path.
+    /// The broker: mqtt://, mqtts://, ws:// or wss://, then host, port and, for WebSocket, path. Where no
+    /// port is written it is 1883, 8883, 80 or 443.
     #[arg(
         long,
         value_name = "URL",

@@ -82,10 +82,11 @@ pub struct FleetRecipients {
     /// A file with a VIN on each line, or `-` for standard input. May be given beside --vin.
     #[arg(long, value_name = "FILE")]
     pub vins: Option<PathBuf>,
-    /// The vehicles that are online.
+    /// Of the vehicles that --all names, those that are online.
     #[arg(long, conflicts_with_all = ["vin", "vins"])]
     pub online: bool,
-    /// The vehicles whose VINs begin like this.
+    /// Of the vehicles that --all names, those whose VINs begin like this; with --online, those of them
+    /// that are online.
     #[arg(long, value_name = "TEXT", value_parser = vin_prefix, conflicts_with_all = ["vin", "vins"])]
     pub vin_prefix: Option<String>,
     /// All vehicles that have sent the partner something since the server started.
