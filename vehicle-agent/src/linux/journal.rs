@@ -9,11 +9,13 @@
 //! A last line without its end was being written when the power went: nobody relied on it. Any other line
 //! that cannot be read is damage. Then it is not known which numbers were used, so every channel begins
 //! a new epoch, and hosts are told that messages to apps are lost. What is left of messages from apps is
-//! sent again. The damaged file is kept as `journal.damaged`.
+//! sent again. The damaged file is kept as `journal.damaged`. A file that is gone, or empty, in a folder that had one is damage
+//! as well. The log says once what was found ([`Found`]).
 //!
 //! Lines rather than a database: there is nothing to look for, one writer, and a file that a person can
 //! read costs no library.
 
+mod found;
 mod line;
 mod live;
 mod renewal;
@@ -33,6 +35,7 @@ use vinbus_protocol::id::{AppId, Uid, Vin};
 use vinbus_protocol::limits::{DELIVERY_LONG_IDLE_MS, DELIVERY_TTL_S_MAX};
 use vinbus_protocol::request::RequestId;
 
+pub(crate) use self::found::Found;
 use self::line::Line;
 use self::live::{Item, Live, Span};
 use self::renewal::{Renewal, Renewed};
@@ -77,11 +80,17 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Reads the file of the last life, if there is one, and writes it anew for this one.
+    /// Reads the file of the last life, if there is one, and writes it anew for this one. `had_one` says
+    /// that there was one.
     ///
     /// # Errors
     /// When it cannot be read or written, or belongs to another vehicle.
-    pub(crate) fn open(folder: &Path, vin: Vin, new_life: u64) -> anyhow::Result<Self> {
+    pub(crate) fn open(
+        folder: &Path,
+        vin: Vin,
+        new_life: u64,
+        had_one: bool,
+    ) -> anyhow::Result<(Self, Option<Found>)> {
         let path = folder.join("journal");
         let shown = path.display();
         let old = match File::open(&path) {
@@ -94,8 +103,10 @@ impl Journal {
             None => Vec::new(),
         };
         let mut live = Live::default();
-        let (mut head, mut damaged, mut at) = (None, 0_u64, 0);
-        for text in bytes.split_inclusive(|byte| *byte == b'\n') {
+        let (mut head, mut at) = (None, 0);
+        // How many lines, and the first of them.
+        let (mut damaged, mut first) = (0_u64, 0);
+        for (text, line) in bytes.split_inclusive(|byte| *byte == b'\n').zip(1_u64..) {
             let span = Span {
                 at,
                 len: text.len() as u64,
@@ -108,7 +119,12 @@ impl Journal {
             match Line::read(text) {
                 Some(Line::Head { vin, life, start }) => head = Some((vin, life, start)),
                 Some(line) => live.apply(&line, span),
-                None => damaged += 1,
+                None => {
+                    damaged += 1;
+                    if damaged == 1 {
+                        first = line;
+                    }
+                }
             }
         }
         if let Some((of, ..)) = &head
@@ -116,15 +132,21 @@ impl Journal {
         {
             bail!("{shown} belongs to vehicle {of}, this is {}", vin.as_str());
         }
+        let mut found = None;
+        if bytes.is_empty() && had_one {
+            found = Some(Found::Missing { file: path.clone() });
+        }
         if !bytes.is_empty() && (damaged > 0 || head.is_none()) {
             let kept = folder.join("journal.damaged");
             fs::copy(&path, &kept).with_context(|| format!("cannot write {}", kept.display()))?;
-            let uplinks = live.forget_channels();
+            found = Some(Found::Damaged {
+                lines: damaged,
+                first,
+                to_apps: live.waiting_for_apps(),
+                from_apps: live.forget_channels(),
+                kept,
+            });
             head = None;
-            tracing::error!(
-                damaged, uplinks, file = %kept.display(),
-                "the journal of messages with receipts was damaged, and is kept: messages to apps that it had are lost, and their senders told so; those from apps are sent again"
-            );
         }
         let (life, start) = head.map_or((new_life, 0), |(_, life, start)| (life, start));
         live.end_what_was_handed_over();
@@ -150,7 +172,7 @@ impl Journal {
         journal
             .renew()
             .with_context(|| format!("cannot write {shown}"))?;
-        Ok(journal)
+        Ok((journal, found))
     }
 
     /// In which life messages to apps are numbered.

@@ -1,5 +1,6 @@
 //! `vehicle-agent run`: one vehicle, its broker and its apps.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -65,6 +66,9 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
         .as_deref()
         .map(|dir| Saved::open(dir, args.vehicle.vin))
         .transpose()?;
+    let new_life = RandomState::new().hash_one(());
+    let journal = saved.as_ref().map(|saved| saved.journal(new_life));
+    let journal = journal.transpose()?;
     let epoch = match &saved {
         Some(saved) => saved.begin_epoch()?,
         None => epoch_of_now(),
@@ -79,8 +83,7 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
     }
     let status = Arc::new(Status::new(args.vehicle.vin, crash));
     let (portal, mut apps) = open_portal(&args, pages, &desk, &status).await?;
-    if let Some(saved) = &saved {
-        let mut journal = saved.journal(apps.life())?;
+    if let (Some(saved), Some(mut journal)) = (&saved, journal) {
         journal.restore(&mut desk, &mut apps)?;
         apps.note_in(journal);
         let taken_up = saved.restore(&mut desk, &mut apps)?;

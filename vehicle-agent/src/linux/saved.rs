@@ -119,12 +119,21 @@ impl Saved {
         words
     }
 
-    /// The journal of messages with receipts; a new one counts lives from `new_life`.
+    /// The journal of messages with receipts; a new one counts lives from `new_life`. To be called before
+    /// [`Self::begin_epoch`], whose file says that there was a journal. What is wrong with it is told in the log.
     ///
     /// # Errors
     /// When it cannot be read or written, or belongs to another vehicle.
     pub(crate) fn journal(&self, new_life: u64) -> anyhow::Result<Journal> {
-        Journal::open(&self.folder, self.vin, new_life)
+        let path = self.folder.join("epoch");
+        let had_one = path
+            .try_exists()
+            .with_context(|| format!("cannot look for {}", path.display()))?;
+        let (journal, found) = Journal::open(&self.folder, self.vin, new_life, had_one)?;
+        if let Some(found) = found {
+            tracing::error!("{found}");
+        }
+        Ok(journal)
     }
 
     /// The epoch of this life: greater than all before, which the file `epoch` remembers where the

@@ -223,6 +223,14 @@ impl Live {
         (channel.memory.peer == Some(epoch)).then_some(channel)
     }
 
+    /// Messages that wait for their apps.
+    pub(super) fn waiting_for_apps(&self) -> usize {
+        let channels = self.channels.values();
+        channels
+            .map(|channel| channel.open.values().flatten().count())
+            .sum()
+    }
+
     /// Forgets all channels; returns how many messages from apps are left, which have no numbers now.
     pub(super) fn forget_channels(&mut self) -> usize {
         self.channels.clear();

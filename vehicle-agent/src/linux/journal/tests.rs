@@ -8,8 +8,12 @@ use super::*;
 const SLOT: AppSlot = AppSlot::new(0);
 
 fn open(folder: &Path) -> Journal {
+    find(folder, false).0
+}
+
+fn find(folder: &Path, had_one: bool) -> (Journal, Option<Found>) {
     let vin = Vin::parse("0123456789ABCDEFG").unwrap();
-    Journal::open(folder, vin, 7).unwrap()
+    Journal::open(folder, vin, 7, had_one).unwrap()
 }
 
 fn note(journal: &mut Journal, note: Note<'_>) -> Result<(), NotNoted> {
@@ -148,13 +152,51 @@ fn damage_costs_the_channels_and_no_message_of_an_app() {
     let at = bytes.windows(8).position(|it| it == b"numbered").unwrap();
     bytes[at] ^= 1;
     fs::write(&path, &bytes).unwrap();
-    let journal = open(dir.path());
+    let (journal, found) = find(dir.path(), true);
     assert!(journal.live.channels.is_empty());
     assert_eq!(journal.live.uplinks[&1].number, None);
-    assert_eq!(fs::read(dir.path().join("journal.damaged")).unwrap(), bytes);
+    let kept = dir.path().join("journal.damaged");
+    assert_eq!(fs::read(&kept).unwrap(), bytes);
+    let damaged = Found::Damaged {
+        lines: 1,
+        first: 6,
+        to_apps: 1,
+        from_apps: 1,
+        kept,
+    };
+    let told = damaged.to_string();
+    assert!(told.contains("line 6 cannot be read"), "{told}");
+    assert!(
+        told.contains("Lost are 1 messages that waited for apps"),
+        "{told}"
+    );
+    assert_eq!(found, Some(damaged));
+    // It is told once.
     for _ in 0..2 {
-        assert_eq!(open(dir.path()).live.uplinks.len(), 1);
+        let (journal, found) = find(dir.path(), true);
+        assert_eq!((journal.live.uplinks.len(), found), (1, None));
     }
+}
+
+#[test]
+fn journal_that_is_gone_or_empty_is_told_where_there_was_one_and_nowhere_else() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(find(dir.path(), false).1, None);
+    let file = dir.path().join("journal");
+    let missing = Some(Found::Missing { file: file.clone() });
+    fs::write(&file, "").unwrap();
+    assert_eq!(find(dir.path(), true).1, missing);
+    assert_eq!(find(dir.path(), true).1, None);
+    fs::remove_file(&file).unwrap();
+    assert_eq!(find(dir.path(), true).1, missing);
+    // The first line is gone: whose it is cannot be known.
+    let whole = fs::read_to_string(&file).unwrap();
+    let (_, rest) = whole.split_once('\n').unwrap();
+    assert_eq!(rest, "");
+    let line = Line::Settled { ticket: 1 }.to_text().unwrap();
+    fs::write(&file, line).unwrap();
+    let told = find(dir.path(), true).1.unwrap().to_string();
+    assert!(told.contains("it does not say whose it is"), "{told}");
 }
 
 #[test]
@@ -271,7 +313,7 @@ fn journal_of_another_vehicle_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path());
     let other = Vin::parse("AAAAAAAAAAAAAAAAA").unwrap();
-    let error = Journal::open(dir.path(), other, 7).unwrap_err();
+    let error = Journal::open(dir.path(), other, 7, true).unwrap_err();
     assert!(
         error
             .to_string()

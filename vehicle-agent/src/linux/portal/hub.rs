@@ -189,11 +189,6 @@ impl<'s> SocketApps<'s> {
         seat.is_some_and(|seat| seat.receipts)
     }
 
-    /// In which life the numbers of messages are given.
-    pub(crate) fn life(&self) -> u64 {
-        self.life
-    }
-
     /// Notes in this journal what is to survive, and goes on with its life.
     pub(crate) fn note_in(&mut self, journal: Journal) {
         self.life = journal.life();
