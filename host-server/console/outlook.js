@@ -10,13 +10,16 @@ export function meaning(step, { steps, request }) {
 }
 
 /** How far a message came whose time is over. */
-function howFar(steps, request) {
+function howFar(all, request) {
+  const again = all.findLastIndex(({ step }) => step === 'sent_again');
+  const steps = all.slice(again + 1);
   const cameTo = (...names) => steps.some(({ step }) => names.includes(step));
   if (cameTo('handed')) return `the app was given it, and did not ${request ? 'answer' : 'confirm it'}`;
   if (cameTo('held_background', 'held_privacy')) return 'it waited in the vehicle, and its app did not take it';
   if (cameTo('at_agent')) return 'the vehicle had it, and its app did not take it';
   if (cameTo('part_stored')) return 'the vehicle had a part of it, and not all';
   if (cameTo('sent')) return 'it was sent, and the vehicle never said that it has it';
+  if (again >= 0) return 'the vehicle had lost it with its memory, and was not reached again';
   return 'it was never sent, as the vehicle was not reached, or its turn did not come';
 }
 
@@ -59,4 +62,5 @@ const AWAITED = {
   handed: 'The app has yet to confirm it, or to refuse it.',
   part_stored: 'The rest follows, part by part, as fast as the vehicle stores them.',
   part_missing: 'It is sent again from its beginning.',
+  sent_again: 'It is sent once more when its turn comes.',
 };

@@ -73,6 +73,7 @@ const STEPS = {
   refused_by_app: ['bad', 'The app refused it.'],
   given_up: ['bad', 'The vehicle never said what became of it.'],
   peer_restarted: ['bad', 'The vehicle lost its memory: the app may have it or not.'],
+  sent_again: ['wait', 'The vehicle lost its memory: the message may be repeated, and goes to its next life.'],
   superseded: ['', 'A newer message of its key took its place before it was sent.'],
   unsupported: ['bad', 'The vehicle answers no requests.'],
   answered: ['good', 'The app has answered the request.'],

@@ -42,7 +42,7 @@ async fn each_step_in_the_car_is_told() {
     assert_eq!(server.steps(&at_once).await, ["accepted", "sent", "taken"]);
     let traced = done(&server.command(&["trace", &held]).await);
     assert!(
-        traced.contains("confirmed        the app has confirmed it"),
+        traced.contains("confirmed        the app has confirmed that it has it"),
         "{traced}"
     );
 

@@ -243,6 +243,58 @@ async fn vehicle_that_lost_its_memory_is_told_and_gets_only_what_may_be_repeated
 }
 
 #[tokio::test]
+async fn what_may_be_repeated_and_waited_in_a_vehicle_goes_to_its_next_lives_also_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::open(dir.path());
+    let mut car = Car::new(7, &server);
+    car.announce(&server);
+    car.step = delivery::Step::HeldBackground;
+    let held = Step::Told(delivery::Step::HeldBackground);
+    let mut ids = Vec::new();
+    for n in 0..2 {
+        let again = message(n, Receipts::Repeatable, HOUR);
+        ids.push(server.hub.submit_downlink(again).await.unwrap().id);
+    }
+    for id in &ids {
+        car.until(&server, "it is held", async |_| {
+            last_step(&server, id).await == held
+        })
+        .await;
+    }
+    // The vehicle loses its memory while the server runs, and then while it does not.
+    let air = std::mem::replace(&mut car.air, mpsc::unbounded_channel().1);
+    let mut car = Car::on(8, air);
+    car.step = delivery::Step::HeldBackground;
+    car.announce(&server);
+    for id in &ids {
+        car.until(&server, "it is held again", async |_| {
+            let steps = server.steps(id).await;
+            steps == [Step::Accepted, Step::SentAgain, Step::Sent, held]
+        })
+        .await;
+    }
+    assert_eq!(car.app, [told(0), told(1)]);
+    server.close().await;
+    let server = Server::open(dir.path());
+    let mut car = Car::new(9, &server);
+    car.announce(&server);
+    for id in &ids {
+        car.until(&server, "it is taken", async |_| {
+            last_step(&server, id).await == TAKEN
+        })
+        .await;
+        let steps = server.steps(id).await;
+        let whole = [Step::Accepted, held, Step::SentAgain, Step::Sent, TAKEN];
+        assert_eq!(steps, whole);
+    }
+    assert_eq!(car.app, [told(0), told(1)]);
+    let unsent = server.metrics.gauge("vinbus_downlink_unsent", "", &[]);
+    assert_eq!(unsent.value(), 0);
+    let sent_again = server.counted("vinbus_downlink_total", &[("step", "sent_again")]);
+    assert_eq!(sent_again, 2);
+}
+
+#[tokio::test]
 async fn message_that_is_never_answered_expires_and_frees_its_place() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::open(dir.path());

@@ -16,6 +16,8 @@ struct Traced {
     uid: String,
     vin: String,
     app: String,
+    #[serde(default)]
+    receipts: String,
     key: Option<String>,
     expires_at: String,
     steps: Vec<TracedStep>,
@@ -96,7 +98,10 @@ fn progress(transfer: &Transfer) -> String {
 
 /// How far a message came whose time is over.
 fn how_far(message: &Traced) -> &'static str {
-    let came_to = |step: &str| message.steps.iter().any(|known| known.step == step);
+    let again = message.steps.iter().rposition(|it| it.step == "sent_again");
+    let since = again.map_or(0, |at| at + 1);
+    let steps = message.steps.iter().skip(since);
+    let came_to = |step: &str| steps.clone().any(|known| known.step == step);
     let is_request = message.request.is_some();
     if came_to("handed") && is_request {
         "the app was given it, and did not answer"
@@ -110,6 +115,8 @@ fn how_far(message: &Traced) -> &'static str {
         "the vehicle had a part of it, and not all"
     } else if came_to("sent") {
         "it was sent, and the vehicle never said that it has it"
+    } else if again.is_some() {
+        "the vehicle had lost it with its memory, and was not reached again"
     } else if came_to("held") {
         "it was never sent, as the vehicle was not reached"
     } else {
@@ -158,7 +165,16 @@ fn reason(step: &str, message: &Traced) -> String {
         "refused_by_app" => "the app refused it".to_owned(),
         "given_up" => "the vehicle never said what became of it".to_owned(),
         "peer_restarted" => {
-            "the vehicle lost its memory: the app may have it or not, and it is not sent again"
+            let why = match (message.receipts.as_str(), &message.key) {
+                ("repeatable", Some(_)) => ", as a newer value of its key may have come to the app",
+                _ => "",
+            };
+            format!(
+                "the vehicle lost its memory: the app may have it or not, and it is not sent again{why}"
+            )
+        }
+        "sent_again" => {
+            "the vehicle lost its memory: the message may be repeated, and goes to its next life"
                 .to_owned()
         }
         "unsupported" => "the vehicle answers no requests".to_owned(),
@@ -217,11 +233,19 @@ mod tests {
                 "it waited in the vehicle",
             ),
             (
+                &["accepted", "held_privacy", "sent_again"],
+                "was not reached again",
+            ),
+            (
+                &["accepted", "held_privacy", "sent_again", "sent"],
+                "the vehicle never said that it has it",
+            ),
+            (
                 &["accepted", "sent", "held_privacy", "handed"],
                 "did not confirm it",
             ),
         ] {
-            let last = last(&[steps, &["expired"]].concat(), false);
+            let last = last(&[steps, &["expired"][..]].concat(), false);
             assert!(last.contains(told), "{steps:?}: {last}");
             assert!(last.ends_with("its time was over at E"), "{last}");
         }

@@ -20,6 +20,9 @@ pub enum Step {
     /// The vehicle lost its memory while it had the message, or may have had it; it will not be sent
     /// again.
     PeerRestarted,
+    /// The vehicle lost its memory while it had the message, which may be repeated: it waits to be sent to
+    /// the vehicle's next life.
+    SentAgain,
     /// It is a request, and the vehicle answers none; it will not be sent.
     Unsupported,
     /// A newer one of its key took its place before it was sent.
@@ -30,7 +33,7 @@ pub enum Step {
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Accepted,
         Self::Held,
         Self::Sent,
@@ -38,6 +41,7 @@ impl Step {
         Self::Expired,
         Self::GivenUp,
         Self::PeerRestarted,
+        Self::SentAgain,
         Self::Unsupported,
         Self::Superseded,
         Self::Told(delivery::Step::Known),
@@ -81,6 +85,7 @@ impl Step {
             Self::Expired => "expired",
             Self::GivenUp => "given_up",
             Self::PeerRestarted => "peer_restarted",
+            Self::SentAgain => "sent_again",
             Self::Unsupported => "unsupported",
             Self::Superseded => "superseded",
             Self::Told(step) => step.name(),
@@ -91,7 +96,7 @@ impl Step {
     #[must_use]
     pub const fn is_final(self) -> bool {
         match self {
-            Self::Accepted | Self::Held | Self::Sent => false,
+            Self::Accepted | Self::Held | Self::Sent | Self::SentAgain => false,
             Self::Rejected
             | Self::Expired
             | Self::GivenUp

@@ -10,6 +10,7 @@
 //! | on its way | the endpoint gives it up | over, to be noted |
 //! | on its way, and the endpoint has not sent it | a newer one of its key is submitted | over, to be noted before more is sent |
 //! | answered: only followed | the last word comes | over, to be noted |
+//! | answered | the vehicle loses its memory | over, or unsent again if it may be repeated; to be noted |
 //!
 //! A number may be that of a part of a long message, which stays among the unsent until the vehicle has
 //! all of it: when a receipt says *part stored* or *part missing*, the number is over, and the lane sends
@@ -115,6 +116,8 @@ struct Note {
     at: SystemTime,
     /// Bytes of the envelope of a long message that is not unsent any more.
     leaves: Option<u32>,
+    /// Bytes of the envelope of a message that is unsent again.
+    returns: Option<u32>,
 }
 
 /// What is to be published next.
@@ -153,6 +156,12 @@ impl Notes {
     pub(super) fn leaving(&self) -> impl Iterator<Item = (u64, u64)> {
         let notes = self.taken.iter();
         notes.filter_map(|note| Some((note.sequence, u64::from(note.leaves?))))
+    }
+
+    /// Bytes of the envelopes of messages that are unsent again.
+    pub(super) fn returning(&self) -> impl Iterator<Item = u64> {
+        let notes = self.taken.iter();
+        notes.filter_map(|note| note.returns.map(u64::from))
     }
 }
 
@@ -531,6 +540,7 @@ impl Channel {
                 step: Step::Sent,
                 at: SystemTime::now(),
                 leaves: None,
+                returns: None,
             });
         }
     }
@@ -609,7 +619,7 @@ impl Channel {
             // What was told before is among the notes already, and so counts before.
             Event::PeerRestarted | Event::EpochChanged(_) => {
                 self.session_changed = true;
-                self.lose(Followed::is_answered);
+                self.lose_answered();
                 let resumable = |followed: &Followed| followed.numbered.repeatable;
                 let (again, lost): (VecDeque<_>, VecDeque<_>) = self
                     .to_resume
@@ -623,14 +633,17 @@ impl Channel {
         }
     }
 
-    fn lose(&mut self, which: impl Fn(&Followed) -> bool) {
-        let followed = self.followed.iter();
-        let lost: Vec<u32> = followed
-            .filter(|(_, followed)| which(followed))
-            .map(|(number, _)| *number)
+    /// What the vehicle had is gone with its memory, and may be sent again, or not.
+    fn lose_answered(&mut self) {
+        let answered = self.followed.iter().filter(|(_, it)| it.is_answered());
+        let lost: Vec<_> = answered
+            .map(|(number, it)| match it.may_be_sent_again() {
+                true => (*number, Step::SentAgain),
+                false => (*number, Step::PeerRestarted),
+            })
             .collect();
-        for number in lost {
-            self.note(number, Step::PeerRestarted);
+        for (number, step) in lost {
+            self.note(number, step);
         }
     }
 
@@ -670,15 +683,19 @@ impl Channel {
             ..
         } = followed.numbered;
         let goes_on = is_of_part(step);
-        if step.is_final() || goes_on {
+        let goes_again = step == Step::SentAgain;
+        if step.is_final() || goes_on || goes_again {
             self.followed.remove(&number);
         }
         let is_leaving = piece.is_some() && is_first && !goes_on;
-        let untold = self.notes.iter().find(|note| note.number == number);
+        let mut notes = self.notes.iter().filter(|note| note.number == number);
+        let untold = notes.find_map(|note| note.leaves);
         let leaves = match is_leaving {
             true => Some(bytes),
-            false => untold.and_then(|note| note.leaves),
+            false => untold.filter(|_| !goes_again),
         };
+        // One that is to leave, and has not, stays.
+        let returns = (goes_again && untold.is_none()).then_some(bytes);
         // One that was told and not written yet is overtaken: a vehicle cannot make us keep more.
         self.notes
             .retain(|note| note.number != number || note.step == Step::Sent);
@@ -688,6 +705,7 @@ impl Channel {
             step,
             at: SystemTime::now(),
             leaves,
+            returns,
         });
     }
 
@@ -743,6 +761,11 @@ impl Followed {
             Some(step) => step == Step::Told(delivery::Step::Handed),
             None => self.numbered.handed,
         }
+    }
+
+    /// Its sender said that it may be repeated. A value may not: a newer one may have come to the app.
+    fn may_be_sent_again(&self) -> bool {
+        self.numbered.repeatable && self.numbered.key.is_none()
     }
 
     /// The vehicle has answered, and not finished.

@@ -79,6 +79,9 @@ impl Dispatch {
                     for (sequence, bytes) in notes.leaving() {
                         lanes.finished(&driven.lane, sequence, bytes);
                     }
+                    for bytes in notes.returning() {
+                        lanes.returned(&driven.lane, bytes);
+                    }
                 });
                 self.tell_changes(changed.told);
                 self.tell_steps(&notes).await;

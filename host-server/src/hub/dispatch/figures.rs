@@ -35,10 +35,10 @@ impl Figures {
             others: Step::ALL
                 .into_iter()
                 .filter(|step| {
-                    use Step::{GivenUp, PeerRestarted, Superseded, Told, Unsupported};
+                    use Step::{GivenUp, PeerRestarted, SentAgain, Superseded, Told, Unsupported};
                     matches!(
                         step,
-                        GivenUp | PeerRestarted | Unsupported | Superseded | Told(_)
+                        GivenUp | PeerRestarted | SentAgain | Unsupported | Superseded | Told(_)
                     )
                 })
                 .map(|other| (other, step(other.name())))
@@ -66,6 +66,7 @@ impl Figures {
             Step::Expired => &self.expired,
             Step::GivenUp
             | Step::PeerRestarted
+            | Step::SentAgain
             | Step::Unsupported
             | Step::Superseded
             | Step::Told(_) => {

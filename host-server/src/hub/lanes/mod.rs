@@ -20,6 +20,8 @@
 //! keep a worker. Each rest is twice as long as the one before, from one second to half a minute. One
 //! whose vehicle has enough on its way rests until the turn that it was given.
 //!
+//! A message that left may return, to be sent again: its lane is woken, or made for it.
+//!
 //! A lane is removed when it is idle and has neither unsent messages nor places taken for messages
 //! that are on their way to the disk. A worker reads from the disk, so a message may be sent, or found
 //! to have expired, before `accepted` is told of it; the lane is still there then, and knows by the
@@ -220,6 +222,18 @@ impl Lanes {
             lane.fresh.take_if(|fresh| fresh.sequence == sequence);
             self.leave(id, envelope_bytes);
         }
+    }
+
+    /// A message that had left is among the unsent again. There is a place for it however full it is: it was
+    /// accepted.
+    pub(super) fn returned(&mut self, id: &LaneId, envelope_bytes: u64) {
+        let vehicle = self.vehicles.entry(id.vin).or_default();
+        let lane = vehicle.entry(id.uid.clone()).or_insert(Lane::EMPTY);
+        lane.unsent += 1;
+        // It goes before what came later.
+        lane.fresh = None;
+        self.quota.add(&id.uid, Load::of(1, envelope_bytes));
+        self.wake(id);
     }
 
     fn leave(&mut self, id: &LaneId, envelope_bytes: u64) {

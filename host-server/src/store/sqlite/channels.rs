@@ -8,7 +8,7 @@ use vinbus_protocol::id::{AppId, Uid, Vin};
 
 use super::incomplete::last_part;
 use super::reader::{Readers, blob, downlink, key, page, parsed, signed, transfer};
-use super::tables::{REPEATABLE, Tables, micros, step_number, time};
+use super::tables::{REPEATABLE, SENT_AGAIN, Tables, micros, step_number, time};
 use crate::model::{
     Cursor, Downlink, Key, MessageId, NewDownlink, NewUplink, RECEIPT_SUBTOPIC, Step, Transfer,
 };
@@ -331,6 +331,23 @@ impl Tables {
         Ok(())
     }
 
+    /// A message is among the unsent again, from its beginning.
+    fn send_again(&self, sequence: i64) -> rusqlite::Result<()> {
+        for change in [
+            "INSERT OR IGNORE INTO unsent SELECT vin, uid, sequence, 0, expires_at, key FROM downlink
+             WHERE sequence = ?1",
+            "UPDATE transfer SET stored = 0, begun = begun + 1 WHERE sequence = ?1",
+            // Retention leaves it alone. It has finished with a step, at that time.
+            "DELETE FROM finished WHERE sequence = ?1
+             AND at IN (SELECT at FROM downlink_step WHERE sequence = ?1)",
+        ] {
+            self.connection
+                .prepare_cached(change)?
+                .execute([sequence])?;
+        }
+        Ok(())
+    }
+
     /// Notes a step of a message with a number, once, unless the message has its last word.
     fn note_numbered(
         &mut self,
@@ -363,7 +380,10 @@ impl Tables {
                 None => Ok(None),
             };
         }
-        let is_over = step != Step::Sent;
+        let is_over = !matches!(step, Step::Sent | Step::SentAgain);
+        if step == Step::SentAgain {
+            self.send_again(sequence)?;
+        }
         if is_over && !answered {
             self.finish(sequence, at)?;
             if is_long {
@@ -371,15 +391,16 @@ impl Tables {
                 self.all_stored(sequence, step)?;
             }
         }
-        let change = match (step.is_final(), is_over) {
-            (true, _) => "DELETE FROM numbered WHERE vin = ?1 AND uid = ?2 AND number = ?3",
-            (false, _) => {
+        let ends_number = step.is_final() || step == Step::SentAgain;
+        let change = match ends_number {
+            true => "DELETE FROM numbered WHERE vin = ?1 AND uid = ?2 AND number = ?3",
+            false => {
                 "UPDATE numbered SET answered = max(answered, ?4)
                  WHERE vin = ?1 AND uid = ?2 AND number = ?3"
             }
         };
         let mut statement = self.connection.prepare_cached(change)?;
-        match step.is_final() {
+        match ends_number {
             true => statement.execute(key)?,
             false => statement.execute(params![vin.as_str(), uid.as_str(), number, is_over])?,
         };
@@ -407,7 +428,8 @@ impl Tables {
         Ok(())
     }
 
-    /// Notes a step, and says when; `None` if it was noted before. It is later than those before it, whatever
+    /// Notes a step, and says when; `None` if it was noted before, since the message was sent again if it
+    /// was. It is later than those before it, whatever
     /// the clock says: it may have been set back, and by their times the steps are put in order.
     pub(super) fn note_once(
         &self,
@@ -417,16 +439,20 @@ impl Tables {
     ) -> rusqlite::Result<Option<SystemTime>> {
         self.connection
             .prepare_cached(
-                "INSERT OR IGNORE INTO downlink_step
+                "INSERT INTO downlink_step
                  SELECT ?1, ?2, max(?3, coalesce(
                      (SELECT max(at) + 1 FROM downlink_step WHERE sequence = ?1),
                      (SELECT accepted_at FROM downlink WHERE sequence = ?1),
-                     ?3))
+                     ?3)) WHERE true
+                 ON CONFLICT (sequence, step) DO UPDATE SET at = excluded.at
+                 WHERE step = ?4 OR at < (SELECT again.at FROM downlink_step AS again
+                     WHERE again.sequence = ?1 AND again.step = ?4)
                  RETURNING at",
             )?
-            .query_row(params![sequence, step_number(step), micros(at)], |row| {
-                Ok(time(row.get(0)?))
-            })
+            .query_row(
+                params![sequence, step_number(step), micros(at), SENT_AGAIN],
+                |row| Ok(time(row.get(0)?)),
+            )
             .optional()
     }
 }

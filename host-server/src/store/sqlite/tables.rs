@@ -185,7 +185,11 @@ impl Tables {
                 "DELETE FROM unsent WHERE vin = ?1 AND uid = ?2 AND sequence = ?3"
             }
             // The first is the row itself; the others are of messages with numbers.
-            Step::Accepted | Step::GivenUp | Step::PeerRestarted | Step::Told(_) => {
+            Step::Accepted
+            | Step::GivenUp
+            | Step::PeerRestarted
+            | Step::SentAgain
+            | Step::Told(_) => {
                 return Ok(None);
             }
         };
@@ -403,6 +407,7 @@ pub(super) fn step_number(step: Step) -> i64 {
         Step::PeerRestarted => 6,
         Step::Unsupported => 7,
         Step::Superseded => 8,
+        Step::SentAgain => SENT_AGAIN,
         Step::Told(step) => i64::from(step.code()) + TOLD,
     }
 }
@@ -412,6 +417,9 @@ pub(super) fn step_numbered(number: i64) -> Option<Step> {
     let mut steps = Step::ALL.into_iter();
     steps.find(|step| step_number(*step) == number)
 }
+
+/// That of [`Step::SentAgain`].
+pub(super) const SENT_AGAIN: i64 = 9;
 
 const TOLD: i64 = 16;
 
