@@ -377,6 +377,19 @@ mod tests {
     }
 
     #[test]
+    fn receipts_of_a_partner_settle_no_message_to_another() {
+        let mut uplinks = Uplinks::new(vec![0; 1_000]);
+        push(&mut uplinks, 0);
+        number(&mut uplinks, &mut 1);
+        uplinks.told(1, 1, u32::MAX, Step::Confirmed);
+        uplinks.settle_told();
+        assert_eq!(uplinks.next_settled(), None);
+        uplinks.told(0, 1, 1, Step::Confirmed);
+        uplinks.settle_told();
+        assert_eq!(uplinks.next_settled(), Some((SLOT, 0, Fate::Confirmed)));
+    }
+
+    #[test]
     fn message_that_goes_without_a_number_gets_none_until_it_is_tried_again() {
         let mut uplinks = Uplinks::new(vec![0; 1_000]);
         push(&mut uplinks, 0);

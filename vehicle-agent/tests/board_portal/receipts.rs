@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use vinbus_protocol::delivery::Epoch;
+use vinbus_protocol::limits::DELIVERY_RECEIPT_DELAY_MS;
 use vinbus_vehicle_agent::board_portal::limits::RECEIPTS_MAX;
 
 use crate::app::App;
@@ -99,5 +100,120 @@ fn app_that_was_away_is_told_what_became_of_its_messages_when_it_comes() {
             send(&mut app, id, &json!(id)).await;
             app.until(ACCEPTED).await;
         }
+    });
+}
+
+/// A board that is online, and whose partner's host speaks delivery, in its first epoch.
+async fn greeted() -> Board {
+    let mut board = board().await;
+    board.connect();
+    board.presence().await;
+    let greeting = json!({ "vinbus": { "e": 1, "x": 1, "v": 1 } });
+    board.send("vinbus", &greeting);
+    board
+}
+
+/// An app that confirms, in the background.
+async fn waiting(board: &Board, app: &str) -> App {
+    let mut waiting = App::silent(board.address).await;
+    let hello = json!({ "appId": app, "background": true, "confirm": true });
+    waiting
+        .send(json!({ "type": "hello", "value": hello }))
+        .await;
+    waiting.until("welcome").await;
+    waiting
+        .send(json!({ "type": "WebPortal.onApplicationLoaded" }))
+        .await;
+    waiting
+}
+
+/// Sends an app a message with receipts, which it is told of under the number that is returned.
+async fn kept(board: &Board, app: (&str, &mut App), number: u32) -> Value {
+    let (id, app) = app;
+    board.send(id, &json!({ "vinbus": [1, 1, number, 0], "n": number }));
+    app.until("WebPortal.onPendingNotification").await["number"].take()
+}
+
+/// What the host is told next: runs of a step, the first number and how many.
+async fn receipts(board: &mut Board) -> Value {
+    board.clock.advance(DELIVERY_RECEIPT_DELAY_MS);
+    loop {
+        let (subtopic, payload) = board.uplink().await;
+        assert_eq!(subtopic, "vinbus/delivery");
+        let mut frame: Value = serde_json::from_str(&payload).unwrap();
+        let runs = frame["content"]["vinbus"]["r"].take();
+        if !runs.is_null() {
+            return runs;
+        }
+    }
+}
+
+#[test]
+fn app_neither_confirms_nor_takes_what_another_app_of_its_partner_was_sent() {
+    run(async {
+        let mut board = greeted().await;
+        let mut demo = waiting(&board, "demo").await;
+        let mut other = waiting(&board, "other").await;
+        let (held, confirmed) = (2, 6);
+        let of_demo = kept(&board, ("demo", &mut demo), 1).await;
+        let of_other = kept(&board, ("other", &mut other), 2).await;
+        // Each app has numbers of its own.
+        assert_eq!(of_demo, of_other);
+        assert_eq!(receipts(&mut board).await, json!([held, 1, 2]));
+        let confirm = "WebPortal.confirmPendingNotifications";
+        for value in [json!({ "numbers": [0, 1, 2] }), json!({ "upto": 1_000 })] {
+            other.send(json!({ "type": confirm, "value": value })).await;
+        }
+        assert_eq!(other.pending().await, Vec::<Value>::new());
+        let told = json!([held, 1, 1, confirmed, 2, 1]);
+        assert_eq!(receipts(&mut board).await, told);
+        kept(&board, ("other", &mut other), 3).await;
+        assert_eq!(other.pending().await, [json!({ "content": { "n": 3 } })]);
+        let told = json!([held, 1, 1, confirmed, 2, 2]);
+        assert_eq!(receipts(&mut board).await, told);
+        // What is for the first app is there, for it alone.
+        demo.send(json!({ "type": confirm, "value": { "numbers": [of_demo] } }))
+            .await;
+        assert_eq!(demo.pending().await, Vec::<Value>::new());
+        let told = json!([confirmed, 1, 3]);
+        assert_eq!(receipts(&mut board).await, told);
+    });
+}
+
+#[test]
+fn receipts_of_another_life_and_of_messages_that_were_never_sent_settle_nothing() {
+    run(async {
+        let mut board = greeted().await;
+        let mut app = board.app("demo").await;
+        send(&mut app, 1, &json!("a")).await;
+        app.until(ACCEPTED).await;
+        let (_, payload) = loop {
+            let sent = board.uplink().await;
+            if sent.0.is_empty() {
+                break sent;
+            }
+        };
+        assert_eq!(
+            payload,
+            r#"{"content":{"vinbus":[1,1,1,2592000],"content":"a"}}"#
+        );
+        let confirmed = |epochs: (u32, u32), first: u32| {
+            let (own, peer) = epochs;
+            let runs = json!([6, first, 1_000]);
+            json!({ "vinbus": { "e": own, "x": peer, "k": 1, "r": runs } })
+        };
+        board.send("vinbus", &confirmed((1, 1), 2));
+        board.send("vinbus", &confirmed((1, 0), 1));
+        board.publish_for(
+            "stranger",
+            json!({ "idApp": "vinbus", "popup": false, "content": confirmed((1, 1), 1) })
+                .to_string(),
+        );
+        // It is told of what came before, so nothing was.
+        board.send("demo", &json!("after"));
+        let told = app.next_text().await.unwrap();
+        assert!(told.contains("after"), "{told}");
+        board.send("vinbus", &confirmed((1, 1), 1));
+        assert_eq!(app.until(DELIVERED).await["id"], json!(1));
     });
 }
