@@ -7,7 +7,9 @@ use vinbus_protocol::delivery::{self, Epoch, Part, SNAPSHOT_BYTES, Snapshot, Win
 use vinbus_protocol::id::{AppId, Uid, Vin};
 
 use super::incomplete::last_part;
-use super::reader::{Readers, blob, downlink, key, page, parsed, signed, transfer};
+use super::reader::{
+    Readers, blob, downlink, key, page, parsed, select_downlink, signed, transfer,
+};
 use super::tables::{REPEATABLE, SENT_AGAIN, Tables, micros, step_number, time};
 use crate::model::{
     Cursor, Downlink, Key, MessageId, NewDownlink, NewUplink, RECEIPT_SUBTOPIC, Step, Transfer,
@@ -94,15 +96,13 @@ impl Readers {
     ) -> Result<Vec<Downlink>, StoreError> {
         let apps: Vec<_> = apps.iter().map(AppId::as_str).collect();
         self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT downlink.sequence, id, downlink.uid, downlink.vin, app, envelope,
-                        downlink.expires_at, receipts, downlink.key
-                 FROM unsent JOIN downlink USING (sequence)
+            let mut statement = connection.prepare_cached(select_downlink!(
+                "FROM unsent JOIN downlink USING (sequence)
                  WHERE unsent.vin = ?1 AND unsent.uid = ?2 AND unsent.sequence > ?3
                  AND (app NOT IN (SELECT value FROM json_each(?5)) OR EXISTS (
                      SELECT 1 FROM request WHERE request.sequence = unsent.sequence))
-                 ORDER BY unsent.sequence LIMIT ?4",
-            )?;
+                 ORDER BY unsent.sequence LIMIT ?4"
+            ))?;
             let of = params![
                 vin.as_str(),
                 uid.as_str(),
@@ -123,10 +123,7 @@ impl Readers {
     pub(super) fn downlink(&self, sequence: u64) -> Result<Option<Downlink>, StoreError> {
         self.read(|connection| {
             connection
-                .prepare_cached(
-                    "SELECT sequence, id, uid, vin, app, envelope, expires_at, receipts, key
-                     FROM downlink WHERE sequence = ?1",
-                )?
+                .prepare_cached(select_downlink!("FROM downlink WHERE sequence = ?1"))?
                 .query_row([signed(sequence)], downlink)
                 .optional()
         })
@@ -200,12 +197,10 @@ impl Tables {
 
     /// What a message with a key takes the place of: as each one did, one message at most.
     fn waiting_before(&self, message: &NewDownlink) -> rusqlite::Result<Vec<Downlink>> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT downlink.sequence, id, downlink.uid, downlink.vin, app, envelope,
-                    downlink.expires_at, receipts, downlink.key
-             FROM unsent JOIN downlink USING (sequence)
-             WHERE unsent.vin = ?1 AND unsent.uid = ?2 AND unsent.key = ?3 AND app = ?4",
-        )?;
+        let mut statement = self.connection.prepare_cached(select_downlink!(
+            "FROM unsent JOIN downlink USING (sequence)
+             WHERE unsent.vin = ?1 AND unsent.uid = ?2 AND unsent.key = ?3 AND app = ?4"
+        ))?;
         let of = params![
             message.vin.as_str(),
             message.uid.as_str(),

@@ -20,6 +20,18 @@ use crate::model::{
 use crate::store::StoreError;
 use crate::store::fleets::FleetId;
 
+/// A query for downlink messages, with the columns that [`downlink`] reads.
+macro_rules! select_downlink {
+    ($tables_and_conditions:literal) => {
+        concat!(
+            "SELECT downlink.sequence, downlink.id, downlink.uid, downlink.vin, downlink.app,
+                    downlink.envelope, downlink.expires_at, downlink.receipts, downlink.key ",
+            $tables_and_conditions
+        )
+    };
+}
+pub(super) use select_downlink;
+
 /// A page of messages ends when it holds this many bytes.
 const PAGE_BYTES_MAX: usize = 4 << 20;
 
@@ -56,13 +68,11 @@ impl Readers {
         limit: usize,
     ) -> Result<Vec<Downlink>, StoreError> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT downlink.sequence, id, downlink.uid, downlink.vin, app, envelope,
-                        downlink.expires_at, receipts, downlink.key
-                 FROM unsent JOIN downlink USING (sequence)
+            let mut statement = connection.prepare_cached(select_downlink!(
+                "FROM unsent JOIN downlink USING (sequence)
                  WHERE unsent.vin = ?1 AND unsent.uid = ?2 AND unsent.sequence > ?3
-                 ORDER BY unsent.sequence LIMIT ?4",
-            )?;
+                 ORDER BY unsent.sequence LIMIT ?4"
+            ))?;
             let rows = statement.query_map(
                 params![vin.as_str(), uid.as_str(), signed(after), limit as i64],
                 downlink,
@@ -102,14 +112,12 @@ impl Readers {
         limit: usize,
     ) -> Result<Vec<Downlink>, StoreError> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT downlink.sequence, id, downlink.uid, downlink.vin, app, envelope,
-                        downlink.expires_at, receipts, downlink.key
-                 FROM unsent JOIN downlink USING (sequence)
+            let mut statement = connection.prepare_cached(select_downlink!(
+                "FROM unsent JOIN downlink USING (sequence)
                  WHERE unsent.vin = ?1 AND unsent.uid = ?2 AND unsent.expires_at <= ?3
                  AND NOT EXISTS (SELECT 1 FROM numbered WHERE numbered.sequence = unsent.sequence)
-                 ORDER BY unsent.sequence LIMIT ?4",
-            )?;
+                 ORDER BY unsent.sequence LIMIT ?4"
+            ))?;
             let rows = statement.query_map(
                 params![vin.as_str(), uid.as_str(), micros(now), limit as i64],
                 downlink,
