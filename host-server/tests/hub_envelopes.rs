@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use hub_support::{downlink, polled, uid, vin};
+use hub_support::{downlink, polled, uid, underneath, vin};
 use vinbus_host_server::broker::{Broker, BrokerEvents as _, PublishError};
 use vinbus_host_server::hub::{Hub, Settings};
 use vinbus_host_server::metrics::Metrics;
@@ -69,15 +69,6 @@ impl Counting {
         downlink.message.envelope = counted(downlink.message.envelope, &self.in_use);
         downlink
     }
-}
-
-/// Methods that the store underneath has.
-macro_rules! underneath {
-    ($($name:ident($($argument:ident: $of:ty),*) -> $result:ty;)*) => {
-        $(fn $name(&self, $($argument: $of),*) -> $result {
-            self.store.$name($($argument),*)
-        })*
-    };
 }
 
 impl FleetStore for Counting {}

@@ -7,7 +7,8 @@ use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
-use hub_support::{Server, uid, uplink_topic, vin};
+use hub_support::memory_store::MemoryStore;
+use hub_support::{Server, uid, underneath, uplink_topic, vin};
 use tokio::sync::oneshot;
 use vinbus_host_server::broker::{Arrival, BrokerEvents as _, Outcome};
 use vinbus_host_server::hub::{Hub, Settings};
@@ -18,6 +19,7 @@ use vinbus_host_server::model::{
 };
 use vinbus_host_server::store::channels::ChannelStore;
 use vinbus_host_server::store::fleets::FleetStore;
+use vinbus_host_server::store::requests::RequestStore;
 use vinbus_host_server::store::sqlite::StoreSettings;
 use vinbus_host_server::store::{Pending, Store, StoreError};
 use vinbus_protocol::id::{Uid, Vin};
@@ -254,6 +256,7 @@ async fn shutdown_waits_until_what_arrived_is_on_disk() {
 /// A store whose disk is as slow as the test wants: appends wait until the test answers them.
 #[derive(Clone, Default)]
 struct SlowStore {
+    store: Arc<MemoryStore>,
     appends: Arc<Mutex<Vec<Reply>>>,
 }
 
@@ -271,92 +274,33 @@ impl SlowStore {
     }
 }
 
-fn never<T>() -> Pending<T> {
-    oneshot::channel().1
-}
-
 impl ChannelStore for SlowStore {}
-
 impl FleetStore for SlowStore {}
-impl vinbus_host_server::store::requests::RequestStore for SlowStore {}
+impl RequestStore for SlowStore {}
 
 impl Store for SlowStore {
-    fn append_downlink(&self, _: NewDownlink, _: SystemTime) -> Pending<Downlink> {
-        never()
-    }
-
     fn append_uplink(&self, _: NewUplink) -> Pending<Cursor> {
         let (reply, pending) = oneshot::channel();
         self.appends.lock().unwrap().push(reply);
         pending
     }
 
-    fn note(&self, _: &MessageId, _: Step, _: SystemTime) -> Pending<Option<Cursor>> {
-        never()
-    }
-
-    fn unsent(&self, _: &Vin, _: &Uid, _: u64, _: usize) -> Result<Vec<Downlink>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    fn with_expired(&self, _: SystemTime, _: usize) -> Result<Vec<(Vin, Uid)>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    fn expired(
-        &self,
-        _: &Vin,
-        _: &Uid,
-        _: SystemTime,
-        _: usize,
-    ) -> Result<Vec<Downlink>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    fn uplink_after(
-        &self,
-        _: Cursor,
-        _: Option<&Uid>,
-        _: Option<&Vin>,
-        _: usize,
-    ) -> Result<UplinkPage, StoreError> {
-        Ok(UplinkPage::default())
-    }
-
-    fn uplink_end(&self) -> Result<Cursor, StoreError> {
-        Ok(Cursor(0))
-    }
-
-    fn trace(&self, _: &MessageId) -> Result<Option<Trace>, StoreError> {
-        Ok(None)
-    }
-
-    fn sent_before(&self, _: u64, _: Option<&Uid>, _: usize) -> Result<SentPage, StoreError> {
-        Ok(SentPage::default())
-    }
-
-    fn add_webhook(&self, _: Webhook) -> Pending<()> {
-        never()
-    }
-
-    fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    fn disable_webhook(&self, _: &str) -> Pending<()> {
-        never()
-    }
-
-    fn remove_webhook(&self, _: &str) -> Pending<bool> {
-        never()
-    }
-
-    fn webhook_delivered(&self, _: &str, _: Cursor) -> Pending<()> {
-        never()
+    underneath! {
+        append_downlink(message: NewDownlink, now: SystemTime) -> Pending<Downlink>;
+        note(id: &MessageId, step: Step, now: SystemTime) -> Pending<Option<Cursor>>;
+        unsent(vin: &Vin, uid: &Uid, after: u64, limit: usize) -> Result<Vec<Downlink>, StoreError>;
+        with_expired(now: SystemTime, limit: usize) -> Result<Vec<(Vin, Uid)>, StoreError>;
+        expired(vin: &Vin, uid: &Uid, now: SystemTime, limit: usize) -> Result<Vec<Downlink>, StoreError>;
+        backlog() -> Result<Vec<Backlog>, StoreError>;
+        uplink_after(cursor: Cursor, uid: Option<&Uid>, vin: Option<&Vin>, limit: usize) -> Result<UplinkPage, StoreError>;
+        uplink_end() -> Result<Cursor, StoreError>;
+        trace(id: &MessageId) -> Result<Option<Trace>, StoreError>;
+        sent_before(before: u64, uid: Option<&Uid>, limit: usize) -> Result<SentPage, StoreError>;
+        add_webhook(webhook: Webhook) -> Pending<()>;
+        webhooks() -> Result<Vec<Webhook>, StoreError>;
+        disable_webhook(id: &str) -> Pending<()>;
+        remove_webhook(id: &str) -> Pending<bool>;
+        webhook_delivered(id: &str, cursor: Cursor) -> Pending<()>;
     }
 }
 

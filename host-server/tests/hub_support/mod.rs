@@ -1,5 +1,10 @@
 //! A hub over a real store in a temporary folder, and a broker that the test plays.
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "each test program uses a part of it"
+)]
 
 pub(crate) mod car;
 pub(crate) mod memory_store;
@@ -23,6 +28,16 @@ use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 
 /// Longest time to wait for something that must happen.
 const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Methods of a store that has another one underneath, in `store`, which does the work.
+macro_rules! underneath {
+    ($($name:ident($($argument:ident: $of:ty),*) -> $result:ty;)*) => {
+        $(fn $name(&self, $($argument: $of),*) -> $result {
+            self.store.$name($($argument),*)
+        })*
+    };
+}
+pub(crate) use underneath;
 
 /// A broker that hands one vehicle what it is given.
 struct Air(mpsc::UnboundedSender<Bytes>);
