@@ -184,8 +184,8 @@ pub struct ChannelChange {
 pub struct Changed {
     /// The last position in the uplink log at which steps are told, if any are.
     pub told: Option<Cursor>,
-    /// The sequences of messages that got no number, as a newer one of their key has taken their place:
-    /// their numbers are left out.
+    /// The sequences of messages that got no number, as a newer one of their key has taken their place, or
+    /// as they are over: their numbers are left out.
     pub gone: Vec<u64>,
 }
 

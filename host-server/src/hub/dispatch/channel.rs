@@ -405,10 +405,10 @@ impl Channel {
     pub(super) fn submit(&mut self, now_ms: u64, messages: Vec<Numbered>, gone: &[u64]) {
         self.numbering = 0;
         for numbered in messages {
-            if numbered.piece.is_some() {
+            let is_gone = gone.contains(&numbered.sequence);
+            if numbered.piece.is_some() && !is_gone {
                 self.transfer = Some(numbered.sequence);
             }
-            let is_gone = gone.contains(&numbered.sequence);
             let key = self.key_of(&numbered).filter(|_| !is_gone);
             let mut superseded = None;
             match self

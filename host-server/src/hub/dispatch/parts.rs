@@ -137,10 +137,14 @@ impl Dispatch {
             ..ChannelChange::default()
         };
         let noted = written(self.store.change_channel(&lane.vin, &lane.uid, change)).await;
-        if let Err(error) = noted {
-            driven.lock().not_numbered();
-            return Err(error);
-        }
+        let gone = match noted {
+            // What was read of it is of before its end.
+            Ok(changed) => changed.gone,
+            Err(error) => {
+                driven.lock().not_numbered();
+                return Err(error);
+            }
+        };
         let message = &downlink.message;
         let numbered = Numbered {
             number,
@@ -155,7 +159,7 @@ impl Dispatch {
             app: message.app.clone(),
             key: None,
         };
-        driven.lock().submit(self.now_ms(), vec![numbered], &[]);
+        driven.lock().submit(self.now_ms(), vec![numbered], &gone);
         driven.work.notify_one();
         Ok(LongAdmission::Waits)
     }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use vinbus_protocol::delivery::{Epoch, Offer};
 use vinbus_protocol::id::{AppId, Uid, Vin};
 
+use super::channel::Channel;
+use super::parts::LongAdmission;
 use super::receipts::Admission;
 use crate::hub::lanes::LaneId;
 use crate::hub::{Hub, Settings};
@@ -49,12 +50,16 @@ impl Still {
     }
 
     async fn submit_keyed(&self, key: Option<&str>) -> Downlink {
-        let envelope = r#"{"idApp":"app","popup":false,"content":{"n":1}}"#;
+        self.submit_content(r#"{"n":1}"#, key).await
+    }
+
+    async fn submit_content(&self, content: &str, key: Option<&str>) -> Downlink {
+        let envelope = format!(r#"{{"idApp":"app","popup":false,"content":{content}}}"#);
         let message = NewDownlink {
             uid: self.lane.uid.clone(),
             vin: self.lane.vin,
             app: AppId::parse("app").unwrap(),
-            envelope: Bytes::from_static(envelope.as_bytes()),
+            envelope: envelope.into(),
             expires_at: SystemTime::now() + Duration::from_secs(3600),
             receipts: Receipts::Asked,
             key: key.map(|key| Key::parse(key).unwrap()),
@@ -129,6 +134,47 @@ async fn message_that_a_worker_has_read_and_a_newer_one_superseded_is_not_sent()
     let steps = store.trace(&older.id).unwrap().unwrap().steps;
     let steps: Vec<_> = steps.into_iter().map(|(step, _)| step).collect();
     assert_eq!(steps, [Step::Accepted, Step::Superseded]);
+}
+
+#[tokio::test]
+async fn long_message_that_a_worker_has_read_and_that_is_over_does_not_begin_again() {
+    let still = Still::new();
+    let Still {
+        hub, store, lane, ..
+    } = &still;
+    let dispatch = &hub.inner.dispatch;
+    let content = format!(r#""{}""#, "long ".repeat(40_000));
+    let downlink = still.submit_content(&content, None).await;
+    let offer = Offer {
+        epoch: Epoch::new(7).unwrap(),
+        long_bytes_max: 1 << 20,
+    };
+    dispatch.announced(lane.clone(), Some(offer)).await;
+    let waits = LongAdmission::Waits;
+    assert_eq!(dispatch.admit_long(lane, &downlink).await, waits);
+    let begun = store.transfer(downlink.sequence).unwrap();
+    let ended = dispatch.with_driven(lane, |_, channel, _, _| channel.rejected(1));
+    assert_eq!(ended.await, Ok(Some(())));
+    let over = async {
+        let state = |_: &_, channel: &mut Channel, _, _| channel.transfer();
+        while dispatch.with_driven(lane, state).await != Ok(Some(None)) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let over = tokio::time::timeout(Duration::from_secs(30), over).await;
+    over.expect("its end is on disk");
+    assert_eq!(dispatch.unsent(lane, 0, &[]).await, Ok(vec![]));
+    assert_eq!(dispatch.admit_long(lane, &downlink).await, waits);
+    let kept = store.channel(&lane.vin, &lane.uid).unwrap().unwrap();
+    assert_eq!(kept.numbered, []);
+    assert_eq!(store.transfer(downlink.sequence), Ok(begun));
+    // The next one may go.
+    let next = still.submit_content(&content, None).await;
+    assert_eq!(dispatch.admit_long(lane, &next).await, waits);
+    let kept = store.channel(&lane.vin, &lane.uid).unwrap().unwrap();
+    let numbered = kept.numbered.iter();
+    let numbered: Vec<_> = numbered.map(|it| (it.number, it.sequence)).collect();
+    assert_eq!(numbered, [(3, next.sequence)]);
 }
 
 #[tokio::test]

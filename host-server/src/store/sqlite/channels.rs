@@ -157,15 +157,15 @@ impl Tables {
         let mut changed = Changed::default();
         for &(number, sequence) in &change.numbered {
             memory.next_number = memory.next_number.max(number.saturating_add(1));
-            match change.piece {
-                Some(piece) => self.begin_part(signed(sequence), piece)?,
-                None if self.leave_unsent(vin, uid, signed(sequence))? => {}
-                None => {
-                    changed.gone.push(sequence);
-                    continue;
-                }
+            let is_unsent = match change.piece {
+                Some(piece) => self.begin_part(vin, uid, signed(sequence), piece)?,
+                None => self.leave_unsent(vin, uid, signed(sequence))?,
+            };
+            if is_unsent {
+                self.number(vin, uid, number, signed(sequence))?;
+            } else {
+                changed.gone.push(sequence);
             }
-            self.number(vin, uid, number, signed(sequence))?;
         }
         if before != Some(memory) {
             self.write_memory(vin, uid, &memory)?;
@@ -289,12 +289,25 @@ impl Tables {
         Ok(left > 0)
     }
 
-    /// A part is about to be sent.
-    fn begin_part(&self, sequence: i64, piece: Piece) -> rusqlite::Result<()> {
+    /// A part is about to be sent, if its message is among the unsent; says whether it is.
+    fn begin_part(
+        &self,
+        vin: &Vin,
+        uid: &Uid,
+        sequence: i64,
+        piece: Piece,
+    ) -> rusqlite::Result<bool> {
         let Piece { part, end, begun } = piece;
-        self.connection
-            .prepare_cached("INSERT OR REPLACE INTO transfer VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+        let begun = self
+            .connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO transfer
+                 SELECT sequence, ?4, ?5, ?6, ?7, ?8 FROM unsent
+                 WHERE vin = ?1 AND uid = ?2 AND sequence = ?3",
+            )?
             .execute(params![
+                vin.as_str(),
+                uid.as_str(),
                 sequence,
                 part.total,
                 part.offset,
@@ -302,7 +315,7 @@ impl Tables {
                 begun,
                 part.checksum
             ])?;
-        Ok(())
+        Ok(begun > 0)
     }
 
     /// The number of a part is over: the message goes on behind it, or begins again.
