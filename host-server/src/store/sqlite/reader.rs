@@ -20,13 +20,13 @@ use crate::model::{
 use crate::store::StoreError;
 use crate::store::fleets::FleetId;
 
-/// A query for downlink messages, with the columns that [`downlink`] reads.
+/// A query for downlink messages, with the columns that [`downlink`] reads in front of what follows.
 macro_rules! select_downlink {
-    ($tables_and_conditions:literal) => {
+    ($rest:literal) => {
         concat!(
             "SELECT downlink.sequence, downlink.id, downlink.uid, downlink.vin, downlink.app,
                     downlink.envelope, downlink.expires_at, downlink.receipts, downlink.key ",
-            $tables_and_conditions
+            $rest
         )
     };
 }
@@ -206,11 +206,10 @@ impl Readers {
     pub(super) fn trace(&self, id: &MessageId) -> Result<Option<Trace>, StoreError> {
         self.read(|connection| {
             let found = connection
-                .prepare_cached(
-                    "SELECT sequence, id, uid, vin, app, envelope, expires_at, receipts, key, accepted_at,
-                            (SELECT id FROM fleet WHERE number = downlink.fleet)
-                     FROM downlink WHERE id = ?1",
-                )?
+                .prepare_cached(select_downlink!(
+                    ", accepted_at, (SELECT id FROM fleet WHERE number = downlink.fleet)
+                         FROM downlink WHERE id = ?1"
+                ))?
                 .query_row([&id.0], |row| {
                     let fleet: Option<String> = row.get(10)?;
                     Ok((downlink(row)?, row.get(9)?, fleet.map(FleetId)))
@@ -242,8 +241,11 @@ impl Readers {
             Some(_) => "AND uid = ?4",
         };
         let sql = format!(
-            "SELECT sequence, id, uid, vin, app, envelope, expires_at, receipts, key, accepted_at
-             FROM downlink WHERE sequence < ?1 AND sequence >= ?2 {filter} ORDER BY sequence DESC LIMIT ?3"
+            select_downlink!(
+                ", accepted_at FROM downlink WHERE sequence < ?1 AND sequence >= ?2 {}
+                 ORDER BY sequence DESC LIMIT ?3"
+            ),
+            filter
         );
         self.read(|connection| {
             // What is deleted between the reads must not be missing its steps.
