@@ -5,7 +5,7 @@ use std::thread;
 use super::*;
 use crate::linux::journal::live::Channel;
 
-const CONTENT: [u8; 20_000] = [b'1'; 20_000];
+static CONTENT: [u8; 20_000] = [b'1'; 20_000];
 
 fn take(journal: &mut Journal, ticket: u64) {
     let subtopic = None;
