@@ -1,11 +1,12 @@
 //! The portal: WebSockets at `/portal` through which any local program is an app (SPEC 8), and the
 //! page in which the apps of browsers run.
 //!
-//! [`Listening::serve`] is the server, `connections` what it takes, `pages` what browsers get, `socket`
+//! [`Listening::serve`] is the server, `connections` what it takes, `pages` and `app_files` what browsers get, `socket`
 //! one WebSocket, `outbox` what waits for it, and `hub` what the agent sees of all of them. Nothing an
 //! app does makes another one wait: each socket has its own task, rate and outbox, and the agent never
 //! waits for any.
 
+mod app_files;
 mod connections;
 mod hub;
 #[cfg(test)]
