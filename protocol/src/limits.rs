@@ -162,7 +162,7 @@ pub const DELIVERY_APP_PATIENCE_MS: u64 = DELIVERY_REPEAT_MS_MAX as u64;
 
 /// How long a receipt may wait for others, in milliseconds: a person does not notice it, and at 400
 /// messages a second one message in eight is a receipt.
-pub const DELIVERY_RECEIPT_DELAY_MS: u64 = 20;
+pub const DELIVERY_RECEIPT_DELAY_MS: u32 = 20;
 
 /// Receipts that do not wait any longer.
 pub const DELIVERY_RECEIPT_BATCH: usize = 8;
@@ -178,7 +178,7 @@ pub const DELIVERY_CONTROL_BYTES_MAX: usize = DELIVERY_OPEN_MAX * 17 + 128;
 
 /// Least time between two answers to frames that ask for one, or that are of another life, in
 /// milliseconds, so that a flood of them is not answered by another.
-pub const DELIVERY_ANSWER_INTERVAL_MS: u64 = 1_000;
+pub const DELIVERY_ANSWER_INTERVAL_MS: u32 = 1_000;
 
 /// Longest content that travels in parts, in bytes: eight times what one message holds. At 30 KB/s it
 /// takes 35 s.
@@ -247,7 +247,7 @@ const _: () = assert!(LINK_BYTES_PER_S_MIN < DELIVERY_BYTES_PER_MS_MIN * 1_000);
 const _: () = assert!(DELIVERY_IN_FLIGHT_MAX as u32 <= DELIVERY_SPAN);
 const _: () = assert!(2 * DELIVERY_SPAN <= DELIVERY_REMEMBERED);
 const _: () = assert!(DELIVERY_REMEMBERED == u128::BITS);
-const _: () = assert!(DELIVERY_REPEAT_MS_MIN as u64 >= 5 * DELIVERY_RECEIPT_DELAY_MS);
+const _: () = assert!(DELIVERY_REPEAT_MS_MIN >= 5 * DELIVERY_RECEIPT_DELAY_MS);
 const _: () = assert!(DELIVERY_REPEAT_MS_MIN < DELIVERY_REPEAT_MS_INITIAL);
 const _: () = assert!(DELIVERY_REPEAT_MS_INITIAL < DELIVERY_REPEAT_MS_MAX);
 const _: () = assert!(DELIVERY_APP_PATIENCE_MS >= DELIVERY_REPEAT_MS_MAX as u64);

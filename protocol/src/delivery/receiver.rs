@@ -18,7 +18,7 @@
 
 use heapless::Vec;
 
-use super::timing::{NEVER, RoundTrip};
+use super::timing::{NEVER, RoundTrip, after};
 use super::{Epoch, Novelty, Run, Step, Window};
 use crate::limits::{
     DELIVERY_ATTEMPTS_MAX, DELIVERY_OPEN_MAX, DELIVERY_RECEIPT_BATCH, DELIVERY_RECEIPT_DELAY_MS,
@@ -217,9 +217,9 @@ impl<const N: usize> Receiver<N> {
         }
         self.failures = 0;
         // What was told in a later batch only keeps its time.
-        if self.to_tell().next().is_none() {
+        if !self.has_to_tell() {
             self.due_ms = NEVER;
-        } else if self.to_tell().any(|entry| entry.batch == 0) {
+        } else if self.untold() > 0 {
             self.schedule(now_ms);
         }
     }
@@ -234,7 +234,7 @@ impl<const N: usize> Receiver<N> {
         if self.due_ms > now_ms {
             return None;
         }
-        if self.to_tell().next().is_none() || self.failures >= DELIVERY_ATTEMPTS_MAX {
+        if !self.has_to_tell() || self.failures >= DELIVERY_ATTEMPTS_MAX {
             self.due_ms = NEVER;
             return None;
         }
@@ -244,8 +244,7 @@ impl<const N: usize> Receiver<N> {
                 entry.batch = self.batch;
             }
         }
-        let patience = link.patience_ms(self.failures, 0, random);
-        self.due_ms = now_ms.saturating_add(patience);
+        self.due_ms = after(now_ms, link.patience_ms(self.failures, 0, random));
         self.failures = self.failures.saturating_add(1);
         self.counters.batches += 1;
         Some(self.batch)
@@ -283,7 +282,7 @@ impl<const N: usize> Receiver<N> {
     /// The other end is heard, perhaps after a long silence.
     pub(super) fn wake(&mut self, now_ms: u64) {
         self.failures = 0;
-        if self.due_ms == NEVER && self.to_tell().next().is_some() {
+        if self.due_ms == NEVER && self.has_to_tell() {
             self.due_ms = now_ms;
         }
     }
@@ -291,8 +290,7 @@ impl<const N: usize> Receiver<N> {
     /// The round trip is known now: what was told before need not wait as if it were not.
     pub(super) fn hasten(&mut self, now_ms: u64, link: &RoundTrip) {
         if self.due_ms != NEVER {
-            let at = now_ms.saturating_add(link.patience_ms(0, 0, 0));
-            self.due_ms = self.due_ms.min(at);
+            self.due_ms = self.due_ms.min(after(now_ms, link.patience_ms(0, 0, 0)));
         }
     }
 
@@ -306,6 +304,15 @@ impl<const N: usize> Receiver<N> {
     /// The entries that the sender has not acknowledged.
     fn to_tell(&self) -> impl Iterator<Item = &Entry> + Clone + use<'_, N> {
         self.entries.iter().filter(|entry| entry.is_to_tell())
+    }
+
+    fn has_to_tell(&self) -> bool {
+        self.to_tell().next().is_some()
+    }
+
+    /// Those of them that no batch has told.
+    fn untold(&self) -> usize {
+        self.to_tell().filter(|entry| entry.batch == 0).count()
     }
 
     /// Takes an entry out; the others keep their order, in which they are told.
@@ -351,13 +358,12 @@ impl<const N: usize> Receiver<N> {
 
     /// Something is to be told: soon, and at once when it is much.
     fn schedule(&mut self, now_ms: u64) {
-        let untold = self.to_tell().filter(|entry| entry.batch == 0).count();
-        let delay = if untold >= DELIVERY_RECEIPT_BATCH {
+        let delay = if self.untold() >= DELIVERY_RECEIPT_BATCH {
             0
         } else {
             DELIVERY_RECEIPT_DELAY_MS
         };
-        self.due_ms = self.due_ms.min(now_ms.saturating_add(delay));
+        self.due_ms = self.due_ms.min(after(now_ms, delay));
     }
 }
 

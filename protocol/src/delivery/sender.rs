@@ -20,7 +20,7 @@ use core::num::NonZeroU32;
 
 use heapless::Vec;
 
-use super::timing::{NEVER, RoundTrip};
+use super::timing::{NEVER, RoundTrip, after};
 use super::{Run, Step};
 use crate::limits::{
     DELIVERY_ATTEMPTS_MAX, DELIVERY_IN_FLIGHT_BYTES_MAX, DELIVERY_IN_FLIGHT_MAX,
@@ -33,6 +33,8 @@ const PATIENT: u8 = 2;
 
 /// Times more for one message while others are answered: its receiver may have no place for it.
 const UNLUCKY: u8 = 3;
+
+const _: () = assert!(DELIVERY_TTL_S_MAX < u32::MAX / 1_000);
 
 /// A message as far as the sender needs to know it: its bytes stay with the owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +147,11 @@ struct Slot {
 impl Slot {
     const fn is_waiting(&self) -> bool {
         self.order == 0
+    }
+
+    /// Those of lower rank go first.
+    const fn rank(&self) -> u64 {
+        (self.is_waiting() as u64) << u32::BITS | self.number as u64
     }
 
     /// Waits as if it had never been sent.
@@ -270,27 +277,28 @@ impl<const N: usize> Sender<N> {
     /// Forgets a message; `false` if there is none.
     pub(super) fn withdraw(&mut self, number: u32) -> bool {
         let at = self.slots.iter().position(|slot| slot.number == number);
-        at.is_some_and(|at| self.take(at).is_some())
+        at.is_some_and(|at| self.remove(at))
     }
 
-    /// Takes a place's message out; the last one gets the place.
-    fn take(&mut self, at: usize) -> Option<Slot> {
-        let last = self.slots.pop()?;
-        match self.slots.get_mut(at) {
-            Some(place) => Some(core::mem::replace(place, last)),
-            None => Some(last),
+    /// Takes a place's message out; the last one gets the place. `false` if there is none at all.
+    fn remove(&mut self, at: usize) -> bool {
+        let Some(last) = self.slots.pop() else {
+            return false;
+        };
+        if let Some(place) = self.slots.get_mut(at) {
+            *place = last;
         }
+        true
     }
 
     /// A message that is lost, if there is one; it is forgotten.
     pub(super) fn poll_loss(&mut self, now_ms: u64) -> Option<(u32, Loss)> {
-        let lost = self
-            .slots
-            .iter()
-            .find_map(|slot| slot.loss(now_ms).map(|loss| (slot.number, loss)))?;
-        self.withdraw(lost.0);
+        let mut slots = self.slots.iter().enumerate();
+        let (at, number, loss) =
+            slots.find_map(|(at, slot)| Some((at, slot.number, slot.loss(now_ms)?)))?;
+        self.remove(at);
         self.counters.lost += 1;
-        Some(lost)
+        Some((number, loss))
     }
 
     /// The next message to be sent, noted as sent now, with the seconds that it has left.
@@ -301,13 +309,13 @@ impl<const N: usize> Sender<N> {
         random: u32,
     ) -> Option<(u32, u32)> {
         let (oldest, bytes) = self.on_their_way();
-        let number = self.next_due(now_ms, oldest, bytes)?;
+        let at = self.next_due(now_ms, oldest, bytes)?;
+        let slot = self.slots.get_mut(at)?;
         let order = self.order.saturating_add(1);
-        let slot = self.slots.iter_mut().find(|slot| slot.number == number)?;
         let mut bytes = bytes;
         if slot.is_waiting() {
             self.counters.sent += 1;
-            bytes = bytes.saturating_add(slot.bytes as usize);
+            bytes = bytes.saturating_add(slot.bytes);
         } else {
             self.counters.repeated += 1;
             slot.repeated = true;
@@ -315,8 +323,8 @@ impl<const N: usize> Sender<N> {
                 slot.failures = slot.failures.saturating_add(1);
                 if now_ms >= self.silent_until_ms {
                     self.silence = self.silence.saturating_add(1);
-                    let patience = link.patience_ms(self.silence.saturating_sub(PATIENT), 0, 0);
-                    self.silent_until_ms = now_ms.saturating_add(patience);
+                    let growth = self.silence.saturating_sub(PATIENT);
+                    self.silent_until_ms = after(now_ms, link.patience_ms(growth, 0, 0));
                 }
             }
         }
@@ -325,11 +333,10 @@ impl<const N: usize> Sender<N> {
         slot.sent_ms = now_ms;
         let unlucky = slot.failures.saturating_sub(UNLUCKY);
         let growth = self.silence.max(unlucky).saturating_sub(PATIENT);
-        slot.due_ms = now_ms.saturating_add(link.patience_ms(growth, bytes, random));
-        let ttl_s = ttl_s(slot.expires_at_ms, now_ms);
+        slot.due_ms = after(now_ms, link.patience_ms(growth, bytes, random));
         self.order = order;
-        self.highest_sent = self.highest_sent.max(number);
-        Some((number, ttl_s))
+        self.highest_sent = self.highest_sent.max(slot.number);
+        Some((slot.number, ttl_s(slot.expires_at_ms, now_ms)))
     }
 
     /// When something is due; `up` says whether anything can be sent.
@@ -363,7 +370,7 @@ impl<const N: usize> Sender<N> {
         }
         let named = |slot: &Slot| (first..=last).contains(&slot.number) && !slot.is_waiting();
         while let Some(at) = self.slots.iter().position(named)
-            && let Some(slot) = self.take(at)
+            && let Some(slot) = self.slots.get(at)
         {
             self.counters.answered += 1;
             self.newest = self.newest.max(slot.order);
@@ -371,6 +378,7 @@ impl<const N: usize> Sender<N> {
             if !slot.repeated && self.measured.is_none_or(|(order, _)| order < slot.order) {
                 self.measured = Some((slot.order, now_ms.saturating_sub(slot.sent_ms)));
             }
+            self.remove(at);
         }
         let count = last - first + 1;
         Some(Run { step, first, count })
@@ -412,31 +420,32 @@ impl<const N: usize> Sender<N> {
     }
 
     /// The oldest number that is still here, and the bytes on their way.
-    fn on_their_way(&self) -> (u32, usize) {
-        let oldest = self.slots.iter().map(|slot| slot.number).min();
-        let bytes = self
-            .slots
-            .iter()
-            .filter(|slot| !slot.is_waiting())
-            .fold(0_usize, |sum, slot| sum.saturating_add(slot.bytes as usize));
-        (oldest.unwrap_or(0), bytes)
+    fn on_their_way(&self) -> (u32, u32) {
+        let (mut oldest, mut bytes) = (u32::MAX, 0_u32);
+        for slot in &self.slots {
+            oldest = oldest.min(slot.number);
+            if !slot.is_waiting() {
+                bytes = bytes.saturating_add(slot.bytes);
+            }
+        }
+        (oldest, bytes)
     }
 
-    /// The number of the message to be sent now: repetitions first, then the lowest number.
-    fn next_due(&self, now_ms: u64, oldest: u32, bytes: usize) -> Option<u32> {
-        let due = self.slots.iter().filter(|slot| {
+    /// The place of the message to be sent now: repetitions first, then the lowest number.
+    fn next_due(&self, now_ms: u64, oldest: u32, bytes: u32) -> Option<usize> {
+        let due = self.slots.iter().enumerate().filter(|(_, slot)| {
             if slot.loss(now_ms).is_some() || self.is_held_back(slot) {
                 return false;
             }
             if !slot.is_waiting() {
                 return slot.due_ms <= now_ms;
             }
-            let sum = bytes.saturating_add(slot.bytes as usize);
-            (bytes == 0 || sum <= DELIVERY_IN_FLIGHT_BYTES_MAX)
+            let sum = bytes.saturating_add(slot.bytes);
+            (bytes == 0 || sum <= DELIVERY_IN_FLIGHT_BYTES_MAX as u32)
                 && slot.number.saturating_sub(oldest) < DELIVERY_SPAN
         });
-        due.min_by_key(|slot| (slot.is_waiting(), slot.number))
-            .map(|slot| slot.number)
+        let first = due.min_by_key(|(_, slot)| slot.rank());
+        first.map(|(at, _)| at)
     }
 
     /// Whether another message of the same key goes first. After [`Self::resume`] several of a key may
@@ -457,7 +466,7 @@ impl<const N: usize> Sender<N> {
             let due_ms = match newest.checked_sub(slot.order) {
                 None | Some(0) => continue,
                 Some(later) if later >= DELIVERY_REORDERING => now_ms,
-                Some(_) => slot.sent_ms.saturating_add(link.late_ms()).max(now_ms),
+                Some(_) => after(slot.sent_ms, link.late_ms()).max(now_ms),
             };
             if due_ms < slot.due_ms {
                 (slot.due_ms, slot.hurried) = (due_ms, true);
@@ -492,10 +501,9 @@ fn ttl_s(expires_at_ms: u64, now_ms: u64) -> u32 {
     if expires_at_ms == NEVER {
         return 0;
     }
-    let left = expires_at_ms.saturating_sub(now_ms).div_ceil(1_000);
-    u32::try_from(left)
-        .unwrap_or(u32::MAX)
-        .clamp(1, DELIVERY_TTL_S_MAX)
+    // 49 days at most, which is longer than any message is given.
+    let left_ms = u32::try_from(expires_at_ms.saturating_sub(now_ms)).unwrap_or(u32::MAX);
+    left_ms.div_ceil(1_000).clamp(1, DELIVERY_TTL_S_MAX)
 }
 
 impl Run {

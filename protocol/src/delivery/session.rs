@@ -15,7 +15,7 @@
 //! it. It never speaks first to an end of which it knows no epoch: so legacy peers hear nothing.
 
 use super::Epoch;
-use super::timing::{NEVER, RoundTrip};
+use super::timing::{NEVER, RoundTrip, after};
 use crate::limits::{DELIVERY_ANSWER_INTERVAL_MS, DELIVERY_ATTEMPTS_MAX};
 
 /// What a frame is worth.
@@ -121,6 +121,7 @@ impl Session {
     }
 
     /// An answer is due, but not before the last one is a while ago.
+    #[inline(never)]
     pub(super) fn answer(&mut self, now_ms: u64) {
         if self.answer_at_ms == NEVER {
             self.answer_at_ms = now_ms.max(self.no_answer_before_ms);
@@ -139,7 +140,7 @@ impl Session {
             self.greeted = self.greeted.saturating_add(1);
             // Until it is heard again, nothing more can be done.
             self.greet_at_ms = match self.greeted < DELIVERY_ATTEMPTS_MAX {
-                true => now_ms.saturating_add(patience),
+                true => after(now_ms, patience),
                 false => NEVER,
             };
         }
@@ -155,7 +156,7 @@ impl Session {
     pub(super) fn said(&mut self, now_ms: u64) {
         if self.answer_at_ms != NEVER {
             self.answer_at_ms = NEVER;
-            self.no_answer_before_ms = now_ms.saturating_add(DELIVERY_ANSWER_INTERVAL_MS);
+            self.no_answer_before_ms = after(now_ms, DELIVERY_ANSWER_INTERVAL_MS);
         }
     }
 

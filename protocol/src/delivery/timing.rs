@@ -5,8 +5,16 @@ use crate::limits::{
     DELIVERY_REPEAT_MS_MIN,
 };
 
+const _: () = assert!(DELIVERY_REPEAT_MS_MAX < 1 << 16);
+
 /// A time that does not come.
 pub(super) const NEVER: u64 = u64::MAX;
+
+/// A time that comes `delay_ms` after another.
+#[inline(never)]
+pub(super) const fn after(now_ms: u64, delay_ms: u32) -> u64 {
+    now_ms.saturating_add(delay_ms as u64)
+}
 
 /// The time that a message and its receipt take, estimated as TCP does (RFC 6298).
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,23 +47,26 @@ impl RoundTrip {
     }
 
     /// The time after which an answer is late, if one that was sent later has an answer.
-    pub(super) fn late_ms(&self) -> u64 {
+    pub(super) fn late_ms(&self) -> u32 {
         let smoothed = self.smoothed_ms.unwrap_or(DELIVERY_REPEAT_MS_INITIAL);
-        u64::from(smoothed.saturating_add(smoothed / 8))
+        smoothed.saturating_add(smoothed / 8)
     }
 
     /// The time to wait for an answer, in milliseconds, after `failures` times without one and with
     /// `bytes` on their way: doubled each time, and up to a quarter longer by chance.
-    pub(super) fn patience_ms(&self, failures: u8, bytes: usize, random: u32) -> u64 {
+    #[inline(never)]
+    pub(super) fn patience_ms(&self, failures: u8, bytes: u32, random: u32) -> u32 {
         let base = match self.smoothed_ms {
             None => DELIVERY_REPEAT_MS_INITIAL,
             Some(smoothed) => smoothed.saturating_add(self.variation_ms.saturating_mul(4)),
         };
-        let doubled = u64::from(base.max(DELIVERY_REPEAT_MS_MIN)) << failures.min(16);
-        let delay = doubled.min(u64::from(DELIVERY_REPEAT_MS_MAX));
+        // At most 60,000 times 2^16.
+        let doubled =
+            base.clamp(DELIVERY_REPEAT_MS_MIN, DELIVERY_REPEAT_MS_MAX) << failures.min(16);
+        let delay = doubled.min(DELIVERY_REPEAT_MS_MAX);
         // A quarter of the delay times a fraction of 1: at most 15,000 x 2^32 before the shift.
-        let jitter = ((delay / 4) * u64::from(random)) >> 32;
-        delay + jitter + bytes as u64 / u64::from(DELIVERY_BYTES_PER_MS_MIN)
+        let jitter = (u64::from(delay / 4) * u64::from(random)) >> 32;
+        delay + jitter as u32 + bytes / DELIVERY_BYTES_PER_MS_MIN
     }
 }
 
