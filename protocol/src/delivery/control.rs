@@ -11,7 +11,7 @@
 use core::fmt;
 
 use super::reserved::{
-    self, CONTROL_APP, Carried, DownlinkOf, Header, RESERVED_MEMBER, RESERVED_MEMBER_WRITTEN,
+    self, CONTROL_APP, Carried, DownlinkOf, Header, RESERVED_MEMBER, RESERVED_MEMBER_BEGIN,
     UplinkOf, number, numbers,
 };
 use super::{Epoch, Step};
@@ -132,7 +132,7 @@ impl<'a> Control<'a> {
             }
             for (name, value) in ["e", "x", "v", "a", "k", "l"].iter().zip(&mut values) {
                 if member.name.is(name) {
-                    *value = Some(number(member.value.text.as_bytes())?);
+                    *value = Some(number(member.value.text)?);
                 }
             }
         }
@@ -236,8 +236,7 @@ impl<R: Iterator<Item = Run> + Clone> ControlFrame<R> {
 
 impl<R: Iterator<Item = Run> + Clone> Encode for ControlFrame<R> {
     fn write(&self, out: &mut Out<'_>) {
-        out.text("{");
-        out.text(RESERVED_MEMBER_WRITTEN);
+        out.text(RESERVED_MEMBER_BEGIN);
         out.text("{\"e\":");
         out.number(self.epoch.number());
         write_member(",\"x\":", self.peer.map(Epoch::number), out);
@@ -246,15 +245,14 @@ impl<R: Iterator<Item = Run> + Clone> Encode for ControlFrame<R> {
         write_member(",\"a\":", self.acknowledge, out);
         write_member(",\"k\":", self.batch, out);
         if self.batch.is_some() {
-            let mut before = ",\"r\":[";
+            out.text(",\"r\":[");
+            let mut before = "";
             for Run { step, first, count } in self.runs.clone() {
-                for number in [u32::from(step.code()), first, count] {
-                    out.text(before);
-                    out.number(number);
-                    before = ",";
-                }
+                out.text(before);
+                out.numbers(&[u32::from(step.code()), first, count]);
+                before = ",";
             }
-            out.text(if before == "," { "]" } else { ",\"r\":[]" });
+            out.text("]");
         }
         out.text("}}");
     }
@@ -286,9 +284,7 @@ struct Announcement(Offer);
 
 impl Encode for Announcement {
     fn write(&self, out: &mut Out<'_>) {
-        out.text("{\"content\":{\"online\":true,");
-        out.text(RESERVED_MEMBER_WRITTEN);
-        out.text("{\"e\":");
+        out.text("{\"content\":{\"online\":true,\"vinbus\":{\"e\":");
         out.number(self.0.epoch.number());
         write_member(",\"v\":", Some(VERSION), out);
         write_long(self.0.long_bytes_max, out);

@@ -23,8 +23,8 @@ use crate::limits::{DELIVERY_TTL_S_MAX, JSON_DEPTH_MAX};
 /// The name of the reserved member.
 pub const RESERVED_MEMBER: &str = "vinbus";
 
-/// The same as it is written in front of its value.
-pub(crate) const RESERVED_MEMBER_WRITTEN: &str = "\"vinbus\":";
+/// What a content begins with in which the member stands first.
+pub(crate) const RESERVED_MEMBER_BEGIN: &str = "{\"vinbus\":";
 
 /// The app identifier of downlink messages that are delivery's own.
 pub const CONTROL_APP: &str = "vinbus";
@@ -103,14 +103,13 @@ impl Header {
     }
 
     fn write(&self, out: &mut Out<'_>) {
-        out.text(RESERVED_MEMBER_WRITTEN);
+        let (epoch, peer) = (self.epoch.number(), self.peer.number());
+        out.text(RESERVED_MEMBER_BEGIN);
         out.text("[");
-        out.number(self.epoch.number());
-        let part = self.part.map(|it| [it.offset, it.total, it.checksum]);
-        let rest = [self.peer.number(), self.number, self.ttl_s];
-        for number in rest.into_iter().chain(part.into_iter().flatten()) {
+        out.numbers(&[epoch, peer, self.number, self.ttl_s]);
+        if let Some(part) = self.part {
             out.text(",");
-            out.number(number);
+            out.numbers(&[part.offset, part.total, part.checksum]);
         }
         out.text("]");
     }
@@ -129,29 +128,37 @@ pub(super) struct Numbers<'a>(Option<&'a [u8]>);
 impl Iterator for Numbers<'_> {
     type Item = Option<u32>;
 
+    /// What comes is valid JSON, so that no white space stands between two digits.
     #[inline(never)]
     fn next(&mut self) -> Option<Option<u32>> {
-        let rest = self.0?;
-        let comma = rest.iter().position(|&byte| byte == b',');
-        let (element, rest) = match comma.and_then(|at| rest.split_at_checked(at)) {
-            Some((element, rest)) => (element, rest.get(1..)),
-            None => (rest, None),
-        };
-        self.0 = rest;
-        Some(number(element.trim_ascii()))
+        let mut rest = self.0.take()?;
+        let mut number = None;
+        while let [byte, behind @ ..] = rest {
+            rest = behind;
+            number = match byte {
+                b',' => {
+                    self.0 = Some(rest);
+                    break;
+                }
+                b'0'..=b'9' => {
+                    let digit = u32::from(byte - b'0');
+                    let tens = number.unwrap_or(0_u32).checked_mul(10);
+                    let Some(number) = tens.and_then(|tens| tens.checked_add(digit)) else {
+                        return Some(None);
+                    };
+                    Some(number)
+                }
+                _ if byte.is_ascii_whitespace() => number,
+                _ => return Some(None),
+            };
+        }
+        Some(number)
     }
 }
 
 /// A whole number of 32 bits, written without sign, point and exponent.
-pub(super) fn number(digits: &[u8]) -> Option<u32> {
-    let (&first, rest) = digits.split_first()?;
-    rest.iter().try_fold(digit(first)?, |number, &byte| {
-        number.checked_mul(10)?.checked_add(digit(byte)?)
-    })
-}
-
-fn digit(byte: u8) -> Option<u32> {
-    byte.is_ascii_digit().then(|| u32::from(byte - b'0'))
+pub(super) fn number(digits: &str) -> Option<u32> {
+    Numbers(Some(digits.as_bytes())).next()?
 }
 
 /// The content cannot carry the member, because it nests too deep to be wrapped.
@@ -194,8 +201,18 @@ impl<'a> Marked<'a> {
     /// [`TooDeep`].
     pub fn new(header: Header, content: Content<'a>) -> Result<Self, TooDeep> {
         let text = content.as_str();
-        let form = match (insertable(text), text.strip_prefix('{')) {
-            (Some(more), Some(rest)) => Form::Inserted { rest, more },
+        let form = match (look(text), text.get(1..)) {
+            (
+                Some(Looked {
+                    reserved: None,
+                    content: None,
+                    is_empty,
+                }),
+                Some(rest),
+            ) => Form::Inserted {
+                rest,
+                more: !is_empty,
+            },
             _ if nests_deeper_than(text, JSON_DEPTH_MAX - 2) => return Err(TooDeep),
             _ => Form::Wrapped(text),
         };
@@ -247,7 +264,6 @@ impl<'a> Marked<'a> {
 
 impl Encode for Marked<'_> {
     fn write(&self, out: &mut Out<'_>) {
-        out.text("{");
         self.header.write(out);
         match self.form {
             Form::Inserted { rest, more } => {
@@ -319,17 +335,34 @@ fn write_inside(c: char, out: &mut Out<'_>) {
     }
 }
 
-/// Whether the member can be inserted into this object, and if so, whether it has others.
-fn insertable(text: &str) -> Option<bool> {
+/// What delivery looks at in a content that is an object.
+struct Looked<'a> {
+    /// The reserved member's value, and where the member before it ends, or the opening brace.
+    reserved: Option<(usize, Value<'a>)>,
+    /// The value of the member named `content`.
+    content: Option<&'a str>,
+    is_empty: bool,
+}
+
+/// `None` for what is no object, and for one with the reserved member twice.
+fn look(text: &str) -> Option<Looked<'_>> {
     let mut object = Object::open(text)?;
-    let mut more = false;
+    let (mut reserved, mut content, mut end) = (None, None, 1);
     while let Some(member) = object.next_member().ok()? {
-        if member.name.is(RESERVED_MEMBER) || member.name.is("content") {
-            return None;
+        if member.name.is(RESERVED_MEMBER) {
+            if reserved.replace((end, member.value)).is_some() {
+                return None;
+            }
+        } else if member.name.is("content") {
+            content = Some(member.value.text);
         }
-        more = true;
+        end = member.value.end();
     }
-    Some(more)
+    Some(Looked {
+        reserved,
+        content,
+        is_empty: end == 1,
+    })
 }
 
 /// Whether the containers of a valid JSON text nest deeper than `max`.
@@ -417,20 +450,9 @@ pub(crate) struct Found<'a> {
 /// Finds the reserved member; `None` when there is none, or more than one.
 pub(crate) fn find(content: Content<'_>) -> Option<Found<'_>> {
     let text = content.as_str();
-    let mut object = Object::open(text)?;
-    let (mut reserved, mut content) = (None, None);
-    // Where the member before ended, or the opening brace.
-    let mut end = 1_usize;
-    while let Some(member) = object.next_member().ok()? {
-        if member.name.is(RESERVED_MEMBER) {
-            if reserved.replace((end, member.value)).is_some() {
-                return None;
-            }
-        } else if member.name.is("content") {
-            content = Some(member.value.text);
-        }
-        end = member.value.end();
-    }
+    let Looked {
+        reserved, content, ..
+    } = look(text)?;
     let (begin, value) = reserved?;
     let carried = match content {
         Some(head) => Carried { head, tail: "" },
@@ -454,10 +476,10 @@ pub(crate) fn find(content: Content<'_>) -> Option<Found<'_>> {
     })
 }
 
-/// What follows the comma, if one is next, else all of it.
+/// What follows the comma behind a member of a valid object; all of it where that is the last member.
 fn after_comma(text: &str) -> &str {
-    let rest = text.trim_ascii_start();
-    rest.strip_prefix(',').unwrap_or(text)
+    let comma = text.bytes().position(|byte| byte == b',');
+    comma.and_then(|at| text.get(at + 1..)).unwrap_or(text)
 }
 
 /// Whether a value is an array, as the reserved member of a message is.

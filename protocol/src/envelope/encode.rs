@@ -116,6 +116,17 @@ impl<'b> Out<'b> {
         self.bytes(digits.get(begin..).unwrap_or_default());
     }
 
+    /// Writes numbers with commas between them.
+    #[inline(never)]
+    pub(crate) fn numbers(&mut self, numbers: &[u32]) {
+        let mut before = "";
+        for &number in numbers {
+            self.text(before);
+            self.number(number);
+            before = ",";
+        }
+    }
+
     #[inline(never)]
     fn bytes(&mut self, bytes: &[u8]) {
         self.len = self.len.saturating_add(bytes.len());

@@ -8,7 +8,7 @@
 
 use super::RequestId;
 use crate::delivery::CONTROL_APP;
-use crate::delivery::reserved::{self, DownlinkOf, RESERVED_MEMBER_WRITTEN, UplinkOf};
+use crate::delivery::reserved::{self, DownlinkOf, RESERVED_MEMBER_BEGIN, UplinkOf};
 use crate::envelope::encode::{Encode, Out, encode, encoded_len};
 use crate::envelope::{Content, EncodeError};
 use crate::id::AppId;
@@ -171,8 +171,7 @@ impl Encode for Order {
 
 /// Writes what each of these forms begins with.
 fn named(id: RequestId, out: &mut Out<'_>) {
-    out.text("{");
-    out.text(RESERVED_MEMBER_WRITTEN);
+    out.text(RESERVED_MEMBER_BEGIN);
     out.text("{\"q\":\"");
     id.write(out);
     out.text("\"");
