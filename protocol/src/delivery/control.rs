@@ -72,20 +72,9 @@ pub fn read(content: Content<'_>) -> Received<'_> {
 /// ```
 #[must_use]
 pub fn mentioned(payload: &[u8]) -> bool {
-    let mut rest = payload;
-    while let [first, behind @ ..] = rest {
-        let found = match first {
-            b'v' => rest.starts_with(RESERVED_MEMBER.as_bytes()),
-            // Any character of the name may be written so.
-            b'\\' => behind.first() == Some(&b'u'),
-            _ => false,
-        };
-        if found {
-            return true;
-        }
-        rest = behind;
-    }
-    false
+    // Any character of the name may be written as an escape, which is as long as the name.
+    let mut windows = payload.windows(RESERVED_MEMBER.len());
+    windows.any(|window| window == RESERVED_MEMBER.as_bytes() || window.starts_with(b"\\u"))
 }
 
 /// A message of delivery's own.

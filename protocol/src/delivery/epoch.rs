@@ -1,5 +1,7 @@
 //! The life of one end's memory.
 
+use core::num::NonZeroU32;
+
 use crate::limits::DELIVERY_EPOCH_MAX;
 
 /// 1 January 2020, in seconds since 1970.
@@ -11,19 +13,19 @@ const UNIX_S_OF_2020: u64 = 1_577_836_800;
 ///
 /// From 1 to [`DELIVERY_EPOCH_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Epoch(u32);
+pub struct Epoch(NonZeroU32);
 
 impl Epoch {
     /// The first one.
-    pub const FIRST: Self = Self(1);
+    pub const FIRST: Self = Self(NonZeroU32::MIN);
 
     /// The epoch with this number, if it is one.
     #[must_use]
     pub const fn new(number: u32) -> Option<Self> {
-        if number == 0 || number > DELIVERY_EPOCH_MAX {
-            return None;
+        match NonZeroU32::new(number) {
+            Some(epoch) if number <= DELIVERY_EPOCH_MAX => Some(Self(epoch)),
+            _ => None,
         }
-        Some(Self(number))
     }
 
     /// The epoch of a life that begins at this time, in seconds since 1970: seconds since 2020. `None`
@@ -40,13 +42,13 @@ impl Epoch {
     /// Its number.
     #[must_use]
     pub const fn number(self) -> u32 {
-        self.0
+        self.0.get()
     }
 
     /// The next one, if there is one.
     #[must_use]
     pub const fn next(self) -> Option<Self> {
-        Self::new(self.0.saturating_add(1))
+        Self::new(self.0.get().saturating_add(1))
     }
 }
 

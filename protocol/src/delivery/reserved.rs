@@ -181,17 +181,11 @@ impl core::error::Error for TooDeep {}
 #[derive(Clone, Copy)]
 pub struct Marked<'a> {
     header: Header,
-    form: Form<'a>,
-}
-
-#[derive(Clone, Copy)]
-enum Form<'a> {
-    /// What follows the object's opening brace, and whether that is a member.
-    Inserted { rest: &'a str, more: bool },
-    /// Any value.
-    Wrapped(&'a str),
-    /// A piece of a JSON text, as the inside of a string.
-    Piece(&'a str),
+    /// What stands between the member and the content, and behind that.
+    around: [&'static str; 2],
+    content: &'a str,
+    /// Writes the content. A pointer, so that an image that sends no parts has nothing of theirs.
+    write: fn(&str, &mut Out<'_>),
 }
 
 impl<'a> Marked<'a> {
@@ -201,30 +195,31 @@ impl<'a> Marked<'a> {
     /// [`TooDeep`].
     pub fn new(header: Header, content: Content<'a>) -> Result<Self, TooDeep> {
         let text = content.as_str();
-        let form = match (look(text), text.get(1..)) {
-            (
-                Some(Looked {
-                    reserved: None,
-                    content: None,
-                    is_empty,
-                }),
-                Some(rest),
-            ) => Form::Inserted {
-                rest,
-                more: !is_empty,
-            },
+        let (around, content) = match (look(text), text.strip_prefix('{')) {
+            (Some(looked), Some(members)) if looked.is_insertable() => {
+                ([if looked.is_empty { "" } else { "," }, ""], members)
+            }
             _ if nests_deeper_than(text, JSON_DEPTH_MAX - 2) => return Err(TooDeep),
-            _ => Form::Wrapped(text),
+            _ => ([",\"content\":", "}"], text),
         };
-        Ok(Self { header, form })
+        Ok(Self {
+            header,
+            around,
+            content,
+            write: |text, out| out.text(text),
+        })
     }
 
     /// A part of a long message: `piece` is a piece of its JSON text, see
     /// [`parts::piece`](super::parts::piece).
     #[must_use]
     pub fn part(header: Header, piece: &'a str) -> Self {
-        let form = Form::Piece(piece);
-        Self { header, form }
+        Self {
+            header,
+            around: [",\"content\":\"", "\"}"],
+            content: piece,
+            write: |piece, out| piece.chars().for_each(|c| write_inside(c, out)),
+        }
     }
 
     /// Bytes that [`encode`](Self::encode) writes.
@@ -265,22 +260,10 @@ impl<'a> Marked<'a> {
 impl Encode for Marked<'_> {
     fn write(&self, out: &mut Out<'_>) {
         self.header.write(out);
-        match self.form {
-            Form::Inserted { rest, more } => {
-                out.text(if more { "," } else { "" });
-                out.text(rest);
-            }
-            Form::Wrapped(value) => {
-                out.text(",\"content\":");
-                out.text(value);
-                out.text("}");
-            }
-            Form::Piece(piece) => {
-                out.text(",\"content\":\"");
-                piece.chars().for_each(|c| write_inside(c, out));
-                out.text("\"}");
-            }
-        }
+        let [before, behind] = self.around;
+        out.text(before);
+        (self.write)(self.content, out);
+        out.text(behind);
     }
 }
 
@@ -342,6 +325,13 @@ struct Looked<'a> {
     /// The value of the member named `content`.
     content: Option<&'a str>,
     is_empty: bool,
+}
+
+impl Looked<'_> {
+    /// Whether the reserved member can be inserted, and found again.
+    const fn is_insertable(&self) -> bool {
+        self.reserved.is_none() && self.content.is_none()
+    }
 }
 
 /// `None` for what is no object, and for one with the reserved member twice.
