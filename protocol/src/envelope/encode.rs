@@ -51,14 +51,17 @@ pub(crate) trait Encode {
     fn write(&self, out: &mut Out<'_>);
 }
 
-pub(crate) fn encoded_len(message: &impl Encode) -> usize {
+// Behind a pointer, and not copied to where they are called: so an image has these two once.
+#[inline(never)]
+pub(crate) fn encoded_len(message: &dyn Encode) -> usize {
     let mut nowhere = Out::new(&mut []);
     message.write(&mut nowhere);
     nowhere.len
 }
 
-pub(crate) fn encode<'b, M: Encode>(
-    message: &M,
+#[inline(never)]
+pub(crate) fn encode<'b>(
+    message: &dyn Encode,
     buffer: &'b mut [u8],
 ) -> Result<&'b [u8], EncodeError> {
     let (len, max) = (encoded_len(message), message.bytes_max());
