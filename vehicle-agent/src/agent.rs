@@ -15,7 +15,7 @@ use core::pin::{Pin, pin};
 use vinbus_protocol::backoff::Backoff;
 
 use crate::apps::{Apps, Request};
-use crate::clock::{Clock, Random, earlier};
+use crate::clock::{Clock, NEVER, Random};
 use crate::desk::{Desk, Storage};
 use crate::link::{Event, Link, Lost, NotConnected, Session};
 use crate::outbound::Outbound;
@@ -204,11 +204,9 @@ where
             if let Some(stopped) = self.publish_next(stop.as_mut(), session, outbound).await? {
                 return Ok(stopped);
             }
-            let deadline = earlier(
-                self.desk.deadline_ms(now_ms),
-                outbound.deadline_ms(self.desk),
-            );
-            let timer = sleep_until(self.clock, deadline);
+            let deadline_ms = outbound.deadline_ms(self.desk);
+            let deadline_ms = deadline_ms.min(self.desk.deadline_ms(now_ms));
+            let timer = sleep_until(self.clock, deadline_ms);
             let (link, apps) = (session.next(), self.apps.next());
             match first_of(stop.as_mut(), timer, link, apps, link_first).await {
                 First::Stop(()) => return Ok(Stopped::now(self.clock)),
@@ -267,8 +265,8 @@ where
                     Some(Err(lost)) => return Err(lost),
                 }
             }
-            let deadline = earlier(Some(give_up_ms), outbound.retry_at_ms());
-            let timer = sleep_until(self.clock, deadline);
+            let deadline_ms = give_up_ms.min(outbound.retry_at_ms());
+            let timer = sleep_until(self.clock, deadline_ms);
             let idle = pending::<Request<'static>>();
             match first_of(pending::<()>(), timer, session.next(), idle, true).await {
                 First::Link(event) => self.handle(event?, outbound),
@@ -289,9 +287,9 @@ where
     }
 }
 
-async fn sleep_until(clock: &impl Clock, deadline_ms: Option<u64>) {
+async fn sleep_until(clock: &impl Clock, deadline_ms: u64) {
     match deadline_ms {
-        Some(deadline_ms) => clock.sleep_until(deadline_ms).await,
-        None => pending().await,
+        NEVER => pending().await,
+        _ => clock.sleep_until(deadline_ms).await,
     }
 }

@@ -28,10 +28,5 @@ pub trait Random {
     fn next_u32(&mut self) -> u32;
 }
 
-/// The earlier of two times that may not come.
-pub(crate) fn earlier(a: Option<u64>, b: Option<u64>) -> Option<u64> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
-}
+/// A time that does not come: deadlines are plain numbers, of which the earlier one is the lesser.
+pub(crate) const NEVER: u64 = u64::MAX;

@@ -38,7 +38,7 @@ use vinbus_protocol::uplink_queue::{DropPolicy, UplinkQueue};
 
 use self::requests::Requests;
 use crate::apps::{Apps, Notice, Request, SendRefusal};
-use crate::clock::earlier;
+use crate::clock::NEVER;
 use crate::health::{Rounds, at_most};
 use crate::identity::Identity;
 use crate::receipts::Receipts;
@@ -440,13 +440,11 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
     }
 
     /// When [`Desk::settle`] is to be called at the latest.
-    pub(crate) fn deadline_ms(&self, now_ms: u64) -> Option<u64> {
-        let expiry = self
-            .receipts
-            .as_ref()
-            .and_then(|receipts| receipts.expiry_ms(now_ms));
-        let portal = earlier(self.portal.poll_deadline(), expiry);
-        earlier(portal, self.requests_deadline_ms())
+    pub(crate) fn deadline_ms(&self, now_ms: u64) -> u64 {
+        let receipts = self.receipts.as_ref();
+        let receipts_ms = receipts.map_or(NEVER, |receipts| receipts.expiry_ms(now_ms));
+        let portal_ms = self.portal.poll_deadline().unwrap_or(NEVER);
+        portal_ms.min(receipts_ms).min(self.requests_deadline_ms())
     }
 
     fn uid(&self, slot: AppSlot) -> Option<&Uid> {

@@ -13,7 +13,7 @@ use vinbus_protocol::request::ANSWER_SUBTOPIC;
 use vinbus_protocol::topic::TopicText;
 
 use crate::apps::Apps;
-use crate::clock::earlier;
+use crate::clock::NEVER;
 use crate::desk::{Desk, Frame, FrameKind, Storage};
 use crate::link::{Fate, Lost, Outgoing, Session};
 
@@ -74,26 +74,24 @@ impl Outbound {
     }
 
     /// When [`Outbound::publish_next`] has something to try again.
-    pub(crate) fn retry_at_ms(&self) -> Option<u64> {
-        self.retry_at_ms
+    pub(crate) fn retry_at_ms(&self) -> u64 {
+        self.retry_at_ms.unwrap_or(NEVER)
     }
 
     /// When it has something to do though nothing happens.
     pub(crate) fn deadline_ms<S, Q, const APPS: usize, const QUEUE: usize, const SENT: usize>(
         &self,
         desk: &Desk<S, Q, APPS, QUEUE, SENT>,
-    ) -> Option<u64>
+    ) -> u64
     where
         S: Storage,
         Q: Storage,
     {
         if self.in_flight.is_some() {
-            return None;
+            return NEVER;
         }
-        if self.retry_at_ms.is_some() {
-            return self.retry_at_ms;
-        }
-        earlier(desk.receipts_deadline_ms(), Some(desk.health_look_at_ms()))
+        let due_ms = || desk.receipts_deadline_ms().min(desk.health_look_at_ms());
+        self.retry_at_ms.unwrap_or_else(due_ms)
     }
 
     /// Publishes the next message if none is on its way; `false` if there is none, too.

@@ -60,7 +60,7 @@ use self::unnoted::Unnoted;
 use self::uplinks::Uplinks;
 pub(crate) use self::uplinks::Waiting;
 use crate::apps::{Fate, SendRefusal};
-use crate::clock::earlier;
+use crate::clock::NEVER;
 
 /// Messages of one partner that are accounted for; what comes beyond is repeated by its sender.
 const OPEN_MAX: usize = 32;
@@ -85,8 +85,8 @@ pub(crate) struct Receipts<Q, const APPS: usize, const SENT: usize> {
     unnoted: Unnoted<APPS>,
     /// A session has come up, on which partners are told the epochs.
     is_offered: bool,
-    /// Since when the link is up.
-    up_since_ms: Option<u64>,
+    /// Since when the link is up; [`NEVER`] while it is down.
+    up_since_ms: u64,
     /// The partner that was given its turn last.
     turn: usize,
     random: u32,
@@ -99,7 +99,7 @@ struct Place {
     id: MessageId,
     slot: AppSlot,
     /// When its time is over.
-    ends_at_ms: Option<u64>,
+    ends_at_ms: u64,
     /// Its number among the app's messages.
     number: u64,
 }
@@ -172,7 +172,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
             longs: LongUplinks::new(),
             unnoted: Unnoted::new(),
             is_offered: false,
-            up_since_ms: None,
+            up_since_ms: NEVER,
             turn: 0,
             random: epoch.number() | 1,
         }
@@ -215,7 +215,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
             endpoint.handle_link(now_ms, up);
         }
         self.is_offered |= up;
-        self.up_since_ms = up.then_some(now_ms);
+        self.up_since_ms = if up { now_ms } else { NEVER };
         self.uplinks.end_plain();
     }
 
@@ -304,7 +304,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
         while let Some(event) = endpoint.poll_event(now_ms) {
             match event {
                 Event::PeerRestarted | Event::EpochChanged(_) => {
-                    self.places.retain(|place| place.partner != partner);
+                    while take(&mut self.places, |it| it.partner == partner).is_some() {}
                     #[cfg(feature = "parts")]
                     if let Some(transfer) = self.transfers.get_mut(partner) {
                         transfer.drop_stored();
@@ -364,7 +364,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
 
     /// Whether the link is up.
     pub(crate) fn is_up(&self) -> bool {
-        self.up_since_ms.is_some()
+        self.up_since_ms != NEVER
     }
 
     /// The message of an app with this ticket.
@@ -418,6 +418,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
     }
 
     /// Reports `step` of the messages of an app that were pending and are not any more.
+    #[inline(never)]
     pub(crate) fn gone(
         &mut self,
         now_ms: u64,
@@ -425,14 +426,9 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
         step: Step,
         is_pending: &dyn Fn(u64) -> bool,
     ) {
-        let mut index = 0;
-        while let Some(&place) = self.places.get(index) {
-            if place.slot == slot && !is_pending(place.number) {
-                self.places.swap_remove(index);
-                self.report(now_ms, place.partner, place.id, step);
-            } else {
-                index += 1;
-            }
+        let is_gone = |place: &Place| place.slot == slot && !is_pending(place.number);
+        while let Some(place) = take(&mut self.places, is_gone) {
+            self.report(now_ms, place.partner, place.id, step);
         }
     }
 
@@ -443,42 +439,42 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
         now_ms: u64,
         may_expire: impl Fn(AppSlot) -> bool,
     ) -> Option<(AppSlot, u64)> {
-        let expired = |place: &Place| {
-            place.ends_at_ms.is_some_and(|at| at <= now_ms) && may_expire(place.slot)
-        };
-        let index = self.places.iter().position(expired)?;
-        let place = self.places.swap_remove(index);
+        let place = take(&mut self.places, |it| {
+            it.ends_at_ms <= now_ms && may_expire(it.slot)
+        })?;
         self.report(now_ms, place.partner, place.id, Step::Expired);
         Some((place.slot, place.number))
     }
 
     /// When a pending message's time is over, of those that are not over yet.
-    pub(crate) fn expiry_ms(&self, now_ms: u64) -> Option<u64> {
-        let places = self.places.iter().filter_map(|place| place.ends_at_ms);
-        let places = places.filter(|at| *at > now_ms).min();
-        let transfers = self.transfers_end_ms().filter(|at| *at > now_ms).min();
-        earlier(places, transfers)
+    pub(crate) fn expiry_ms(&self, now_ms: u64) -> u64 {
+        let places = self.places.iter().map(|place| place.ends_at_ms);
+        let all = places.chain(self.transfers_end_ms());
+        all.filter(|at| *at > now_ms).fold(NEVER, u64::min)
     }
 
     /// When [`Self::next_frame`] has something to send.
-    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+    pub(crate) fn deadline_ms(&self) -> u64 {
+        if self.uplinks.has_settled() {
+            // An app is told before anything is sent.
+            return 0;
+        }
         let endpoints = self.endpoints.iter();
         let due = endpoints.filter_map(Endpoint::poll_timeout);
-        // An app is told before anything is sent.
-        let told = self.uplinks.has_settled().then_some(0);
-        earlier(earlier(due.min(), self.silence_ends_ms()), told)
+        due.fold(self.silence_ends_ms(), u64::min)
     }
 
     /// When messages go without numbers, or not at all, as their partners' hosts have said nothing.
-    fn silence_ends_ms(&self) -> Option<u64> {
-        let silent = |partner: usize| {
-            let endpoint = self.endpoints.get(partner);
-            endpoint.is_some_and(|endpoint| endpoint.peer().is_none())
-        };
-        let since_ms = self.up_since_ms?;
-        let waiting = self.uplinks.iter().filter(|it| silent(it.partner));
-        let patience_ms = waiting.map(|it| silence_ms(&it)).min()?;
-        Some(since_ms.saturating_add(patience_ms))
+    fn silence_ends_ms(&self) -> u64 {
+        let waiting = self.uplinks.iter().filter(|it| self.is_silent(it.partner));
+        let patience_ms = waiting.map(|it| silence_ms(&it)).fold(NEVER, u64::min);
+        self.up_since_ms.saturating_add(patience_ms)
+    }
+
+    /// Whether nothing was heard of a partner's host.
+    fn is_silent(&self, partner: usize) -> bool {
+        let endpoint = self.endpoints.get(partner);
+        endpoint.is_some_and(|endpoint| endpoint.peer().is_none())
     }
 
     /// What is to be sent now, and to which partner.
@@ -492,7 +488,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
         for partner in 0..self.endpoints.len() {
             self.settle(now_ms, partner);
         }
-        if self.silence_ends_ms().is_some_and(|at| at <= now_ms) {
+        if self.silence_ends_ms() <= now_ms {
             self.refuse_unheard(now_ms);
             let endpoints = &self.endpoints;
             let silent = |waiting: &Waiting<'_>| {
@@ -542,7 +538,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
             partner: new.partner,
             id: new.id,
             slot,
-            ends_at_ms: new.ends_at_ms,
+            ends_at_ms: new.ends_at_ms.unwrap_or(NEVER),
             number,
         });
     }
@@ -563,6 +559,12 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
         self.random ^= self.random << 5;
         self.random
     }
+}
+
+/// Takes out a place for which `is_taken` holds.
+fn take(places: &mut Vec<Place, PLACES_MAX>, is_taken: impl Fn(&Place) -> bool) -> Option<Place> {
+    let index = places.iter().position(is_taken)?;
+    Some(places.swap_remove(index))
 }
 
 /// A message of an app, as its endpoint needs to know it.

@@ -129,13 +129,13 @@ impl<Q, const APPS: usize, const SENT: usize> Receipts<Q, APPS, SENT> {
         }
     }
 
-    pub(crate) fn expiry_ms(&self, _: u64) -> Option<u64> {
+    pub(crate) fn expiry_ms(&self, _: u64) -> u64 {
         match *self {
             Self::None(none, _) => match none {},
         }
     }
 
-    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+    pub(crate) fn deadline_ms(&self) -> u64 {
         match *self {
             Self::None(none, _) => match none {},
         }

@@ -21,6 +21,7 @@ use vinbus_protocol::request::{
 
 use super::{Desk, DownlinkRefusal, Storage, newest};
 use crate::apps::{Apps, Notice, SendRefusal};
+use crate::clock::NEVER;
 use crate::notes::Note;
 use crate::receipts::{self, New, Receipts};
 
@@ -377,8 +378,10 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
     }
 
     /// When the time of a request is over.
-    pub(super) fn requests_deadline_ms(&self) -> Option<u64> {
-        self.requests.as_ref()?.calls.poll_timeout()
+    pub(super) fn requests_deadline_ms(&self) -> u64 {
+        let requests = self.requests.as_ref();
+        let deadline_ms = requests.and_then(|requests| requests.calls.poll_timeout());
+        deadline_ms.unwrap_or(NEVER)
     }
 
     /// The place of the partner to whom an answer goes again now, and its number.

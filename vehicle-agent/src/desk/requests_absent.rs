@@ -11,6 +11,7 @@ use vinbus_protocol::request::{AnswerRefusal, Order, Request, RequestId};
 
 use super::{Desk, Storage};
 use crate::apps::{Apps, SendRefusal};
+use crate::clock::NEVER;
 use crate::receipts::{New, Receipts};
 
 /// There are none.
@@ -67,8 +68,8 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
 
     pub(super) fn note_answer(&mut self, _: &mut impl Apps) {}
 
-    pub(super) fn requests_deadline_ms(&self) -> Option<u64> {
-        None
+    pub(super) fn requests_deadline_ms(&self) -> u64 {
+        NEVER
     }
 
     pub(crate) fn repeated_answer(&mut self) -> Option<(usize, u64)> {

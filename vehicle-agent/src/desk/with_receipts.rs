@@ -14,6 +14,7 @@ use vinbus_protocol::request::Request;
 use super::requests::Placed;
 use super::{Desk, DownlinkRefusal, Storage, newest, next_number};
 use crate::apps::{Apps, Fate, Notice, SendRefusal};
+use crate::clock::NEVER;
 use crate::notes::{Kept, NotNoted, Note, Sent};
 use crate::receipts::{self, Arrived, Leaving, Receipts, Waiting};
 
@@ -147,9 +148,9 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
     }
 
     /// When [`Desk::receipts`] has something to send.
-    pub(crate) fn receipts_deadline_ms(&self) -> Option<u64> {
-        let deadline = self.receipts.as_ref()?.deadline_ms()?;
-        Some(deadline.max(self.note_again_ms))
+    pub(crate) fn receipts_deadline_ms(&self) -> u64 {
+        let deadline_ms = self.receipts.as_ref().map_or(NEVER, Receipts::deadline_ms);
+        deadline_ms.max(self.note_again_ms)
     }
 
     /// A message with receipts, or of receipts, that is to be sent now.
@@ -161,9 +162,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
         buffer: &mut [u8],
         apps: &mut impl Apps,
     ) -> Option<Frame> {
-        if self.receipts_deadline_ms().is_none_or(|at| at > now_ms)
-            && !self.number_waiting(now_ms, apps)
-        {
+        if self.receipts_deadline_ms() > now_ms && !self.number_waiting(now_ms, apps) {
             return None;
         }
         let noted = self.note_channels(apps).and_then(|()| apps.keep());

@@ -281,8 +281,8 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
     /// Settles the oldest long message for a partner whose host knows no receipts, as it seems. The next one
     /// follows once its app is told: so there is always a place for the fates of messages with numbers.
     pub(super) fn refuse_unheard(&mut self, now_ms: u64) {
-        let is_over = |since_ms: u64| since_ms.saturating_add(LONG_SILENCE_MS) <= now_ms;
-        if !self.up_since_ms.is_some_and(is_over) || self.uplinks.has_settled() {
+        let silence_ends_ms = self.up_since_ms.saturating_add(LONG_SILENCE_MS);
+        if silence_ends_ms > now_ms || self.uplinks.has_settled() {
             return;
         }
         let unheard = |waiting: &Waiting<'_>| {

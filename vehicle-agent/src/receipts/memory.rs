@@ -12,26 +12,20 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
     /// They are to be noted before it is sent.
     pub(crate) fn number_next(&mut self, now_ms: u64) -> Option<(u64, usize, u32)> {
         self.longs.forget_settled(&self.uplinks);
-        let mut full = [false; APPS];
-        loop {
-            let may_go = |waiting: &Waiting<'_>| {
-                let endpoint = self.endpoints.get(waiting.partner);
-                let takes = endpoint.and_then(Endpoint::peer_takes_parts);
-                let has_place = full.get(waiting.partner).is_some_and(|full| !full);
-                has_place && self.longs.may_go(waiting, takes)
-            };
-            let waiting = self.uplinks.next_to_number(may_go)?;
-            let (ticket, partner) = (waiting.ticket, waiting.partner);
-            let bytes = self.longs.begin(&waiting);
-            let endpoint = self.endpoints.get_mut(partner)?;
-            match endpoint.submit(now_ms, message(now_ms, bytes)) {
-                Ok(submitted) => {
-                    self.uplinks.numbered(ticket, partner, submitted.number);
-                    return Some((ticket, partner, submitted.number));
-                }
-                Err(_) => *full.get_mut(partner)? = true,
-            }
-        }
+        let may_go = |waiting: &Waiting<'_>| {
+            self.endpoints.get(waiting.partner).is_some_and(|endpoint| {
+                let has_place = endpoint.unanswered() < SENT;
+                has_place && self.longs.may_go(waiting, endpoint.peer_takes_parts())
+            })
+        };
+        let waiting = self.uplinks.next_to_number(may_go)?;
+        let (ticket, partner) = (waiting.ticket, waiting.partner);
+        let bytes = self.longs.begin(&waiting);
+        let endpoint = self.endpoints.get_mut(partner)?;
+        // There is a place, and an epoch has numbers for months.
+        let submitted = endpoint.submit(now_ms, message(now_ms, bytes)).ok()?;
+        self.uplinks.numbered(ticket, partner, submitted.number);
+        Some((ticket, partner, submitted.number))
     }
 
     /// A number could not be noted: its message waits again, and gets another one.

@@ -133,11 +133,14 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>> Uplinks<Q> {
         let tag = [partner, slot.index(), subtopic_len];
         let parts = [&tag[..], subtopic.as_bytes(), content];
         let len = parts.iter().map(|part| part.len()).sum();
-        let inserted: Result<(), PushError> = self.ring.insert_with(ticket, len, |mut bytes| {
+        let inserted: Result<(), PushError> = self.ring.insert_with(ticket, len, |bytes| {
+            let mut at = 0;
             for part in parts {
-                let (place, rest) = bytes.split_at_mut_checked(part.len()).unwrap_or_default();
-                place.copy_from_slice(part);
-                bytes = rest;
+                let end = at + part.len();
+                if let Some(place) = bytes.get_mut(at..end) {
+                    place.copy_from_slice(part);
+                }
+                at = end;
             }
         });
         inserted.is_ok()
