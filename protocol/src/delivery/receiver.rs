@@ -280,6 +280,7 @@ impl<const N: usize> Receiver<N> {
     }
 
     /// The other end is heard, perhaps after a long silence.
+    #[inline(never)]
     pub(super) fn wake(&mut self, now_ms: u64) {
         self.failures = 0;
         if self.due_ms == NEVER && self.has_to_tell() {
@@ -306,6 +307,7 @@ impl<const N: usize> Receiver<N> {
         self.entries.iter().filter(|entry| entry.is_to_tell())
     }
 
+    #[inline(never)]
     fn has_to_tell(&self) -> bool {
         self.to_tell().next().is_some()
     }
@@ -316,6 +318,7 @@ impl<const N: usize> Receiver<N> {
     }
 
     /// Takes an entry out; the others keep their order, in which they are told.
+    #[inline(never)]
     fn close(&mut self, mut at: usize) {
         while let Some(&next) = self.entries.get(at.saturating_add(1)) {
             if let Some(place) = self.entries.get_mut(at) {

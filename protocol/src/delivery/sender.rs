@@ -309,7 +309,12 @@ impl<const N: usize> Sender<N> {
         random: u32,
     ) -> Option<(u32, u32)> {
         let (oldest, bytes) = self.on_their_way();
-        let at = self.next_due(now_ms, oldest, bytes)?;
+        let slots = self.slots.iter().enumerate();
+        let due = slots.filter(|(_, slot)| {
+            slot.loss(now_ms).is_none() && self.due_ms(slot, oldest, bytes) <= now_ms
+        });
+        // Repetitions go first, then the lowest number.
+        let (at, _) = due.min_by_key(|(_, slot)| slot.rank())?;
         let slot = self.slots.get_mut(at)?;
         let order = self.order.saturating_add(1);
         let mut bytes = bytes;
@@ -342,19 +347,14 @@ impl<const N: usize> Sender<N> {
     /// When something is due; `up` says whether anything can be sent.
     pub(super) fn deadline_ms(&self, now_ms: u64, up: bool) -> u64 {
         let (oldest, bytes) = self.on_their_way();
-        if up && self.next_due(now_ms, oldest, bytes).is_some() {
-            return now_ms;
-        }
         let due = self.slots.iter().map(|slot| {
-            if slot.orphaned {
-                now_ms
-            } else if up && !slot.is_waiting() && !self.is_held_back(slot) {
-                slot.due_ms.min(slot.expires_at_ms)
-            } else {
-                slot.expires_at_ms
+            let event_ms = if slot.orphaned { 0 } else { slot.expires_at_ms };
+            match up {
+                true => event_ms.min(self.due_ms(slot, oldest, bytes)),
+                false => event_ms,
             }
         });
-        due.fold(NEVER, u64::min)
+        due.fold(NEVER, u64::min).max(now_ms)
     }
 
     /// Takes a run of receipts: the part of it that is of messages that were sent.
@@ -397,6 +397,7 @@ impl<const N: usize> Sender<N> {
 
     /// The link is back, or the other end is heard after a long silence: what is on its way is
     /// repeated now.
+    #[inline(never)]
     pub(super) fn hurry(&mut self, now_ms: u64) {
         for slot in self.slots.iter_mut().filter(|slot| !slot.is_waiting()) {
             (slot.due_ms, slot.hurried, slot.failures) = (now_ms, true, 0);
@@ -431,21 +432,16 @@ impl<const N: usize> Sender<N> {
         (oldest, bytes)
     }
 
-    /// The place of the message to be sent now: repetitions first, then the lowest number.
-    fn next_due(&self, now_ms: u64, oldest: u32, bytes: u32) -> Option<usize> {
-        let due = self.slots.iter().enumerate().filter(|(_, slot)| {
-            if slot.loss(now_ms).is_some() || self.is_held_back(slot) {
-                return false;
-            }
-            if !slot.is_waiting() {
-                return slot.due_ms <= now_ms;
-            }
-            let sum = bytes.saturating_add(slot.bytes);
-            (bytes == 0 || sum <= DELIVERY_IN_FLIGHT_BYTES_MAX as u32)
-                && slot.number.saturating_sub(oldest) < DELIVERY_SPAN
-        });
-        let first = due.min_by_key(|(_, slot)| slot.rank());
-        first.map(|(at, _)| at)
+    /// When a message is to be sent, if the link is up.
+    fn due_ms(&self, slot: &Slot, oldest: u32, bytes: u32) -> u64 {
+        let sum = bytes.saturating_add(slot.bytes);
+        let has_room = (bytes == 0 || sum <= DELIVERY_IN_FLIGHT_BYTES_MAX as u32)
+            && slot.number.saturating_sub(oldest) < DELIVERY_SPAN;
+        if self.is_held_back(slot) || slot.is_waiting() && !has_room {
+            return NEVER;
+        }
+        // 0 while it waits.
+        slot.due_ms
     }
 
     /// Whether another message of the same key goes first. After [`Self::resume`] several of a key may
