@@ -33,3 +33,8 @@ pub use sender::{Loss, Message, SenderCounters, SubmitError, Submitted};
 pub use snapshot::{SNAPSHOT_BYTES, Snapshot};
 pub use step::Step;
 pub use window::{Novelty, Window};
+
+/// Counts one more, and goes on at 0 behind the greatest number.
+fn increment(counter: &mut u32) {
+    *counter = counter.wrapping_add(1);
+}

@@ -6,7 +6,7 @@ use super::reserved::Header;
 use super::sender::{Loss, Message, Sender, SenderCounters, SubmitError, Submitted};
 use super::session::{Session, Worth};
 use super::timing::{NEVER, RoundTrip};
-use super::{Epoch, Run, Snapshot, Step};
+use super::{Epoch, Run, Snapshot, Step, increment};
 
 /// Batches that may have been sent since a snapshot was written.
 const BATCHES_LEFT_OUT: u32 = 1 << 16;
@@ -51,7 +51,7 @@ pub struct Batch {
     pub number: u32,
 }
 
-/// What an endpoint has done.
+/// What an endpoint has done. All counters of it go on at 0 behind their greatest number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EndpointCounters {
     /// The sending half.
@@ -59,7 +59,7 @@ pub struct EndpointCounters {
     /// The receiving half.
     pub receiver: ReceiverCounters,
     /// Frames of lives that are over, or for another life of this end.
-    pub misdirected: u64,
+    pub misdirected: u32,
 }
 
 /// One end of a channel, with places for `SEND` messages on their way and `OPEN` messages that came
@@ -93,7 +93,7 @@ pub struct Endpoint<const SEND: usize, const OPEN: usize> {
     acknowledge: Option<u32>,
     peer_restarted: bool,
     own_restarted: bool,
-    misdirected: u64,
+    misdirected: u32,
     /// The longest content that this end takes in parts.
     long_bytes_max: u32,
     /// The same of the other end, once it was heard.
@@ -273,7 +273,7 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
                 .handle_message(self.now_ms, header.epoch, header.number),
             Worth::Stale => Verdict::Stale,
             Worth::Introduction => {
-                self.misdirected += 1;
+                increment(&mut self.misdirected);
                 Verdict::Stale
             }
         }
@@ -484,7 +484,9 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
             }
             self.receiver.wake(self.now_ms);
         }
-        self.misdirected += u64::from(heard.worth == Worth::Stale);
+        if heard.worth == Worth::Stale {
+            increment(&mut self.misdirected);
+        }
         heard.worth
     }
 }

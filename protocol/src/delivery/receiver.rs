@@ -19,7 +19,7 @@
 use heapless::Vec;
 
 use super::timing::{NEVER, RoundTrip, after};
-use super::{Epoch, Novelty, Run, Step, Window};
+use super::{Epoch, Novelty, Run, Step, Window, increment};
 use crate::limits::{
     DELIVERY_ATTEMPTS_MAX, DELIVERY_OPEN_MAX, DELIVERY_RECEIPT_BATCH, DELIVERY_RECEIPT_DELAY_MS,
 };
@@ -50,19 +50,19 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReceiverCounters {
     /// Messages taken.
-    pub taken: u64,
+    pub taken: u32,
     /// Messages that came again.
-    pub repeated: u64,
+    pub repeated: u32,
     /// Messages too old to know.
-    pub stale: u64,
+    pub stale: u32,
     /// Messages for which there was no place.
-    pub busy: u64,
+    pub busy: u32,
     /// Batches of receipts sent, repetitions included.
-    pub batches: u64,
+    pub batches: u32,
     /// Steps reported for messages that are not open: ignored.
-    pub not_open: u64,
+    pub not_open: u32,
     /// Acknowledgements of batches that were never sent: ignored.
-    pub forged: u64,
+    pub forged: u32,
 }
 
 /// A message that is accounted for.
@@ -139,21 +139,21 @@ impl<const N: usize> Receiver<N> {
     pub(super) fn handle_message(&mut self, now_ms: u64, epoch: Epoch, number: u32) -> Verdict {
         match self.window.novelty(number) {
             Novelty::Stale => {
-                self.counters.stale += 1;
+                increment(&mut self.counters.stale);
                 Verdict::Stale
             }
             Novelty::Repeated => {
-                self.counters.repeated += 1;
+                increment(&mut self.counters.repeated);
                 self.tell_again(now_ms, number);
                 Verdict::Repeated
             }
             Novelty::New if self.add(number, None) => {
                 self.window.insert(number);
-                self.counters.taken += 1;
+                increment(&mut self.counters.taken);
                 Verdict::New(MessageId { epoch, number })
             }
             Novelty::New => {
-                self.counters.busy += 1;
+                increment(&mut self.counters.busy);
                 Verdict::Busy
             }
         }
@@ -166,7 +166,7 @@ impl<const N: usize> Receiver<N> {
             .iter_mut()
             .find(|entry| entry.number == number && !entry.is_final());
         let Some(entry) = entry else {
-            self.counters.not_open += 1;
+            increment(&mut self.counters.not_open);
             return false;
         };
         if entry.step != Some(step) {
@@ -185,7 +185,7 @@ impl<const N: usize> Receiver<N> {
         };
         self.close(at);
         self.window.remove(number);
-        self.counters.taken = self.counters.taken.saturating_sub(1);
+        self.counters.taken = self.counters.taken.wrapping_sub(1);
         true
     }
 
@@ -203,7 +203,7 @@ impl<const N: usize> Receiver<N> {
     /// A batch has come to the sender, and with it all that it tells.
     pub(super) fn handle_acknowledged(&mut self, now_ms: u64, batch: u32) {
         if batch == 0 || batch > self.batch {
-            self.counters.forged += 1;
+            increment(&mut self.counters.forged);
             return;
         }
         let mut at = 0;
@@ -246,7 +246,7 @@ impl<const N: usize> Receiver<N> {
         }
         self.due_ms = after(now_ms, link.patience_ms(self.failures, 0, random));
         self.failures = self.failures.saturating_add(1);
-        self.counters.batches += 1;
+        increment(&mut self.counters.batches);
         Some(self.batch)
     }
 

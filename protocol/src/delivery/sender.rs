@@ -21,7 +21,7 @@ use core::num::NonZeroU32;
 use heapless::Vec;
 
 use super::timing::{NEVER, RoundTrip, after};
-use super::{Run, Step};
+use super::{Run, Step, increment};
 use crate::limits::{
     DELIVERY_ATTEMPTS_MAX, DELIVERY_IN_FLIGHT_BYTES_MAX, DELIVERY_IN_FLIGHT_MAX,
     DELIVERY_REORDERING, DELIVERY_SPAN, DELIVERY_TTL_S_MAX,
@@ -107,17 +107,17 @@ impl Loss {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SenderCounters {
     /// Messages sent, repetitions left out.
-    pub sent: u64,
+    pub sent: u32,
     /// Repetitions.
-    pub repeated: u64,
+    pub repeated: u32,
     /// Messages that the other end has.
-    pub answered: u64,
+    pub answered: u32,
     /// Messages whose place a newer one took.
-    pub superseded: u64,
+    pub superseded: u32,
     /// Messages lost, for whatever [`Loss`].
-    pub lost: u64,
+    pub lost: u32,
     /// Runs of receipts for messages that were never sent: ignored.
-    pub forged: u64,
+    pub forged: u32,
 }
 
 /// A message that waits or is on its way.
@@ -239,7 +239,7 @@ impl<const N: usize> Sender<N> {
             Some(older) => {
                 let superseded = older.number;
                 *older = slot(number, message);
-                self.counters.superseded += 1;
+                increment(&mut self.counters.superseded);
                 Some(superseded)
             }
             None => {
@@ -297,7 +297,7 @@ impl<const N: usize> Sender<N> {
         let (at, number, loss) =
             slots.find_map(|(at, slot)| Some((at, slot.number, slot.loss(now_ms)?)))?;
         self.remove(at);
-        self.counters.lost += 1;
+        increment(&mut self.counters.lost);
         Some((number, loss))
     }
 
@@ -319,10 +319,10 @@ impl<const N: usize> Sender<N> {
         let order = self.order.saturating_add(1);
         let mut bytes = bytes;
         if slot.is_waiting() {
-            self.counters.sent += 1;
+            increment(&mut self.counters.sent);
             bytes = bytes.saturating_add(slot.bytes);
         } else {
-            self.counters.repeated += 1;
+            increment(&mut self.counters.repeated);
             slot.repeated = true;
             if !slot.hurried {
                 slot.failures = slot.failures.saturating_add(1);
@@ -365,14 +365,14 @@ impl<const N: usize> Sender<N> {
             .min(self.highest_sent);
         let first = first.max(1);
         if first > last {
-            self.counters.forged += 1;
+            increment(&mut self.counters.forged);
             return None;
         }
         let named = |slot: &Slot| (first..=last).contains(&slot.number) && !slot.is_waiting();
         while let Some(at) = self.slots.iter().position(named)
             && let Some(slot) = self.slots.get(at)
         {
-            self.counters.answered += 1;
+            increment(&mut self.counters.answered);
             self.newest = self.newest.max(slot.order);
             (self.silence, self.silent_until_ms) = (0, 0);
             if !slot.repeated && self.measured.is_none_or(|(order, _)| order < slot.order) {
