@@ -136,7 +136,7 @@ async fn kept(board: &Board, app: (&str, &mut App), number: u32) -> Value {
 
 /// What the host is told next: runs of a step, the first number and how many.
 async fn receipts(board: &mut Board) -> Value {
-    board.clock.advance(DELIVERY_RECEIPT_DELAY_MS);
+    board.clock.advance(DELIVERY_RECEIPT_DELAY_MS.into());
     loop {
         let (subtopic, payload) = board.uplink().await;
         assert_eq!(subtopic, "vinbus/delivery");
