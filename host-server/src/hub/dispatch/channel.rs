@@ -263,7 +263,9 @@ impl Channel {
         let again = self.wanted && self.taken() < DELIVERY_IN_FLIGHT_MAX;
         self.wanted &= !again;
         let followed = &self.followed;
-        let rings = self.rings.has_room_again(now_ms, |app| load(followed, app));
+        // Those on their way to the disk may take the room.
+        let rings =
+            self.numbering == 0 && self.rings.has_room_again(now_ms, |app| load(followed, app));
         again | rings | std::mem::take(&mut self.advanced)
     }
 
@@ -398,6 +400,7 @@ impl Channel {
     pub(super) fn not_numbered(&mut self) {
         self.numbering = 0;
         self.wanted = false;
+        self.rings.await_nothing();
     }
 
     /// Messages whose numbers are on disk are to be sent. Those of `gone` are not, and their numbers are

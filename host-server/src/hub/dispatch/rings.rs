@@ -106,6 +106,13 @@ impl Rings {
         self.ring(now_ms, app).awaited = true;
     }
 
+    /// Whoever waits tries again without a word.
+    pub(super) fn await_nothing(&mut self) {
+        for ring in &mut self.known {
+            ring.awaited = false;
+        }
+    }
+
     /// Whether an app has room that messages wait for; once.
     pub(super) fn has_room_again(&mut self, now_ms: u64, load: impl Fn(&AppId) -> Load) -> bool {
         let mut again = false;
