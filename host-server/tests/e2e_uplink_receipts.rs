@@ -65,6 +65,58 @@ async fn app_is_told_once_the_server_has_what_the_agent_kept() {
 }
 
 #[tokio::test]
+async fn app_that_comes_back_after_a_restart_of_its_agent_is_told_what_became_of_its_messages() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let mqtts = server.address("mqtts").to_string();
+    let agent = Agent::at(&server).await;
+    server.online().await;
+    server.signal("KILL");
+    let mut away = server;
+    away.ended().await;
+    let mut app = agent.app_that_tells(&["--receipts"]);
+    app.type_in(messages(0..3)).await;
+    app.until("all are accepted", |lines| {
+        let accepted = lines.iter().filter(|line| line.contains("is kept until"));
+        (accepted.count() == 3).then_some(())
+    })
+    .await;
+    app.kill().await;
+    drop(away);
+    let args = ["--mqtt", "off", "--mqtts", &mqtts];
+    let server = Server::with(dir.path(), &args).await;
+    let journal = server.dir.join("car/data/journal");
+    let noted = async {
+        let told = "messageDelivered";
+        while std::fs::read_to_string(&journal).map_or(0, |text| text.matches(told).count()) < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("their fates are noted", noted).await;
+    agent.program.kill().await;
+    let agent = Agent::at(&server).await;
+    // What became of them is none of the second app's own.
+    let mut app = agent.app_that_tells(&["--receipts", "--exit-after", "0"]);
+    let told = |lines: &[String]| {
+        let told = "of an earlier run is with the partner's server";
+        lines.iter().filter(|line| line.ends_with(told)).count()
+    };
+    app.until("it is told", |lines| (told(lines) == 3).then_some(()))
+        .await;
+    app.type_in(messages(3..4)).await;
+    assert!(app.ends_well().await, "its own is confirmed");
+    // And once.
+    let mut app = agent.app_that_tells(&["--receipts"]);
+    app.type_in(messages(4..5)).await;
+    let lines = app.until("it is told", |lines| {
+        let own = "message 1 is with the partner's server";
+        lines.iter().any(|line| line == own).then(|| lines.to_vec())
+    });
+    assert_eq!(told(&lines.await), 0);
+    assert_eq!(stored(&server).await, once(0..5));
+}
+
+#[tokio::test]
 async fn server_that_is_killed_again_and_again_has_each_message_once() {
     let dir = tempfile::tempdir().unwrap();
     let mut server = Server::start(dir.path()).await;

@@ -72,6 +72,13 @@ impl Display for ServerFrame<'_> {
     }
 }
 
+/// Whether a frame that tells what became of a message says that it is with its partner.
+#[cfg(feature = "linux")]
+pub(crate) fn is_good(frame: &str) -> bool {
+    let rest = frame.strip_prefix(r#"{"type":""#);
+    rest.is_some_and(|rest| rest.starts_with(kind::DELIVERED))
+}
+
 /// An encoded app message to be confirmed: [`kind::MESSAGE`] or [`kind::KEPT`] with its number, that
 /// of the oldest message still kept, and how many were dropped so far.
 pub(crate) struct NumberedFrame<'a> {

@@ -402,9 +402,10 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
                 Fate::RefusedByBroker => self.counters.uplinks_refused_by_broker += 1,
                 Fate::RefusedByHost(_) | Fate::Lost(_) => self.counters.uplinks_dropped += 1,
             }
-            // Where it fails, a later life sends it again, and the host knows it.
-            let _ = apps.note(Note::Settled { ticket });
             apps.tell(slot, Notice::Settled { ticket, fate });
+            // Where it fails, a later life sends it again, and the host knows it. Apps that could not tell of
+            // it yet note that as well, and so are told first.
+            let _ = apps.note(Note::Settled { ticket });
         }
     }
 

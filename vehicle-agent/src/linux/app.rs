@@ -5,6 +5,7 @@
 //! `/pending`, `/ok`, `/cancel`, `/quit`. What is no message goes to the error output.
 
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::Write as _;
 
 use anyhow::{Context, anyhow, bail, ensure};
@@ -43,6 +44,7 @@ pub async fn run(args: &AppArgs) -> anyhow::Result<()> {
         refused: 0,
         kept: BTreeSet::new(),
         request: None,
+        run: RandomState::new().hash_one(()) as u32,
     };
     let hello = json!({ "appId": args.app.as_str(), "background": args.background });
     app.send("hello", Some(&hello.to_string())).await?;
@@ -84,6 +86,8 @@ struct App {
     kept: BTreeSet<u64>,
     /// The request that came last, until it is answered.
     request: Option<String>,
+    /// Tells the identifiers of its messages apart from those of an earlier run of the same app.
+    run: u32,
 }
 
 /// A message, as far as it asks for an answer.
@@ -101,7 +105,8 @@ struct Frame<'f> {
     value: Option<&'f RawValue>,
     upto: Option<u64>,
     /// Only messages have one.
-    id: Option<u64>,
+    #[serde(borrow)]
+    id: Option<&'f RawValue>,
 }
 
 impl App {
@@ -169,14 +174,20 @@ impl App {
             }
             "WebPortal.onApplicationHide" => eprintln!("in the background: messages wait"),
             "WebPortal.MQTT.evt.messageAccepted" => {
-                let id = frame.id.unwrap_or_default();
-                self.kept.insert(id);
-                eprintln!("message {id} is kept until the partner's server has it");
+                if let Some(Ok(id)) = self.own(frame.id) {
+                    self.kept.insert(id);
+                    eprintln!("message {id} is kept until the partner's server has it");
+                }
             }
             "WebPortal.MQTT.evt.messageDelivered" => {
-                self.settled += 1;
-                let id = frame.id.unwrap_or_default();
-                let kept = self.kept.remove(&id);
+                let (id, kept) = match self.own(frame.id) {
+                    Some(Ok(id)) => {
+                        self.settled += 1;
+                        (id.to_string(), self.kept.remove(&id))
+                    }
+                    Some(Err(id)) => (format!("{id} of an earlier run"), true),
+                    None => return Ok(()),
+                };
                 let told: Value = serde_json::from_str(value)?;
                 if told["receipts"] == false {
                     eprintln!(
@@ -187,12 +198,19 @@ impl App {
                 }
             }
             "WebPortal.MQTT.evt.messageNotDelivered" => {
-                self.settled += 1;
-                self.refused += 1;
-                eprintln!("not delivered: {}", explained(value));
+                let earlier = match self.own(frame.id) {
+                    Some(Ok(_)) => {
+                        self.settled += 1;
+                        self.refused += 1;
+                        String::new()
+                    }
+                    Some(Err(id)) => format!("message {id} of an earlier run "),
+                    None => "a message of an earlier run ".to_owned(),
+                };
+                eprintln!("{earlier}not delivered: {}", explained(value));
             }
             "error" => {
-                if frame.id.is_some() {
+                if let Some(Ok(_)) = self.own(frame.id) {
                     self.settled += 1;
                     self.refused += 1;
                 }
@@ -202,6 +220,15 @@ impl App {
             other => eprintln!("{}: {value}", other.trim_start_matches("WebPortal.")),
         }
         Ok(())
+    }
+
+    /// Which of its messages this is, or, of an earlier run, how that called it.
+    fn own<'i>(&self, id: Option<&'i RawValue>) -> Option<Result<u64, &'i str>> {
+        let id = id?.get();
+        let own = id.trim_matches('"').split_once('-');
+        let own = own.filter(|(run, _)| *run == format!("{:08x}", self.run));
+        let number = own.and_then(|(_, number)| number.parse().ok());
+        Some(number.ok_or(id))
     }
 
     /// Handles a line of input; `false` at `/quit`.
@@ -255,7 +282,7 @@ impl App {
             return Ok(());
         }
         self.sent += 1;
-        let id = self.sent;
+        let id = format!(r#""{:08x}-{}""#, self.run, self.sent);
         let kind = "WebPortal.onSendNotificationRequest";
         let receipts = if self.receipts {
             r#","receipts":true"#

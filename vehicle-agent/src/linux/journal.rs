@@ -36,7 +36,7 @@ use vinbus_protocol::limits::{DELIVERY_LONG_IDLE_MS, DELIVERY_TTL_S_MAX};
 use vinbus_protocol::request::RequestId;
 
 pub(crate) use self::found::Found;
-use self::line::Line;
+use self::line::{Line, UntoldLine};
 use self::live::{Item, Live, Span};
 use self::renewal::{Renewal, Renewed};
 use crate::linux::portal::SocketApps;
@@ -245,6 +245,21 @@ impl Journal {
             });
             count(is_taken);
         }
+        for (app, untold) in &self.live.untold {
+            let Some(slot) = slot(desk, app) else {
+                continue;
+            };
+            apps.expect_forgotten(slot, untold.forgotten());
+            for (_, &span) in untold.iter() {
+                if let Line::Settled {
+                    untold: Some(UntoldLine { frame, .. }),
+                    ..
+                } = self.line(span)?
+                {
+                    apps.expect_told(slot, frame.into_owned());
+                }
+            }
+        }
         for span in &self.live.answers {
             resume_answered(desk, &self.line(*span)?);
         }
@@ -276,11 +291,38 @@ impl Journal {
         id: Option<&str>,
     ) -> Result<(), NotNoted> {
         let line = Line::of(note, app, id, now_s()).ok_or(NotNoted)?;
-        let pressing = self.live.is_pressing(&line);
-        let written = self.append(&line);
+        self.write(&line)
+    }
+
+    /// Notes that the fate of an app's message is known, and that this frame is to tell it.
+    pub(crate) fn note_untold(
+        &mut self,
+        ticket: u64,
+        app: &AppId,
+        frame: &str,
+    ) -> Result<(), NotNoted> {
+        let untold = UntoldLine {
+            app: app.as_str().into(),
+            frame: frame.into(),
+        };
+        self.write(&Line::Settled {
+            ticket,
+            untold: Some(untold),
+        })
+    }
+
+    /// Notes that an app has been told all of that. Where that fails, it is told again.
+    pub(crate) fn note_told(&mut self, app: &AppId) {
+        let app = app.as_str().into();
+        let _ = self.write(&Line::Told { app });
+    }
+
+    fn write(&mut self, line: &Line<'_>) -> Result<(), NotNoted> {
+        let pressing = self.live.is_pressing(line);
+        let written = self.append(line);
         // Others are noted again by who could not.
-        if written.is_err() && self.live.has_unsettled(&line) {
-            self.owe(&line);
+        if written.is_err() && self.live.has_unsettled(line) {
+            self.owe(line);
         }
         self.dirty |= pressing;
         self.tell(written, "a message with receipts could not be noted")

@@ -15,6 +15,7 @@ mod origin;
 mod outbox;
 mod pages;
 mod socket;
+mod untold;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -49,6 +50,7 @@ use crate::linux::status::Status;
 
 pub(crate) use self::connections::ConnectionBounds;
 pub(crate) use self::hub::SocketApps;
+pub(crate) use self::untold::Untold;
 
 /// Longest frame that the portal reads: the longest content that goes in parts, the names around it, and
 /// the escapes of a subtopic.

@@ -51,7 +51,14 @@ pub(super) enum Line<'l> {
     },
     Settled {
         ticket: u64,
+        /// The app has not been told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        untold: Option<UntoldLine<'l>>,
     },
+    /// An app has been told what became of its messages.
+    Told { app: Cow<'l, str> },
+    /// An app has not been told of so many of its messages what became of them, and will not be.
+    Forgotten { app: Cow<'l, str>, fates: u64 },
     Came {
         uid: Cow<'l, str>,
         epoch: u32,
@@ -90,6 +97,13 @@ pub(super) enum Line<'l> {
         number: u32,
         step: u8,
     },
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct UntoldLine<'l> {
+    pub(super) app: Cow<'l, str>,
+    /// What it is to be told.
+    pub(super) frame: Cow<'l, str>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -140,7 +154,10 @@ impl<'l> Line<'l> {
                 stored: sent.stored,
                 begun: sent.begun,
             },
-            Note::Settled { ticket } => Self::Settled { ticket },
+            Note::Settled { ticket } => Self::Settled {
+                ticket,
+                untold: None,
+            },
             Note::Came {
                 uid,
                 id,

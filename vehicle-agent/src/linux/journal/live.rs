@@ -7,7 +7,9 @@ use vinbus_protocol::delivery::{Epoch, MessageId, Novelty, Snapshot, Step, Windo
 use vinbus_protocol::limits::{REQUEST_ANSWER_BYTES, REQUEST_PLACES};
 
 use super::HANDED_OVER;
-use super::line::Line;
+use super::line::{Line, UntoldLine};
+use crate::app_interface::server_frame::is_good;
+use crate::linux::portal::Untold;
 
 /// Last steps of a channel that may not have been told: as many as it accounts for. Whoever told of one
 /// told of all before.
@@ -40,6 +42,8 @@ pub(super) struct Live {
     pub(super) uplinks: BTreeMap<u64, Uplink>,
     /// Where the last answers to requests stand, oldest first.
     pub(super) answers: VecDeque<Span>,
+    /// Where it stands what apps have not been told of their messages.
+    pub(super) untold: BTreeMap<String, Untold<Span>>,
 }
 
 #[derive(Debug)]
@@ -68,7 +72,7 @@ impl Live {
     /// whose fate is known, or that one which was being handed over is *known*.
     pub(super) fn is_pressing(&self, line: &Line<'_>) -> bool {
         match line {
-            Line::Settled { .. } => false,
+            Line::Settled { .. } | Line::Told { .. } | Line::Forgotten { .. } => false,
             Line::Ended { uid, number, .. } => {
                 let channel = self.channels.get(&**uid);
                 let open = channel.and_then(|channel| channel.open.get(number));
@@ -87,7 +91,7 @@ impl Live {
 
     /// Whether a line says that the fate of a message is known of which that is not noted yet.
     pub(super) fn has_unsettled(&self, line: &Line<'_>) -> bool {
-        matches!(line, Line::Settled { ticket } if self.uplinks.contains_key(ticket))
+        matches!(line, Line::Settled { ticket, .. } if self.uplinks.contains_key(ticket))
     }
 
     /// Takes what a line says; it stands at `span`.
@@ -126,8 +130,24 @@ impl Live {
                     uplink.parts = Some((*stored, *begun));
                 }
             }
-            Line::Settled { ticket } => {
+            Line::Settled { ticket, untold } => {
                 self.uplinks.remove(ticket);
+                // What the disk does not have yet, this life tells or nobody.
+                if let Some(UntoldLine { app, frame }) = untold
+                    && span.len > 0
+                {
+                    let of_app = self.untold.entry(app.to_string()).or_default();
+                    of_app.push(*ticket, is_good(frame), span);
+                }
+            }
+            Line::Told { app } => {
+                self.untold.remove(&**app);
+            }
+            Line::Forgotten { app, fates } => {
+                self.untold
+                    .entry(app.to_string())
+                    .or_default()
+                    .forget(*fates);
             }
             Line::Came {
                 uid,
@@ -283,6 +303,16 @@ impl Live {
             texts.extend(channel.parts.iter().map(|span| Item::Old(*span)));
         }
         texts.extend(self.answers.iter().map(|span| Item::Old(*span)));
+        // Their tickets may be those of later messages.
+        for (app, untold) in &self.untold {
+            if untold.forgotten() > 0 {
+                lines.push(new(&Line::Forgotten {
+                    app: app.as_str().into(),
+                    fates: untold.forgotten(),
+                })?);
+            }
+            texts.extend(untold.iter().map(|(_, span)| Item::Old(*span)));
+        }
         for (&ticket, uplink) in &self.uplinks {
             texts.push(Item::Old(uplink.span));
             if let Some((stored, begun)) = uplink.parts {
@@ -312,7 +342,8 @@ impl Live {
             open.chain(&mut channel.parts)
         });
         let uplinks = self.uplinks.values_mut().map(|uplink| &mut uplink.span);
-        let others = self.answers.iter_mut().chain(uplinks);
+        let untold = self.untold.values_mut().flat_map(Untold::iter_mut);
+        let others = self.answers.iter_mut().chain(untold).chain(uplinks);
         for place in places.chain(others) {
             place.at = moved(place.at);
         }

@@ -4,6 +4,7 @@ use vinbus_protocol::checksum::crc32;
 use vinbus_protocol::delivery::{Epoch, Snapshot};
 
 use super::*;
+use crate::linux::portal::Untold;
 
 const SLOT: AppSlot = AppSlot::new(0);
 
@@ -193,10 +194,54 @@ fn journal_that_is_gone_or_empty_is_told_where_there_was_one_and_nowhere_else() 
     let whole = fs::read_to_string(&file).unwrap();
     let (_, rest) = whole.split_once('\n').unwrap();
     assert_eq!(rest, "");
-    let line = Line::Settled { ticket: 1 }.to_text().unwrap();
+    let line = Line::Told { app: "demo".into() }.to_text().unwrap();
     fs::write(&file, line).unwrap();
     let told = find(dir.path(), true).1.unwrap().to_string();
     assert!(told.contains("it does not say whose it is"), "{told}");
+}
+
+#[test]
+fn fates_that_an_app_was_not_told_outlive_kills_until_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = AppId::parse("demo").unwrap();
+    let told = r#"{"type":"WebPortal.MQTT.evt.messageDelivered","id":1}"#;
+    let untold = |journal: &Journal| -> Vec<String> {
+        let untold = journal.live.untold.get("demo");
+        let lines = untold.into_iter().flat_map(Untold::iter);
+        let frame = |(_, &span): (u64, &Span)| match journal.line(span).unwrap() {
+            Line::Settled {
+                untold: Some(untold),
+                ..
+            } => untold.frame.into_owned(),
+            other => panic!("{other:?}"),
+        };
+        lines.map(frame).collect()
+    };
+    let mut journal = open(dir.path());
+    for ticket in 0..3 {
+        assert_eq!(note(&mut journal, accepted(ticket)), Ok(()));
+    }
+    for ticket in 0..2 {
+        assert_eq!(journal.note_untold(ticket, &app, told), Ok(()));
+    }
+    for _ in 0..2 {
+        journal = open_again(journal, dir.path());
+        assert_eq!(untold(&journal), [told; 2]);
+        assert_eq!(journal.live.uplinks.keys().collect::<Vec<_>>(), [&2]);
+    }
+    for ticket in 3..100 {
+        assert_eq!(journal.note_untold(ticket, &app, told), Ok(()));
+    }
+    journal = open_again(journal, dir.path());
+    assert_eq!(untold(&journal).len(), 64);
+    assert_eq!(journal.live.untold["demo"].forgotten(), 99 - 64);
+    // A later message may have the ticket of one that is over.
+    assert_eq!(note(&mut journal, accepted(3)), Ok(()));
+    journal = open_again(journal, dir.path());
+    assert!(journal.live.uplinks.contains_key(&3));
+    journal.note_told(&app);
+    journal = open_again(journal, dir.path());
+    assert!(journal.live.untold.is_empty());
 }
 
 #[test]

@@ -24,10 +24,13 @@ use vinbus_protocol::id::{AppId, Vin};
 use vinbus_protocol::request::RequestId;
 
 use super::outbox::{Item, Outbox, Unread};
+use super::untold::Untold;
 use super::{FRAME_BYTES_MAX, FromSocket, News, Peer};
 use crate::app_interface::client_frame::Lifecycle;
 use crate::app_interface::refusal::Ending;
-use crate::app_interface::server_frame::{AppIdValue, ScreenWelcome, ServerFrame, Welcome, kind};
+use crate::app_interface::server_frame::{
+    AppIdValue, Explained, ScreenWelcome, ServerFrame, Welcome, is_good, kind,
+};
 use crate::apps::Request;
 use crate::linux::journal::Journal;
 use crate::linux::saved::TakenUp;
@@ -75,11 +78,8 @@ struct Seat {
     /// The frame ids of messages that went with receipts, by ticket.
     accepted: BTreeMap<u64, Option<String>>,
     /// Frames about such messages that an app without a socket is to get when it comes.
-    untold: VecDeque<String>,
+    untold: Untold<String>,
 }
-
-/// Fates that are kept for an app that is away; older ones go.
-const UNTOLD_MAX: usize = 64;
 
 #[derive(Clone, Debug)]
 struct Socket {
@@ -158,7 +158,7 @@ impl<'s> SocketApps<'s> {
             waiting: VecDeque::new(),
             receipts: false,
             accepted: BTreeMap::new(),
-            untold: VecDeque::new(),
+            untold: Untold::default(),
         };
         Self {
             vin,
@@ -199,6 +199,21 @@ impl<'s> SocketApps<'s> {
     pub(crate) fn expect_settled(&mut self, slot: AppSlot, ticket: u64, id: Option<String>) {
         if let Some(seat) = self.seats.get_mut(usize::from(slot.index())) {
             seat.accepted.insert(ticket, id);
+        }
+    }
+
+    /// An earlier life has not told the app what became of a message of its own.
+    pub(crate) fn expect_told(&mut self, slot: AppSlot, frame: String) {
+        if let Some(seat) = self.seats.get_mut(usize::from(slot.index())) {
+            // Tickets of this life are others.
+            seat.untold.push(u64::MAX, is_good(&frame), frame);
+        }
+    }
+
+    /// Nor of so many more.
+    pub(crate) fn expect_forgotten(&mut self, slot: AppSlot, fates: u64) {
+        if let Some(seat) = self.seats.get_mut(usize::from(slot.index())) {
+            seat.untold.forget(fates);
         }
     }
 
@@ -327,8 +342,23 @@ impl<'s> SocketApps<'s> {
         if let Some(popup) = self.popup.as_ref().filter(|popup| popup.slot == slot) {
             socket.tell(&popup.frame);
         }
-        for frame in seat.untold.drain(..) {
-            socket.tell(&frame);
+        let untold = seat.untold.take();
+        let forgotten = untold.forgotten();
+        if forgotten > 0 {
+            let message = format!(
+                "what became of {forgotten} more of your messages with receipts while you were away is not kept"
+            );
+            let value = Explained("untold", message);
+            socket.tell(&ServerFrame::new(kind::ERROR).with_value(&value));
+        }
+        let mut fates = untold.iter().peekable();
+        if let Some(journal) = &mut self.journal
+            && (forgotten > 0 || fates.peek().is_some())
+        {
+            journal.note_told(&seat.app);
+        }
+        for (ticket, frame) in fates {
+            socket.outbox.push(Item::Fate(ticket, frame.clone()));
         }
         let id = socket.id;
         seat.loaded = false;
@@ -377,6 +407,13 @@ impl<'s> SocketApps<'s> {
         let (socket, next) = (seat.socket.take(), seat.next.take());
         if let Some(socket) = socket {
             self.status.evicted(socket.outbox.evicted());
+            for (ticket, frame) in socket.outbox.take_fates() {
+                if let Some(journal) = &mut self.journal {
+                    // Where that fails, this life alone tells it.
+                    let _ = journal.note_untold(ticket, &seat.app, &frame);
+                }
+                seat.untold.push(ticket, is_good(&frame), frame);
+            }
         }
         self.steps.push_back(Step::Other(Request::Unloaded(slot)));
         self.tell_screen(Lifecycle::Unload, slot);

@@ -55,6 +55,9 @@ pub(crate) enum Item {
     },
     /// A frame that tells of a message which is still in the ring.
     Kept(String),
+    /// A frame that tells what became of a message of the app with this ticket: the next socket is told if this
+    /// one is not.
+    Fate(u64, String),
     /// A frame that tells something and means nothing to the next socket.
     Notice(String),
 }
@@ -78,7 +81,7 @@ impl Item {
                 };
                 frame.to_string()
             }
-            Self::Kept(text) | Self::Notice(text) => text.clone(),
+            Self::Kept(text) | Self::Fate(_, text) | Self::Notice(text) => text.clone(),
         }
     }
 
@@ -88,7 +91,7 @@ impl Item {
             Self::Pending { messages, .. } => {
                 messages.iter().map(|unread| unread.message.len()).sum()
             }
-            Self::Kept(text) | Self::Notice(text) => text.len(),
+            Self::Kept(text) | Self::Fate(_, text) | Self::Notice(text) => text.len(),
         }
     }
 
@@ -101,7 +104,9 @@ impl Item {
                 kept: false,
                 ..
             } => messages,
-            Self::Pending { kept: true, .. } | Self::Kept(_) | Self::Notice(_) => Vec::new(),
+            Self::Pending { kept: true, .. } | Self::Kept(_) | Self::Fate(..) | Self::Notice(_) => {
+                Vec::new()
+            }
         }
     }
 }
@@ -113,6 +118,9 @@ struct State {
     /// Messages taken after the ending began.
     late: VecDeque<Unread>,
     late_evicted: u64,
+    /// Fates that were not written, and those that came after the ending began.
+    fates: Vec<(u64, String)>,
+    late_fates: Vec<(u64, String)>,
     /// Messages wait elsewhere for room.
     short: bool,
     ending: Option<Ending>,
@@ -217,6 +225,10 @@ impl Outbox {
         let mut state = self.lock();
         while let Some(item) = state.items.pop_front() {
             state.bytes -= item.bytes();
+            if let Item::Fate(ticket, text) = item {
+                state.fates.push((ticket, text));
+                continue;
+            }
             let mut messages = item.into_messages().into_iter();
             let Some(oldest) = messages.next() else {
                 continue;
@@ -228,6 +240,14 @@ impl Outbox {
             return Some(oldest);
         }
         state.late.pop_front()
+    }
+
+    /// Takes what the app was not told of its messages, once all messages are taken back.
+    pub(crate) fn take_fates(&self) -> Vec<(u64, String)> {
+        let mut state = self.lock();
+        let mut fates = std::mem::take(&mut state.fates);
+        fates.append(&mut state.late_fates);
+        fates
     }
 
     /// Messages that came after the ending began and found no room, and are lost.
@@ -244,7 +264,9 @@ impl Outbox {
 impl State {
     fn is_full_for(&self, item: &Item) -> bool {
         let (frames_max, bytes_max) = match item {
-            Item::Notice(_) => (2 * OUTBOX_FRAMES_MAX, OUTBOX_BYTES_MAX + NOTICES_BYTES),
+            Item::Fate(..) | Item::Notice(_) => {
+                (2 * OUTBOX_FRAMES_MAX, OUTBOX_BYTES_MAX + NOTICES_BYTES)
+            }
             Item::Message(_) | Item::Pending { .. } | Item::Kept(_) => {
                 (OUTBOX_FRAMES_MAX, OUTBOX_BYTES_MAX)
             }
@@ -253,6 +275,10 @@ impl State {
     }
 
     fn keep_late(&mut self, item: Item) {
+        if let Item::Fate(ticket, text) = item {
+            self.late_fates.push((ticket, text));
+            return;
+        }
         self.late.extend(item.into_messages());
         while self.late.len() > PENDING_MESSAGES_MAX {
             self.late.pop_front();
@@ -334,6 +360,23 @@ mod tests {
         outbox.push(pending(false));
         outbox.push(message(3));
         assert_eq!(taken_back(&outbox), [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn fates_that_were_not_written_are_left_for_the_next_socket() {
+        let outbox = Outbox::default();
+        let fate = |ticket: u64| Item::Fate(ticket, format!("fate {ticket}"));
+        for ticket in 1..=3 {
+            outbox.push(fate(ticket));
+        }
+        assert_eq!(outbox.front().await.unwrap(), "fate 1");
+        outbox.written();
+        outbox.push(message(7));
+        outbox.end(Ending::TakenOver);
+        outbox.push(fate(4));
+        assert_eq!(taken_back(&outbox), [7]);
+        let expected = [2, 3, 4].map(|ticket| (ticket, format!("fate {ticket}")));
+        assert_eq!(outbox.take_fates(), expected);
     }
 
     #[tokio::test]

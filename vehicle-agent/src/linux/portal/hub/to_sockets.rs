@@ -8,7 +8,7 @@ use vinbus_protocol::health::Health;
 use vinbus_protocol::limits::PENDING_MESSAGES_MAX;
 use vinbus_protocol::record_ring::Record;
 
-use super::{ShownPopup, SocketApps, Step, UNTOLD_MAX};
+use super::{ShownPopup, SocketApps, Step};
 use crate::app_interface::client_frame::Lifecycle;
 use crate::app_interface::refusal::{
     DROPPED, Ending, REFUSED, TOO_LARGE, fate_reason, send_refusal_reason,
@@ -206,6 +206,13 @@ impl Apps for SocketApps<'_> {
             return Ok(());
         };
         let seats = &self.seats;
+        if let Note::Settled { ticket } = note
+            && let Some((app, frame)) = seats
+                .iter()
+                .find_map(|seat| Some((&seat.app, seat.untold.newest(ticket)?)))
+        {
+            return journal.note_untold(ticket, app, frame);
+        }
         let app = |slot: AppSlot| Some(seats.get(usize::from(slot.index()))?.app.clone());
         let id = match (&note, &self.current) {
             (Note::Accepted { .. }, Step::Send { id, .. }) => id.as_deref(),
@@ -322,13 +329,8 @@ impl SocketApps<'_> {
                 .to_string(),
         };
         match &seat.socket {
-            Some(socket) => socket.tell(&frame),
-            None => {
-                if seat.untold.len() >= UNTOLD_MAX {
-                    seat.untold.pop_front();
-                }
-                seat.untold.push_back(frame);
-            }
+            Some(socket) => socket.outbox.push(Item::Fate(ticket, frame)),
+            None => seat.untold.push(ticket, why.is_none(), frame),
         }
     }
 
