@@ -4,150 +4,20 @@
 
 mod hub_support;
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use hub_support::{Server, attach_air, uid, uplink_topic, vin};
-use tokio::sync::mpsc;
+use hub_support::car::Car;
+use hub_support::{Server, attach_air, uid, vin};
 use vinbus_host_server::broker::BrokerEvents as _;
 use vinbus_host_server::hub::{PresenceSource, Settings, SubmitError};
-use vinbus_host_server::model::{MessageId, NewDownlink, Presence, Receipts, Step};
+use vinbus_host_server::model::{MessageId, NewDownlink, Receipts, Step};
 use vinbus_host_server::store::sqlite::StoreSettings;
-use vinbus_protocol::delivery::parts::Assembly;
-use vinbus_protocol::delivery::{
-    self, Endpoint, Epoch, Event, Received, Snapshot, Transmit, Verdict,
-};
-use vinbus_protocol::envelope::{Downlink, DownlinkBody};
+use vinbus_protocol::delivery;
 use vinbus_protocol::id::AppId;
 use vinbus_protocol::limits::{
     DELIVERY_LONG_BEGINS_MAX, DELIVERY_LONG_BYTES_MAX, PAYLOAD_BYTES_MAX,
 };
-
-/// A vehicle that takes long messages.
-struct Car {
-    endpoint: Endpoint<8, 64>,
-    assembly: Assembly<Vec<u8>>,
-    air: mpsc::UnboundedReceiver<Bytes>,
-    begin: Instant,
-    /// Every n-th frame that comes is lost; 0 for none.
-    loses: usize,
-    came: usize,
-    /// Where the parts began that were stored.
-    offsets: Vec<u32>,
-    /// No part ever follows what it has.
-    forgets: bool,
-    /// It says nothing of parts after so many.
-    mute_after: usize,
-    app: Vec<String>,
-}
-
-impl Car {
-    fn new(epoch: u32, takes: usize, air: mpsc::UnboundedReceiver<Bytes>) -> Self {
-        let mut endpoint = Endpoint::new(Snapshot::fresh(Epoch::new(epoch).unwrap()));
-        endpoint.handle_link(0, true);
-        endpoint.take_parts(takes as u32);
-        Self {
-            endpoint,
-            assembly: Assembly::new(vec![0; takes]),
-            air,
-            begin: Instant::now(),
-            loses: 0,
-            came: 0,
-            offsets: Vec::new(),
-            forgets: false,
-            mute_after: usize::MAX,
-            app: Vec::new(),
-        }
-    }
-
-    fn now_ms(&self) -> u64 {
-        self.begin.elapsed().as_millis() as u64
-    }
-
-    fn announce(&self, server: &Server) {
-        server.hub.presence_changed(vin(1), Presence::Online);
-        let offer = Some(self.endpoint.offer());
-        server.hub.announced(vin(1), &uid(), offer);
-    }
-
-    async fn until(&mut self, server: &Server, what: &str, check: impl AsyncFn(&Self) -> bool) {
-        let begin = Instant::now();
-        while !check(self).await {
-            let late = begin.elapsed() >= Duration::from_secs(60);
-            assert!(!late, "not in time: {what}");
-            self.answer(server).await;
-            let due = self.endpoint.poll_timeout();
-            let wait = due.map_or(10, |at| at.saturating_sub(self.now_ms()).min(10));
-            let next = tokio::time::timeout(Duration::from_millis(wait.max(1)), self.air.recv());
-            if let Ok(Some(payload)) = next.await {
-                self.hear(&payload);
-            }
-        }
-    }
-
-    fn hear(&mut self, payload: &[u8]) {
-        self.came += 1;
-        if self.loses > 0 && self.came.is_multiple_of(self.loses) {
-            return;
-        }
-        let now_ms = self.now_ms();
-        let downlink = Downlink::decode(payload).unwrap();
-        let DownlinkBody::Data(content) = downlink.body else {
-            panic!("no popups here");
-        };
-        match delivery::read(content) {
-            Received::Plain => self.app.push(content.as_str().to_owned()),
-            Received::Control(control) => {
-                let batch = self.endpoint.handle_control(now_ms, &control, |_| {});
-                if let Some(batch) = batch {
-                    self.endpoint.acknowledge(batch);
-                }
-            }
-            Received::Message(header, carried) => {
-                if header.part.is_some() && self.offsets.len() >= self.mute_after {
-                    return;
-                }
-                let Verdict::New(id) = self.endpoint.handle_message(now_ms, &header) else {
-                    return;
-                };
-                let step = match header.part {
-                    None => {
-                        self.app.push(carried.pieces().concat());
-                        delivery::Step::Taken
-                    }
-                    Some(part) => {
-                        self.offsets.push(part.offset);
-                        match self.assembly.add(part, &carried) {
-                            _ if self.forgets => delivery::Step::PartMissing,
-                            Ok(false) => delivery::Step::PartStored,
-                            Ok(true) => {
-                                let whole = self.assembly.whole().unwrap();
-                                self.app.push(whole.as_str().to_owned());
-                                self.assembly.clear();
-                                delivery::Step::Taken
-                            }
-                            Err(error) => error.step(),
-                        }
-                    }
-                };
-                assert!(self.endpoint.report(now_ms, id, step));
-            }
-        }
-    }
-
-    async fn answer(&mut self, server: &Server) {
-        let now_ms = self.now_ms();
-        while let Some(event) = self.endpoint.poll_event(now_ms) {
-            assert!(!matches!(event, Event::Lost { .. }), "{event:?}");
-        }
-        let mut buffer = [0; 8192];
-        while let Some(Transmit::Control(control)) = self.endpoint.poll_transmit(now_ms, 7) {
-            let topic = format!("{}{}", uplink_topic(1), delivery::CONTROL_SUBTOPIC);
-            let payload = control.encode_uplink(&mut buffer).unwrap().to_vec();
-            server.arrive_on(&topic, payload).await;
-        }
-    }
-}
 
 /// As fast as it goes.
 fn open(dir: &std::path::Path) -> Server {
@@ -209,7 +79,7 @@ const TOO_LARGE: Step = Step::Told(delivery::Step::TooLarge);
 async fn long_message_reaches_the_app_whole_and_once_though_every_third_frame_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let server = open(dir.path());
-    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach_air(&server));
+    let mut car = Car::taking(7, DELIVERY_LONG_BYTES_MAX, attach_air(&server));
     car.loses = 3;
     car.announce(&server);
     let long = text(400_000);
@@ -219,8 +89,8 @@ async fn long_message_reaches_the_app_whole_and_once_though_every_third_frame_is
     })
     .await;
     assert!(car.app == [long], "the app has it byte for byte");
-    assert_eq!(car.offsets.len(), 4);
-    assert!(car.offsets.is_sorted(), "{:?}", car.offsets);
+    assert_eq!(car.parts.offsets.len(), 4);
+    assert!(car.parts.offsets.is_sorted(), "{:?}", car.parts.offsets);
     assert_eq!(
         server.steps(&id).await,
         [Step::Accepted, Step::Sent, STORED, TAKEN]
@@ -233,26 +103,26 @@ async fn long_message_reaches_the_app_whole_and_once_though_every_third_frame_is
 async fn transfer_goes_on_where_it_was_when_the_server_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let server = open(dir.path());
-    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach_air(&server));
-    car.mute_after = 4;
+    let mut car = Car::taking(7, DELIVERY_LONG_BYTES_MAX, attach_air(&server));
+    car.parts.mute_after = 4;
     car.announce(&server);
     let long = text(DELIVERY_LONG_BYTES_MAX);
     let id = submit(&server, &long).await;
     car.until(&server, "four parts are stored", async |car| {
-        car.offsets.len() == 4 && stored(&server, &id).await.0 > car.offsets[3]
+        car.parts.offsets.len() == 4 && stored(&server, &id).await.0 > car.parts.offsets[3]
     })
     .await;
     server.close().await;
     let server = open(dir.path());
     car.air = attach_air(&server);
-    car.mute_after = usize::MAX;
+    car.parts.mute_after = usize::MAX;
     car.announce(&server);
     car.until(&server, "it is taken", async |_| {
         last_step(&server, &id).await == TAKEN
     })
     .await;
     assert!(car.app == [long]);
-    assert_eq!(car.offsets.len(), 9, "none was stored twice");
+    assert_eq!(car.parts.offsets.len(), 9, "none was stored twice");
     assert_eq!(stored(&server, &id).await.1, 1);
 }
 
@@ -260,16 +130,16 @@ async fn transfer_goes_on_where_it_was_when_the_server_comes_back() {
 async fn vehicle_that_lost_its_memory_between_two_parts_gets_all_of_it_again_and_once() {
     let dir = tempfile::tempdir().unwrap();
     let server = open(dir.path());
-    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach_air(&server));
-    car.mute_after = 2;
+    let mut car = Car::taking(7, DELIVERY_LONG_BYTES_MAX, attach_air(&server));
+    car.parts.mute_after = 2;
     car.announce(&server);
     let long = text(500_000);
     let id = submit(&server, &long).await;
     car.until(&server, "two parts are stored", async |car| {
-        car.offsets.len() == 2 && stored(&server, &id).await.0 > car.offsets[1]
+        car.parts.offsets.len() == 2 && stored(&server, &id).await.0 > car.parts.offsets[1]
     })
     .await;
-    let mut car = Car::new(8, DELIVERY_LONG_BYTES_MAX, car.air);
+    let mut car = Car::taking(8, DELIVERY_LONG_BYTES_MAX, car.air);
     car.announce(&server);
     car.until(&server, "it is taken", async |_| {
         last_step(&server, &id).await == TAKEN
@@ -284,17 +154,17 @@ async fn vehicle_that_lost_its_memory_between_two_parts_gets_all_of_it_again_and
 async fn vehicle_that_never_has_what_it_stored_is_given_up() {
     let dir = tempfile::tempdir().unwrap();
     let server = open(dir.path());
-    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach_air(&server));
-    car.forgets = true;
+    let mut car = Car::taking(7, DELIVERY_LONG_BYTES_MAX, attach_air(&server));
+    car.parts.forgets = true;
     car.announce(&server);
     let id = submit(&server, &text(200_000)).await;
     car.until(&server, "it is given up", async |_| {
         last_step(&server, &id).await == Step::GivenUp
     })
     .await;
-    assert_eq!(car.offsets, [0; DELIVERY_LONG_BEGINS_MAX as usize]);
+    assert_eq!(car.parts.offsets, [0; DELIVERY_LONG_BEGINS_MAX as usize]);
     assert_eq!(unsent(&server), 0);
-    car.forgets = false;
+    car.parts.forgets = false;
     let next = submit(&server, "1").await;
     car.until(&server, "the next is taken", async |_| {
         last_step(&server, &next).await == TAKEN
@@ -306,8 +176,8 @@ async fn vehicle_that_never_has_what_it_stored_is_given_up() {
 async fn short_message_overtakes_and_long_ones_go_one_after_the_other() {
     let dir = tempfile::tempdir().unwrap();
     let server = open(dir.path());
-    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach_air(&server));
-    car.mute_after = 1;
+    let mut car = Car::taking(7, DELIVERY_LONG_BYTES_MAX, attach_air(&server));
+    car.parts.mute_after = 1;
     car.announce(&server);
     let (first, second) = (text(300_000), text(400_000));
     let one = submit(&server, &first).await;
@@ -323,7 +193,7 @@ async fn short_message_overtakes_and_long_ones_go_one_after_the_other() {
     .await;
     assert_eq!(car.app, ["1"]);
     assert_eq!(stored(&server, &two).await, (0, 0));
-    car.mute_after = usize::MAX;
+    car.parts.mute_after = usize::MAX;
     car.until(&server, "both are taken", async |_| {
         last_step(&server, &one).await == TAKEN && last_step(&server, &two).await == TAKEN
     })
@@ -335,7 +205,7 @@ async fn short_message_overtakes_and_long_ones_go_one_after_the_other() {
 async fn long_messages_of_one_length_with_short_ones_between_are_not_mixed() {
     let dir = tempfile::tempdir().unwrap();
     let server = open(dir.path());
-    let mut car = Car::new(7, 300_000, attach_air(&server));
+    let mut car = Car::taking(7, 300_000, attach_air(&server));
     let mut sent = Vec::new();
     for n in 10..34 {
         let content = format!("\"{n}{}\"", "x".repeat(200_000));
@@ -354,7 +224,7 @@ async fn long_messages_of_one_length_with_short_ones_between_are_not_mixed() {
 async fn message_that_the_vehicle_does_not_take_is_refused_with_what_it_announced() {
     let dir = tempfile::tempdir().unwrap();
     let server = open(dir.path());
-    let mut car = Car::new(7, 200_000, attach_air(&server));
+    let mut car = Car::taking(7, 200_000, attach_air(&server));
     // Accepted while nothing is known of the vehicle.
     let early = submit(&server, &text(200_001)).await;
     car.announce(&server);
@@ -390,7 +260,7 @@ async fn message_that_the_vehicle_does_not_take_is_refused_with_what_it_announce
         matches!(error().await, Some(SubmitError::VehicleTakesLess { max, .. }) if max < PAYLOAD_BYTES_MAX)
     })
     .await;
-    assert_eq!(car.offsets.len(), 2);
+    assert_eq!(car.parts.offsets.len(), 2);
 }
 
 #[tokio::test]
@@ -403,7 +273,7 @@ async fn long_message_to_a_vehicle_of_which_nothing_is_known_waits_until_it_says
     };
     let server = Server::open_with(dir.path(), settings, StoreSettings::default());
     server.hub.link_changed(Ok(()));
-    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach_air(&server));
+    let mut car = Car::taking(7, DELIVERY_LONG_BYTES_MAX, attach_air(&server));
     let long = text(300_000);
     let id = submit(&server, &long).await;
     let behind = NewDownlink {
@@ -428,8 +298,8 @@ async fn long_message_to_a_vehicle_of_which_nothing_is_known_waits_until_it_says
 async fn transfer_whose_time_is_over_expires_once_and_frees_the_way() {
     let dir = tempfile::tempdir().unwrap();
     let server = open(dir.path());
-    let mut car = Car::new(7, DELIVERY_LONG_BYTES_MAX, attach_air(&server));
-    car.mute_after = 1;
+    let mut car = Car::taking(7, DELIVERY_LONG_BYTES_MAX, attach_air(&server));
+    car.parts.mute_after = 1;
     car.announce(&server);
     let submitted = server.hub.submit_downlink(message(&text(300_000), 2)).await;
     let id = submitted.unwrap().id;
@@ -438,7 +308,7 @@ async fn transfer_whose_time_is_over_expires_once_and_frees_the_way() {
     })
     .await;
     assert_eq!(unsent(&server), 0);
-    car.mute_after = usize::MAX;
+    car.parts.mute_after = usize::MAX;
     let long = text(150_000);
     let next = submit(&server, &long).await;
     car.until(&server, "the next is taken", async |_| {

@@ -7,12 +7,51 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use vinbus_host_server::broker::BrokerEvents as _;
 use vinbus_host_server::model::Presence;
+use vinbus_protocol::delivery::parts::Assembly;
 use vinbus_protocol::delivery::{
-    self, Endpoint, Epoch, Event, Marked, Message, MessageId, Received, Snapshot, Transmit, Verdict,
+    self, Carried, Endpoint, Epoch, Event, Marked, Message, MessageId, Part, Received, Snapshot,
+    Transmit, Verdict,
 };
 use vinbus_protocol::envelope::{Content, Downlink, DownlinkBody};
 
 use super::{Server, attach_air, uid, uplink_topic, vin};
+
+/// What a vehicle does with the parts of long messages.
+pub(crate) struct Parts {
+    assembly: Assembly<Vec<u8>>,
+    /// Where the parts began that were stored.
+    pub(crate) offsets: Vec<u32>,
+    /// No part ever follows what it has.
+    pub(crate) forgets: bool,
+    /// It says nothing of parts after so many.
+    pub(crate) mute_after: usize,
+}
+
+impl Parts {
+    fn taken(bytes_max: usize) -> Self {
+        Self {
+            assembly: Assembly::new(vec![0; bytes_max]),
+            offsets: Vec::new(),
+            forgets: false,
+            mute_after: usize::MAX,
+        }
+    }
+
+    /// Takes a part: what becomes of it, and the whole if it is the last.
+    fn take(&mut self, part: Part, text: &Carried<'_>) -> (delivery::Step, Option<String>) {
+        self.offsets.push(part.offset);
+        match self.assembly.add(part, text) {
+            _ if self.forgets => (delivery::Step::PartMissing, None),
+            Ok(false) => (delivery::Step::PartStored, None),
+            Ok(true) => {
+                let whole = self.assembly.whole().unwrap().as_str().to_owned();
+                self.assembly.clear();
+                (delivery::Step::Taken, Some(whole))
+            }
+            Err(error) => (error.step(), None),
+        }
+    }
+}
 
 /// A vehicle that speaks delivery.
 pub(crate) struct Car {
@@ -30,6 +69,7 @@ pub(crate) struct Car {
     pub(crate) handed: BTreeMap<String, VecDeque<MessageId>>,
     /// What becomes of a message.
     pub(crate) step: delivery::Step,
+    pub(crate) parts: Parts,
     /// What it sends, by number.
     pub(crate) sends: Vec<String>,
 }
@@ -52,8 +92,21 @@ impl Car {
             app: Vec::new(),
             handed: BTreeMap::new(),
             step: delivery::Step::Taken,
+            parts: Parts::taken(0),
             sends: Vec::new(),
         }
+    }
+
+    /// One that takes long messages of up to so many bytes.
+    pub(crate) fn taking(
+        epoch: u32,
+        bytes_max: usize,
+        air: mpsc::UnboundedReceiver<Bytes>,
+    ) -> Self {
+        let mut car = Self::on(epoch, air);
+        car.endpoint.take_parts(bytes_max as u32);
+        car.parts = Parts::taken(bytes_max);
+        car
     }
 
     fn now_ms(&self) -> u64 {
@@ -140,8 +193,19 @@ impl Car {
                 }
             }
             Received::Message(header, carried) => {
+                let parts = &mut self.parts;
+                if header.part.is_some() && parts.offsets.len() >= parts.mute_after {
+                    return;
+                }
                 self.highest = self.highest.max(header.number);
-                if let Verdict::New(id) = self.endpoint.handle_message(now_ms, &header) {
+                let Verdict::New(id) = self.endpoint.handle_message(now_ms, &header) else {
+                    return;
+                };
+                if let Some(part) = header.part {
+                    let (step, whole) = parts.take(part, &carried);
+                    self.app.extend(whole);
+                    assert!(self.endpoint.report(now_ms, id, step));
+                } else {
                     self.app.push(carried.pieces().concat());
                     assert!(self.endpoint.report(now_ms, id, self.step));
                     if self.step == delivery::Step::Handed {
