@@ -198,7 +198,8 @@ impl Hub {
     }
 
     /// Gives the hub its broker, once, and starts to send what was not sent yet. A broker adapter
-    /// calls [`BrokerEvents::link_changed`] when the way is open; until then messages wait.
+    /// calls [`link_changed`](crate::broker::BrokerEvents::link_changed) when the way is open; until then
+    /// messages wait.
     pub fn attach(&self, broker: Arc<dyn Broker>) {
         let mut unanswered = self.inner.unanswered.lock();
         let unanswered = unanswered.as_deref_mut().map(std::mem::take);
@@ -355,7 +356,7 @@ impl Hub {
     /// Waits for the first try to reach the broker; why it failed, if it did.
     ///
     /// # Errors
-    /// The reason, as [`BrokerEvents::link_changed`] tells it.
+    /// The reason, as [`link_changed`](crate::broker::BrokerEvents::link_changed) tells it.
     pub async fn link_tried(&self) -> Result<(), String> {
         self.inner.dispatch.link_tried().await
     }
