@@ -119,6 +119,20 @@ async fn the_largest_message_is_found_to_the_byte() {
 }
 
 #[tokio::test]
+async fn the_largest_message_that_is_not_refused_is_found_where_none_is_heard() {
+    let mosquitto = Mosquitto::with("max_packet_size 20000").await;
+    let url = mosquitto.url(Endpoint::Mqtt);
+    let older = ["--prefix", "forbidden", "--broker-mqtt", "3.1.1"];
+    let look = Files::right(&mosquitto)
+        .look(&url, Mosquitto::USER, &older)
+        .await;
+    look.says("publish", "not-tested", "nothing tells");
+    // The rest is for the topic.
+    let largest = "is not refused on forbidden/to/uid/tester/opa/VINBUSDOCTOR00000/ has 199";
+    look.says("size", "failed", largest);
+}
+
+#[tokio::test]
 async fn a_limit_of_the_connack_is_told_and_not_broken() {
     let mosquitto = Mosquitto::with("max_packet_size 100000").await;
     let url = mosquitto.url(Endpoint::Mqtt);

@@ -293,6 +293,18 @@ async fn a_command_line_that_names_no_broker_of_its_kind_is_refused() {
             ],
             "--key: / cannot be read",
         ),
+        (
+            &[
+                "doctor",
+                "--broker",
+                "mqtt://x",
+                "--user",
+                "a/b",
+                "--password-file",
+                "/dev/null",
+            ],
+            "give it by --partner",
+        ),
     ] {
         let output = run(args).await;
         let text = cli_support::failed(&output, 2);

@@ -43,6 +43,17 @@ pub enum ConfigError {
         /// Why not.
         reason: IdError,
     },
+    /// The user name is no UID, and no other is given.
+    #[error(
+        "--broker-username {login:?} is not a UID: {reason}; if the partner's UID in the topics is another, \
+         give it by --partner"
+    )]
+    LoginIsNoUid {
+        /// The user name.
+        login: String,
+        /// Why not.
+        reason: IdError,
+    },
     /// What should be the id of an application is none.
     #[error("--{option} {text:?} is not an application: {reason}")]
     App {

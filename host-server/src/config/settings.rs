@@ -255,7 +255,10 @@ fn limits(options: &ServeOptions) -> Result<HttpLimits, ConfigError> {
 fn partner(options: &ServeOptions) -> Result<Uid, ConfigError> {
     match (&options.partner, &options.broker_username) {
         (Some(partner), _) => uid("partner", partner),
-        (None, Some(login)) => uid("broker-username", login),
+        (None, Some(login)) => Uid::parse(login).map_err(|reason| ConfigError::LoginIsNoUid {
+            login: login.clone(),
+            reason,
+        }),
         (None, None) => uid("partner", PARTNER_DEFAULT),
     }
 }

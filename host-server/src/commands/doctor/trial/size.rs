@@ -51,8 +51,9 @@ impl Trial<'_> {
             }
             Tried::Lost | Tried::Refused(_) => {
                 let largest = self.largest(hears).await?;
+                let what = if hears { "passes" } else { "is not refused" };
                 let value = format!(
-                    "a payload of {PAYLOAD_BYTES_MAX} bytes {}; the largest payload that passes on {} has \
+                    "a payload of {PAYLOAD_BYTES_MAX} bytes {}; the largest payload that {what} on {} has \
                      {largest} bytes",
                     most.shown(),
                     self.topic
@@ -63,7 +64,8 @@ impl Trial<'_> {
         Ok(())
     }
 
-    /// The largest payload that passes, found by halves; the smallest is known to.
+    /// The largest payload that passes, or that is not refused where nobody hears it, found by halves; the
+    /// smallest is known to.
     async fn largest(&self, hears: bool) -> Result<usize, Fault> {
         let (mut passes, mut fails) = (self.payload("size", 0).len(), PAYLOAD_BYTES_MAX);
         while fails - passes > 1 {
@@ -95,6 +97,15 @@ impl Trial<'_> {
             return Ok(Tried::Refused(answer.shown()));
         }
         if !hears {
+            // Without an acknowledgement, a broker that refuses it closes the connection.
+            if answer.is_none()
+                && let Err(fault) = session.settle().await
+            {
+                return match fault {
+                    Fault::Link(_) => Err(fault),
+                    fault => Ok(Tried::Refused(fault.value())),
+                };
+            }
             session.close().await;
             let told = answer.is_some() && self.version == Version::V5;
             return Ok(if told {
@@ -131,8 +142,8 @@ enum Tried {
 impl Tried {
     fn passes(&self) -> bool {
         match self {
-            Self::Arrived | Self::Acknowledged => true,
-            Self::Lost | Self::Untold | Self::Refused(_) => false,
+            Self::Arrived | Self::Acknowledged | Self::Untold => true,
+            Self::Lost | Self::Refused(_) => false,
         }
     }
 
