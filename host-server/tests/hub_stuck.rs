@@ -5,20 +5,22 @@
 mod hub_support;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use hub_support::memory_store::MemoryStore;
 use hub_support::{Answer, TestBroker, attach_air_to, downlink, uid, vin};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use vinbus_host_server::broker::BrokerEvents as _;
+use vinbus_host_server::broker::{Broker, BrokerEvents as _, PublishError};
 use vinbus_host_server::hub::{Hub, Settings};
 use vinbus_host_server::metrics::Metrics;
 use vinbus_host_server::model::{NewDownlink, Presence, Receipts};
 use vinbus_protocol::delivery::{self, Epoch, Offer, Received};
 use vinbus_protocol::envelope::{Downlink, DownlinkBody};
-use vinbus_protocol::limits::{DELIVERY_IN_FLIGHT_MAX, PENDING_MESSAGES_MAX};
+use vinbus_protocol::limits::{DELIVERY_IN_FLIGHT_MAX, PAYLOAD_BYTES_MAX, PENDING_MESSAGES_MAX};
 
 /// More than the hub has workers.
 const STUCK: usize = 200;
@@ -71,6 +73,78 @@ fn with_receipts(n: usize) -> NewDownlink {
         receipts: Receipts::Asked,
         ..downlink(1, n)
     }
+}
+
+/// A broker whose vehicles, all but one, take nothing of what is handed to it.
+#[derive(Default)]
+struct Held {
+    bytes: AtomicUsize,
+    most: AtomicUsize,
+    passed: AtomicUsize,
+}
+
+/// Bytes that are with the broker as long as somebody waits for it.
+struct Holding<'h>(&'h Held, usize);
+
+impl Drop for Holding<'_> {
+    fn drop(&mut self) {
+        self.0.bytes.fetch_sub(self.1, Ordering::Relaxed);
+    }
+}
+
+impl Broker for Held {
+    fn publish<'a>(
+        &'a self,
+        topic: &'a str,
+        payload: Bytes,
+    ) -> BoxFuture<'a, Result<(), PublishError>> {
+        Box::pin(async move {
+            if topic.contains(vin(FLEET).as_str()) {
+                self.passed.fetch_add(1, Ordering::Relaxed);
+                return Ok(());
+            }
+            let bytes = self.bytes.fetch_add(payload.len(), Ordering::Relaxed) + payload.len();
+            let _holding = Holding(self, payload.len());
+            self.most.fetch_max(bytes, Ordering::Relaxed);
+            std::future::pending().await
+        })
+    }
+}
+
+/// Vehicles that have a large message with receipts waiting each.
+const FLEET: usize = 600;
+
+#[tokio::test(start_paused = true)]
+async fn messages_with_receipts_for_vehicles_that_take_nothing_do_not_fill_the_memory() {
+    let (store, metrics) = (Arc::<MemoryStore>::default(), Metrics::new());
+    let hub = Hub::new(store, Settings::default(), &metrics).unwrap();
+    let broker = Arc::<Held>::default();
+    hub.attach(Arc::clone(&broker) as _);
+    hub.link_changed(Ok(()));
+    let content = "1".repeat(130_000);
+    let envelope = format!(r#"{{"idApp":"app","popup":false,"content":{content}}}"#);
+    for number in 0..=FLEET {
+        hub.presence_changed(vin(number), Presence::Online);
+        let offer = Offer {
+            epoch: Epoch::new(7).unwrap(),
+            long_bytes_max: 0,
+        };
+        hub.announced(vin(number), &uid(), Some(offer));
+        let large = NewDownlink {
+            envelope: envelope.clone().into(),
+            receipts: Receipts::Asked,
+            ..downlink(number, 0)
+        };
+        hub.submit_downlink(large).await.unwrap();
+    }
+    let name = "vinbus_downlink_publishes_waited_total";
+    let waited = metrics.counter(name, "", &[]);
+    while waited.value() == 0 || broker.passed.load(Ordering::Relaxed) < 2 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let most = broker.most.load(Ordering::Relaxed);
+    assert!(most > 128 * content.len(), "{most}");
+    assert!(most <= 256 * PAYLOAD_BYTES_MAX, "{most}");
 }
 
 /// Waits for the message of a number, a minute at most; lets pass what is repeated before it.

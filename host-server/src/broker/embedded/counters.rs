@@ -83,6 +83,8 @@ counters! {
     envelopes_refused,
     /// Downlink publishes of clients for a vehicle that does not listen, or too slowly; dropped.
     downlinks_unheard,
+    /// Times a message for a vehicle waited because as much was on its way to all of them as may be.
+    downlinks_waited,
     /// Subscriptions denied by the topic rules.
     subscriptions_denied,
     /// Subscriptions refused because a limit of filters is reached.

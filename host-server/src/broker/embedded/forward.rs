@@ -200,12 +200,12 @@ impl Pace {
 }
 
 /// A payload that holds `permit` until its last copy is gone.
-pub(super) fn tracked(payload: Bytes, permit: OwnedSemaphorePermit) -> Bytes {
-    struct Tracked {
+pub(super) fn tracked<P: Send + Sync + 'static>(payload: Bytes, permit: P) -> Bytes {
+    struct Tracked<P> {
         payload: Bytes,
-        _permit: OwnedSemaphorePermit,
+        _permit: P,
     }
-    impl AsRef<[u8]> for Tracked {
+    impl<P> AsRef<[u8]> for Tracked<P> {
         fn as_ref(&self) -> &[u8] {
             &self.payload
         }

@@ -112,6 +112,11 @@ pub(super) const VEHICLE_WINDOW_BYTES: usize = 1024 * 1024;
 /// What a message counts at least in a vehicle's window.
 pub(super) const VEHICLE_MESSAGE_BYTES_MIN: usize = 1024;
 
+/// Bytes on their way to all vehicles together, counted likewise; the next message waits, and is counted. 192 of
+/// them with full windows leave room for 512 others with one message of the largest each. Who takes nothing
+/// is disconnected after [`Limits::write_stall_max`], which frees what was on its way.
+pub(super) const VEHICLES_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 /// Bytes of uplink messages on their way to all MQTT consumers, see `forward`. Each counts at least
 /// [`FAN_OUT_MESSAGE_BYTES_MIN`].
 pub(super) const FAN_OUT_WINDOW_BYTES: usize = 16 * 1024 * 1024;

@@ -20,6 +20,7 @@ mod backlog;
 mod bus_traffic;
 mod connection;
 mod counters;
+mod downlinks;
 mod forward;
 mod library;
 mod limits;
@@ -60,9 +61,13 @@ use self::access::Access;
 use self::bus_traffic::{BusTraffic, NoRoom};
 use self::connection::Connection;
 use self::counters::add;
+use self::downlinks::Downlinks;
 use self::forward::{Forwarder, permits, tracked};
 use self::library::Library;
-use self::limits::{CONSUMERS_BYTES_MAX, SWEEP_INTERVAL, VEHICLE_MESSAGE_BYTES_MIN};
+use self::limits::{
+    CONSUMERS_BYTES_MAX, SWEEP_INTERVAL, VEHICLE_MESSAGE_BYTES_MIN, VEHICLE_WINDOW_BYTES,
+    VEHICLES_BYTES_MAX,
+};
 use self::quiet::Quiet;
 use self::quotas::Quotas;
 use self::registry::{Place, Registry};
@@ -147,6 +152,7 @@ struct Shared {
     audience: Audience,
     bus_traffic: BusTraffic,
     forwarder: Forwarder,
+    downlinks: Downlinks,
     quiet: Quiet,
     /// Bytes that may wait for all MQTT consumers.
     consumers: Arc<Semaphore>,
@@ -283,11 +289,7 @@ impl Broker for EmbeddedBroker {
     ) -> BoxFuture<'a, Result<(), PublishError>> {
         Box::pin(async move {
             let rejected = |detail: String| Err(PublishError::Rejected { detail });
-            let vin = match self.shared.access.topics().parse(topic) {
-                Ok(parsed) if parsed.direction == Direction::Downlink => parsed.vin,
-                Ok(_) => return rejected("it is not on a downlink topic".to_owned()),
-                Err(error) => return rejected(error.to_string()),
-            };
+            let vin = self.shared.vehicle_of(topic)?;
             if payload.len() > PAYLOAD_BYTES_MAX {
                 let len = payload.len();
                 return rejected(format!(
@@ -297,6 +299,16 @@ impl Broker for EmbeddedBroker {
             self.shared
                 .deliver(&vin, topic, payload, Delivery::Patient)
                 .await
+        })
+    }
+
+    fn room<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<(), PublishError>> {
+        Box::pin(async move {
+            let vin = self.shared.vehicle_of(topic)?;
+            let way = self.shared.registry.way_to(&vin, topic);
+            let way = way.ok_or(PublishError::NotListening)?;
+            let room = way.window.acquire_many(permits(PAYLOAD_BYTES_MAX)).await;
+            room.map(drop).map_err(|_| PublishError::NotListening)
         })
     }
 }
@@ -338,6 +350,7 @@ impl Shared {
             audience: settings.audience,
             bus_traffic: BusTraffic::new(Arc::clone(&router), Arc::clone(&counters)),
             forwarder: Forwarder::start(Arc::clone(&router), Arc::clone(&counters)),
+            downlinks: Downlinks::new(VEHICLES_BYTES_MAX, Arc::clone(&counters)),
             router,
             counters,
             quiet: Quiet::default(),
@@ -400,6 +413,16 @@ impl Shared {
         }
     }
 
+    /// The vehicle of a downlink topic.
+    fn vehicle_of(&self, topic: &str) -> Result<Vin, PublishError> {
+        let rejected = |detail: String| Err(PublishError::Rejected { detail });
+        match self.access.topics().parse(topic) {
+            Ok(parsed) if parsed.direction == Direction::Downlink => Ok(parsed.vin),
+            Ok(_) => rejected("it is not on a downlink topic".to_owned()),
+            Err(error) => rejected(error.to_string()),
+        }
+    }
+
     /// Routes a downlink message to its vehicle, at QoS 0.
     async fn deliver(
         &self,
@@ -425,11 +448,14 @@ impl Shared {
         }
         let cost = permits(payload.len().max(VEHICLE_MESSAGE_BYTES_MIN));
         let room = match delivery {
-            Delivery::Patient => way.window.acquire_many_owned(cost).await.ok(),
-            Delivery::NowOrNever => way.window.try_acquire_many_owned(cost).ok(),
+            Delivery::Patient => Arc::clone(&way.window).acquire_many_owned(cost).await.ok(),
+            Delivery::NowOrNever => Arc::clone(&way.window).try_acquire_many_owned(cost).ok(),
         };
         let room = room.ok_or(PublishError::NotListening)?;
-        let packet = PublishPacket::new(topic, tracked(payload, room), QoS::AtMostOnce);
+        let is_first = way.window.available_permits() + cost as usize >= VEHICLE_WINDOW_BYTES;
+        let of_all = self.downlinks.take(cost as usize, is_first, delivery).await;
+        let rooms = (room, of_all.ok_or(PublishError::NotListening)?);
+        let packet = PublishPacket::new(topic, tracked(payload, rooms), QoS::AtMostOnce);
         self.router.route_message(&packet, None).await;
         add(&self.counters.messages_out);
         Ok(())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::SemaphorePermit;
 use tokio::time;
 use vinbus_protocol::delivery::{Header, Marked};
 use vinbus_protocol::envelope::{Downlink as Envelope, DownlinkBody};
@@ -143,16 +144,33 @@ impl Dispatch {
                     sequence,
                     piece,
                 } => {
+                    let room = self.await_room(&*broker, &driven.lane).await;
+                    if room.is_err() {
+                        self.handle_published(driven, Some(header.number), room);
+                        continue;
+                    }
+                    let turn = self.take_publish_turn().await;
                     let marked = self.marked(driven, &header, (sequence, piece));
                     let Some(payload) = marked.await else {
                         continue;
                     };
                     let published = self.publish_to(&*broker, &driven.lane, payload).await;
+                    drop(turn);
                     self.handle_published(driven, Some(header.number), published);
                 }
             }
         }
         None
+    }
+
+    /// A message of a channel may be in memory; more wait, and are counted.
+    async fn take_publish_turn(&self) -> Option<SemaphorePermit<'_>> {
+        if let Ok(turn) = self.channel_publishes.try_acquire() {
+            return Some(turn);
+        }
+        self.figures.publishes_waited.increment();
+        // It is closed by nobody.
+        self.channel_publishes.acquire().await.ok()
     }
 
     fn handle_published(

@@ -12,6 +12,8 @@ pub(in crate::hub) struct Figures {
     pub(in crate::hub) expired: Counter,
     /// The others, by their names.
     others: Vec<(Step, Counter)>,
+    /// Messages with receipts that waited for room in memory.
+    pub(super) publishes_waited: Counter,
     pub(super) unsent: Gauge,
     pub(super) online: Gauge,
     pub(super) link: Gauge,
@@ -43,6 +45,12 @@ impl Figures {
                 })
                 .map(|other| (other, step(other.name())))
                 .collect(),
+            publishes_waited: metrics.counter(
+                "vinbus_downlink_publishes_waited_total",
+                "Times that a message with receipts waited because as many were being handed to the \
+                 broker as may be.",
+                &[],
+            ),
             unsent: metrics.gauge(
                 "vinbus_downlink_unsent",
                 "Messages for vehicles that were not sent yet.",

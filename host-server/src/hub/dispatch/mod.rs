@@ -71,6 +71,10 @@ const WORKERS: usize = 32;
 /// Messages of channels that are read at the same time; more wait, and not on a thread.
 const CHANNEL_READS_MAX: usize = 4;
 
+/// Messages of channels that are read and handed to the broker at the same time, of at most 128 KiB each: they
+/// take 32 MiB of memory, however many vehicles take nothing. More wait, and are counted.
+const CHANNEL_PUBLISHES_MAX: usize = 256;
+
 /// Messages read at once for one lane.
 const PAGE_MESSAGES: usize = 32;
 
@@ -91,6 +95,7 @@ pub(super) struct Dispatch {
     broker: Mutex<Option<Arc<dyn Broker>>>,
     channels: Channels,
     channel_reads: Semaphore,
+    channel_publishes: Semaphore,
     campaigns: Mutex<Campaigns>,
     /// Wakes the feeder.
     feed: Notify,
@@ -164,6 +169,7 @@ impl Dispatch {
             broker: Mutex::default(),
             channels: Channels::default(),
             channel_reads: Semaphore::new(CHANNEL_READS_MAX),
+            channel_publishes: Semaphore::new(CHANNEL_PUBLISHES_MAX),
             campaigns: Mutex::new(Campaigns::new(settings.fleet_rate, time::Instant::now())),
             feed: Notify::new(),
             fleet_events: broadcast::Sender::new(FLEET_EVENTS_MAX),
@@ -517,6 +523,13 @@ impl Dispatch {
             self.paces().sent(self.now_ms(), lane, bytes);
         }
         published
+    }
+
+    /// Waits until the broker has room for a message.
+    async fn await_room(&self, broker: &dyn Broker, lane: &LaneId) -> Result<(), PublishError> {
+        let topic = self.downlink_topic(&lane.uid, &lane.vin)?;
+        let room = time::timeout(broker.patience(), broker.room(&topic)).await;
+        room.unwrap_or(Err(PublishError::LinkDown))
     }
 
     fn downlink_topic(&self, uid: &Uid, vin: &Vin) -> Result<TopicText, PublishError> {
