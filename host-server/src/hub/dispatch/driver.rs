@@ -15,7 +15,7 @@ use super::Dispatch;
 use super::channel::{Frame, Notes};
 use super::notes::NOTE_AGAIN;
 use super::receipts::Driven;
-use crate::broker::PublishError;
+use crate::broker::{Broker, PublishError};
 use crate::hub::lanes::LaneId;
 use crate::store::awaited::{read, written};
 use crate::store::channels::{Changed, ChannelChange, Piece};
@@ -161,6 +161,13 @@ impl Dispatch {
             }
         }
         None
+    }
+
+    /// Waits until the broker has room for a message.
+    async fn await_room(&self, broker: &dyn Broker, lane: &LaneId) -> Result<(), PublishError> {
+        let topic = self.downlink_topic(&lane.uid, &lane.vin)?;
+        let room = time::timeout(broker.patience(), broker.room(&topic)).await;
+        room.unwrap_or(Err(PublishError::LinkDown))
     }
 
     /// A message of a channel may be in memory; more wait, and are counted.

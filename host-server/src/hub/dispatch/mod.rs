@@ -525,13 +525,6 @@ impl Dispatch {
         published
     }
 
-    /// Waits until the broker has room for a message.
-    async fn await_room(&self, broker: &dyn Broker, lane: &LaneId) -> Result<(), PublishError> {
-        let topic = self.downlink_topic(&lane.uid, &lane.vin)?;
-        let room = time::timeout(broker.patience(), broker.room(&topic)).await;
-        room.unwrap_or(Err(PublishError::LinkDown))
-    }
-
     fn downlink_topic(&self, uid: &Uid, vin: &Vin) -> Result<TopicText, PublishError> {
         self.topics
             .publish_topic(Direction::Downlink, uid, vin, None)
