@@ -356,9 +356,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
 
     /// Takes back a message that was taken last.
     pub(crate) fn cancel(&mut self, ticket: u64) {
-        if let Some((partner, number)) = self.uplinks.number(ticket) {
-            self.unnumber(ticket, partner, number);
-        }
+        self.unnumber(ticket);
         self.uplinks.remove(ticket);
     }
 
@@ -380,11 +378,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
 
     /// The broker refused the message with this ticket, or took it without a number.
     pub(crate) fn handle_fate(&mut self, ticket: u64, fate: Fate) {
-        if let Some((partner, number)) = self.uplinks.number(ticket)
-            && let Some(endpoint) = self.endpoints.get_mut(partner)
-        {
-            endpoint.withdraw(number);
-        }
+        self.unnumber(ticket);
         self.uplinks.settle(ticket, fate);
         self.uplinks.end_plain();
     }
@@ -495,23 +489,18 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
                 let endpoint = endpoints.get(waiting.partner);
                 endpoint.is_some_and(|it| it.peer().is_none()) && !is_long(waiting)
             };
-            if let Some((ticket, partner, number)) = self.uplinks.begin_plain(silent) {
-                if let (Some(number), Some(endpoint)) = (number, self.endpoints.get_mut(partner)) {
-                    endpoint.withdraw(number);
-                }
+            if let Some((ticket, partner)) = self.uplinks.begin_plain(silent) {
+                self.unnumber(ticket);
                 return Some((partner, Leaving::Plain(ticket)));
             }
         }
-        let count = self.endpoints.len();
-        let due = |endpoint: &Endpoint<SENT, OPEN_MAX>| {
-            endpoint.poll_timeout().is_some_and(|at| at <= now_ms)
-        };
-        let mut turns = (1..=count).map(|n| (self.turn.wrapping_add(n)).checked_rem(count));
-        let partner = turns.find_map(|turn| {
-            let turn = turn?;
-            self.endpoints.get(turn).is_some_and(due).then_some(turn)
+        // The next one that has something to send, and the same one again only after all others.
+        let partner = (0..self.endpoints.len()).find_map(|_| {
+            let next = self.turn + 1;
+            self.turn = if next < self.endpoints.len() { next } else { 0 };
+            let at_ms = self.endpoints.get(self.turn)?.poll_timeout()?;
+            (at_ms <= now_ms).then_some(self.turn)
         })?;
-        self.turn = partner;
         let random = self.next_random();
         let endpoint = self.endpoints.get_mut(partner)?;
         match endpoint.poll_transmit(now_ms, random)? {

@@ -199,7 +199,7 @@ impl<Q, const APPS: usize, const SENT: usize> Receipts<Q, APPS, SENT> {
         }
     }
 
-    pub(crate) fn unnumber(&mut self, _: u64, _: usize, _: u32) {
+    pub(crate) fn unnumber(&mut self, _: u64) {
         match *self {
             Self::None(none, _) => match none {},
         }

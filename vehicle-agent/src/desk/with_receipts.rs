@@ -7,7 +7,6 @@ use vinbus_protocol::delivery::{
 };
 use vinbus_protocol::envelope::{AppMessage, Content, Uplink};
 use vinbus_protocol::id::Uid;
-use vinbus_protocol::pending::PendingRing;
 use vinbus_protocol::portal::Disposition;
 use vinbus_protocol::request::Request;
 
@@ -244,7 +243,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
                 })
             });
             if noted != Some(Ok(())) {
-                receipts.unnumber(ticket, partner, number);
+                receipts.unnumber(ticket);
                 self.note_again_ms = now_ms.saturating_add(NOTE_AGAIN_MS);
             }
             any = true;
@@ -566,8 +565,8 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
             return;
         };
         receipts.gone(now_ms, slot, step, &|number| {
-            let mut pending = portal.pending(slot).into_iter().flat_map(PendingRing::iter);
-            pending.any(|record| record.number == number)
+            let pending = portal.pending(slot);
+            pending.is_some_and(|ring| ring.iter().any(|record| record.number == number))
         });
         self.report_requests_gone(now_ms, slot, step);
     }

@@ -158,7 +158,9 @@ impl<const APPS: usize> LongUplinks<APPS> {
         begun.is_noted = false;
         match begun.times > DELIVERY_LONG_BEGINS_MAX {
             true => uplinks.settle(ticket, Fate::Lost(Loss::GivenUp)),
-            false => uplinks.unnumber(ticket),
+            false => {
+                uplinks.unnumber(ticket);
+            }
         }
     }
 

@@ -28,12 +28,13 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
         Some((ticket, partner, submitted.number))
     }
 
-    /// A number could not be noted: its message waits again, and gets another one.
-    pub(crate) fn unnumber(&mut self, ticket: u64, partner: usize, number: u32) {
-        if let Some(endpoint) = self.endpoints.get_mut(partner) {
+    /// A message has no number any more, and is not sent under it.
+    pub(crate) fn unnumber(&mut self, ticket: u64) {
+        if let Some((partner, number)) = self.uplinks.unnumber(ticket)
+            && let Some(endpoint) = self.endpoints.get_mut(partner)
+        {
             endpoint.withdraw(number);
         }
-        self.uplinks.unnumber(ticket);
     }
 
     /// A message that came and has met its end, to be noted.

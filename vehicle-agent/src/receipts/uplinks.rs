@@ -151,11 +151,11 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>> Uplinks<Q> {
         self.ring.remove(ticket);
     }
 
-    /// A message has no number after all.
-    pub(super) fn unnumber(&mut self, ticket: u64) {
-        if let Some(index) = self.flights.iter().position(|it| it.ticket == ticket) {
-            self.flights.swap_remove(index);
-        }
+    /// A message has no number any more: its partner, and the one that it had.
+    pub(super) fn unnumber(&mut self, ticket: u64) -> Option<(usize, u32)> {
+        let index = self.flights.iter().position(|it| it.ticket == ticket)?;
+        let flight = self.flights.swap_remove(index);
+        Some((flight.partner, flight.number))
     }
 
     pub(super) fn get(&self, ticket: u64) -> Option<Waiting<'_>> {
@@ -201,6 +201,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>> Uplinks<Q> {
     }
 
     /// The partner and the number of a ticket.
+    #[cfg(feature = "parts")]
     pub(super) fn number(&self, ticket: u64) -> Option<(usize, u32)> {
         let found = self.flights.iter().find(|it| it.ticket == ticket)?;
         Some((found.partner, found.number))
@@ -263,19 +264,16 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>> Uplinks<Q> {
         }
     }
 
-    /// Takes the oldest message that may go without a number, with the number that it may have had.
+    /// Takes the oldest message that may go without a number, and so is to [have none](Self::unnumber): its
+    /// ticket and its partner.
     pub(super) fn begin_plain(
         &mut self,
         may_go: impl Fn(&Waiting<'_>) -> bool,
-    ) -> Option<(u64, usize, Option<u32>)> {
-        let (ticket, partner) = self
-            .iter()
-            .find(may_go)
-            .map(|waiting| (waiting.ticket, waiting.partner))?;
+    ) -> Option<(u64, usize)> {
+        let waiting = self.iter().find(may_go)?;
+        let (ticket, partner) = (waiting.ticket, waiting.partner);
         self.plain = Some(ticket);
-        let index = self.flights.iter().position(|it| it.ticket == ticket);
-        let flight = index.map(|index| self.flights.swap_remove(index));
-        Some((ticket, partner, flight.map(|flight| flight.number)))
+        Some((ticket, partner))
     }
 
     /// What was on its way without a number waits again, unless its fate is known.
@@ -400,7 +398,8 @@ mod tests {
         let mut next = 1;
         number(&mut uplinks, &mut next);
         let silent = |waiting: &Waiting<'_>| waiting.partner == 1;
-        assert_eq!(uplinks.begin_plain(silent), Some((1, 1, Some(2))));
+        assert_eq!(uplinks.begin_plain(silent), Some((1, 1)));
+        assert_eq!(uplinks.unnumber(1), Some((1, 2)));
         number(&mut uplinks, &mut next);
         assert_eq!((next, uplinks.ticket(1, 2)), (3, None));
         uplinks.end_plain();
