@@ -9,7 +9,7 @@
 //! | on its way: in the endpoint | a receipt names it | answered |
 //! | on its way | the endpoint gives it up | over, to be noted |
 //! | on its way, and the endpoint has not sent it | a newer one of its key is submitted | over, to be noted before more is sent |
-//! | answered: only followed | the last word comes | over, to be noted |
+//! | answered: only in the ledger (see `ledger`) | the last word comes | over, to be noted |
 //! | answered | the vehicle loses its memory | over, or unsent again if it may be repeated; to be noted |
 //!
 //! A number may be that of a part of a long message, which stays among the unsent until the vehicle has
@@ -21,43 +21,34 @@
 //! What is to be noted is taken by [`Channel::take_notes`] and becomes final for the other end only
 //! by [`Channel::noted`], once it is on disk.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::num::NonZeroU32;
-use std::time::{Duration, SystemTime};
+mod outgoing;
 
-use bytes::Bytes;
+use std::collections::VecDeque;
+
 use vinbus_protocol::delivery::{
-    self, Batch, Control, ControlFrame, Endpoint, Event, Header, Loss, Message, MessageId, Offer,
-    Run, SubmitError, Transmit, Verdict,
+    self, Batch, Control, Endpoint, Event, Header, Loss, MessageId, Offer, Run, Verdict,
 };
 use vinbus_protocol::id::AppId;
-use vinbus_protocol::limits::{
-    DELIVERY_CONTROL_BYTES_MAX, DELIVERY_IN_FLIGHT_MAX, DELIVERY_LONG_BEGINS_MAX,
-    DELIVERY_LONG_BYTES_MAX,
-};
+use vinbus_protocol::limits::{DELIVERY_IN_FLIGHT_MAX, DELIVERY_LONG_BYTES_MAX};
 
-use super::rings::{Load, Rings};
+pub(super) use self::outgoing::Frame;
+use super::ledger::{Followed, Ledger, Note};
+use super::rings::Rings;
 use crate::model::Step;
-use crate::store::channels::{ChannelChange, KeptChannel, Numbered, Piece, Session};
+use crate::store::channels::{ChannelChange, KeptChannel, Session};
 
 /// Messages that came and are accounted for: twice what a vehicle has on its way, as each is
 /// confirmed by one commit.
 const OPEN_MAX: usize = 2 * DELIVERY_IN_FLIGHT_MAX;
 
-/// Messages without a last word that are followed: as many as a vehicle can account for, and those on
-/// their way.
-pub(super) const FOLLOWED_MAX: usize = 256 + DELIVERY_IN_FLIGHT_MAX;
-
 /// One end of a channel. The task that drives it notes and sends; everything else only tells it.
 pub(super) struct Channel {
     endpoint: Endpoint<DELIVERY_IN_FLIGHT_MAX, OPEN_MAX>,
-    /// Messages with numbers and without a last word.
-    followed: BTreeMap<u32, Followed>,
-    /// Those of them that the endpoint has not taken up yet.
+    ledger: Ledger,
+    /// Messages of the ledger that the endpoint has not taken up yet.
     to_resume: VecDeque<u32>,
     /// Numbers that are on their way to the disk.
     numbering: usize,
-    notes: Vec<Note>,
     /// The newest batch of receipts; what it says is among the notes, or on disk.
     batch: Option<Batch>,
     /// The epochs are not on disk as they are.
@@ -91,47 +82,9 @@ enum Word {
     Awaited,
 }
 
-/// What surrounds the text of a part, about.
-const PART_FRAME_BYTES: u32 = 192;
-
 /// Batches of receipts that may be sent before the last one's number is noted again: half of what an
 /// endpoint leaves out when it goes on.
 const BATCHES_UNNOTED_MAX: u32 = 1 << 15;
-
-#[derive(Clone, Debug)]
-struct Followed {
-    numbered: Numbered,
-    sent: bool,
-    step: Option<Step>,
-    /// How the endpoint calls its key: by the number of the first message that it has of it.
-    key: Option<NonZeroU32>,
-}
-
-/// A step that is not on disk yet.
-#[derive(Clone, Copy, Debug)]
-struct Note {
-    number: u32,
-    sequence: u64,
-    step: Step,
-    at: SystemTime,
-    /// Bytes of the envelope of a long message that is not unsent any more.
-    leaves: Option<u32>,
-    /// Bytes of the envelope of a message that is unsent again.
-    returns: Option<u32>,
-}
-
-/// What is to be published next.
-#[derive(Debug)]
-pub(super) enum Frame {
-    /// A whole payload.
-    Control(Bytes),
-    /// A message, to be marked with this header; or the part of it that ends there.
-    Message {
-        header: Header,
-        sequence: u64,
-        piece: Option<Piece>,
-    },
-}
 
 /// What is to be on disk before more is sent.
 #[derive(Debug, Default)]
@@ -186,9 +139,8 @@ impl Channel {
             transfer: in_parts.map(|message| message.sequence),
             advanced: false,
             to_resume: to_resume.map(|message| message.number).collect(),
-            followed: BTreeMap::new(),
+            ledger: Ledger::default(),
             numbering: 0,
-            notes: Vec::new(),
             batch: None,
             session_changed: is_new,
             batch_noted: memory.batch,
@@ -199,9 +151,9 @@ impl Channel {
             closed: false,
         };
         for message in numbered {
-            let key = channel.key_of(&message);
+            let key = channel.ledger.key_of(&message);
             let handed = message.handed.then_some(message.number);
-            channel.follow(message, key);
+            channel.ledger.follow(message, key);
             if let Some(number) = handed {
                 channel.hear_of_app(now_ms, number, delivery::Step::Handed);
             }
@@ -249,7 +201,7 @@ impl Channel {
     }
 
     fn has_notes(&self) -> bool {
-        !self.notes.is_empty() || self.session_changed || self.batch.is_some()
+        self.ledger.has_notes() || self.session_changed || self.batch.is_some()
     }
 
     /// Places for messages on their way that are taken.
@@ -262,21 +214,21 @@ impl Channel {
     pub(super) fn has_room_again(&mut self, now_ms: u64) -> bool {
         let again = self.wanted && self.taken() < DELIVERY_IN_FLIGHT_MAX;
         self.wanted &= !again;
-        let followed = &self.followed;
         // Those on their way to the disk may take the room.
+        let ledger = &self.ledger;
         let rings =
-            self.numbering == 0 && self.rings.has_room_again(now_ms, |app| load(followed, app));
+            self.numbering == 0 && self.rings.has_room_again(now_ms, |app| ledger.load(app));
         again | rings | std::mem::take(&mut self.advanced)
     }
 
     /// When [`Channel::has_room_again`] is to be asked at the latest.
     pub(super) fn room_at_ms(&self) -> Option<u64> {
-        self.rings.deadline_ms(|app| load(&self.followed, app))
+        self.rings.deadline_ms(|app| self.ledger.load(app))
     }
 
     /// How many more messages of an app may be on their way.
     pub(super) fn room(&self, now_ms: u64, app: &AppId) -> usize {
-        self.rings.room(now_ms, app, load(&self.followed, app))
+        self.rings.room(now_ms, app, self.ledger.load(app))
     }
 
     /// Messages of an app wait until it has room.
@@ -328,11 +280,9 @@ impl Channel {
         self.settle(now_ms);
         for Run { step, first, count } in told {
             let last = first.saturating_add(count - 1);
-            let named = self.followed.range(first..=last);
-            let named: Vec<u32> = named.map(|(number, _)| *number).collect();
-            for number in named {
+            for number in self.ledger.numbers(first..=last) {
                 self.hear_of_app(now_ms, number, step);
-                self.note(number, Step::told(step));
+                self.ledger.note(number, Step::told(step));
             }
         }
         self.batch = batch.or(self.batch);
@@ -361,86 +311,6 @@ impl Channel {
         (snapshot.epoch, snapshot.peer, snapshot.batch.max(1))
     }
 
-    /// Reserves numbers for messages for these apps, one after the other, until as many are on their way
-    /// as may be: none for one whose app has no room, which is to wait (SPEC 16.13a). A message without an
-    /// app waits for none. They are sent by [`Channel::submit`], once they are on disk, or
-    /// given back by [`Channel::not_numbered`].
-    pub(super) fn reserve(&mut self, now_ms: u64, apps: &[Option<&AppId>]) -> Vec<Option<u32>> {
-        let mut free = DELIVERY_IN_FLIGHT_MAX.saturating_sub(self.taken());
-        let mut next = self.endpoint.snapshot().next_number;
-        let mut rooms = HashMap::new();
-        let mut numbers = Vec::with_capacity(apps.len());
-        for app in apps {
-            let room = app.map(|app| {
-                let room = rooms.entry(app);
-                room.or_insert_with(|| self.room(now_ms, app))
-            });
-            if let (Some(app), Some(0)) = (app, &room) {
-                self.rings.awaits(now_ms, app);
-                numbers.push(None);
-                continue;
-            }
-            if free == 0 {
-                self.wanted = true;
-                break;
-            }
-            if let Some(room) = room {
-                *room -= 1;
-            }
-            free -= 1;
-            numbers.push(Some(next));
-            next += 1;
-        }
-        self.numbering += numbers.iter().flatten().count();
-        numbers
-    }
-
-    /// The reserved numbers could not be noted. Who wanted them tries again in a little, and is not woken
-    /// before, or a disk that is full would be asked without a pause.
-    pub(super) fn not_numbered(&mut self) {
-        self.numbering = 0;
-        self.wanted = false;
-        self.rings.await_nothing();
-    }
-
-    /// Messages whose numbers are on disk are to be sent. Those of `gone` are not, and their numbers are
-    /// left out.
-    pub(super) fn submit(&mut self, now_ms: u64, messages: Vec<Numbered>, gone: &[u64]) {
-        self.numbering = 0;
-        for numbered in messages {
-            let is_gone = gone.contains(&numbered.sequence);
-            if numbered.piece.is_some() && !is_gone {
-                self.transfer = Some(numbered.sequence);
-            }
-            let key = self.key_of(&numbered).filter(|_| !is_gone);
-            let mut superseded = None;
-            match self
-                .endpoint
-                .submit(now_ms, message(now_ms, &numbered, key))
-            {
-                Ok(submitted) if submitted.number == numbered.number => {
-                    superseded = submitted.superseded;
-                }
-                // One lane is run by one worker, so nobody else has taken a number.
-                unexpected => {
-                    debug_assert!(false, "{unexpected:?} for {numbered:?}");
-                    self.to_resume.push_back(numbered.number);
-                }
-            }
-            if is_gone {
-                self.endpoint.withdraw(numbered.number);
-                continue;
-            }
-            self.drop_oldest_followed();
-            self.follow(numbered, key);
-            if let Some(older) = superseded {
-                self.supersedes = true;
-                self.note(older, Step::Superseded);
-            }
-            self.settle(now_ms);
-        }
-    }
-
     /// What is to be on disk before anything more is sent.
     pub(super) fn take_notes(&mut self) -> Notes {
         let batch = self.endpoint.snapshot().batch;
@@ -449,7 +319,7 @@ impl Channel {
             self.batch_noted = batch;
         }
         let session = self.session();
-        let notes = std::mem::take(&mut self.notes);
+        let notes = self.ledger.take_notes();
         let steps = notes.iter().map(|note| (note.number, note.step, note.at));
         Notes {
             change: ChannelChange {
@@ -467,8 +337,7 @@ impl Channel {
         if let Some(batch) = notes.batch {
             self.endpoint.acknowledge(batch);
         }
-        let mut to_note = self.notes.iter();
-        self.supersedes = to_note.any(|note| note.step == Step::Superseded);
+        self.supersedes = self.ledger.notes_superseded();
         let mut told = notes.taken.iter().filter(|note| note.step != Step::Sent);
         if told.any(|note| self.transfer == Some(note.sequence)) {
             self.end_transfer();
@@ -483,8 +352,7 @@ impl Channel {
     /// Notes could not be written: they are to be taken again.
     pub(super) fn not_noted(&mut self, notes: Notes) {
         self.session_changed |= notes.change.session.is_some();
-        let later = std::mem::replace(&mut self.notes, notes.taken);
-        self.notes.extend(later);
+        self.ledger.put_back(notes.taken);
         self.batch = self.batch.max(notes.batch);
     }
 
@@ -503,72 +371,11 @@ impl Channel {
         self.deadline_ms(false).is_some_and(|at| at <= now_ms)
     }
 
-    /// What is to be said of receipts now, unless something is to be noted first.
-    pub(super) fn next_control(&mut self, now_ms: u64, random: u32) -> Option<Frame> {
-        if self.session_changed {
-            return None;
-        }
-        encoded(&self.endpoint.poll_control(now_ms, random)?)
-    }
-
-    /// What is to be sent now, unless something is to be noted first.
-    pub(super) fn next_frame(&mut self, now_ms: u64, random: u32) -> Option<Frame> {
-        // After a kill, a message that was superseded and not noted would go behind the newer one.
-        if self.session_changed || self.supersedes {
-            return None;
-        }
-        let header = match self.endpoint.poll_transmit(now_ms, random)? {
-            Transmit::Control(control) => return encoded(&control),
-            Transmit::Message(header) => header,
-        };
-        let followed = self.followed.get(&header.number)?;
-        Some(Frame::Message {
-            header: Header {
-                part: followed.numbered.piece.map(|piece| piece.part),
-                ..header
-            },
-            sequence: followed.numbered.sequence,
-            piece: followed.numbered.piece,
-        })
-    }
-
-    /// A message was handed to the broker.
-    pub(super) fn sent(&mut self, number: u32) {
-        if let Some(followed) = self.followed.get_mut(&number)
-            && !std::mem::replace(&mut followed.sent, true)
-        {
-            self.notes.push(Note {
-                number,
-                sequence: followed.numbered.sequence,
-                step: Step::Sent,
-                at: SystemTime::now(),
-                leaves: None,
-                returns: None,
-            });
-        }
-    }
-
-    /// The broker can never carry a message.
-    pub(super) fn rejected(&mut self, number: u32) {
-        self.endpoint.withdraw(number);
-        self.note(number, Step::Rejected);
-    }
-
     /// When something is due; while messages are kept back, when something is to be said.
     pub(super) fn deadline_ms(&self, keeps_back: bool) -> Option<u64> {
         match keeps_back {
             true => self.endpoint.control_timeout(),
             false => self.endpoint.poll_timeout(),
-        }
-    }
-
-    /// A message is not kept any more, so it cannot be sent again.
-    pub(super) fn gone(&mut self, number: u32) {
-        self.endpoint.withdraw(number);
-        if let Some(followed) = self.followed.remove(&number)
-            && self.transfer == Some(followed.numbered.sequence)
-        {
-            self.end_transfer();
         }
     }
 
@@ -586,13 +393,12 @@ impl Channel {
 
     /// The vehicle told something of a message, which says what its app does.
     fn hear_of_app(&mut self, now_ms: u64, number: u32, step: delivery::Step) {
-        let Some(followed) = self.followed.get(&number) else {
+        let Some(followed) = self.ledger.get(number) else {
             return;
         };
-        let is_news = followed.step != Some(Step::Told(step));
-        if is_news && !followed.numbered.is_request {
+        if followed.is_news(Step::Told(step)) && !followed.numbered.is_request {
             let app = &followed.numbered.app;
-            let (is_first, load) = (!followed.is_answered(), load(&self.followed, app));
+            let (is_first, load) = (!followed.is_answered(), self.ledger.load(app));
             self.rings.told(now_ms, app, step, is_first, load);
         }
     }
@@ -617,219 +423,22 @@ impl Channel {
                     Loss::GivenUp => Step::GivenUp,
                     Loss::PeerRestarted => Step::PeerRestarted,
                 };
-                self.note(number, step);
+                self.ledger.note(number, step);
             }
             // What was told before is among the notes already, and so counts before.
             Event::PeerRestarted | Event::EpochChanged(_) => {
                 self.session_changed = true;
-                self.lose_answered();
+                self.ledger.lose_answered();
                 let resumable = |followed: &Followed| followed.numbered.repeatable;
                 let (again, lost): (VecDeque<_>, VecDeque<_>) = self
                     .to_resume
                     .iter()
-                    .partition(|number| self.followed.get(number).is_some_and(resumable));
+                    .partition(|number| self.ledger.get(**number).is_some_and(resumable));
                 self.to_resume = again;
                 for number in lost {
-                    self.note(number, Step::PeerRestarted);
+                    self.ledger.note(number, Step::PeerRestarted);
                 }
             }
         }
-    }
-
-    /// What the vehicle had is gone with its memory, and may be sent again, or not.
-    fn lose_answered(&mut self) {
-        let answered = self.followed.iter().filter(|(_, it)| it.is_answered());
-        let lost: Vec<_> = answered
-            .map(|(number, it)| match it.may_be_sent_again() {
-                true => (*number, Step::SentAgain),
-                false => (*number, Step::PeerRestarted),
-            })
-            .collect();
-        for (number, step) in lost {
-            self.note(number, step);
-        }
-    }
-
-    /// Takes up one message of the disk; `false` if there is none, or no place.
-    fn resume_one(&mut self, now_ms: u64) -> bool {
-        let Some(&number) = self.to_resume.front() else {
-            return false;
-        };
-        let Some(followed) = self.followed.get(&number) else {
-            self.to_resume.pop_front();
-            return true;
-        };
-        let message = message(now_ms, &followed.numbered, followed.key);
-        match self.endpoint.resume_sent(now_ms, number, message) {
-            Err(SubmitError::Full) => return false,
-            Ok(()) | Err(SubmitError::Number) => {}
-        }
-        self.to_resume.pop_front();
-        true
-    }
-
-    /// Notes a step of a message that has no last word yet.
-    fn note(&mut self, number: u32, step: Step) {
-        let Some(followed) = self.followed.get_mut(&number) else {
-            return;
-        };
-        let step = of_part(followed.numbered.piece, step);
-        if followed.step == Some(step) {
-            return;
-        }
-        let is_first = !followed.is_answered();
-        followed.step = Some(step);
-        let Numbered {
-            sequence,
-            bytes,
-            piece,
-            ..
-        } = followed.numbered;
-        let goes_on = is_of_part(step);
-        let goes_again = step == Step::SentAgain;
-        if step.is_final() || goes_on || goes_again {
-            self.followed.remove(&number);
-        }
-        let is_leaving = piece.is_some() && is_first && !goes_on;
-        let mut notes = self.notes.iter().filter(|note| note.number == number);
-        let untold = notes.find_map(|note| note.leaves);
-        let leaves = match is_leaving {
-            true => Some(bytes),
-            false => untold.filter(|_| !goes_again),
-        };
-        // One that is to leave, and has not, stays.
-        let returns = (goes_again && untold.is_none()).then_some(bytes);
-        // One that was told and not written yet is overtaken: a vehicle cannot make us keep more.
-        self.notes
-            .retain(|note| note.number != number || note.step == Step::Sent);
-        self.notes.push(Note {
-            number,
-            sequence,
-            step,
-            at: SystemTime::now(),
-            leaves,
-            returns,
-        });
-    }
-
-    fn follow(&mut self, numbered: Numbered, key: Option<NonZeroU32>) {
-        let followed = Followed {
-            // Noted again, a step changes nothing.
-            sent: false,
-            step: None,
-            key,
-            numbered,
-        };
-        self.followed.insert(followed.numbered.number, followed);
-    }
-
-    /// How the endpoint calls a message's key, if it has one.
-    fn key_of(&self, numbered: &Numbered) -> Option<NonZeroU32> {
-        let key = numbered.key.as_ref()?;
-        let is_same = |it: &Numbered| it.key.as_ref() == Some(key) && it.app == numbered.app;
-        let mut others = self.followed.values();
-        let same = others.find(|it| is_same(&it.numbered));
-        same.map_or(NonZeroU32::new(numbered.number), |it| it.key)
-    }
-
-    /// A vehicle that answers everything and finishes nothing must not fill our memory.
-    fn drop_oldest_followed(&mut self) {
-        if self.followed.len() < FOLLOWED_MAX {
-            return;
-        }
-        let mut answered = self.followed.iter().filter(|(_, it)| it.is_answered());
-        if let Some(number) = answered.next().map(|(number, _)| *number) {
-            self.note(number, Step::GivenUp);
-        }
-    }
-}
-
-/// What is on its way to an app, and what it was handed. Requests (SPEC 19) are not of it: they wait for
-/// nobody.
-fn load(followed: &BTreeMap<u32, Followed>, app: &AppId) -> Load {
-    let mut load = Load::default();
-    for it in followed.values() {
-        if it.numbered.app == *app && !it.numbered.is_request {
-            load.on_their_way += usize::from(!it.is_answered());
-            load.handed += usize::from(it.is_handed());
-        }
-    }
-    load
-}
-
-impl Followed {
-    /// Its app has it and is to confirm it.
-    fn is_handed(&self) -> bool {
-        match self.step {
-            Some(step) => step == Step::Told(delivery::Step::Handed),
-            None => self.numbered.handed,
-        }
-    }
-
-    /// Its sender said that it may be repeated. A value may not: a newer one may have come to the app.
-    fn may_be_sent_again(&self) -> bool {
-        self.numbered.repeatable && self.numbered.key.is_none()
-    }
-
-    /// The vehicle has answered, and not finished.
-    fn is_answered(&self) -> bool {
-        self.numbered.answered || self.step.is_some()
-    }
-}
-
-/// What a step of a part says of the message.
-fn of_part(piece: Option<Piece>, step: Step) -> Step {
-    use delivery::Step::{BadContent, Known, PartMissing, PartStored};
-    let Some(piece) = piece else {
-        // Nobody asked for a part.
-        return match is_of_part(step) {
-            true => Step::Told(BadContent),
-            false => step,
-        };
-    };
-    match step {
-        // What the vehicle does not know any more, it has not stored.
-        Step::Told(Known) if !piece.is_last() => again(piece),
-        Step::Told(PartStored) if piece.is_last() => again(piece),
-        Step::Told(PartMissing) => again(piece),
-        step => step,
-    }
-}
-
-/// A long message begins again, if it may.
-const fn again(piece: Piece) -> Step {
-    match piece.begun < DELIVERY_LONG_BEGINS_MAX {
-        true => Step::Told(delivery::Step::PartMissing),
-        false => Step::GivenUp,
-    }
-}
-
-const fn is_of_part(step: Step) -> bool {
-    use delivery::Step::{PartMissing, PartStored};
-    matches!(step, Step::Told(PartStored | PartMissing))
-}
-
-fn encoded(control: &ControlFrame<impl Iterator<Item = Run> + Clone>) -> Option<Frame> {
-    let mut buffer = vec![0; DELIVERY_CONTROL_BYTES_MAX + 64];
-    let len = control.encode_downlink(&mut buffer).ok()?.len();
-    buffer.truncate(len);
-    Some(Frame::Control(buffer.into()))
-}
-
-fn message(now_ms: u64, numbered: &Numbered, key: Option<NonZeroU32>) -> Message {
-    let left = numbered
-        .expires_at
-        .duration_since(SystemTime::now())
-        .unwrap_or(Duration::ZERO);
-    let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-    let bytes = match numbered.piece {
-        Some(piece) => PART_FRAME_BYTES + piece.end.saturating_sub(piece.part.offset),
-        None => numbered.bytes,
-    };
-    Message {
-        bytes,
-        expires_at_ms: Some(now_ms.saturating_add(left_ms)),
-        key,
-        repeatable: numbered.repeatable,
     }
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time;
 
-use super::{Dispatch, PAGE_MESSAGES};
+use super::Dispatch;
+use super::worker::PAGE_MESSAGES;
 use crate::hub::lanes::LaneId;
 use crate::model::Step;
 use crate::store::awaited::read;

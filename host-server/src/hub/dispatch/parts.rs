@@ -15,7 +15,7 @@ use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::limits::DELIVERY_PART_BYTES_MAX;
 
 use super::Dispatch;
-use super::receipts::Admission;
+use super::admission::Admission;
 use crate::hub::lanes::LaneId;
 use crate::model::{Downlink, Presence, Receipts, Transfer};
 use crate::store::StoreError;

@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 use vinbus_protocol::delivery::{Epoch, Offer};
 use vinbus_protocol::id::{AppId, Uid, Vin};
 
+use super::admission::Admission;
 use super::channel::Channel;
 use super::parts::LongAdmission;
-use super::receipts::Admission;
 use crate::hub::lanes::LaneId;
 use crate::hub::{Hub, Settings};
 use crate::metrics::Metrics;
