@@ -223,7 +223,8 @@ impl Channel {
 
     /// When [`Channel::has_room_again`] is to be asked at the latest.
     pub(super) fn room_at_ms(&self) -> Option<u64> {
-        self.rings.deadline_ms(|app| self.ledger.load(app))
+        let at_ms = self.rings.deadline_ms(|app| self.ledger.load(app));
+        at_ms.filter(|_| self.numbering == 0)
     }
 
     /// How many more messages of an app may be on their way.
