@@ -58,6 +58,8 @@ const NUMBERS_OF_A_START: u32 = 32;
 #[derive(Debug)]
 pub(crate) struct Journal {
     folder: PathBuf,
+    /// The same, to have names of files in it written to disk.
+    directory: File,
     vin: Vin,
     file: File,
     len: u64,
@@ -154,8 +156,11 @@ impl Journal {
             Some(file) => file,
             None => private().open(&path)?,
         };
+        let directory =
+            File::open(folder).with_context(|| format!("cannot read {}", folder.display()))?;
         let mut journal = Self {
             folder: folder.to_owned(),
+            directory,
             vin,
             file,
             len: bytes.len() as u64,
@@ -399,8 +404,11 @@ impl Journal {
         self.renewal = None;
         // It is tried again after as many bytes.
         self.renew_at = self.len + SLACK_BYTES;
-        let renewed = Renewed::write((&self.file, self.len), &self.new_path(), self.items()?)?;
-        self.take_up(renewed)?;
+        let items = self.items()?;
+        let renewed = Renewed::write((&self.file, self.len), &self.new_path(), items);
+        let taken_up = renewed.and_then(|renewed| self.take_up(renewed));
+        self.remove_unfinished(&taken_up);
+        taken_up?;
         // What is over is left out.
         self.owed.clear();
         Ok(())
@@ -423,6 +431,16 @@ impl Journal {
             return Ok(());
         }
         self.renew_at = self.len + SLACK_BYTES;
+        let gone_on = self.go_on_with(renewal, wait);
+        self.remove_unfinished(&gone_on);
+        if let Err(error) = &gone_on {
+            let folder = self.folder.display();
+            tracing::warn!(%error, %folder, "the journal could not be written anew, and grows until it is: make room on the disk");
+        }
+        gone_on
+    }
+
+    fn go_on_with(&mut self, renewal: Renewal, wait: bool) -> std::io::Result<()> {
         let mut renewed = renewal.wait()?;
         if !wait && renewed.behind(self.len) > SLACK_BYTES {
             self.renewal = Some(Renewal::go_on((&self.file, self.len), renewed)?);
@@ -430,6 +448,13 @@ impl Journal {
         }
         renewed.follow((&self.file, self.len))?;
         self.take_up(renewed)
+    }
+
+    /// What there is of a file that cannot be finished takes the room that notes need.
+    fn remove_unfinished(&self, done: &std::io::Result<()>) {
+        if done.is_err() {
+            let _ = fs::remove_file(self.new_path());
+        }
     }
 
     /// What a new file has to say.
@@ -447,10 +472,12 @@ impl Journal {
     /// A file in which everything is takes the place of this one.
     fn take_up(&mut self, renewed: Renewed) -> std::io::Result<()> {
         fs::rename(self.new_path(), self.folder.join("journal"))?;
-        File::open(&self.folder)?.sync_all()?;
         self.live.move_to(|at| renewed.place(at));
         (self.file, self.len) = renewed.into_file();
         self.renew_at = 2 * self.len + SLACK_BYTES;
+        // Until its name is on the disk a loss of power may bring back the old one, without what follows.
+        self.broken = true;
+        self.directory.sync_all()?;
         (self.dirty, self.broken) = (false, false);
         Ok(())
     }

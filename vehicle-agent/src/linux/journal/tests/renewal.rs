@@ -3,7 +3,7 @@
 use std::thread;
 
 use super::*;
-use crate::linux::journal::live::Channel;
+use crate::linux::journal::live::{Channel, Uplink};
 
 static CONTENT: [u8; 20_000] = [b'1'; 20_000];
 
@@ -175,4 +175,53 @@ fn file_that_cannot_be_written_anew_goes_on_and_is_tried_again() {
     let live = state(&journal).len();
     let journal = open_again(journal, dir.path());
     assert_eq!(state(&journal).len(), live);
+}
+
+/// The folder's name for it is in memory, and may be so on the disk: the old file is no journal any more.
+#[test]
+fn file_whose_name_may_not_be_on_the_disk_is_the_journal_and_keeps_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, next) = journal(dir.path());
+    wait_until_done(&journal);
+    // It refuses to be synced.
+    let directory = File::open("/dev/null").unwrap();
+    let directory = std::mem::replace(&mut journal.directory, directory);
+    let before = journal.len;
+    let (uid, ticket, number) = (&uid(), 3, 2);
+    let numbered = Note::Numbered {
+        ticket,
+        uid,
+        number,
+    };
+    assert_eq!(note(&mut journal, numbered), Err(NotNoted));
+    assert!(journal.renewal.is_none() && journal.len < before);
+    check_kill(&journal);
+    journal.directory = directory;
+    assert_eq!(journal.keep(), Ok(()));
+    take(&mut journal, next);
+    check_kill(&journal);
+}
+
+#[test]
+fn file_that_could_not_be_finished_takes_no_place_on_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, next) = journal(dir.path());
+    journal.renew().unwrap();
+    // Read last, it is not there.
+    let nowhere = Uplink {
+        span: Span {
+            at: u64::MAX / 2,
+            len: 1,
+        },
+        number: None,
+        parts: None,
+    };
+    journal.live.uplinks.insert(u64::MAX, nowhere);
+    journal.renew_at = 0;
+    journal.renew_meanwhile(false).unwrap();
+    wait_until_done(&journal);
+    assert!(journal.new_path().exists());
+    take(&mut journal, next);
+    assert!(journal.renewal.is_none() && !journal.new_path().exists());
+    assert!(journal.renew().is_err() && !journal.new_path().exists());
 }
