@@ -123,7 +123,7 @@ pub struct Desk<S, Q, const APPS: usize, const QUEUE: usize, const SENT: usize> 
     requests: Option<Requests<S>>,
     /// Where a message with receipts is put together as its sender wrote it.
     scratch: Option<S>,
-    /// Before then nothing is noted, as it failed.
+    /// When what could not be noted is tried again, and nothing is before; 0 where nothing is to be.
     note_again_ms: u64,
 }
 

@@ -148,8 +148,10 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
 
     /// When [`Desk::receipts`] has something to send.
     pub(crate) fn receipts_deadline_ms(&self) -> u64 {
-        let deadline_ms = self.receipts.as_ref().map_or(NEVER, Receipts::deadline_ms);
-        deadline_ms.max(self.note_again_ms)
+        match self.note_again_ms {
+            0 => self.receipts.as_ref().map_or(NEVER, Receipts::deadline_ms),
+            at_ms => at_ms,
+        }
     }
 
     /// A message with receipts, or of receipts, that is to be sent now.
@@ -161,6 +163,9 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
         buffer: &mut [u8],
         apps: &mut impl Apps,
     ) -> Option<Frame> {
+        if self.note_again_ms <= now_ms {
+            self.note_again_ms = 0;
+        }
         if self.receipts_deadline_ms() > now_ms && !self.number_waiting(now_ms, apps) {
             return None;
         }

@@ -48,6 +48,10 @@ pub(crate) struct Cabin {
     wishes: VecDeque<Wish>,
     changed: Rc<Notify>,
     pub(crate) counters: Counters,
+    /// What apps send goes with receipts.
+    pub(crate) receipts: bool,
+    /// The disk takes no number of a message.
+    pub(crate) disk_is_full: bool,
 }
 
 pub(crate) type SharedCabin = Rc<RefCell<Cabin>>;
@@ -154,7 +158,7 @@ impl Apps for FakeApps {
                         slot: *slot,
                         subtopic: None,
                         content: content.as_bytes(),
-                        receipts: false,
+                        receipts: self.cabin.borrow().receipts,
                     },
                     Wish::Return(slot, number, message) => Request::Return {
                         slot: *slot,
@@ -251,8 +255,11 @@ impl Apps for FakeApps {
         Ok(())
     }
 
-    fn note(&mut self, _: Note<'_>) -> Result<(), NotNoted> {
-        Ok(())
+    fn note(&mut self, note: Note<'_>) -> Result<(), NotNoted> {
+        match note {
+            Note::Numbered { .. } if self.cabin.borrow().disk_is_full => Err(NotNoted),
+            _ => Ok(()),
+        }
     }
 
     fn keep(&mut self) -> Result<(), NotNoted> {

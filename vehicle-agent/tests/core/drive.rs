@@ -36,9 +36,9 @@ pub(crate) fn topic(direction: &str, app: usize) -> String {
     )
 }
 
-type TestDesk = Desk<Vec<u8>, Vec<u8>, APPS, QUEUE, DELIVERY_IN_FLIGHT_MAX>;
+pub(crate) type TestDesk = Desk<Vec<u8>, Vec<u8>, APPS, QUEUE, DELIVERY_IN_FLIGHT_MAX>;
 
-fn desk() -> TestDesk {
+pub(crate) fn desk() -> TestDesk {
     let vin = Vin::parse(VIN).unwrap();
     let identity = Identity::new(vin, TopicScheme::default(), false);
     let mut desk = Desk::new(identity, vec![0; 1024], vec![0; 8192], DropPolicy::Oldest);
@@ -57,7 +57,17 @@ pub(crate) async fn life(
     seed: u64,
     drive: impl Future<Output = ()>,
 ) -> TestDesk {
-    let mut desk = desk();
+    life_of(desk(), air, cabin, seed, drive).await
+}
+
+/// The same, of this desk.
+pub(crate) async fn life_of(
+    mut desk: TestDesk,
+    air: &SharedAir,
+    cabin: &SharedCabin,
+    seed: u64,
+    drive: impl Future<Output = ()>,
+) -> TestDesk {
     let (stop, stopped) = oneshot::channel::<()>();
     let world = World {
         link: &mut FakeLink(air.clone()),

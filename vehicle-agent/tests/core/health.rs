@@ -21,7 +21,7 @@ fn reports(air: &SharedAir) -> Vec<(String, String)> {
         .collect()
 }
 
-async fn until_connected(air: &SharedAir) {
+pub(crate) async fn until_connected(air: &SharedAir) {
     while !air.borrow().connected {
         sleep(Duration::from_millis(1)).await;
     }

@@ -8,3 +8,4 @@ mod cabin;
 mod dice;
 mod drive;
 mod health;
+mod receipts;
