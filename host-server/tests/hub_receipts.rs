@@ -15,7 +15,8 @@ use vinbus_host_server::model::{
     Cursor, Key, MessageId, NewDownlink, Presence, RECEIPT_SUBTOPIC, Receipts, Step,
 };
 use vinbus_host_server::store::sqlite::StoreSettings;
-use vinbus_protocol::delivery;
+use vinbus_protocol::delivery::{self, Header, Marked};
+use vinbus_protocol::envelope::Content;
 use vinbus_protocol::id::AppId;
 
 fn message(n: usize, receipts: Receipts, ttl: Duration) -> NewDownlink {
@@ -360,6 +361,33 @@ async fn receipts_that_a_vehicle_forges_are_refused() {
     let reason = |reason| server.counted("vinbus_uplink_refused_total", &[("reason", reason)]);
     assert_eq!((reason("receipt"), reason("delivery")), (1, 1));
     assert_eq!(server.hub.uplink_end().await, Ok(Cursor(0)));
+}
+
+#[tokio::test]
+async fn message_whose_reserved_member_is_written_with_an_escape_is_taken_once_and_without_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::open(dir.path());
+    let mut car = Car::new(7, &server);
+    car.meet(&server).await;
+    let header = Header {
+        epoch: car.endpoint.epoch(),
+        peer: car.endpoint.peer().unwrap(),
+        number: 1,
+        ttl_s: 60,
+        part: None,
+    };
+    let content = Content::parse(br#"{"n":1}"#).unwrap();
+    let mut buffer = [0; 256];
+    let payload = Marked::new(header, content)
+        .unwrap()
+        .encode_uplink(&mut buffer)
+        .unwrap();
+    let payload = str::from_utf8(payload).unwrap();
+    let escaped = payload.replace(delivery::RESERVED_MEMBER, r"v\u0069nbus");
+    assert_ne!(escaped, payload);
+    let as_sent = Outcome::StoredAs(Bytes::from_static(br#"{"content":{"n":1}}"#));
+    assert_eq!(server.arrive(1, escaped.clone()).await, as_sent);
+    assert_eq!(server.arrive(1, escaped).await, Outcome::Refused);
 }
 
 #[tokio::test]

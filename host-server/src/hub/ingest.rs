@@ -385,8 +385,7 @@ impl Ingest {
 /// A message with a number, as its app sent it; `None` for an ordinary one.
 fn with_receipts(envelope: &envelope::Uplink<'_>, message: &NewUplink) -> Option<Checked> {
     // Nearly all messages have none: to look for its name is cheaper than to read them again.
-    let content = envelope.content.as_str();
-    if !content.contains(delivery::RESERVED_MEMBER) {
+    if !delivery::mentioned(envelope.content.as_str().as_bytes()) {
         return None;
     }
     let Received::Message(header, carried) = delivery::read(envelope.content) else {
