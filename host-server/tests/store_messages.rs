@@ -10,8 +10,10 @@ use vinbus_host_server::model::{
     Cursor, Downlink, MessageId, NewDownlink, Receipts, Step, Webhook,
 };
 use vinbus_host_server::store::Store;
+use vinbus_host_server::store::channels::{ChannelChange, ChannelStore as _};
 use vinbus_host_server::store::lock::{DataDir, DataDirError};
 use vinbus_host_server::store::sqlite::{SqliteStore, StoreSettings};
+use vinbus_protocol::delivery::{self, Epoch};
 
 fn webhook(id: &str, cursor: u64) -> Webhook {
     Webhook {
@@ -450,4 +452,47 @@ fn what_expired_is_found_by_its_time_and_is_over_for_good() {
     assert_eq!(store.with_expired(at(10), 10), Ok(vec![]));
     let unsent = store.unsent(&vin(1), &uid("partner"), 0, 10);
     assert_eq!(unsent, Ok(vec![late]));
+}
+
+#[test]
+fn message_that_waits_to_be_sent_again_is_kept_though_the_clock_was_set_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    let (before, hour) = (now(), Duration::from_secs(3600));
+    let append = |receipts| {
+        let message = NewDownlink {
+            receipts,
+            expires_at: before + hour,
+            ..downlink(1, &b"{}"[..])
+        };
+        settled(store.append_downlink(message, before)).unwrap()
+    };
+    let again = append(Receipts::Repeatable);
+    let (old, newest) = (append(Receipts::No), append(Receipts::No));
+    let back = before - 2 * hour;
+    settled(store.note(&old.id, Step::Sent, back + Duration::from_secs(1))).unwrap();
+    let held = Step::Told(delivery::Step::HeldBackground);
+    for (numbered, steps) in [
+        (vec![(1, again.sequence)], vec![(1, held, back)]),
+        (vec![], vec![(1, Step::SentAgain, back)]),
+    ] {
+        let change = ChannelChange {
+            session: Some((Epoch::FIRST, Some(Epoch::FIRST), 1)),
+            numbered,
+            steps,
+            ..ChannelChange::default()
+        };
+        settled(store.change_channel(&vin(1), &uid("partner"), change)).unwrap();
+    }
+    drop(store);
+    let settings = StoreSettings {
+        trace_age_max: hour,
+        ..StoreSettings::default()
+    };
+    let store = open_with(dir.path(), settings, &Metrics::new()).unwrap();
+    wait_until(&store, "the old trace is deleted", || {
+        store.trace(&old.id).unwrap().is_none()
+    });
+    let unsent = store.unsent(&vin(1), &uid("partner"), 0, 10).unwrap();
+    assert_eq!(unsent, [again, newest]);
 }

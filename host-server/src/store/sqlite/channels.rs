@@ -389,11 +389,12 @@ impl Tables {
             };
         }
         let is_over = !matches!(step, Step::Sent | Step::SentAgain);
+        let noted = self.note_once(sequence, step, at)?;
         if step == Step::SentAgain {
             self.send_again(sequence)?;
         }
         if is_over && !answered {
-            self.finish(sequence, at)?;
+            self.finish(sequence, noted.unwrap_or(at))?;
             if is_long {
                 self.leave_unsent(vin, uid, sequence)?;
                 self.all_stored(sequence, step)?;
@@ -413,7 +414,7 @@ impl Tables {
             false => statement.execute(params![vin.as_str(), uid.as_str(), number, is_over])?,
         };
         drop(statement);
-        match self.note_once(sequence, step, at)? {
+        match noted {
             None => Ok(None),
             Some(at) => {
                 self.note_fleet(fleet, vin.as_str(), step)?;
