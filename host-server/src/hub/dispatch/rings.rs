@@ -77,7 +77,8 @@ impl Rings {
         ring.manner = manner.unwrap_or(ring.manner);
     }
 
-    /// The vehicle can be reached, or cannot any more. While it could not, no app could confirm anything.
+    /// The vehicle can be reached, or cannot any more. While it cannot, no app can confirm anything, and none
+    /// counts as one that hangs.
     pub(super) fn set_link(&mut self, now_ms: u64, up: bool) {
         if up && !self.up {
             for ring in &mut self.known {
@@ -95,7 +96,7 @@ impl Rings {
             Manner::Unknown | Manner::Away => load.on_their_way,
             Manner::Confirms => load.on_their_way + load.handed,
         };
-        match ring.and_then(|ring| ring.hangs_at_ms(load)) {
+        match ring.and_then(|ring| self.hangs_at_ms(ring, load)) {
             Some(at_ms) if at_ms <= now_ms => usize::MAX,
             _ => PENDING_MESSAGES_MAX.saturating_sub(taken),
         }
@@ -130,8 +131,13 @@ impl Rings {
     pub(super) fn deadline_ms(&self, load: impl Fn(&AppId) -> Load) -> Option<u64> {
         let awaited = self.known.iter().filter(|ring| ring.awaited);
         awaited
-            .filter_map(|ring| ring.hangs_at_ms(load(&ring.app)))
+            .filter_map(|ring| self.hangs_at_ms(ring, load(&ring.app)))
             .min()
+    }
+
+    fn hangs_at_ms(&self, ring: &Ring, load: Load) -> Option<u64> {
+        let may_hang = self.up && ring.manner == Manner::Confirms && load.handed > 0;
+        may_hang.then(|| ring.idle_since_ms.saturating_add(DELIVERY_APP_PATIENCE_MS))
     }
 
     fn ring(&mut self, now_ms: u64, app: &AppId) -> &mut Ring {
@@ -154,13 +160,6 @@ impl Rings {
         self.known.push(ring);
         let last = self.known.len() - 1;
         &mut self.known[last]
-    }
-}
-
-impl Ring {
-    fn hangs_at_ms(&self, load: Load) -> Option<u64> {
-        let may_hang = self.manner == Manner::Confirms && load.handed > 0;
-        may_hang.then(|| self.idle_since_ms.saturating_add(DELIVERY_APP_PATIENCE_MS))
     }
 }
 
@@ -227,6 +226,9 @@ mod tests {
         let mut rings = confirming();
         let end = DELIVERY_APP_PATIENCE_MS;
         rings.set_link(1, false);
+        rings.awaits(1, &app(1));
+        assert_eq!(rings.room(2 * end, &app(1), FULL), 0);
+        assert_eq!(rings.deadline_ms(|_| FULL), None);
         rings.set_link(end, true);
         rings.set_link(end + 1, true);
         assert_eq!(rings.room(end + 1, &app(1), FULL), 0);
