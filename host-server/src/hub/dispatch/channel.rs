@@ -23,7 +23,7 @@
 
 mod outgoing;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use vinbus_protocol::delivery::{
     self, Batch, Control, Endpoint, Event, Header, Loss, MessageId, Offer, Run, Verdict,
@@ -279,11 +279,15 @@ impl Channel {
             self.hear(|endpoint| endpoint.handle_control(now_ms, control, |run| told.push(run)));
         // A restart that it tells of comes before what it tells.
         self.settle(now_ms);
+        // A vehicle that names all of them in each run must not make us work for each.
+        let mut named = BTreeSet::new();
         for Run { step, first, count } in told {
             let last = first.saturating_add(count - 1);
             for number in self.ledger.numbers(first..=last) {
-                self.hear_of_app(now_ms, number, step);
-                self.ledger.note(number, Step::told(step));
+                if named.insert(number) {
+                    self.hear_of_app(now_ms, number, step);
+                    self.ledger.note(number, Step::told(step));
+                }
             }
         }
         self.batch = batch.or(self.batch);

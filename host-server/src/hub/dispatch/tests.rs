@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use vinbus_protocol::delivery::{Epoch, Offer};
+use vinbus_protocol::delivery::{self, Epoch, Offer, Received, Snapshot};
+use vinbus_protocol::envelope::Content;
 use vinbus_protocol::id::{AppId, Uid, Vin};
 
 use super::admission::Admission;
@@ -14,7 +15,7 @@ use crate::hub::{Hub, Settings};
 use crate::metrics::Metrics;
 use crate::model::{Downlink, Key, NewDownlink, Presence, Receipts, Step};
 use crate::store::Store;
-use crate::store::channels::{Changed, ChannelChange, ChannelStore as _};
+use crate::store::channels::{Changed, ChannelChange, ChannelStore as _, KeptChannel, Numbered};
 use crate::store::lock::DataDir;
 use crate::store::sqlite::{SqliteStore, StoreSettings};
 
@@ -291,4 +292,46 @@ async fn epoch_of_the_server_never_goes_back() {
     }
     let memory = store.channel(&lane.vin, &lane.uid).unwrap().unwrap().memory;
     assert_eq!(Some(memory.epoch), Epoch::new(9));
+}
+
+#[test]
+fn batch_of_receipts_that_names_a_message_again_and_again_is_taken_at_its_first_word() {
+    let numbered = |number: u32| Numbered {
+        number,
+        sequence: number.into(),
+        bytes: 10,
+        piece: None,
+        expires_at: SystemTime::now() + Duration::from_secs(3600),
+        repeatable: false,
+        answered: true,
+        handed: false,
+        is_request: false,
+        app: AppId::parse("app").unwrap(),
+        key: None,
+    };
+    let kept = KeptChannel {
+        memory: Snapshot {
+            peer: Epoch::new(7),
+            next_number: 3,
+            ..Snapshot::fresh(Epoch::new(5).unwrap())
+        },
+        numbered: vec![numbered(1), numbered(2)],
+        part: None,
+    };
+    let mut channel = Channel::new(0, kept, false);
+    let (held, handed) = (delivery::Step::HeldBackground, delivery::Step::Handed);
+    let (again, first) = (held.code(), handed.code());
+    let runs = format!("[{first},1,1,{again},1,2,{first},2,1]");
+    let text = format!(r#"{{"vinbus":{{"e":7,"x":5,"k":1,"r":{runs}}}}}"#);
+    let Received::Control(control) = delivery::read(Content::parse(text.as_bytes()).unwrap())
+    else {
+        panic!("it is a batch of receipts");
+    };
+    channel.handle_control(1, &control);
+    let steps = channel.take_notes().change.steps;
+    let steps: Vec<_> = steps
+        .iter()
+        .map(|&(number, step, _)| (number, step))
+        .collect();
+    assert_eq!(steps, [(1, Step::Told(handed)), (2, Step::Told(held))]);
 }
