@@ -69,6 +69,14 @@ impl Dispatch {
     async fn note_channel(&self, driven: &Driven, notes: Notes) -> bool {
         let LaneId { vin, uid } = &driven.lane;
         let change = notes.change.clone();
+        // A worker may find them on the disk before it is told here that they are.
+        if notes.returning().next().is_some() {
+            self.change_lanes(|lanes| {
+                for bytes in notes.returning() {
+                    lanes.returning(&driven.lane, bytes);
+                }
+            });
+        }
         let written = match change == ChannelChange::default() {
             true => Ok(Changed::default()),
             false => written(self.store.change_channel(vin, uid, change)).await,
@@ -80,8 +88,8 @@ impl Dispatch {
                     for (sequence, bytes) in notes.leaving() {
                         lanes.finished(&driven.lane, sequence, bytes);
                     }
-                    for bytes in notes.returning() {
-                        lanes.returned(&driven.lane, bytes);
+                    for _ in notes.returning() {
+                        lanes.returned(&driven.lane);
                     }
                 });
                 self.tell_changes(changed.told);
@@ -90,6 +98,11 @@ impl Dispatch {
             }
             Err(error) => {
                 self.log_error(&error, "what became of messages could not be noted");
+                self.change_lanes(|lanes| {
+                    for bytes in notes.returning() {
+                        lanes.not_stored(&driven.lane, bytes);
+                    }
+                });
                 driven.lock().not_noted(notes);
                 false
             }

@@ -224,16 +224,25 @@ impl Lanes {
         }
     }
 
-    /// A message that had left is among the unsent again. There is a place for it however full it is: it was
-    /// accepted.
-    pub(super) fn returned(&mut self, id: &LaneId, envelope_bytes: u64) {
+    /// A message that had left is about to be among the unsent again. There is a place for it however full it
+    /// is: it was accepted. The caller tells what became of it by [`Lanes::returned`] or
+    /// [`Lanes::not_stored`].
+    pub(super) fn returning(&mut self, id: &LaneId, envelope_bytes: u64) {
         let vehicle = self.vehicles.entry(id.vin).or_default();
         let lane = vehicle.entry(id.uid.clone()).or_insert(Lane::EMPTY);
         lane.unsent += 1;
-        // It goes before what came later.
-        lane.fresh = None;
+        lane.storing += 1;
         self.quota.add(&id.uid, Load::of(1, envelope_bytes));
-        self.wake(id);
+    }
+
+    /// A message that had left is among the unsent again, and may have been sent already.
+    pub(super) fn returned(&mut self, id: &LaneId) {
+        if let Some(lane) = self.lane(id) {
+            lane.storing = lane.storing.saturating_sub(1);
+            // It goes before what came later.
+            lane.fresh = None;
+            self.wake(id);
+        }
     }
 
     fn leave(&mut self, id: &LaneId, envelope_bytes: u64) {

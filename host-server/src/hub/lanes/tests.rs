@@ -333,3 +333,35 @@ fn message_that_expires_before_an_earlier_one_is_told_of_holds_that_up_for_nobod
         assert_eq!(lanes.unsent(), 2);
     }
 }
+
+#[test]
+fn message_that_returns_and_is_sent_before_that_is_told_takes_no_place_for_ever() {
+    let mut lanes = lanes();
+    accept(&mut lanes, &id(1), 1);
+    assert_eq!(taken(&mut lanes), Some(id(1)));
+    lanes.finished(&id(1), 1, 0);
+    // The worker looks for more, and finds the message that is being written.
+    lanes.returning(&id(1), 0);
+    lanes.finished(&id(1), 1, 0);
+    lanes.returned(&id(1));
+    lanes.park(&id(1), 0);
+    // It looks once more, in vain.
+    assert_eq!(taken(&mut lanes), Some(id(1)));
+    lanes.park(&id(1), 0);
+    assert_eq!((lanes.unsent(), lanes.vehicles.len()), (0, 0));
+}
+
+#[test]
+fn message_that_returns_has_its_place_and_is_sent_though_its_lane_was_gone() {
+    let mut lanes = lanes();
+    lanes.returning(&id(1), 0);
+    assert_eq!((lanes.unsent(), taken(&mut lanes)), (1, None));
+    lanes.not_stored(&id(1), 0);
+    assert_eq!((lanes.unsent(), lanes.vehicles.len()), (0, 0));
+    lanes.returning(&id(1), 0);
+    lanes.returned(&id(1));
+    assert_eq!(taken(&mut lanes), Some(id(1)));
+    lanes.finished(&id(1), 1, 0);
+    lanes.park(&id(1), 0);
+    assert_eq!((lanes.unsent(), lanes.vehicles.len()), (0, 0));
+}
