@@ -276,7 +276,7 @@ pub enum Notice<'n> {
 pub enum Fate {
     /// The host has it on disk.
     Confirmed,
-    /// The host knows no receipts, and the broker has it.
+    /// It went without receipts, and the broker has it.
     WithBroker,
     /// The broker refused it.
     RefusedByBroker,

@@ -36,8 +36,8 @@ impl<'a> ServerFrame<'a> {
         Self { kind, id, value }
     }
 
-    /// A message that went with receipts is with its partner; or with the broker, without them, as nobody
-    /// answered who knows them.
+    /// A message that went with receipts is with its partner; or with the broker, without them: as its app did
+    /// not ask for them, or nobody answered who knows them.
     pub(crate) fn settled(fate: Fate) -> Self {
         const WITHOUT_RECEIPTS: &str = r#"{"receipts":false}"#;
         let frame = Self::new(kind::DELIVERED);

@@ -176,7 +176,7 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
         match notice {
             Notice::Delivered => {
                 let id = self.fate(slot, None);
-                self.tell_delivered(slot, &id, ServerFrame::new(kind::DELIVERED));
+                self.tell_delivered(slot, &id, ServerFrame::settled(Fate::WithBroker));
             }
             Notice::Dropped { in_flight } => self.meet_bad_fate(slot, in_flight, DROPPED),
             Notice::Refused => self.meet_bad_fate(slot, None, REFUSED),

@@ -189,11 +189,14 @@ impl App {
                     None => return Ok(()),
                 };
                 let told: Value = serde_json::from_str(value)?;
+                if !kept {
+                    return Ok(());
+                }
                 if told["receipts"] == false {
                     eprintln!(
                         "message {id} went without receipts, as no server answered that knows them: the broker has it"
                     );
-                } else if kept {
+                } else {
                     eprintln!("message {id} is with the partner's server");
                 }
             }

@@ -112,12 +112,14 @@ fn app_sends_to_its_partner_byte_for_byte_and_on_subtopics() {
         let mut board = Board::new().await;
         let mut app = board.app("demo").await;
         let kind = "WebPortal.onSendNotificationRequest";
-        app.send_text(format!(r#"{{"type":"{kind}","id":1,"value": {CONTENT} }}"#))
-            .await;
+        // A member that nobody knows.
+        let frame = format!(r#"{{"type":"{kind}","id":1,"reciepts":true,"value": {CONTENT} }}"#);
+        app.send_text(frame).await;
         let payload = format!(r#"{{"content":{CONTENT}}}"#);
         assert_eq!(board.uplink().await, (String::new(), payload));
         let told = app.until("WebPortal.MQTT.evt.messageDelivered").await;
         assert_eq!(told["id"], json!(1));
+        assert_eq!(told["value"], json!({ "receipts": false }));
         app.send(json!({ "type": kind, "value": "x", "subtopic": "/my/sub" }))
             .await;
         let expected = ("my/sub".into(), r#"{"content":"x"}"#.into());

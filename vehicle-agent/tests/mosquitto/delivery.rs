@@ -68,16 +68,16 @@ async fn app_sends_to_its_partner_byte_for_byte_and_on_subtopics() {
     let mut app = vehicle.app("demo").await;
     let content = "{ \"n\":1.0e2,\"t\":\"\\u00e9 \u{e9}\" , \"n\":[ ] }";
     let kind = "WebPortal.onSendNotificationRequest";
-    app.send_text(format!(r#"{{"type":"{kind}","id":1,"value": {content} }}"#))
-        .await;
+    // A member that nobody knows.
+    let frame = format!(r#"{{"type":"{kind}","id":1,"reciepts":true,"value": {content} }}"#);
+    app.send_text(frame).await;
     assert_eq!(
         world.uplink().await,
         (None, format!(r#"{{"content":{content}}}"#))
     );
-    assert_eq!(
-        app.until("WebPortal.MQTT.evt.messageDelivered").await["id"],
-        json!(1)
-    );
+    let told = app.until("WebPortal.MQTT.evt.messageDelivered").await;
+    assert_eq!(told["id"], json!(1));
+    assert_eq!(told["value"], json!({ "receipts": false }));
     app.send(json!({ "type": kind, "value": "x", "subtopic": "/my/sub" }))
         .await;
     let expected = (Some("my/sub".to_owned()), r#"{"content":"x"}"#.to_owned());

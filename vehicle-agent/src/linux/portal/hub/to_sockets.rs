@@ -230,7 +230,7 @@ impl Apps for SocketApps<'_> {
             Notice::Settled { ticket, fate } => self.settled(slot, ticket, fate),
             Notice::Delivered => {
                 if let Some(id) = self.fate(slot, None) {
-                    let frame = ServerFrame::new(kind::DELIVERED);
+                    let frame = ServerFrame::settled(Fate::WithBroker);
                     self.write(slot, &frame.with_id(Some(&id)));
                 }
             }
