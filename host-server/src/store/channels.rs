@@ -187,6 +187,8 @@ pub struct Changed {
     /// The sequences of messages that got no number, as a newer one of their key has taken their place, or
     /// as they are over: their numbers are left out.
     pub gone: Vec<u64>,
+    /// The numbers of messages that were to be sent again and are not kept any more.
+    pub forgotten: Vec<u32>,
 }
 
 /// What the server keeps of channels. A store that keeps none needs nothing of it.

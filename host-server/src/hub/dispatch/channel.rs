@@ -111,10 +111,10 @@ impl Notes {
         notes.filter_map(|note| Some((note.sequence, u64::from(note.leaves?))))
     }
 
-    /// Bytes of the envelopes of messages that are unsent again.
-    pub(super) fn returning(&self) -> impl Iterator<Item = u64> {
+    /// Numbers of messages that are unsent again, and bytes of their envelopes.
+    pub(super) fn returning(&self) -> impl Iterator<Item = (u32, u64)> {
         let notes = self.taken.iter();
-        notes.filter_map(|note| note.returns.map(u64::from))
+        notes.filter_map(|note| Some((note.number, u64::from(note.returns?))))
     }
 }
 

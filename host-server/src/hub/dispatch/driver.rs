@@ -72,7 +72,7 @@ impl Dispatch {
         // A worker may find them on the disk before it is told here that they are.
         if notes.returning().next().is_some() {
             self.change_lanes(|lanes| {
-                for bytes in notes.returning() {
+                for (_, bytes) in notes.returning() {
                     lanes.returning(&driven.lane, bytes);
                 }
             });
@@ -88,8 +88,11 @@ impl Dispatch {
                     for (sequence, bytes) in notes.leaving() {
                         lanes.finished(&driven.lane, sequence, bytes);
                     }
-                    for _ in notes.returning() {
-                        lanes.returned(&driven.lane);
+                    for (number, bytes) in notes.returning() {
+                        match changed.forgotten.contains(&number) {
+                            true => lanes.not_stored(&driven.lane, bytes),
+                            false => lanes.returned(&driven.lane),
+                        }
                     }
                 });
                 self.tell_changes(changed.told);
@@ -99,7 +102,7 @@ impl Dispatch {
             Err(error) => {
                 self.log_error(&error, "what became of messages could not be noted");
                 self.change_lanes(|lanes| {
-                    for bytes in notes.returning() {
+                    for (_, bytes) in notes.returning() {
                         lanes.not_stored(&driven.lane, bytes);
                     }
                 });

@@ -24,7 +24,7 @@ struct Still {
     hub: Hub,
     store: Arc<SqliteStore>,
     lane: LaneId,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Still {
@@ -42,7 +42,7 @@ impl Still {
                 vin: Vin::parse("TESTV000000000001").unwrap(),
                 uid: Uid::parse("partner").unwrap(),
             },
-            _dir: dir,
+            dir,
         }
     }
 
@@ -292,6 +292,57 @@ async fn epoch_of_the_server_never_goes_back() {
     }
     let memory = store.channel(&lane.vin, &lane.uid).unwrap().unwrap().memory;
     assert_eq!(Some(memory.epoch), Epoch::new(9));
+}
+
+#[tokio::test]
+async fn message_that_retention_deleted_takes_no_place_when_its_vehicle_loses_it() {
+    let still = Still::new();
+    let Still {
+        hub, store, lane, ..
+    } = &still;
+    let dispatch = &hub.inner.dispatch;
+    let message = NewDownlink {
+        uid: lane.uid.clone(),
+        vin: lane.vin,
+        app: AppId::parse("app").unwrap(),
+        envelope: r#"{"idApp":"app","popup":false,"content":1}"#.into(),
+        expires_at: SystemTime::now() + Duration::from_secs(3600),
+        receipts: Receipts::Repeatable,
+        key: None,
+    };
+    let now = SystemTime::now();
+    let appended = store.append_downlink(message, now).await.unwrap().unwrap();
+    let held = Step::Told(delivery::Step::HeldBackground);
+    let change = ChannelChange {
+        session: Some((Epoch::FIRST, Epoch::new(7), 1)),
+        numbered: vec![(1, appended.sequence)],
+        steps: vec![(1, held, now)],
+        ..ChannelChange::default()
+    };
+    let changed = store.change_channel(&lane.vin, &lane.uid, change).await;
+    changed.unwrap().unwrap();
+    let loaded = dispatch.with_driven(lane, |_, _, _, _| ()).await;
+    assert_eq!(loaded, Ok(Some(())));
+    // As retention deletes the trace of a message that is with its vehicle for long.
+    let file = rusqlite::Connection::open(still.dir.path().join("vinbus.db")).unwrap();
+    file.execute_batch("DELETE FROM numbered; DELETE FROM downlink;")
+        .unwrap();
+    let offer = Offer {
+        epoch: Epoch::new(8).unwrap(),
+        long_bytes_max: 0,
+    };
+    dispatch.announced(lane.clone(), Some(offer)).await;
+    let is_noted = || {
+        let kept = store.channel(&lane.vin, &lane.uid).unwrap().unwrap();
+        kept.memory.peer == Epoch::new(8) && dispatch.unsent_messages() == 0
+    };
+    let noted = async {
+        while !is_noted() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let noted = tokio::time::timeout(Duration::from_secs(30), noted).await;
+    noted.expect("no message waits");
 }
 
 #[test]

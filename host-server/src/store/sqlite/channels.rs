@@ -172,6 +172,10 @@ impl Tables {
         }
         for &(number, step, at) in &change.steps {
             let told = self.note_numbered(vin, uid, number, step, at)?;
+            // It is told each time.
+            if step == Step::SentAgain && told.is_none() {
+                changed.forgotten.push(number);
+            }
             changed.told = told.or(changed.told);
         }
         Ok(changed)
