@@ -556,3 +556,4 @@ fn open_again(journal: Journal, folder: &Path) -> Journal {
 }
 
 mod renewal;
+mod renewed_at_random;

@@ -5,7 +5,7 @@ use std::thread;
 use super::*;
 use crate::linux::journal::live::{Channel, Uplink};
 
-static CONTENT: [u8; 20_000] = [b'1'; 20_000];
+pub(super) static CONTENT: [u8; 20_000] = [b'1'; 20_000];
 
 fn take(journal: &mut Journal, ticket: u64) {
     let subtopic = None;
@@ -33,7 +33,7 @@ fn begin(journal: &mut Journal) -> u64 {
 }
 
 /// All that is live, as it can be read of the file.
-fn state(journal: &Journal) -> Vec<String> {
+pub(super) fn state(journal: &Journal) -> Vec<String> {
     let live = &journal.live;
     let uplinks = live.uplinks.iter().map(|(ticket, uplink)| {
         let line = journal.line(uplink.span).unwrap();
@@ -68,7 +68,7 @@ fn check_kill(journal: &Journal) {
     assert_eq!(state(&open(copy.path())), state(journal));
 }
 
-fn wait_until_done(journal: &Journal) {
+pub(super) fn wait_until_done(journal: &Journal) {
     while !journal.renewal.as_ref().unwrap().is_done() {
         thread::yield_now();
     }
