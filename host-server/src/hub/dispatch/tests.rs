@@ -324,9 +324,8 @@ async fn message_that_retention_deleted_takes_no_place_when_its_vehicle_loses_it
     let loaded = dispatch.with_driven(lane, |_, _, _, _| ()).await;
     assert_eq!(loaded, Ok(Some(())));
     // As retention deletes the trace of a message that is with its vehicle for long.
-    let file = rusqlite::Connection::open(still.dir.path().join("vinbus.db")).unwrap();
-    file.execute_batch("DELETE FROM numbered; DELETE FROM downlink;")
-        .unwrap();
+    let sql = "DELETE FROM numbered; DELETE FROM downlink;";
+    crate::store::sqlite::meddle(still.dir.path(), sql);
     let offer = Offer {
         epoch: Epoch::new(8).unwrap(),
         long_bytes_max: 0,

@@ -463,6 +463,13 @@ impl ClientStore for SqliteStore {
     }
 }
 
+/// Does to the file in a folder what a test needs done behind the store's back.
+#[cfg(test)]
+pub(crate) fn meddle(folder: &std::path::Path, sql: &str) {
+    let file = rusqlite::Connection::open(folder.join("vinbus.db")).unwrap();
+    file.execute_batch(sql).unwrap();
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
