@@ -10,7 +10,11 @@ export class Outgoing {
   bytesMax = 0;
   #line;
   #tell;
-  #last = 0;
+  /**
+   * The agent tells a page that comes back what became of messages from before as well: so ids begin anywhere
+   * among the integers that JavaScript knows, and are not those of another load.
+   */
+  #last = Math.floor(Math.random() * 2 ** 52);
   /** Messages without a fate: id to who wants to know, beside the app. */
   #waiting = new Map();
 

@@ -236,3 +236,22 @@ async fn answer_to_a_request_names_it_and_one_that_nobody_made_is_refused() {
     let told = cabin.until("demo", told).await;
     assert_eq!(told["value"]["reason"], json!("no-request"), "{told}");
 }
+
+#[tokio::test]
+async fn message_of_a_page_that_was_reloaded_has_an_id_that_no_earlier_one_had() {
+    let mut cabin = Cabin::logging(&["demo"], &[]).await;
+    cabin.open("demo").await;
+    let post =
+        "void parent.postMessage({ type: 'WebPortal.onSendNotificationRequest', value: 1 }, '*')";
+    let told = "events.find(({ type }) => type === 'WebPortal.MQTT.evt.messageDelivered')";
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        cabin.until("demo", "isShown").await;
+        cabin.eval("demo", post).await;
+        let told = cabin.until("demo", told).await;
+        ids.push(told["value"]["messageId"].as_u64().unwrap());
+        cabin.page.reload().await;
+    }
+    // The agent may tell the second load what became of the first one's message.
+    assert_ne!(ids[0], ids[1]);
+}
