@@ -149,13 +149,16 @@ impl<'m, I: Iterator<Item = (u64, &'m str)> + Clone> Display for PendingFrame<'_
             f.write_str(message)?;
         }
         f.write_char(']')?;
-        let mut numbers = self.messages.clone().map(|(number, _)| number);
-        if self.confirm
-            && let Some(first) = numbers.next()
-        {
-            let upto = numbers.clone().last().unwrap_or(first);
-            write!(f, r#","upto":{upto},"numbers":[{first}"#)?;
-            numbers.try_for_each(|number| write!(f, ",{number}"))?;
+        if self.confirm {
+            let numbers = self.messages.clone().map(|(number, _)| number);
+            if let Some(upto) = numbers.clone().last() {
+                write!(f, r#","upto":{upto}"#)?;
+            }
+            f.write_str(r#","numbers":["#)?;
+            for (index, number) in numbers.enumerate() {
+                f.write_str(if index == 0 { "" } else { "," })?;
+                write!(f, "{number}")?;
+            }
             f.write_char(']')?;
         }
         f.write_str(if self.more { r#","more":true}"# } else { "}" })
@@ -334,6 +337,10 @@ mod tests {
         );
         assert_eq!(
             frame(None, &[], true, false),
+            format!(r#"{{"type":"{kind}","value":[],"numbers":[]}}"#)
+        );
+        assert_eq!(
+            frame(None, &[], false, false),
             format!(r#"{{"type":"{kind}","value":[]}}"#)
         );
     }

@@ -172,10 +172,10 @@ fn answer_that_is_confirmed_names_its_last_number_and_takes_nothing() {
 
 #[test]
 fn answer_without_messages_is_an_empty_list() {
-    for confirm in [false, true] {
+    for (confirm, numbers) in [(false, ""), (true, r#","numbers":[]"#)] {
         let outbox = outbox(256);
         list(&outbox, 0, confirm);
-        assert_eq!(Front(&outbox).to_string(), format!("{ANSWER}]}}"));
+        assert_eq!(Front(&outbox).to_string(), format!("{ANSWER}]{numbers}}}"));
         assert_eq!(outbox.borrow_mut().written(), Some(Listed { taken: None }));
     }
 }
