@@ -81,14 +81,23 @@ async fn the_bytes_of_content_reach_the_broker_unchanged() {
 }
 
 #[tokio::test]
-async fn of_a_duplicate_member_the_last_counts_and_only_it_is_sent() {
+async fn a_member_that_stands_twice_is_refused_unless_it_is_in_the_content() {
     let mut rest = Rest::start().await;
     rest.presence(VIN, Presence::Online);
-    let body = r#"{"idApp":"a","content":1,"idApp":"b","content":{"c":1,"c":2}}"#;
-    assert_eq!(rest.send(body).await.status(), 202);
+    let twice = rest.send(r#"{"idApp":"a","content":1,"content":2}"#).await;
+    assert_eq!(twice.status(), 400);
+    let document: Value = twice.json().await.unwrap();
+    let detail = document["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with("the member content is here a second time"),
+        "{detail}"
+    );
+    assert_eq!(document["offset"], 25);
+
+    let inside = envelope(r#"{"c":1,"c":2}"#);
+    assert_eq!(rest.send(inside.clone()).await.status(), 202);
     let (_, sent) = rest.next_published().await;
-    let expected = envelope(r#"{"c":1,"c":2}"#).replace("demo-app", "b");
-    assert_eq!(sent, expected);
+    assert_eq!(sent, inside);
 }
 
 #[tokio::test]

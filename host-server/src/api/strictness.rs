@@ -1,5 +1,6 @@
 //! What a partner's request must not say though a receiver would overlook it (SPEC 9.7): members that
-//! would not reach the vehicle, most of them mistyped, and a popup that shows nothing.
+//! would not reach the vehicle, most of them mistyped, one of two of the same name, and a popup that shows
+//! nothing.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -26,9 +27,13 @@ pub(super) struct Objection {
 /// Looks at the members of `text`, a JSON object that was decoded to `body`.
 pub(super) fn check(text: &str, body: &DownlinkBody<'_>) -> Result<(), Objection> {
     let members = members(text);
-    for (offset, name) in &members {
+    for (nth, (offset, name)) in members.iter().enumerate() {
         let name: &str = name;
-        let reason = if name == POPUP || MEMBERS.contains(&name) {
+        // Those before it are known and differ, so they are few.
+        let is_second = members.iter().take(nth).any(|(_, before)| before == name);
+        let reason = if is_second {
+            format!("the member {name} is here a second time; write it once")
+        } else if name == POPUP || MEMBERS.contains(&name) {
             continue;
         } else if !POPUP_MEMBERS.contains(&name) {
             let meant = nearest(name, all())
@@ -131,7 +136,6 @@ mod tests {
             r#"{"idApp":"a","popup":false,"content":{"x":{"popUp":1}}}"#,
             " { \"content\" : [ \"}\" , {} ] ,\n\"\\u0069dApp\" : \"a\" } ",
             r#"{"idApp":"a","popup":true,"popupBtn":true,"popupText":"Go","content":1}"#,
-            r#"{"idApp":"a","popup":1,"content":1,"popup":false,"idApp":"b"}"#,
         ] {
             assert_eq!(objection(good), None, "{good}");
         }
@@ -152,6 +156,20 @@ mod tests {
             let (at, reason) = objection(text).expect("it is refused");
             assert_eq!(at, offset, "{text}");
             assert!(reason.contains(name), "{reason}");
+        }
+    }
+
+    #[test]
+    fn member_that_stands_twice_is_named_at_its_second_place() {
+        for (text, offset, name) in [
+            (r#"{"idApp":"a","content":1,"content":2}"#, 25, "content"),
+            (r#"{"idApp":"a","content":1,"\u0069dApp":"a"}"#, 25, "idApp"),
+            (r#"{"idApp":"a","popup":1,"content":1,"popup":false}"#, 35, "popup"),
+        ] {
+            let (at, reason) = objection(text).expect("it is refused");
+            assert_eq!(at, offset, "{text}");
+            let expected = format!("the member {name} is here a second time");
+            assert!(reason.starts_with(&expected), "{reason}");
         }
     }
 
