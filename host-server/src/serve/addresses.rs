@@ -56,8 +56,25 @@ impl fmt::Display for Addresses {
 pub(super) struct AddressesFile(PathBuf);
 
 impl AddressesFile {
+    /// Writes the file. Where the disk takes none, as it is full, the server serves all the same: what it holds
+    /// can be sent and read.
+    pub(super) fn write_or_tell(data_dir: &Path, addresses: &Addresses) -> Option<Self> {
+        match Self::write(data_dir, addresses) {
+            Ok(file) => Some(file),
+            Err(error) => {
+                // One of a killed server would lead elsewhere.
+                let _ = fs::remove_file(data_dir.join(ADDRESSES_FILE));
+                tracing::error!(
+                    %error, data_dir = %data_dir.display(),
+                    "the file {ADDRESSES_FILE} cannot be written, so `send`, `listen` and others need --url: make room on the disk and start again"
+                );
+                None
+            }
+        }
+    }
+
     /// Writes the file whole or not at all. One that a killed server left behind is replaced.
-    pub(super) fn write(data_dir: &Path, addresses: &Addresses) -> io::Result<Self> {
+    fn write(data_dir: &Path, addresses: &Addresses) -> io::Result<Self> {
         let path = data_dir.join(ADDRESSES_FILE);
         let new = data_dir.join(format!("{ADDRESSES_FILE}.new"));
         let mut json = serde_json::to_vec(addresses).map_err(io::Error::other)?;
@@ -96,5 +113,20 @@ mod tests {
         assert_eq!(Addresses::read(dir.path()).unwrap().mqtts, addresses.mqtts);
         drop(file);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn one_of_a_killed_server_is_gone_where_no_other_can_be_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(ADDRESSES_FILE);
+        fs::write(&path, "{}").unwrap();
+        fs::create_dir(dir.path().join(format!("{ADDRESSES_FILE}.new"))).unwrap();
+        let addresses = Addresses {
+            http: "127.0.0.1:80".parse().unwrap(),
+            mqtt: None,
+            mqtts: None,
+        };
+        let file = AddressesFile::write_or_tell(dir.path(), &addresses);
+        assert!(file.is_none() && !path.exists());
     }
 }

@@ -87,9 +87,6 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
-    /// The addresses cannot be written into the data folder.
-    #[error("the file {ADDRESSES_FILE} cannot be written into the data folder: {0}")]
-    Addresses(io::Error),
     /// The system lets us hear no signals.
     #[error("signals cannot be heard: {0}")]
     Signals(io::Error),
@@ -187,7 +184,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let rest = tokio::spawn(async move {
         connections::serve(http, router, config.limits, &metrics, stop).await;
     });
-    let file = AddressesFile::write(&config.data_dir, &addresses).map_err(ServeError::Addresses)?;
+    let file = AddressesFile::write_or_tell(&config.data_dir, &addresses);
     tracing::info!(%addresses, data_dir = %config.data_dir.display(), "ready");
     let link = tokio::time::timeout(LINK_TIME_MAX, hub.link_tried()).await;
     let link = link.unwrap_or_else(|_| Err("it has not answered yet".to_owned()));
