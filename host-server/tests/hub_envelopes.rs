@@ -89,6 +89,10 @@ impl ChannelStore for Counting {
 }
 
 impl Store for Counting {
+    fn is_full(&self) -> bool {
+        self.store.is_full()
+    }
+
     underneath! {
         append_downlink(message: NewDownlink, now: SystemTime) -> Pending<Downlink>;
         append_uplink(message: NewUplink) -> Pending<Cursor>;

@@ -279,6 +279,10 @@ impl FleetStore for SlowStore {}
 impl RequestStore for SlowStore {}
 
 impl Store for SlowStore {
+    fn is_full(&self) -> bool {
+        false
+    }
+
     fn append_uplink(&self, _: NewUplink) -> Pending<Cursor> {
         let (reply, pending) = oneshot::channel();
         self.appends.lock().unwrap().push(reply);

@@ -367,6 +367,11 @@ async fn a_full_store_is_answered_507_and_keeps_what_it_accepted() {
     };
     problem(refused, 507, "store-full").await;
     assert!(!accepted.is_empty());
+    let ready = rest.admin(Method::GET, "/readyz").send().await.unwrap();
+    assert_eq!(ready.status(), 503);
+    let ready: serde_json::Value = ready.json().await.unwrap();
+    let reason = ready["reasons"][0].as_str().unwrap();
+    assert!(reason.starts_with("the store is full"), "{reason}");
     for location in accepted {
         let answer = rest.admin(Method::GET, &location).send().await.unwrap();
         assert_eq!(answer.status(), 200);

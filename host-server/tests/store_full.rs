@@ -143,9 +143,14 @@ fn child_fills_its_disk() {
             .all(|result| is_full(&result))
     );
     assert_eq!(count(&store), stored, "nothing of a refused append is left");
+    assert!(store.is_full());
     println!("\nfull {stored}");
     std::io::stdout().flush().unwrap();
     std::io::stdin().read_line(&mut String::new()).unwrap();
+    // It finds out by itself, as nobody sends to a server that is not ready.
+    while store.is_full() {
+        std::thread::yield_now();
+    }
     let next = settled(store.append_uplink(uplink("a", 1, vec![b'x'; 100_000])));
     assert_eq!(next, Ok(Cursor(stored as u64 + 1)));
     println!("\nrecovered {}", count(&store));

@@ -9,6 +9,9 @@ use serde_json::json;
 
 use super::Api;
 
+const STORE_FULL: &str = "the store is full: messages are answered 507, and what vehicles send is not taken; make room on \
+     its disk, or raise --store-bytes-max";
+
 /// Says that the process answers.
 pub(crate) async fn alive() -> &'static str {
     "ok\n"
@@ -36,6 +39,9 @@ pub(super) fn reasons(api: &Api) -> Vec<&'static str> {
     }
     if !api.hub().is_link_up() {
         reasons.push("there is no connection to the broker; messages are accepted and wait");
+    }
+    if api.hub().is_store_full() {
+        reasons.push(STORE_FULL);
     }
     reasons
 }

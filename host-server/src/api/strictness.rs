@@ -164,7 +164,11 @@ mod tests {
         for (text, offset, name) in [
             (r#"{"idApp":"a","content":1,"content":2}"#, 25, "content"),
             (r#"{"idApp":"a","content":1,"\u0069dApp":"a"}"#, 25, "idApp"),
-            (r#"{"idApp":"a","popup":1,"content":1,"popup":false}"#, 35, "popup"),
+            (
+                r#"{"idApp":"a","popup":1,"content":1,"popup":false}"#,
+                35,
+                "popup",
+            ),
         ] {
             let (at, reason) = objection(text).expect("it is refused");
             assert_eq!(at, offset, "{text}");

@@ -353,6 +353,12 @@ impl Hub {
         self.inner.dispatch.is_link_up()
     }
 
+    /// Whether the store has no room for messages.
+    #[must_use]
+    pub fn is_store_full(&self) -> bool {
+        self.inner.store.is_full()
+    }
+
     /// Waits for the first try to reach the broker; why it failed, if it did.
     ///
     /// # Errors

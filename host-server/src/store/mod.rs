@@ -83,6 +83,9 @@ pub trait FollowerStore: Send + Sync + 'static {
 
 /// What the server keeps.
 pub trait Store: ChannelStore + FleetStore + RequestStore + Send + Sync + 'static {
+    /// Whether appends are refused with [`StoreError::Full`] now, as far as is known.
+    fn is_full(&self) -> bool;
+
     /// Appends a message for a vehicle, with [`Step::Accepted`].
     fn append_downlink(&self, message: NewDownlink, now: SystemTime) -> Pending<Downlink>;
 

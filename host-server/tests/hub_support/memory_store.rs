@@ -78,6 +78,10 @@ impl FleetStore for MemoryStore {}
 impl vinbus_host_server::store::requests::RequestStore for MemoryStore {}
 
 impl Store for MemoryStore {
+    fn is_full(&self) -> bool {
+        false
+    }
+
     fn append_downlink(&self, message: NewDownlink, _: SystemTime) -> Pending<Downlink> {
         let mut unsent = self.unsent.lock().unwrap();
         let sequence = self.last.fetch_add(1, Ordering::Relaxed) + 1;

@@ -144,6 +144,10 @@ const READERS_DOWN: usize = 2;
 const FILE: &str = "vinbus.db";
 
 impl Store for SqliteStore {
+    fn is_full(&self) -> bool {
+        self.writer.is_full()
+    }
+
     fn append_downlink(&self, message: NewDownlink, now: SystemTime) -> Pending<Downlink> {
         let bytes = message.envelope.len();
         let Some(id) = MessageId::new_at(now) else {

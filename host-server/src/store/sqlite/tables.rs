@@ -105,6 +105,14 @@ impl Tables {
         Ok(pages.max(0) as u64 * pragma("PRAGMA page_size")? as u64)
     }
 
+    /// Writes a page as it is.
+    pub(super) fn write_nothing_new(&mut self) -> rusqlite::Result<()> {
+        let version: i64 = self
+            .connection
+            .pragma_query_value(None, "user_version", |row| row.get(0))?;
+        self.connection.pragma_update(None, "user_version", version)
+    }
+
     pub(super) fn append_uplink(&mut self, message: &NewUplink) -> rusqlite::Result<Cursor> {
         let cursor = self.counts.last_cursor + 1;
         self.connection

@@ -9,10 +9,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
@@ -35,6 +35,9 @@ const WAITING_JOBS_MAX: usize = 16_384;
 /// Bytes of the jobs of one kind that may wait.
 const WAITING_BYTES_MAX: usize = 64 << 20;
 
+/// How often a full store looks whether there is room again: nobody may send to it until it says so.
+const PROBE_TIME: Duration = Duration::from_secs(2);
+
 /// What a job is about: each kind has its own share of the queue, so that none starves another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -50,6 +53,7 @@ pub(super) enum Kind {
 pub(super) struct Writer {
     queue: Option<Sender<Entry>>,
     shares: [Arc<Share>; 3],
+    full: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -111,7 +115,9 @@ impl Writer {
         metrics: &Metrics,
     ) -> Result<Self, StoreError> {
         let (queue, entries) = channel();
+        let full = Arc::new(AtomicBool::new(false));
         let thread = WriterThread {
+            full: Arc::clone(&full),
             tables,
             path: path.to_owned(),
             quota_bytes,
@@ -125,8 +131,14 @@ impl Writer {
         Ok(Self {
             queue: Some(queue),
             shares: Default::default(),
+            full,
             thread: Some(thread),
         })
+    }
+
+    /// Whether the last write found no room, or the quota is reached.
+    pub(super) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
     }
 
     /// Queues `work`, which carries `bytes`.
@@ -201,15 +213,19 @@ struct WriterThread {
     quota_bytes: u64,
     retention: Retention,
     figures: Figures,
+    full: Arc<AtomicBool>,
 }
 
 impl WriterThread {
     fn run(mut self, entries: &Receiver<Entry>) {
         loop {
-            let wait = self
+            let mut wait = self
                 .retention
                 .due()
                 .saturating_duration_since(Instant::now());
+            if self.full.load(Ordering::Relaxed) {
+                wait = wait.min(PROBE_TIME);
+            }
             match entries.recv_timeout(wait) {
                 Ok(first) => {
                     let batch = gather(first, entries);
@@ -220,6 +236,9 @@ impl WriterThread {
             }
             if self.retention.is_due(&self.tables) {
                 self.delete_expired();
+            }
+            if self.full.load(Ordering::Relaxed) {
+                self.probe();
             }
         }
     }
@@ -251,6 +270,7 @@ impl WriterThread {
         if used < self.quota_bytes {
             return batch;
         }
+        self.full.store(true, Ordering::Relaxed);
         let (appends, changes): (Vec<_>, _) = batch
             .into_iter()
             .partition(|entry| entry.kind != Kind::Change);
@@ -277,7 +297,19 @@ impl WriterThread {
         Ok(())
     }
 
+    /// Looks whether a full store has room again, with a write that changes nothing.
+    fn probe(&mut self) {
+        let is_below_quota = (self.tables.used_bytes()).is_ok_and(|used| used < self.quota_bytes);
+        if is_below_quota && self.tables.transaction(Tables::write_nothing_new).is_ok() {
+            self.full.store(false, Ordering::Relaxed);
+            tracing::info!("the store has room again");
+        }
+    }
+
     fn fail(&self, batch: Vec<Entry>, error: &StoreError) {
+        if matches!(error, StoreError::Full { .. }) {
+            self.full.store(true, Ordering::Relaxed);
+        }
         self.figures.failed.add(batch.len() as u64);
         for entry in batch {
             entry.settle(Err(error.clone()));
