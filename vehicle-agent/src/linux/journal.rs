@@ -51,6 +51,10 @@ const SLACK_BYTES: u64 = 256 * 1024;
 /// from each partner, 2 MiB; and the last answers, half a MiB.
 const BYTES_MAX: u64 = 128 << 20;
 
+/// What to do where the folder cannot be written at the start.
+pub(crate) const NEEDED: &str = "an agent does not start without noting which numbers it gives to messages: make room on the disk, \
+     as much as the files of the folder take; what they hold is kept meanwhile";
+
 /// Each start leaves out as many numbers of messages to apps, which ordinary ones may have used.
 const NUMBERS_OF_A_START: u32 = 32;
 
@@ -174,9 +178,10 @@ impl Journal {
             live,
             owed: String::new(),
         };
+        // Without it in the file a later life would give the same numbers to other messages.
         journal
             .renew()
-            .with_context(|| format!("cannot write {shown}"))?;
+            .with_context(|| format!("cannot write {shown}; {NEEDED}"))?;
         Ok((journal, found))
     }
 

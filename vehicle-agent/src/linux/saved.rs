@@ -34,7 +34,7 @@ use vinbus_protocol::envelope::{AppMessage, Uplink};
 use vinbus_protocol::id::{AppId, Vin};
 use vinbus_protocol::pending::PendingRing;
 
-use crate::linux::journal::Journal;
+use crate::linux::journal::{Journal, NEEDED};
 use crate::linux::last_words;
 use crate::linux::portal::SocketApps;
 use crate::linux::run::{LinuxDesk, epoch_of_now};
@@ -154,7 +154,7 @@ impl Saved {
         let last = last.with_context(damaged)?;
         let next = last.map_or(Some(Epoch::FIRST), Epoch::next);
         let epoch = epoch_of_now().max(next.unwrap_or(Epoch::FIRST));
-        self.keep_epoch(epoch)?;
+        self.keep_epoch(epoch).context(NEEDED)?;
         Ok(epoch)
     }
 

@@ -260,6 +260,23 @@ fn disk_that_is_full_refuses_and_takes_again() {
 }
 
 #[test]
+fn disk_that_is_full_at_the_start_is_told_with_what_to_do_and_costs_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(&mut open(dir.path()));
+    let before = fs::read(dir.path().join("journal")).unwrap();
+    // No file of that name can be written.
+    let taken = dir.path().join("journal.new");
+    fs::create_dir(&taken).unwrap();
+    let vin = Vin::parse("0123456789ABCDEFG").unwrap();
+    let error = Journal::open(dir.path(), vin, 7, true).unwrap_err();
+    let told = format!("{error:#}");
+    assert!(told.contains("make room on the disk"), "{told}");
+    assert_eq!(fs::read(dir.path().join("journal")).unwrap(), before);
+    fs::remove_dir(&taken).unwrap();
+    check(&open(dir.path()));
+}
+
+#[test]
 fn message_whose_fate_was_known_while_the_disk_was_full_is_not_sent_by_a_later_life() {
     for takes_again in [accepted(3), Note::Settled { ticket: 9 }] {
         let dir = tempfile::tempdir().unwrap();
