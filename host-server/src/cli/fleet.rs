@@ -90,6 +90,6 @@ pub struct FleetRecipients {
     #[arg(long, value_name = "TEXT", value_parser = vin_prefix, conflicts_with_all = ["vin", "vins"])]
     pub vin_prefix: Option<String>,
     /// All vehicles that have sent the partner something since the server started.
-    #[arg(long, conflicts_with_all = ["vin", "vins", "online", "vin_prefix"])]
+    #[arg(long, conflicts_with_all = ["vin", "vins"])]
     pub all: bool,
 }

@@ -258,3 +258,45 @@ async fn vehicles(id: &str, access: &Access) -> Result<(), FleetCommandError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        to: FleetRecipients,
+    }
+
+    fn named(words: &str) -> Option<String> {
+        let line = Line::try_parse_from(["send"].into_iter().chain(words.split(' ')));
+        let member = recipients(&line.ok()?.to).ok()?;
+        String::from_utf8(member).ok()
+    }
+
+    #[test]
+    fn all_vehicles_may_be_narrowed_and_those_that_are_named_may_not() {
+        let filters = [
+            ("--all", "{}"),
+            ("--all --online", r#"{"online":true}"#),
+            (
+                "--online --all --vin-prefix WF0",
+                r#"{"online":true,"vinPrefix":"WF0"}"#,
+            ),
+            ("--online", r#"{"online":true}"#),
+        ];
+        for (words, filter) in filters {
+            assert_eq!(
+                named(words),
+                Some(format!("\"filter\":{filter}")),
+                "{words}"
+            );
+        }
+        for more in ["--all", "--online", "--vin-prefix WF0"] {
+            assert_eq!(named(&format!("--vin 0123456789ABCDEFG {more}")), None);
+        }
+    }
+}
