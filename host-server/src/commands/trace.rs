@@ -96,12 +96,16 @@ fn progress(transfer: &Transfer) -> String {
     line + "\n"
 }
 
+/// Whether a message came to a step since it was sent again, if it was.
+fn came_to(message: &Traced, step: &str) -> bool {
+    let steps = message.steps.iter().rev();
+    let mut steps = steps.take_while(|it| it.step != "sent_again");
+    steps.any(|it| it.step == step)
+}
+
 /// How far a message came whose time is over.
 fn how_far(message: &Traced) -> &'static str {
-    let again = message.steps.iter().rposition(|it| it.step == "sent_again");
-    let since = again.map_or(0, |at| at + 1);
-    let steps = message.steps.iter().skip(since);
-    let came_to = |step: &str| steps.clone().any(|known| known.step == step);
+    let came_to = |step: &str| came_to(message, step);
     let is_request = message.request.is_some();
     if came_to("handed") && is_request {
         "the app was given it, and did not answer"
@@ -115,7 +119,7 @@ fn how_far(message: &Traced) -> &'static str {
         "the vehicle had a part of it, and not all"
     } else if came_to("sent") {
         "it was sent, and the vehicle never said that it has it"
-    } else if again.is_some() {
+    } else if message.steps.iter().any(|it| it.step == "sent_again") {
         "the vehicle had lost it with its memory, and was not reached again"
     } else if came_to("held") {
         "it was never sent, as the vehicle was not reached"
@@ -157,6 +161,11 @@ fn reason(step: &str, message: &Traced) -> String {
             lost_request(step).to_owned()
         }
         "known" => "the vehicle had it before; what became of it was told then".to_owned(),
+        "evicted" if came_to(message, "handed") => {
+            "the app was given it and did not confirm it, and newer messages took its place: it may \
+             have it"
+                .to_owned()
+        }
         "evicted" => "the app did not come up, and newer messages took its place".to_owned(),
         "unknown_app" => format!("{app} is not installed in the vehicle"),
         "too_large" => "the vehicle cannot take a message of this size".to_owned(),
@@ -209,6 +218,18 @@ mod tests {
 
     fn last(steps: &[&str], request: bool) -> String {
         traced(steps, request).lines().last().unwrap().to_owned()
+    }
+
+    #[test]
+    fn message_that_was_evicted_is_told_as_with_the_app_if_it_was_handed() {
+        for (steps, told) in [
+            (&["sent", "held_background"][..], "the app did not come up"),
+            (&["sent", "handed"], "the app was given it"),
+            (&["handed", "sent_again", "sent"], "the app did not come up"),
+        ] {
+            let line = last(&[steps, &["evicted"]].concat(), false);
+            assert!(line.contains(told), "{steps:?}: {line}");
+        }
     }
 
     #[test]
