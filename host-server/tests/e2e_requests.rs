@@ -115,8 +115,9 @@ async fn app_answers_and_the_caller_gets_its_bytes() {
 async fn request_where_nobody_is_there_is_refused_or_waits_as_its_caller_says() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path()).await;
-    let (status, step, _) = problem(asking(&server, "", "1")).await;
+    let (status, step, id) = problem(asking(&server, "", "1")).await;
     assert_eq!((status, step.as_str()), (409, "held"), "offline");
+    assert_eq!(id, "", "it was no message yet");
     let refused = server
         .command(&[
             "request",

@@ -49,6 +49,30 @@ async fn every_documented_operation_is_answered_as_documented() {
 }
 
 #[tokio::test]
+async fn every_documented_operation_of_the_server_s_own_refuses_a_parameter_that_it_does_not_know()
+{
+    let rest = Rest::start().await;
+    let document = rest.bare(Method::GET, "/api/openapi.json").send();
+    let document: Value = document.await.unwrap().json().await.unwrap();
+    let paths = document["paths"].as_object().unwrap().iter();
+    for (path, item) in paths.filter(|(path, _)| path.starts_with("/api/v1/")) {
+        let operations = item.as_object().unwrap().keys();
+        for method in operations.filter(|key| *key != "parameters") {
+            let asked = path
+                .replace("{vin}", rest_support::VIN)
+                .replace("{id}", "unknown");
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let asked = rest.admin(method.clone(), &format!("{asked}?no-such=1"));
+            let answer = within(asked.body(envelope("1")).send()).await.unwrap();
+            assert_eq!(answer.status(), 400, "{method} {path}");
+            let problem: Value = answer.json().await.unwrap();
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.contains("\"no-such\""), "{method} {path}: {detail}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn health_readiness_and_metrics_need_no_token() {
     let rest = Rest::start().await;
     let get = async |path: &str| rest.bare(Method::GET, path).send().await.unwrap();

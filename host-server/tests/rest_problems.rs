@@ -309,6 +309,24 @@ async fn a_wrong_parameter_is_told_with_its_value_and_what_is_allowed() {
         (
             "GET",
             sent,
+            "before=0a1b-2",
+            "before is \"0a1b-2\"; write the `next` of a page",
+        ),
+        (
+            "GET",
+            fleet,
+            "before=x",
+            "before is \"x\"; write the `next` of a page",
+        ),
+        (
+            "GET",
+            "/api/v1/messages/some-id",
+            "foo=1",
+            "no parameter \"foo\" here (nor any other)",
+        ),
+        (
+            "GET",
+            sent,
             "limit=0",
             "limit is \"0\"; write a number, 1 to 1000, as in limit=100",
         ),
@@ -324,6 +342,25 @@ async fn a_wrong_parameter_is_told_with_its_value_and_what_is_allowed() {
         let answer = request.body(envelope("1")).send().await.unwrap();
         let document = problem(answer, 400, "bad-query").await;
         let detail = document["detail"].as_str().unwrap();
+        assert!(detail.contains(told), "{query}: {detail}");
+    }
+}
+
+#[tokio::test]
+async fn content_that_looks_like_a_request_is_not_sent_to_ask_for_receipts() {
+    let rest = Rest::start().await;
+    let request = envelope(r#"{"vinbus":{"q":"00000000000000a7","w":1},"content":1}"#);
+    let marked = envelope(r#"{"vinbus":[7,3,42,60],"content":1}"#);
+    for (query, body, told) in [
+        ("", &request, "or make a request"),
+        ("?receipts=yes", &request, "or make a request"),
+        ("", &marked, "or send the message with receipts=yes"),
+    ] {
+        let post = rest.admin(Method::POST, &format!("{PATH}{query}"));
+        let answer = post.body(body.clone()).send().await.unwrap();
+        let document = problem(answer, 400, "bad-envelope").await;
+        let detail = document["detail"].as_str().unwrap();
+        assert!(detail.contains("name it otherwise"), "{query}: {detail}");
         assert!(detail.contains(told), "{query}: {detail}");
     }
 }

@@ -25,6 +25,7 @@ use super::auth::Caller;
 use super::connections::Endless;
 use super::end::End;
 use super::fleet::Shown;
+use super::parameters::{NoParameters, Query};
 use super::problem::{Kind, Problem};
 use super::sent::Sent;
 use super::status::Status;
@@ -44,6 +45,7 @@ const BATCH_BYTES: usize = 64 * 1024;
 pub(crate) async fn follow(
     caller: Caller,
     State(api): State<Api>,
+    _: Query<NoParameters>,
     Extension(endless): Extension<Endless>,
 ) -> Result<Response, Problem> {
     let uid = caller.reader(None)?;

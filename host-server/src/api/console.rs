@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::auth::{self, Caller};
-use super::parameters::PathPart;
+use super::parameters::{NoParameters, PathPart, Query};
 use super::problem::{Kind, Problem};
 use super::{body, origin};
 use crate::identity::LinkError;
@@ -99,6 +99,7 @@ struct Link {
 pub(crate) async fn link(
     caller: Caller,
     State(api): State<Api>,
+    _: Query<NoParameters>,
 ) -> Result<impl IntoResponse, Problem> {
     if !caller.is_admin() || caller.session_end().is_some() {
         return Err(Problem::new(
@@ -129,6 +130,7 @@ struct SignIn {
 /// Opens a session with a link's secret; the browser keeps the session's in a cookie.
 pub(crate) async fn sign_in(
     State(api): State<Api>,
+    _: Query<NoParameters>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<impl IntoResponse, Problem> {
@@ -161,6 +163,7 @@ pub(crate) async fn sign_in(
 /// Ends the session, if there is one, and takes the cookie away.
 pub(crate) async fn sign_out(
     State(api): State<Api>,
+    _: Query<NoParameters>,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
     origin::check_own(&headers)?;

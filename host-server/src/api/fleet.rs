@@ -19,7 +19,7 @@ use super::Api;
 use super::auth::Caller;
 use super::body;
 use super::messages::{self, Parts};
-use super::parameters::{self, PathPart, Query, query};
+use super::parameters::{self, NoParameters, PathPart, Query, query};
 use super::problem::{Kind, Problem};
 use crate::hub::{FLEET_VEHICLES_MAX, FleetError};
 use crate::model::{Presence, Receipts, Step};
@@ -292,8 +292,7 @@ pub(crate) async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Listed>, Problem> {
     let uid = caller.reader(parameters::uid(query.uid.as_deref())?)?;
-    let before = query.before.as_deref().map(parameters::cursor);
-    let before = before.transpose()?.map_or(u64::MAX, |cursor| cursor.0);
+    let before = parameters::before(query.before.as_deref())?;
     let limit = parameters::limit(query.limit.as_deref(), LIMIT_DEFAULT, LIMIT_DEFAULT)?;
     let page = api.hub().fleets_before(before, uid, limit).await?;
     let next = page.last().filter(|_| page.len() >= limit);
@@ -308,6 +307,7 @@ pub(crate) async fn one(
     caller: Caller,
     State(api): State<Api>,
     PathPart(id): PathPart,
+    _: Query<NoParameters>,
 ) -> Result<Json<Shown>, Problem> {
     let progress = find(&caller, &api, id).await?;
     let message = String::from_utf8(progress.fleet.envelope.to_vec()).ok();
@@ -362,6 +362,7 @@ pub(crate) async fn pause(
     caller: Caller,
     state: State<Api>,
     id: PathPart,
+    _: Query<NoParameters>,
 ) -> Result<Json<Shown>, Problem> {
     change(caller, state, id, FleetState::Paused).await
 }
@@ -371,6 +372,7 @@ pub(crate) async fn resume(
     caller: Caller,
     state: State<Api>,
     id: PathPart,
+    _: Query<NoParameters>,
 ) -> Result<Json<Shown>, Problem> {
     change(caller, state, id, FleetState::Running).await
 }
@@ -380,6 +382,7 @@ pub(crate) async fn cancel(
     caller: Caller,
     state: State<Api>,
     id: PathPart,
+    _: Query<NoParameters>,
 ) -> Result<Json<Shown>, Problem> {
     change(caller, state, id, FleetState::Cancelled).await
 }

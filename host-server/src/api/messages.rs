@@ -23,7 +23,7 @@ use vinbus_protocol::{envelope, limits};
 use super::Api;
 use super::auth::Caller;
 use super::body;
-use super::parameters::{self, PathPart, Query, query};
+use super::parameters::{self, NoParameters, PathPart, Query, query};
 use super::problem::{Kind, Problem};
 use super::strictness;
 use crate::hub::{Hub, SubmitError, TTL_MAX};
@@ -221,6 +221,10 @@ pub(super) fn ask_for_receipts(
             Kind::BadEnvelope,
             format!("{error}: name it otherwise, or send the message with receipts=yes"),
         ),
+        ReceiptsError::Request => Problem::new(
+            Kind::BadEnvelope,
+            format!("{error}: name it otherwise, or make a request (POST …/requests)"),
+        ),
         ReceiptsError::TooLarge { len, max } => Problem::too_large(len, max),
         ReceiptsError::TooDeep(error) => Problem::new(Kind::BadEnvelope, error.to_string()),
     })
@@ -393,6 +397,7 @@ pub(crate) async fn trace(
     caller: Caller,
     State(api): State<Api>,
     PathPart(id): PathPart,
+    _: Query<NoParameters>,
 ) -> Result<impl IntoResponse, Problem> {
     let trace = api.hub().trace(MessageId(id)).await?;
     // To a partner, somebody else's message looks like none at all.

@@ -45,6 +45,18 @@ macro_rules! query {
 }
 pub(crate) use query;
 
+/// The query of a path that has no parameters.
+#[derive(Default)]
+pub(crate) struct NoParameters;
+
+impl Parameters for NoParameters {
+    const NAMES: &'static [&'static str] = &[];
+
+    fn place(&mut self, _: &str) -> Option<&mut Option<String>> {
+        None
+    }
+}
+
 impl<S: Send + Sync, T: Parameters> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
@@ -67,8 +79,11 @@ impl<S: Send + Sync, T: Parameters> FromRequestParts<S> for Query<T> {
 fn unknown<T: Parameters>(name: &str) -> Problem {
     let meant = nearest(name, T::NAMES.iter().copied());
     let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
-    let known = T::NAMES.join(", ");
-    let detail = format!("there is no parameter {name:?} here{meant} (known: {known})");
+    let known = match T::NAMES {
+        [] => "nor any other".to_owned(),
+        names => format!("known: {}", names.join(", ")),
+    };
+    let detail = format!("there is no parameter {name:?} here{meant} ({known})");
     Problem::new(Kind::BadQuery, detail)
 }
 
@@ -152,6 +167,20 @@ pub(crate) fn cursor(text: &str) -> Result<Cursor, Problem> {
                 ),
             )
         })
+}
+
+/// Where a page of a list begins that shows the newest first.
+pub(crate) fn before(asked: Option<&str>) -> Result<u64, Problem> {
+    let Some(text) = asked else {
+        return Ok(u64::MAX);
+    };
+    cursor(text).map(|Cursor(before)| before).map_err(|_| {
+        let detail = format!(
+            "the parameter before is {text:?}; write the `next` of a page, which is a number, or \
+             leave it away to begin with the newest"
+        );
+        Problem::new(Kind::BadQuery, detail)
+    })
 }
 
 /// Refuses a cursor beyond the newest message: the log that it comes from is gone, and to wait for

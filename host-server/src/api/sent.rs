@@ -92,13 +92,8 @@ pub(crate) async fn page(
     Query(query): Query<SentQuery>,
 ) -> Result<Json<SentPage>, Problem> {
     let uid = caller.reader(parameters::uid(query.uid.as_deref())?)?;
-    let before = query
-        .before
-        .as_deref()
-        .map(parameters::cursor)
-        .transpose()?;
+    let before = parameters::before(query.before.as_deref())?;
     let limit = parameters::limit(query.limit.as_deref(), LIMIT_DEFAULT, LIMIT_MAX)?;
-    let before = before.map_or(u64::MAX, |cursor| cursor.0);
     let page = api.hub().sent_before(before, uid, limit).await?;
     Ok(Json(SentPage {
         messages: page.messages.into_iter().map(Sent::from).collect(),

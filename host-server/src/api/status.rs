@@ -9,6 +9,7 @@ use serde::Serialize;
 use vinbus_protocol::limits;
 
 use super::auth::Caller;
+use super::parameters::{NoParameters, Query};
 use super::{Api, health};
 use crate::uplink_json::timestamp;
 
@@ -42,7 +43,11 @@ struct Limits {
 }
 
 /// Answers it.
-pub(crate) async fn show(_: Caller, State(api): State<Api>) -> Json<Status> {
+pub(crate) async fn show(
+    _: Caller,
+    State(api): State<Api>,
+    _: Query<NoParameters>,
+) -> Json<Status> {
     Json(Status::of(&api))
 }
 

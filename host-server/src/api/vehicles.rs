@@ -8,7 +8,7 @@ use vinbus_protocol::id::Vin;
 
 use super::Api;
 use super::auth::Caller;
-use super::parameters::{self, PathPart, Query, query};
+use super::parameters::{self, NoParameters, PathPart, Query, query};
 use super::problem::{Kind, Problem};
 use crate::model::{Vehicle, VehicleHealth};
 use crate::uplink_json::timestamp;
@@ -69,6 +69,7 @@ pub(crate) async fn one(
     caller: Caller,
     State(api): State<Api>,
     PathPart(vin): PathPart,
+    _: Query<NoParameters>,
 ) -> Result<Json<Detailed>, Problem> {
     let vin: Vin = parameters::vin(&vin)?;
     let uid = caller.reader(None)?;

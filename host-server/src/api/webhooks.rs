@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Api;
 use super::auth::Caller;
 use super::body;
-use super::parameters::{self, PathPart};
+use super::parameters::{self, NoParameters, PathPart, Query};
 use super::problem::{Kind, Problem};
 use crate::hub::{NewWebhook, WebhookError};
 use crate::model::Webhook;
@@ -47,6 +47,7 @@ pub(crate) struct Listed {
 pub(crate) async fn create(
     caller: Caller,
     State(api): State<Api>,
+    _: Query<NoParameters>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<impl IntoResponse, Problem> {
@@ -78,7 +79,11 @@ pub(crate) async fn create(
 }
 
 /// Lists the principal's webhooks, without secrets.
-pub(crate) async fn list(caller: Caller, State(api): State<Api>) -> Result<Json<Listed>, Problem> {
+pub(crate) async fn list(
+    caller: Caller,
+    State(api): State<Api>,
+    _: Query<NoParameters>,
+) -> Result<Json<Listed>, Problem> {
     let all = api.hub().webhooks().await?.into_iter();
     let webhooks = all
         .filter(|webhook| caller.sees(webhook.uid.as_ref()))
@@ -93,6 +98,7 @@ pub(crate) async fn one(
     caller: Caller,
     State(api): State<Api>,
     PathPart(id): PathPart,
+    _: Query<NoParameters>,
 ) -> Result<Json<Shown>, Problem> {
     find(&caller, &api, &id)
         .await
@@ -104,6 +110,7 @@ pub(crate) async fn remove(
     caller: Caller,
     State(api): State<Api>,
     PathPart(id): PathPart,
+    _: Query<NoParameters>,
 ) -> Result<StatusCode, Problem> {
     find(&caller, &api, &id).await?;
     if api.hub().remove_webhook(&id).await? {

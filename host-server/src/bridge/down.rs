@@ -42,6 +42,9 @@ pub(super) enum DownError {
         "it has a member `vinbus` of the form that receipts have: name it otherwise, or set receipts = \"yes\""
     )]
     Reserved,
+    /// Its content has the member that requests have.
+    #[error("it has a member `vinbus` of the form that requests have: name it otherwise")]
+    Request,
     /// It cannot carry receipts.
     #[error("it cannot carry receipts: {0}")]
     TooDeep(TooDeep),
@@ -58,7 +61,7 @@ impl DownError {
             Self::Vin(_) => "bad_vin",
             Self::Json(_) => "not_json",
             Self::Bridged => "bridged",
-            Self::Reserved | Self::TooDeep(_) => "receipts",
+            Self::Reserved | Self::Request | Self::TooDeep(_) => "receipts",
             Self::TooLarge { .. } | Self::Submit(SubmitError::TooLarge { .. }) => "too_large",
             Self::Submit(SubmitError::Stopping) => "stopping",
             Self::Submit(SubmitError::Store(_)) => "not_stored",
@@ -100,6 +103,7 @@ pub(super) fn message(
     })?;
     receipts.check(content, len).map_err(|error| match error {
         ReceiptsError::Reserved => DownError::Reserved,
+        ReceiptsError::Request => DownError::Request,
         ReceiptsError::TooLarge { len, .. } => too_large(len),
         ReceiptsError::TooDeep(error) => DownError::TooDeep(error),
     })?;

@@ -200,7 +200,9 @@ fn answer(error: &DownError) -> Result<(), BusRefusal> {
         // What a bridge has published is for everybody else on the bus.
         DownError::Bridged => return Ok(()),
         DownError::Vin(_) => BusRefusal::Topic,
-        DownError::Json(_) | DownError::Reserved | DownError::TooDeep(_) => BusRefusal::Payload,
+        DownError::Json(_) | DownError::Reserved | DownError::Request | DownError::TooDeep(_) => {
+            BusRefusal::Payload
+        }
         DownError::Submit(SubmitError::Stopping | SubmitError::Store(_)) => BusRefusal::Unavailable,
         DownError::TooLarge { .. } | DownError::Submit(_) => BusRefusal::Quota,
     })

@@ -49,7 +49,7 @@ impl Receipts {
             return self.check(content, envelope_len);
         }
         if Request::read(content).is_some() {
-            return Err(ReceiptsError::Reserved);
+            return Err(ReceiptsError::Request);
         }
         let (len, max) = (content.as_str().len(), DELIVERY_LONG_BYTES_MAX);
         if len > max {
@@ -66,7 +66,7 @@ impl Receipts {
     pub fn check(self, content: Content<'_>, envelope_len: usize) -> Result<(), ReceiptsError> {
         // With receipts, such a content is a request.
         if Request::read(content).is_some() {
-            return Err(ReceiptsError::Reserved);
+            return Err(ReceiptsError::Request);
         }
         if self == Self::No {
             return match delivery::read(content) {
@@ -89,6 +89,9 @@ pub enum ReceiptsError {
     /// It asks for none, and its content has the member that receipts have.
     #[error("the content has a member `vinbus` of the form that receipts have")]
     Reserved,
+    /// Its content has the member that requests have.
+    #[error("the content has a member `vinbus` of the form that requests have")]
+    Request,
     /// It does not fit.
     #[error("with receipts the message has {len} bytes, at most {max} are allowed")]
     TooLarge {
