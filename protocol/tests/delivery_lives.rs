@@ -127,6 +127,36 @@ fn peer_that_lost_its_memory_gets_again_only_what_may_be_repeated() {
 }
 
 #[test]
+fn what_may_be_repeated_comes_again_to_an_end_whose_epoch_had_to_become_greater() {
+    let (mut host, _) = pair();
+    let mut agent = end(AGENT + 1);
+    host.handle_announcement(0, offer(AGENT + 1));
+    let greeting = sent(&mut host, 0).remove(0);
+    give(&mut agent, 0, &greeting);
+    let repeatable = true;
+    let message = Message {
+        repeatable,
+        ..PLAIN
+    };
+    host.submit(0, message).unwrap();
+    assert_eq!(new_at(&mut agent, 0, &sent(&mut host, 0)[0]).number, 1);
+    // A word of a life before, whose clock was ahead, is late.
+    host.handle_announcement(1_000, offer(AGENT + 100));
+    assert_eq!(host.poll_event(1_000), Some(Event::PeerRestarted));
+    for frame in sent(&mut host, 1_000) {
+        give(&mut agent, 1_000, &frame);
+    }
+    let Some(Event::EpochChanged(greater)) = agent.poll_event(1_000) else {
+        panic!("the host knows a greater one");
+    };
+    host.handle_announcement(2_000, offer(greater.number()));
+    assert_eq!(host.poll_event(2_000), Some(Event::PeerRestarted));
+    let frames = sent(&mut host, 2_000);
+    let frame = frames.last().expect("the message");
+    assert_eq!(new_at(&mut agent, 2_000, frame).number, 1);
+}
+
+#[test]
 fn ends_that_keep_their_memory_go_on_as_if_nothing_had_happened() {
     let (mut host, mut agent) = pair();
     host.submit(0, PLAIN).unwrap();

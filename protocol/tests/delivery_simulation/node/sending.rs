@@ -105,8 +105,10 @@ impl Node {
                 Event::PeerRestarted | Event::EpochChanged(_) => {
                     if let Event::EpochChanged(epoch) = event {
                         self.note_epoch(epoch);
-                        // The other end took us for another, and forgot what it knew of us.
+                        // The other end took us for another, and forgot what it knew of us; and of
+                        // what it sent us before, nothing is known in the new life.
                         around.outward.receiver_forgot();
+                        around.inward.receiver_forgot();
                     }
                     if event == Event::PeerRestarted {
                         self.assembly.clear();
