@@ -186,6 +186,11 @@ fn disk_that_takes_no_more_refuses_and_recovers_without_a_restart() {
     assert_eq!(recovered, Some(full + 1));
     assert!(child.wait().unwrap().success());
 
+    // What it tried the disk with is gone, and one that was killed meanwhile leaves it to the next.
+    let tried = dir.path().join("vinbus.room");
+    assert!(!tried.exists());
+    std::fs::write(&tried, "x").unwrap();
     let store = open(dir.path()).unwrap();
+    assert!(!tried.exists());
     assert_eq!(count(&store), full + 1);
 }

@@ -1,13 +1,16 @@
 //! The store on SQLite: one file `vinbus.db` in the data folder.
 //!
 //! The only module that names `rusqlite`. `schema` has the tables, `writer` the one thread that
-//! writes and its group commit, `tables` what it writes, `retention` what it deletes, `reader` what
-//! is read, `channels` both of delivery with receipts, `incomplete` of long messages from vehicles, `fleets` of fleet messages, `requests` of requests,
+//! writes and its group commit, `room` what it tries out on a full disk, `tables` what it writes,
+//! `retention` what it deletes, `reader` what is read, `channels` both of delivery with receipts,
+//! `incomplete` of long messages from vehicles, `fleets` of fleet messages, `requests` of requests,
 //! `bus_clients` of the clients of the bus.
 
 mod schema;
 
 mod writer;
+
+mod room;
 
 mod tables;
 

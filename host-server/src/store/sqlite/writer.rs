@@ -7,6 +7,7 @@
 //!
 //! A batch that fails is tried again job by job, so that one job's failure is not another's.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,6 +19,7 @@ use tokio::sync::oneshot;
 
 use super::error::{failed, full, of_file};
 use super::retention::Retention;
+use super::room;
 use super::tables::Tables;
 use crate::metrics::{COUNT_BOUNDS, Counter, DURATION_BOUNDS_S, Gauge, Histogram, Metrics};
 use crate::store::{Pending, StoreError};
@@ -35,7 +37,8 @@ const WAITING_JOBS_MAX: usize = 16_384;
 /// Bytes of the jobs of one kind that may wait.
 const WAITING_BYTES_MAX: usize = 64 << 20;
 
-/// How often a full store looks whether there is room again: nobody may send to it until it says so.
+/// How often a full store looks whether there is room again, at most and at least: nobody may send to it until it
+/// says so.
 const PROBE_TIME: Duration = Duration::from_secs(2);
 
 /// What a job is about: each kind has its own share of the queue, so that none starves another.
@@ -114,6 +117,9 @@ impl Writer {
         retention: Retention,
         metrics: &Metrics,
     ) -> Result<Self, StoreError> {
+        if let Err(error) = room::remove_leftover(path) {
+            tracing::warn!(%error, "{} could not be removed", room::FILE);
+        }
         let (queue, entries) = channel();
         let full = Arc::new(AtomicBool::new(false));
         let thread = WriterThread {
@@ -123,6 +129,8 @@ impl Writer {
             quota_bytes,
             retention,
             figures: Figures::new(metrics),
+            probe_at: Instant::now(),
+            probe_failed: None,
         };
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
@@ -214,6 +222,10 @@ struct WriterThread {
     retention: Retention,
     figures: Figures,
     full: Arc<AtomicBool>,
+    /// When a full store looks again.
+    probe_at: Instant,
+    /// Why it could not look, as far as that was logged.
+    probe_failed: Option<io::ErrorKind>,
 }
 
 impl WriterThread {
@@ -224,7 +236,7 @@ impl WriterThread {
                 .due()
                 .saturating_duration_since(Instant::now());
             if self.full.load(Ordering::Relaxed) {
-                wait = wait.min(PROBE_TIME);
+                wait = wait.min(self.probe_at.saturating_duration_since(Instant::now()));
             }
             match entries.recv_timeout(wait) {
                 Ok(first) => {
@@ -237,8 +249,9 @@ impl WriterThread {
             if self.retention.is_due(&self.tables) {
                 self.delete_expired();
             }
-            if self.full.load(Ordering::Relaxed) {
+            if self.full.load(Ordering::Relaxed) && self.probe_at <= Instant::now() {
                 self.probe();
+                self.probe_at = Instant::now() + PROBE_TIME;
             }
         }
     }
@@ -297,13 +310,22 @@ impl WriterThread {
         Ok(())
     }
 
-    /// Looks whether a full store has room again, with a write that changes nothing.
+    /// Looks whether a full store has room again, for a message and what the database writes with it.
     fn probe(&mut self) {
         let is_below_quota = (self.tables.used_bytes()).is_ok_and(|used| used < self.quota_bytes);
-        if is_below_quota && self.tables.transaction(Tables::write_nothing_new).is_ok() {
-            self.full.store(false, Ordering::Relaxed);
-            tracing::info!("the store has room again");
+        if !is_below_quota || self.tables.transaction(Tables::write_nothing_new).is_err() {
+            return;
         }
+        if let Err(error) = room::try_out(&self.path) {
+            // The reason may be another than a full disk, and nobody else would tell.
+            if self.probe_failed.replace(error.kind()) != Some(error.kind()) {
+                tracing::warn!(%error, "the store is full until {} can be written", room::FILE);
+            }
+            return;
+        }
+        self.probe_failed = None;
+        self.full.store(false, Ordering::Relaxed);
+        tracing::info!("the store has room again");
     }
 
     fn fail(&self, batch: Vec<Entry>, error: &StoreError) {
@@ -377,5 +399,44 @@ impl Figures {
                 &[],
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::{StoreSettings, schema};
+
+    /// A writer whose last write found no room.
+    fn full_writer(folder: &Path) -> WriterThread {
+        let path = folder.join("vinbus.db");
+        let settings = StoreSettings::default();
+        let metrics = Metrics::new();
+        let connection = schema::open_writer(&path).unwrap();
+        WriterThread {
+            tables: Tables::load(connection, settings.quota_bytes).unwrap(),
+            path,
+            quota_bytes: settings.quota_bytes,
+            retention: Retention::new(settings, &metrics),
+            figures: Figures::new(&metrics),
+            full: Arc::new(AtomicBool::new(true)),
+            probe_at: Instant::now(),
+            probe_failed: None,
+        }
+    }
+
+    #[test]
+    fn store_that_has_room_for_a_page_and_for_no_message_stays_full() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = full_writer(dir.path());
+        // Nothing can be written where a folder is.
+        let in_the_way = dir.path().join(room::FILE);
+        std::fs::create_dir(&in_the_way).unwrap();
+        writer.probe();
+        assert!(writer.full.load(Ordering::Relaxed));
+        std::fs::remove_dir(&in_the_way).unwrap();
+        writer.probe();
+        assert!(!writer.full.load(Ordering::Relaxed));
+        assert!(!in_the_way.exists());
     }
 }
