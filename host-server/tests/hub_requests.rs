@@ -63,3 +63,44 @@ async fn answer_that_comes_late_is_had_by_whoever_asks_again_as_long_as_the_mess
     assert_eq!(outcome(&server, &request).await, answered);
     server.close().await;
 }
+
+#[tokio::test]
+async fn answers_of_another_vehicle_or_partner_or_to_no_request_are_dropped_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::open(dir.path());
+    server.hub.presence_changed(vin(1), Presence::Online);
+    let request = request(0xa7, Duration::from_secs(60));
+    let asking = outcome(&server, &request);
+    let answers = async {
+        polled("it is open", async || {
+            server.counted("vinbus_requests_total", &[("what", "made")]) == 1
+        })
+        .await;
+        let answer = |id: &str, content: &str| {
+            format!(r#"{{"content":{{"vinbus":{{"q":"{id}"}},"content":{content}}}}}"#)
+        };
+        let subtopic = "vinbus/answer";
+        let other_partner = uplink_topic(1).replace("/partner/", "/other/");
+        for topic in [uplink_topic(2), other_partner] {
+            let forged = answer("00000000000000a7", "\"forged\"");
+            server.arrive_on(&(topic + subtopic), forged).await;
+        }
+        let topic = uplink_topic(1) + subtopic;
+        for nothing in [
+            answer("00000000000000a8", "1"),
+            answer("a7", "1"),
+            r#"{"content":"00000000000000a7"}"#.to_owned(),
+        ] {
+            server.arrive_on(&topic, nothing).await;
+        }
+        let refused = server.counted("vinbus_uplink_refused_total", &[("reason", "answer")]);
+        assert_eq!(refused, 5);
+        let honest = answer("00000000000000a7", "\"honest\"");
+        server.arrive_on(&topic, honest.clone()).await;
+        server.arrive_on(&topic, honest).await;
+    };
+    let (outcome, ()) = tokio::join!(asking, answers);
+    let honest = Bytes::from_static(b"\"honest\"");
+    assert_eq!(outcome, RequestOutcome::Answered(honest));
+    server.close().await;
+}
