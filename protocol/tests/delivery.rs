@@ -346,6 +346,22 @@ fn ten_thousand_vehicles_take_less_than_64_mb() {
 }
 
 #[test]
+fn end_takes_no_more_memory_than_its_places_say() {
+    // As docs/DELIVERY.md has it.
+    const fn most(on_their_way: usize, to_account_for: usize) -> usize {
+        48 * on_their_way + 12 * to_account_for + 320
+    }
+    for (takes, most) in [
+        (size_of::<Endpoint<1, 1>>(), most(1, 1)),
+        (size_of::<Endpoint<8, 16>>(), most(8, 16)),
+        (size_of::<Endpoint<32, 64>>(), most(32, 64)),
+        (size_of::<Endpoint<32, 256>>(), most(32, 256)),
+    ] {
+        assert!(takes <= most, "{takes} bytes, {most} are said");
+    }
+}
+
+#[test]
 fn fifth_of_all_lost_costs_less_than_three_times_the_time_whichever_they_are() {
     let (whole, lossy) = (whole_transfer(), lossy_transfers());
     let longest = lossy.iter().max().unwrap();
