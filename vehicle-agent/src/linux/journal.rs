@@ -321,6 +321,13 @@ impl Journal {
         })
     }
 
+    /// Notes that what became of so many more of its messages is not kept, and the app is to be told. Where
+    /// that fails, this life alone tells it.
+    pub(crate) fn note_forgotten(&mut self, app: &AppId, fates: u64) {
+        let app = app.as_str().into();
+        let _ = self.write(&Line::Forgotten { app, fates });
+    }
+
     /// Notes that an app has been told all of that. Where that fails, it is told again.
     pub(crate) fn note_told(&mut self, app: &AppId) {
         let app = app.as_str().into();

@@ -242,6 +242,9 @@ fn fates_that_an_app_was_not_told_outlive_kills_until_it_is() {
     journal.note_told(&app);
     journal = open_again(journal, dir.path());
     assert!(journal.live.untold.is_empty());
+    journal.note_forgotten(&app, 35);
+    journal = open_again(journal, dir.path());
+    assert_eq!(journal.live.untold["demo"].forgotten(), 35);
 }
 
 #[test]

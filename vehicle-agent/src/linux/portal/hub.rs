@@ -29,7 +29,7 @@ use super::{FRAME_BYTES_MAX, FromSocket, News, Peer};
 use crate::app_interface::client_frame::Lifecycle;
 use crate::app_interface::refusal::Ending;
 use crate::app_interface::server_frame::{
-    AppIdValue, Explained, ScreenWelcome, ServerFrame, Welcome, is_good, kind,
+    AppIdValue, ScreenWelcome, ServerFrame, Welcome, is_good, kind,
 };
 use crate::apps::Request;
 use crate::linux::journal::Journal;
@@ -345,11 +345,7 @@ impl<'s> SocketApps<'s> {
         let untold = seat.untold.take();
         let forgotten = untold.forgotten();
         if forgotten > 0 {
-            let message = format!(
-                "what became of {forgotten} more of your messages with receipts while you were away is not kept"
-            );
-            let value = Explained("untold", message);
-            socket.tell(&ServerFrame::new(kind::ERROR).with_value(&value));
+            socket.outbox.push(Item::Forgotten(forgotten));
         }
         let mut fates = untold.iter().peekable();
         if let Some(journal) = &mut self.journal
@@ -407,6 +403,13 @@ impl<'s> SocketApps<'s> {
         let (socket, next) = (seat.socket.take(), seat.next.take());
         if let Some(socket) = socket {
             self.status.evicted(socket.outbox.evicted());
+            let forgotten = socket.outbox.forgotten();
+            if forgotten > 0 {
+                if let Some(journal) = &mut self.journal {
+                    journal.note_forgotten(&seat.app, forgotten);
+                }
+                seat.untold.forget(forgotten);
+            }
             for (ticket, frame) in socket.outbox.take_fates() {
                 if let Some(journal) = &mut self.journal {
                     // Where that fails, this life alone tells it.

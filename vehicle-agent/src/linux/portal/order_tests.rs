@@ -9,6 +9,7 @@ use vinbus_protocol::id::{AppId, Vin};
 use super::outbox::Outbox;
 use super::{FromSocket, News, Peer, SocketApps};
 use crate::app_interface::order::{APP, HIDE, LOADED, SLOT, VIN, Vehicle, Word};
+use crate::app_interface::refusal::Ending;
 use crate::app_interface::{fates, order};
 use crate::linux::status::Status;
 
@@ -82,6 +83,31 @@ fn messages_that_an_app_did_not_read_keep_their_order() {
 fn app_hears_what_became_of_each_of_its_messages() {
     let (apps, says, outbox) = portal(false);
     fates::check(apps, says, || read(&outbox));
+}
+
+#[test]
+fn count_of_fates_that_are_not_kept_is_told_to_the_socket_that_reads_it() {
+    let (mut apps, agent) = apps();
+    apps.expect_forgotten(SLOT, 3);
+    let mut vehicle = Vehicle::new(apps);
+    for (id, ended_before) in [(0, false), (1, true)] {
+        let (mut says, outbox) = socket(id, agent.clone(), false);
+        if ended_before {
+            outbox.end(Ending::Closed);
+        }
+        for word in [Word::Hello, Word::Goodbye] {
+            says(word);
+            while vehicle.turn() {}
+        }
+    }
+    let (mut says, outbox) = socket(2, agent, false);
+    says(Word::Hello);
+    while vehicle.turn() {}
+    let frames = read(&outbox);
+    assert!(
+        frames[1].contains("of 3 more of your messages"),
+        "{frames:?}"
+    );
 }
 
 #[test]

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use vinbus_protocol::limits::PENDING_MESSAGES_MAX;
 
 use crate::app_interface::refusal::Ending;
-use crate::app_interface::server_frame::{PendingFrame, ServerFrame, kind};
+use crate::app_interface::server_frame::{Explained, PendingFrame, ServerFrame, kind};
 use crate::linux::run::PENDING_BYTES;
 
 /// Frames that may wait for one socket; twice as many with those that tell something.
@@ -58,6 +58,8 @@ pub(crate) enum Item {
     /// A frame that tells what became of a message of the app with this ticket: the next socket is told if this
     /// one is not.
     Fate(u64, String),
+    /// A frame that tells of how many more that is not kept: the next socket is told if this one is not.
+    Forgotten(u64),
     /// A frame that tells something and means nothing to the next socket.
     Notice(String),
 }
@@ -81,6 +83,13 @@ impl Item {
                 };
                 frame.to_string()
             }
+            Self::Forgotten(fates) => {
+                let message = format!(
+                    "what became of {fates} more of your messages with receipts while you were away is not kept"
+                );
+                let value = Explained("untold", message);
+                ServerFrame::new(kind::ERROR).with_value(&value).to_string()
+            }
             Self::Kept(text) | Self::Fate(_, text) | Self::Notice(text) => text.clone(),
         }
     }
@@ -91,6 +100,7 @@ impl Item {
             Self::Pending { messages, .. } => {
                 messages.iter().map(|unread| unread.message.len()).sum()
             }
+            Self::Forgotten(_) => 0,
             Self::Kept(text) | Self::Fate(_, text) | Self::Notice(text) => text.len(),
         }
     }
@@ -104,9 +114,11 @@ impl Item {
                 kept: false,
                 ..
             } => messages,
-            Self::Pending { kept: true, .. } | Self::Kept(_) | Self::Fate(..) | Self::Notice(_) => {
-                Vec::new()
-            }
+            Self::Pending { kept: true, .. }
+            | Self::Kept(_)
+            | Self::Fate(..)
+            | Self::Forgotten(_)
+            | Self::Notice(_) => Vec::new(),
         }
     }
 }
@@ -121,6 +133,8 @@ struct State {
     /// Fates that were not written, and those that came after the ending began.
     fates: Vec<(u64, String)>,
     late_fates: Vec<(u64, String)>,
+    /// How many more are not kept, where the app was not told.
+    forgotten: u64,
     /// Messages wait elsewhere for room.
     short: bool,
     ending: Option<Ending>,
@@ -225,10 +239,17 @@ impl Outbox {
         let mut state = self.lock();
         while let Some(item) = state.items.pop_front() {
             state.bytes -= item.bytes();
-            if let Item::Fate(ticket, text) = item {
-                state.fates.push((ticket, text));
-                continue;
-            }
+            let item = match item {
+                Item::Fate(ticket, text) => {
+                    state.fates.push((ticket, text));
+                    continue;
+                }
+                Item::Forgotten(fates) => {
+                    state.forgotten += fates;
+                    continue;
+                }
+                item => item,
+            };
             let mut messages = item.into_messages().into_iter();
             let Some(oldest) = messages.next() else {
                 continue;
@@ -250,6 +271,11 @@ impl Outbox {
         fates
     }
 
+    /// How many fates more are not kept, of which the app was not told.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.lock().forgotten
+    }
+
     /// Messages that came after the ending began and found no room, and are lost.
     pub(crate) fn evicted(&self) -> u64 {
         self.lock().late_evicted
@@ -264,7 +290,7 @@ impl Outbox {
 impl State {
     fn is_full_for(&self, item: &Item) -> bool {
         let (frames_max, bytes_max) = match item {
-            Item::Fate(..) | Item::Notice(_) => {
+            Item::Fate(..) | Item::Forgotten(_) | Item::Notice(_) => {
                 (2 * OUTBOX_FRAMES_MAX, OUTBOX_BYTES_MAX + NOTICES_BYTES)
             }
             Item::Message(_) | Item::Pending { .. } | Item::Kept(_) => {
@@ -275,11 +301,11 @@ impl State {
     }
 
     fn keep_late(&mut self, item: Item) {
-        if let Item::Fate(ticket, text) = item {
-            self.late_fates.push((ticket, text));
-            return;
+        match item {
+            Item::Fate(ticket, text) => self.late_fates.push((ticket, text)),
+            Item::Forgotten(fates) => self.forgotten += fates,
+            item => self.late.extend(item.into_messages()),
         }
-        self.late.extend(item.into_messages());
         while self.late.len() > PENDING_MESSAGES_MAX {
             self.late.pop_front();
             self.late_evicted += 1;
