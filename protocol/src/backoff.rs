@@ -5,7 +5,7 @@
 //! so that vehicles which lost the same broker at the same moment do not come back at the same
 //! moment.
 
-use crate::limits::{RECONNECT_DELAY_MS_MAX, RECONNECT_DELAY_MS_MIN};
+use crate::limits::{RECONNECT_DELAY_MS_MAX, RECONNECT_DELAY_MS_MIN, RECONNECT_STABLE_MS};
 
 /// The delays of one connection. The caller brings the random words and the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,15 @@ impl Backoff {
         // Scales the word to 0..values; the product has at most 64 bits and its upper half fits.
         let jitter = (u64::from(random) * values) >> 32;
         self.min_ms + jitter as u32
+    }
+
+    /// A connection has ended that lasted for `lasted_ms` milliseconds: a good one starts over. Shorter ones
+    /// keep the delays growing, or two clients with one id would throw each other out twice a second for
+    /// ever (SPEC 7.3).
+    pub fn handle_end(&mut self, lasted_ms: u64) {
+        if lasted_ms >= u64::from(RECONNECT_STABLE_MS) {
+            self.reset();
+        }
     }
 
     /// Starts over, after a connection that worked.
@@ -82,6 +91,18 @@ mod tests {
         }
         backoff.reset();
         assert_eq!(backoff.next_delay_ms(u32::MAX), 1000);
+    }
+
+    #[test]
+    fn connection_starts_over_once_it_lasted_for_ten_seconds() {
+        for (lasted_ms, ceiling) in [(0, 32_000), (9_999, 32_000), (10_000, 1_000)] {
+            let mut backoff = Backoff::default();
+            for _ in 0..5 {
+                backoff.next_delay_ms(0);
+            }
+            backoff.handle_end(lasted_ms);
+            assert_eq!(backoff.next_delay_ms(u32::MAX), ceiling, "{lasted_ms} ms");
+        }
     }
 
     #[test]

@@ -83,6 +83,10 @@ pub const RECONNECT_DELAY_MS_MIN: u32 = 500;
 /// Longest delay before a reconnection, in milliseconds.
 pub const RECONNECT_DELAY_MS_MAX: u32 = 60_000;
 
+/// A connection that lasted this long, in milliseconds, was a good one: the next delay is the first
+/// again (SPEC 7.3).
+pub const RECONNECT_STABLE_MS: u32 = 10_000;
+
 /// Largest health report, in bytes: its texts and every counter at their largest fit.
 pub const HEALTH_BYTES_MAX: usize = 1_280;
 

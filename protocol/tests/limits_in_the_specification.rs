@@ -34,6 +34,7 @@ fn every_limit_stands_in_the_specification_with_its_value() {
         BUS_TOPIC_LEVELS_MAX,
         RECONNECT_DELAY_MS_MIN,
         RECONNECT_DELAY_MS_MAX,
+        RECONNECT_STABLE_MS,
         LINK_BYTES_PER_S_MIN,
         HEALTH_BYTES_MAX,
         HEALTH_CRASH_BYTES_MAX,

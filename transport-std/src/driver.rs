@@ -21,11 +21,6 @@ use crate::stream::Line;
 use crate::subscriptions::{Reply, Subscriptions};
 use crate::wire::{self, Memory};
 
-/// A connection that lasted this long was a good one: the next pause is the shortest again.
-/// Shorter ones keep the pauses growing, or two clients with one id would throw each other out
-/// twice a second for ever.
-const STABLE_AFTER: Duration = Duration::from_secs(10);
-
 /// A filter to subscribe, from a client.
 #[derive(Debug)]
 pub(crate) struct Subscribe {
@@ -82,9 +77,7 @@ impl Driver {
                 End::Renewed => continue,
                 End::Lost(error) => error,
             };
-            if lasted >= STABLE_AFTER {
-                backoff.reset();
-            }
+            backoff.handle_end(lasted.as_millis().try_into().unwrap_or(u64::MAX));
             let delay = Duration::from_millis(u64::from(backoff.next_delay_ms(random())));
             let (url, advice) = (&self.options.url, error.advice());
             // A link that is tried again and again tells its reason once.

@@ -24,11 +24,6 @@ use crate::race::{First, first_of, unless};
 /// Time for the last messages when the agent stops, in milliseconds.
 pub const STOP_GRACE_MS: u64 = 3_000;
 
-/// A session that lasted this long, in milliseconds, was a good one: the next delay is the shortest
-/// again. Shorter ones keep the delays growing, or a vehicle that the broker welcomes and throws out
-/// would come back twice a second for ever (SPEC 7.3).
-const STABLE_AFTER_MS: u64 = 10_000;
-
 /// What the agent needs of the world.
 #[derive(Debug)]
 pub struct World<'w, L, A, C, R> {
@@ -86,9 +81,7 @@ pub async fn run<L, A, C, R, S, Q, const APPS: usize, const QUEUE: usize, const 
         if served.online(stop.as_mut(), &mut session).await.is_ok() {
             return session.close().await;
         }
-        if clock.now_ms() - up_ms >= STABLE_AFTER_MS {
-            backoff.reset();
-        }
+        backoff.handle_end(clock.now_ms() - up_ms);
         connect_at_ms = match L::PACES_ITSELF {
             true => clock.now_ms(),
             false => later_ms(&mut backoff),

@@ -13,7 +13,7 @@ pub fn prove() {
         black_box(&mut backoff),
         number() as u32,
     ));
-    Backoff::reset(black_box(&mut backoff));
+    Backoff::handle_end(black_box(&mut backoff), number());
     used(Backoff::next_delay_ms(
         black_box(&mut backoff),
         number() as u32,

@@ -440,3 +440,29 @@ async fn lost_link_is_not_hammered() {
         .unwrap();
     assert!(soonest >= Duration::from_millis(500), "{soonest:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn link_that_held_is_tried_again_at_once_and_one_that_did_not_is_not() {
+    for (held_s, soon) in [(11, true), (9, false)] {
+        let (air, cabin) = (Air::new(3), Cabin::new(APPS));
+        let mut pauses = Vec::new();
+        let drive = async {
+            for _ in 0..50 {
+                while !air.borrow().connected {
+                    sleep(Duration::from_millis(10)).await;
+                }
+                sleep(Duration::from_secs(held_s)).await;
+                let (broken, attempts) = (Instant::now(), air.borrow().attempts.len());
+                air.borrow_mut().break_link();
+                while air.borrow().attempts.len() == attempts {
+                    sleep(Duration::from_millis(10)).await;
+                }
+                pauses.push(air.borrow().attempts[attempts] - broken);
+            }
+        };
+        life(&air, &cabin, 3, drive).await;
+        let longest = *pauses.iter().max().unwrap();
+        assert!(longest <= Duration::from_secs(60), "{longest:?}");
+        assert_eq!(longest <= Duration::from_secs(1), soon, "{longest:?}");
+    }
+}
