@@ -51,7 +51,7 @@ use vinbus_protocol::request;
 use vinbus_protocol::request::Order;
 
 pub(crate) use self::long_uplinks::marked;
-use self::long_uplinks::{LongUplinks, is_long, silence_ms};
+use self::long_uplinks::{LongUplinks, is_long};
 #[cfg(feature = "parts")]
 pub(crate) use self::parts::PartFate;
 #[cfg(feature = "parts")]
@@ -213,6 +213,10 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
     pub(crate) fn link_changed(&mut self, now_ms: u64, up: bool) {
         for endpoint in &mut self.endpoints {
             endpoint.handle_link(now_ms, up);
+        }
+        if self.is_up() {
+            self.longs
+                .link_ended(now_ms.saturating_sub(self.up_since_ms));
         }
         self.is_offered |= up;
         self.up_since_ms = if up { now_ms } else { NEVER };
@@ -461,7 +465,9 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
     /// When messages go without numbers, or not at all, as their partners' hosts have said nothing.
     fn silence_ends_ms(&self) -> u64 {
         let waiting = self.uplinks.iter().filter(|it| self.is_silent(it.partner));
-        let patience_ms = waiting.map(|it| silence_ms(&it)).fold(NEVER, u64::min);
+        let patience_ms = waiting
+            .map(|it| self.longs.silence_ms(&it))
+            .fold(NEVER, u64::min);
         self.up_since_ms.saturating_add(patience_ms)
     }
 

@@ -8,7 +8,7 @@
 //! | part on its way | *part missing*, *known* though it is not the last, *part stored* though it is | waits and begins at 0, once that is noted; the eighth time it is given up |
 //! | part on its way | any other last step | its app is told, as of any message |
 //! | begun | one of both ends has lost its memory | begins at 0 |
-//! | waits | its host takes less, or has said nothing for [`LONG_SILENCE_MS`] of a link that is up | its app is told *too large* |
+//! | waits | its host takes less, or has said nothing for [`LONG_SILENCE_MS`], of all the time that the link was up | its app is told *too large* |
 
 use heapless::Vec;
 
@@ -28,7 +28,7 @@ use crate::notes::Sent;
 /// A host that speaks delivery greets in less time of a link that is up, in milliseconds, also when it was
 /// away as the link came up: ten minutes, in which a server is started again or brought up to date. Until then
 /// a long message waits, as it cannot go without parts; for ever it must not, as it takes the place of others
-/// in the queue.
+/// in the queue. So what counts is all the time that the link was up since the agent started.
 const LONG_SILENCE_MS: u64 = 600_000;
 
 /// Bytes around the piece of a part, about.
@@ -38,6 +38,8 @@ const PART_FRAME_BYTES: usize = 192;
 #[derive(Debug)]
 pub(super) struct LongUplinks<const APPS: usize> {
     begun: Vec<Begun, APPS>,
+    /// For how long the link was up before it came up last, in milliseconds.
+    up_before_ms: u64,
 }
 
 /// How far a message is.
@@ -56,14 +58,6 @@ struct Begun {
 /// Whether a message does not fit into one payload.
 pub(super) fn is_long(waiting: &Waiting<'_>) -> bool {
     is_long_content(waiting.content.len())
-}
-
-/// For how long it waits for its host to greet.
-pub(super) fn silence_ms(waiting: &Waiting<'_>) -> u64 {
-    match is_long(waiting) {
-        true => LONG_SILENCE_MS,
-        false => SILENCE_MS,
-    }
 }
 
 const fn is_long_content(len: usize) -> bool {
@@ -90,7 +84,29 @@ fn text(content: &[u8]) -> &str {
 
 impl<const APPS: usize> LongUplinks<APPS> {
     pub(super) const fn new() -> Self {
-        Self { begun: Vec::new() }
+        Self {
+            begun: Vec::new(),
+            up_before_ms: 0,
+        }
+    }
+
+    /// The link went down that was up for so long.
+    pub(super) fn link_ended(&mut self, lasted_ms: u64) {
+        self.up_before_ms = self.up_before_ms.saturating_add(lasted_ms);
+    }
+
+    /// For how long a message waits for its host to greet, from when the link came up last.
+    pub(super) fn silence_ms(&self, waiting: &Waiting<'_>) -> u64 {
+        match is_long(waiting) {
+            true => self.long_silence_ms(),
+            false => SILENCE_MS,
+        }
+    }
+
+    /// The same, of a long one: a host that is there is heard on each link.
+    fn long_silence_ms(&self) -> u64 {
+        let left_ms = LONG_SILENCE_MS.saturating_sub(self.up_before_ms);
+        left_ms.max(SILENCE_MS)
     }
 
     /// Whether a message may have a number now. `takes` is the longest content that its host takes.
@@ -283,7 +299,9 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
     /// Settles the oldest long message for a partner whose host knows no receipts, as it seems. The next one
     /// follows once its app is told: so there is always a place for the fates of messages with numbers.
     pub(super) fn refuse_unheard(&mut self, now_ms: u64) {
-        let silence_ends_ms = self.up_since_ms.saturating_add(LONG_SILENCE_MS);
+        let silence_ends_ms = self
+            .up_since_ms
+            .saturating_add(self.longs.long_silence_ms());
         if silence_ends_ms > now_ms || self.uplinks.has_settled() {
             return;
         }

@@ -18,10 +18,6 @@ pub(super) const fn is_long(_: &Waiting<'_>) -> bool {
     false
 }
 
-pub(super) const fn silence_ms(_: &Waiting<'_>) -> u64 {
-    SILENCE_MS
-}
-
 pub(crate) fn marked(header: Header, content: &[u8]) -> Option<Marked<'_>> {
     Marked::new(header, Content::parse(content).ok()?).ok()
 }
@@ -29,6 +25,12 @@ pub(crate) fn marked(header: Header, content: &[u8]) -> Option<Marked<'_>> {
 impl<const APPS: usize> LongUplinks<APPS> {
     pub(super) const fn new() -> Self {
         Self
+    }
+
+    pub(super) const fn link_ended(&mut self, _: u64) {}
+
+    pub(super) const fn silence_ms(&self, _: &Waiting<'_>) -> u64 {
+        SILENCE_MS
     }
 
     pub(super) const fn may_go(&self, _: &Waiting<'_>, _: Option<u32>) -> bool {

@@ -6,6 +6,7 @@ use vinbus_protocol::limits::DELIVERY_LONG_UPLINK_BYTES_MAX;
 
 use super::super::{Arrived, Leaving};
 use super::*;
+use crate::clock::NEVER;
 
 type Ends = Receipts<Vec<u8>, 4, 32>;
 
@@ -225,6 +226,30 @@ fn host_that_comes_back_minutes_after_the_link_gets_the_long_messages_that_waite
         host.talk(&mut ends, now_ms);
     }
     assert_eq!(fates(&mut ends), [(0, Fate::Confirmed)]);
+}
+
+#[test]
+fn link_that_comes_and_goes_keeps_no_message_for_ever() {
+    let too_large = Fate::RefusedByHost(Step::TooLarge);
+    let mut ends = car();
+    accept(&mut ends, &long(200_000)).unwrap();
+    // Up for four minutes of each five.
+    for came_up_ms in [0, 300_000] {
+        assert!(ends.next_frame(came_up_ms + 239_999).is_none());
+        ends.link_changed(came_up_ms + 240_000, false);
+        assert_eq!(ends.deadline_ms(), NEVER);
+        ends.link_changed(came_up_ms + 300_000, true);
+    }
+    assert_eq!(ends.deadline_ms(), 720_000);
+    assert!(ends.next_frame(719_999).is_none());
+    assert_eq!(fates(&mut ends), []);
+    assert!(ends.next_frame(720_000).is_none());
+    assert_eq!(fates(&mut ends), [(0, too_large)]);
+    // On each later link its host has the time to greet.
+    ends.link_changed(720_000, false);
+    ends.link_changed(800_000, true);
+    accept(&mut ends, &long(200_000)).unwrap();
+    assert_eq!(ends.deadline_ms(), 805_000);
 }
 
 #[test]
