@@ -4,6 +4,7 @@
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::delivery::{Endpoint, MessageId, Snapshot, Step};
 
+use super::uplinks::FLIGHTS_MAX;
 use super::{New, Receipts, Waiting, message};
 use crate::notes::Sent;
 
@@ -14,7 +15,10 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
         self.longs.forget_settled(&self.uplinks);
         let may_go = |waiting: &Waiting<'_>| {
             self.endpoints.get(waiting.partner).is_some_and(|endpoint| {
-                let has_place = endpoint.unanswered() < SENT;
+                // Where there are places for all that all partners may have on their way, none needs to be left.
+                let leaves_places =
+                    APPS * SENT <= FLIGHTS_MAX || self.uplinks.leaves_places(waiting.partner);
+                let has_place = endpoint.unanswered() < SENT && leaves_places;
                 has_place && self.longs.may_go(waiting, endpoint.peer_takes_parts())
             })
         };
@@ -135,5 +139,32 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
     pub(crate) fn accounts_for(&self, slot: AppSlot, number: u64) -> bool {
         let mut places = self.places.iter();
         places.any(|place| place.slot == slot && place.number == number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+    use std::vec::Vec;
+
+    use vinbus_protocol::delivery::Epoch;
+    use vinbus_protocol::envelope::Content;
+
+    use super::*;
+
+    #[test]
+    fn partners_that_answer_nothing_leave_numbers_for_the_messages_of_others() {
+        let mut ends = Receipts::<_, 6, 32>::new(Epoch::new(9).unwrap(), vec![0; 1 << 16]);
+        let content = Content::parse(b"1").unwrap();
+        for partner in 0..6 {
+            ends.add_partner();
+            for _ in 0..40 {
+                let taken = ends.accept(partner, AppSlot::new(0), None, content, 1_000);
+                assert!(taken.is_ok());
+            }
+        }
+        let numbered: Vec<_> = core::iter::from_fn(|| ends.number_next(0)).collect();
+        let of = |partner| numbered.iter().filter(|(_, to, _)| *to == partner).count();
+        assert_eq!([0, 1, 2, 3, 4, 5].map(of), [32, 16, 8, 4, 2, 1]);
     }
 }

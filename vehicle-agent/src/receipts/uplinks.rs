@@ -25,7 +25,7 @@ pub(super) const SILENCE_MS: u64 = 5_000;
 const WAITING_MAX: usize = 1_024;
 
 /// Messages with numbers, of all partners.
-const FLIGHTS_MAX: usize = 2 * DELIVERY_IN_FLIGHT_MAX;
+pub(super) const FLIGHTS_MAX: usize = 2 * DELIVERY_IN_FLIGHT_MAX;
 
 /// Place of the partner, app slot and length of the subtopic, one byte each.
 const TAG_BYTES: usize = 3;
@@ -179,6 +179,13 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>> Uplinks<Q> {
         let numbered = |ticket| self.flights.iter().any(|flight| flight.ticket == ticket);
         let mut waiting = self.iter().filter(may_go);
         waiting.find(|waiting| self.plain != Some(waiting.ticket) && !numbered(waiting.ticket))
+    }
+
+    /// Whether a partner has fewer messages with numbers than it leaves places for others. So no partner that
+    /// answers nothing, nor some of them, ever have all.
+    pub(super) fn leaves_places(&self, partner: usize) -> bool {
+        let own = self.flights.iter().filter(|it| it.partner == partner);
+        own.count() < FLIGHTS_MAX - self.flights.len()
     }
 
     /// A message has its number.
