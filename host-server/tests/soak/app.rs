@@ -20,6 +20,10 @@ use crate::books::{Book, WITH_BROKER, content};
 /// Its identifier.
 pub(crate) const APP: &str = "demo-app";
 
+/// Between two frames that confirm: as apps should, it names several messages in one, and stays within the frames a
+/// second that a portal takes (SPEC 8.11).
+const CONFIRM: Duration = Duration::from_millis(50);
+
 /// After this time without a socket it tries again: a board that is off answers nothing.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -32,6 +36,8 @@ pub(crate) struct App {
     /// The life of the agent's memory, within which numbers are unique.
     life: Option<Value>,
     taken: HashSet<(String, u64)>,
+    /// Numbers of messages that it has and has not confirmed.
+    unconfirmed: Vec<Value>,
     /// A frame was refused, as there were too many: it may have been a confirmation, so the app asks again
     /// for what is kept.
     was_too_fast: bool,
@@ -44,6 +50,7 @@ impl App {
             sends_long,
             life: None,
             taken: HashSet::new(),
+            unconfirmed: Vec::new(),
             was_too_fast: false,
         }
     }
@@ -79,15 +86,23 @@ impl App {
         for frame in [hello, loaded, fetch(None)] {
             socket.send(Message::text(frame.to_string())).await?;
         }
+        // What is kept comes again.
+        self.unconfirmed.clear();
         let mut ticks = interval(PAUSE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut confirms = interval(CONFIRM);
+        confirms.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 frame = socket.next() => {
                     let Some(frame) = frame else { return Ok(()) };
-                    for answer in self.hear(frame?.to_text().unwrap_or_default()) {
+                    if let Some(answer) = self.hear(frame?.to_text().unwrap_or_default()) {
                         socket.send(Message::text(answer.to_string())).await?;
                     }
+                }
+                _ = confirms.tick(), if !self.unconfirmed.is_empty() => {
+                    let frame = confirm(&std::mem::take(&mut self.unconfirmed));
+                    socket.send(Message::text(frame.to_string())).await?;
                 }
                 _ = ticks.tick() => {
                     let frame = match *load.borrow() {
@@ -110,31 +125,21 @@ impl App {
         })
     }
 
-    /// What it has to answer.
-    fn hear(&mut self, frame: &str) -> Vec<Value> {
-        let Ok(frame) = serde_json::from_str::<Value>(frame) else {
-            return Vec::new();
-        };
+    /// What it has to answer at once.
+    fn hear(&mut self, frame: &str) -> Option<Value> {
+        let frame: Value = serde_json::from_str(frame).ok()?;
         let (id, value) = (frame["id"].as_u64(), &frame["value"]);
         let kind = frame["type"].as_str().unwrap_or_default();
         let book = Arc::clone(&self.book);
         let mut book = book.lock().unwrap();
         match (kind.trim_start_matches("WebPortal."), id) {
             ("onCurrentNotificationReceived" | "onPendingNotification", _) => {
-                let numbers = json!([frame["number"]]);
-                self.take(&mut book, &numbers, &json!([value]));
-                return vec![confirm(&numbers)];
+                self.take(&mut book, &json!([frame["number"]]), &json!([value]));
             }
             ("getPendingNotifications", _) => {
-                let numbers = &frame["numbers"];
-                self.take(&mut book, numbers, value);
-                if *value == json!([]) {
-                    return Vec::new();
-                }
-                let mut answers = vec![confirm(numbers)];
+                self.take(&mut book, &frame["numbers"], value);
                 // A board answers with as many as there is room for.
-                answers.extend((frame["more"] == true).then(|| fetch(frame["upto"].as_u64())));
-                return answers;
+                return (frame["more"] == true).then(|| fetch(frame["upto"].as_u64()));
             }
             ("MQTT.evt.messageAccepted", Some(n)) => book.up.accepted(n),
             ("MQTT.evt.messageDelivered", Some(n)) if value["receipts"] == false => {
@@ -159,7 +164,7 @@ impl App {
             }
             _ => {}
         }
-        Vec::new()
+        None
     }
 
     fn take(&mut self, book: &mut Book, numbers: &Value, messages: &Value) {
@@ -168,6 +173,7 @@ impl App {
         let numbers = numbers.into_iter().flatten().map(Value::as_u64);
         for (number, message) in numbers.zip(messages.into_iter().flatten()) {
             let number = number.expect("a number of a message that the app confirms");
+            self.unconfirmed.push(number.into());
             if self.taken.insert((life.clone(), number)) {
                 book.down.arrived(&message["content"]);
             }
@@ -184,7 +190,7 @@ fn fetch(after: Option<u64>) -> Value {
     json!({ "type": "WebPortal.getPendingNotifications", "value": value })
 }
 
-fn confirm(numbers: &Value) -> Value {
+fn confirm(numbers: &[Value]) -> Value {
     json!({
         "type": "WebPortal.confirmPendingNotifications", "value": { "numbers": numbers }
     })

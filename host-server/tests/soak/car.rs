@@ -26,8 +26,8 @@ impl Car {
         let portal_option = portal.to_string();
         let own = ["run", "--vin", &vin, "--app", &app];
         let at = ["--portal", &portal_option, "--data-dir", &data];
-        // At QoS 0, every packet may be lost; the app is faster than apps should be after a pause.
-        let how = ["--broker", &broker, "--qos", "0", "--app-rate", "1000"];
+        // At QoS 0, every packet may be lost.
+        let how = ["--broker", &broker, "--qos", "0"];
         let options = [&own[..], &at, &how]
             .concat()
             .into_iter()
