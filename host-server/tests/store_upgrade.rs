@@ -49,6 +49,8 @@ fn database_of_the_first_version_keeps_its_messages_and_lets_old_traces_go() {
          DROP TABLE incomplete_piece;
          DROP INDEX unsent_by_key;
          ALTER TABLE unsent DROP COLUMN key;
+         DROP INDEX unsent_by_app;
+         ALTER TABLE unsent DROP COLUMN waits_for;
          ALTER TABLE downlink DROP COLUMN key;
          PRAGMA user_version = 1",
     );
@@ -100,6 +102,8 @@ fn long_message_that_was_on_its_way_without_a_checksum_begins_again() {
          ALTER TABLE transfer DROP COLUMN checksum;
          DROP INDEX unsent_by_key;
          ALTER TABLE unsent DROP COLUMN key;
+         DROP INDEX unsent_by_app;
+         ALTER TABLE unsent DROP COLUMN waits_for;
          ALTER TABLE downlink DROP COLUMN key;
          PRAGMA user_version = 11",
     );

@@ -7,9 +7,7 @@ use vinbus_protocol::delivery::{self, Epoch, Part, SNAPSHOT_BYTES, Snapshot, Win
 use vinbus_protocol::id::{AppId, Uid, Vin};
 
 use super::incomplete::last_part;
-use super::reader::{
-    Readers, blob, downlink, key, page, parsed, select_downlink, signed, transfer,
-};
+use super::reader::{Readers, blob, downlink, key, parsed, select_downlink, signed, transfer};
 use super::tables::{REPEATABLE, SENT_AGAIN, Tables, micros, step_number, time};
 use crate::model::{
     Cursor, Downlink, Key, MessageId, NewDownlink, NewUplink, RECEIPT_SUBTOPIC, Step, Transfer,
@@ -83,36 +81,6 @@ impl Readers {
                 numbered: rows.collect::<Result<_, _>>()?,
                 part: last_part(&moment, vin, uid)?,
             }))
-        })
-    }
-
-    pub(super) fn unsent_for_others(
-        &self,
-        vin: &Vin,
-        uid: &Uid,
-        after: u64,
-        apps: &[AppId],
-        limit: usize,
-    ) -> Result<Vec<Downlink>, StoreError> {
-        let apps: Vec<_> = apps.iter().map(AppId::as_str).collect();
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached(select_downlink!(
-                "FROM unsent JOIN downlink USING (sequence)
-                 WHERE unsent.vin = ?1 AND unsent.uid = ?2 AND unsent.sequence > ?3
-                 AND (app NOT IN (SELECT value FROM json_each(?5)) OR EXISTS (
-                     SELECT 1 FROM request WHERE request.sequence = unsent.sequence))
-                 ORDER BY unsent.sequence LIMIT ?4"
-            ))?;
-            let of = params![
-                vin.as_str(),
-                uid.as_str(),
-                signed(after),
-                limit as i64,
-                serde_json::json!(apps).to_string(),
-            ];
-            let rows = statement.query_map(of, downlink)?;
-            let (messages, _) = page(rows, |downlink| downlink.message.envelope.len())?;
-            Ok(messages)
         })
     }
 
@@ -346,8 +314,9 @@ impl Tables {
     /// A message is among the unsent again, from its beginning.
     fn send_again(&self, sequence: i64) -> rusqlite::Result<()> {
         for change in [
-            "INSERT OR IGNORE INTO unsent SELECT vin, uid, sequence, 0, expires_at, key FROM downlink
-             WHERE sequence = ?1",
+            "INSERT OR IGNORE INTO unsent SELECT vin, uid, sequence, 0, expires_at, key,
+                 CASE sequence IN (SELECT sequence FROM request) WHEN 1 THEN '' ELSE app END
+             FROM downlink WHERE sequence = ?1",
             "UPDATE transfer SET stored = 0, begun = begun + 1 WHERE sequence = ?1",
             // Retention leaves it alone. It has finished with a step, at that time.
             "DELETE FROM finished WHERE sequence = ?1

@@ -2,7 +2,7 @@
 //!
 //! The only module that names `rusqlite`. `schema` has the tables, `writer` the one thread that
 //! writes and its group commit, `room` what it tries out on a full disk, `tables` what it writes,
-//! `retention` what it deletes, `reader` what is read, `channels` both of delivery with receipts,
+//! `retention` what it deletes, `reader` and `unsent` what is read, `channels` both of delivery with receipts,
 //! `incomplete` of long messages from vehicles, `fleets` of fleet messages, `requests` of requests,
 //! `bus_clients` of the clients of the bus.
 
@@ -20,6 +20,7 @@ mod reader;
 
 mod channels;
 mod incomplete;
+mod unsent;
 
 mod fleets;
 mod requests;

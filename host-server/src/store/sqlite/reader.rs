@@ -59,29 +59,6 @@ impl Readers {
         })
     }
 
-    /// A partner's unsent messages for a vehicle after a sequence.
-    pub(super) fn unsent(
-        &self,
-        vin: &Vin,
-        uid: &Uid,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<Downlink>, StoreError> {
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached(select_downlink!(
-                "FROM unsent JOIN downlink USING (sequence)
-                 WHERE unsent.vin = ?1 AND unsent.uid = ?2 AND unsent.sequence > ?3
-                 ORDER BY unsent.sequence LIMIT ?4"
-            ))?;
-            let rows = statement.query_map(
-                params![vin.as_str(), uid.as_str(), signed(after), limit as i64],
-                downlink,
-            )?;
-            let (messages, _) = page(rows, |downlink| downlink.message.envelope.len())?;
-            Ok(messages)
-        })
-    }
-
     /// Vehicles, and partners, with unsent messages whose time is over. Costs as much as it gives,
     /// however many messages wait.
     pub(super) fn with_expired(

@@ -8,6 +8,7 @@ use vinbus_protocol::request::RequestId;
 
 use super::reader::{Readers, downlink, signed};
 use super::tables::{Tables, micros, step_numbered};
+use super::unsent::NO_APP;
 use crate::model::{Downlink, MessageId, NewDownlink, Step};
 use crate::store::StoreError;
 use crate::store::requests::StoredRequest;
@@ -58,7 +59,7 @@ impl Tables {
         message: &NewDownlink,
         now: SystemTime,
     ) -> rusqlite::Result<Downlink> {
-        let downlink = self.append_downlink(id, message, now)?;
+        let downlink = self.append_waiting(id, message, NO_APP, now)?;
         self.connection()
             .prepare_cached("INSERT INTO request VALUES (?1, ?2, ?3, ?4, ?5, NULL)")?
             .execute(params![

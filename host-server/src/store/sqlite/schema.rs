@@ -17,7 +17,7 @@ use crate::store::StoreError;
 const APPLICATION_ID: i32 = 0x7662_7573;
 
 /// One step per version of the schema; `user_version` counts those done.
-const MIGRATIONS: [&str; 13] = [
+const MIGRATIONS: [&str; 14] = [
     "
     CREATE TABLE uplink (
         cursor INTEGER PRIMARY KEY,
@@ -240,6 +240,14 @@ const MIGRATIONS: [&str; 13] = [
     ALTER TABLE downlink ADD COLUMN key TEXT;
     ALTER TABLE unsent ADD COLUMN key TEXT;
     CREATE INDEX unsent_by_key ON unsent (vin, uid, key) WHERE key IS NOT NULL;
+",
+    // For its index: the app that a message waits for, and none for a request.
+    "
+    ALTER TABLE unsent ADD COLUMN waits_for TEXT NOT NULL DEFAULT '';
+    UPDATE unsent SET waits_for =
+        (SELECT app FROM downlink WHERE downlink.sequence = unsent.sequence)
+        WHERE sequence NOT IN (SELECT sequence FROM request);
+    CREATE INDEX unsent_by_app ON unsent (vin, uid, waits_for, sequence);
 ",
 ];
 

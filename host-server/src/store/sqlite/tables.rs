@@ -136,6 +136,17 @@ impl Tables {
         message: &NewDownlink,
         now: SystemTime,
     ) -> rusqlite::Result<Downlink> {
+        self.append_waiting(id, message, message.app.as_str(), now)
+    }
+
+    /// Appends a message for a vehicle that waits in a queue: that of an app, or of none.
+    pub(super) fn append_waiting(
+        &mut self,
+        id: &MessageId,
+        message: &NewDownlink,
+        waits_for: &str,
+        now: SystemTime,
+    ) -> rusqlite::Result<Downlink> {
         let sequence = self.counts.last_sequence + 1;
         self.connection
             .prepare_cached(
@@ -154,13 +165,14 @@ impl Tables {
                 message.key.as_ref().map(Key::as_str),
             ])?;
         self.connection
-            .prepare_cached("INSERT INTO unsent VALUES (?1, ?2, ?3, 0, ?4, ?5)")?
+            .prepare_cached("INSERT INTO unsent VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6)")?
             .execute(params![
                 message.vin.as_str(),
                 message.uid.as_str(),
                 sequence,
                 micros(message.expires_at),
                 message.coalesces_by().map(Key::as_str),
+                waits_for,
             ])?;
         self.counts.last_sequence = sequence;
         self.counts.downlink_bytes += message.envelope.len() as i64 + ROW_BYTES;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rusqlite::types::Value;
 use tempfile::TempDir;
 use vinbus_protocol::delivery;
-use vinbus_protocol::id::{Uid, Vin};
+use vinbus_protocol::id::{AppId, Uid, Vin};
 
 use super::*;
 use crate::metrics::Metrics;
@@ -86,6 +86,11 @@ const WRITTEN: [&str; MIGRATIONS.len()] = [
     INSERT INTO downlink VALUES (10, 'keyed', :now, 'partner', 'TESTV000000000001', 'app', x'7b7d',
         :now + 60000000, 1, NULL, 'position');
     INSERT INTO unsent VALUES ('TESTV000000000001', 'partner', 10, 0, :now + 60000000, 'position');
+    ",
+    "
+    INSERT INTO downlink VALUES (11, 'queued', :now, 'partner', 'TESTV000000000001', 'app', x'7b7d',
+        :now + 60000000, 1, NULL, NULL);
+    INSERT INTO unsent VALUES ('TESTV000000000001', 'partner', 11, 0, :now + 60000000, NULL, 'app');
     ",
 ];
 
@@ -216,11 +221,16 @@ fn store_of_every_version_goes_on_with_what_was_there() {
         let in_time = |micros: u64| UNIX_EPOCH + Duration::from_micros(now + micros);
         // One without a time got the default of then.
         let held = (2, in_time(7 * 24 * 3600 * 1_000_000));
-        let later = [(4, 4), (6, 9), (7, 10), (10, 13)];
+        let later = [(4, 4), (6, 9), (7, 10), (10, 13), (11, 14)];
         let later = later.iter().filter(|(_, since)| version >= *since);
         let later = later.map(|(sequence, _)| (*sequence, in_time(60_000_000)));
         let expected: Vec<_> = std::iter::once(held).chain(later).collect();
         assert_eq!(waiting, expected, "version {version}");
+        let app = [AppId::parse("app").unwrap()];
+        let others = store.unsent_for_others(&vin, &uid, 0, &app, 10).unwrap();
+        let others: Vec<u64> = others.iter().map(|it| it.sequence).collect();
+        let requests = if version >= 10 { &[7][..] } else { &[] };
+        assert_eq!(others, requests, "version {version}");
         assert_eq!(steps(&store, "sent"), [Step::Accepted, Step::Sent]);
         assert_eq!(steps(&store, "held"), [Step::Accepted, Step::Held]);
         assert_eq!(
