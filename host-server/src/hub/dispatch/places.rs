@@ -4,8 +4,12 @@
 //! its word, once it is online. So of a vehicle that is not online any place on disk may be forgotten, and
 //! that is how the map is bounded; and that it spoke no delivery is forgotten with its connection, as the
 //! next one may be that of other firmware.
+//!
+//! Vehicles that may be forgotten stand in a queue, the one that may be so for longest first: to find one costs
+//! the same however many vehicles there are. So whoever has places changed says who is online; of a vehicle that
+//! comes or goes, [`Places::retain_of`] is to be told.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use vinbus_protocol::id::{Uid, Vin};
@@ -29,29 +33,46 @@ pub(super) enum Place {
 /// All channels that are known, by vehicle and partner.
 pub(super) struct Places {
     vehicles_max: usize,
-    known: HashMap<Vin, HashMap<Uid, Place>>,
+    known: HashMap<Vin, Vehicle>,
+    queue: Queue,
+}
+
+#[derive(Default)]
+struct Vehicle {
+    places: HashMap<Uid, Place>,
+    /// Where it stands in the queue.
+    turn: Option<u64>,
+}
+
+/// Vehicles that are not online and have no channel in memory.
+#[derive(Default)]
+struct Queue {
+    waiting: BTreeMap<u64, Vin>,
+    turns: u64,
 }
 
 impl Places {
-    /// Places for the channels of so many vehicles, some 400 bytes each.
+    /// Places for the channels of so many vehicles, some 450 bytes each.
     pub(super) fn new(vehicles_max: usize) -> Self {
         Self {
             vehicles_max,
             known: HashMap::new(),
+            queue: Queue::default(),
         }
     }
 
     pub(super) fn of(&self, lane: &LaneId) -> Option<&Place> {
-        self.known.get(&lane.vin)?.get(&lane.uid)
+        self.known.get(&lane.vin)?.places.get(&lane.uid)
     }
 
-    /// The places of a vehicle.
-    pub(super) fn of_vehicle(&mut self, vin: &Vin) -> Option<&mut HashMap<Uid, Place>> {
-        self.known.get_mut(vin)
-    }
-
-    pub(super) fn all(&mut self) -> impl Iterator<Item = (&Vin, &mut HashMap<Uid, Place>)> {
-        self.known.iter_mut()
+    /// The channels of a vehicle that are in memory.
+    pub(super) fn in_memory(&self, vin: &Vin) -> impl Iterator<Item = &Arc<Driven>> {
+        let vehicle = self.known.get(vin).into_iter();
+        let places = vehicle.flat_map(|vehicle| vehicle.places.values());
+        places.filter_map(|place| match place {
+            Place::Memory(driven) => Some(driven),
+            Place::Disk | Place::Silent => None,
+        })
     }
 
     /// Puts a channel into a place; `false` if there is no room for it, as its vehicle has too many, or too
@@ -63,45 +84,108 @@ impl Places {
         is_online: impl Fn(&Vin) -> bool,
     ) -> bool {
         if !self.known.contains_key(&lane.vin) && self.known.len() >= self.vehicles_max {
-            self.make_room(is_online);
-            if self.known.len() >= self.vehicles_max {
+            let Some(longest) = self.queue.pop() else {
                 return false;
-            }
+            };
+            self.known.remove(&longest);
         }
-        let uids = self.known.entry(lane.vin).or_default();
-        let has_room = uids.len() < VEHICLE_CHANNELS_MAX || uids.contains_key(&lane.uid);
+        let vehicle = self.known.entry(lane.vin).or_default();
+        let places = &mut vehicle.places;
+        let has_room = places.len() < VEHICLE_CHANNELS_MAX || places.contains_key(&lane.uid);
         if has_room {
-            uids.insert(lane.uid.clone(), place);
+            places.insert(lane.uid.clone(), place);
         }
+        self.queue.settle(&lane.vin, vehicle, is_online);
         has_room
+    }
+
+    /// Changes the places of a vehicle, and forgets those of which `change` says so.
+    pub(super) fn retain_of(
+        &mut self,
+        vin: &Vin,
+        change: impl FnMut(&mut Place) -> bool,
+        is_online: impl Fn(&Vin) -> bool,
+    ) {
+        let Some(vehicle) = self.known.get_mut(vin) else {
+            return;
+        };
+        if vehicle.retain(change) {
+            self.queue.settle(vin, vehicle, is_online);
+        } else {
+            self.queue.leave(vehicle);
+            self.known.remove(vin);
+        }
+    }
+
+    /// The same, of all vehicles.
+    pub(super) fn retain(
+        &mut self,
+        mut change: impl FnMut(&Vin, &mut Place) -> bool,
+        is_online: impl Fn(&Vin) -> bool,
+    ) {
+        let queue = &mut self.queue;
+        self.known.retain(|vin, vehicle| {
+            let stays = vehicle.retain(|place| change(vin, place));
+            match stays {
+                true => queue.settle(vin, vehicle, &is_online),
+                false => queue.leave(vehicle),
+            }
+            stays
+        });
     }
 
     /// A vehicle's connection is over, and with it that it is silent.
     pub(super) fn forget_silence(&mut self, vin: &Vin) {
-        if let Some(uids) = self.known.get_mut(vin) {
-            uids.retain(|_, place| !matches!(place, Place::Silent));
-            if uids.is_empty() {
-                self.known.remove(vin);
-            }
+        let is_other = |place: &mut Place| !matches!(place, Place::Silent);
+        self.retain_of(vin, is_other, |_| false);
+    }
+}
+
+impl Vehicle {
+    /// Says whether a place is left.
+    fn retain(&mut self, mut change: impl FnMut(&mut Place) -> bool) -> bool {
+        self.places.retain(|_, place| change(place));
+        !self.places.is_empty()
+    }
+
+    fn is_used(&self) -> bool {
+        let mut places = self.places.values();
+        places.any(|place| matches!(place, Place::Memory(_)))
+    }
+}
+
+impl Queue {
+    /// A vehicle that may be forgotten stands in the queue, and no other.
+    fn settle(&mut self, vin: &Vin, vehicle: &mut Vehicle, is_online: impl Fn(&Vin) -> bool) {
+        if vehicle.is_used() || is_online(vin) {
+            self.leave(vehicle);
+        } else if vehicle.turn.is_none() {
+            vehicle.turn = Some(self.turns);
+            self.waiting.insert(self.turns, *vin);
+            self.turns += 1;
         }
     }
 
-    /// Forgets an eighth of the vehicles, of those that are not online and have no channel in memory; so the
-    /// cost of finding them is shared by many newcomers.
-    fn make_room(&mut self, is_online: impl Fn(&Vin) -> bool) {
-        let mut left = (self.vehicles_max / 8).max(1);
-        self.known.retain(|vin, uids| {
-            let is_used = || uids.values().any(|it| matches!(it, Place::Memory(_)));
-            let stays = left == 0 || is_online(vin) || is_used();
-            left -= usize::from(!stays);
-            stays
-        });
+    fn leave(&mut self, vehicle: &mut Vehicle) {
+        if let Some(turn) = vehicle.turn.take() {
+            self.waiting.remove(&turn);
+        }
+    }
+
+    /// The first one leaves the queue, to be forgotten.
+    fn pop(&mut self) -> Option<Vin> {
+        self.waiting.pop_first().map(|(_, vin)| vin)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+    use vinbus_protocol::delivery::{Epoch, Snapshot};
+
     use super::*;
+    use crate::hub::dispatch::channel::Channel;
+    use crate::store::channels::KeptChannel;
 
     fn lane(number: usize) -> LaneId {
         LaneId {
@@ -154,5 +238,98 @@ mod tests {
         assert!(places.of(&lane(1)).is_none());
         assert!(matches!(places.of(&other), Some(Place::Disk)));
         assert_eq!(places.known.len(), 1);
+    }
+
+    fn in_memory(lane: &LaneId) -> Place {
+        let kept = KeptChannel {
+            memory: Snapshot::fresh(Epoch::FIRST),
+            numbered: Vec::new(),
+            part: None,
+        };
+        let channel = Channel::new(0, kept, true);
+        Place::Memory(Arc::new(Driven::new(lane.clone(), channel, Instant::now())))
+    }
+
+    /// What is expected of a vehicle.
+    #[derive(Clone, Copy, Default)]
+    struct Expected {
+        is_known: bool,
+        is_used: bool,
+        is_online: bool,
+        /// Since when it may be forgotten.
+        since: Option<usize>,
+    }
+
+    #[test]
+    fn one_that_may_be_forgotten_for_longest_makes_room_whatever_came_before() {
+        const PLACES: usize = 8;
+        let mut places = Places::new(PLACES);
+        let mut expected = [Expected::default(); 4 * PLACES];
+        let mut random = 1_u32;
+        for now in 0..20_000 {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let number = (random >> 8) as usize % expected.len();
+            let lane = lane(number);
+            let online = expected.map(|it| it.is_online);
+            let is_online = |vin: &Vin| online[vin.as_str()[5..].parse::<usize>().unwrap()];
+            match random >> 24 & 3 {
+                0 | 1 => {
+                    let to_memory = random >> 26 & 1 == 1;
+                    let place = if to_memory {
+                        in_memory(&lane)
+                    } else {
+                        Place::Disk
+                    };
+                    let known = expected.iter().filter(|it| it.is_known).count();
+                    let mut has_room = true;
+                    if !expected[number].is_known && known == PLACES {
+                        let idle = (0..expected.len()).filter(|it| expected[*it].since.is_some());
+                        let longest = idle.min_by_key(|it| expected[*it].since);
+                        has_room = longest.is_some();
+                        if let Some(longest) = longest {
+                            expected[longest] = Expected {
+                                is_known: false,
+                                ..expected[longest]
+                            };
+                        }
+                    }
+                    assert_eq!(places.put(&lane, place, is_online), has_room, "{now}");
+                    if has_room {
+                        expected[number].is_known = true;
+                        expected[number].is_used = to_memory;
+                    }
+                }
+                2 => {
+                    expected[number].is_online ^= true;
+                    let online = expected[number].is_online;
+                    places.retain_of(&lane.vin, |_| true, |_| online);
+                }
+                _ => {
+                    places.retain(
+                        |vin, place| {
+                            if *vin == lane.vin {
+                                *place = Place::Disk;
+                            }
+                            true
+                        },
+                        is_online,
+                    );
+                    expected[number].is_used = false;
+                }
+            }
+            for of in &mut expected {
+                let is_idle = of.is_known && !of.is_used && !of.is_online;
+                of.since = is_idle.then(|| of.since.unwrap_or(now));
+            }
+            for (number, of) in expected.iter().enumerate() {
+                assert_eq!(
+                    places.of(&self::lane(number)).is_some(),
+                    of.is_known,
+                    "{now}"
+                );
+            }
+            let idle = expected.iter().filter(|it| it.since.is_some()).count();
+            assert_eq!(places.queue.waiting.len(), idle, "{now}");
+        }
     }
 }

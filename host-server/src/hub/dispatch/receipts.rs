@@ -7,7 +7,6 @@
 //! Channels are loaded when they are needed, and dropped when the vehicle goes and nothing of them is
 //! only in memory (see `places`).
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -57,6 +56,16 @@ pub(in crate::hub) struct Driven {
 }
 
 impl Driven {
+    /// With the time from which the channel's own counts.
+    pub(super) fn new(lane: LaneId, channel: Channel, begin: time::Instant) -> Self {
+        Self {
+            lane,
+            channel: Mutex::new(channel),
+            work: Notify::new(),
+            begin,
+        }
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, Channel> {
         self.channel.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -164,51 +173,47 @@ impl Dispatch {
     /// A vehicle's presence changed.
     pub(super) fn refresh_vehicle(&self, vin: Vin) {
         let mut known = self.known_channels();
-        if let Some(uids) = known.of_vehicle(&vin) {
-            self.refresh(uids, self.is_reachable(&vin));
-        }
+        known.retain_of(
+            &vin,
+            |place| self.refresh(place, self.is_reachable(&vin)),
+            |vin| self.is_online(vin),
+        );
     }
 
     /// A vehicle's connection is over.
     pub(super) fn vehicle_left(&self, vin: &Vin) {
         let mut known = self.known_channels();
         known.forget_silence(vin);
-        for place in known
-            .of_vehicle(vin)
-            .into_iter()
-            .flat_map(|uids| uids.values())
-        {
-            if let Place::Memory(driven) = place {
-                driven.lock().forget_silence();
-            }
+        for driven in known.in_memory(vin) {
+            driven.lock().forget_silence();
         }
     }
 
     /// The way to the broker opened or closed.
     pub(super) fn refresh_all(&self) {
         let mut known = self.known_channels();
-        for (vin, uids) in known.all() {
-            self.refresh(uids, self.is_reachable(vin));
-        }
+        known.retain(
+            |vin, place| self.refresh(place, self.is_reachable(vin)),
+            |vin| self.is_online(vin),
+        );
     }
 
-    fn refresh(&self, uids: &mut HashMap<Uid, Place>, up: bool) {
-        uids.retain(|_, place| {
-            let Place::Memory(driven) = place else {
-                return true;
-            };
-            let mut channel = driven.lock();
-            channel.set_link(self.now_ms(), up);
-            let closed = !up && channel.close_if_idle();
-            let speaks = channel.speaks();
-            drop(channel);
-            driven.work.notify_one();
-            if closed {
-                *place = Place::Disk;
-            }
-            // The word of one that does not speak delivery is awaited when it is back.
-            speaks || !closed
-        });
+    /// Tells a channel in memory whether its vehicle can be reached; says whether its place is worth keeping.
+    fn refresh(&self, place: &mut Place, up: bool) -> bool {
+        let Place::Memory(driven) = place else {
+            return true;
+        };
+        let mut channel = driven.lock();
+        channel.set_link(self.now_ms(), up);
+        let closed = !up && channel.close_if_idle();
+        let speaks = channel.speaks();
+        drop(channel);
+        driven.work.notify_one();
+        if closed {
+            *place = Place::Disk;
+        }
+        // The word of one that does not speak delivery is awaited when it is back.
+        speaks || !closed
     }
 
     /// Ends the tasks of the channels; each notes first what it was told.
@@ -274,12 +279,7 @@ impl Dispatch {
             channel.announced(self.now_ms(), None);
         }
         channel.set_link(self.now_ms(), self.is_reachable(&lane.vin));
-        let driven = Arc::new(Driven {
-            lane: lane.clone(),
-            channel: Mutex::new(channel),
-            work: Notify::new(),
-            begin: self.begin,
-        });
+        let driven = Arc::new(Driven::new(lane.clone(), channel, self.begin));
         let place = Place::Memory(Arc::clone(&driven));
         if !known.put(lane, place, |vin| self.is_online(vin)) {
             return Ok(None);
