@@ -26,6 +26,7 @@ mod fleet;
 mod messages;
 mod requests;
 mod strictness;
+mod trace;
 
 mod activity;
 mod end;

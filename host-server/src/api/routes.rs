@@ -15,7 +15,7 @@ use super::platform::{self, acl, clients, token, well_known};
 use super::problem::{self, Kind, Problem};
 use super::{
     Api, Foundation, activity, asyncapi, console, fleet, health, messages, mqtt, openapi, requests,
-    sent, status, stream, uplink, vehicles, webhooks,
+    sent, status, stream, trace, uplink, vehicles, webhooks,
 };
 
 /// One method of one path.
@@ -76,7 +76,7 @@ pub(super) const ROUTES: &[Route] = &[
     route(GET, "/", |method| on(method, console::page)),
     route(GET, "/console/{file}", |method| on(method, console::part)),
     route(GET, "/api/v1/messages/{id}", |method| {
-        on(method, messages::trace)
+        on(method, trace::trace)
     }),
     route(POST, "/api/v1/fleet/messages", |method| {
         on(method, fleet::submit)

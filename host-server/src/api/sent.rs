@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::Api;
 use super::auth::Caller;
-use super::messages::TracedStep;
 use super::parameters::{self, Query, query};
 use super::problem::Problem;
+use super::trace::TracedStep;
 use crate::hub::MessageHead;
 use crate::model::{MessageId, Outline, Step};
 use crate::uplink_json::timestamp;
