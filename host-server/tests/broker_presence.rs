@@ -77,6 +77,25 @@ async fn takeover_ends_with_the_vehicle_online() {
 }
 
 #[tokio::test]
+async fn vehicle_that_listens_anew_while_its_earlier_connection_is_up_was_offline_in_between() {
+    let it = Fixture::start().await;
+    let earlier = it.listening_vehicle().await;
+    // Under its own identifier, the end of the earlier one could come first.
+    let mut newer = it.tls(VIN).await.unwrap();
+    newer.enter(&Connect::new("another")).await;
+    newer.subscribe(&downlink(UID, VIN), 1).await;
+    newer.subscribe(&downlink(OTHER_UID, VIN), 1).await;
+    drop(earlier);
+    it.until_counts("the earlier to be gone", |counts| counts.connections == 1)
+        .await;
+    newer.ping().await;
+    let told = it.events.recorded().presence;
+    let told: Vec<_> = told.into_iter().map(|(_, presence)| presence).collect();
+    let (online, offline) = (Presence::Online, Presence::Offline);
+    assert_eq!(told, [online, offline, online, online]);
+}
+
+#[tokio::test]
 async fn vehicle_whose_other_connection_does_not_listen_is_offline() {
     let it = Fixture::start().await;
     let listening = it.listening_vehicle().await;

@@ -199,10 +199,16 @@ impl Registry {
     }
 
     /// A vehicle's connection subscribed `filters` of its downlink: the vehicle is online. Told
-    /// again for each subscription, because messages may wait for just this one.
+    /// again for each subscription, because messages may wait for just this one. Where its earlier
+    /// connection still listens, the vehicle was offline in between: what is on that one's way is
+    /// lost, and what the vehicle said there is over.
     pub(super) fn vehicle_listens(&self, vin: Vin, id: ConnectionId, filters: Vec<String>) {
         let mut inner = self.lock();
+        let listened = inner.listens(&vin);
         if let Some(connection) = inner.connection(&vin, id) {
+            if listened && connection.filters.is_empty() {
+                self.events.presence_changed(vin, Presence::Offline);
+            }
             connection.filters.extend(filters);
             self.events.presence_changed(vin, Presence::Online);
         }
