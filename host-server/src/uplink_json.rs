@@ -34,7 +34,7 @@ pub(crate) fn write(out: &mut Vec<u8>, uplink: &Uplink) -> Result<(), EnvelopeEr
 /// [`EXCERPT_CHARS`] characters.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub(crate) fn write_brief(out: &mut Vec<u8>, uplink: &Uplink) -> Result<(), EnvelopeError> {
     write_with(out, uplink, |out, content| {
         let excerpt: String = content.chars().take(EXCERPT_CHARS).collect();
