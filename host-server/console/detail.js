@@ -61,8 +61,8 @@ export class Detail {
     this.steps(message);
     await this.fetch(shown, async () => {
       const text = await server.trace(message.id);
-      const { receipts, fleet, request, key } = JSON.parse(text);
-      Object.assign(message, { receipts, request, key });
+      const { receipts, withoutReceipts, fleet, request, key } = JSON.parse(text);
+      Object.assign(message, { receipts, withoutReceipts, request, key });
       if (this.shown === shown) this.steps(message);
       const envelope = lastMember(text, 'message');
       const again = element('button', { onclick: () => this.sendAgain(message, envelope) }, 'Send again');

@@ -33,11 +33,11 @@ const LOST_REQUEST = {
 
 /** What a message waits for; empty where it has met its end. `vehicle` is what is known of its vehicle. */
 export function outlook(message, vehicle) {
-  const { status, receipts, popup, uid, expiresAt } = message;
+  const { status, popup, uid, expiresAt } = message;
   const until = new Date(expiresAt).toLocaleString();
   if (status === 'held') return `${whyHeld(vehicle, uid)} It is sent when the vehicle can hear it, until ${until}.`;
   if (status === 'accepted') return 'It waits for its turn: messages to a vehicle go one after the other, as fast as its link carries them.';
-  if (status === 'sent') return whatFollowsSent(receipts, popup);
+  if (status === 'sent') return whatFollowsSent(message);
   return AWAITED[status] ?? '';
 }
 
@@ -48,10 +48,11 @@ function whyHeld(vehicle, uid) {
   return `The vehicle is ${vehicle.presence} since ${since}, and does not listen to partner ${uid}: its agent names the partner of each app (--app IDAPP=UID).`;
 }
 
-function whatFollowsSent(receipts, popup) {
+function whatFollowsSent({ receipts, withoutReceipts, popup }) {
   if (popup) return 'Nothing more is told of a popup: it carries no receipts. What the driver answers is told to the app.';
   if (receipts === 'no') return 'Nothing more is told: no receipts were asked for. To be told what becomes of it in the vehicle, send it with receipts.';
-  if (receipts) return 'It is repeated until the vehicle says that it has it. A vehicle that does not know receipts says nothing, and got it once.';
+  if (withoutReceipts) return 'It went without receipts, as the vehicle offers none: nobody tells what becomes of it.';
+  if (receipts) return 'It is repeated until the vehicle says that it has it.';
   return '';
 }
 

@@ -138,6 +138,9 @@ pub struct Trace {
     pub transfer: Option<Transfer>,
     /// The fleet message that it is of, if any, as long as that is kept.
     pub fleet: Option<FleetId>,
+    /// Its sender asked for receipts, and it went without, as its vehicle offers none: nobody tells what
+    /// became of it.
+    pub without_receipts: bool,
     /// Its steps, oldest first.
     pub steps: Vec<(Step, SystemTime)>,
 }

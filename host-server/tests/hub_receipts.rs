@@ -160,6 +160,11 @@ async fn vehicle_that_offers_nothing_gets_an_ordinary_message() {
         .await;
     assert_eq!(car.app, [told(0)]);
     server.has_step(&id, Step::Sent).await;
+    let went_without = async |id: &MessageId| {
+        let trace = server.hub.trace(id.clone()).await.unwrap().unwrap();
+        trace.without_receipts
+    };
+    assert!(went_without(&id).await);
     // One that has spoken delivery, and does not any more.
     car.meet(&server).await;
     let id = submit(&server, 1..2).await.remove(0);
@@ -167,6 +172,7 @@ async fn vehicle_that_offers_nothing_gets_an_ordinary_message() {
         last_step(&server, &id).await == TAKEN
     })
     .await;
+    assert!(!went_without(&id).await);
     server.hub.announced(vin(1), &uid(), None);
     submit(&server, 2..3).await;
     car.until(&server, "it comes", async |car| car.app.len() == 3)
@@ -307,6 +313,10 @@ async fn message_that_is_never_answered_expires_and_frees_its_place() {
         let message = message(n, Receipts::Asked, Duration::from_secs(2));
         ids.push(server.hub.submit_downlink(message).await.unwrap().id);
     }
+    // It is on its way, and may be answered.
+    server.has_step(&ids[0], Step::Sent).await;
+    let trace = server.hub.trace(ids[0].clone()).await.unwrap().unwrap();
+    assert!(!trace.without_receipts);
     for id in &ids {
         car.until(&server, "it has expired", async |_| {
             last_step(&server, id).await == Step::Expired

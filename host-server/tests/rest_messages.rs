@@ -8,6 +8,7 @@ use serde_json::Value;
 use vinbus_host_server::broker::{Arrival, BrokerEvents as _};
 use vinbus_host_server::hub;
 use vinbus_host_server::model::Presence;
+use vinbus_protocol::id::{Uid, Vin};
 
 const PATH: &str = "/api/v1/vehicles/0123456789ABCDEFG/messages";
 
@@ -306,6 +307,32 @@ async fn traced_until(rest: &Rest, location: &str, status: &str) -> Value {
         }
     };
     rest_support::within(asking).await
+}
+
+#[tokio::test]
+async fn message_that_went_without_the_receipts_that_were_asked_for_says_so() {
+    let rest = Rest::start().await;
+    let send = async |query: &str| {
+        let path = format!("{PATH}?uid={PARTNER}{query}");
+        let answer = rest.admin(Method::POST, &path).body(envelope("1"));
+        let answer = answer.send().await.unwrap();
+        answer.headers()["location"].to_str().unwrap().to_owned()
+    };
+    let waits = send("&receipts=yes").await;
+    let plain = send("").await;
+    let held = traced_until(&rest, &waits, "held").await;
+    assert_eq!(held.get("withoutReceipts"), None);
+    // It is there, and says nothing of delivery.
+    rest.presence(VIN, Presence::Online);
+    let (vin, uid) = (Vin::parse(VIN).unwrap(), Uid::parse(PARTNER).unwrap());
+    rest.hub.announced(vin, &uid, None);
+    let sent = traced_until(&rest, &waits, "sent").await;
+    assert_eq!(
+        (&sent["receipts"], &sent["withoutReceipts"]),
+        (&"yes".into(), &true.into())
+    );
+    let sent = traced_until(&rest, &plain, "sent").await;
+    assert_eq!(sent.get("withoutReceipts"), None);
 }
 
 #[tokio::test]

@@ -28,6 +28,9 @@ struct Traced<'a> {
     app: String,
     expires_at: String,
     receipts: &'static str,
+    /// It was asked for receipts, and went without.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    without_receipts: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -176,6 +179,7 @@ fn traced<'a>(
             Receipts::Asked => "yes",
             Receipts::Repeatable => "repeatable",
         },
+        without_receipts: trace.without_receipts,
         key: downlink.message.key.as_ref().map(Key::as_str),
         fleet: trace.fleet.as_ref().map(ToString::to_string),
         status: trace

@@ -18,6 +18,8 @@ struct Traced {
     app: String,
     #[serde(default)]
     receipts: String,
+    #[serde(default)]
+    without_receipts: bool,
     key: Option<String>,
     expires_at: String,
     steps: Vec<TracedStep>,
@@ -146,6 +148,11 @@ fn reason(step: &str, message: &Traced) -> String {
         }
         "superseded" => "a newer message of its key took its place before it was sent".to_owned(),
         "held" => "the vehicle is offline, or does not listen to this partner".to_owned(),
+        "sent" if message.without_receipts => {
+            "the broker has it; it went without receipts, as the vehicle offers none: nobody tells \
+             what becomes of it"
+                .to_owned()
+        }
         "sent" => "the broker has it".to_owned(),
         "rejected" => "the broker can never carry it; the server's log says why".to_owned(),
         "expired" => format!("{}; its time was over at {expires_at}", how_far(message)),
@@ -229,6 +236,24 @@ mod tests {
         ] {
             let line = last(&[steps, &["evicted"]].concat(), false);
             assert!(line.contains(told), "{steps:?}: {line}");
+        }
+    }
+
+    #[test]
+    fn message_that_went_without_the_receipts_that_were_asked_for_is_told_as_such() {
+        for (more, told) in [
+            ("", "the broker has it"),
+            (
+                r#","withoutReceipts":true"#,
+                "nobody tells what becomes of it",
+            ),
+        ] {
+            let told_of = format!(
+                r#"{{"uid":"u","vin":"v","app":"a","expiresAt":"E","receipts":"yes"{more},
+                    "steps":[{{"step":"sent","at":"T"}}]}}"#
+            );
+            let line = lines(&serde_json::from_str(&told_of).unwrap());
+            assert!(line.trim_end().ends_with(told), "{line}");
         }
     }
 

@@ -14,8 +14,8 @@ use super::error::of_file;
 use super::schema;
 use super::tables::{micros, receipts_numbered, step_numbered, time};
 use crate::model::{
-    Backlog, Brief, Cursor, Downlink, Key, MessageId, NewDownlink, NewUplink, Outline, SentPage,
-    Step, Trace, Transfer, Uplink, UplinkPage, Webhook,
+    Backlog, Brief, Cursor, Downlink, Key, MessageId, NewDownlink, NewUplink, Outline, Receipts,
+    SentPage, Step, Trace, Transfer, Uplink, UplinkPage, Webhook,
 };
 use crate::store::StoreError;
 use crate::store::fleets::FleetId;
@@ -182,6 +182,8 @@ impl Readers {
     /// What became of a downlink message.
     pub(super) fn trace(&self, id: &MessageId) -> Result<Option<Trace>, StoreError> {
         self.read(|connection| {
+            // What is told between the reads would be in some of them.
+            let connection = connection.unchecked_transaction()?;
             let found = connection
                 .prepare_cached(select_downlink!(
                     ", accepted_at, (SELECT id FROM fleet WHERE number = downlink.fleet)
@@ -195,12 +197,18 @@ impl Readers {
             let Some((downlink, accepted_at, fleet)) = found else {
                 return Ok(None);
             };
-            let steps = steps(connection, downlink.sequence, time(accepted_at))?;
-            let transfer = transfer(connection, downlink.sequence)?;
+            let steps = steps(&connection, downlink.sequence, time(accepted_at))?;
+            let transfer = transfer(&connection, downlink.sequence)?;
+            // One that is on its way with receipts has a number until its last word is told.
+            let without_receipts = downlink.message.receipts != Receipts::No
+                && !downlink.message.is_long()
+                && steps.last().is_some_and(|(step, _)| *step == Step::Sent)
+                && !has_number(&connection, downlink.sequence)?;
             Ok(Some(Trace {
                 downlink,
                 transfer,
                 fleet,
+                without_receipts,
                 steps,
             }))
         })
@@ -335,6 +343,13 @@ pub(super) fn transfer(
             })
         })
         .optional()
+}
+
+/// Whether a message for a vehicle has a number of delivery.
+fn has_number(connection: &Connection, sequence: u64) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM numbered WHERE sequence = ?1)")?
+        .query_row([signed(sequence)], |row| row.get(0))
 }
 
 /// The steps of a message for a vehicle, oldest first.
