@@ -150,14 +150,21 @@ mod tests {
     use vinbus_protocol::delivery::Epoch;
     use vinbus_protocol::envelope::Content;
 
+    use super::super::Arrived;
     use super::*;
 
     #[test]
     fn partners_that_answer_nothing_leave_numbers_for_the_messages_of_others() {
         let mut ends = Receipts::<_, 6, 32>::new(Epoch::new(9).unwrap(), vec![0; 1 << 16]);
         let content = Content::parse(b"1").unwrap();
-        for partner in 0..6 {
+        let greeting =
+            br#"{"idApp":"vinbus","popup":false,"content":{"vinbus":{"e":5,"x":9,"v":1}}}"#;
+        for _ in 0..6 {
             ends.add_partner();
+        }
+        ends.link_changed(0, true);
+        for partner in 0..6 {
+            assert!(matches!(ends.arrived(0, partner, greeting), Arrived::Done));
             for _ in 0..40 {
                 let taken = ends.accept(partner, AppSlot::new(0), None, content, 1_000);
                 assert!(taken.is_ok());
