@@ -17,6 +17,7 @@
 //!
 //! The other way, messages of apps wait in [`uplinks`], which says what becomes of them.
 
+mod leaving;
 #[cfg(feature = "parts")]
 mod long_uplinks;
 #[cfg(not(feature = "parts"))]
@@ -28,6 +29,7 @@ mod parts;
 #[cfg(not(feature = "parts"))]
 #[path = "receipts/parts_absent.rs"]
 mod parts;
+mod places;
 #[cfg(feature = "notes")]
 mod unnoted;
 #[cfg(not(feature = "notes"))]
@@ -39,8 +41,8 @@ use heapless::Vec;
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::delivery::{
-    self, CONTROL_APP, Carried, Control, ControlFrame, Endpoint, Epoch, Event, Header, Marked,
-    Message, MessageId, Offer, Part, Received, Run, Snapshot, Step, Transmit, Verdict,
+    self, CONTROL_APP, Carried, Control, Endpoint, Epoch, Event, Header, Marked, Message,
+    MessageId, Offer, Part, Received, Run, Snapshot, Step, Verdict,
 };
 use vinbus_protocol::envelope::{Content, Downlink, DownlinkBody, Uplink};
 use vinbus_protocol::id::AppId;
@@ -50,12 +52,14 @@ use vinbus_protocol::portal::Refusal;
 use vinbus_protocol::request;
 use vinbus_protocol::request::Order;
 
+pub(crate) use self::leaving::Leaving;
+use self::long_uplinks::LongUplinks;
 pub(crate) use self::long_uplinks::marked;
-use self::long_uplinks::{LongUplinks, is_long};
 #[cfg(feature = "parts")]
 pub(crate) use self::parts::PartFate;
 #[cfg(feature = "parts")]
 use self::parts::Transfer;
+use self::places::{PLACES_MAX, Place, take};
 use self::unnoted::Unnoted;
 use self::uplinks::Uplinks;
 pub(crate) use self::uplinks::Waiting;
@@ -64,9 +68,6 @@ use crate::clock::NEVER;
 
 /// Messages of one partner that are accounted for; what comes beyond is repeated by its sender.
 const OPEN_MAX: usize = 32;
-
-/// Messages that wait for their apps, of all partners.
-const PLACES_MAX: usize = 64;
 
 /// The ends of a vehicle with up to `APPS` partners, and what apps send with receipts, in a buffer `Q`; up
 /// to `SENT` messages to each partner are on their way.
@@ -90,18 +91,6 @@ pub(crate) struct Receipts<Q, const APPS: usize, const SENT: usize> {
     /// The partner that was given its turn last.
     turn: usize,
     random: u32,
-}
-
-/// Where a message is that is not done with.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    partner: usize,
-    id: MessageId,
-    slot: AppSlot,
-    /// When its time is over.
-    ends_at_ms: u64,
-    /// Its number among the app's messages.
-    number: u64,
 }
 
 /// What a message that came is.
@@ -129,16 +118,6 @@ pub(crate) struct New {
     pub(crate) partner: usize,
     pub(crate) id: MessageId,
     pub(crate) ends_at_ms: Option<u64>,
-}
-
-/// What is to be sent now.
-pub(crate) enum Leaving<R> {
-    /// A message of delivery's own.
-    Control(ControlFrame<R>),
-    /// The message of an app with this ticket, under this header.
-    Marked(Header, u64),
-    /// The same as any other message, for a host that knows no receipts.
-    Plain(u64),
 }
 
 #[cfg(feature = "requests")]
@@ -409,133 +388,11 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
         self.report(now_ms, new.partner, new.id, Step::Taken);
     }
 
-    /// A new message is pending under this number: *held*, or *handed* to an app that confirms.
-    pub(crate) fn held(&mut self, now_ms: u64, new: New, slot: AppSlot, number: u64, step: Step) {
-        self.place(new, slot, number);
-        self.report(now_ms, new.partner, new.id, step);
-    }
-
-    /// Reports `step` of the messages of an app that were pending and are not any more.
-    #[inline(never)]
-    pub(crate) fn gone(
-        &mut self,
-        now_ms: u64,
-        slot: AppSlot,
-        step: Step,
-        is_pending: &dyn Fn(u64) -> bool,
-    ) {
-        let is_gone = |place: &Place| place.slot == slot && !is_pending(place.number);
-        while let Some(place) = take(&mut self.places, is_gone) {
-            self.report(now_ms, place.partner, place.id, step);
-        }
-    }
-
-    /// A pending message whose time is over, of an app for which `may_expire` holds; it is forgotten,
-    /// and to be taken out.
-    pub(crate) fn next_expired(
-        &mut self,
-        now_ms: u64,
-        may_expire: impl Fn(AppSlot) -> bool,
-    ) -> Option<(AppSlot, u64)> {
-        let place = take(&mut self.places, |it| {
-            it.ends_at_ms <= now_ms && may_expire(it.slot)
-        })?;
-        self.report(now_ms, place.partner, place.id, Step::Expired);
-        Some((place.slot, place.number))
-    }
-
-    /// When a pending message's time is over, of those that are not over yet.
-    pub(crate) fn expiry_ms(&self, now_ms: u64) -> u64 {
-        let places = self.places.iter().map(|place| place.ends_at_ms);
-        let all = places.chain(self.transfers_end_ms());
-        all.filter(|at| *at > now_ms).fold(NEVER, u64::min)
-    }
-
-    /// When [`Self::next_frame`] has something to send.
-    pub(crate) fn deadline_ms(&self) -> u64 {
-        if self.uplinks.has_settled() {
-            // An app is told before anything is sent.
-            return 0;
-        }
-        let endpoints = self.endpoints.iter();
-        let due = endpoints.filter_map(Endpoint::poll_timeout);
-        due.fold(self.silence_ends_ms(), u64::min)
-    }
-
-    /// When messages go without numbers, or not at all, as their partners' hosts have said nothing.
-    fn silence_ends_ms(&self) -> u64 {
-        let waiting = self.uplinks.iter().filter(|it| self.is_silent(it.partner));
-        let patience_ms = waiting
-            .map(|it| self.longs.silence_ms(&it))
-            .fold(NEVER, u64::min);
-        self.up_since_ms.saturating_add(patience_ms)
-    }
-
-    /// Whether nothing was heard of a partner's host.
-    fn is_silent(&self, partner: usize) -> bool {
-        let endpoint = self.endpoints.get(partner);
-        endpoint.is_some_and(|endpoint| endpoint.peer().is_none())
-    }
-
-    /// What is to be sent now, and to which partner.
-    pub(crate) fn next_frame(
-        &mut self,
-        now_ms: u64,
-    ) -> Option<(
-        usize,
-        Leaving<impl Iterator<Item = Run> + Clone + use<'_, Q, APPS, SENT>>,
-    )> {
-        for partner in 0..self.endpoints.len() {
-            self.settle(now_ms, partner);
-        }
-        if self.silence_ends_ms() <= now_ms {
-            self.refuse_unheard(now_ms);
-            let endpoints = &self.endpoints;
-            let silent = |waiting: &Waiting<'_>| {
-                let endpoint = endpoints.get(waiting.partner);
-                endpoint.is_some_and(|it| it.peer().is_none()) && !is_long(waiting)
-            };
-            if let Some((ticket, partner)) = self.uplinks.begin_plain(silent) {
-                self.unnumber(ticket);
-                return Some((partner, Leaving::Plain(ticket)));
-            }
-        }
-        // The next one that has something to send, and the same one again only after all others.
-        let partner = (0..self.endpoints.len()).find_map(|_| {
-            let next = self.turn + 1;
-            self.turn = if next < self.endpoints.len() { next } else { 0 };
-            let at_ms = self.endpoints.get(self.turn)?.poll_timeout()?;
-            (at_ms <= now_ms).then_some(self.turn)
-        })?;
-        let random = self.next_random();
-        let endpoint = self.endpoints.get_mut(partner)?;
-        match endpoint.poll_transmit(now_ms, random)? {
-            Transmit::Control(control) => Some((partner, Leaving::Control(control))),
-            Transmit::Message(header) => {
-                let ticket = self.uplinks.ticket(partner, header.number)?;
-                let part = self.longs.part_of(ticket);
-                let header = Header { part, ..header };
-                Some((partner, Leaving::Marked(header, ticket)))
-            }
-        }
-    }
-
     /// Tells what became of a request.
     #[cfg(feature = "requests")]
     pub(crate) fn tell(&mut self, now_ms: u64, report: request::Report) {
         let request::Message { partner, id } = report.message;
         self.report(now_ms, usize::from(partner), id, report.step);
-    }
-
-    fn place(&mut self, new: New, slot: AppSlot, number: u64) {
-        // There was a place when it was taken.
-        let _ = self.places.push(Place {
-            partner: new.partner,
-            id: new.id,
-            slot,
-            ends_at_ms: new.ends_at_ms.unwrap_or(NEVER),
-            number,
-        });
     }
 
     fn report(&mut self, now_ms: u64, partner: usize, id: MessageId, step: Step) {
@@ -546,20 +403,6 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
             self.unnoted.ended(partner, id, step);
         }
     }
-
-    /// Words that differ between vehicles and times, which is all that jitter needs (xorshift).
-    fn next_random(&mut self) -> u32 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 17;
-        self.random ^= self.random << 5;
-        self.random
-    }
-}
-
-/// Takes out a place for which `is_taken` holds.
-fn take(places: &mut Vec<Place, PLACES_MAX>, is_taken: impl Fn(&Place) -> bool) -> Option<Place> {
-    let index = places.iter().position(is_taken)?;
-    Some(places.swap_remove(index))
 }
 
 /// A message of an app, as its endpoint needs to know it.

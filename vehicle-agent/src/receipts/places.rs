@@ -1,0 +1,88 @@
+//! The messages that wait for their apps, or for the words of those, until their senders are told the last of them.
+
+use heapless::Vec;
+
+use vinbus_protocol::app_slot::AppSlot;
+use vinbus_protocol::delivery::{MessageId, Step};
+
+use super::{New, Receipts};
+use crate::clock::NEVER;
+
+/// Messages that wait for their apps, of all partners.
+pub(super) const PLACES_MAX: usize = 64;
+
+/// Where a message is that is not done with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) partner: usize,
+    id: MessageId,
+    pub(super) slot: AppSlot,
+    /// When its time is over.
+    ends_at_ms: u64,
+    /// Its number among the app's messages.
+    pub(super) number: u64,
+}
+
+impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipts<Q, APPS, SENT> {
+    /// A new message is pending under this number: *held*, or *handed* to an app that confirms.
+    pub(crate) fn held(&mut self, now_ms: u64, new: New, slot: AppSlot, number: u64, step: Step) {
+        self.place(new, slot, number);
+        self.report(now_ms, new.partner, new.id, step);
+    }
+
+    /// Reports `step` of the messages of an app that were pending and are not any more.
+    #[inline(never)]
+    pub(crate) fn gone(
+        &mut self,
+        now_ms: u64,
+        slot: AppSlot,
+        step: Step,
+        is_pending: &dyn Fn(u64) -> bool,
+    ) {
+        let is_gone = |place: &Place| place.slot == slot && !is_pending(place.number);
+        while let Some(place) = take(&mut self.places, is_gone) {
+            self.report(now_ms, place.partner, place.id, step);
+        }
+    }
+
+    /// A pending message whose time is over, of an app for which `may_expire` holds; it is forgotten,
+    /// and to be taken out.
+    pub(crate) fn next_expired(
+        &mut self,
+        now_ms: u64,
+        may_expire: impl Fn(AppSlot) -> bool,
+    ) -> Option<(AppSlot, u64)> {
+        let place = take(&mut self.places, |it| {
+            it.ends_at_ms <= now_ms && may_expire(it.slot)
+        })?;
+        self.report(now_ms, place.partner, place.id, Step::Expired);
+        Some((place.slot, place.number))
+    }
+
+    /// When a pending message's time is over, of those that are not over yet.
+    pub(crate) fn expiry_ms(&self, now_ms: u64) -> u64 {
+        let places = self.places.iter().map(|place| place.ends_at_ms);
+        let all = places.chain(self.transfers_end_ms());
+        all.filter(|at| *at > now_ms).fold(NEVER, u64::min)
+    }
+
+    pub(super) fn place(&mut self, new: New, slot: AppSlot, number: u64) {
+        // There was a place when it was taken.
+        let _ = self.places.push(Place {
+            partner: new.partner,
+            id: new.id,
+            slot,
+            ends_at_ms: new.ends_at_ms.unwrap_or(NEVER),
+            number,
+        });
+    }
+}
+
+/// Takes out a place for which `is_taken` holds.
+pub(super) fn take(
+    places: &mut Vec<Place, PLACES_MAX>,
+    is_taken: impl Fn(&Place) -> bool,
+) -> Option<Place> {
+    let index = places.iter().position(is_taken)?;
+    Some(places.swap_remove(index))
+}
