@@ -10,6 +10,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
+use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 
 /// Longest time for anything to happen. Only a broken agent takes it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -66,6 +67,26 @@ impl App {
     pub(crate) async fn notify(&mut self, content: &Value) {
         self.send(json!({ "type": "WebPortal.onSendNotificationRequest", "value": content }))
             .await;
+    }
+
+    /// Sends the longest content that fits into a payload, and one byte more: the text of its refusal, which names
+    /// both sizes.
+    pub(crate) async fn notify_the_longest_and_one_byte_more(&mut self) -> String {
+        let kind = "WebPortal.onSendNotificationRequest";
+        let room = PAYLOAD_BYTES_MAX - r#"{"content":}"#.len();
+        for len in [room, room + 1] {
+            let content = text(len);
+            self.send_text(format!(r#"{{"type":"{kind}","id":1,"value":{content}}}"#))
+                .await;
+        }
+        let refusal = self.until("WebPortal.MQTT.evt.messageNotDelivered").await;
+        assert_eq!(refusal["value"]["reason"], "too-large");
+        let message = refusal["value"]["message"].as_str().unwrap();
+        assert!(
+            message.contains("131073") && message.contains("131072"),
+            "{message}"
+        );
+        message.to_owned()
     }
 
     /// The next text frame; `None` when the socket has ended.

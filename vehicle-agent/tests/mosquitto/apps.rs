@@ -1,22 +1,18 @@
 //! `vehicle-agent app`, the app of the README.
 
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::app::PATIENCE;
-use crate::world::World;
+use crate::world::{Vehicle, World};
 
-#[tokio::test]
-async fn command_line_app_prints_what_arrives_and_sends_what_is_typed() {
-    let mut world = World::new().await;
-    let vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
-    world.send("demo", &json!("before it started")).await;
-    vehicle.status_reaches("/downlinks/pending", 1).await;
-    let mut app = Command::new(env!("CARGO_BIN_EXE_vehicle-agent"))
+/// Starts the app `demo` of a vehicle.
+fn start(vehicle: &Vehicle, options: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_vehicle-agent"))
         .args([
             "app",
             "--app",
@@ -24,12 +20,28 @@ async fn command_line_app_prints_what_arrives_and_sends_what_is_typed() {
             "--portal",
             &vehicle.portal.to_string(),
         ])
+        .args(options)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .unwrap();
+        .unwrap()
+}
+
+/// How it ended, and what it said.
+async fn ended(app: Child) -> Output {
+    let ended = timeout(PATIENCE, app.wait_with_output());
+    ended.await.expect("its end").unwrap()
+}
+
+#[tokio::test]
+async fn command_line_app_prints_what_arrives_and_sends_what_is_typed() {
+    let mut world = World::new().await;
+    let vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
+    world.send("demo", &json!("before it started")).await;
+    vehicle.status_reaches("/downlinks/pending", 1).await;
+    let mut app = start(&vehicle, &[]);
     let mut lines = BufReader::new(app.stdout.take().unwrap()).lines();
     let mut line = async || {
         timeout(PATIENCE, lines.next_line())
@@ -50,27 +62,14 @@ async fn command_line_app_prints_what_arrives_and_sends_what_is_typed() {
         .unwrap();
     assert_eq!(world.uplink().await.1, r#"{"content":{ "typed":1 }}"#);
     input.write_all(b"/quit\n").await.unwrap();
-    assert!(
-        timeout(PATIENCE, app.wait())
-            .await
-            .unwrap()
-            .unwrap()
-            .success()
-    );
+    assert!(ended(app).await.status.success());
 }
 
 #[tokio::test]
 async fn command_line_app_ends_when_its_input_is_with_the_broker() {
     let mut world = World::new().await;
     let vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
-    let mut app = Command::new(env!("CARGO_BIN_EXE_vehicle-agent"))
-        .args(["app", "--app", "demo", "--exit-after", "0"])
-        .args(["--portal", &vehicle.portal.to_string()])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
+    let mut app = start(&vehicle, &["--exit-after", "0"]);
     app.stdin
         .take()
         .unwrap()
@@ -80,13 +79,7 @@ async fn command_line_app_ends_when_its_input_is_with_the_broker() {
     for n in 1..=3 {
         assert_eq!(world.uplink().await.1, format!(r#"{{"content":{n}}}"#));
     }
-    assert!(
-        timeout(PATIENCE, app.wait())
-            .await
-            .unwrap()
-            .unwrap()
-            .success()
-    );
+    assert!(ended(app).await.status.success());
 }
 
 #[tokio::test]
@@ -95,21 +88,11 @@ async fn command_line_app_fails_when_messages_of_its_input_were_refused() {
     let vehicle = world
         .vehicle(&["demo=demo-partner"], &["--app-rate", "1"])
         .await;
-    let mut app = Command::new(env!("CARGO_BIN_EXE_vehicle-agent"))
-        .args(["app", "--app", "demo", "--exit-after", "0"])
-        .args(["--portal", &vehicle.portal.to_string()])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
+    let mut app = start(&vehicle, &["--exit-after", "0"]);
     let mut input = app.stdin.take().unwrap();
     input.write_all("1\n".repeat(200).as_bytes()).await.unwrap();
     drop(input);
-    let output = timeout(PATIENCE, app.wait_with_output())
-        .await
-        .expect("its end")
-        .unwrap();
+    let output = ended(app).await;
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(
         !output.status.success() && error.contains("of 200 messages were not delivered"),
@@ -121,24 +104,14 @@ async fn command_line_app_fails_when_messages_of_its_input_were_refused() {
 async fn command_line_app_fails_when_a_line_of_its_input_was_no_json_and_sends_the_others() {
     let mut world = World::new().await;
     let vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
-    let mut app = Command::new(env!("CARGO_BIN_EXE_vehicle-agent"))
-        .args(["app", "--app", "demo", "--exit-after", "0"])
-        .args(["--portal", &vehicle.portal.to_string()])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
+    let mut app = start(&vehicle, &["--exit-after", "0"]);
     let mut input = app.stdin.take().unwrap();
     input.write_all(b"1\nhello\n\n2\n").await.unwrap();
     drop(input);
     for n in 1..=2 {
         assert_eq!(world.uplink().await.1, format!(r#"{{"content":{n}}}"#));
     }
-    let output = timeout(PATIENCE, app.wait_with_output())
-        .await
-        .expect("its end")
-        .unwrap();
+    let output = ended(app).await;
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{error}");
     for told in [
