@@ -4,7 +4,7 @@
 //! The map is bounded: when it holds [`VEHICLES_MAX`] vehicles, those that are not online make room,
 //! since longest first. A vehicle that is not in the map has the presence that its source gives to strangers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::{Duration, SystemTime};
 
@@ -19,8 +19,8 @@ const PARTNERS_MAX: usize = 16;
 /// Vehicles that one page of a partner's is searched in, so that nobody waits long for it.
 const SEARCH_MAX: usize = 10_000;
 
-/// Vehicles of which the presence is kept: about 250 bytes each, and as many again or, at most,
-/// 1,100 with a report of their health.
+/// Vehicles of which the presence is kept: about 250 bytes each, 50 more while it is not online, and as
+/// many again or, at most, 1,100 with a report of their health.
 pub(super) const VEHICLES_MAX: usize = 500_000;
 
 /// A vehicle that counts as offline and sends messages over this time without a report counts as
@@ -47,6 +47,8 @@ pub(super) struct PresenceMap {
     vehicles_max: usize,
     online: usize,
     vehicles: BTreeMap<Vin, Known>,
+    /// Those that are not online, and since when: who makes room.
+    not_online: BTreeSet<(SystemTime, Vin)>,
 }
 
 struct Known {
@@ -84,6 +86,7 @@ impl PresenceMap {
             vehicles_max: VEHICLES_MAX,
             online: 0,
             vehicles: BTreeMap::new(),
+            not_online: BTreeSet::new(),
         }
     }
 
@@ -104,9 +107,17 @@ impl PresenceMap {
         if before == presence && !is_new {
             return false;
         }
-        known.since = now;
-        self.online -= usize::from(before == Presence::Online);
-        self.online += usize::from(presence == Presence::Online);
+        let since = std::mem::replace(&mut known.since, now);
+        if before == Presence::Online {
+            self.online -= 1;
+        } else {
+            self.not_online.remove(&(since, vin));
+        }
+        if presence == Presence::Online {
+            self.online += 1;
+        } else {
+            self.not_online.insert((now, vin));
+        }
         true
     }
 
@@ -140,6 +151,10 @@ impl PresenceMap {
             if self.vehicles.len() >= self.vehicles_max {
                 return None;
             }
+        }
+        if is_new {
+            // A stranger is not online.
+            self.not_online.insert((now, vin));
         }
         let stranger = self.stranger;
         let known = self.vehicles.entry(vin).or_insert_with(|| Known {
@@ -227,23 +242,11 @@ impl PresenceMap {
         self.online
     }
 
-    /// Forgets the eighth of all places that are not online, since longest; so the cost of finding them is
-    /// shared by many newcomers.
+    /// Forgets the one that is not online since longest, if there is one.
     fn make_room(&mut self) {
-        let mut offline: Vec<SystemTime> = self
-            .vehicles
-            .values()
-            .filter(|known| known.presence != Presence::Online)
-            .map(|known| known.since)
-            .collect();
-        let count = (self.vehicles_max / 8).clamp(1, offline.len().max(1));
-        if offline.len() < count {
-            return;
+        if let Some((_, vin)) = self.not_online.pop_first() {
+            self.vehicles.remove(&vin);
         }
-        let (_, newest_to_go, _) = offline.select_nth_unstable(count - 1);
-        let newest_to_go = *newest_to_go;
-        self.vehicles
-            .retain(|_, known| known.presence == Presence::Online || known.since > newest_to_go);
     }
 }
 
@@ -295,9 +298,37 @@ mod tests {
             .into_iter()
             .map(|known| known.vin)
             .collect();
-        let expected: Vec<_> = (0..17).filter(|n| ![8, 9].contains(n)).map(vin).collect();
+        let expected: Vec<_> = (0..17).filter(|n| *n != 8).map(vin).collect();
         assert_eq!(known, expected);
         assert_eq!(map.online(), 9);
+    }
+
+    #[test]
+    fn one_that_is_not_online_since_longest_makes_room_whatever_came_before() {
+        const PLACES: usize = 8;
+        let mut map = PresenceMap::new(PresenceSource::Subtopic);
+        map.vehicles_max = PLACES;
+        // What is expected of each vehicle that is known.
+        let mut expected: BTreeMap<Vin, (Presence, SystemTime)> = BTreeMap::new();
+        let mut random = 1_u32;
+        for now in (0..20_000).map(at) {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let vin = vin((random >> 8) as usize % (4 * PLACES));
+            let presence = [Presence::Online, Presence::Offline][(random >> 24) as usize & 1];
+            let has_room = expected.contains_key(&vin) || expected.len() < PLACES || {
+                let idle = expected.iter().filter(|(_, of)| of.0 != Presence::Online);
+                let longest = idle.min_by_key(|(_, of)| of.1).map(|(vin, _)| *vin);
+                longest.is_some_and(|longest| expected.remove(&longest).is_some())
+            };
+            map.set(vin, presence, now);
+            let before = expected.get(&vin).map(|of| of.0);
+            if has_room && before != Some(presence) {
+                expected.insert(vin, (presence, now));
+            }
+            let known = map.vehicles.iter();
+            let known = known.map(|(vin, known)| (*vin, (known.presence, known.since)));
+            assert_eq!(known.collect::<BTreeMap<_, _>>(), expected);
+        }
     }
 
     #[test]
