@@ -9,13 +9,12 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use hub_support::{downlink, polled, uid, underneath, vin};
+use hub_support::{downlink, most_of_store_underneath, polled, uid, underneath, vin};
 use vinbus_host_server::broker::{Broker, BrokerEvents as _, PublishError};
 use vinbus_host_server::hub::{Hub, Settings};
 use vinbus_host_server::metrics::Metrics;
 use vinbus_host_server::model::{
-    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Presence, Receipts, SentPage,
-    Step, Trace, Transfer, UplinkPage, Webhook,
+    Cursor, Downlink, NewDownlink, NewUplink, Presence, Receipts, Transfer,
 };
 use vinbus_host_server::store::channels::{
     Changed, ChannelChange, ChannelStore, KeptChannel, KnownChannel,
@@ -93,22 +92,10 @@ impl Store for Counting {
         self.store.is_full()
     }
 
+    most_of_store_underneath! {}
+
     underneath! {
-        append_downlink(message: NewDownlink, now: SystemTime) -> Pending<Downlink>;
         append_uplink(message: NewUplink) -> Pending<Cursor>;
-        note(id: &MessageId, step: Step, now: SystemTime) -> Pending<Option<Cursor>>;
-        with_expired(now: SystemTime, limit: usize) -> Result<Vec<(Vin, Uid)>, StoreError>;
-        expired(vin: &Vin, uid: &Uid, now: SystemTime, limit: usize) -> Result<Vec<Downlink>, StoreError>;
-        backlog() -> Result<Vec<Backlog>, StoreError>;
-        uplink_after(cursor: Cursor, uid: Option<&Uid>, vin: Option<&Vin>, limit: usize) -> Result<UplinkPage, StoreError>;
-        uplink_end() -> Result<Cursor, StoreError>;
-        trace(id: &MessageId) -> Result<Option<Trace>, StoreError>;
-        sent_before(before: u64, uid: Option<&Uid>, limit: usize) -> Result<SentPage, StoreError>;
-        add_webhook(webhook: Webhook) -> Pending<()>;
-        webhooks() -> Result<Vec<Webhook>, StoreError>;
-        disable_webhook(id: &str) -> Pending<()>;
-        remove_webhook(id: &str) -> Pending<bool>;
-        webhook_delivered(id: &str, cursor: Cursor) -> Pending<()>;
     }
 
     fn unsent(

@@ -3,20 +3,16 @@
 mod hub_support;
 
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use hub_support::memory_store::MemoryStore;
-use hub_support::{Server, uid, underneath, uplink_topic, vin};
+use hub_support::{Server, most_of_store_underneath, uid, underneath, uplink_topic, vin};
 use tokio::sync::oneshot;
 use vinbus_host_server::broker::{Arrival, BrokerEvents as _, Outcome};
 use vinbus_host_server::hub::{Hub, Settings};
 use vinbus_host_server::metrics::Metrics;
-use vinbus_host_server::model::{
-    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Presence, SentPage, Step, Trace,
-    Uplink, UplinkPage, Webhook,
-};
+use vinbus_host_server::model::{Cursor, Downlink, NewUplink, Presence, Uplink};
 use vinbus_host_server::store::channels::ChannelStore;
 use vinbus_host_server::store::fleets::FleetStore;
 use vinbus_host_server::store::requests::RequestStore;
@@ -289,22 +285,10 @@ impl Store for SlowStore {
         pending
     }
 
+    most_of_store_underneath! {}
+
     underneath! {
-        append_downlink(message: NewDownlink, now: SystemTime) -> Pending<Downlink>;
-        note(id: &MessageId, step: Step, now: SystemTime) -> Pending<Option<Cursor>>;
         unsent(vin: &Vin, uid: &Uid, after: u64, limit: usize) -> Result<Vec<Downlink>, StoreError>;
-        with_expired(now: SystemTime, limit: usize) -> Result<Vec<(Vin, Uid)>, StoreError>;
-        expired(vin: &Vin, uid: &Uid, now: SystemTime, limit: usize) -> Result<Vec<Downlink>, StoreError>;
-        backlog() -> Result<Vec<Backlog>, StoreError>;
-        uplink_after(cursor: Cursor, uid: Option<&Uid>, vin: Option<&Vin>, limit: usize) -> Result<UplinkPage, StoreError>;
-        uplink_end() -> Result<Cursor, StoreError>;
-        trace(id: &MessageId) -> Result<Option<Trace>, StoreError>;
-        sent_before(before: u64, uid: Option<&Uid>, limit: usize) -> Result<SentPage, StoreError>;
-        add_webhook(webhook: Webhook) -> Pending<()>;
-        webhooks() -> Result<Vec<Webhook>, StoreError>;
-        disable_webhook(id: &str) -> Pending<()>;
-        remove_webhook(id: &str) -> Pending<bool>;
-        webhook_delivered(id: &str, cursor: Cursor) -> Pending<()>;
     }
 }
 

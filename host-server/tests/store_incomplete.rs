@@ -30,8 +30,13 @@ fn meet(store: &SqliteStore, vehicle: usize) {
 }
 
 fn meet_for(store: &SqliteStore, partner: &str, vehicle: usize) {
+    begin_life(store, partner, vehicle, CAR);
+}
+
+/// A vehicle is in another life, as the server notes before it takes anything of it.
+fn begin_life(store: &SqliteStore, partner: &str, vehicle: usize, epoch: Epoch) {
     let change = ChannelChange {
-        session: Some((CAR, Some(CAR), 1)),
+        session: Some((CAR, Some(epoch), 1)),
         ..ChannelChange::default()
     };
     let met = settled(store.change_channel(&vin(vehicle), &uid(partner), change));
@@ -149,7 +154,13 @@ fn part_that_does_not_follow_is_refused_and_leaves_no_number_behind() {
     check(&|it| it.piece = "3,40]".to_owned(), missing);
     // The vehicle lost its memory in between.
     let later = CAR.next().unwrap();
-    check(&|it| it.id.epoch = later, missing);
+    check(
+        &|it| {
+            begin_life(&store, "partner", 1, later);
+            it.id.epoch = later;
+        },
+        missing,
+    );
     assert!(log(&store).is_empty());
     // What is of the life before comes too late.
     let of_later = |number| MessageId {

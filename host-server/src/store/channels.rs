@@ -1,7 +1,8 @@
 //! What the server keeps of delivery with receipts (SPEC 16): of each channel, which is a vehicle and
 //! a partner, the memory of our end of it, and the messages with numbers that have no last word yet.
 //!
-//! A message's number is on disk before it is first sent under it. The number of a message that came
+//! A message's number is on disk before it is first sent under it, and another epoch of either end in the
+//! transaction that notes what is lost with the one before. The number of a message that came
 //! goes into the window in the transaction that stores the message, or the part of one. What a receipt says
 //! is on disk before the receipt is acknowledged.
 
@@ -252,7 +253,8 @@ pub trait ChannelStore {
         keeps_none()
     }
 
-    /// Appends a message from a vehicle, and puts its number into the window of its channel.
+    /// Appends a message from a vehicle, and puts its number into the window of its channel, if it is of the
+    /// vehicle's life that is known there: [`ChannelChange::session`] alone begins another.
     fn append_numbered(&self, _message: NewUplink, _id: MessageId) -> Pending<Cursor> {
         keeps_none()
     }

@@ -21,6 +21,7 @@ use vinbus_host_server::broker::{Arrival, Broker, BrokerEvents as _, Outcome, Pu
 use vinbus_host_server::hub::{Hub, PresenceSource, Settings};
 use vinbus_host_server::metrics::Metrics;
 use vinbus_host_server::model::{Downlink, MessageId, NewDownlink, Receipts, Step};
+use vinbus_host_server::store::Store;
 use vinbus_host_server::store::lock::DataDir;
 use vinbus_host_server::store::sqlite::{SqliteStore, StoreSettings};
 use vinbus_protocol::id::{AppId, Uid, Vin};
@@ -38,6 +39,29 @@ macro_rules! underneath {
     };
 }
 pub(crate) use underneath;
+
+/// The methods of a `Store` that no test has of its own, as `underneath` does.
+macro_rules! most_of_store_underneath {
+    () => {
+        $crate::hub_support::underneath! {
+            append_downlink(message: vinbus_host_server::model::NewDownlink, now: std::time::SystemTime) -> vinbus_host_server::store::Pending<vinbus_host_server::model::Downlink>;
+            note(id: &vinbus_host_server::model::MessageId, step: vinbus_host_server::model::Step, now: std::time::SystemTime) -> vinbus_host_server::store::Pending<Option<vinbus_host_server::model::Cursor>>;
+            with_expired(now: std::time::SystemTime, limit: usize) -> Result<Vec<(vinbus_protocol::id::Vin, vinbus_protocol::id::Uid)>, vinbus_host_server::store::StoreError>;
+            expired(vin: &vinbus_protocol::id::Vin, uid: &vinbus_protocol::id::Uid, now: std::time::SystemTime, limit: usize) -> Result<Vec<vinbus_host_server::model::Downlink>, vinbus_host_server::store::StoreError>;
+            backlog() -> Result<Vec<vinbus_host_server::model::Backlog>, vinbus_host_server::store::StoreError>;
+            uplink_after(cursor: vinbus_host_server::model::Cursor, uid: Option<&vinbus_protocol::id::Uid>, vin: Option<&vinbus_protocol::id::Vin>, limit: usize) -> Result<vinbus_host_server::model::UplinkPage, vinbus_host_server::store::StoreError>;
+            uplink_end() -> Result<vinbus_host_server::model::Cursor, vinbus_host_server::store::StoreError>;
+            trace(id: &vinbus_host_server::model::MessageId) -> Result<Option<vinbus_host_server::model::Trace>, vinbus_host_server::store::StoreError>;
+            sent_before(before: u64, uid: Option<&vinbus_protocol::id::Uid>, limit: usize) -> Result<vinbus_host_server::model::SentPage, vinbus_host_server::store::StoreError>;
+            add_webhook(webhook: vinbus_host_server::model::Webhook) -> vinbus_host_server::store::Pending<()>;
+            webhooks() -> Result<Vec<vinbus_host_server::model::Webhook>, vinbus_host_server::store::StoreError>;
+            disable_webhook(id: &str) -> vinbus_host_server::store::Pending<()>;
+            remove_webhook(id: &str) -> vinbus_host_server::store::Pending<bool>;
+            webhook_delivered(id: &str, cursor: vinbus_host_server::model::Cursor) -> vinbus_host_server::store::Pending<()>;
+        }
+    };
+}
+pub(crate) use most_of_store_underneath;
 
 /// A broker that hands one vehicle what it is given.
 struct Air(mpsc::UnboundedSender<Bytes>);
@@ -128,11 +152,21 @@ impl Server {
     }
 
     pub(crate) fn open_with(dir: &Path, settings: Settings, keep: StoreSettings) -> Self {
+        Self::open_over(dir, settings, keep, |store| Arc::new(store))
+    }
+
+    /// The same with a store of the test's own over the real one.
+    pub(crate) fn open_over(
+        dir: &Path,
+        settings: Settings,
+        keep: StoreSettings,
+        over: impl FnOnce(SqliteStore) -> Arc<dyn Store>,
+    ) -> Self {
         let metrics = Metrics::new();
         let dir = DataDir::lock(dir).expect("the folder of a test is its own");
         let store = SqliteStore::open(dir, keep, &metrics).expect("the store opens");
         let store_closed = Box::pin(store.closed());
-        let hub = Hub::new(Arc::new(store), settings, &metrics).expect("the hub starts");
+        let hub = Hub::new(over(store), settings, &metrics).expect("the hub starts");
         Self {
             hub,
             metrics,

@@ -17,7 +17,7 @@ use super::receipts::Driven;
 use crate::hub::lanes::LaneId;
 use crate::model::{Downlink, Presence, Receipts};
 use crate::store::awaited::written;
-use crate::store::channels::{ChannelChange, Numbered, Session};
+use crate::store::channels::{ChannelChange, Numbered};
 
 /// A vehicle that came online says within this time whether it speaks delivery, or counts as one that
 /// does not, if that is not known, or it said so on its connection before: its firmware may be another now. It says so in a round trip, but over a bad link, or from a busy machine, that takes seconds;
@@ -75,9 +75,9 @@ impl Dispatch {
             .collect();
         let reserved = self.with_driven(lane, |driven, channel, now_ms, _| {
             let numbers = channel.speaks().then(|| channel.reserve(now_ms, &apps));
-            numbers.map(|numbers| (Arc::clone(driven), channel.session(), numbers))
+            numbers.map(|numbers| (Arc::clone(driven), numbers))
         });
-        let (driven, session, numbers) = match reserved.await {
+        let (driven, numbers) = match reserved.await {
             Ok(Some(Some(reserved))) => reserved,
             Ok(Some(None) | None) => return Admission::Ordinary,
             Err(error) => {
@@ -97,19 +97,17 @@ impl Dispatch {
                 None => full.push(downlink.message.app.clone()),
             }
         }
-        if !messages.is_empty() && !self.number(&driven, session, messages).await {
+        if !messages.is_empty() && !self.number(&driven, messages).await {
             return Admission::Later;
         }
         Admission::Numbered { looked_at, full }
     }
 
     /// Notes the numbers of messages and hands them to the channel; says whether that could be done.
-    async fn number(&self, driven: &Driven, session: Session, messages: Vec<Numbered>) -> bool {
+    async fn number(&self, driven: &Driven, messages: Vec<Numbered>) -> bool {
         let lane = &driven.lane;
         let numbered = messages.iter();
         let change = ChannelChange {
-            // The task of a new channel may not have noted it yet.
-            session: Some(session),
             numbered: numbered.map(|it| (it.number, it.sequence)).collect(),
             ..ChannelChange::default()
         };

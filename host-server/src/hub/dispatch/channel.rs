@@ -26,7 +26,7 @@ mod outgoing;
 use std::collections::{BTreeSet, VecDeque};
 
 use vinbus_protocol::delivery::{
-    self, Batch, Control, Endpoint, Event, Header, Loss, MessageId, Offer, Run, Verdict,
+    self, Batch, Control, Endpoint, Epoch, Event, Header, Loss, MessageId, Offer, Run, Verdict,
 };
 use vinbus_protocol::id::AppId;
 use vinbus_protocol::limits::{DELIVERY_IN_FLIGHT_MAX, DELIVERY_LONG_BYTES_MAX};
@@ -51,8 +51,8 @@ pub(super) struct Channel {
     numbering: usize,
     /// The newest batch of receipts; what it says is among the notes, or on disk.
     batch: Option<Batch>,
-    /// The epochs are not on disk as they are.
-    session_changed: bool,
+    /// Both epochs as they are on disk, together with what was lost with the lives before.
+    noted_lives: Option<(Epoch, Option<Epoch>)>,
     /// The last batch of receipts of our own that is on disk.
     batch_noted: u32,
     /// What the vehicle said of delivery.
@@ -142,7 +142,7 @@ impl Channel {
             ledger: Ledger::default(),
             numbering: 0,
             batch: None,
-            session_changed: is_new,
+            noted_lives: (!is_new).then_some((memory.epoch, memory.peer)),
             batch_noted: memory.batch,
             word: Word::Speaks,
             wanted: false,
@@ -201,7 +201,7 @@ impl Channel {
     }
 
     fn has_notes(&self) -> bool {
-        self.ledger.has_notes() || self.session_changed || self.batch.is_some()
+        self.ledger.has_notes() || !self.is_begun() || self.batch.is_some()
     }
 
     /// Places for messages on their way that are taken.
@@ -212,7 +212,8 @@ impl Channel {
     /// Whether there are places again, after somebody wanted more than there were, or an app has room
     /// that messages wait for, or long messages may go on; once.
     pub(super) fn has_room_again(&mut self, now_ms: u64) -> bool {
-        let again = self.wanted && self.taken() < DELIVERY_IN_FLIGHT_MAX;
+        let has_place = self.is_begun() && self.taken() < DELIVERY_IN_FLIGHT_MAX;
+        let again = self.wanted && has_place;
         self.wanted &= !again;
         // Those on their way to the disk may take the room.
         let ledger = &self.ledger;
@@ -263,12 +264,19 @@ impl Channel {
         self.settle(now_ms);
     }
 
-    /// Takes the header of a message that came.
+    /// Takes the header of a message that came. One that comes before this life of both ends is on disk has to
+    /// come again.
     pub(super) fn handle_message(&mut self, now_ms: u64, header: &Header) -> Verdict {
         self.word = Word::Speaks;
         let verdict = self.hear(|endpoint| endpoint.handle_message(now_ms, header));
         self.settle(now_ms);
-        verdict
+        match verdict {
+            Verdict::New(id) if !self.is_begun() => {
+                self.endpoint.forget(id);
+                Verdict::Busy
+            }
+            verdict => verdict,
+        }
     }
 
     /// Takes a message of delivery's own.
@@ -308,8 +316,15 @@ impl Channel {
         self.endpoint.report(now_ms, id, step);
     }
 
+    /// Whether this life of both ends is on disk, and with it what was lost with the life before. Until then
+    /// nothing is sent, numbered or taken: that would put the life on disk alone, and after a kill nobody would
+    /// tell the losses.
+    pub(super) fn is_begun(&self) -> bool {
+        self.noted_lives == Some((self.endpoint.epoch(), self.endpoint.peer()))
+    }
+
     /// The two epochs and the last batch of receipts, as they are to be on disk.
-    pub(super) fn session(&self) -> Session {
+    fn session(&self) -> Session {
         let snapshot = self.endpoint.snapshot();
         // A first number is left out, so that a life that was killed before its first note is not
         // mistaken for this one.
@@ -318,17 +333,14 @@ impl Channel {
 
     /// What is to be on disk before anything more is sent.
     pub(super) fn take_notes(&mut self) -> Notes {
-        let batch = self.endpoint.snapshot().batch;
-        self.session_changed |= batch - self.batch_noted > BATCHES_UNNOTED_MAX;
-        if self.session_changed {
-            self.batch_noted = batch;
-        }
         let session = self.session();
+        let is_late = session.2.saturating_sub(self.batch_noted) > BATCHES_UNNOTED_MAX;
+        let is_due = !self.is_begun() || is_late;
         let notes = self.ledger.take_notes();
         let steps = notes.iter().map(|note| (note.number, note.step, note.at));
         Notes {
             change: ChannelChange {
-                session: std::mem::take(&mut self.session_changed).then_some(session),
+                session: is_due.then_some(session),
                 steps: steps.collect(),
                 ..ChannelChange::default()
             },
@@ -339,6 +351,10 @@ impl Channel {
 
     /// Notes are on disk.
     pub(super) fn noted(&mut self, notes: &Notes) {
+        if let Some((epoch, peer, batch)) = notes.change.session {
+            self.noted_lives = Some((epoch, peer));
+            self.batch_noted = batch;
+        }
         if let Some(batch) = notes.batch {
             self.endpoint.acknowledge(batch);
         }
@@ -356,7 +372,6 @@ impl Channel {
 
     /// Notes could not be written: they are to be taken again.
     pub(super) fn not_noted(&mut self, notes: Notes) {
-        self.session_changed |= notes.change.session.is_some();
         self.ledger.put_back(notes.taken);
         self.batch = self.batch.max(notes.batch);
     }
@@ -389,10 +404,9 @@ impl Channel {
         &mut self,
         hear: impl FnOnce(&mut Endpoint<DELIVERY_IN_FLIGHT_MAX, OPEN_MAX>) -> T,
     ) -> T {
-        let before = (self.endpoint.peer(), self.endpoint.peer_takes_parts());
+        let before = self.endpoint.peer_takes_parts();
         let heard = hear(&mut self.endpoint);
-        self.session_changed |= before.0 != self.endpoint.peer();
-        self.advanced |= before.1 != self.endpoint.peer_takes_parts();
+        self.advanced |= before != self.endpoint.peer_takes_parts();
         heard
     }
 
@@ -432,7 +446,6 @@ impl Channel {
             }
             // What was told before is among the notes already, and so counts before.
             Event::PeerRestarted | Event::EpochChanged(_) => {
-                self.session_changed = true;
                 self.ledger.lose_answered();
                 let resumable = |followed: &Followed| followed.numbered.repeatable;
                 let (again, lost): (VecDeque<_>, VecDeque<_>) = self

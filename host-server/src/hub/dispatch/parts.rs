@@ -122,16 +122,15 @@ impl Dispatch {
         let reserved = self.with_driven(lane, |driven, channel, now_ms, _| {
             let numbers = channel.reserve(now_ms, &[None]);
             let number = numbers.first().copied().flatten();
-            (Arc::clone(driven), channel.session(), number)
+            (Arc::clone(driven), number)
         });
-        let Some((driven, session, number)) = reserved.await? else {
+        let Some((driven, number)) = reserved.await? else {
             return Ok(LongAdmission::TooLarge);
         };
         let Some(number) = number else {
             return Ok(LongAdmission::Full);
         };
         let change = ChannelChange {
-            session: Some(session),
             numbered: vec![(number, downlink.sequence)],
             piece: Some(piece),
             ..ChannelChange::default()

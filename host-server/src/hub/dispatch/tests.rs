@@ -46,6 +46,30 @@ impl Still {
         }
     }
 
+    /// The vehicle offers delivery, and that is on disk.
+    async fn announce(&self, long_bytes_max: u32) {
+        let offer = Offer {
+            epoch: Epoch::new(7).unwrap(),
+            long_bytes_max,
+        };
+        let dispatch = &self.hub.inner.dispatch;
+        dispatch.announced(self.lane.clone(), Some(offer)).await;
+        self.reached(Channel::is_begun).await;
+    }
+
+    /// Waits until a check of the channel holds.
+    async fn reached(&self, check: impl Fn(&Channel) -> bool) {
+        let dispatch = &self.hub.inner.dispatch;
+        let reached = async {
+            let holds = |_: &_, channel: &mut Channel, _, _| check(channel);
+            while dispatch.with_driven(&self.lane, holds).await != Ok(Some(true)) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let reached = tokio::time::timeout(Duration::from_secs(30), reached).await;
+        reached.expect("the channel's task notes it");
+    }
+
     async fn submit(&self) -> Downlink {
         self.submit_keyed(None).await
     }
@@ -75,7 +99,7 @@ fn numbered(looked_at: usize) -> Admission {
 }
 
 #[tokio::test]
-async fn message_numbered_before_its_channel_is_on_disk_is_not_unsent_any_more() {
+async fn message_gets_no_number_before_its_channel_is_on_disk() {
     let still = Still::new();
     let Still {
         hub, store, lane, ..
@@ -89,10 +113,11 @@ async fn message_numbered_before_its_channel_is_on_disk_is_not_unsent_any_more()
     dispatch.announced(lane.clone(), Some(offer)).await;
     // The channel's task has its turn only when this one waits.
     assert_eq!(store.channels(), Ok(vec![]));
-    let admission = dispatch
-        .admit(lane, std::slice::from_ref(&downlink), &[])
-        .await;
-    assert_eq!(admission, numbered(1));
+    let page = std::slice::from_ref(&downlink);
+    assert_eq!(dispatch.admit(lane, page, &[]).await, Admission::Full);
+    assert_eq!(store.channels(), Ok(vec![]));
+    still.reached(Channel::is_begun).await;
+    assert_eq!(dispatch.admit(lane, page, &[]).await, numbered(1));
     assert_eq!(dispatch.unsent(lane, 0, &[]).await, Ok(vec![]));
     let kept = store.channel(&lane.vin, &lane.uid).unwrap().unwrap();
     let (memory, numbered) = (kept.memory, kept.numbered);
@@ -109,11 +134,7 @@ async fn message_that_a_worker_has_read_and_a_newer_one_superseded_is_not_sent()
     } = &still;
     let dispatch = &hub.inner.dispatch;
     let (other, older) = (still.submit().await, still.submit_keyed(Some("k")).await);
-    let offer = Offer {
-        epoch: Epoch::new(7).unwrap(),
-        long_bytes_max: 0,
-    };
-    dispatch.announced(lane.clone(), Some(offer)).await;
+    still.announce(0).await;
     let newer = still.submit_keyed(Some("k")).await;
     assert_eq!(dispatch.unsent_messages(), 2);
     let page = [older.clone(), other.clone()];
@@ -146,24 +167,13 @@ async fn long_message_that_a_worker_has_read_and_that_is_over_does_not_begin_aga
     let dispatch = &hub.inner.dispatch;
     let content = format!(r#""{}""#, "long ".repeat(40_000));
     let downlink = still.submit_content(&content, None).await;
-    let offer = Offer {
-        epoch: Epoch::new(7).unwrap(),
-        long_bytes_max: 1 << 20,
-    };
-    dispatch.announced(lane.clone(), Some(offer)).await;
+    still.announce(1 << 20).await;
     let waits = LongAdmission::Waits;
     assert_eq!(dispatch.admit_long(lane, &downlink).await, waits);
     let begun = store.transfer(downlink.sequence).unwrap();
     let ended = dispatch.with_driven(lane, |_, channel, _, _| channel.rejected(1));
     assert_eq!(ended.await, Ok(Some(())));
-    let over = async {
-        let state = |_: &_, channel: &mut Channel, _, _| channel.transfer();
-        while dispatch.with_driven(lane, state).await != Ok(Some(None)) {
-            tokio::task::yield_now().await;
-        }
-    };
-    let over = tokio::time::timeout(Duration::from_secs(30), over).await;
-    over.expect("its end is on disk");
+    still.reached(|channel| channel.transfer().is_none()).await;
     assert_eq!(dispatch.unsent(lane, 0, &[]).await, Ok(vec![]));
     assert_eq!(dispatch.admit_long(lane, &downlink).await, waits);
     let kept = store.channel(&lane.vin, &lane.uid).unwrap().unwrap();
@@ -238,11 +248,7 @@ async fn vehicle_that_spoke_no_delivery_is_given_time_again_on_its_next_connecti
         let admission = dispatch.admit(lane, page, &[]).await;
         assert!(matches!(admission, Admission::Until(_)), "{admission:?}");
     }
-    let offer = Offer {
-        epoch: Epoch::new(7).unwrap(),
-        long_bytes_max: 0,
-    };
-    dispatch.announced(lane.clone(), Some(offer)).await;
+    still.announce(0).await;
     assert_eq!(dispatch.admit(lane, page, &[]).await, numbered(1));
 }
 
@@ -253,11 +259,7 @@ async fn lane_whose_message_expires_while_it_is_admitted_is_run_again() {
     let dispatch = &hub.inner.dispatch;
     let mut downlink = still.submit().await;
     downlink.message.expires_at = SystemTime::UNIX_EPOCH;
-    let offer = Offer {
-        epoch: Epoch::new(7).unwrap(),
-        long_bytes_max: 0,
-    };
-    dispatch.announced(lane.clone(), Some(offer)).await;
+    still.announce(0).await;
     let admission = dispatch
         .admit(lane, std::slice::from_ref(&downlink), &[])
         .await;

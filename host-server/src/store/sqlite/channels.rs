@@ -189,13 +189,11 @@ impl Tables {
     ) -> rusqlite::Result<Cursor> {
         let cursor = self.append_uplink(message)?;
         let (vin, uid) = (&message.vin, &message.uid);
-        if let Some(mut memory) = self.memory(vin, uid)? {
-            hear(&mut memory, id.epoch);
-            // A message of a life that is over is told to nobody.
-            if memory.peer == Some(id.epoch) {
-                memory.window.insert(id.number);
-                self.write_memory(vin, uid, &memory)?;
-            }
+        // What is not of the life that is known is told to nobody.
+        let memory = self.memory(vin, uid)?;
+        if let Some(mut memory) = memory.filter(|it| it.peer == Some(id.epoch)) {
+            memory.window.insert(id.number);
+            self.write_memory(vin, uid, &memory)?;
         }
         Ok(cursor)
     }
@@ -456,7 +454,7 @@ fn piece(row: &Row<'_>) -> rusqlite::Result<Option<Piece>> {
 }
 
 /// A vehicle that lost its memory sends numbers from 1 on again.
-pub(super) fn hear(memory: &mut Snapshot, peer: Epoch) {
+fn hear(memory: &mut Snapshot, peer: Epoch) {
     if memory.peer.is_none_or(|known| known < peer) {
         (memory.peer, memory.window) = (Some(peer), Window::default());
     }

@@ -20,7 +20,6 @@ use vinbus_protocol::delivery::{Epoch, MessageId, Part, Step};
 use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::limits::DELIVERY_LONG_BYTES_MAX;
 
-use super::channels::hear;
 use super::tables::{Tables, micros};
 use crate::model::{Cursor, NewUplink};
 use crate::store::channels::{NewPart, PartFate, PartTaken};
@@ -69,12 +68,11 @@ impl Tables {
 
     fn take_part(&mut self, new: &NewPart, dropped: &mut u64) -> rusqlite::Result<PartFate> {
         let (vin, uid) = (&new.vin, &new.uid);
-        let mut memory = self.memory(vin, uid)?;
-        if let Some(memory) = &mut memory {
-            hear(memory, new.id.epoch);
-        }
-        // What is of a life that is over is told to nobody.
-        let Some(mut memory) = memory.filter(|it| it.peer == Some(new.id.epoch)) else {
+        // What is not of the life that is known is told to nobody.
+        let Some(mut memory) = self
+            .memory(vin, uid)?
+            .filter(|it| it.peer == Some(new.id.epoch))
+        else {
             return Ok(PartFate::Refused(Step::PartMissing));
         };
         let known = incomplete(&self.connection, vin, uid)?;

@@ -33,12 +33,16 @@ impl Channel {
     /// Reserves numbers for messages for these apps, one after the other, until as many are on their way
     /// as may be: none for one whose app has no room, which is to wait (SPEC 16.13a). A message without an
     /// app waits for none. They are sent by [`Channel::submit`], once they are on disk, or
-    /// given back by [`Channel::not_numbered`].
+    /// given back by [`Channel::not_numbered`]. Before this life of both ends is on disk there are none.
     pub(in crate::hub::dispatch) fn reserve(
         &mut self,
         now_ms: u64,
         apps: &[Option<&AppId>],
     ) -> Vec<Option<u32>> {
+        if !self.is_begun() {
+            self.wanted = true;
+            return Vec::new();
+        }
         let mut free = DELIVERY_IN_FLIGHT_MAX.saturating_sub(self.taken());
         let mut next = self.endpoint.snapshot().next_number;
         let mut rooms = HashMap::new();
@@ -125,7 +129,7 @@ impl Channel {
         now_ms: u64,
         random: u32,
     ) -> Option<Frame> {
-        if self.session_changed {
+        if !self.is_begun() {
             return None;
         }
         encoded(&self.endpoint.poll_control(now_ms, random)?)
@@ -138,7 +142,7 @@ impl Channel {
         random: u32,
     ) -> Option<Frame> {
         // After a kill, a message that was superseded and not noted would go behind the newer one.
-        if self.session_changed || self.supersedes {
+        if !self.is_begun() || self.supersedes {
             return None;
         }
         let header = match self.endpoint.poll_transmit(now_ms, random)? {
