@@ -323,6 +323,8 @@ async fn message_that_is_never_answered_expires_and_frees_its_place() {
         })
         .await;
     }
+    // What is in the air is lost as well.
+    while car.air.try_recv().is_ok() {}
     car.loses = 0;
     let id = submit(&server, 99..100).await.remove(0);
     car.until(&server, "it is taken", async |_| {
