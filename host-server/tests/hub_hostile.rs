@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use hub_support::{Server, uid, uplink_topic, vin};
+use hub_support::{Server, polled, uid, uplink_topic, vin};
 use tokio::sync::mpsc;
 use vinbus_host_server::broker::{Broker, BrokerEvents as _, Outcome, PublishError};
 use vinbus_host_server::model::{Cursor, MessageId, NewDownlink, Presence, Receipts, Step};
@@ -106,6 +106,17 @@ impl Scene {
         assert_eq!(outcome, Outcome::Refused);
     }
 
+    /// What its ends of channels have counted.
+    fn counted(&self, what: &str) -> u64 {
+        let name = "vinbus_delivery_total";
+        self.server.counted(name, &[("what", what)])
+    }
+
+    async fn counts(&self, what: &str, count: u64) {
+        polled(what, async || self.counted(what) >= count).await;
+        assert_eq!(self.counted(what), count, "{what}");
+    }
+
     async fn steps(&self, id: &MessageId) -> Vec<Step> {
         self.server.steps(id).await
     }
@@ -183,6 +194,11 @@ async fn receipts_that_are_forged_repeated_reordered_or_overlong_change_nothing(
         .server
         .counted("vinbus_uplink_refused_total", &refused);
     assert_eq!(refused, 2);
+    scene.counts("sent", 2).await;
+    scene.counts("misdirected", 1).await;
+    // The other two channels began in the same second, or not: then the frames greet another life.
+    let forged = scene.counted("forged_receipt");
+    assert!((3..=5).contains(&forged), "{forged}");
 }
 
 #[tokio::test]
@@ -209,6 +225,7 @@ async fn epochs_that_leap_and_go_back_cost_a_message_at_most_what_is_true() {
     scene.has_step(&next, TAKEN).await;
     let steps = scene.steps(&lost).await;
     assert_eq!(steps, [Step::Accepted, Step::Sent, Step::PeerRestarted]);
+    scene.counts("misdirected", 2).await;
 }
 
 #[tokio::test]
@@ -230,6 +247,9 @@ async fn numbers_at_the_end_of_their_range_and_thousands_of_stale_ones_are_store
     }
     let after = scene.server.hub.uplink_end().await.unwrap();
     assert_eq!(after.0 - before.0, 2);
+    for (what, count) in [("came_again", 2), ("stale", 20_000)] {
+        scene.counts(what, count).await;
+    }
 }
 
 #[tokio::test]

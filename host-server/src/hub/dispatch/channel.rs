@@ -26,7 +26,8 @@ mod outgoing;
 use std::collections::{BTreeSet, VecDeque};
 
 use vinbus_protocol::delivery::{
-    self, Batch, Control, Endpoint, Epoch, Event, Header, Loss, MessageId, Offer, Run, Verdict,
+    self, Batch, Control, Endpoint, EndpointCounters, Epoch, Event, Header, Loss, MessageId, Offer,
+    Run, Verdict,
 };
 use vinbus_protocol::id::AppId;
 use vinbus_protocol::limits::{DELIVERY_IN_FLIGHT_MAX, DELIVERY_LONG_BYTES_MAX};
@@ -329,6 +330,11 @@ impl Channel {
         // A first number is left out, so that a life that was killed before its first note is not
         // mistaken for this one.
         (snapshot.epoch, snapshot.peer, snapshot.batch.max(1))
+    }
+
+    /// What this end has done since it was loaded.
+    pub(super) fn counters(&self) -> EndpointCounters {
+        self.endpoint.counters()
     }
 
     /// What is to be on disk before anything more is sent.

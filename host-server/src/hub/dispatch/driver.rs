@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::SemaphorePermit;
 use tokio::time;
-use vinbus_protocol::delivery::{Header, Marked};
+use vinbus_protocol::delivery::{EndpointCounters, Header, Marked};
 use vinbus_protocol::envelope::{Downlink as Envelope, DownlinkBody};
 use vinbus_protocol::limits::{DELIVERY_ADDED_BYTES_MAX, PAYLOAD_BYTES_MAX};
 
@@ -24,10 +24,12 @@ impl Dispatch {
     /// Notes and sends what is due in one channel, until it is dropped or the server stops.
     pub(super) async fn drive(&self, driven: &Driven) {
         let mut stopping = self.stopping.subscribe();
+        let mut counted = EndpointCounters::default();
         loop {
             let notes = {
                 let mut channel = driven.lock();
                 channel.pass_time(self.now_ms());
+                self.figures.traffic.count(&mut counted, channel.counters());
                 channel.take_notes()
             };
             let noted = notes.is_empty() || self.note_channel(driven, notes).await;

@@ -1,5 +1,6 @@
 //! What the way down counts.
 
+use super::traffic::Traffic;
 use crate::metrics::{Counter, Gauge, Metrics};
 use crate::model::Step;
 
@@ -14,6 +15,7 @@ pub(in crate::hub) struct Figures {
     others: Vec<(Step, Counter)>,
     /// Messages with receipts that waited for room in memory.
     pub(super) publishes_waited: Counter,
+    pub(super) traffic: Traffic,
     pub(super) unsent: Gauge,
     pub(super) online: Gauge,
     pub(super) link: Gauge,
@@ -51,6 +53,7 @@ impl Figures {
                  broker as may be.",
                 &[],
             ),
+            traffic: Traffic::new(metrics),
             unsent: metrics.gauge(
                 "vinbus_downlink_unsent",
                 "Messages for vehicles that were not sent yet.",

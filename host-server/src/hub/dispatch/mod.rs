@@ -13,6 +13,7 @@
 mod figures;
 mod notes;
 mod signs;
+mod traffic;
 
 mod expiry;
 mod feeder;
