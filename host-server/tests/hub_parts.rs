@@ -151,6 +151,50 @@ async fn vehicle_that_lost_its_memory_between_two_parts_gets_all_of_it_again_and
 }
 
 #[tokio::test]
+async fn long_message_that_may_be_repeated_and_waited_in_a_vehicle_goes_whole_to_its_next_life() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = open(dir.path());
+    let mut car = Car::taking(7, DELIVERY_LONG_BYTES_MAX, attach_air(&server));
+    car.step = delivery::Step::HeldBackground;
+    car.announce(&server);
+    let long = text(300_000);
+    let again = NewDownlink {
+        receipts: Receipts::Repeatable,
+        ..message(&long, 3600)
+    };
+    let id = server.hub.submit_downlink(again).await.unwrap().id;
+    let held = Step::Told(delivery::Step::HeldBackground);
+    car.until(&server, "it is held", async |_| {
+        last_step(&server, &id).await == held
+    })
+    .await;
+    assert!(car.app == [long.clone()]);
+    let before = car.highest;
+    let mut car = Car::taking(8, DELIVERY_LONG_BYTES_MAX, car.air);
+    car.announce(&server);
+    car.until(&server, "it is taken", async |_| {
+        last_step(&server, &id).await == TAKEN
+    })
+    .await;
+    assert!(car.app == [long], "the next life has all of it, once");
+    assert_eq!(car.parts.offsets.len(), 3);
+    assert_eq!(car.highest, before + 3, "its parts have new numbers");
+    assert_eq!(stored(&server, &id).await, (300_000, 2));
+    assert_eq!(
+        server.steps(&id).await,
+        [
+            Step::Accepted,
+            held,
+            Step::SentAgain,
+            Step::Sent,
+            STORED,
+            TAKEN
+        ]
+    );
+    hub_support::polled("its place is free", async || unsent(&server) == 0).await;
+}
+
+#[tokio::test]
 async fn vehicle_that_never_has_what_it_stored_is_given_up() {
     let dir = tempfile::tempdir().unwrap();
     let server = open(dir.path());

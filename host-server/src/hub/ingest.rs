@@ -240,7 +240,10 @@ impl Ingest {
             .await
         {
             Ok(Some((Verdict::New(id), channel))) => Heard::New(channel, id),
-            Ok(_) => Heard::Done,
+            Ok(heard) => {
+                self.figures.dropped(heard.map(|(verdict, _)| verdict));
+                Heard::Done
+            }
             Err(error) => Heard::Failed(error),
         };
         match checked {

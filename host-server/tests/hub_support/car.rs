@@ -37,8 +37,13 @@ impl Parts {
         }
     }
 
-    /// Takes a part: what becomes of it, and the whole if it is the last.
-    fn take(&mut self, part: Part, text: &Carried<'_>) -> (delivery::Step, Option<String>) {
+    /// Takes a part: what becomes of it, and the whole if it is the last, of which that becomes.
+    fn take(
+        &mut self,
+        part: Part,
+        text: &Carried<'_>,
+        of_whole: delivery::Step,
+    ) -> (delivery::Step, Option<String>) {
         self.offsets.push(part.offset);
         match self.assembly.add(part, text) {
             _ if self.forgets => (delivery::Step::PartMissing, None),
@@ -46,7 +51,7 @@ impl Parts {
             Ok(true) => {
                 let whole = self.assembly.whole().unwrap().as_str().to_owned();
                 self.assembly.clear();
-                (delivery::Step::Taken, Some(whole))
+                (of_whole, Some(whole))
             }
             Err(error) => (error.step(), None),
         }
@@ -202,7 +207,7 @@ impl Car {
                     return;
                 };
                 if let Some(part) = header.part {
-                    let (step, whole) = parts.take(part, &carried);
+                    let (step, whole) = parts.take(part, &carried, self.step);
                     self.app.extend(whole);
                     assert!(self.endpoint.report(now_ms, id, step));
                 } else {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, watch};
-use vinbus_protocol::delivery;
+use vinbus_protocol::delivery::{self, Verdict};
 use vinbus_transport_std::guards::LogThrottle;
 
 use super::{Entry, EntryState};
@@ -137,7 +137,8 @@ pub(in crate::hub) struct Figures {
     pub(in crate::hub) failed: Counter,
     pub(in crate::hub) refused: Counter,
     parts: [Counter; 4],
-    dropped: Counter,
+    gave_way: Counter,
+    dropped: [Counter; 4],
     seconds: Histogram,
 }
 
@@ -149,6 +150,16 @@ impl Figures {
                 "Parts of long messages from vehicles, by what became of them: stored, the last of a \
                  whole message, refused, or without room for one more incomplete message.",
                 &[("outcome", outcome)],
+            )
+        };
+        let dropped = |reason| {
+            metrics.counter(
+                "vinbus_uplink_receipts_dropped_total",
+                "Messages with receipts from vehicles that were dropped, by why: they came before (repeated), \
+                 or are too old to know, or of another life (stale); there was no place to account for them, \
+                 or the vehicle's life was not on disk yet, and so they come again (no_place); or their \
+                 vehicle has too many partners (partners).",
+                &[("reason", reason)],
             )
         };
         Self {
@@ -165,11 +176,12 @@ impl Figures {
             ),
             refused: Counter::default(),
             parts: ["stored", "whole", "refused", "no_room"].map(parts),
-            dropped: metrics.counter(
+            gave_way: metrics.counter(
                 "vinbus_uplink_incomplete_dropped_total",
                 "Incomplete messages from vehicles that were silent and gave way to others.",
                 &[],
             ),
+            dropped: ["repeated", "stale", "no_place", "partners"].map(dropped),
             seconds: metrics.histogram(
                 "vinbus_uplink_seconds",
                 "Time from the arrival of a message from a vehicle until it is on disk.",
@@ -211,7 +223,7 @@ impl Figures {
             PartFate::Refused(_) => refused.increment(),
             PartFate::NoRoom => no_room.increment(),
         }
-        self.dropped.add(dropped);
+        self.gave_way.add(dropped);
         if fate == PartFate::NoRoom
             && let Some(unlogged) = log.pass(Instant::now())
         {
@@ -219,6 +231,19 @@ impl Figures {
                 unlogged,
                 "as many messages from vehicles are incomplete as may be; one more has to wait"
             );
+        }
+    }
+
+    /// Counts a message with a number that is not stored; its vehicle has too many channels for one without a
+    /// verdict.
+    pub(super) fn dropped(&self, verdict: Option<Verdict>) {
+        let [repeated, stale, no_place, partners] = &self.dropped;
+        match verdict {
+            Some(Verdict::Repeated) => repeated.increment(),
+            Some(Verdict::Stale) => stale.increment(),
+            Some(Verdict::Busy) => no_place.increment(),
+            Some(Verdict::New(_)) => {}
+            None => partners.increment(),
         }
     }
 

@@ -52,13 +52,18 @@ impl Readers {
                 "SELECT number, sequence, length(envelope), expires_at, receipts, answered,
                         total, stored, sending, begun, checksum, app, downlink.key,
                         EXISTS (SELECT 1 FROM request WHERE request.sequence = numbered.sequence),
-                        EXISTS (SELECT 1 FROM downlink_step
-                            WHERE downlink_step.sequence = numbered.sequence AND step = ?3)
+                        EXISTS (SELECT 1 FROM downlink_step AS handed
+                            WHERE handed.sequence = numbered.sequence AND step = ?3
+                            AND NOT EXISTS (SELECT 1 FROM downlink_step AS later
+                                WHERE later.sequence = handed.sequence
+                                AND later.at > handed.at AND later.step <> ?4))
                  FROM numbered JOIN downlink USING (sequence) LEFT JOIN transfer USING (sequence)
                  WHERE numbered.vin = ?1 AND numbered.uid = ?2 ORDER BY number",
             )?;
             let handed = step_number(Step::Told(delivery::Step::Handed));
-            let of = params![vin.as_str(), uid.as_str(), handed];
+            // That it was sent may be noted after the vehicle's word.
+            let sent = step_number(Step::Sent);
+            let of = params![vin.as_str(), uid.as_str(), handed, sent];
             let rows = statement.query_map(of, |row| {
                 let piece = piece(row)?;
                 let goes_on = piece.is_some_and(|piece| !piece.is_last());

@@ -283,3 +283,40 @@ fn long_message_whose_last_part_was_on_its_way_without_a_checksum_does_not_come_
     let all = [Step::Accepted, stored, Step::Sent, Step::PeerRestarted];
     assert_eq!(steps(&store, "last"), all);
 }
+
+#[test]
+fn messages_that_apps_were_handed_before_an_upgrade_count_as_handed_by_the_newest_word_of_them() {
+    // Handed; handed before that it was sent was noted; handed and then held by the next life; held; and one without
+    // an answer.
+    let numbered = "
+        INSERT INTO downlink (sequence, id, accepted_at, uid, vin, app, envelope, expires_at, receipts)
+            SELECT value + 20, value, :now, 'p', 'TESTV000000000002', 'app', x'7b7d', :now + 60000000, 2
+            FROM json_each('[1,2,3,4,5]');
+        INSERT INTO downlink_step VALUES (21, 2, :now + 1), (21, 20, :now + 2), (22, 20, :now + 1), (22, 2, :now + 2),
+            (23, 20, :now + 1), (23, 9, :now + 2), (23, 2, :now + 3), (23, 18, :now + 4), (24, 18, :now + 1),
+            (25, 2, :now + 1);
+        INSERT INTO channel VALUES ('TESTV000000000002', 'p',
+            x'010000000100000006000000010000000000000000000000000000000000000000000000');
+        INSERT INTO numbered SELECT vin, uid, sequence - 20, sequence, sequence < 25 FROM downlink WHERE uid = 'p';
+    ";
+    let (vin, uid) = (
+        Vin::parse("TESTV000000000002").unwrap(),
+        Uid::parse("p").unwrap(),
+    );
+    for version in 6..=MIGRATIONS.len() {
+        let dir = written_by(version, now(), numbered);
+        let store = open_store(dir.path());
+        let kept = store.channel(&vin, &uid).unwrap().unwrap();
+        let states = kept.numbered.iter();
+        let states: Vec<_> = states
+            .map(|it| (it.number, it.answered, it.handed))
+            .collect();
+        let (handed, held) = ((true, true), (true, false));
+        let expected = [handed, handed, held, held, (false, false)];
+        let expected: Vec<_> = (1..)
+            .zip(expected)
+            .map(|(number, (answered, handed))| (number, answered, handed))
+            .collect();
+        assert_eq!(states, expected, "version {version}");
+    }
+}
