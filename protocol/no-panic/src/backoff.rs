@@ -14,6 +14,7 @@ pub fn prove() {
         number() as u32,
     ));
     Backoff::handle_end(black_box(&mut backoff), number());
+    Backoff::reset(black_box(&mut backoff));
     used(Backoff::next_delay_ms(
         black_box(&mut backoff),
         number() as u32,
