@@ -60,9 +60,17 @@ pub(crate) fn check(boards: &[Board]) -> Result<()> {
     let mut rows = Vec::new();
     for board in boards {
         let budget = Budget::of(*board)?;
+        let mut before = 0;
         for step in Step::ALL {
             let image = Image::read(&firmware::build_step(*board, *step)?)?;
             rows.extend(rows_of(*board, *step, &image, &budget)?);
+            rows.extend(added_row(
+                *board,
+                *step,
+                image.flash.saturating_sub(before),
+                &budget,
+            )?);
+            before = image.flash;
         }
     }
     print(&rows);
@@ -93,6 +101,19 @@ fn rows_of(board: Board, step: Step, image: &Image, budget: &Budget) -> Result<[
         row("ram", image.ram)?,
         row("ram-beside-buffers", beside_buffers)?,
     ])
+}
+
+/// What a step adds to the flash of the one before, where the budget has a line for that.
+fn added_row(board: Board, step: Step, bytes: u64, budget: &Budget) -> Result<Option<Row>> {
+    let what = "flash-added";
+    let most = budget.find(step.name(), what)?;
+    Ok(most.map(|most| Row {
+        board: board.name(),
+        step: step.name(),
+        what,
+        bytes,
+        most,
+    }))
 }
 
 /// A line of the table.

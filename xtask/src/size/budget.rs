@@ -21,15 +21,24 @@ impl Budget {
 
     /// The most of `what` that the image with `step` may take.
     pub(crate) fn bytes(&self, step: &str, what: &str) -> Result<u64> {
+        let path = &self.path;
+        self.find(step, what)?
+            .with_context(|| format!("{path} has no line `{step} {what} BYTES`"))
+    }
+
+    /// The same of what need not have a line.
+    pub(crate) fn find(&self, step: &str, what: &str) -> Result<Option<u64>> {
         let lines = self.text.lines().filter_map(|line| line.split('#').next());
         let mut lines = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
         let found = lines.find(|words| words.get(..2) == Some(&[step, what]));
-        let found = found.as_deref().and_then(|words| words.get(2));
+        let Some(bytes) = found.as_deref().and_then(|words| words.get(2)) else {
+            return Ok(None);
+        };
         let path = &self.path;
-        let bytes = found.with_context(|| format!("{path} has no line `{step} {what} BYTES`"))?;
-        bytes
+        let bytes = bytes
             .parse()
-            .with_context(|| format!("{path}: {step} {what}: {bytes:?} is no number of bytes"))
+            .with_context(|| format!("{path}: {step} {what}: {bytes:?} is no number of bytes"))?;
+        Ok(Some(bytes))
     }
 }
 
@@ -47,5 +56,6 @@ mod tests {
         let error = |step, what| format!("{:#}", budget.bytes(step, what).unwrap_err());
         assert!(error("net", "ram").contains("net ram BYTES"));
         assert!(error("tls", "flash").contains("three"));
+        assert_eq!(budget.find("net", "flash-added").unwrap(), None);
     }
 }
