@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use vinbus_protocol::id::AppId;
+use vinbus_protocol::limits::DELIVERY_TTL_S_MAX;
 use vinbus_protocol::topic::TopicScheme;
 
 use super::DeliverySettings;
@@ -22,7 +23,7 @@ pub enum PresenceSource {
 }
 
 /// Longest time for which a message may be worth sending.
-pub const TTL_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub const TTL_MAX: Duration = Duration::from_secs(DELIVERY_TTL_S_MAX as u64);
 
 /// What the hub is told at start.
 #[derive(Clone, Debug)]
