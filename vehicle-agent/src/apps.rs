@@ -14,7 +14,7 @@ use vinbus_protocol::health::Health;
 use vinbus_protocol::record_ring::Record;
 use vinbus_protocol::request::{AnswerRefusal, RequestId};
 
-use crate::desk::{Counters, DownlinkRefusal};
+use crate::desk::{Counters, DeliveryCounters, DownlinkRefusal};
 use crate::notes::{NotNoted, Note};
 
 /// The apps of one vehicle. No method has a default: one that wraps another would inherit it in place of
@@ -88,8 +88,9 @@ pub trait Apps {
     /// how often this is called.
     fn downlink_refused(&mut self, topic: &str, refusal: DownlinkRefusal);
 
-    /// Takes note of the counters, after every event.
-    fn counted(&mut self, counters: &Counters);
+    /// Takes note of the counters, after every event. Who shows no `delivery` does not call it, so that a board has
+    /// nothing of it in its image.
+    fn counted(&mut self, counters: &Counters, delivery: impl FnOnce() -> DeliveryCounters);
 
     /// Adds to a report of health what is known on this side of the agent alone: the platform, how its
     /// last run ended, its stack, and the troubles with apps, on top of what stands there.

@@ -9,6 +9,7 @@
 //! Invariants: every message an app was told is accepted is in the queue, delivered, dropped or
 //! refused, and the app is told which; nothing is handed to an app but by the portal's verdict.
 
+mod delivery_counters;
 mod handover;
 mod health;
 #[cfg(feature = "parts")]
@@ -45,6 +46,7 @@ use crate::health::Rounds;
 use crate::identity::Identity;
 use crate::receipts::Receipts;
 
+pub use delivery_counters::DeliveryCounters;
 pub(crate) use with_receipts::{Frame, FrameKind};
 
 /// A buffer of fixed size.
@@ -215,6 +217,12 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
             portal: *self.portal.counters(),
             ..self.counters
         }
+    }
+
+    /// The same of messages with receipts on the wire.
+    fn delivery_counters(&self) -> DeliveryCounters {
+        let receipts = self.receipts.as_ref();
+        receipts.map_or_else(DeliveryCounters::default, Receipts::counters)
     }
 
     /// Notes that a session came up.
@@ -400,7 +408,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
         }
         self.hand_over_kept(now_ms, apps);
         self.tell_kept(apps);
-        apps.counted(&self.counters());
+        apps.counted(&self.counters(), || self.delivery_counters());
     }
 
     /// When [`Desk::settle`] is to be called at the latest.

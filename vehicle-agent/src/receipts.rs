@@ -65,6 +65,7 @@ use self::uplinks::Uplinks;
 pub(crate) use self::uplinks::Waiting;
 use crate::apps::{Fate, SendRefusal};
 use crate::clock::NEVER;
+use crate::desk::DeliveryCounters;
 
 /// Messages of one partner that are accounted for; what comes beyond is repeated by its sender.
 const OPEN_MAX: usize = 32;
@@ -80,6 +81,8 @@ pub(crate) struct Receipts<Q, const APPS: usize, const SENT: usize> {
     #[cfg(feature = "parts")]
     transfers: Vec<Transfer<Q>, APPS>,
     places: Vec<Place, PLACES_MAX>,
+    /// New messages for which there was none.
+    crowded: u32,
     uplinks: Uplinks<Q>,
     /// How far those are that go in parts.
     longs: LongUplinks<APPS>,
@@ -147,6 +150,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
             #[cfg(feature = "parts")]
             transfers: Vec::new(),
             places: Vec::new(),
+            crowded: 0,
             uplinks: Uplinks::new(uplinks),
             longs: LongUplinks::new(),
             unnoted: Unnoted::new(),
@@ -181,6 +185,18 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
     pub(crate) fn epoch(&self) -> Epoch {
         let epochs = self.endpoints.iter().map(Endpoint::epoch);
         epochs.max().unwrap_or(self.epoch)
+    }
+
+    /// What all ends have counted on the wire.
+    pub(crate) fn counters(&self) -> DeliveryCounters {
+        let mut counters = DeliveryCounters {
+            busy: self.crowded,
+            ..DeliveryCounters::default()
+        };
+        for endpoint in &self.endpoints {
+            counters.add(&endpoint.counters());
+        }
+        counters
     }
 
     /// What is offered to a partner.
@@ -268,6 +284,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
         let endpoint = self.endpoints.get_mut(partner)?;
         if !has_place {
             endpoint.forget(id);
+            self.crowded = self.crowded.wrapping_add(1);
             return None;
         }
         let ttl_ms = u64::from(header.ttl_s).saturating_mul(1_000);

@@ -14,6 +14,7 @@ use vinbus_protocol::portal::Refusal;
 use vinbus_protocol::request::Order;
 
 use crate::apps::{Fate, SendRefusal};
+use crate::desk::DeliveryCounters;
 use crate::notes::Sent;
 
 /// There are none.
@@ -72,6 +73,12 @@ impl<Q, const APPS: usize, const SENT: usize> Receipts<Q, APPS, SENT> {
     }
 
     pub(crate) fn begin(&mut self, _: Epoch) {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
+    pub(crate) fn counters(&self) -> DeliveryCounters {
         match *self {
             Self::None(none, _) => match none {},
         }

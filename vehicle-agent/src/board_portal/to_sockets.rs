@@ -17,7 +17,7 @@ use crate::app_interface::server_frame::{
     Explained, NumberedFrame, PopupClosed, PopupShown, Quoted, ServerFrame, kind, link_name,
 };
 use crate::apps::{Apps, Fate, Kept, Notice, Numbers, Request, SendRefusal, Told};
-use crate::desk::{Counters, DownlinkRefusal};
+use crate::desk::{Counters, DeliveryCounters, DownlinkRefusal};
 use crate::health::at_most;
 use crate::notes::{NotNoted, Note};
 
@@ -229,7 +229,7 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
         // There is no log; the agent counts it.
     }
 
-    fn counted(&mut self, counters: &Counters) {
+    fn counted(&mut self, counters: &Counters, _: impl FnOnce() -> DeliveryCounters) {
         self.portal.agent.set(*counters);
     }
 

@@ -11,7 +11,7 @@ use vinbus_protocol::id::Vin;
 use vinbus_transport_std::guards::LogThrottle;
 use vinbus_transport_std::{Client, LinkState};
 
-use crate::desk::{Counters, DownlinkRefusal};
+use crate::desk::{Counters, DeliveryCounters, DownlinkRefusal};
 use crate::health::at_most;
 
 /// A view of the agent that its other tasks can read.
@@ -27,6 +27,7 @@ pub(crate) struct Status {
 #[derive(Debug, Default)]
 struct State {
     counters: Counters,
+    delivery: DeliveryCounters,
     link: String,
     evicted: u64,
     portal: PortalFigures,
@@ -65,8 +66,9 @@ impl Status {
     }
 
     /// Takes note of the counters.
-    pub(crate) fn counted(&self, counters: &Counters) {
-        self.lock().counters = *counters;
+    pub(crate) fn counted(&self, counters: &Counters, delivery: DeliveryCounters) {
+        let mut state = self.lock();
+        (state.counters, state.delivery) = (*counters, delivery);
     }
 
     /// Shows the counters of the broker's client as well.
@@ -174,6 +176,7 @@ impl Status {
                 "refused": state.counters.parts_refused,
                 "abandoned": state.counters.long_abandoned,
             },
+            "delivery": delivery(state.delivery),
         })
     }
 
@@ -181,4 +184,18 @@ impl Status {
         // No code panics while it holds the lock; if it did, the state would still be whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What of messages with receipts went over the wire, in the words of the metrics of a host server.
+fn delivery(counters: DeliveryCounters) -> Value {
+    json!({
+        "sent": counters.sent,
+        "sentAgain": counters.sent_again,
+        "forgedReceipt": counters.forged_receipt,
+        "cameAgain": counters.came_again,
+        "stale": counters.stale,
+        "busy": counters.busy,
+        "forgedAcknowledgement": counters.forged_acknowledgement,
+        "misdirected": counters.misdirected,
+    })
 }

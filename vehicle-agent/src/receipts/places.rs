@@ -86,3 +86,51 @@ pub(super) fn take(
     let index = places.iter().position(is_taken)?;
     Some(places.swap_remove(index))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+
+    use vinbus_protocol::delivery::Epoch;
+
+    use super::super::{Arrived, OPEN_MAX};
+    use super::*;
+    use crate::desk::DeliveryCounters;
+
+    #[test]
+    fn message_for_which_others_left_no_place_is_counted_and_new_when_it_comes_again() {
+        let mut ends = Receipts::<_, 3, 32>::new(Epoch::new(9).unwrap(), vec![0; 1 << 10]);
+        for _ in 0..3 {
+            ends.add_partner();
+        }
+        let full = PLACES_MAX / OPEN_MAX;
+        for partner in 0..full {
+            for number in 1..=OPEN_MAX {
+                let held = held(&mut ends, partner, number);
+                assert!(held, "{partner}, {number}");
+            }
+        }
+        for _ in 0..2 {
+            assert!(!held(&mut ends, full, 1));
+        }
+        let counted = DeliveryCounters {
+            busy: 2,
+            ..DeliveryCounters::default()
+        };
+        assert_eq!(ends.counters(), counted);
+        ends.gone(0, AppSlot::new(0), Step::Evicted, &|number| number != 1);
+        assert!(held(&mut ends, full, 1));
+        assert_eq!(ends.counters(), counted);
+    }
+
+    /// Has a message come and wait for its app under its own number, if it is taken.
+    fn held(ends: &mut Receipts<vec::Vec<u8>, 3, 32>, partner: usize, number: usize) -> bool {
+        let content = std::format!(r#"{{"vinbus":[5,9,{number},0],"content":1}}"#);
+        let message = std::format!(r#"{{"idApp":"app","popup":false,"content":{content}}}"#);
+        let Arrived::New(new, ..) = ends.arrived(0, partner, message.as_bytes()) else {
+            return false;
+        };
+        ends.held(0, new, AppSlot::new(0), number as u64, Step::HeldBackground);
+        true
+    }
+}

@@ -12,7 +12,7 @@ use vinbus_protocol::health::Health;
 use vinbus_protocol::limits::PENDING_MESSAGES_MAX;
 use vinbus_protocol::record_ring::Record;
 use vinbus_vehicle_agent::apps::{Apps, Kept, Notice, Request, SendRefusal, Told};
-use vinbus_vehicle_agent::desk::{Counters, DownlinkRefusal};
+use vinbus_vehicle_agent::desk::{Counters, DeliveryCounters, DownlinkRefusal};
 use vinbus_vehicle_agent::notes::{NotNoted, Note};
 
 /// One app.
@@ -295,7 +295,7 @@ impl Apps for FakeApps {
         assert!(self.cabin.borrow().may_refuse, "{topic}: {refusal}");
     }
 
-    fn counted(&mut self, counters: &Counters) {
+    fn counted(&mut self, counters: &Counters, _: impl FnOnce() -> DeliveryCounters) {
         self.cabin.borrow_mut().counters = *counters;
     }
 

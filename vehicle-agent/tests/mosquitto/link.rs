@@ -368,7 +368,7 @@ async fn vehicle_reports_its_health_and_what_its_last_run_said_once() {
     let words = "panicked at src/x.rs:1:2:\nout of petrol";
     std::fs::write(world.folder.path().join("data/last-words"), words).unwrap();
     let mut vehicle = world.vehicle(&apps, &["--data-dir", &data]).await;
-    let health = world.health().await;
+    let health = world.own("vinbus/health").await;
     assert_eq!(health["agent"], env!("CARGO_PKG_VERSION"));
     assert_eq!(health["platform"], "linux");
     assert_eq!(health["crash"], words);
@@ -376,5 +376,5 @@ async fn vehicle_reports_its_health_and_what_its_last_run_said_once() {
     assert_eq!(health["troubles"], json!({}));
     assert!(vehicle.terminate());
     let _vehicle = world.vehicle(&apps, &["--data-dir", &data]).await;
-    assert_eq!(world.health().await.get("crash"), None);
+    assert_eq!(world.own("vinbus/health").await.get("crash"), None);
 }

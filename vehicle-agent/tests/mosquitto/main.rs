@@ -11,5 +11,6 @@ mod delivery;
 mod hostile;
 mod lifecycle;
 mod link;
+mod receipts;
 mod simulation;
 mod world;

@@ -136,11 +136,11 @@ impl World {
         }
     }
 
-    /// The next report of health.
-    pub(crate) async fn health(&mut self) -> Value {
+    /// The content of the agent's own next message on this subtopic.
+    pub(crate) async fn own(&mut self, wanted: &str) -> Value {
         loop {
             let (_, subtopic, payload) = self.any_uplink().await;
-            if subtopic.as_deref() == Some("vinbus/health") {
+            if subtopic.as_deref() == Some(wanted) {
                 let mut message: Value = serde_json::from_str(&payload).unwrap();
                 return message["content"].take();
             }

@@ -9,7 +9,7 @@ use vinbus_protocol::envelope::AppMessage;
 use vinbus_protocol::health::Health;
 use vinbus_protocol::record_ring::Record;
 use vinbus_vehicle_agent::apps::{Apps, Kept, Notice, Request, SendRefusal, Told};
-use vinbus_vehicle_agent::desk::{Counters, DownlinkRefusal};
+use vinbus_vehicle_agent::desk::{Counters, DeliveryCounters, DownlinkRefusal};
 use vinbus_vehicle_agent::notes::{NotNoted, Note};
 use vinbus_vehicle_agent::provisioned::Provisioned;
 
@@ -63,7 +63,7 @@ impl Apps for NoApps {
 
     fn downlink_refused(&mut self, _: &str, _: DownlinkRefusal) {}
 
-    fn counted(&mut self, _: &Counters) {}
+    fn counted(&mut self, _: &Counters, _: impl FnOnce() -> DeliveryCounters) {}
 
     fn examine<'h>(&'h self, _: &mut Health<'h>) {}
 }

@@ -8,7 +8,7 @@ use vinbus_protocol::health::Health;
 use vinbus_protocol::record_ring::Record;
 use vinbus_protocol::throttle::Throttle;
 use vinbus_vehicle_agent::apps::{Apps, Kept, Notice, Request, SendRefusal, Told};
-use vinbus_vehicle_agent::desk::{Counters, DownlinkRefusal};
+use vinbus_vehicle_agent::desk::{Counters, DeliveryCounters, DownlinkRefusal};
 use vinbus_vehicle_agent::notes::{NotNoted, Note};
 
 /// Apps, with a line in the log for what the agent tells.
@@ -103,8 +103,8 @@ impl<A: Apps> Apps for Reported<'_, A> {
         self.apps.downlink_refused(topic, refusal);
     }
 
-    fn counted(&mut self, counters: &Counters) {
-        self.apps.counted(counters);
+    fn counted(&mut self, counters: &Counters, delivery: impl FnOnce() -> DeliveryCounters) {
+        self.apps.counted(counters, delivery);
     }
 
     fn examine<'h>(&'h self, health: &mut Health<'h>) {

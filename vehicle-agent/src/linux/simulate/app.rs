@@ -16,7 +16,7 @@ use vinbus_protocol::record_ring::Record;
 
 use super::fleet::Fleet;
 use crate::apps::{Apps, Kept, Notice, Request, SendRefusal, Told};
-use crate::desk::{Counters, DownlinkRefusal};
+use crate::desk::{Counters, DeliveryCounters, DownlinkRefusal};
 use crate::linux::args::SimulateArgs;
 use crate::notes::{NotNoted, Note};
 
@@ -178,7 +178,7 @@ impl Apps for SimulatedApp {
 
     fn downlink_refused(&mut self, _: &str, _: DownlinkRefusal) {}
 
-    fn counted(&mut self, _: &Counters) {}
+    fn counted(&mut self, _: &Counters, _: impl FnOnce() -> DeliveryCounters) {}
 
     fn examine<'h>(&'h self, health: &mut Health<'h>) {
         health.platform = "simulator";

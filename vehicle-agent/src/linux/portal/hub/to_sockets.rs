@@ -17,7 +17,7 @@ use crate::app_interface::server_frame::{
     Explained, NumberedFrame, PopupClosed, PopupShown, Quoted, ServerFrame, kind, link_name,
 };
 use crate::apps::{Apps, Fate, Kept, Notice, Numbers, Request, SendRefusal, Told};
-use crate::desk::{Counters, DownlinkRefusal};
+use crate::desk::{Counters, DeliveryCounters, DownlinkRefusal};
 use crate::linux::journal::Journal;
 use crate::linux::portal::outbox::{Item, Unread};
 use crate::notes::{NotNoted, Note};
@@ -292,8 +292,8 @@ impl Apps for SocketApps<'_> {
         self.status.downlink_refused(topic, &refusal);
     }
 
-    fn counted(&mut self, counters: &Counters) {
-        self.status.counted(counters);
+    fn counted(&mut self, counters: &Counters, delivery: impl FnOnce() -> DeliveryCounters) {
+        self.status.counted(counters, delivery());
     }
 
     fn examine<'h>(&'h self, health: &mut Health<'h>) {
