@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
-use hub_support::{downlink, most_of_store_underneath, polled, uid, underneath, vin};
-use vinbus_host_server::broker::{Broker, BrokerEvents as _, PublishError};
+use hub_support::{
+    Taker, attach_polite, downlink, most_of_store_underneath, polled, uid, underneath, vin,
+};
+use vinbus_host_server::broker::BrokerEvents as _;
 use vinbus_host_server::hub::{Hub, Settings};
 use vinbus_host_server::metrics::Metrics;
 use vinbus_host_server::model::{
@@ -110,15 +110,6 @@ impl Store for Counting {
     }
 }
 
-/// Takes everything, and never brings an answer.
-struct Void;
-
-impl Broker for Void {
-    fn publish<'a>(&'a self, _: &'a str, _: Bytes) -> BoxFuture<'a, Result<(), PublishError>> {
-        async { Ok(()) }.boxed()
-    }
-}
-
 #[tokio::test]
 async fn messages_with_numbers_that_wait_for_their_turn_take_no_memory() {
     let dir = tempfile::tempdir().unwrap();
@@ -131,8 +122,7 @@ async fn messages_with_numbers_that_wait_for_their_turn_take_no_memory() {
     });
     let kept: Arc<dyn Store> = Arc::<Counting>::clone(&store);
     let hub = Hub::new(kept, Settings::default(), &metrics).unwrap();
-    hub.attach(Arc::new(Void));
-    hub.link_changed(Ok(()));
+    attach_polite(&hub, Arc::new(Taker));
     let text = "x".repeat(CONTENT_BYTES);
     let envelope = format!(r#"{{"idApp":"app","popup":false,"content":"{text}"}}"#);
     for number in 0..VEHICLES {

@@ -6,10 +6,9 @@ mod hub_support;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, try_join_all};
-use hub_support::{Server, downlink, polled, uid, vin};
-use vinbus_host_server::broker::{Broker, BrokerEvents as _, PublishError};
+use futures_util::future::try_join_all;
+use hub_support::{Server, Taker, attach_polite, downlink, polled, uid, vin};
+use vinbus_host_server::broker::BrokerEvents as _;
 use vinbus_host_server::model::{NewDownlink, Presence, Receipts};
 use vinbus_protocol::delivery::{Epoch, Offer};
 
@@ -17,15 +16,6 @@ const VEHICLES: usize = 10_000;
 
 /// What the delivery state of so many vehicles may take.
 const BYTES_MAX: usize = 64_000_000;
-
-/// Takes everything.
-struct Air;
-
-impl Broker for Air {
-    fn publish<'a>(&'a self, _: &'a str, _: Bytes) -> BoxFuture<'a, Result<(), PublishError>> {
-        async { Ok(()) }.boxed()
-    }
-}
 
 /// Memory of this process that is in use.
 fn resident_bytes() -> usize {
@@ -58,8 +48,7 @@ async fn submit_to_all(server: &Server, receipts: Receipts) {
 async fn ten_thousand_vehicles_with_a_message_on_its_way_to_each_take_less_than_64_mb() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::open(dir.path());
-    server.hub.attach(Arc::new(Air));
-    server.hub.link_changed(Ok(()));
+    attach_polite(&server.hub, Arc::new(Taker));
     for number in 0..VEHICLES {
         server.hub.presence_changed(vin(number), Presence::Online);
     }

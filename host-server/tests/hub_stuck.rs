@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use hub_support::memory_store::MemoryStore;
-use hub_support::{Answer, TestBroker, attach_air_to, downlink, uid, vin};
+use hub_support::{Answer, TestBroker, attach_polite, attach_polite_air, downlink, uid, vin};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use vinbus_host_server::broker::{Broker, BrokerEvents as _, PublishError};
@@ -119,8 +119,7 @@ async fn messages_with_receipts_for_vehicles_that_take_nothing_do_not_fill_the_m
     let (store, metrics) = (Arc::<MemoryStore>::default(), Metrics::new());
     let hub = Hub::new(store, Settings::default(), &metrics).unwrap();
     let broker = Arc::<Held>::default();
-    hub.attach(Arc::clone(&broker) as _);
-    hub.link_changed(Ok(()));
+    attach_polite(&hub, Arc::clone(&broker) as _);
     let content = "1".repeat(130_000);
     let envelope = format!(r#"{{"idApp":"app","popup":false,"content":{content}}}"#);
     for number in 0..=FLEET {
@@ -139,7 +138,7 @@ async fn messages_with_receipts_for_vehicles_that_take_nothing_do_not_fill_the_m
     }
     let name = "vinbus_downlink_publishes_waited_total";
     let waited = metrics.counter(name, "", &[]);
-    while waited.value() == 0 || broker.passed.load(Ordering::Relaxed) < 2 {
+    while waited.value() == 0 || broker.passed.load(Ordering::Relaxed) < 1 {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let most = broker.most.load(Ordering::Relaxed);
@@ -172,7 +171,7 @@ async fn full_for_two_minutes(more: usize) {
     let store = Arc::<MemoryStore>::default();
     let kept = Arc::<MemoryStore>::clone(&store);
     let hub = Hub::new(kept, Settings::default(), &Metrics::new()).unwrap();
-    let mut air = attach_air_to(&hub);
+    let mut air = attach_polite_air(&hub);
     hub.presence_changed(vin(1), Presence::Online);
     let offer = Offer {
         epoch: Epoch::new(7).unwrap(),

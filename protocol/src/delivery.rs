@@ -20,7 +20,7 @@ mod timing;
 mod window;
 
 pub use control::{
-    Control, ControlFrame, Offer, Receipts, Received, Run, VERSION, announced, announcement,
+    Control, ControlFrame, Offer, Open, Receipts, Received, Run, VERSION, announced, announcement,
     mentioned, read,
 };
 pub use endpoint::{Batch, Endpoint, EndpointCounters, Event, Transmit};

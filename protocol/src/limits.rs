@@ -176,9 +176,9 @@ pub const DELIVERY_RECEIPT_BATCH: usize = 8;
 /// them: with 17 for each, receipts have at most 4.3 KiB.
 pub const DELIVERY_OPEN_MAX: usize = 256;
 
-/// Most bytes of the content of a message of delivery's own: the greatest receipts, both epochs, the
-/// batch and an acknowledgement.
-pub const DELIVERY_CONTROL_BYTES_MAX: usize = DELIVERY_OPEN_MAX * 17 + 128;
+/// Most bytes of the content of a message of delivery's own: the greatest receipts, as many numbers of open
+/// messages (`4294967295,`, 11 bytes each), both epochs, the batch and an acknowledgement.
+pub const DELIVERY_CONTROL_BYTES_MAX: usize = DELIVERY_OPEN_MAX * (17 + 11) + 128;
 
 /// Least time between two answers to frames that ask for one, or that are of another life, in
 /// milliseconds, so that a flood of them is not answered by another.

@@ -39,10 +39,12 @@ fn end_whose_epoch_went_back_takes_a_greater_one() {
         panic!("its epoch is the old one");
     };
     assert!(greater > epoch(AGENT));
-    let frames = sent(&mut agent, 5_000);
-    give(&mut host, 5_000, &frames[0]);
+    let greeting = sent(&mut agent, 5_000).remove(0);
+    give(&mut host, 5_000, &greeting);
     assert_eq!(host.poll_event(5_000), Some(Event::PeerRestarted));
-    assert_eq!(new_at(&mut host, 5_000, &frames[1]).epoch, greater);
+    give(&mut agent, 6_000, &sent(&mut host, 6_000)[0]);
+    let frame = sent(&mut agent, 6_000).remove(0);
+    assert_eq!(new_at(&mut host, 6_000, &frame).epoch, greater);
 }
 
 #[test]
@@ -79,10 +81,10 @@ fn message_that_may_have_come_is_not_sent_again_under_a_greater_epoch() {
     };
     assert_eq!(agent.poll_event(5_000), Some(lost));
     assert_eq!(agent.poll_event(5_000), None);
-    let frames = sent(&mut agent, 5_000);
-    let last = frames.last().unwrap();
-    give(&mut host, 5_000, &frames[0]);
-    assert_eq!(new_at(&mut host, 5_000, last).number, 2);
+    give(&mut host, 5_000, &sent(&mut agent, 5_000)[0]);
+    give(&mut agent, 6_000, &sent(&mut host, 6_000)[0]);
+    let frame = sent(&mut agent, 6_000).remove(0);
+    assert_eq!(new_at(&mut host, 6_000, &frame).number, 2);
 }
 
 #[test]
@@ -117,9 +119,9 @@ fn peer_that_lost_its_memory_gets_again_only_what_may_be_repeated() {
     let loss = Loss::PeerRestarted;
     assert_eq!(host.poll_event(100), Some(Event::Lost { number: 1, loss }));
     assert_eq!(host.poll_event(100), None);
-    let frames = sent(&mut host, 100);
-    give(&mut agent, 100, &frames[0]);
-    let numbers: Vec<u32> = frames[1..]
+    give(&mut agent, 100, &sent(&mut host, 100)[0]);
+    give(&mut host, 100, &sent(&mut agent, 100)[0]);
+    let numbers: Vec<u32> = sent(&mut host, 100)
         .iter()
         .map(|frame| new_at(&mut agent, 100, frame).number)
         .collect();
@@ -133,6 +135,8 @@ fn what_may_be_repeated_comes_again_to_an_end_whose_epoch_had_to_become_greater(
     host.handle_announcement(0, offer(AGENT + 1));
     let greeting = sent(&mut host, 0).remove(0);
     give(&mut agent, 0, &greeting);
+    let answer = sent(&mut agent, 0).remove(0);
+    give(&mut host, 0, &answer);
     let repeatable = true;
     let message = Message {
         repeatable,
@@ -151,6 +155,12 @@ fn what_may_be_repeated_comes_again_to_an_end_whose_epoch_had_to_become_greater(
     };
     host.handle_announcement(2_000, offer(greater.number()));
     assert_eq!(host.poll_event(2_000), Some(Event::PeerRestarted));
+    for frame in sent(&mut host, 2_000) {
+        give(&mut agent, 2_000, &frame);
+    }
+    for frame in sent(&mut agent, 2_000) {
+        give(&mut host, 2_000, &frame);
+    }
     let frames = sent(&mut host, 2_000);
     let frame = frames.last().expect("the message");
     assert_eq!(new_at(&mut agent, 2_000, frame).number, 1);

@@ -133,6 +133,8 @@ impl Car {
             car.endpoint.is_established()
         })
         .await;
+        // The server waits for its answer.
+        self.answer(server).await;
     }
 
     /// Lives until a check holds.

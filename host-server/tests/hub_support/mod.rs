@@ -24,6 +24,8 @@ use vinbus_host_server::model::{Downlink, MessageId, NewDownlink, Receipts, Step
 use vinbus_host_server::store::Store;
 use vinbus_host_server::store::lock::DataDir;
 use vinbus_host_server::store::sqlite::{SqliteStore, StoreSettings};
+use vinbus_protocol::delivery::{self, CONTROL_SUBTOPIC, Received};
+use vinbus_protocol::envelope::{Downlink as DownlinkEnvelope, DownlinkBody};
 use vinbus_protocol::id::{AppId, Uid, Vin};
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 
@@ -88,6 +90,82 @@ pub(crate) fn attach_air_to(hub: &Hub) -> mpsc::UnboundedReceiver<Bytes> {
     hub.attach(Arc::new(Air(sender)));
     hub.link_changed(Ok(()));
     air
+}
+
+/// A broker whose vehicles answer greetings; another one gets what is no greeting.
+struct Polite {
+    greetings: mpsc::UnboundedSender<(String, Bytes)>,
+    others: Arc<dyn Broker>,
+}
+
+impl Broker for Polite {
+    fn publish<'a>(
+        &'a self,
+        topic: &'a str,
+        payload: Bytes,
+    ) -> BoxFuture<'a, Result<(), PublishError>> {
+        if !payload.starts_with(b"{\"idApp\":\"vinbus\"") {
+            return self.others.publish(topic, payload);
+        }
+        // When the test is over nobody listens.
+        let _ = self.greetings.send((topic.to_owned(), payload));
+        async { Ok(()) }.boxed()
+    }
+}
+
+/// Connects a hub to a broker whose vehicles answer greetings; what is no greeting is handed to `others`.
+pub(crate) fn attach_polite(hub: &Hub, others: Arc<dyn Broker>) {
+    let (sender, mut heard) = mpsc::unbounded_channel();
+    hub.attach(Arc::new(Polite {
+        greetings: sender,
+        others,
+    }));
+    hub.link_changed(Ok(()));
+    let hub = hub.clone();
+    tokio::spawn(async move {
+        while let Some((topic, payload)) = heard.recv().await {
+            let Some(answer) = answer_to(&payload) else {
+                continue;
+            };
+            let number = topic.split("TESTV").nth(1).expect("a vehicle's topic");
+            let number = number[..12].parse().expect("its number");
+            let arrival = Arrival {
+                topic: format!("{}{CONTROL_SUBTOPIC}", uplink_topic(number)),
+                payload: answer.into(),
+                retained: false,
+            };
+            hub.arrived(arrival).await;
+        }
+    });
+}
+
+/// Connects a hub to a broker that hands one vehicle what is given to it, but for greetings, which it answers.
+pub(crate) fn attach_polite_air(hub: &Hub) -> mpsc::UnboundedReceiver<Bytes> {
+    let (sender, air) = mpsc::unbounded_channel();
+    attach_polite(hub, Arc::new(Air(sender)));
+    air
+}
+
+/// A broker that takes everything.
+pub(crate) struct Taker;
+
+impl Broker for Taker {
+    fn publish<'a>(&'a self, _: &'a str, _: Bytes) -> BoxFuture<'a, Result<(), PublishError>> {
+        async { Ok(()) }.boxed()
+    }
+}
+
+/// What a vehicle answers to a greeting.
+pub(crate) fn answer_to(payload: &[u8]) -> Option<String> {
+    let DownlinkBody::Data(content) = DownlinkEnvelope::decode(payload).ok()?.body else {
+        return None;
+    };
+    let Received::Control(control) = delivery::read(content) else {
+        return None;
+    };
+    let (own, host) = (control.peer?.number(), control.epoch.number());
+    let answer = format!(r#"{{"content":{{"vinbus":{{"e":{own},"x":{host}}}}}}}"#);
+    control.greeting.then_some(answer)
 }
 
 /// The vehicle of a number.

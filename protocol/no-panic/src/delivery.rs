@@ -5,7 +5,7 @@ use vinbus_protocol::delivery as control;
 use vinbus_protocol::delivery::parts::{self, Assembly, PartError, Progress};
 use vinbus_protocol::delivery::{
     Batch, Carried, Control, ControlFrame, Endpoint, Epoch, Event, Header, Loss, Marked, Message,
-    MessageId, Offer, Part, Receipts, Received, Run, Snapshot, Step, Transmit, Window,
+    MessageId, Offer, Open, Part, Receipts, Received, Run, Snapshot, Step, Transmit, Window,
 };
 use vinbus_protocol::envelope::Content;
 use vinbus_protocol::id::AppId;
@@ -198,6 +198,9 @@ fn control_came(end: &mut End, control: &Control<'_>) {
     if let Some(receipts) = control.receipts {
         Receipts::runs(&receipts).for_each(|run: Run| used(run));
     }
+    if let Some(open) = control.open {
+        Open::numbers(&open).for_each(used);
+    }
 }
 
 fn time(end: &mut End) {
@@ -215,6 +218,8 @@ fn time(end: &mut End) {
         None => {}
     }
     if let Some(frame) = Endpoint::poll_control(black_box(&mut *end), number(), number() as u32) {
+        let open = black_box([number() as u32, number() as u32]);
+        let frame = ControlFrame::with_open(frame, open.into_iter());
         used(frame.encode_downlink(space()).is_ok());
     }
     used(Endpoint::control_timeout(black_box(&*end)));

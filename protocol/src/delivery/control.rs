@@ -3,12 +3,14 @@
 //! ```text
 //! {"vinbus":{"e":7,"v":1}}                                  a greeting, which asks for an answer
 //! {"vinbus":{"e":3,"x":7}}                                  an answer
+//! {"vinbus":{"e":3,"x":7,"h":17,"o":[38,39,42]}}          the same: 17 is the highest that came, 38, 39, 42 are open
 //! {"vinbus":{"e":3,"x":7,"l":1048576}}                      the same of an end that takes long messages
 //! {"vinbus":{"e":3,"x":7,"k":9,"r":[1,42,3,6,45,1]}}        batch 9: 42 to 44 are at the agent, 45 is confirmed
 //! {"vinbus":{"e":7,"x":3,"a":9}}                            batch 9 has come
 //! ```
 
 use core::fmt;
+use core::iter::Empty;
 
 use super::reserved::{
     self, CONTROL_APP, Carried, DownlinkOf, Header, RESERVED_MEMBER, RESERVED_MEMBER_BEGIN,
@@ -92,6 +94,10 @@ pub struct Control<'a> {
     pub receipts: Option<Receipts<'a>>,
     /// The longest content that the sender takes in [parts](super::parts), in bytes; 0 for none.
     pub long_bytes_max: u32,
+    /// The highest number that has come to the sender from this life of the receiver; 0 for none.
+    pub highest: u32,
+    /// Messages of the sender that are open at the receiver, as far as the sender knows.
+    pub open: Option<Open<'a>>,
 }
 
 /// What an end says of itself before anything else.
@@ -114,18 +120,21 @@ impl<'a> Control<'a> {
 
     fn parse(value: Value<'a>) -> Option<Self> {
         let mut members = Object::open(value.text)?;
-        let (mut values, mut runs) = ([None; 6], None);
+        let (mut values, mut runs, mut open) = ([None; 7], None, None);
         while let Some(member) = members.next_member().ok()? {
             if member.name.is("r") {
                 runs = Some(member.value.text);
             }
-            for (name, value) in ["e", "x", "v", "a", "k", "l"].iter().zip(&mut values) {
+            if member.name.is("o") {
+                open = Some(Open::parse(member.value.text)?);
+            }
+            for (name, value) in ["e", "x", "v", "a", "k", "l", "h"].iter().zip(&mut values) {
                 if member.name.is(name) {
                     *value = Some(number(member.value.text)?);
                 }
             }
         }
-        let [epoch, peer, version, acknowledged, batch, long] = values;
+        let [epoch, peer, version, acknowledged, batch, long, highest] = values;
         let receipts = match (batch, runs) {
             (Some(batch), Some(runs)) => Some(Receipts::parse(batch, runs)?),
             (None, None) => None,
@@ -141,6 +150,8 @@ impl<'a> Control<'a> {
             acknowledged,
             receipts,
             long_bytes_max: long.unwrap_or(0),
+            highest: highest.unwrap_or(0),
+            open,
         })
     }
 }
@@ -166,11 +177,7 @@ pub struct Run {
 
 impl<'a> Receipts<'a> {
     fn parse(batch: u32, runs: &'a str) -> Option<Self> {
-        let mut elements = 0_usize;
-        for element in numbers(runs)? {
-            element?;
-            elements = elements.saturating_add(1);
-        }
+        let elements = count(runs)?;
         let fits = elements.is_multiple_of(3) && elements <= 3 * DELIVERY_OPEN_MAX;
         fits.then_some(Self { batch, runs })
     }
@@ -193,19 +200,73 @@ impl<'a> Receipts<'a> {
     }
 }
 
+/// How many numbers an array has; `None` if it has anything else.
+#[inline(never)]
+fn count(array: &str) -> Option<usize> {
+    let mut count = 0_usize;
+    for element in numbers(array)? {
+        element?;
+        count = count.saturating_add(1);
+    }
+    Some(count)
+}
+
+/// Numbers of messages that are open at the other end, checked in number and form. `Debug` shows them as they
+/// are written.
+#[derive(Clone, Copy, Debug)]
+pub struct Open<'a>(&'a str);
+
+impl<'a> Open<'a> {
+    fn parse(array: &'a str) -> Option<Self> {
+        (count(array)? <= DELIVERY_OPEN_MAX).then_some(Self(array))
+    }
+
+    /// The numbers, at most [`DELIVERY_OPEN_MAX`].
+    pub fn numbers(&self) -> impl Iterator<Item = u32> + use<'a> {
+        numbers(self.0).unwrap_or_default().flatten()
+    }
+}
+
 /// A message of delivery's own that is to be sent; the runs come from the receiver's account.
 #[derive(Clone)]
-pub struct ControlFrame<R> {
+pub struct ControlFrame<R, O = Empty<u32>> {
     pub(super) epoch: Epoch,
     pub(super) peer: Option<Epoch>,
     pub(super) greeting: bool,
+    pub(super) introduces: bool,
+    pub(super) highest: u32,
     pub(super) long_bytes_max: u32,
     pub(super) acknowledge: Option<u32>,
     pub(super) batch: Option<u32>,
     pub(super) runs: R,
+    pub(super) open: O,
 }
 
-impl<R: Iterator<Item = Run> + Clone> ControlFrame<R> {
+impl<R> ControlFrame<R> {
+    /// The same, and if it is a greeting or an answer, it says as well which messages of its sender are open at
+    /// the other end, by what its owner has noted: those that were answered and not finally. `numbers` grow;
+    /// the first [`DELIVERY_OPEN_MAX`] are said.
+    pub fn with_open<O: Iterator<Item = u32> + Clone>(self, numbers: O) -> ControlFrame<R, O> {
+        ControlFrame {
+            epoch: self.epoch,
+            peer: self.peer,
+            greeting: self.greeting,
+            introduces: self.introduces,
+            highest: self.highest,
+            long_bytes_max: self.long_bytes_max,
+            acknowledge: self.acknowledge,
+            batch: self.batch,
+            runs: self.runs,
+            open: numbers,
+        }
+    }
+}
+
+impl<R, O> ControlFrame<R, O>
+where
+    R: Iterator<Item = Run> + Clone,
+    O: Iterator<Item = u32> + Clone,
+{
     /// Writes it in an uplink envelope, for [`CONTROL_SUBTOPIC`](super::CONTROL_SUBTOPIC).
     ///
     /// # Errors
@@ -223,14 +284,22 @@ impl<R: Iterator<Item = Run> + Clone> ControlFrame<R> {
     }
 }
 
-impl<R: Iterator<Item = Run> + Clone> Encode for ControlFrame<R> {
+impl<R, O> Encode for ControlFrame<R, O>
+where
+    R: Iterator<Item = Run> + Clone,
+    O: Iterator<Item = u32> + Clone,
+{
     fn write(&self, out: &mut Out<'_>) {
         out.text(RESERVED_MEMBER_BEGIN);
         out.text("{\"e\":");
         out.number(self.epoch.number());
         write_member(",\"x\":", self.peer.map(Epoch::number), out);
         write_member(",\"v\":", self.greeting.then_some(VERSION), out);
-        write_long(self.long_bytes_max, out);
+        write_positive(",\"l\":", self.long_bytes_max, out);
+        write_positive(",\"h\":", self.highest, out);
+        if self.introduces {
+            write_open(self.open.clone(), out);
+        }
         write_member(",\"a\":", self.acknowledge, out);
         write_member(",\"k\":", self.batch, out);
         if self.batch.is_some() {
@@ -247,12 +316,13 @@ impl<R: Iterator<Item = Run> + Clone> Encode for ControlFrame<R> {
     }
 }
 
-impl<R> fmt::Debug for ControlFrame<R> {
+impl<R, O> fmt::Debug for ControlFrame<R, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ControlFrame")
             .field("epoch", &self.epoch)
             .field("peer", &self.peer)
             .field("greeting", &self.greeting)
+            .field("highest", &self.highest)
             .field("long_bytes_max", &self.long_bytes_max)
             .field("acknowledge", &self.acknowledge)
             .field("batch", &self.batch)
@@ -276,17 +346,31 @@ impl Encode for Announcement {
         out.text("{\"content\":{\"online\":true,\"vinbus\":{\"e\":");
         out.number(self.0.epoch.number());
         write_member(",\"v\":", Some(VERSION), out);
-        write_long(self.0.long_bytes_max, out);
+        write_positive(",\"l\":", self.0.long_bytes_max, out);
         out.text("}}}");
     }
 }
 
-/// What an end that takes no parts says nothing of.
-fn write_long(bytes_max: u32, out: &mut Out<'_>) {
-    write_member(",\"l\":", Some(bytes_max).filter(|max| *max > 0), out);
+/// Writes the first numbers, if there are any.
+fn write_open(numbers: impl Iterator<Item = u32>, out: &mut Out<'_>) {
+    let mut before = ",\"o\":[";
+    for number in numbers.take(DELIVERY_OPEN_MAX) {
+        out.text(before);
+        out.number(number);
+        before = ",";
+    }
+    if before == "," {
+        out.text("]");
+    }
+}
+
+/// Writes a member that stands for none where it is not there.
+fn write_positive(name: &str, value: u32, out: &mut Out<'_>) {
+    write_member(name, Some(value).filter(|value| *value > 0), out);
 }
 
 /// Writes a member that is there, behind others.
+#[inline(never)]
 fn write_member(name: &str, value: Option<u32>, out: &mut Out<'_>) {
     if let Some(value) = value {
         out.text(name);

@@ -36,8 +36,9 @@ pub enum Event {
     /// lost as well, unless they are repeatable. Messages that it sent belong to its life before; the window for them
     /// is gone, and what is reported of them is told to nobody.
     PeerRestarted,
-    /// This end was given a greater epoch, because the other one had heard of a later life of it, in which
-    /// it cannot know what came from this one. All messages that were sent are as in
+    /// This end was given a greater epoch, because the other one had heard of a later life of it, or more of
+    /// this one than it knows itself: its memory is an older copy, or its clock went back. The other one
+    /// cannot know what came from it since. All messages that were sent are as in
     /// [`Event::PeerRestarted`].
     EpochChanged(Epoch),
 }
@@ -176,7 +177,7 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
         self.session.peer()
     }
 
-    /// Whether the other end has shown that it knows this one.
+    /// Whether the other end has shown that it knows this one. Before that no message is sent.
     #[must_use]
     pub fn is_established(&self) -> bool {
         self.session.is_known()
@@ -234,7 +235,8 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
         self.up = up;
     }
 
-    /// Takes a message to be sent.
+    /// Takes a message to be sent. An end that keeps its memory gives a number only while it
+    /// [is established](Self::is_established): the number counts as sent when it goes on.
     ///
     /// # Errors
     /// A [`SubmitError`]; nothing is changed then.
@@ -271,11 +273,7 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
             Worth::Full => self
                 .receiver
                 .handle_message(self.now_ms, header.epoch, header.number),
-            Worth::Stale => Verdict::Stale,
-            Worth::Introduction => {
-                increment(&mut self.misdirected);
-                Verdict::Stale
-            }
+            Worth::Stale | Worth::Introduction => Verdict::Stale,
         }
     }
 
@@ -294,9 +292,10 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
         if control.greeting && worth != Worth::Stale {
             self.session.answer(self.now_ms);
         }
-        if worth != Worth::Full {
+        if worth != Worth::Full || self.is_outdated(control) && self.leap() {
             return None;
         }
+        self.session.establish();
         if let Some(batch) = control.acknowledged {
             self.receiver.handle_acknowledged(self.now_ms, batch);
         }
@@ -366,7 +365,7 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
         if let Some(due) = self.poll_due(now_ms, random) {
             return Some(Transmit::Control(self.control(due)));
         }
-        let peer = self.session.peer().filter(|_| self.up)?;
+        let peer = self.session.peer().filter(|_| self.may_send())?;
         let (number, ttl_s) = self
             .sender
             .poll_transmit(self.now_ms, &self.round_trip, random)?;
@@ -396,8 +395,7 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
         if self.peer_restarted || self.own_restarted {
             return Some(self.now_ms);
         }
-        let up = self.up && self.session.peer().is_some();
-        let sender = self.sender.deadline_ms(self.now_ms, up);
+        let sender = self.sender.deadline_ms(self.now_ms, self.may_send());
         some(sender.min(self.control_deadline_ms()))
     }
 
@@ -415,6 +413,31 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
             return self.now_ms;
         }
         self.receiver.deadline_ms().min(self.session.deadline_ms())
+    }
+
+    /// Whether messages may go: an end that has not heard how far the other one has come might use a
+    /// number twice.
+    fn may_send(&self) -> bool {
+        self.up && self.session.is_known()
+    }
+
+    /// Whether the other end knows more of this life than we do, who then go on from an older copy of our
+    /// memory: it has had numbers that we have not sent, or was told of some that did not come to us. A
+    /// frame that is late says less, and so nothing that is wrong.
+    fn is_outdated(&mut self, control: &Control<'_>) -> bool {
+        let open = control.open;
+        let lacks = open.is_some_and(|open| self.receiver.handle_open(self.now_ms, open));
+        lacks || control.highest > self.sender.highest_sent()
+    }
+
+    /// Begins a greater epoch, in which nothing is used twice; `false` if there is none.
+    fn leap(&mut self) -> bool {
+        let leaps = self.session.leap(self.now_ms, self.session.own());
+        if leaps {
+            self.own_restarted = true;
+            self.forget_lives();
+        }
+        leaps
     }
 
     /// What of delivery's own is to be said now.
@@ -435,6 +458,7 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
         self.session.said(self.now_ms);
         Some(Due {
             greeting: said == Some(true),
+            introduces: said.is_some(),
             acknowledge,
             batch,
         })
@@ -448,10 +472,13 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
             epoch: self.session.own(),
             peer: self.session.peer(),
             greeting: due.greeting,
+            introduces: due.introduces,
+            highest: self.receiver.highest(),
             long_bytes_max: self.long_bytes_max,
             acknowledge: due.acknowledge,
             batch: due.batch,
             runs: self.receiver.runs(),
+            open: core::iter::empty(),
         }
     }
 
@@ -474,9 +501,7 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
         self.own_restarted |= heard.own_restarted;
         self.peer_restarted |= heard.peer_restarted;
         if heard.own_restarted || heard.peer_restarted {
-            self.sender.handle_peer_restart();
-            self.receiver.handle_peer_restart();
-            self.acknowledge = None;
+            self.forget_lives();
         }
         if heard.worth == Worth::Full {
             if self.sender.is_impatient() {
@@ -484,10 +509,19 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
             }
             self.receiver.wake(self.now_ms);
         }
-        if heard.worth == Worth::Stale {
+        // A greeting of one that does not know us yet is for no life of ours.
+        if heard.worth != Worth::Full && (heard.worth == Worth::Stale || peer.is_some()) {
             increment(&mut self.misdirected);
         }
         heard.worth
+    }
+
+    /// One of the two ends begins anew: nothing counts any more that depends on both lives.
+    #[inline(never)]
+    fn forget_lives(&mut self) {
+        self.sender.handle_peer_restart();
+        self.receiver.handle_peer_restart();
+        self.acknowledge = None;
     }
 }
 
@@ -500,6 +534,8 @@ fn some(at_ms: u64) -> Option<u64> {
 #[derive(Clone, Copy)]
 struct Due {
     greeting: bool,
+    /// It is a greeting or an answer.
+    introduces: bool,
     acknowledge: Option<u32>,
     batch: Option<u32>,
 }

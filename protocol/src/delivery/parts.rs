@@ -89,6 +89,7 @@ impl fmt::Display for PartError {
 impl core::error::Error for PartError {}
 
 /// One long message that is being put together, in a buffer of fixed size.
+#[derive(Clone)]
 pub struct Assembly<S> {
     storage: S,
     progress: Progress,

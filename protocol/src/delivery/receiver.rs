@@ -11,15 +11,15 @@
 //! | open, nothing reported | it comes again | unchanged: a step will be reported |
 //! | open, told | the batch is acknowledged, the step is not final | open, nothing to tell |
 //! | open, told | the batch is acknowledged, the step is final | closed |
-//! | open, with a step | it comes again | open, to be told again |
+//! | open, with a step | it comes again, or its sender counts it as open | open, to be told again |
 //! | open, told | patience ends | told again; after 20 times in vain, once its sender is heard |
-//! | closed | it comes again | open with [`Step::Known`], to be told, if there is a place |
+//! | closed | it comes again, or its sender counts it as open | open with [`Step::Known`], to be told, if there is a place |
 //! | any | one of the two ends begins a new epoch | forgotten |
 
 use heapless::Vec;
 
 use super::timing::{NEVER, RoundTrip, after};
-use super::{Epoch, Novelty, Run, Step, Window, increment};
+use super::{Epoch, Novelty, Open, Run, Step, Window, increment};
 use crate::limits::{
     DELIVERY_ATTEMPTS_MAX, DELIVERY_OPEN_MAX, DELIVERY_RECEIPT_BATCH, DELIVERY_RECEIPT_DELAY_MS,
 };
@@ -115,6 +115,11 @@ impl<const N: usize> Receiver<N> {
 
     pub(super) fn window(&self) -> Window {
         self.window
+    }
+
+    /// The highest number that came.
+    pub(super) fn highest(&self) -> u32 {
+        self.window.highest()
     }
 
     pub(super) fn batch(&self) -> u32 {
@@ -339,7 +344,21 @@ impl<const N: usize> Receiver<N> {
         self.entries.push(entry).is_ok()
     }
 
-    /// A message came again: its sender has not heard of it, unless the network repeated it.
+    /// The sender counts these as open: they are told again. Says whether one has not come.
+    pub(super) fn handle_open(&mut self, now_ms: u64, open: Open<'_>) -> bool {
+        let mut lacks = false;
+        for number in open.numbers() {
+            match self.window.novelty(number) {
+                Novelty::New => lacks = true,
+                Novelty::Repeated | Novelty::Stale => self.tell_again(now_ms, number),
+            }
+        }
+        lacks
+    }
+
+    /// A message came again, or its sender says that it is open: it has not heard of its end, unless the
+    /// network repeated what it said.
+    #[inline(never)]
     fn tell_again(&mut self, now_ms: u64, number: u32) {
         let known = self.entries.iter_mut().find(|entry| entry.number == number);
         let to_tell = match known {

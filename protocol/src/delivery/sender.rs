@@ -180,7 +180,7 @@ pub(super) struct Sender<const N: usize> {
     slots: Vec<Slot, N>,
     /// The number of the next message.
     next_number: u32,
-    /// The highest number sent.
+    /// The highest number that may have been sent: what waits is not among them.
     highest_sent: u32,
     /// Transmissions so far.
     order: u32,
@@ -217,6 +217,11 @@ impl<const N: usize> Sender<N> {
 
     pub(super) fn next_number(&self) -> u32 {
         self.next_number
+    }
+
+    /// The highest number that may have been sent.
+    pub(super) fn highest_sent(&self) -> u32 {
+        self.highest_sent
     }
 
     pub(super) fn len(&self) -> usize {

@@ -6,17 +6,21 @@
 //! | a frame with | means | then |
 //! |---|---|---|
 //! | `e` below known | it is of a life that is over, or an end whose clock went back | not used; answered, so that such an end can catch up |
-//! | `x` above our own | we lived later than we know | our epoch becomes greater than `x`, as after a loss of memory |
+//! | `x` above our own | we lived later than we know: our memory is an older copy, or our clock went back | our epoch becomes greater than `x`, as after a loss of memory |
 //! | `e` above known | the other end lost its memory | `e` is known; all that depends on its memory is forgotten |
 //! | `x` below our own, or none | it is not meant for this life | not used but for `e`; we greet |
-//! | `e` known, `x` our own | it is meant for us | used; greeting ends |
+//! | `e` known, `x` our own | it is meant for us | used; greeting ends if it is one of delivery's own |
+//! | the last, and it tells of numbers that we do not know of | our memory is an older copy | not used; our epoch becomes greater, as above |
 //!
-//! An end greets, again and again with growing patience, until a frame shows that the other one knows
-//! it. It never speaks first to an end of which it knows no epoch: so legacy peers hear nothing.
+//! An end greets, again and again with growing patience, until a message of delivery's own shows that the
+//! other one knows it; before that it sends no message: each message of delivery's own says how far the
+//! other one has come, so an end that goes on from an older copy hears of it before it uses a number
+//! twice. A message alone says nothing of that. It never speaks first to an end of which it knows no
+//! epoch: so legacy peers hear nothing.
 
 use super::Epoch;
 use super::timing::{NEVER, RoundTrip, after};
-use crate::limits::{DELIVERY_ANSWER_INTERVAL_MS, DELIVERY_ATTEMPTS_MAX};
+use crate::limits::DELIVERY_ANSWER_INTERVAL_MS;
 
 /// What a frame is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +48,7 @@ pub(super) struct Heard {
 pub(super) struct Session {
     own: Epoch,
     peer: Option<Epoch>,
-    /// The other end has shown that it knows our epoch.
+    /// A message of delivery's own has shown that the other end knows our epoch.
     known: bool,
     greet_at_ms: u64,
     greeted: u8,
@@ -95,29 +99,48 @@ impl Session {
             return heard;
         }
         if let Some(x) = x.filter(|&x| x > self.own) {
-            let leap = 1 + (self.salt >> (u32::BITS - LEAP_BITS));
-            let Some(next) = Epoch::new(x.number().saturating_add(leap)) else {
+            if !self.leap(now_ms, x) {
                 return heard;
-            };
-            (self.own, self.known) = (next, false);
+            }
             heard.own_restarted = true;
         }
         heard.peer_restarted = self.peer.is_some_and(|peer| e > peer);
         if self.peer != Some(e) {
             (self.peer, self.known) = (Some(e), false);
         }
+        heard.worth = Worth::Introduction;
         if x == Some(self.own) {
-            (self.known, self.greet_at_ms) = (true, NEVER);
             heard.worth = Worth::Full;
-        } else {
-            heard.worth = Worth::Introduction;
-            if !self.known && self.greet_at_ms == NEVER {
-                (self.greet_at_ms, self.greeted) = (now_ms, 0);
-            } else if self.known {
-                self.answer(now_ms);
-            }
+        } else if self.known {
+            self.answer(now_ms);
         }
+        self.greet(now_ms);
         heard
+    }
+
+    /// A message of delivery's own has come that is meant for this life.
+    pub(super) fn establish(&mut self) {
+        (self.known, self.greet_at_ms) = (true, NEVER);
+    }
+
+    /// Our epoch becomes greater than one, and the other end is greeted; `false`, and nothing is changed, if
+    /// there is none.
+    #[inline(never)]
+    pub(super) fn leap(&mut self, now_ms: u64, than: Epoch) -> bool {
+        let leap = 1 + (self.salt >> (u32::BITS - LEAP_BITS));
+        let Some(next) = Epoch::new(than.number().saturating_add(leap)) else {
+            return false;
+        };
+        (self.own, self.known) = (next, false);
+        (self.greet_at_ms, self.greeted) = (now_ms, 0);
+        true
+    }
+
+    /// The other end is heard: one that does not know us is greeted, unless it is already.
+    fn greet(&mut self, now_ms: u64) {
+        if !self.known && self.greet_at_ms == NEVER {
+            (self.greet_at_ms, self.greeted) = (now_ms, 0);
+        }
     }
 
     /// An answer is due, but not before the last one is a while ago.
@@ -136,13 +159,10 @@ impl Session {
             return None;
         }
         if greets {
+            // That goes on for ever: the other end may have nothing to say, and messages wait for its word.
             let patience = link.patience_ms(self.greeted, 0, random);
             self.greeted = self.greeted.saturating_add(1);
-            // Until it is heard again, nothing more can be done.
-            self.greet_at_ms = match self.greeted < DELIVERY_ATTEMPTS_MAX {
-                true => after(now_ms, patience),
-                false => NEVER,
-            };
+            self.greet_at_ms = after(now_ms, patience);
         }
         Some(greets)
     }

@@ -7,9 +7,10 @@ pub const SNAPSHOT_BYTES: usize = 36;
 
 /// The memory of one end, but for its open messages, which its owner keeps with their numbers.
 ///
-/// It must be as new as the last message sent and the last message taken, or not be used at all: an
-/// end that goes on from an older one would send numbers twice, and take messages twice. So a host
-/// writes it in the transaction that stores a message; an agent with a disk notes each message before
+/// It is to be as new as the last message sent and the last message taken: an end that goes on from an
+/// older one, as from a backup, would send numbers twice, and takes messages twice. That it is older is
+/// found out before a message is sent, by what the other end says of itself, and such an end begins a
+/// greater [`Epoch`]; what was in no copy is lost. So a host writes it in the transaction that stores a message; an agent with a disk notes each message before
 /// anybody relies on it, and puts its memory together from these notes when it starts (SPEC 16.20). An
 /// end without one begins a greater [`Epoch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

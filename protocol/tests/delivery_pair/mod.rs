@@ -102,16 +102,23 @@ pub(crate) fn offer(number: u32) -> Offer {
     }
 }
 
+/// Each end hears what the other one says, until neither says more.
+pub(crate) fn talk(now_ms: u64, one: &mut End, other: &mut End) {
+    for _ in 0..3 {
+        for frame in sent(one, now_ms) {
+            give(other, now_ms, &frame);
+        }
+        for frame in sent(other, now_ms) {
+            give(one, now_ms, &frame);
+        }
+    }
+}
+
 /// Two ends that know each other.
 pub(crate) fn pair() -> (End, End) {
     let (mut host, mut agent) = (end(HOST), end(AGENT));
     host.handle_announcement(0, offer(AGENT));
-    for frame in sent(&mut host, 0) {
-        give(&mut agent, 0, &frame);
-    }
-    for frame in sent(&mut agent, 0) {
-        give(&mut host, 0, &frame);
-    }
+    talk(0, &mut host, &mut agent);
     assert!(host.is_established() && agent.is_established());
     assert_eq!((host.poll_timeout(), agent.poll_timeout()), (None, None));
     (host, agent)

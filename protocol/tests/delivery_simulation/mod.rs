@@ -14,7 +14,7 @@ mod random;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use ledger::Ledger;
+use ledger::{Delivered, Ledger};
 use network::{Way, Weather};
 use node::{Around, Keeps, Node};
 use random::Random;
@@ -78,9 +78,17 @@ struct Channel {
     up: Way,
     downlink: Ledger,
     uplink: Ledger,
+    /// Of what the ends have on disk.
+    copies: BTreeMap<Side, Backup>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// A copy of what an end had on disk, and what had come to it by then.
+struct Backup {
+    copy: Node,
+    delivered: Delivered,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Side {
     Host,
     Agent,
@@ -121,6 +129,7 @@ impl World {
             up: Way::new(Weather::any(&mut random)),
             downlink: Ledger::default(),
             uplink: Ledger::default(),
+            copies: BTreeMap::new(),
         });
         Self {
             channels: channels.collect(),
@@ -174,6 +183,7 @@ impl World {
             up,
             downlink,
             uplink,
+            ..
         } = &mut self.channels[channel];
         let (node, way, outward, inward) = match side {
             Side::Host => (host, down, downlink, uplink),
@@ -283,7 +293,7 @@ impl World {
     fn act(&mut self) {
         let channel = self.random.index(self.channels.len());
         let side = [Side::Host, Side::Agent][self.random.index(2)];
-        match self.random.between(0, 99) {
+        match self.random.between(0, 103) {
             0..=59 => {
                 for _ in 0..[1, 1, 1, 12][self.random.index(4)] {
                     self.identities += 1;
@@ -325,6 +335,8 @@ impl World {
                 self.with(channel, Side::Agent, Node::stop);
                 self.agent_is_away(channel);
             }
+            98..=100 => self.back_up(channel, side),
+            101 => self.put_back(channel, side),
             _ => {
                 for channel in 0..self.channels.len() {
                     self.with(channel, Side::Host, Node::kill);
@@ -367,6 +379,42 @@ impl World {
                 node.set_link(around, false);
             });
             self.tunnel(channel);
+        }
+    }
+
+    /// What an end has on disk is copied.
+    fn back_up(&mut self, channel: usize, side: Side) {
+        let backup = self.with(channel, side, |node, around| {
+            let delivered = around.inward.delivered();
+            node.copied().map(|copy| Backup { copy, delivered })
+        });
+        let copies = &mut self.channels[channel].copies;
+        copies.extend(backup.map(|backup| (side, backup)));
+    }
+
+    /// An end is stopped, its copy put back, and it goes on from that. To put one back takes longer than a
+    /// frame lives, so nothing comes any more that was sent before: a word of how far an end had come when
+    /// the copy was taken would hide that it came further.
+    fn put_back(&mut self, channel: usize, side: Side) {
+        let at = &mut self.channels[channel];
+        let Some(Backup { copy, delivered }) = at.copies.remove(&side) else {
+            return;
+        };
+        at.down.outlive_all();
+        at.up.outlive_all();
+        self.with(channel, side, |node, around| {
+            node.kill(around);
+            around
+                .inward
+                .receiver_put_back(delivered, side == Side::Host);
+            node.put_back(around, copy);
+        });
+        match side {
+            Side::Host => {
+                let ms = self.random.between(10, 5_000);
+                self.in_ms(ms, Later::StartHost);
+            }
+            Side::Agent => self.agent_is_away(channel),
         }
     }
 

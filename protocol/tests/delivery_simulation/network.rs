@@ -98,6 +98,12 @@ impl Way {
         self.free_at_ms = 0;
     }
 
+    /// So much time has passed that nothing comes any more of what was sent.
+    pub(crate) fn outlive_all(&mut self) {
+        self.drop_all();
+        self.past.clear();
+    }
+
     pub(crate) fn next_at_ms(&self) -> Option<u64> {
         self.under_way.first_key_value().map(|(&(at, _), _)| at)
     }

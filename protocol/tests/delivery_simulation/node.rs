@@ -245,26 +245,8 @@ impl Node {
         self.notes.clear();
         self.commits.clear();
         match self.keeps {
-            Keeps::Disk => {
-                let snapshot = Snapshot {
-                    window: match self.window_of == endpoint.peer() {
-                        true => self.window,
-                        false => Window::default(),
-                    },
-                    ..endpoint.snapshot()
-                };
-                // The other end may not have heard of it, and *known* would let it begin again.
-                let last = self.last_part.filter(|id| Some(id.epoch) == snapshot.peer);
-                let open = last.map(|id| (id, Step::PartStored)).into_iter().collect();
-                self.kept = Some(Kept { snapshot, open });
-            }
-            // It goes on as after a stop in good order.
-            Keeps::Journal => {
-                self.kept = Some(Kept {
-                    snapshot: endpoint.snapshot(),
-                    open: endpoint.open_messages().collect(),
-                });
-            }
+            // A journal goes on as after a stop in good order.
+            Keeps::Disk | Keeps::Journal => self.kept = Some(self.kept_of(&endpoint)),
             Keeps::Memory => {
                 self.sent.retain(|_, sent| sent.is_settled());
                 self.waiting.clear();
@@ -277,6 +259,63 @@ impl Node {
                 around.inward.receiver_forgot();
             }
         }
+    }
+
+    /// What is on disk of an endpoint.
+    fn kept_of(&self, endpoint: &Endpoint<SEND, OPEN>) -> Kept {
+        let snapshot = endpoint.snapshot();
+        if self.keeps != Keeps::Disk {
+            let open = endpoint.open_messages().collect();
+            return Kept { snapshot, open };
+        }
+        let snapshot = Snapshot {
+            window: match self.window_of == snapshot.peer {
+                true => self.window,
+                false => Window::default(),
+            },
+            ..snapshot
+        };
+        // The other end may not have heard of it, and *known* would let it begin again.
+        let last = self.last_part.filter(|id| Some(id.epoch) == snapshot.peer);
+        let open = last.map(|id| (id, Step::PartStored)).into_iter().collect();
+        Kept { snapshot, open }
+    }
+
+    /// A copy of what it has on disk now, if it has a disk and runs.
+    pub(crate) fn copied(&self) -> Option<Self> {
+        let endpoint = self.endpoint.as_ref()?;
+        (self.keeps != Keeps::Memory).then(|| Self {
+            kept: Some(self.kept_of(endpoint)),
+            sent: self.sent.clone(),
+            waiting: self.waiting.clone(),
+            waiting_long: self.waiting_long.clone(),
+            transfer: self.transfer,
+            assembly: self.assembly.clone(),
+            numbers: self.numbers.clone(),
+            last_part: self.last_part,
+            window: self.window,
+            window_of: self.window_of,
+            held: self.held.clone(),
+            handed: self.handed.clone(),
+            ..Self::new(self.keeps)
+        })
+    }
+
+    /// Goes on from a copy, when it starts.
+    pub(crate) fn put_back(&mut self, around: &mut Around<'_>, copy: Self) {
+        let unsettled = copy.sent.iter().filter(|(_, sent)| !sent.is_settled());
+        let unsettled = unsettled.map(|(&message, _)| message);
+        around.outward.sender_put_back(unsettled);
+        let held = copy.held.iter().map(|held| held.1);
+        around.inward.may_come_late(held);
+        *self = Self {
+            starts: self.starts,
+            highest_epoch: self.highest_epoch,
+            offset_ms: self.offset_ms,
+            accepted: self.accepted,
+            begun_again: self.begun_again,
+            ..copy
+        };
     }
 
     /// Stopped in good order.

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 use vinbus_protocol::delivery::parts::{self, Assembly};
 use vinbus_protocol::delivery::{
-    self, Control, Epoch, Header, Marked, Part, Receipts, Received, Step,
+    self, Control, Epoch, Header, Marked, Open, Part, Receipts, Received, Step,
 };
 use vinbus_protocol::envelope::Content;
 
@@ -79,6 +79,8 @@ enum Is {
         batch: Option<u32>,
         runs: Vec<(String, u32, u32)>,
         long_bytes_max: u32,
+        highest: u32,
+        open: Vec<u32>,
     },
 }
 
@@ -182,5 +184,7 @@ fn describe(control: &Control<'_>) -> Is {
             .map(|run| (run.step.name().into(), run.first, run.count))
             .collect(),
         long_bytes_max: control.long_bytes_max,
+        highest: control.highest,
+        open: control.open.iter().flat_map(Open::numbers).collect(),
     }
 }

@@ -288,6 +288,17 @@ impl Journal {
             len: text.len() as u64,
         };
         self.len = span.at + span.len;
+        if let Some((uid, epoch)) = self.live.outdated(line) {
+            let folder = self.folder.display();
+            tracing::warn!(
+                uid,
+                epoch,
+                %folder,
+                "the journal is older than what this partner's host has heard from it: an older copy of the folder \
+                 was put back; a new epoch begins, messages from apps are sent again, and those to apps that are \
+                 not in the copy are lost, which their senders are told"
+            );
+        }
         self.live.apply(line, span);
         Ok(())
     }

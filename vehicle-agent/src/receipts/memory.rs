@@ -10,7 +10,8 @@ use crate::notes::Sent;
 
 impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipts<Q, APPS, SENT> {
     /// Gives a message that waits its number, if there is a place for one: its ticket, partner and number.
-    /// They are to be noted before it is sent.
+    /// They are to be noted before it is sent. A number that is noted counts as sent, so there is none before
+    /// the host has said how far it has come: what was noted may be an older copy.
     pub(crate) fn number_next(&mut self, now_ms: u64) -> Option<(u64, usize, u32)> {
         self.longs.forget_settled(&self.uplinks);
         let may_go = |waiting: &Waiting<'_>| {
@@ -19,7 +20,8 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
                 let leaves_places =
                     APPS * SENT <= FLIGHTS_MAX || self.uplinks.leaves_places(waiting.partner);
                 let has_place = endpoint.unanswered() < SENT && leaves_places;
-                has_place && self.longs.may_go(waiting, endpoint.peer_takes_parts())
+                let may_go = has_place && endpoint.is_established();
+                may_go && self.longs.may_go(waiting, endpoint.peer_takes_parts())
             })
         };
         let waiting = self.uplinks.next_to_number(may_go)?;

@@ -54,6 +54,8 @@ pub(super) struct Channel {
     batch: Option<Batch>,
     /// Both epochs as they are on disk, together with what was lost with the lives before.
     noted_lives: Option<(Epoch, Option<Epoch>)>,
+    /// Our epoch had to become greater: what is on disk is older than what the vehicle has heard.
+    is_older: bool,
     /// The last batch of receipts of our own that is on disk.
     batch_noted: u32,
     /// What the vehicle said of delivery.
@@ -94,6 +96,8 @@ pub(super) struct Notes {
     /// The steps of it.
     taken: Vec<Note>,
     batch: Option<Batch>,
+    /// The new epoch, as what is on disk is older than what the vehicle has heard.
+    pub(super) older: Option<Epoch>,
 }
 
 impl Notes {
@@ -144,6 +148,7 @@ impl Channel {
             numbering: 0,
             batch: None,
             noted_lives: (!is_new).then_some((memory.epoch, memory.peer)),
+            is_older: false,
             batch_noted: memory.batch,
             word: Word::Speaks,
             wanted: false,
@@ -187,6 +192,12 @@ impl Channel {
         self.closed
     }
 
+    /// Whether messages may get numbers. A number counts as sent once it is on disk: before the vehicle has said
+    /// how far it has come, what is on disk may be an older copy, and that would not be found out any more.
+    fn may_number(&self) -> bool {
+        self.is_begun() && self.endpoint.is_established()
+    }
+
     /// The long message of which a part is on its way.
     pub(super) fn transfer(&self) -> Option<u64> {
         self.transfer
@@ -213,7 +224,7 @@ impl Channel {
     /// Whether there are places again, after somebody wanted more than there were, or an app has room
     /// that messages wait for, or long messages may go on; once.
     pub(super) fn has_room_again(&mut self, now_ms: u64) -> bool {
-        let has_place = self.is_begun() && self.taken() < DELIVERY_IN_FLIGHT_MAX;
+        let has_place = self.may_number() && self.taken() < DELIVERY_IN_FLIGHT_MAX;
         let again = self.wanted && has_place;
         self.wanted &= !again;
         // Those on their way to the disk may take the room.
@@ -325,7 +336,7 @@ impl Channel {
     }
 
     /// The two epochs and the last batch of receipts, as they are to be on disk.
-    fn session(&self) -> Session {
+    pub(super) fn session(&self) -> Session {
         let snapshot = self.endpoint.snapshot();
         // A first number is left out, so that a life that was killed before its first note is not
         // mistaken for this one.
@@ -352,6 +363,7 @@ impl Channel {
             },
             taken: notes,
             batch: self.batch.take(),
+            older: std::mem::take(&mut self.is_older).then_some(session.0),
         }
     }
 
@@ -378,6 +390,7 @@ impl Channel {
 
     /// Notes could not be written: they are to be taken again.
     pub(super) fn not_noted(&mut self, notes: Notes) {
+        self.is_older |= notes.older.is_some();
         self.ledger.put_back(notes.taken);
         self.batch = self.batch.max(notes.batch);
     }
@@ -452,6 +465,7 @@ impl Channel {
             }
             // What was told before is among the notes already, and so counts before.
             Event::PeerRestarted | Event::EpochChanged(_) => {
+                self.is_older |= matches!(event, Event::EpochChanged(_));
                 self.ledger.lose_answered();
                 let resumable = |followed: &Followed| followed.numbered.repeatable;
                 let (again, lost): (VecDeque<_>, VecDeque<_>) = self

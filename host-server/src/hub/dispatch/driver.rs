@@ -97,6 +97,7 @@ impl Dispatch {
                         }
                     }
                 });
+                self.tell_older(driven, &notes);
                 self.tell_changes(changed.told);
                 self.tell_steps(&notes).await;
                 true
@@ -111,6 +112,27 @@ impl Dispatch {
                 driven.lock().not_noted(notes);
                 false
             }
+        }
+    }
+
+    /// What is on disk was older than what the vehicle has heard, and a new epoch has begun for that.
+    fn tell_older(&self, driven: &Driven, notes: &Notes) {
+        let Some(epoch) = notes.older else {
+            return;
+        };
+        self.figures.store_older.increment();
+        if let Some(unlogged) = self.older_log.pass(std::time::Instant::now()) {
+            let LaneId { vin, uid } = &driven.lane;
+            let epoch = epoch.number();
+            tracing::warn!(
+                %vin,
+                %uid,
+                epoch,
+                unlogged,
+                "the data folder is older than what this vehicle has heard from it: an older copy was put back, \
+                 or the clock went back; a new epoch begins, messages that were on their way are told as lost \
+                 or sent again, and what was stored after the copy is gone"
+            );
         }
     }
 

@@ -16,6 +16,8 @@ pub(in crate::hub) struct Figures {
     /// Messages with receipts that waited for room in memory.
     pub(super) publishes_waited: Counter,
     pub(super) traffic: Traffic,
+    /// Channels that began a new epoch, as the store was older than what the vehicle had heard.
+    pub(super) store_older: Counter,
     pub(super) unsent: Gauge,
     pub(super) online: Gauge,
     pub(super) link: Gauge,
@@ -54,6 +56,12 @@ impl Figures {
                 &[],
             ),
             traffic: Traffic::new(metrics),
+            store_older: metrics.counter(
+                "vinbus_store_older_total",
+                "Times that the store was older than what a vehicle had heard from it, as after an older copy \
+                 of the data folder was put back, and a new epoch began.",
+                &[],
+            ),
             unsent: metrics.gauge(
                 "vinbus_downlink_unsent",
                 "Messages for vehicles that were not sent yet.",

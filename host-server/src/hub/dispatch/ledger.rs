@@ -62,6 +62,13 @@ impl Ledger {
             .collect()
     }
 
+    /// The numbers that the vehicle has answered, and not finally.
+    pub(super) fn answered(&self) -> impl Iterator<Item = u32> + Clone {
+        let followed = self.followed.iter();
+        let answered = followed.filter(|(_, it)| it.is_answered());
+        answered.map(|(number, _)| *number)
+    }
+
     /// A message is not kept any more; nothing is noted of it.
     pub(super) fn remove(&mut self, number: u32) -> Option<Followed> {
         self.followed.remove(&number)

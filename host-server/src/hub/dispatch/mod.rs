@@ -99,6 +99,7 @@ pub(super) struct Dispatch {
     events: Events,
     log: LogThrottle,
     crash_log: LogThrottle,
+    older_log: LogThrottle,
     pub(super) figures: Figures,
 }
 
@@ -135,6 +136,7 @@ impl Dispatch {
             events,
             log: LogThrottle::default(),
             crash_log: LogThrottle::default(),
+            older_log: LogThrottle::default(),
             figures: Figures::new(metrics),
         };
         let unsent = dispatch.lanes().unsent();

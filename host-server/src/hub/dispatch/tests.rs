@@ -48,12 +48,7 @@ impl Still {
 
     /// The vehicle offers delivery, and that is on disk.
     async fn announce(&self, long_bytes_max: u32) {
-        let offer = Offer {
-            epoch: Epoch::new(7).unwrap(),
-            long_bytes_max,
-        };
-        let dispatch = &self.hub.inner.dispatch;
-        dispatch.announced(self.lane.clone(), Some(offer)).await;
+        self.meet(long_bytes_max).await;
         self.reached(Channel::is_begun).await;
     }
 
@@ -68,6 +63,27 @@ impl Still {
         };
         let reached = tokio::time::timeout(Duration::from_secs(30), reached).await;
         reached.expect("the channel's task notes it");
+    }
+
+    /// The vehicle offers delivery, and has answered our greeting.
+    async fn meet(&self, long_bytes_max: u32) {
+        let dispatch = &self.hub.inner.dispatch;
+        let epoch = Epoch::new(7).unwrap();
+        let offer = Offer {
+            epoch,
+            long_bytes_max,
+        };
+        dispatch.announced(self.lane.clone(), Some(offer)).await;
+        let session = |_: &_, channel: &mut Channel, _, _| channel.session();
+        let session = dispatch.with_driven(&self.lane, session).await;
+        let host = session.unwrap().unwrap().0.number();
+        let text = format!(r#"{{"vinbus":{{"e":7,"x":{host},"l":{long_bytes_max}}}}}"#);
+        let Received::Control(answer) = delivery::read(Content::parse(text.as_bytes()).unwrap())
+        else {
+            panic!("it is an answer");
+        };
+        let heard = dispatch.control_arrived(&self.lane, &answer).await;
+        heard.unwrap();
     }
 
     async fn submit(&self) -> Downlink {
@@ -106,11 +122,7 @@ async fn message_gets_no_number_before_its_channel_is_on_disk() {
     } = &still;
     let dispatch = &hub.inner.dispatch;
     let downlink = still.submit().await;
-    let offer = Offer {
-        epoch: Epoch::new(7).unwrap(),
-        long_bytes_max: 0,
-    };
-    dispatch.announced(lane.clone(), Some(offer)).await;
+    still.meet(0).await;
     // The channel's task has its turn only when this one waits.
     assert_eq!(store.channels(), Ok(vec![]));
     let page = std::slice::from_ref(&downlink);

@@ -40,8 +40,7 @@ impl Node {
             return;
         }
         let sent = self.sent.get_mut(&message).expect("it is kept");
-        let settled = sent.step.is_some_and(Step::is_final);
-        if settled || step == Step::Known && sent.step.is_some() {
+        if sent.step.is_some_and(Step::is_final) {
             return;
         }
         sent.step = Some(step);
@@ -175,6 +174,10 @@ impl Node {
             }
             self.to_resume.pop_front();
         }
+        // A number is on disk before it is sent, and counts as sent from then on.
+        if !endpoint.is_established() {
+            return;
+        }
         self.refill_long(now_ms);
         let Some(endpoint) = &mut self.endpoint else {
             return;
@@ -226,8 +229,19 @@ impl Node {
         }
     }
 
+    /// Numbers of messages that the other end has answered, and not finally.
+    fn open_at_the_other(&self) -> Vec<u32> {
+        let numbers = self.numbers.iter();
+        let open = numbers.filter(|(_, message)| {
+            let sent = &self.sent[message];
+            sent.step.is_some() && !sent.is_settled()
+        });
+        open.map(|(&number, _)| number).collect()
+    }
+
     pub(super) fn transmit(&mut self, around: &mut Around<'_>) {
         let now_ms = self.local(around.now_ms);
+        let open = self.open_at_the_other();
         let Some(endpoint) = &mut self.endpoint else {
             return;
         };
@@ -238,6 +252,7 @@ impl Node {
             let frame = match endpoint.poll_transmit(now_ms, word) {
                 None => break,
                 Some(Transmit::Control(control)) if self.keeps == Keeps::Disk => {
+                    let control = control.with_open(open.iter().copied());
                     control.encode_downlink(&mut buffer).expect("it fits")
                 }
                 Some(Transmit::Control(control)) => {

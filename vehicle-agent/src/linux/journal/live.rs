@@ -214,6 +214,16 @@ impl Live {
         }
     }
 
+    /// The partner and our new epoch, if a line says that our memory is older than what its host has heard.
+    pub(super) fn outdated<'l>(&self, line: &'l Line<'_>) -> Option<(&'l str, u32)> {
+        let (Line::Channel { uid, .. }, Some(memory)) = (line, line.memory()) else {
+            return None;
+        };
+        let before = self.channels.get(&**uid)?.memory;
+        let is_outdated = before.peer.is_some() && before.epoch < memory.epoch;
+        is_outdated.then_some((uid, memory.epoch.number()))
+    }
+
     fn channel(&mut self, uid: &str, line: &Line<'_>) {
         let Some(memory) = line.memory() else {
             return;

@@ -9,7 +9,7 @@ use vinbus_protocol::delivery::{ControlFrame, Header, Message, Run, SubmitError,
 use vinbus_protocol::id::AppId;
 use vinbus_protocol::limits::{DELIVERY_CONTROL_BYTES_MAX, DELIVERY_IN_FLIGHT_MAX};
 
-use super::Channel;
+use super::{Channel, Ledger};
 use crate::model::Step;
 use crate::store::channels::{Numbered, Piece};
 
@@ -33,13 +33,14 @@ impl Channel {
     /// Reserves numbers for messages for these apps, one after the other, until as many are on their way
     /// as may be: none for one whose app has no room, which is to wait (SPEC 16.13a). A message without an
     /// app waits for none. They are sent by [`Channel::submit`], once they are on disk, or
-    /// given back by [`Channel::not_numbered`]. Before this life of both ends is on disk there are none.
+    /// given back by [`Channel::not_numbered`]. Before this life of both ends is on disk, and the vehicle has
+    /// shown that it knows ours, there are none.
     pub(in crate::hub::dispatch) fn reserve(
         &mut self,
         now_ms: u64,
         apps: &[Option<&AppId>],
     ) -> Vec<Option<u32>> {
-        if !self.is_begun() {
+        if !self.may_number() {
             self.wanted = true;
             return Vec::new();
         }
@@ -132,7 +133,8 @@ impl Channel {
         if !self.is_begun() {
             return None;
         }
-        encoded(&self.endpoint.poll_control(now_ms, random)?)
+        let control = self.endpoint.poll_control(now_ms, random)?;
+        encoded(control, &self.ledger)
     }
 
     /// What is to be sent now, unless something is to be noted first.
@@ -146,7 +148,7 @@ impl Channel {
             return None;
         }
         let header = match self.endpoint.poll_transmit(now_ms, random)? {
-            Transmit::Control(control) => return encoded(&control),
+            Transmit::Control(control) => return encoded(control, &self.ledger),
             Transmit::Message(header) => header,
         };
         let followed = self.ledger.get(header.number)?;
@@ -200,7 +202,11 @@ impl Channel {
     }
 }
 
-fn encoded(control: &ControlFrame<impl Iterator<Item = Run> + Clone>) -> Option<Frame> {
+fn encoded(
+    control: ControlFrame<impl Iterator<Item = Run> + Clone>,
+    ledger: &Ledger,
+) -> Option<Frame> {
+    let control = control.with_open(ledger.answered());
     let mut buffer = vec![0; DELIVERY_CONTROL_BYTES_MAX + 64];
     let len = control.encode_downlink(&mut buffer).ok()?.len();
     buffer.truncate(len);

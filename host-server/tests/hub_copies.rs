@@ -1,0 +1,136 @@
+//! A data folder that is put back from an older copy, as from a backup: what was sent after the copy is not
+//! known to the server, and its vehicles tell it so before it sends anything.
+
+mod hub_support;
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use hub_support::car::Car;
+use hub_support::{Server, attach_air};
+use vinbus_host_server::model::{MessageId, NewDownlink, Receipts, Step};
+use vinbus_protocol::delivery;
+use vinbus_protocol::id::AppId;
+
+const HANDED: Step = Step::Told(delivery::Step::Handed);
+const CONFIRMED: Step = Step::Told(delivery::Step::Confirmed);
+const KNOWN: Step = Step::Told(delivery::Step::Known);
+
+const APP: &str = "app";
+
+/// Times that a store was found to be older than what a vehicle had heard.
+const OLDER: &str = "vinbus_store_older_total";
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+/// A server on a folder, which the vehicle meets again.
+async fn start(dir: &Path, car: Option<Car>) -> (Server, Car) {
+    let server = Server::open(dir);
+    let car = match car {
+        Some(mut car) => {
+            car.air = attach_air(&server);
+            car.announce(&server);
+            car
+        }
+        None => {
+            let mut car = Car::new(7, &server);
+            car.step = delivery::Step::Handed;
+            car.meet(&server).await;
+            car
+        }
+    };
+    (server, car)
+}
+
+async fn submit(server: &Server, n: usize) -> MessageId {
+    let envelope = format!(r#"{{"idApp":"{APP}","popup":false,"content":{n}}}"#);
+    let message = NewDownlink {
+        envelope: envelope.into(),
+        app: AppId::parse(APP).unwrap(),
+        receipts: Receipts::Asked,
+        expires_at: SystemTime::now() + Duration::from_secs(3600),
+        ..hub_support::downlink(1, n)
+    };
+    server.hub.submit_downlink(message).await.unwrap().id
+}
+
+/// Lives until this is the last step of a message.
+async fn reaches(server: &Server, car: &mut Car, id: &MessageId, step: Step) {
+    let what = format!("{step:?}");
+    let last = async |_: &Car| server.steps(id).await.last() == Some(&step);
+    car.until(server, &what, last).await;
+}
+
+#[tokio::test]
+async fn server_of_an_older_copy_loses_no_new_message_and_is_told_so_once() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [folder, backup] = dirs.each_ref().map(tempfile::TempDir::path);
+    let (server, mut car) = start(folder, None).await;
+    let handed = submit(&server, 1).await;
+    reaches(&server, &mut car, &handed, HANDED).await;
+    server.close().await;
+    copy(folder, backup);
+
+    let (server, mut car) = start(folder, Some(car)).await;
+    let after = submit(&server, 2).await;
+    reaches(&server, &mut car, &after, HANDED).await;
+    for id in [&handed, &after] {
+        car.confirm(APP);
+        reaches(&server, &mut car, id, CONFIRMED).await;
+    }
+    assert_eq!(server.counted(OLDER, &[]), 0);
+    server.close().await;
+
+    let (server, mut car) = start(backup, Some(car)).await;
+    let epoch = car.endpoint.peer();
+    let new = submit(&server, 3).await;
+    reaches(&server, &mut car, &new, HANDED).await;
+    assert!(car.endpoint.peer() > epoch, "it goes on in the same epoch");
+    assert_eq!(car.app.len(), 3, "{:?}", car.app);
+    car.confirm(APP);
+    reaches(&server, &mut car, &new, CONFIRMED).await;
+    // What the copy counted as handed is with a life that is over.
+    reaches(&server, &mut car, &handed, Step::PeerRestarted).await;
+    assert_eq!(server.counted(OLDER, &[]), 1);
+    server.close().await;
+
+    // The new epoch is on disk.
+    let (server, mut car) = start(backup, Some(car)).await;
+    let last = submit(&server, 4).await;
+    reaches(&server, &mut car, &last, HANDED).await;
+    assert_eq!(server.counted(OLDER, &[]), 0);
+    server.close().await;
+}
+
+#[tokio::test]
+async fn message_that_an_older_copy_counts_as_handed_gets_its_last_word() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [folder, backup] = dirs.each_ref().map(tempfile::TempDir::path);
+    let (server, mut car) = start(folder, None).await;
+    let handed = submit(&server, 1).await;
+    reaches(&server, &mut car, &handed, HANDED).await;
+    server.close().await;
+    copy(folder, backup);
+
+    let (server, mut car) = start(folder, Some(car)).await;
+    car.confirm(APP);
+    reaches(&server, &mut car, &handed, CONFIRMED).await;
+    car.until(&server, "it is acknowledged", async |car| {
+        car.endpoint.open() == 0
+    })
+    .await;
+    server.close().await;
+
+    let (server, mut car) = start(backup, Some(car)).await;
+    assert_eq!(server.steps(&handed).await.last(), Some(&HANDED));
+    reaches(&server, &mut car, &handed, KNOWN).await;
+    assert_eq!(server.counted(OLDER, &[]), 0, "no number was used again");
+    server.close().await;
+}
