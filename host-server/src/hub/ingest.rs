@@ -240,8 +240,10 @@ impl Ingest {
             .await
         {
             Ok(Some((Verdict::New(id), channel))) => Heard::New(channel, id),
-            Ok(heard) => {
-                self.figures.dropped(heard.map(|(verdict, _)| verdict));
+            // Its end has counted why it is not used.
+            Ok(Some(_)) => Heard::Done,
+            Ok(None) => {
+                self.figures.refused("partners");
                 Heard::Done
             }
             Err(error) => Heard::Failed(error),

@@ -312,6 +312,17 @@ impl Server {
         settled.await.expect("every arrival is settled")
     }
 
+    /// Waits until `vinbus_delivery_total` has counted as much, and no more.
+    pub(crate) async fn counts(&self, what: &str, count: u64) {
+        polled(what, async || self.delivery_counted(what) >= count).await;
+        assert_eq!(self.delivery_counted(what), count, "{what}");
+    }
+
+    /// What its ends of channels have counted in `vinbus_delivery_total`.
+    pub(crate) fn delivery_counted(&self, what: &str) -> u64 {
+        self.counted("vinbus_delivery_total", &[("what", what)])
+    }
+
     /// The value of a counter.
     pub(crate) fn counted(&self, name: &'static str, labels: &[(&'static str, &str)]) -> u64 {
         self.metrics.counter(name, "", labels).value()

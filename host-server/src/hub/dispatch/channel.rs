@@ -58,6 +58,8 @@ pub(super) struct Channel {
     is_older: bool,
     /// The last batch of receipts of our own that is on disk.
     batch_noted: u32,
+    /// Messages that came before this life of both ends was on disk, and have to come again.
+    came_early: u32,
     /// What the vehicle said of delivery.
     word: Word,
     /// Somebody wanted more places than there were.
@@ -150,6 +152,7 @@ impl Channel {
             noted_lives: (!is_new).then_some((memory.epoch, memory.peer)),
             is_older: false,
             batch_noted: memory.batch,
+            came_early: 0,
             word: Word::Speaks,
             wanted: false,
             rings: Rings::default(),
@@ -285,6 +288,7 @@ impl Channel {
         match verdict {
             Verdict::New(id) if !self.is_begun() => {
                 self.endpoint.forget(id);
+                self.came_early = self.came_early.wrapping_add(1);
                 Verdict::Busy
             }
             verdict => verdict,
@@ -345,7 +349,10 @@ impl Channel {
 
     /// What this end has done since it was loaded.
     pub(super) fn counters(&self) -> EndpointCounters {
-        self.endpoint.counters()
+        let mut counters = self.endpoint.counters();
+        let busy = &mut counters.receiver.busy;
+        *busy = busy.wrapping_add(self.came_early);
+        counters
     }
 
     /// What is to be on disk before anything more is sent.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, watch};
-use vinbus_protocol::delivery::{self, Verdict};
+use vinbus_protocol::delivery;
 use vinbus_transport_std::guards::LogThrottle;
 
 use super::{Entry, EntryState};
@@ -138,7 +138,6 @@ pub(in crate::hub) struct Figures {
     pub(in crate::hub) refused: Counter,
     parts: [Counter; 4],
     gave_way: Counter,
-    dropped: [Counter; 4],
     seconds: Histogram,
 }
 
@@ -150,16 +149,6 @@ impl Figures {
                 "Parts of long messages from vehicles, by what became of them: stored, the last of a \
                  whole message, refused, or without room for one more incomplete message.",
                 &[("outcome", outcome)],
-            )
-        };
-        let dropped = |reason| {
-            metrics.counter(
-                "vinbus_uplink_receipts_dropped_total",
-                "Messages with receipts from vehicles that were dropped, by why: they came before (repeated), \
-                 or are too old to know, or of another life (stale); there was no place to account for them, \
-                 or the vehicle's life was not on disk yet, and so they come again (no_place); or their \
-                 vehicle has too many partners (partners).",
-                &[("reason", reason)],
             )
         };
         Self {
@@ -181,7 +170,6 @@ impl Figures {
                 "Incomplete messages from vehicles that were silent and gave way to others.",
                 &[],
             ),
-            dropped: ["repeated", "stale", "no_place", "partners"].map(dropped),
             seconds: metrics.histogram(
                 "vinbus_uplink_seconds",
                 "Time from the arrival of a message from a vehicle until it is on disk.",
@@ -231,19 +219,6 @@ impl Figures {
                 unlogged,
                 "as many messages from vehicles are incomplete as may be; one more has to wait"
             );
-        }
-    }
-
-    /// Counts a message with a number that is not stored; its vehicle has too many channels for one without a
-    /// verdict.
-    pub(super) fn dropped(&self, verdict: Option<Verdict>) {
-        let [repeated, stale, no_place, partners] = &self.dropped;
-        match verdict {
-            Some(Verdict::Repeated) => repeated.increment(),
-            Some(Verdict::Stale) => stale.increment(),
-            Some(Verdict::Busy) => no_place.increment(),
-            Some(Verdict::New(_)) => {}
-            None => partners.increment(),
         }
     }
 
