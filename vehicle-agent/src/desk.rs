@@ -40,6 +40,7 @@ use vinbus_protocol::portal::{
 use vinbus_protocol::uplink_queue::{DropPolicy, UplinkQueue};
 
 use self::requests::Requests;
+use self::with_receipts::NoteAgain;
 use crate::apps::{Apps, Notice, Request, SendRefusal};
 use crate::clock::NEVER;
 use crate::health::Rounds;
@@ -127,8 +128,8 @@ pub struct Desk<S, Q, const APPS: usize, const QUEUE: usize, const SENT: usize> 
     requests: Option<Requests<S>>,
     /// Where a message with receipts is put together as its sender wrote it.
     scratch: Option<S>,
-    /// When what could not be noted is tried again, and nothing is before; 0 where nothing is to be.
-    note_again_ms: u64,
+    /// Nothing leaves before this, as something could not be noted.
+    note_again: Option<NoteAgain>,
 }
 
 /// What is left to do for a request once it is let go.
@@ -167,7 +168,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
             receipts: None,
             requests: None,
             scratch: None,
-            note_again_ms: 0,
+            note_again: None,
         }
     }
 

@@ -133,8 +133,14 @@ pub struct Sent {
 }
 
 /// A note could not be written: what it says must not be relied on. The reason is in the log.
+#[cfg(feature = "notes")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotNoted;
+
+/// The same where nothing outlives the agent: there is no note that could not be written, and no code for it.
+#[cfg(not(feature = "notes"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotNoted {}
 
 impl core::fmt::Display for NotNoted {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

@@ -18,6 +18,21 @@ use crate::receipts::{self, Leaving, Receipts, Waiting};
 /// Pause after a note that could not be written, in milliseconds.
 const NOTE_AGAIN_MS: u64 = 1_000;
 
+/// When what could not be noted is tried again.
+#[derive(Debug)]
+pub(super) struct NoteAgain {
+    at_ms: u64,
+    /// Where there are no notes there is no value of this, and so no pause and no code for it.
+    _why: NotNoted,
+}
+
+impl NoteAgain {
+    fn after(now_ms: u64, why: NotNoted) -> Option<Self> {
+        let at_ms = now_ms.saturating_add(NOTE_AGAIN_MS);
+        Some(Self { at_ms, _why: why })
+    }
+}
+
 /// A message that leaves now.
 pub(crate) struct Frame {
     /// The place of its partner.
@@ -146,9 +161,9 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
 
     /// When [`Desk::receipts`] has something to send.
     pub(crate) fn receipts_deadline_ms(&self) -> u64 {
-        match self.note_again_ms {
-            0 => self.receipts.as_ref().map_or(NEVER, Receipts::deadline_ms),
-            at_ms => at_ms,
+        match &self.note_again {
+            None => self.receipts.as_ref().map_or(NEVER, Receipts::deadline_ms),
+            Some(again) => again.at_ms,
         }
     }
 
@@ -161,15 +176,15 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
         buffer: &mut [u8],
         apps: &mut impl Apps,
     ) -> Option<Frame> {
-        if self.note_again_ms <= now_ms {
-            self.note_again_ms = 0;
+        if self.may_note(now_ms) {
+            self.note_again = None;
         }
         if self.receipts_deadline_ms() > now_ms && !self.number_waiting(now_ms, apps) {
             return None;
         }
         let noted = self.note_channels(apps).and_then(|()| apps.keep());
-        if noted.is_err() {
-            self.note_again_ms = now_ms.saturating_add(NOTE_AGAIN_MS);
+        if let Err(error) = noted {
+            self.note_again = NoteAgain::after(now_ms, error);
             return None;
         }
         let Self {
@@ -230,28 +245,34 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
     /// Gives messages of apps their numbers; `true` if any got one.
     fn number_waiting(&mut self, now_ms: u64, apps: &mut impl Apps) -> bool {
         let mut any = false;
-        if now_ms >= self.note_again_ms && self.note_progress(apps).is_err() {
-            self.note_again_ms = now_ms.saturating_add(NOTE_AGAIN_MS);
+        if self.may_note(now_ms)
+            && let Err(error) = self.note_progress(apps)
+        {
+            self.note_again = NoteAgain::after(now_ms, error);
         }
-        while now_ms >= self.note_again_ms
+        while self.may_note(now_ms)
             && let Some(receipts) = &mut self.receipts
             && let Some((ticket, partner, number)) = receipts.number_next(now_ms)
         {
-            let uid = self.identity.uids().nth(partner);
-            let noted = uid.map(|uid| {
-                apps.note(Note::Numbered {
+            if let Some(uid) = self.identity.uids().nth(partner)
+                && let Err(error) = apps.note(Note::Numbered {
                     ticket,
                     uid,
                     number,
                 })
-            });
-            if noted != Some(Ok(())) {
+            {
                 receipts.unnumber(ticket);
-                self.note_again_ms = now_ms.saturating_add(NOTE_AGAIN_MS);
+                self.note_again = NoteAgain::after(now_ms, error);
             }
             any = true;
         }
         any
+    }
+
+    /// Whether there is no pause after a note that could not be written, or it is over.
+    fn may_note(&self, now_ms: u64) -> bool {
+        let again = self.note_again.as_ref();
+        again.is_none_or(|again| again.at_ms <= now_ms)
     }
 
     /// Notes what has changed of the channels with partners.
@@ -360,20 +381,25 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
             return Ok(());
         };
         let noted = match receipts.uplink(ticket) {
-            Some(waiting) => apps.note(Note::Accepted {
-                ticket,
-                slot,
-                subtopic: waiting.subtopic,
-                content: waiting.content,
-            }),
-            None => Err(NotNoted),
+            Some(waiting) => {
+                let noted = apps.note(Note::Accepted {
+                    ticket,
+                    slot,
+                    subtopic: waiting.subtopic,
+                    content: waiting.content,
+                });
+                noted.map_err(SendRefusal::NotNoted)
+            }
+            // It was taken just before.
+            None => Err(SendRefusal::UnknownApp),
         };
         if noted.is_ok() && receipts.is_up() {
             self.number_waiting(now_ms, apps);
         }
-        let noted = noted.and_then(|()| apps.keep());
-        let accepted = noted.map_err(SendRefusal::NotNoted);
-        if let Err(refusal) = accepted.and_then(|()| apps.accepted(slot, ticket)) {
+        let accepted = noted
+            .and_then(|()| apps.keep().map_err(SendRefusal::NotNoted))
+            .and_then(|()| apps.accepted(slot, ticket));
+        if let Err(refusal) = accepted {
             if let Some(receipts) = &mut self.receipts {
                 receipts.cancel(ticket);
             }
