@@ -343,3 +343,31 @@ fn both_ends_may_be_older_copies() {
     assert!(host.epoch().number() > HOST, "the agent has had 2 of it");
     assert_eq!(agent.epoch().number(), AGENT, "the host knows of less");
 }
+
+#[test]
+fn end_that_is_heard_after_a_long_silence_is_greeted_within_a_second() {
+    let (host, _) = pair();
+    let mut host = resumed(host.snapshot());
+    let mut now_ms = 1_000;
+    for _ in 0..12 {
+        assert_eq!(sent(&mut host, now_ms).len(), 1);
+        now_ms = host.poll_timeout().expect("it greets on");
+    }
+    assert_eq!(sent(&mut host, now_ms).len(), 1);
+    let silence_ends_ms = host.poll_timeout().unwrap();
+    assert!(silence_ends_ms > now_ms + 50_000);
+    host.handle_announcement(now_ms + 5_000, offer(AGENT));
+    assert_eq!(host.poll_timeout(), Some(now_ms + 6_000));
+    // One that begins a new life knows nothing yet, and is greeted at once.
+    host.handle_announcement(now_ms + 5_001, offer(AGENT + 1));
+    assert_eq!(sent(&mut host, now_ms + 5_001).len(), 1);
+}
+
+#[test]
+fn what_comes_while_the_link_is_down_does_not_open_the_way() {
+    let (host, _) = pair();
+    let mut host = End::new(host.snapshot());
+    let kept = control(&format!("{{\"e\":{AGENT},\"x\":{HOST}}}"));
+    give(&mut host, 0, &kept);
+    assert!(!host.is_established(), "it is from before");
+}

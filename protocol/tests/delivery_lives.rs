@@ -230,3 +230,23 @@ fn message_that_is_resumed_may_have_been_sent_and_is_not_sent_to_another_life() 
     let loss = Loss::PeerRestarted;
     assert_eq!(host.poll_event(0), Some(Event::Lost { number: 1, loss }));
 }
+
+#[test]
+fn message_that_waits_to_be_sent_to_a_life_that_has_it_already_is_over() {
+    let (_, mut agent) = pair();
+    let repeatable = Message {
+        repeatable: true,
+        ..PLAIN
+    };
+    agent.submit(0, repeatable).unwrap();
+    assert_eq!(sent(&mut agent, 0).len(), 1);
+    // The host stored it, had to begin a greater epoch, and tells of it from its disk.
+    let life = HOST + 1;
+    let told = control(&format!(
+        "{{\"e\":{life},\"x\":{AGENT},\"k\":9,\"r\":[6,1,1]}}"
+    ));
+    give(&mut agent, 20, &told);
+    assert_eq!(agent.poll_event(20), Some(Event::PeerRestarted));
+    assert_eq!(agent.poll_event(20), None);
+    assert_eq!(agent.unanswered(), 0, "it is not sent again");
+}

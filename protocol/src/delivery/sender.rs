@@ -373,14 +373,16 @@ impl<const N: usize> Sender<N> {
             increment(&mut self.counters.forged);
             return None;
         }
-        let named = |slot: &Slot| (first..=last).contains(&slot.number) && !slot.is_waiting();
+        // One that waits to be sent to the next life of an end with a disk may be known there already.
+        let named = |slot: &Slot| (first..=last).contains(&slot.number);
         while let Some(at) = self.slots.iter().position(named)
             && let Some(slot) = self.slots.get(at)
         {
             increment(&mut self.counters.answered);
             self.newest = self.newest.max(slot.order);
             (self.silence, self.silent_until_ms) = (0, 0);
-            if !slot.repeated && self.measured.is_none_or(|(order, _)| order < slot.order) {
+            let is_measured = !slot.repeated && !slot.is_waiting();
+            if is_measured && self.measured.is_none_or(|(order, _)| order < slot.order) {
                 self.measured = Some((slot.order, now_ms.saturating_sub(slot.sent_ms)));
             }
             self.remove(at);

@@ -106,7 +106,7 @@ impl Session {
         }
         heard.peer_restarted = self.peer.is_some_and(|peer| e > peer);
         if self.peer != Some(e) {
-            (self.peer, self.known) = (Some(e), false);
+            (self.peer, self.known, self.greet_at_ms) = (Some(e), false, NEVER);
         }
         heard.worth = Worth::Introduction;
         if x == Some(self.own) {
@@ -136,10 +136,15 @@ impl Session {
         true
     }
 
-    /// The other end is heard: one that does not know us is greeted, unless it is already.
+    /// The other end is heard: one that does not know us is greeted at once, or soon where that was tried
+    /// before.
     fn greet(&mut self, now_ms: u64) {
-        if !self.known && self.greet_at_ms == NEVER {
-            (self.greet_at_ms, self.greeted) = (now_ms, 0);
+        if !self.known {
+            let at_ms = match self.greet_at_ms {
+                NEVER => now_ms,
+                _ => after(now_ms, DELIVERY_ANSWER_INTERVAL_MS),
+            };
+            (self.greet_at_ms, self.greeted) = (self.greet_at_ms.min(at_ms), 0);
         }
     }
 
