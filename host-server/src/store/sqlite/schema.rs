@@ -241,11 +241,11 @@ const MIGRATIONS: [&str; 14] = [
     ALTER TABLE unsent ADD COLUMN key TEXT;
     CREATE INDEX unsent_by_key ON unsent (vin, uid, key) WHERE key IS NOT NULL;
 ",
-    // For its index: the app that a message waits for, and none for a request.
+    // For its index: the app that a message waits for, and none for a request, or where there is no message.
     "
     ALTER TABLE unsent ADD COLUMN waits_for TEXT NOT NULL DEFAULT '';
     UPDATE unsent SET waits_for =
-        (SELECT app FROM downlink WHERE downlink.sequence = unsent.sequence)
+        coalesce((SELECT app FROM downlink WHERE downlink.sequence = unsent.sequence), '')
         WHERE sequence NOT IN (SELECT sequence FROM request);
     CREATE INDEX unsent_by_app ON unsent (vin, uid, waits_for, sequence);
 ",

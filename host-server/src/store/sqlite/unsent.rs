@@ -4,7 +4,7 @@
 //! queues of the other apps, each found by the index `unsent_by_app`. A request waits for no app (SPEC 19), and
 //! all of them are a queue of their own.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use vinbus_protocol::id::{AppId, Uid, Vin};
 
 use super::reader::{Readers, downlink, page, select_downlink, signed};
@@ -81,17 +81,22 @@ impl Readers {
             ];
             let mut statement = snapshot.prepare_cached(FIRST_OF_OTHERS)?;
             let positions = statement.query_map(of, |row| row.get(0))?;
-            let rows = positions.map(|position| message(&snapshot, position?));
+            let rows = positions.filter_map(|position| {
+                let found = position.and_then(|position| message(&snapshot, position));
+                found.transpose()
+            });
             let (messages, _) = page(rows, |downlink| downlink.message.envelope.len())?;
             Ok(messages)
         })
     }
 }
 
-fn message(connection: &Connection, sequence: i64) -> rusqlite::Result<Downlink> {
+/// A message, if it is there: one that is missing keeps no other from its vehicle.
+fn message(connection: &Connection, sequence: i64) -> rusqlite::Result<Option<Downlink>> {
     connection
         .prepare_cached(select_downlink!("FROM downlink WHERE sequence = ?1"))?
         .query_row([sequence], downlink)
+        .optional()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use vinbus_protocol::id::{AppId, Uid, Vin};
 
 use super::*;
 use crate::metrics::Metrics;
-use crate::model::{MessageId, Step};
+use crate::model::{Downlink, MessageId, Step};
 use crate::store::Store as _;
 use crate::store::channels::ChannelStore as _;
 use crate::store::lock::DataDir;
@@ -248,6 +248,26 @@ fn store_of_every_version_goes_on_with_what_was_there() {
                 "version {version}"
             );
         }
+    }
+}
+
+#[test]
+fn position_without_a_message_keeps_no_server_from_its_start_and_no_message_from_its_vehicle() {
+    let (vin, uid) = (
+        Vin::parse("TESTV000000000001").unwrap(),
+        Uid::parse("partner").unwrap(),
+    );
+    let orphan = "INSERT INTO unsent (vin, uid, sequence, held, expires_at)
+        VALUES ('TESTV000000000001', 'partner', 1000, 0, :now + 60000000);";
+    for version in 4..=MIGRATIONS.len() {
+        let dir = written_by(version, now(), orphan);
+        let store = open_store(dir.path());
+        let all = store.unsent(&vin, &uid, 0, 10).unwrap();
+        let app = [AppId::parse("other").unwrap()];
+        let others = store.unsent_for_others(&vin, &uid, 0, &app, 10).unwrap();
+        let of = |found: &[Downlink]| found.iter().map(|it| it.sequence).collect::<Vec<_>>();
+        assert!(of(&all).contains(&2), "version {version}");
+        assert_eq!(of(&others), of(&all), "version {version}");
     }
 }
 
