@@ -25,10 +25,10 @@ use super::{Receipts, Waiting};
 use crate::apps::{Fate, SendRefusal};
 use crate::notes::Sent;
 
-/// A host that speaks delivery greets in less time of a link that is up, in milliseconds, also when it was
-/// away as the link came up: ten minutes, in which a server is started again or brought up to date. Until then
-/// a long message waits, as it cannot go without parts; for ever it must not, as it takes the place of others
-/// in the queue. So what counts is all the time that the link was up since the agent started.
+/// For how long a long message waits for a host that has not greeted, in milliseconds of all the time that the link
+/// was up since the agent started, however often it went; and at least [`SILENCE_MS`] since it came up last
+/// (SPEC 16.19a). Ten minutes, in which a server is started again or brought up to date: the message cannot go
+/// without parts, and must not keep the place of others in the queue for ever.
 const LONG_SILENCE_MS: u64 = 600_000;
 
 /// Bytes around the piece of a part, about.
