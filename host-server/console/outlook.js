@@ -52,7 +52,8 @@ function whatFollowsSent({ receipts, withoutReceipts, popup }) {
   if (popup) return 'Nothing more is told of a popup: it carries no receipts. What the driver answers is told to the app.';
   if (receipts === 'no') return 'Nothing more is told: no receipts were asked for. To be told what becomes of it in the vehicle, send it with receipts.';
   if (withoutReceipts) return 'It went without receipts, as the vehicle offers none: nobody tells what becomes of it.';
-  if (receipts) return 'It is repeated until the vehicle says that it has it.';
+  // What was fetched before it was sent does not say whether it went without.
+  if (receipts) return 'It is repeated until the vehicle says that it has it. A vehicle that does not know receipts says nothing, and got it once.';
   return '';
 }
 
