@@ -11,7 +11,8 @@ use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 /// Name of the file in the data folder.
 pub(super) const FILE: &str = "vinbus.room";
 
-/// A message of the largest size, and as much again for what the database writes with it.
+/// The largest message that is not a long one, and as much again for what the database writes with it. A long one
+/// may be refused once more.
 const BYTES: usize = 2 * PAYLOAD_BYTES_MAX;
 
 /// Writes the file into the folder of the database, and removes it, written or not.
