@@ -14,13 +14,18 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
     /// the host has said how far it has come: what was noted may be an older copy.
     pub(crate) fn number_next(&mut self, now_ms: u64) -> Option<(u64, usize, u32)> {
         self.longs.forget_settled(&self.uplinks);
+        // Where there are places for all that all partners may have on their way, none needs to be left.
+        let are_enough = const { APPS * SENT <= FLIGHTS_MAX };
+        let without_numbers = match are_enough {
+            true => 0,
+            false => self.uplinks.without_numbers(self.endpoints.len()),
+        };
         let may_go = |waiting: &Waiting<'_>| {
             self.endpoints.get(waiting.partner).is_some_and(|endpoint| {
-                // Where there are places for all that all partners may have on their way, none needs to be left.
-                let leaves_places =
-                    APPS * SENT <= FLIGHTS_MAX || self.uplinks.leaves_places(waiting.partner);
-                let has_place = endpoint.unanswered() < SENT && leaves_places;
-                let may_go = has_place && endpoint.is_established();
+                let uplinks = &self.uplinks;
+                let may_go = endpoint.unanswered() < SENT
+                    && (are_enough || uplinks.leaves_places(waiting.partner, without_numbers))
+                    && endpoint.is_established();
                 may_go && self.longs.may_go(waiting, endpoint.peer_takes_parts())
             })
         };
@@ -157,15 +162,15 @@ mod tests {
 
     #[test]
     fn partners_that_answer_nothing_leave_numbers_for_the_messages_of_others() {
-        let mut ends = Receipts::<_, 6, 32>::new(Epoch::new(9).unwrap(), vec![0; 1 << 16]);
+        let mut ends = Receipts::<_, 16, 32>::new(Epoch::new(9).unwrap(), vec![0; 1 << 16]);
         let content = Content::parse(b"1").unwrap();
         let greeting =
             br#"{"idApp":"vinbus","popup":false,"content":{"vinbus":{"e":5,"x":9,"v":1}}}"#;
-        for _ in 0..6 {
+        for _ in 0..16 {
             ends.add_partner();
         }
         ends.link_changed(0, true);
-        for partner in 0..6 {
+        for partner in 0..16 {
             assert!(matches!(ends.arrived(0, partner, greeting), Arrived::Done));
             for _ in 0..40 {
                 let taken = ends.accept(partner, AppSlot::new(0), None, content, 1_000);
@@ -174,6 +179,7 @@ mod tests {
         }
         let numbered: Vec<_> = core::iter::from_fn(|| ends.number_next(0)).collect();
         let of = |partner| numbered.iter().filter(|(_, to, _)| *to == partner).count();
-        assert_eq!([0, 1, 2, 3, 4, 5].map(of), [32, 16, 8, 4, 2, 1]);
+        let counts: Vec<_> = (0..16).map(of).collect();
+        assert_eq!(counts, [25, 13, 7, 4, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
     }
 }

@@ -181,11 +181,19 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>> Uplinks<Q> {
         waiting.find(|waiting| self.plain != Some(waiting.ticket) && !numbered(waiting.ticket))
     }
 
-    /// Whether a partner has fewer messages with numbers than it leaves places for others. So no partner that
-    /// answers nothing, nor some of them, ever have all.
-    pub(super) fn leaves_places(&self, partner: usize) -> bool {
+    /// How many of so many partners have no message with a number.
+    pub(super) fn without_numbers(&self, partners: usize) -> usize {
+        let has_none = |partner: &usize| self.flights.iter().all(|it| it.partner != *partner);
+        (0..partners).filter(has_none).count()
+    }
+
+    /// Whether a partner has no message with a number, or fewer than it leaves places, beside the first one of each
+    /// partner [without](Self::without_numbers). So each has a place, whatever the others' hosts answer.
+    pub(super) fn leaves_places(&self, partner: usize, without_numbers: usize) -> bool {
         let own = self.flights.iter().filter(|it| it.partner == partner);
-        own.count() < FLIGHTS_MAX - self.flights.len()
+        let own = own.count();
+        let free = FLIGHTS_MAX - self.flights.len();
+        own == 0 || own < free.saturating_sub(without_numbers)
     }
 
     /// A message has its number.
