@@ -362,12 +362,3 @@ fn end_that_is_heard_after_a_long_silence_is_greeted_within_a_second() {
     host.handle_announcement(now_ms + 5_001, offer(AGENT + 1));
     assert_eq!(sent(&mut host, now_ms + 5_001).len(), 1);
 }
-
-#[test]
-fn what_comes_while_the_link_is_down_does_not_open_the_way() {
-    let (host, _) = pair();
-    let mut host = End::new(host.snapshot());
-    let kept = control(&format!("{{\"e\":{AGENT},\"x\":{HOST}}}"));
-    give(&mut host, 0, &kept);
-    assert!(!host.is_established(), "it is from before");
-}

@@ -295,10 +295,7 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
         if worth != Worth::Full || self.is_outdated(control) && self.leap() {
             return None;
         }
-        // What comes while the link is down is from before, and may tell too little.
-        if self.up {
-            self.session.establish();
-        }
+        self.session.establish();
         if let Some(batch) = control.acknowledged {
             self.receiver.handle_acknowledged(self.now_ms, batch);
         }
