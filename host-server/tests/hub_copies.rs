@@ -68,17 +68,22 @@ async fn reaches(server: &Server, car: &mut Car, id: &MessageId, step: Step) {
     car.until(server, &what, last).await;
 }
 
-#[tokio::test]
-async fn server_of_an_older_copy_loses_no_new_message_and_is_told_so_once() {
-    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let [folder, backup] = dirs.each_ref().map(tempfile::TempDir::path);
+/// A server that goes on after its folder was copied, when the vehicle's app had been handed a message.
+async fn copied(folder: &Path, backup: &Path) -> (Server, Car, MessageId) {
     let (server, mut car) = start(folder, None).await;
     let handed = submit(&server, 1).await;
     reaches(&server, &mut car, &handed, HANDED).await;
     server.close().await;
     copy(folder, backup);
+    let (server, car) = start(folder, Some(car)).await;
+    (server, car, handed)
+}
 
-    let (server, mut car) = start(folder, Some(car)).await;
+#[tokio::test]
+async fn server_of_an_older_copy_loses_no_new_message_and_is_told_so_once() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [folder, backup] = dirs.each_ref().map(tempfile::TempDir::path);
+    let (server, mut car, handed) = copied(folder, backup).await;
     let after = submit(&server, 2).await;
     reaches(&server, &mut car, &after, HANDED).await;
     for id in [&handed, &after] {
@@ -113,13 +118,7 @@ async fn server_of_an_older_copy_loses_no_new_message_and_is_told_so_once() {
 async fn message_that_an_older_copy_counts_as_handed_gets_its_last_word() {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let [folder, backup] = dirs.each_ref().map(tempfile::TempDir::path);
-    let (server, mut car) = start(folder, None).await;
-    let handed = submit(&server, 1).await;
-    reaches(&server, &mut car, &handed, HANDED).await;
-    server.close().await;
-    copy(folder, backup);
-
-    let (server, mut car) = start(folder, Some(car)).await;
+    let (server, mut car, handed) = copied(folder, backup).await;
     car.confirm(APP);
     reaches(&server, &mut car, &handed, CONFIRMED).await;
     car.until(&server, "it is acknowledged", async |car| {

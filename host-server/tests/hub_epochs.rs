@@ -159,10 +159,7 @@ async fn all_are_told(server: &Server, car: &mut Car, ids: &[[MessageId; 2]; 2])
             server.steps(once).await.last() == Some(&Step::PeerRestarted)
         })
         .await;
-        car.until(server, "it is taken by the next life", async |_| {
-            server.steps(again).await.last() == Some(&TAKEN)
-        })
-        .await;
+        is_taken(server, car, again).await;
         let steps = server.steps(once).await;
         assert_eq!(losses(&steps), [Step::PeerRestarted], "{steps:?}");
     }
@@ -205,6 +202,22 @@ async fn live_on(car: &mut Car, before: &Before) {
     }
 }
 
+/// Kills the server, and starts another on its folder, which the vehicle has said nothing to yet.
+async fn restarted(before: Before, dir: &Path, car: &mut Car) -> (Server, [[MessageId; 2]; 2]) {
+    before.server.close().await;
+    let server = Server::open(dir);
+    car.air = attach_air(&server);
+    (server, before.ids)
+}
+
+/// Lives until the next life has taken a message.
+async fn is_taken(server: &Server, car: &mut Car, id: &MessageId) {
+    car.until(server, "it is taken by the next life", async |_| {
+        server.steps(id).await.last() == Some(&TAKEN)
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn number_for_a_vehicles_next_life_does_not_outlive_the_losses_of_the_one_before() {
     let dir = tempfile::tempdir().unwrap();
@@ -214,15 +227,10 @@ async fn number_for_a_vehicles_next_life_does_not_outlive_the_losses_of_the_one_
     // A worker comes to it.
     let new = submit(&before.server, 4, Receipts::Asked).await;
     live_on(&mut next, &before).await;
-    before.server.close().await;
-    let server = Server::open(dir.path());
-    next.air = attach_air(&server);
+    let (server, ids) = restarted(before, dir.path(), &mut next).await;
     next.announce(&server);
-    all_are_told(&server, &mut next, &before.ids).await;
-    next.until(&server, "the new one is taken", async |_| {
-        server.steps(&new).await.last() == Some(&TAKEN)
-    })
-    .await;
+    all_are_told(&server, &mut next, &ids).await;
+    is_taken(&server, &mut next, &new).await;
     next.app.sort();
     assert_eq!(next.app, [told(1), told(3), told(4)]);
     server.close().await;
@@ -236,11 +244,9 @@ async fn message_of_a_vehicles_next_life_does_not_outlive_the_losses_of_the_one_
     next.send(&told(100));
     live_on(&mut next, &before).await;
     assert_eq!(next.endpoint.unanswered(), 1);
-    before.server.close().await;
-    let server = Server::open(dir.path());
-    next.air = attach_air(&server);
+    let (server, ids) = restarted(before, dir.path(), &mut next).await;
     next.announce(&server);
-    all_are_told(&server, &mut next, &before.ids).await;
+    all_are_told(&server, &mut next, &ids).await;
     next.until(&server, "its own is confirmed", async |car| {
         car.endpoint.unanswered() == 0
     })
@@ -272,11 +278,9 @@ async fn part_of_a_vehicles_next_life_does_not_outlive_the_losses_of_the_one_bef
     let came = before.server.arrive(1, part.clone()).await;
     assert_eq!(came, Outcome::Refused);
     live_on(&mut next, &before).await;
-    before.server.close().await;
-    let server = Server::open(dir.path());
-    next.air = attach_air(&server);
+    let (server, ids) = restarted(before, dir.path(), &mut next).await;
     next.announce(&server);
-    all_are_told(&server, &mut next, &before.ids).await;
+    all_are_told(&server, &mut next, &ids).await;
     assert_eq!(server.arrive(1, part).await, Outcome::Stored);
     server.close().await;
 }
@@ -289,17 +293,12 @@ async fn number_for_a_servers_own_next_life_does_not_outlive_the_losses_of_the_o
     speak_of_a_later_server(&before.server, own).await;
     let new = submit(&before.server, 4, Receipts::Asked).await;
     live_on(&mut car, &before).await;
-    before.server.close().await;
-    let server = Server::open(dir.path());
-    car.air = attach_air(&server);
+    let (server, ids) = restarted(before, dir.path(), &mut car).await;
     (car.app, car.step) = (Vec::new(), delivery::Step::Taken);
     speak_of_a_later_server(&server, own).await;
     car.announce(&server);
-    all_are_told(&server, &mut car, &before.ids).await;
-    car.until(&server, "the new one is taken", async |_| {
-        server.steps(&new).await.last() == Some(&TAKEN)
-    })
-    .await;
+    all_are_told(&server, &mut car, &ids).await;
+    is_taken(&server, &mut car, &new).await;
     car.app.sort();
     assert_eq!(car.app, [told(1), told(3), told(4)]);
     server.close().await;
