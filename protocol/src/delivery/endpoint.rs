@@ -292,7 +292,7 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
         if control.greeting && worth != Worth::Stale {
             self.session.answer(self.now_ms);
         }
-        if worth != Worth::Full || self.is_outdated(control) && self.leap() {
+        if worth != Worth::Full || self.hear_knowledge(control) && self.leap() {
             return None;
         }
         self.session.establish();
@@ -421,10 +421,10 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
         self.up && self.session.is_known()
     }
 
-    /// Whether the other end knows more of this life than we do, who then go on from an older copy of our
-    /// memory: it has had numbers that we have not sent, or was told of some that did not come to us. A
-    /// frame that is late says less, and so nothing that is wrong.
-    fn is_outdated(&mut self, control: &Control<'_>) -> bool {
+    /// Takes what the other end knows of this life. Says whether that is more than we do, who then go on from
+    /// an older copy of our memory: it has had numbers that we have not sent, or was told of some that did
+    /// not come to us. A frame that is late says less, and so nothing that is wrong.
+    fn hear_knowledge(&mut self, control: &Control<'_>) -> bool {
         let open = control.open;
         let lacks = open.is_some_and(|open| self.receiver.handle_open(self.now_ms, open));
         lacks || control.highest > self.sender.highest_sent()
