@@ -15,7 +15,9 @@ use vinbus_host_server::broker::{Broker, BrokerEvents as _, Outcome, PublishErro
 use vinbus_host_server::model::{Cursor, MessageId, NewDownlink, Presence, Receipts, Step};
 use vinbus_protocol::delivery::{self, CONTROL_SUBTOPIC, Epoch, Header, Offer, Received};
 use vinbus_protocol::envelope::{Downlink, DownlinkBody};
-use vinbus_protocol::limits::{DELIVERY_OPEN_MAX, DELIVERY_TTL_S_MAX, PAYLOAD_BYTES_MAX};
+use vinbus_protocol::limits::{
+    DELIVERY_IN_FLIGHT_MAX, DELIVERY_OPEN_MAX, DELIVERY_TTL_S_MAX, PAYLOAD_BYTES_MAX,
+};
 
 /// The vehicle's epoch.
 const CAR: u32 = 9;
@@ -275,4 +277,44 @@ async fn time_that_is_over_or_ends_in_the_year_9999_is_no_trouble() {
     let taken = format!(r#"{this},"k":1,"r":[5,{},1]"#, sent.number);
     scene.say(&taken).await;
     scene.has_step(&far, TAKEN).await;
+}
+
+#[tokio::test]
+async fn of_a_vehicle_that_finishes_nothing_the_oldest_messages_are_given_up_and_that_is_told() {
+    // As many as the server follows of one vehicle.
+    const FOLLOWED: usize = 256 + DELIVERY_IN_FLIGHT_MAX;
+    const MORE: usize = 12;
+    let mut scene = Scene::new();
+    scene.announce(1, CAR);
+    let (mut ids, mut last) = (Vec::new(), 0);
+    while ids.len() < FOLLOWED + MORE {
+        ids.push(scene.submit(in_an_hour()).await);
+        let header = loop {
+            let header = scene.sent().await;
+            if header.number > last {
+                break header;
+            }
+        };
+        last = header.number;
+        let (this, batch) = (of_this_life(&header), ids.len());
+        let held = format!(r#"{this},"k":{batch},"r":[2,{last},1]"#);
+        scene.say(&held).await;
+    }
+    scene.has_step(ids.last().unwrap(), HELD).await;
+    let (given_up, followed) = ids.split_at(MORE);
+    for id in given_up {
+        let steps = scene.steps(id).await;
+        assert_eq!(steps, [Step::Accepted, Step::Sent, HELD, Step::GivenUp]);
+    }
+    for id in followed {
+        let steps = scene.steps(id).await;
+        assert_eq!(steps, [Step::Accepted, Step::Sent, HELD]);
+    }
+    // Each step but the first is one entry of the log.
+    let logged = 2 * ids.len() + given_up.len();
+    let logged = Ok(Cursor(logged as u64));
+    assert_eq!(scene.server.hub.uplink_end().await, logged);
+    let counted = [("step", "given_up")];
+    let counted = scene.server.counted("vinbus_downlink_total", &counted);
+    assert_eq!(counted, MORE as u64);
 }
