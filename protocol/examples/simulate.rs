@@ -1,15 +1,17 @@
-//! Runs the simulation of delivery for many seeds. `cargo xtask simulate` runs it.
+//! Runs the simulations of delivery and of requests for many seeds. `cargo xtask simulate` runs it.
 
 #[path = "../tests/delivery_simulation/mod.rs"]
 mod delivery_simulation;
+#[path = "../tests/requests_simulation/mod.rs"]
+mod requests_simulation;
+#[path = "../tests/seeds/mod.rs"]
+mod seeds;
 
 use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-use delivery_simulation::Summary;
 
 const USAGE: &str = "usage: simulate A..B MINUTES";
 
@@ -22,8 +24,24 @@ struct Run {
     next: AtomicU64,
     stop: AtomicBool,
     end: Instant,
-    sums: Mutex<(u64, Summary)>,
-    failures: Mutex<Vec<String>>,
+    sums: Mutex<Sums>,
+}
+
+/// What all seeds have seen together.
+#[derive(Default)]
+struct Sums {
+    seeds: u64,
+    delivery: delivery_simulation::Summary,
+    requests: requests_simulation::Summary,
+    failures: u64,
+}
+
+impl Sums {
+    /// A failure is told at once, as the rest may take long.
+    fn fail(&mut self, failure: &str) {
+        println!("{failure}");
+        self.failures += 1;
+    }
 }
 
 fn main() -> ExitCode {
@@ -41,31 +59,37 @@ fn main() -> ExitCode {
         stop: AtomicBool::new(false),
         end: start + Duration::from_secs(60 * minutes),
         sums: Mutex::default(),
-        failures: Mutex::default(),
     };
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| work(&run));
         }
     });
-    let (ran, sums) = *run.sums.lock().expect("nobody panicked");
-    let failures = run.failures.lock().expect("nobody panicked");
+    let Sums {
+        seeds,
+        delivery,
+        requests,
+        failures,
+    } = run.sums.into_inner().expect("nobody panicked");
     println!(
-        "{ran} seeds in {:.1} s, {:.0} days of simulated time: {} messages accepted = {} settled + {} \
+        "{seeds} seeds in {:.1} s, {:.0} days of simulated time: {} messages accepted = {} settled + {} \
          still held + {} told as lost + {} gone with the memory of their sender; {} of them arrived in \
-         parts, {} began again; {} failures",
+         parts, {} began again; {} requests, of which apps began with {} and {} were answered; {} failures",
         start.elapsed().as_secs_f64(),
-        sums.virtual_ms as f64 / 86_400_000.0,
-        sums.accepted,
-        sums.settled,
-        sums.held,
-        sums.lost,
-        sums.accepted - sums.settled - sums.held - sums.lost,
-        sums.long_delivered,
-        sums.begun_again,
-        failures.len()
+        (delivery.virtual_ms + requests.virtual_ms) as f64 / 86_400_000.0,
+        delivery.accepted,
+        delivery.settled,
+        delivery.held,
+        delivery.lost,
+        delivery.accepted - delivery.settled - delivery.held - delivery.lost,
+        delivery.long_delivered,
+        delivery.begun_again,
+        requests.requests,
+        requests.executed,
+        requests.answered,
+        failures
     );
-    ExitCode::from(u8::from(!failures.is_empty()))
+    ExitCode::from(u8::from(failures > 0))
 }
 
 fn parse(arguments: &[String]) -> Option<(Range<u64>, u64)> {
@@ -85,19 +109,20 @@ fn work(run: &Run) {
         if !run.seeds.contains(&seed) {
             return;
         }
-        match delivery_simulation::run(seed) {
-            Ok(summary) => {
-                let mut sums = run.sums.lock().expect("nobody panicked");
-                sums.0 += 1;
-                sums.1 = sums.1 + summary;
-            }
-            Err(failure) => {
-                println!("{failure}");
-                let mut failures = run.failures.lock().expect("nobody panicked");
-                failures.push(failure);
-                run.stop.store(failures.len() >= 10, Ordering::Relaxed);
-            }
+        let delivery = delivery_simulation::run(seed);
+        let requests = requests_simulation::run(seed);
+        let mut sums = run.sums.lock().expect("nobody panicked");
+        sums.seeds += 1;
+        match delivery {
+            Ok(summary) => sums.delivery = sums.delivery + summary,
+            Err(failure) => sums.fail(&failure),
         }
+        match requests {
+            Ok(summary) => sums.requests = sums.requests + summary,
+            Err(failure) => sums.fail(&failure),
+        }
+        run.stop.store(sums.failures >= 10, Ordering::Relaxed);
+        drop(sums);
         if told.elapsed() >= PROGRESS {
             told = Instant::now();
             println!("at seed {seed} of {:?}", run.seeds);

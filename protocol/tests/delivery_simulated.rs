@@ -1,6 +1,7 @@
 //! Delivery between a host and agents, over a network that does what networks do.
 
 mod delivery_simulation;
+mod seeds;
 
 use delivery_simulation::{Summary, run};
 

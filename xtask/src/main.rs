@@ -92,9 +92,10 @@ enum Chore {
         #[arg(long)]
         host_only: bool,
     },
-    /// Simulate delivery between a host and vehicles over a bad network, with one seed after another.
+    /// Simulate delivery and requests between a host and vehicles over a bad network, with one seed after another.
     ///
-    /// A seed that fails prints what went wrong, and does the same each time that it is run.
+    /// A seed that fails prints which simulation failed and what went wrong, and does the same each time that
+    /// it is run.
     Simulate {
         /// The seeds, the last one left out.
         #[arg(long, default_value = "0..1000000", value_name = "A..B", value_parser = simulate::seeds)]

@@ -1,4 +1,4 @@
-//! Runs the simulation of delivery, optimised.
+//! Runs the simulations of delivery and of requests, optimised.
 
 use std::ops::Range;
 

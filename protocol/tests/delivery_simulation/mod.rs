@@ -12,12 +12,13 @@ mod node;
 mod random;
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ledger::{Delivered, Ledger};
 use network::{Way, Weather};
 use node::{Around, Keeps, Node};
 use random::Random;
+
+use crate::seeds::run_seed;
 
 /// How long trouble lasts.
 const TROUBLE_MS: u64 = 90_000;
@@ -61,13 +62,7 @@ impl std::ops::Add for Summary {
 /// # Errors
 /// What went wrong; the text names the seed.
 pub(crate) fn run(seed: u64) -> Result<Summary, String> {
-    catch_unwind(AssertUnwindSafe(|| World::new(seed).run())).map_err(|panic| {
-        let text = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied());
-        format!("seed {seed}: {}", text.unwrap_or("it panicked"))
-    })
+    run_seed("delivery", seed, |seed| World::new(seed).run())
 }
 
 /// One vehicle and its partner.

@@ -1,0 +1,22 @@
+//! One seed of a simulation, and how it fails.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Runs one seed of the simulation that is called so.
+///
+/// # Errors
+/// What it panicked with; the text names the simulation and the seed, which panic again the same way.
+pub(crate) fn run_seed<T>(
+    simulation: &str,
+    seed: u64,
+    run: impl FnOnce(u64) -> T,
+) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(|| run(seed))).map_err(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied());
+        let text = text.unwrap_or("it panicked");
+        format!("{simulation}, seed {seed}: {text}")
+    })
+}
