@@ -63,7 +63,7 @@ pub fn read(content: Content<'_>) -> Received<'_> {
 }
 
 /// Whether the reserved name may stand anywhere in a payload. Where it does not, [`read`] finds its content
-/// plain and no app of it is [`CONTROL_APP`](super::CONTROL_APP), at the price of one look at each byte.
+/// plain and no app of it is [`CONTROL_APP`], at the price of one look at each byte.
 ///
 /// ```
 /// use vinbus_protocol::delivery::mentioned;
@@ -275,7 +275,7 @@ where
         encode(&UplinkOf(self), buffer)
     }
 
-    /// Writes it in a downlink envelope for [`CONTROL_APP`](super::CONTROL_APP).
+    /// Writes it in a downlink envelope for [`CONTROL_APP`].
     ///
     /// # Errors
     /// An [`EncodeError`]; then nothing is written.
