@@ -108,6 +108,24 @@ pub const LINK_BYTES_PER_S_MIN: u32 = 2_048;
 /// in seconds since 2020 they last until 2051, counted in starts for ever.
 pub const DELIVERY_EPOCH_MAX: u32 = 999_999_999;
 
+/// Furthest that an epoch leaps which is taken in a hurry, above one that was heard: so far, and at random,
+/// that it is hardly that of a life of which nobody heard. There is room for 15,000 leaps.
+pub const DELIVERY_LEAP_MAX: u32 = 1 << 16;
+
+/// How long the host waits for a vehicle that came online to say that it speaks delivery, in milliseconds:
+/// ten times the first repetition ([`DELIVERY_REPEAT_MS_INITIAL`]). It says so in a round trip, but over a bad
+/// link, or from a busy machine, that takes seconds.
+pub const DELIVERY_ANNOUNCEMENT_MS: u64 = 10 * DELIVERY_REPEAT_MS_INITIAL as u64;
+
+/// How long a vehicle waits for a host to greet, in milliseconds of a link that is up: half of what the
+/// host waits ([`DELIVERY_ANNOUNCEMENT_MS`]), as it waits on each link.
+pub const DELIVERY_SILENCE_MS: u64 = DELIVERY_ANNOUNCEMENT_MS / 2;
+
+/// How long a long message waits for a host to greet, in milliseconds of all the time that the link was up:
+/// ten minutes, in which a server is started again or brought up to date. It cannot go without parts, and
+/// must not keep the place of others for ever.
+pub const DELIVERY_LONG_SILENCE_MS: u64 = 600_000;
+
 /// Longest time that a message may be given, in seconds: 30 days, as the host server allows.
 pub const DELIVERY_TTL_S_MAX: u32 = 30 * 24 * 3600;
 
@@ -154,6 +172,13 @@ pub const DELIVERY_REPEAT_MS_MAX: u32 = RECONNECT_DELAY_MS_MAX;
 /// minutes of a link that is up.
 pub const DELIVERY_ATTEMPTS_MAX: u8 = 20;
 
+/// Times that patience may end, since anything was answered, before it grows: where a fifth is lost, one of
+/// twenty messages is lost twice, and that is no sign of a link that takes longer.
+pub const DELIVERY_PATIENT_TIMES: u8 = 2;
+
+/// As many times more for one message while others are answered: its receiver may have no place for it.
+pub const DELIVERY_UNLUCKY_TIMES: u8 = 3;
+
 /// A message counts as lost, and is repeated at once, when one that was sent this many later has
 /// been answered (RFC 9002, section 6.1.1).
 pub const DELIVERY_REORDERING: u32 = 3;
@@ -170,6 +195,14 @@ pub const DELIVERY_RECEIPT_DELAY_MS: u32 = 20;
 
 /// Receipts that do not wait any longer.
 pub const DELIVERY_RECEIPT_BATCH: usize = 8;
+
+/// Batches of receipts that an end which goes on leaves out, as the number of the last one need not be noted
+/// with each: at one in [`DELIVERY_RECEIPT_DELAY_MS`] they take 21 minutes. There is room for 65,535 starts.
+pub const DELIVERY_BATCHES_LEFT_OUT: u32 = 1 << 16;
+
+/// Batches after which the last one's number is noted again: half of what is left out, so that as many may
+/// go while that is done.
+pub const DELIVERY_BATCHES_UNNOTED_MAX: u32 = DELIVERY_BATCHES_LEFT_OUT / 2;
 
 /// Most messages that a receiver accounts for at a time, and so runs in one message of receipts. The run
 /// of one message has at most 16 bytes (`19,4294967295,1,`), that of several one or two more for all of
@@ -217,6 +250,10 @@ pub const DELIVERY_PART_BYTES_MAX: usize = PAYLOAD_BYTES_MAX - 512;
 /// The most that surrounds the piece in a part, but for the identifier of its app.
 const LONGEST_PART_FRAME: usize = r#"{"idApp":"","popup":false,"content":{"vinbus":[999999999,999999999,4294967295,2592000,1048576,1048576,4294967295],"content":""}}"#.len();
 
+/// What a part is taken to have around its piece, in bytes, where those on their way are counted: the most that
+/// surrounds the piece, and an identifier of its app of [`APP_ID_BYTES_MAX`].
+pub const DELIVERY_PART_FRAME_BYTES: usize = LONGEST_PART_FRAME + APP_ID_BYTES_MAX;
+
 /// Longest time that a request may be given, in seconds: a person waits no longer, and a longer one is
 /// a message whose answer is another.
 pub const REQUEST_TIMEOUT_S_MAX: u32 = 600;
@@ -256,6 +293,10 @@ const _: () = assert!(DELIVERY_REPEAT_MS_MIN < DELIVERY_REPEAT_MS_INITIAL);
 const _: () = assert!(DELIVERY_REPEAT_MS_INITIAL < DELIVERY_REPEAT_MS_MAX);
 const _: () = assert!(DELIVERY_APP_PATIENCE_MS >= DELIVERY_REPEAT_MS_MAX as u64);
 const _: () = assert!(PENDING_MESSAGES_MAX < DELIVERY_IN_FLIGHT_MAX);
+const _: () = assert!(DELIVERY_LEAP_MAX.is_power_of_two());
+const _: () = assert!(DELIVERY_EPOCH_MAX / DELIVERY_LEAP_MAX >= 15_000);
+const _: () = assert!(DELIVERY_SILENCE_MS < DELIVERY_LONG_SILENCE_MS);
+const _: () = assert!(DELIVERY_PATIENT_TIMES + DELIVERY_UNLUCKY_TIMES < DELIVERY_ATTEMPTS_MAX);
 const _: () = assert!(DELIVERY_CONTROL_BYTES_MAX < PAYLOAD_BYTES_MAX);
 const _: () = assert!(
     DELIVERY_LONG_BYTES_MAX.div_ceil(DELIVERY_PART_BYTES_MAX / 2) < DELIVERY_PARTS_MAX as usize

@@ -7,9 +7,7 @@ use super::sender::{Loss, Message, Sender, SenderCounters, SubmitError, Submitte
 use super::session::{Session, Worth};
 use super::timing::{NEVER, RoundTrip};
 use super::{Epoch, Run, Snapshot, Step, increment};
-
-/// Batches that may have been sent since a snapshot was written.
-const BATCHES_LEFT_OUT: u32 = 1 << 16;
+use crate::limits::DELIVERY_BATCHES_LEFT_OUT;
 
 /// What is to be sent now.
 #[derive(Clone, Debug)]
@@ -545,6 +543,6 @@ struct Due {
 const fn first_batch(last: u32) -> u32 {
     match last {
         0 => 0,
-        _ => last.saturating_add(BATCHES_LEFT_OUT),
+        _ => last.saturating_add(DELIVERY_BATCHES_LEFT_OUT),
     }
 }

@@ -24,15 +24,9 @@ use super::timing::{NEVER, RoundTrip, after};
 use super::{Run, Step, increment};
 use crate::limits::{
     DELIVERY_ATTEMPTS_MAX, DELIVERY_IN_FLIGHT_BYTES_MAX, DELIVERY_IN_FLIGHT_MAX,
-    DELIVERY_REORDERING, DELIVERY_SPAN, DELIVERY_TTL_S_MAX,
+    DELIVERY_PATIENT_TIMES, DELIVERY_REORDERING, DELIVERY_SPAN, DELIVERY_TTL_S_MAX,
+    DELIVERY_UNLUCKY_TIMES,
 };
-
-/// Times that patience may end before it grows: where a fifth is lost, one of twenty messages is lost
-/// twice, and that is no sign of a link that takes longer.
-const PATIENT: u8 = 2;
-
-/// Times more for one message while others are answered: its receiver may have no place for it.
-const UNLUCKY: u8 = 3;
 
 const _: () = assert!(DELIVERY_TTL_S_MAX < u32::MAX / 1_000);
 
@@ -333,7 +327,7 @@ impl<const N: usize> Sender<N> {
                 slot.failures = slot.failures.saturating_add(1);
                 if now_ms >= self.silent_until_ms {
                     self.silence = self.silence.saturating_add(1);
-                    let growth = self.silence.saturating_sub(PATIENT);
+                    let growth = self.silence.saturating_sub(DELIVERY_PATIENT_TIMES);
                     self.silent_until_ms = after(now_ms, link.patience_ms(growth, 0, 0));
                 }
             }
@@ -341,8 +335,11 @@ impl<const N: usize> Sender<N> {
         slot.hurried = false;
         slot.order = order;
         slot.sent_ms = now_ms;
-        let unlucky = slot.failures.saturating_sub(UNLUCKY);
-        let growth = self.silence.max(unlucky).saturating_sub(PATIENT);
+        let unlucky = slot.failures.saturating_sub(DELIVERY_UNLUCKY_TIMES);
+        let growth = self
+            .silence
+            .max(unlucky)
+            .saturating_sub(DELIVERY_PATIENT_TIMES);
         slot.due_ms = after(now_ms, link.patience_ms(growth, bytes, random));
         self.order = order;
         self.highest_sent = self.highest_sent.max(slot.number);

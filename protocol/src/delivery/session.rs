@@ -20,7 +20,7 @@
 
 use super::Epoch;
 use super::timing::{NEVER, RoundTrip, after};
-use crate::limits::DELIVERY_ANSWER_INTERVAL_MS;
+use crate::limits::{DELIVERY_ANSWER_INTERVAL_MS, DELIVERY_LEAP_MAX};
 
 /// What a frame is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +57,6 @@ pub(super) struct Session {
     /// Makes epochs that are taken in a hurry differ from those of lives that nobody heard of.
     salt: u32,
 }
-
-/// How far an epoch that is taken in a hurry may leap. There is room for 15,000 leaps.
-const LEAP_BITS: u32 = 16;
 
 impl Session {
     pub(super) const fn new(own: Epoch, peer: Option<Epoch>) -> Self {
@@ -127,7 +124,7 @@ impl Session {
     /// there is none.
     #[inline(never)]
     pub(super) fn leap(&mut self, now_ms: u64, than: Epoch) -> bool {
-        let leap = 1 + (self.salt >> (u32::BITS - LEAP_BITS));
+        let leap = 1 + self.salt % DELIVERY_LEAP_MAX;
         let Some(next) = Epoch::new(than.number().saturating_add(leap)) else {
             return false;
         };

@@ -8,7 +8,7 @@
 //! | part on its way | *part missing*, *known* though it is not the last, *part stored* though it is | waits and begins at 0, once that is noted; the eighth time it is given up |
 //! | part on its way | any other last step | its app is told, as of any message |
 //! | begun | one of both ends has lost its memory | begins at 0 |
-//! | waits | its host takes less, or has said nothing for [`LONG_SILENCE_MS`], of all the time that the link was up | its app is told *too large* |
+//! | waits | its host takes less, or has said nothing for [`DELIVERY_LONG_SILENCE_MS`], of all the time that the link was up | its app is told *too large* |
 
 use heapless::Vec;
 
@@ -17,22 +17,14 @@ use vinbus_protocol::delivery::{Endpoint, Header, Loss, Marked, Part, Step, part
 use vinbus_protocol::envelope::{Content, Uplink};
 use vinbus_protocol::limits::{
     DELIVERY_ADDED_BYTES_MAX, DELIVERY_LONG_BEGINS_MAX, DELIVERY_LONG_BYTES_MAX,
-    DELIVERY_PART_BYTES_MAX, PAYLOAD_BYTES_MAX,
+    DELIVERY_LONG_SILENCE_MS, DELIVERY_PART_BYTES_MAX, DELIVERY_PART_FRAME_BYTES,
+    DELIVERY_SILENCE_MS, PAYLOAD_BYTES_MAX,
 };
 
-use super::uplinks::{SILENCE_MS, Uplinks};
+use super::uplinks::Uplinks;
 use super::{Receipts, Waiting};
 use crate::apps::{Fate, SendRefusal};
 use crate::notes::Sent;
-
-/// For how long a long message waits for a host that has not greeted, in milliseconds of all the time that the link
-/// was up since the agent started, however often it went; and at least [`SILENCE_MS`] since it came up last
-/// (SPEC 16.19a). Ten minutes, in which a server is started again or brought up to date: the message cannot go
-/// without parts, and must not keep the place of others in the queue for ever.
-const LONG_SILENCE_MS: u64 = 600_000;
-
-/// Bytes around the piece of a part, about.
-const PART_FRAME_BYTES: usize = 192;
 
 /// The long messages that are begun.
 #[derive(Debug)]
@@ -99,14 +91,14 @@ impl<const APPS: usize> LongUplinks<APPS> {
     pub(super) fn silence_ms(&self, waiting: &Waiting<'_>) -> u64 {
         match is_long(waiting) {
             true => self.long_silence_ms(),
-            false => SILENCE_MS,
+            false => DELIVERY_SILENCE_MS,
         }
     }
 
-    /// The same, of a long one: a host that is there is heard on each link.
+    /// The same, of a long one, however often the link went (SPEC 16.19a): a host that is there is heard on each.
     fn long_silence_ms(&self) -> u64 {
-        let left_ms = LONG_SILENCE_MS.saturating_sub(self.up_before_ms);
-        left_ms.max(SILENCE_MS)
+        let left_ms = DELIVERY_LONG_SILENCE_MS.saturating_sub(self.up_before_ms);
+        left_ms.max(DELIVERY_SILENCE_MS)
     }
 
     /// Whether a message may have a number now. `takes` is the longest content that its host takes.
@@ -129,7 +121,7 @@ impl<const APPS: usize> LongUplinks<APPS> {
             self.add(waiting, part, 1);
             part
         });
-        PART_FRAME_BYTES.saturating_add(piece(waiting.content, part).len())
+        DELIVERY_PART_FRAME_BYTES.saturating_add(piece(waiting.content, part).len())
     }
 
     fn add(&mut self, waiting: &Waiting<'_>, part: Part, times: u32) {

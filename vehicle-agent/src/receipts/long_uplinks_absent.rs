@@ -3,9 +3,9 @@
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::delivery::{Header, Marked, Part};
 use vinbus_protocol::envelope::{Content, Uplink};
-use vinbus_protocol::limits::DELIVERY_ADDED_BYTES_MAX;
+use vinbus_protocol::limits::{DELIVERY_ADDED_BYTES_MAX, DELIVERY_SILENCE_MS};
 
-use super::uplinks::{SILENCE_MS, Uplinks};
+use super::uplinks::Uplinks;
 use super::{Receipts, Waiting};
 use crate::apps::SendRefusal;
 use crate::notes::Sent;
@@ -30,7 +30,7 @@ impl<const APPS: usize> LongUplinks<APPS> {
     pub(super) const fn link_ended(&mut self, _: u64) {}
 
     pub(super) const fn silence_ms(&self, _: &Waiting<'_>) -> u64 {
-        SILENCE_MS
+        DELIVERY_SILENCE_MS
     }
 
     pub(super) const fn may_go(&self, _: &Waiting<'_>, _: Option<u32>) -> bool {

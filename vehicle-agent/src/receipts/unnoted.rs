@@ -3,12 +3,9 @@
 use heapless::{Deque, Vec};
 
 use vinbus_protocol::delivery::{Endpoint, Epoch, MessageId, Snapshot, Step};
+use vinbus_protocol::limits::DELIVERY_BATCHES_UNNOTED_MAX;
 
 use super::{OPEN_MAX, PLACES_MAX};
-
-/// Batches of receipts after which the last one's number is noted again: half of what an endpoint leaves
-/// out when it goes on.
-const BATCHES_UNNOTED_MAX: u32 = 1 << 15;
 
 /// What is to be noted, of up to `APPS` partners.
 #[derive(Debug)]
@@ -61,7 +58,7 @@ impl<const APPS: usize> Unnoted<APPS> {
             let is_noted = match noted {
                 Some((epoch, peer, batch)) => {
                     (*epoch, *peer) == (memory.epoch, memory.peer)
-                        && memory.batch.saturating_sub(*batch) <= BATCHES_UNNOTED_MAX
+                        && memory.batch.saturating_sub(*batch) <= DELIVERY_BATCHES_UNNOTED_MAX
                 }
                 // A partner that does not speak delivery needs no note.
                 None => memory.peer.is_none(),

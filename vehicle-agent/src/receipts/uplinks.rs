@@ -3,7 +3,7 @@
 //! | a message | event | then |
 //! |---|---|---|
 //! | waits | its partner's endpoint has a place | it has a number, and is on its way |
-//! | waits | its partner's host speaks no delivery, for [`SILENCE_MS`] of a link that is up | it goes as any other |
+//! | waits | its partner's host speaks no delivery, for [`DELIVERY_SILENCE_MS`](vinbus_protocol::limits::DELIVERY_SILENCE_MS) of a link that is up | it goes as any other |
 //! | on its way | the host has it on disk, or refuses it | its app is told |
 //! | on its way | the endpoint gives it up, or the broker refuses it | its app is told why |
 //!
@@ -17,9 +17,6 @@ use vinbus_protocol::limits::{DELIVERY_IN_FLIGHT_MAX, SUBTOPIC_BYTES_MAX};
 use vinbus_protocol::record_ring::{PushError, RecordRing};
 
 use crate::apps::Fate;
-
-/// A host that speaks delivery greets in less time of a link that is up, in milliseconds.
-pub(super) const SILENCE_MS: u64 = 5_000;
 
 /// Messages that wait or are on their way.
 const WAITING_MAX: usize = 1_024;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use vinbus_protocol::delivery::Epoch;
-use vinbus_protocol::limits::DELIVERY_RECEIPT_DELAY_MS;
+use vinbus_protocol::limits::{DELIVERY_RECEIPT_DELAY_MS, DELIVERY_SILENCE_MS};
 use vinbus_vehicle_agent::board_portal::limits::RECEIPTS_MAX;
 
 use crate::app::App;
@@ -11,9 +11,6 @@ use crate::board::{Board, Memory, run};
 const ACCEPTED: &str = "WebPortal.MQTT.evt.messageAccepted";
 const DELIVERED: &str = "WebPortal.MQTT.evt.messageDelivered";
 const NOT_DELIVERED: &str = "WebPortal.MQTT.evt.messageNotDelivered";
-
-/// A host that has not greeted in this time of a link that is up knows no receipts (SPEC 16.19).
-const SILENCE_MS: u64 = 5_000;
 
 /// An app that is closed has this long to save.
 const SAVE_MS: u64 = 100;
@@ -83,7 +80,7 @@ fn app_that_was_away_is_told_what_became_of_its_messages_when_it_comes() {
         board.connect();
         // Its offer, which nobody answers.
         board.presence().await;
-        board.clock.advance(SILENCE_MS);
+        board.clock.advance(DELIVERY_SILENCE_MS);
         for id in 1..=2 {
             let (_, payload) = board.uplink().await;
             assert_eq!(payload, format!(r#"{{"content":{id}}}"#));

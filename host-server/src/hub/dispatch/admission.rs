@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time;
 use vinbus_protocol::id::AppId;
+use vinbus_protocol::limits::DELIVERY_ANNOUNCEMENT_MS;
 
 use super::Dispatch;
 use super::places::Place;
@@ -20,9 +21,9 @@ use crate::store::awaited::written;
 use crate::store::channels::{ChannelChange, Numbered};
 
 /// A vehicle that came online says within this time whether it speaks delivery, or counts as one that
-/// does not, if that is not known, or it said so on its connection before: its firmware may be another now. It says so in a round trip, but over a bad link, or from a busy machine, that takes seconds;
-/// and a message that has gone without receipts is told of no more.
-const ANNOUNCEMENT_PATIENCE: Duration = Duration::from_secs(10);
+/// does not, if that is not known, or it said so on its connection before: its firmware may be another now.
+/// A message that has gone without receipts is told of no more.
+const ANNOUNCEMENT_PATIENCE: Duration = Duration::from_millis(DELIVERY_ANNOUNCEMENT_MS);
 
 /// What a worker is to do with a message whose sender asked for receipts.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -30,7 +30,9 @@ use vinbus_protocol::delivery::{
     Run, Verdict,
 };
 use vinbus_protocol::id::AppId;
-use vinbus_protocol::limits::{DELIVERY_IN_FLIGHT_MAX, DELIVERY_LONG_BYTES_MAX};
+use vinbus_protocol::limits::{
+    DELIVERY_BATCHES_UNNOTED_MAX, DELIVERY_IN_FLIGHT_MAX, DELIVERY_LONG_BYTES_MAX,
+};
 
 pub(super) use self::outgoing::Frame;
 use super::ledger::{Followed, Ledger, Note};
@@ -86,10 +88,6 @@ enum Word {
     /// Nothing yet on this connection, and it was silent on the last one.
     Awaited,
 }
-
-/// Batches of receipts that may be sent before the last one's number is noted again: half of what an
-/// endpoint leaves out when it goes on.
-const BATCHES_UNNOTED_MAX: u32 = 1 << 15;
 
 /// What is to be on disk before more is sent.
 #[derive(Debug, Default)]
@@ -358,7 +356,7 @@ impl Channel {
     /// What is to be on disk before anything more is sent.
     pub(super) fn take_notes(&mut self) -> Notes {
         let session = self.session();
-        let is_late = session.2.saturating_sub(self.batch_noted) > BATCHES_UNNOTED_MAX;
+        let is_late = session.2.saturating_sub(self.batch_noted) > DELIVERY_BATCHES_UNNOTED_MAX;
         let is_due = !self.is_begun() || is_late;
         let notes = self.ledger.take_notes();
         let steps = notes.iter().map(|note| (note.number, note.step, note.at));

@@ -7,14 +7,13 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use vinbus_protocol::delivery::{ControlFrame, Header, Message, Run, SubmitError, Transmit};
 use vinbus_protocol::id::AppId;
-use vinbus_protocol::limits::{DELIVERY_CONTROL_BYTES_MAX, DELIVERY_IN_FLIGHT_MAX};
+use vinbus_protocol::limits::{
+    DELIVERY_CONTROL_BYTES_MAX, DELIVERY_IN_FLIGHT_MAX, DELIVERY_PART_FRAME_BYTES,
+};
 
 use super::{Channel, Ledger};
 use crate::model::Step;
 use crate::store::channels::{Numbered, Piece};
-
-/// What surrounds the text of a part, about.
-const PART_FRAME_BYTES: u32 = 192;
 
 /// What is to be published next.
 #[derive(Debug)]
@@ -220,7 +219,9 @@ fn message(now_ms: u64, numbered: &Numbered, key: Option<NonZeroU32>) -> Message
         .unwrap_or(Duration::ZERO);
     let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
     let bytes = match numbered.piece {
-        Some(piece) => PART_FRAME_BYTES + piece.end.saturating_sub(piece.part.offset),
+        Some(piece) => {
+            DELIVERY_PART_FRAME_BYTES as u32 + piece.end.saturating_sub(piece.part.offset)
+        }
         None => numbered.bytes,
     };
     Message {
