@@ -21,7 +21,7 @@ type End = Endpoint<8, 16>;
 const CLOCK_MS_MAX: u64 = 253_402_300_799_999;
 
 fuzz_target!(|input: &[u8]| {
-    let mut end = End::new(Snapshot::fresh(Epoch::new(3).expect("an epoch")));
+    let mut end = End::new(Snapshot::fresh(Epoch::new(3).expect("an epoch")), 0);
     end.handle_link(0, true);
     let mut taken = HashSet::new();
     let mut assembly = Assembly::new([0; 64]);

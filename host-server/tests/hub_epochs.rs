@@ -178,7 +178,7 @@ fn next_life(car: Car) -> Car {
         ..Snapshot::fresh(Epoch::new(8).unwrap())
     };
     let mut next = Car::on(8, car.air);
-    next.endpoint = Endpoint::new(memory);
+    next.endpoint = Endpoint::new(memory, 0);
     next.endpoint.handle_link(0, true);
     next
 }

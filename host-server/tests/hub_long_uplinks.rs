@@ -55,7 +55,7 @@ struct Car {
 
 impl Car {
     fn new(epoch: u32, air: mpsc::UnboundedReceiver<Bytes>) -> Self {
-        let mut endpoint = Endpoint::new(Snapshot::fresh(Epoch::new(epoch).unwrap()));
+        let mut endpoint = Endpoint::new(Snapshot::fresh(Epoch::new(epoch).unwrap()), 0);
         endpoint.handle_link(0, true);
         Self {
             number: 1,

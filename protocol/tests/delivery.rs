@@ -254,7 +254,7 @@ fn acknowledgements_of_batches_that_were_never_sent_are_ignored() {
 #[test]
 fn resumed_messages_of_a_key_go_one_after_the_other() {
     let (host, mut agent) = pair();
-    let mut host = End::new(host.snapshot());
+    let mut host = End::new(host.snapshot(), 0);
     host.handle_link(0, true);
     let keyed = Message {
         key: NonZeroU32::new(7),
@@ -281,7 +281,7 @@ fn resumed_messages_of_a_key_go_one_after_the_other() {
 #[test]
 fn account_that_is_full_makes_the_sender_wait() {
     let (mut host, _) = pair();
-    let mut agent = Endpoint::<8, 2>::new(Snapshot::fresh(epoch(AGENT)));
+    let mut agent = Endpoint::<8, 2>::new(Snapshot::fresh(epoch(AGENT)), 0);
     agent.handle_announcement(0, offer(HOST));
     for _ in 0..3 {
         host.submit(0, PLAIN).unwrap();
@@ -431,7 +431,7 @@ fn numbers_end_at_the_last_one() {
         next_number: u32::MAX,
         ..Snapshot::fresh(epoch(HOST))
     };
-    let mut host = End::new(memory);
+    let mut host = End::new(memory, 0);
     assert_eq!(host.submit(0, PLAIN), Err(SubmitError::Number));
     assert_eq!(host.resume_sent(0, 0, PLAIN), Err(SubmitError::Number));
 }

@@ -7,6 +7,7 @@ use vinbus_protocol::delivery::{
     self, Event, Loss, Message, Received, Snapshot, Step, Transmit, Verdict,
 };
 use vinbus_protocol::envelope::Uplink;
+use vinbus_protocol::limits::DELIVERY_LEAP_MAX;
 
 /// A message that may be sent to another life.
 const REPEATABLE: Message = Message {
@@ -16,7 +17,7 @@ const REPEATABLE: Message = Message {
 
 /// An end that goes on from this memory, with its link up.
 fn resumed(memory: Snapshot) -> End {
-    let mut end = End::new(memory);
+    let mut end = End::new(memory, 0);
     end.handle_link(1_000, true);
     end
 }
@@ -147,6 +148,38 @@ fn receipts_beside_a_number_that_was_never_sent_are_not_used() {
 }
 
 #[test]
+fn leap_is_random_also_of_an_end_whose_first_frame_is_the_one_that_makes_it_leap() {
+    let memory = Snapshot::fresh(delivery_pair::epoch(AGENT));
+    let later = control(&format!("{{\"e\":{HOST},\"x\":1000,\"v\":1}}"));
+    let leaps = [0, 0x1234_5678, u32::MAX].map(|random| {
+        let mut end = End::new(memory, random);
+        end.handle_link(0, true);
+        give(&mut end, 0, &later);
+        end.epoch().number()
+    });
+    assert!(
+        leaps
+            .iter()
+            .all(|leap| (1_001..=1_000 + DELIVERY_LEAP_MAX).contains(leap)),
+        "{leaps:?}"
+    );
+    assert!(leaps[0] != leaps[1] && leaps[1] != leaps[2], "{leaps:?}");
+}
+
+#[test]
+fn epoch_that_is_begun_late_leaps_as_far_at_random() {
+    let later = control(&format!("{{\"e\":{HOST},\"x\":1000,\"v\":1}}"));
+    let leaps = [1, 2].map(|random| {
+        let mut end = End::new(Snapshot::fresh(delivery_pair::epoch(1)), random);
+        assert!(end.begin(delivery_pair::epoch(AGENT)));
+        end.handle_link(0, true);
+        give(&mut end, 0, &later);
+        end.epoch().number()
+    });
+    assert_ne!(leaps[0], leaps[1]);
+}
+
+#[test]
 fn forged_numbers_cost_epochs_and_no_more() {
     let (mut host, _) = pair();
     for round in 0..1_000_u64 {
@@ -160,7 +193,7 @@ fn forged_numbers_cost_epochs_and_no_more() {
             host.poll_event(round),
             Some(Event::EpochChanged(host.epoch()))
         );
-        assert!(host.epoch() > own && host.epoch().number() <= own.number() + (1 << 16));
+        assert!(host.epoch() > own && host.epoch().number() <= own.number() + DELIVERY_LEAP_MAX);
         assert!(sent(&mut host, round).len() <= 1);
     }
     let mut last = resumed(Snapshot {
@@ -306,6 +339,8 @@ fn open_messages_that_are_not_of_the_form_are_none_of_deliverys() {
     for open in [
         "7",
         "[]",
+        "[0]",
+        "[1,0]",
         "[1,-1]",
         "[1,]",
         "[\"1\",1]",

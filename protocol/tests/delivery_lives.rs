@@ -174,13 +174,13 @@ fn ends_that_keep_their_memory_go_on_as_if_nothing_had_happened() {
     let id = new_at(&mut agent, 0, &frame);
     agent.report(0, id, Step::HeldBackground);
     let (kept, open): (_, Vec<_>) = (agent.snapshot(), agent.open_messages().collect());
-    let mut agent = End::new(Snapshot::from_bytes(&kept.to_bytes()).unwrap());
+    let mut agent = End::new(Snapshot::from_bytes(&kept.to_bytes()).unwrap(), 0);
     agent.handle_link(1_000, true);
     for (id, step) in open {
         assert!(agent.resume_open(1_000, id, step));
     }
     let kept = host.snapshot();
-    let mut host = End::new(kept);
+    let mut host = End::new(kept, 0);
     host.resume_sent(1_000, 1, PLAIN).unwrap();
     assert_eq!(host.resume_sent(1_000, 1, PLAIN), Err(SubmitError::Number));
     assert_eq!(host.submit(1_000, PLAIN).unwrap().number, 2);
@@ -211,7 +211,7 @@ fn acknowledgement_of_the_life_before_closes_nothing() {
     agent.report(0, id, Step::Received);
     give(&mut host, 20, &sent(&mut agent, 20)[0]);
     let late = sent(&mut host, 20).remove(0);
-    let mut agent = End::new(agent.snapshot());
+    let mut agent = End::new(agent.snapshot(), 0);
     agent.handle_link(1_000, true);
     agent.resume_open(1_000, id, Step::Taken);
     assert_eq!(sent(&mut agent, 1_020).len(), 1);
@@ -222,7 +222,7 @@ fn acknowledgement_of_the_life_before_closes_nothing() {
 #[test]
 fn message_that_is_resumed_may_have_been_sent_and_is_not_sent_to_another_life() {
     let (host, _) = pair();
-    let mut host = End::new(host.snapshot());
+    let mut host = End::new(host.snapshot(), 0);
     host.handle_link(0, true);
     host.resume_sent(0, 1, PLAIN).unwrap();
     host.handle_announcement(0, offer(AGENT + 1));

@@ -163,10 +163,9 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
 
     /// Adds an end without memory, for one more partner.
     pub(crate) fn add_partner(&mut self) {
+        let endpoint = Endpoint::new(Snapshot::fresh(self.epoch), self.next_random());
         // There are at most as many as apps.
-        let _ = self
-            .endpoints
-            .push(Endpoint::new(Snapshot::fresh(self.epoch)));
+        let _ = self.endpoints.push(endpoint);
         self.unnoted.add_partner();
     }
 

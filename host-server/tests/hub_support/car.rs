@@ -85,7 +85,7 @@ impl Car {
     }
 
     pub(crate) fn on(epoch: u32, air: mpsc::UnboundedReceiver<Bytes>) -> Self {
-        let mut endpoint = Endpoint::new(Snapshot::fresh(Epoch::new(epoch).unwrap()));
+        let mut endpoint = Endpoint::new(Snapshot::fresh(Epoch::new(epoch).unwrap()), 0);
         endpoint.handle_link(0, true);
         Self {
             endpoint,

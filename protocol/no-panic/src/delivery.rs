@@ -18,10 +18,10 @@ type End = Endpoint<8, 24>;
 
 pub fn prove() {
     values();
-    let mut end: End = Endpoint::new(black_box(Snapshot::fresh(Epoch::FIRST)));
+    let mut end: End = Endpoint::new(black_box(Snapshot::fresh(Epoch::FIRST)), number() as u32);
     if let Some(snapshot) = Snapshot::from_bytes(black_box(&[0; control::SNAPSHOT_BYTES])) {
         used(Snapshot::to_bytes(&snapshot));
-        end = Endpoint::new(snapshot);
+        end = Endpoint::new(snapshot, number() as u32);
     }
     let end = &mut end;
     used(Endpoint::begin(black_box(&mut *end), epoch()));

@@ -177,7 +177,7 @@ pub struct Run {
 
 impl<'a> Receipts<'a> {
     fn parse(batch: u32, runs: &'a str) -> Option<Self> {
-        let elements = count(runs)?;
+        let elements = count(runs, 0)?;
         let fits = elements.is_multiple_of(3) && elements <= 3 * DELIVERY_OPEN_MAX;
         fits.then_some(Self { batch, runs })
     }
@@ -200,25 +200,27 @@ impl<'a> Receipts<'a> {
     }
 }
 
-/// How many numbers an array has; `None` if it has anything else.
+/// How many numbers from `least` on an array has; `None` if it has anything else.
 #[inline(never)]
-fn count(array: &str) -> Option<usize> {
+fn count(array: &str, least: u32) -> Option<usize> {
     let mut count = 0_usize;
     for element in numbers(array)? {
-        element?;
+        if element? < least {
+            return None;
+        }
         count = count.saturating_add(1);
     }
     Some(count)
 }
 
-/// Numbers of messages that are open at the other end, checked in number and form. `Debug` shows them as they
-/// are written.
+/// Numbers of messages that are open at the other end, from 1 on, checked in number and form. `Debug` shows
+/// them as they are written.
 #[derive(Clone, Copy, Debug)]
 pub struct Open<'a>(&'a str);
 
 impl<'a> Open<'a> {
     fn parse(array: &'a str) -> Option<Self> {
-        (count(array)? <= DELIVERY_OPEN_MAX).then_some(Self(array))
+        (count(array, 1)? <= DELIVERY_OPEN_MAX).then_some(Self(array))
     }
 
     /// The numbers, at most [`DELIVERY_OPEN_MAX`].

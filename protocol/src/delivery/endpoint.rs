@@ -100,11 +100,11 @@ pub struct Endpoint<const SEND: usize, const OPEN: usize> {
 }
 
 impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
-    /// An end that goes on from `memory`, with its link down.
+    /// An end that goes on from `memory`, with its link down; `random` is of this life.
     #[must_use]
-    pub fn new(memory: Snapshot) -> Self {
+    pub fn new(memory: Snapshot, random: u32) -> Self {
         Self {
-            session: Session::new(memory.epoch, memory.peer),
+            session: Session::new(memory.epoch, memory.peer, random),
             sender: Sender::new(memory.next_number),
             receiver: Receiver::new(memory.window, first_batch(memory.batch)),
             round_trip: RoundTrip::default(),
@@ -146,7 +146,7 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
     pub fn begin(&mut self, epoch: Epoch) -> bool {
         let is_new = self.session.peer().is_none() && self.sender.len() == 0 && !self.up;
         if is_new {
-            self.session = Session::new(epoch, None);
+            self.session.begin(epoch);
         }
         is_new
     }

@@ -59,7 +59,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) const fn new(own: Epoch, peer: Option<Epoch>) -> Self {
+    pub(super) const fn new(own: Epoch, peer: Option<Epoch>, salt: u32) -> Self {
         Self {
             own,
             peer,
@@ -68,8 +68,13 @@ impl Session {
             greeted: 0,
             answer_at_ms: NEVER,
             no_answer_before_ms: 0,
-            salt: 0,
+            salt,
         }
+    }
+
+    /// Begins in another epoch, as nobody has heard of the one before.
+    pub(super) const fn begin(&mut self, own: Epoch) {
+        self.own = own;
     }
 
     pub(super) const fn own(&self) -> Epoch {

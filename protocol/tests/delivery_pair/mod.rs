@@ -24,7 +24,7 @@ pub(crate) fn epoch(number: u32) -> Epoch {
 }
 
 pub(crate) fn end(number: u32) -> End {
-    let mut end = End::new(Snapshot::fresh(epoch(number)));
+    let mut end = End::new(Snapshot::fresh(epoch(number)), 0);
     end.handle_link(0, true);
     end
 }

@@ -215,7 +215,7 @@ impl Node {
                 (Snapshot::fresh(Epoch::new(epoch).unwrap()), Vec::new())
             }
         };
-        let mut endpoint = Endpoint::new(snapshot);
+        let mut endpoint = Endpoint::new(snapshot, around.random.word() as u32);
         endpoint.take_parts(LONG_BYTES_MAX as u32);
         for (id, step) in open {
             assert!(endpoint.resume_open(now_ms, id, step), "it was open before");

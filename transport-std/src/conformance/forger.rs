@@ -40,7 +40,7 @@ impl Forger {
         let uplink = topics.subtree_filter(Direction::Uplink, &uid, &vin);
         subscribed(&client, &uplink, Qos::AtMostOnce).await;
         let downlink = topics.publish_topic(Direction::Downlink, &uid, &vin, None);
-        let mut end = End::new(Snapshot::fresh(Epoch::FIRST));
+        let mut end = End::new(Snapshot::fresh(Epoch::FIRST), 0);
         end.handle_link(0, true);
         Self {
             client,

@@ -87,7 +87,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
     }
 
     /// Words that differ between vehicles and times, which is all that jitter needs (xorshift).
-    fn next_random(&mut self) -> u32 {
+    pub(super) fn next_random(&mut self) -> u32 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 17;
         self.random ^= self.random << 5;

@@ -70,8 +70,9 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
 
     /// Goes on with the memory of an earlier life.
     pub(crate) fn resume(&mut self, partner: usize, memory: Snapshot) {
+        let random = self.next_random();
         if let Some(endpoint) = self.endpoints.get_mut(partner) {
-            *endpoint = Endpoint::new(memory);
+            *endpoint = Endpoint::new(memory, random);
         }
         self.offer_parts_again(partner);
     }

@@ -124,14 +124,14 @@ impl Notes {
 }
 
 impl Channel {
-    /// A channel as it is on disk, or a new one.
-    pub(super) fn new(now_ms: u64, kept: KeptChannel, is_new: bool) -> Self {
+    /// A channel as it is on disk, or a new one. `random` is any word.
+    pub(super) fn new(now_ms: u64, kept: KeptChannel, is_new: bool, random: u32) -> Self {
         let KeptChannel {
             memory,
             numbered,
             part,
         } = kept;
-        let mut endpoint = Endpoint::new(memory);
+        let mut endpoint = Endpoint::new(memory, random);
         endpoint.take_parts(DELIVERY_LONG_BYTES_MAX as u32);
         // The vehicle may not have heard of it, and would begin again if it heard no more than *known*.
         if let Some(id) = part {

@@ -159,7 +159,7 @@ impl Dispatch {
     async fn send_due(&self, driven: &Driven) -> Option<time::Instant> {
         let broker = self.broker()?;
         while !self.is_stopping() {
-            let random = RandomState::new().hash_one(()) as u32;
+            let random = random_word();
             let now_ms = self.now_ms();
             let said = driven.lock().next_control(now_ms, random);
             let frame = match said {
@@ -268,6 +268,11 @@ impl Dispatch {
         }
         marked
     }
+}
+
+/// Any word, for the protocol.
+pub(super) fn random_word() -> u32 {
+    RandomState::new().hash_one(()) as u32
 }
 
 fn mark(header: &Header, piece: Option<Piece>, envelope: &[u8]) -> Option<Bytes> {

@@ -246,7 +246,7 @@ mod tests {
             numbered: Vec::new(),
             part: None,
         };
-        let channel = Channel::new(0, kept, true);
+        let channel = Channel::new(0, kept, true, 0);
         Place::Memory(Arc::new(Driven::new(lane.clone(), channel, Instant::now())))
     }
 

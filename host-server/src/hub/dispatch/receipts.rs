@@ -17,6 +17,7 @@ use vinbus_protocol::id::{Uid, Vin};
 
 use super::Dispatch;
 use super::channel::Channel;
+use super::driver::random_word;
 use super::places::{Place, Places};
 use crate::hub::lanes::LaneId;
 use crate::hub::presence::VEHICLES_MAX;
@@ -24,9 +25,6 @@ use crate::model::Presence;
 use crate::store::StoreError;
 use crate::store::awaited::read;
 use crate::store::channels::KeptChannel;
-
-/// Seconds from 1970 to 2020, from which epochs count.
-const EPOCHS_BEGIN_S: u64 = 1_577_836_800;
 
 /// All channels, and their tasks.
 pub(super) struct Channels {
@@ -270,10 +268,9 @@ impl Dispatch {
         }
         let (store, LaneId { vin, uid }) = (Arc::clone(&self.store), lane.clone());
         let stored = read(move || store.channel(&vin, &uid)).await?;
-        let mut channel = match stored {
-            Some(kept) => Channel::new(self.now_ms(), kept, false),
-            None => Channel::new(self.now_ms(), new_channel(), true),
-        };
+        let is_new = stored.is_none();
+        let kept = stored.unwrap_or_else(new_channel);
+        let mut channel = Channel::new(self.now_ms(), kept, is_new, random_word());
         let mut known = self.known_channels();
         if let Some(Place::Silent) = known.of(lane) {
             channel.announced(self.now_ms(), None);
@@ -342,7 +339,5 @@ fn new_channel() -> KeptChannel {
 fn new_epoch() -> Epoch {
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let seconds = since_1970.map_or(0, |age| age.as_secs());
-    let seconds = seconds.saturating_sub(EPOCHS_BEGIN_S);
-    let epoch = u32::try_from(seconds).ok().and_then(Epoch::new);
-    epoch.unwrap_or(Epoch::FIRST)
+    Epoch::at(seconds).unwrap_or(Epoch::FIRST)
 }

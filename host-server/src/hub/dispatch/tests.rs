@@ -382,7 +382,7 @@ fn batch_of_receipts_that_names_a_message_again_and_again_is_taken_at_its_first_
         numbered: vec![numbered(1), numbered(2)],
         part: None,
     };
-    let mut channel = Channel::new(0, kept, false);
+    let mut channel = Channel::new(0, kept, false, 0);
     let (held, handed) = (delivery::Step::HeldBackground, delivery::Step::Handed);
     let (again, first) = (held.code(), handed.code());
     let runs = format!("[{first},1,1,{again},1,2,{first},2,1]");

@@ -36,7 +36,7 @@ struct Host {
 
 impl Host {
     fn new(epoch: u32, takes: u32) -> Self {
-        let mut end = Endpoint::new(Snapshot::fresh(self::epoch(epoch)));
+        let mut end = Endpoint::new(Snapshot::fresh(self::epoch(epoch)), 0);
         end.handle_link(0, true);
         end.take_parts(takes);
         let (says, came) = (Vec::new(), Vec::new());

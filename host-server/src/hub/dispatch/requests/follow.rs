@@ -1,6 +1,5 @@
 //! What is done for a request while it is open: its vehicle gets orders, its answer goes to the disk.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use vinbus_protocol::request::{Answer, CallState, Order};
 
 use super::{Open, RequestOutcome};
 use crate::hub::dispatch::Dispatch;
+use crate::hub::dispatch::driver::random_word;
 use crate::hub::lanes::LaneId;
 use crate::model::Step;
 use crate::store::awaited::{read, written};
@@ -69,7 +69,7 @@ impl Dispatch {
     async fn follow_call(&self, open: &Open) {
         let mut stopping = self.stopping.subscribe();
         loop {
-            let random = RandomState::new().hash_one(()) as u32;
+            let random = random_word();
             let (order, wake_ms, state) = {
                 let mut call = open.call();
                 let order = call.poll_transmit(self.now_ms(), random);
