@@ -9,6 +9,7 @@
 mod control;
 mod endpoint;
 mod epoch;
+mod message;
 pub mod parts;
 mod receiver;
 pub(crate) mod reserved;
@@ -25,11 +26,12 @@ pub use control::{
 };
 pub use endpoint::{Batch, Endpoint, EndpointCounters, Event, Transmit};
 pub use epoch::Epoch;
+pub use message::{Loss, Message, SubmitError, Submitted};
 pub use receiver::{MessageId, ReceiverCounters, Verdict};
 pub use reserved::{
     CONTROL_APP, CONTROL_SUBTOPIC, Carried, Header, Marked, Part, RESERVED_MEMBER, TooDeep,
 };
-pub use sender::{Loss, Message, SenderCounters, SubmitError, Submitted};
+pub use sender::SenderCounters;
 pub use snapshot::{SNAPSHOT_BYTES, Snapshot};
 pub use step::Step;
 pub use window::{Novelty, Window};

@@ -1,23 +1,18 @@
 //! One end of a channel: both halves, and who is at the other end.
 
-use super::control::{Control, ControlFrame, Offer};
+mod leaving;
+
+use super::control::{Control, Offer};
+use super::message::{Loss, Message, SubmitError, Submitted};
 use super::receiver::{MessageId, Receiver, ReceiverCounters, Verdict};
 use super::reserved::Header;
-use super::sender::{Loss, Message, Sender, SenderCounters, SubmitError, Submitted};
+use super::sender::{Sender, SenderCounters};
 use super::session::{Session, Worth};
-use super::timing::{NEVER, RoundTrip};
+use super::timing::RoundTrip;
 use super::{Epoch, Run, Snapshot, Step, increment};
 use crate::limits::DELIVERY_BATCHES_LEFT_OUT;
 
-/// What is to be sent now.
-#[derive(Clone, Debug)]
-pub enum Transmit<R> {
-    /// A message of delivery's own.
-    Control(ControlFrame<R>),
-    /// A message of the owner's, marked with this header; a part of a long message gets its
-    /// [`part`](Header::part) from the owner.
-    Message(Header),
-}
+pub use self::leaving::Transmit;
 
 /// What has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -354,71 +349,6 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
         Some(Event::Lost { number, loss })
     }
 
-    /// The next thing to be sent. It counts as sent: what is lost on the way is repeated later.
-    pub fn poll_transmit(
-        &mut self,
-        now_ms: u64,
-        random: u32,
-    ) -> Option<Transmit<impl Iterator<Item = Run> + Clone + use<'_, SEND, OPEN>>> {
-        if let Some(due) = self.poll_due(now_ms, random) {
-            return Some(Transmit::Control(self.control(due)));
-        }
-        let peer = self.session.peer().filter(|_| self.may_send())?;
-        let (number, ttl_s) = self
-            .sender
-            .poll_transmit(self.now_ms, &self.round_trip, random)?;
-        Some(Transmit::Message(Header {
-            epoch: self.session.own(),
-            peer,
-            number,
-            ttl_s,
-            part: None,
-        }))
-    }
-
-    /// The next message of delivery's own, for an owner who keeps the others back: its receipts must
-    /// not wait for a slow link.
-    pub fn poll_control(
-        &mut self,
-        now_ms: u64,
-        random: u32,
-    ) -> Option<ControlFrame<impl Iterator<Item = Run> + Clone + use<'_, SEND, OPEN>>> {
-        let due = self.poll_due(now_ms, random)?;
-        Some(self.control(due))
-    }
-
-    /// When [`Self::poll_event`] and [`Self::poll_transmit`] are to be called at the latest.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<u64> {
-        if self.peer_restarted || self.own_restarted {
-            return Some(self.now_ms);
-        }
-        let sender = self.sender.deadline_ms(self.now_ms, self.may_send());
-        some(sender.min(self.control_deadline_ms()))
-    }
-
-    /// When [`Self::poll_control`] is to be called at the latest.
-    #[must_use]
-    pub fn control_timeout(&self) -> Option<u64> {
-        some(self.control_deadline_ms())
-    }
-
-    fn control_deadline_ms(&self) -> u64 {
-        if !self.up || self.session.peer().is_none() {
-            return NEVER;
-        }
-        if self.acknowledge.is_some() {
-            return self.now_ms;
-        }
-        self.receiver.deadline_ms().min(self.session.deadline_ms())
-    }
-
-    /// Whether messages may go: an end that has not heard how far the other one has come might use a
-    /// number twice.
-    fn may_send(&self) -> bool {
-        self.up && self.session.is_known()
-    }
-
     /// Takes what the other end knows of this life. Says whether that is more than we do, who then go on from
     /// an older copy of our memory: it has had numbers that we have not sent, or was told of some that did
     /// not come to us. A frame that is late says less, and so nothing that is wrong.
@@ -436,48 +366,6 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
             self.forget_lives();
         }
         leaps
-    }
-
-    /// What of delivery's own is to be said now.
-    fn poll_due(&mut self, now_ms: u64, random: u32) -> Option<Due> {
-        self.advance(now_ms);
-        self.session.stir(random);
-        if !self.up || self.session.peer().is_none() {
-            return None;
-        }
-        let said = self.session.poll(self.now_ms, &self.round_trip, random);
-        let batch = self
-            .receiver
-            .poll_transmit(self.now_ms, &self.round_trip, random);
-        let acknowledge = self.acknowledge.take();
-        if said.is_none() && batch.is_none() && acknowledge.is_none() {
-            return None;
-        }
-        self.session.said(self.now_ms);
-        Some(Due {
-            greeting: said == Some(true),
-            introduces: said.is_some(),
-            acknowledge,
-            batch,
-        })
-    }
-
-    fn control(
-        &self,
-        due: Due,
-    ) -> ControlFrame<impl Iterator<Item = Run> + Clone + use<'_, SEND, OPEN>> {
-        ControlFrame {
-            epoch: self.session.own(),
-            peer: self.session.peer(),
-            greeting: due.greeting,
-            introduces: due.introduces,
-            highest: self.receiver.highest(),
-            long_bytes_max: self.long_bytes_max,
-            acknowledge: due.acknowledge,
-            batch: due.batch,
-            runs: self.receiver.runs(),
-            open: core::iter::empty(),
-        }
     }
 
     /// What the other end says of itself counts unless it is of a life that is over.
@@ -521,21 +409,6 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
         self.receiver.handle_peer_restart();
         self.acknowledge = None;
     }
-}
-
-/// A time that comes.
-fn some(at_ms: u64) -> Option<u64> {
-    (at_ms != NEVER).then_some(at_ms)
-}
-
-/// What a message of delivery's own is to say.
-#[derive(Clone, Copy)]
-struct Due {
-    greeting: bool,
-    /// It is a greeting or an answer.
-    introduces: bool,
-    acknowledge: Option<u32>,
-    batch: Option<u32>,
 }
 
 /// Where batches go on after a restart: an acknowledgement of a batch of the life before, which may
