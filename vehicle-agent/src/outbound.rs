@@ -228,6 +228,7 @@ impl Outbound {
 }
 
 /// All of `message`, to be written. It is filled here, as most messages are an app's and need none of it.
+#[inline(never)]
 fn room(message: &mut OwnMessage) -> &mut [u8] {
     let all = message.resize_default(HEALTH_BYTES_MAX);
     debug_assert!(all.is_ok(), "it is as long as that");

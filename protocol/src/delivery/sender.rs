@@ -162,10 +162,10 @@ impl<const N: usize> Sender<N> {
     pub(super) fn submit(&mut self, message: Message) -> Result<Submitted, SubmitError> {
         let number = self.next_number;
         let next = number.checked_add(1).ok_or(SubmitError::Number)?;
-        let older = self
-            .slots
-            .iter_mut()
-            .find(|slot| message.key.is_some() && slot.key == message.key && slot.is_waiting());
+        let older = message.key.and_then(|key| {
+            let mut slots = self.slots.iter_mut();
+            slots.find(|slot| slot.key == Some(key) && slot.is_waiting())
+        });
         let superseded = match older {
             Some(older) => {
                 let superseded = older.number;
@@ -240,12 +240,14 @@ impl<const N: usize> Sender<N> {
         random: u32,
     ) -> Option<(u32, u32)> {
         let (oldest, bytes) = self.on_their_way();
-        let slots = self.slots.iter().enumerate();
-        let due = slots.filter(|(_, slot)| {
-            slot.loss(now_ms).is_none() && self.due_ms(slot, oldest, bytes) <= now_ms
-        });
         // Repetitions go first, then the lowest number.
-        let (at, _) = due.min_by_key(|(_, slot)| slot.rank())?;
+        let (mut at, mut lowest) = (usize::MAX, u64::MAX);
+        for (index, slot) in self.slots.iter().enumerate() {
+            let is_due = slot.loss(now_ms).is_none() && self.due_ms(slot, oldest, bytes) <= now_ms;
+            if is_due && slot.rank() < lowest {
+                (at, lowest) = (index, slot.rank());
+            }
+        }
         let slot = self.slots.get_mut(at)?;
         let order = self.order.saturating_add(1);
         let mut bytes = bytes;

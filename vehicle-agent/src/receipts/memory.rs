@@ -9,14 +9,15 @@ use super::{New, Receipts, Waiting, message};
 use crate::notes::Sent;
 
 impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipts<Q, APPS, SENT> {
+    /// Where there are places for all that all partners may have on their way, none needs to be left.
+    const ARE_ENOUGH: bool = APPS * SENT <= FLIGHTS_MAX;
+
     /// Gives a message that waits its number, if there is a place for one: its ticket, partner and number.
     /// They are to be noted before it is sent. A number that is noted counts as sent, so there is none before
     /// the host has said how far it has come: what was noted may be an older copy.
     pub(crate) fn number_next(&mut self, now_ms: u64) -> Option<(u64, usize, u32)> {
         self.longs.forget_settled(&self.uplinks);
-        // Where there are places for all that all partners may have on their way, none needs to be left.
-        let are_enough = const { APPS * SENT <= FLIGHTS_MAX };
-        let without_numbers = match are_enough {
+        let without_numbers = match Self::ARE_ENOUGH {
             true => 0,
             false => self.uplinks.without_numbers(self.endpoints.len()),
         };
@@ -24,7 +25,8 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
             self.endpoints.get(waiting.partner).is_some_and(|endpoint| {
                 let uplinks = &self.uplinks;
                 let may_go = endpoint.unanswered() < SENT
-                    && (are_enough || uplinks.leaves_places(waiting.partner, without_numbers))
+                    && (Self::ARE_ENOUGH
+                        || uplinks.leaves_places(waiting.partner, without_numbers))
                     && endpoint.is_established();
                 may_go && self.longs.may_go(waiting, endpoint.peer_takes_parts())
             })
