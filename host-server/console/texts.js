@@ -64,7 +64,7 @@ const STEPS = {
   confirmed: ['good', 'The app has confirmed that it has it.'],
   part_stored: ['wait', 'The vehicle has a part of it, and more follow.'],
   part_missing: ['wait', 'The vehicle had lost what was stored: it begins again.'],
-  known: ['', 'The vehicle had it before; what became of it was told then.'],
+  known: ['', 'The vehicle had it before, and does not know any more what became of it: the app may have it.'],
   evicted: ['bad', 'The app did not come up, and newer messages took its place.'],
   unknown_app: ['bad', 'The app is not installed in the vehicle.'],
   too_large: ['bad', 'The vehicle cannot take a message of this size.'],

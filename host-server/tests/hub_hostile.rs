@@ -282,7 +282,7 @@ async fn time_that_is_over_or_ends_in_the_year_9999_is_no_trouble() {
 #[tokio::test]
 async fn of_a_vehicle_that_finishes_nothing_the_oldest_messages_are_given_up_and_that_is_told() {
     // As many as the server follows of one vehicle.
-    const FOLLOWED: usize = 256 + DELIVERY_IN_FLIGHT_MAX;
+    const FOLLOWED: usize = DELIVERY_OPEN_MAX + DELIVERY_IN_FLIGHT_MAX;
     const MORE: usize = 12;
     let mut scene = Scene::new();
     scene.announce(1, CAR);

@@ -128,7 +128,7 @@ pub struct Desk<S, Q, const APPS: usize, const QUEUE: usize, const SENT: usize> 
     requests: Option<Requests<S>>,
     /// Where a message with receipts is put together as its sender wrote it.
     scratch: Option<S>,
-    /// Nothing leaves before this, as something could not be noted.
+    /// Nothing leaves from the next call on before this, as something could not be noted.
     note_again: Option<NoteAgain>,
 }
 

@@ -167,7 +167,10 @@ fn reason(step: &str, message: &Traced) -> String {
         "known" | "given_up" | "peer_restarted" if message.request.is_some() => {
             lost_request(step).to_owned()
         }
-        "known" => "the vehicle had it before; what became of it was told then".to_owned(),
+        "known" => {
+            "the vehicle had it before, and does not know any more what became of it: the app may have it"
+                .to_owned()
+        }
         "evicted" if came_to(message, "handed") => {
             "the app was given it and did not confirm it, and newer messages took its place: it may \
              have it"

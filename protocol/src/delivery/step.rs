@@ -6,7 +6,7 @@ use core::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Step {
-    /// It came earlier, and what became of it was told then or is not known any more.
+    /// It came earlier, and what became of it is not known any more.
     Known = 0,
     /// It is with the other end, which has not decided yet.
     Received = 1,

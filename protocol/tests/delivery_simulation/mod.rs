@@ -9,14 +9,13 @@ mod content;
 mod ledger;
 mod network;
 mod node;
-mod random;
 
 use std::collections::BTreeMap;
 
+use crate::seeds::random::Random;
 use ledger::{Delivered, Ledger};
 use network::{Way, Weather};
 use node::{Around, Keeps, Node};
-use random::Random;
 
 use crate::seeds::run_seed;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::random::Random;
+use crate::seeds::random::Random;
 
 /// How a way behaves.
 #[derive(Clone, Copy, Debug)]

@@ -15,7 +15,7 @@ use vinbus_protocol::delivery::{
 use super::content::{LONG_BYTES_MAX, content_of, is_long};
 use super::ledger::{Ledger, Truth};
 use super::network::Way;
-use super::random::Random;
+use crate::seeds::random::Random;
 
 /// Few places, so that they run short.
 pub(crate) const SEND: usize = 8;

@@ -1,8 +1,6 @@
 //! Requests between a caller and a vehicle over a network that loses, repeats, delays and reorders:
 //! the same state machines as in the programs, virtual time, one seed for each run.
 
-#![allow(dead_code, reason = "each program uses its part")]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use vinbus_protocol::app_slot::AppSlot;
@@ -12,6 +10,7 @@ use vinbus_protocol::request::{
     Arrival, Call, CallState, Calls, Message, Order, Report, RequestId,
 };
 
+use crate::seeds::random::Random;
 use crate::seeds::run_seed;
 
 const APP: AppSlot = AppSlot::new(0);
@@ -48,22 +47,6 @@ pub(crate) fn run(seed: u64) -> Result<Summary, String> {
     run_seed("requests", seed, run_to_the_end)
 }
 
-/// Words that differ between seeds (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-}
-
 /// What is on its way.
 #[derive(Clone, Copy, Debug)]
 enum Frame {
@@ -91,13 +74,12 @@ struct World {
     working: BTreeMap<RequestId, u64>,
     executed: BTreeSet<RequestId>,
     answered: BTreeSet<RequestId>,
-    cancelled: BTreeSet<RequestId>,
 }
 
 impl World {
     fn new(seed: u64) -> Self {
-        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        let loss = random.below(60);
+        let mut random = Random::new(seed);
+        let loss = random.between(0, 59);
         Self {
             random,
             now_ms: 0,
@@ -112,18 +94,17 @@ impl World {
             working: BTreeMap::new(),
             executed: BTreeSet::new(),
             answered: BTreeSet::new(),
-            cancelled: BTreeSet::new(),
         }
     }
 
     fn send(&mut self, frame: Frame) {
-        let copies = match self.random.below(100) {
+        let copies = match self.random.between(0, 99) {
             n if n < self.loss => 0,
             n if n < self.loss + 10 => 2,
             _ => 1,
         };
         for _ in 0..copies {
-            let at_ms = self.now_ms + 1 + self.random.below(3_000);
+            let at_ms = self.now_ms + self.random.between(1, 3_000);
             self.frames += 1;
             self.network.insert((at_ms, self.frames), frame);
         }
@@ -188,7 +169,7 @@ impl World {
             Arrival::New(new) => {
                 assert!(self.executed.insert(id), "{id} is carried out twice");
                 let report = self.car.handed(new, APP, None);
-                let works_ms = self.random.below(25_000);
+                let works_ms = self.random.between(0, 24_999);
                 self.working.insert(id, self.now_ms + works_ms);
                 self.tell(report);
             }
@@ -217,7 +198,7 @@ impl World {
         let Some(&id) = self.messages.get(&report.message.id.number) else {
             return;
         };
-        let at_ms = self.now_ms + 1 + self.random.below(3_000);
+        let at_ms = self.now_ms + self.random.between(1, 3_000);
         self.frames += 1;
         self.network
             .insert((at_ms, self.frames), Frame::Told(id, report.step));
@@ -243,7 +224,7 @@ impl World {
         }
         let ids: Vec<RequestId> = self.calls.keys().copied().collect();
         for id in ids {
-            let random = self.random.next() as u32;
+            let random = self.random.word() as u32;
             let call = self.calls.get_mut(&id).unwrap();
             if let Some(order) = call.poll_transmit(self.now_ms, random) {
                 self.send(Frame::Order(order));
@@ -270,7 +251,7 @@ impl World {
 
 fn run_to_the_end(seed: u64) -> Summary {
     let mut world = World::new(seed);
-    let wanted = 1 + world.random.below(REQUEST_PLACES as u64);
+    let wanted = world.random.between(1, REQUEST_PLACES as u64);
     for value in 1..=wanted {
         world.request(RequestId::new(value));
     }
@@ -279,11 +260,9 @@ fn run_to_the_end(seed: u64) -> Summary {
         world.now_ms = at_ms.max(world.now_ms);
         last_ms = world.now_ms;
         world.step();
-        if world.random.below(40) == 0 {
-            let id = RequestId::new(1 + world.random.below(wanted));
-            if world.calls.get_mut(&id).unwrap().cancel(world.now_ms) {
-                world.cancelled.insert(id);
-            }
+        if world.random.between(1, 40) == 1 {
+            let id = RequestId::new(world.random.between(1, wanted));
+            world.calls.get_mut(&id).unwrap().cancel(world.now_ms);
         }
     }
     for (id, call) in &world.calls {
@@ -295,7 +274,6 @@ fn run_to_the_end(seed: u64) -> Summary {
         last_ms <= u64::from(TTL_S) * 2_000 + REQUEST_LATE_MS + 3_000,
         "{last_ms}"
     );
-    assert!(world.answered.is_subset(&world.executed));
     Summary {
         requests: wanted,
         executed: world.executed.len() as u64,
@@ -305,6 +283,10 @@ fn run_to_the_end(seed: u64) -> Summary {
 }
 
 /// Without losses, to an app that answers within a second: how many of ten requests are answered.
+#[allow(
+    dead_code,
+    reason = "a test calls it, the program that runs many seeds does not"
+)]
 pub(crate) fn answered_of_ten_without_losses() -> usize {
     let mut world = World::new(7);
     world.loss = 0;

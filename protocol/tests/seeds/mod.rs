@@ -1,4 +1,6 @@
-//! One seed of a simulation, and how it fails.
+//! One seed of a simulation, its random numbers, and how it fails.
+
+pub(crate) mod random;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

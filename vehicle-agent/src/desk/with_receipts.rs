@@ -27,9 +27,9 @@ pub(super) struct NoteAgain {
 }
 
 impl NoteAgain {
-    fn after(now_ms: u64, why: NotNoted) -> Option<Self> {
+    fn after(now_ms: u64, why: NotNoted) -> Self {
         let at_ms = now_ms.saturating_add(NOTE_AGAIN_MS);
-        Some(Self { at_ms, _why: why })
+        Self { at_ms, _why: why }
     }
 }
 
@@ -184,7 +184,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
         }
         let noted = self.note_channels(apps).and_then(|()| apps.keep());
         if let Err(error) = noted {
-            self.note_again = NoteAgain::after(now_ms, error);
+            self.note_again = Some(NoteAgain::after(now_ms, error));
             return None;
         }
         let Self {
@@ -248,7 +248,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
         if self.may_note(now_ms)
             && let Err(error) = self.note_progress(apps)
         {
-            self.note_again = NoteAgain::after(now_ms, error);
+            self.note_again = Some(NoteAgain::after(now_ms, error));
         }
         while self.may_note(now_ms)
             && let Some(receipts) = &mut self.receipts
@@ -262,7 +262,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
                 })
             {
                 receipts.unnumber(ticket);
-                self.note_again = NoteAgain::after(now_ms, error);
+                self.note_again = Some(NoteAgain::after(now_ms, error));
             }
             any = true;
         }

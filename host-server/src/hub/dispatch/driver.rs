@@ -130,7 +130,7 @@ impl Dispatch {
                 epoch,
                 unlogged,
                 "the data folder is older than what this vehicle has heard from it: an older copy was put back, \
-                 or the clock went back; a new epoch begins, messages that were on their way are told as lost \
+                 or the clock went back, or, if no other vehicle says so, this one is wrong; a new epoch begins, messages that were on their way are told as lost \
                  or sent again, and what was stored after the copy is gone"
             );
         }

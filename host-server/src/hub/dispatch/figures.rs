@@ -59,7 +59,7 @@ impl Figures {
             store_older: metrics.counter(
                 "vinbus_store_older_total",
                 "Times that the store was older than what a vehicle had heard from it, as after an older copy \
-                 of the data folder was put back, and a new epoch began.",
+                 of the data folder was put back, and a new epoch began. One vehicle alone may be wrong.",
                 &[],
             ),
             unsent: metrics.gauge(
