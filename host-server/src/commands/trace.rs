@@ -189,11 +189,12 @@ fn reason(step: &str, message: &Traced) -> String {
                 _ => "",
             };
             format!(
-                "the vehicle lost its memory: the app may have it or not, and it is not sent again{why}"
+                "the vehicle, or this server, lost what it knew of it: the app may have it or not, and it is not sent \
+                 again{why}"
             )
         }
         "sent_again" => {
-            "the vehicle lost its memory: the message may be repeated, and goes to its next life"
+            "the vehicle, or this server, lost what it knew of it: as it may be repeated, it is sent once more"
                 .to_owned()
         }
         "unsupported" => "the vehicle answers no requests".to_owned(),
