@@ -47,6 +47,17 @@ async fn an_accepted_message_is_sent_and_traced_step_by_step() {
 }
 
 #[tokio::test]
+async fn a_key_that_would_not_be_heeded_is_refused() {
+    let rest = Rest::start().await;
+    for path in [PATH, "/api/v1/fleet/messages"] {
+        let asked = rest.partner(Method::POST, path).body(envelope("1"));
+        let answer = asked.header("idempotency-key", "k1").send().await.unwrap();
+        let document = problem(answer, 400, "bad-query").await;
+        assert!(document["detail"].as_str().unwrap().contains("/requests"));
+    }
+}
+
+#[tokio::test]
 async fn the_answer_tells_whether_the_caller_may_know_of_the_vehicle() {
     let rest = Rest::start().await;
     let seen = async |request: RequestBuilder| {

@@ -21,6 +21,7 @@ use super::body;
 use super::messages::{self, Parts};
 use super::parameters::{self, NoParameters, PathPart, Query, query};
 use super::problem::{Kind, Problem};
+use super::requests;
 use crate::hub::{FLEET_VEHICLES_MAX, FleetError};
 use crate::model::{Presence, Receipts, Step};
 use crate::store::fleets::{FleetId, FleetProgress, FleetState, NewFleet};
@@ -116,6 +117,7 @@ pub(crate) async fn submit(
     headers: HeaderMap,
     body: Body,
 ) -> Result<impl IntoResponse, Problem> {
+    requests::refuse_key(&headers)?;
     let uid = messages::sender(&caller, &api, query.uid.as_deref())?;
     let ttl = messages::ttl(query.ttl.as_deref(), api.hub())?;
     let receipts = query.receipts.as_deref().map(messages::receipts);

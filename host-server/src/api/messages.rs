@@ -21,6 +21,7 @@ use super::auth::Caller;
 use super::body;
 use super::parameters::{self, PathPart, Query, query};
 use super::problem::{Kind, Problem};
+use super::requests;
 use super::strictness;
 use crate::hub::{Hub, SubmitError, TTL_MAX};
 use crate::model::{Key, NewDownlink, Receipts, ReceiptsError};
@@ -53,6 +54,7 @@ pub(crate) async fn submit(
     headers: HeaderMap,
     body: Body,
 ) -> Result<impl IntoResponse, Problem> {
+    requests::refuse_key(&headers)?;
     let vin = parameters::vin(&vin)?;
     // What may be told of the vehicle is the caller's matter, and not that of whom it sends as.
     let reader = caller.reader(None)?;

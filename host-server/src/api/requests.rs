@@ -143,6 +143,16 @@ fn key(headers: &HeaderMap) -> Result<Option<Vec<u8>>, Problem> {
     Ok(Some(key.to_vec()))
 }
 
+/// Refuses the key of a request where there is none: who gives one relies on it that nothing is done twice.
+pub(super) fn refuse_key(headers: &HeaderMap) -> Result<(), Problem> {
+    if !headers.contains_key(KEY) {
+        return Ok(());
+    }
+    let detail = "the header Idempotency-Key is for requests (POST /api/v1/vehicles/{vin}/requests): made again, \
+                  this would be a second message; leave it away, and tell one message from another in its content";
+    Err(Problem::new(Kind::BadQuery, detail))
+}
+
 /// The name of a request with a key: a vehicle knows it again even if this server does not.
 fn named(key: &[u8]) -> RequestId {
     let hash = digest(&SHA256, key);
