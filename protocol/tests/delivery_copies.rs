@@ -397,3 +397,18 @@ fn end_that_is_heard_after_a_long_silence_is_greeted_within_a_second() {
     host.handle_announcement(now_ms + 5_001, offer(AGENT + 1));
     assert_eq!(sent(&mut host, now_ms + 5_001).len(), 1);
 }
+
+#[test]
+fn end_that_is_heard_and_never_answers_is_greeted_about_once_a_second() {
+    let (mut host, mut agent) = pair();
+    // The link is fast, so patience is short at first.
+    deliver(&mut host, &mut agent, 0);
+    let mut greetings = 0;
+    for now_ms in (10_000..70_000).step_by(10) {
+        if now_ms % 50 == 0 {
+            host.handle_announcement(now_ms, offer(AGENT + 1));
+        }
+        greetings += sent(&mut host, now_ms).len();
+    }
+    assert!((50..70).contains(&greetings), "{greetings} in a minute");
+}

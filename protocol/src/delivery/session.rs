@@ -8,7 +8,7 @@
 //! | `e` below known | it is of a life that is over, or an end whose clock went back | not used; answered, so that such an end can catch up |
 //! | `x` above our own | we lived later than we know: our memory is an older copy, or our clock went back | our epoch becomes greater than `x`, as after a loss of memory |
 //! | `e` above known | the other end lost its memory | `e` is known; all that depends on its memory is forgotten |
-//! | `x` below our own, or none | it is not meant for this life | not used but for `e`; we greet |
+//! | `x` below our own, or none | it is not meant for this life | not used but for `e`; we greet, or answer one that has shown that it knows us |
 //! | `e` known, `x` our own | it is meant for us | used; greeting ends if it is one of delivery's own |
 //! | the last, and it tells of numbers that we do not know of | our memory is an older copy | not used; our epoch becomes greater, as above |
 //!
@@ -142,11 +142,12 @@ impl Session {
     /// before.
     fn greet(&mut self, now_ms: u64) {
         if !self.known {
-            let at_ms = match self.greet_at_ms {
-                NEVER => now_ms,
-                _ => after(now_ms, DELIVERY_ANSWER_INTERVAL_MS),
-            };
-            (self.greet_at_ms, self.greeted) = (self.greet_at_ms.min(at_ms), 0);
+            if self.greet_at_ms == NEVER {
+                (self.greet_at_ms, self.greeted) = (now_ms, 0);
+            }
+            // One that goes on speaking may never hear us, so patience grows on.
+            let soon_ms = after(now_ms, DELIVERY_ANSWER_INTERVAL_MS);
+            self.greet_at_ms = self.greet_at_ms.min(soon_ms);
         }
     }
 
