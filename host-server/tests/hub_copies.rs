@@ -6,9 +6,9 @@ mod hub_support;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use hub_support::car::Car;
+use hub_support::car::{Car, speak_of_a_later_server};
 use hub_support::{Server, attach_air};
-use vinbus_host_server::model::{MessageId, NewDownlink, Receipts, Step};
+use vinbus_host_server::model::{Cursor, MessageId, NewDownlink, Receipts, Step};
 use vinbus_protocol::delivery;
 use vinbus_protocol::id::AppId;
 
@@ -131,5 +131,52 @@ async fn message_that_an_older_copy_counts_as_handed_gets_its_last_word() {
     assert_eq!(server.steps(&handed).await.last(), Some(&HANDED));
     reaches(&server, &mut car, &handed, KNOWN).await;
     assert_eq!(server.counted(OLDER, &[]), 0, "no number was used again");
+    server.close().await;
+}
+
+/// What apps of the vehicle sent, as far as it is in the log.
+async fn log(server: &Server) -> Vec<String> {
+    let page = server.hub.uplink_after(Cursor(0), None, None, 1_000).await;
+    let messages = page.unwrap().messages.into_iter().map(|it| it.message);
+    let own = messages.filter(|message| message.subtopic.is_none());
+    own.map(|it| String::from_utf8(it.payload.to_vec()).unwrap())
+        .collect()
+}
+
+async fn is_answered(server: &Server, car: &mut Car) {
+    let answered = async |car: &Car| car.endpoint.unanswered() == 0;
+    car.until(server, "all is answered", answered).await;
+}
+
+#[tokio::test]
+async fn server_that_had_to_begin_another_epoch_takes_numbers_of_the_one_before_for_new() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, mut car) = start(dir.path(), None).await;
+    let copy_of_car = car.endpoint.snapshot();
+    for n in 1..=3 {
+        car.send(&format!(r#""old {n}""#));
+    }
+    is_answered(&server, &mut car).await;
+    let own = car.endpoint.peer();
+    speak_of_a_later_server(&server, own.unwrap()).await;
+    car.until(&server, "it is in another epoch", async |car| {
+        car.endpoint.peer() > own && car.endpoint.is_established()
+    })
+    .await;
+    // The folder of the vehicle is put back; what the server has heard since the new epoch shows nothing of it.
+    car.endpoint = delivery::Endpoint::new(copy_of_car, 7);
+    car.endpoint.handle_link(0, true);
+    car.sends.clear();
+    car.meet(&server).await;
+    server.close().await;
+
+    for n in 1..=5 {
+        car.send(&format!(r#""new {n}""#));
+    }
+    let (server, mut car) = start(dir.path(), Some(car)).await;
+    is_answered(&server, &mut car).await;
+    let log = log(&server).await;
+    let new = log.iter().filter(|text| text.contains("new"));
+    assert_eq!(new.count(), 5, "told as delivered: {log:?}");
     server.close().await;
 }

@@ -9,10 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use hub_support::car::Car;
-use hub_support::{
-    Server, attach_air, downlink, most_of_store_underneath, underneath, uplink_topic,
-};
+use hub_support::car::{Car, speak_of_a_later_server};
+use hub_support::{Server, attach_air, downlink, most_of_store_underneath, underneath};
 use vinbus_host_server::broker::Outcome;
 use vinbus_host_server::hub::Settings;
 use vinbus_host_server::model::{
@@ -181,14 +179,6 @@ fn next_life(car: Car) -> Car {
     next.endpoint = Endpoint::new(memory, 0);
     next.endpoint.handle_link(0, true);
     next
-}
-
-/// Says that a vehicle is of its first life, and knows a server of a later one.
-async fn speak_of_a_later_server(server: &Server, own: Epoch) {
-    let topic = format!("{}{}", uplink_topic(1), delivery::CONTROL_SUBTOPIC);
-    let later = own.number() + 1_000;
-    let content = format!(r#"{{"content":{{"vinbus":{{"e":7,"x":{later},"v":1}}}}}}"#);
-    server.arrive_on(&topic, content).await;
 }
 
 /// Lives until the server could not note what was lost, and had time for what does not need that.

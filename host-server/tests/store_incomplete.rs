@@ -35,8 +35,13 @@ fn meet_for(store: &SqliteStore, partner: &str, vehicle: usize) {
 
 /// A vehicle is in another life, as the server notes before it takes anything of it.
 fn begin_life(store: &SqliteStore, partner: &str, vehicle: usize, epoch: Epoch) {
+    begin_lives(store, partner, vehicle, [CAR, epoch]);
+}
+
+/// The server and a vehicle are in these lives.
+fn begin_lives(store: &SqliteStore, partner: &str, vehicle: usize, [own, car]: [Epoch; 2]) {
     let change = ChannelChange {
-        session: Some((CAR, Some(epoch), 1)),
+        session: Some((own, Some(car), 1)),
         ..ChannelChange::default()
     };
     let met = settled(store.change_channel(&vin(vehicle), &uid(partner), change));
@@ -179,6 +184,27 @@ fn part_that_does_not_follow_is_refused_and_leaves_no_number_behind() {
     };
     let refused = PartFate::Refused(Step::BadContent);
     assert_eq!(taken(&store, no_json), refused);
+}
+
+#[test]
+fn another_life_of_either_end_forgets_what_came_and_what_is_incomplete() {
+    let later = CAR.next().unwrap();
+    for lives in [[CAR, later], [later, CAR]] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path()).unwrap();
+        meet(&store, 1);
+        assert_eq!(taken(&store, part(1, 1, 0, "[1,2]")), PartFate::Stored);
+        meet(&store, 1);
+        assert_eq!(
+            last_part(&store, 1),
+            Some(id(1)),
+            "these are the same lives"
+        );
+        assert!(is_known(&store, 1));
+        begin_lives(&store, "partner", 1, lives);
+        assert_eq!(last_part(&store, 1), None, "{lives:?}");
+        assert!(!is_known(&store, 1), "{lives:?}");
+    }
 }
 
 #[test]

@@ -165,8 +165,8 @@ pub type Session = (Epoch, Option<Epoch>, u32);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChannelChange {
     /// Makes the channel known if it is not. An epoch or a batch below the one that is known changes
-    /// nothing; a greater epoch of the vehicle empties the window; everything else of the memory
-    /// follows from the other changes.
+    /// nothing; a greater epoch of either end empties the window, and drops the long message that is not
+    /// whole; everything else of the memory follows from the other changes.
     pub session: Option<Session>,
     /// Messages that get a number: they are not among the unsent any more, unless they travel in parts. One
     /// that is not among them before gets none (see [`Changed::gone`]).

@@ -261,3 +261,11 @@ impl Car {
         self.endpoint.submit(self.now_ms(), message).unwrap();
     }
 }
+
+/// Says that a vehicle is of its first life, and knows a server of a later one.
+pub(crate) async fn speak_of_a_later_server(server: &Server, own: Epoch) {
+    let topic = format!("{}{}", uplink_topic(1), delivery::CONTROL_SUBTOPIC);
+    let later = own.number() + 1_000;
+    let content = format!(r#"{{"content":{{"vinbus":{{"e":7,"x":{later},"v":1}}}}}}"#);
+    server.arrive_on(&topic, content).await;
+}

@@ -425,7 +425,7 @@ impl Node {
     /// Does all that is due.
     pub(crate) fn pump(&mut self, around: &mut Around<'_>) {
         self.note(around, around.now_ms);
-        self.commit(around);
+        self.commit(around, around.now_ms);
         self.settle_events(around);
         self.refill(around);
         // What is taken in may be over at once, and so make room for more.

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use rusqlite::{OptionalExtension as _, Row, params};
-use vinbus_protocol::delivery::{self, Epoch, Part, SNAPSHOT_BYTES, Snapshot, Window};
+use vinbus_protocol::delivery::{self, Part, SNAPSHOT_BYTES, Snapshot, Window};
 use vinbus_protocol::id::{AppId, Uid, Vin};
 
 use super::incomplete::last_part;
@@ -121,11 +121,14 @@ impl Tables {
             (None, None) => return Ok(Changed::default()),
         };
         if let Some((epoch, peer, batch)) = change.session {
-            memory.epoch = memory.epoch.max(epoch);
-            memory.batch = memory.batch.max(batch);
-            if let Some(peer) = peer {
-                hear(&mut memory, peer);
+            let lives = (memory.epoch.max(epoch), memory.peer.max(peer));
+            if lives != (memory.epoch, memory.peer) {
+                // What came is of both lives before, in which its number may mean another message.
+                (memory.epoch, memory.peer) = lives;
+                memory.window = Window::default();
+                self.forget_incomplete(vin, uid)?;
             }
+            memory.batch = memory.batch.max(batch);
         }
         let mut changed = Changed::default();
         for &(number, sequence) in &change.numbered {
@@ -456,13 +459,6 @@ fn piece(row: &Row<'_>) -> rusqlite::Result<Option<Piece>> {
         end: row.get(8)?,
         begun: row.get(9)?,
     }))
-}
-
-/// A vehicle that lost its memory sends numbers from 1 on again.
-fn hear(memory: &mut Snapshot, peer: Epoch) {
-    if memory.peer.is_none_or(|known| known < peer) {
-        (memory.peer, memory.window) = (Some(peer), Window::default());
-    }
 }
 
 fn snapshot(bytes: &[u8]) -> rusqlite::Result<Snapshot> {

@@ -9,6 +9,7 @@
 //! | some | a part that does not follow, or breaks a bound | nothing; the vehicle is told why |
 //! | some | a part that was refused before these came, once more | the same as before |
 //! | some | nothing comes until it is awaited no longer | nothing |
+//! | some | one of the two ends begins another life | nothing |
 //! | some | others need the room, and nothing came for [`IDLE_MICROS`] | nothing |
 //!
 //! All of them together are bounded by [`bytes_max`]: a message has its room from its first part on, so that
@@ -276,6 +277,14 @@ impl Tables {
             self.drop_incomplete(*id, *total)?;
         }
         Ok(abandoned.len() as u64)
+    }
+
+    /// One of the two ends of a channel begins another life: what is stored belongs to neither.
+    pub(super) fn forget_incomplete(&mut self, vin: &Vin, uid: &Uid) -> rusqlite::Result<()> {
+        match incomplete(&self.connection, vin, uid)? {
+            Some(known) => self.drop_incomplete(known.id, known.progress.total),
+            None => Ok(()),
+        }
     }
 
     fn drop_incomplete(&mut self, id: i64, total: u32) -> rusqlite::Result<()> {

@@ -200,11 +200,10 @@ impl Node {
         self.assembly.clear();
     }
 
-    /// What came is on disk now.
-    pub(super) fn commit(&mut self, around: &mut Around<'_>) {
-        while let Some(Commit { id, came, .. }) = self
-            .commits
-            .pop_front_if(|commit| commit.at_ms <= around.now_ms)
+    /// What came and is to be on disk by then is.
+    pub(super) fn commit(&mut self, around: &mut Around<'_>, until_ms: u64) {
+        while let Some(Commit { id, came, .. }) =
+            self.commits.pop_front_if(|commit| commit.at_ms <= until_ms)
         {
             let endpoint = self.endpoint.as_mut().expect("it runs");
             if !around.calm && around.random.chance(10) {

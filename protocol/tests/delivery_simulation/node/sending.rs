@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use vinbus_protocol::delivery::{
-    CONTROL_APP, Event, Header, Loss, Marked, Part, Step, SubmitError, Transmit, parts,
+    CONTROL_APP, Event, Header, Loss, Marked, Part, Step, SubmitError, Transmit, Window, parts,
 };
 use vinbus_protocol::envelope::Content;
 use vinbus_protocol::id::AppId;
@@ -102,16 +102,16 @@ impl Node {
             match event {
                 Event::Lost { number, loss } => self.lose(around, number, loss),
                 Event::PeerRestarted | Event::EpochChanged(_) => {
+                    // What came is on disk before another life is, which knows nothing of it.
+                    self.commit(around, u64::MAX);
+                    self.assembly.clear();
+                    (self.last_part, self.window) = (None, Window::default());
                     if let Event::EpochChanged(epoch) = event {
                         self.note_epoch(epoch);
                         // The other end took us for another, and forgot what it knew of us; and of
                         // what it sent us before, nothing is known in the new life.
                         around.outward.receiver_forgot();
                         around.inward.receiver_forgot();
-                    }
-                    if event == Event::PeerRestarted {
-                        self.assembly.clear();
-                        self.last_part = None;
                     }
                     // What was told before counts before.
                     self.note(around, u64::MAX);
