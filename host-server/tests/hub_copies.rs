@@ -180,3 +180,30 @@ async fn server_that_had_to_begin_another_epoch_takes_numbers_of_the_one_before_
     assert_eq!(new.count(), 5, "told as delivered: {log:?}");
     server.close().await;
 }
+
+#[tokio::test]
+async fn server_of_an_older_copy_stores_once_what_is_on_its_way() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [folder, backup] = dirs.each_ref().map(tempfile::TempDir::path);
+    let (server, mut car, _) = copied(folder, backup).await;
+    let after = submit(&server, 2).await;
+    reaches(&server, &mut car, &after, HANDED).await;
+    server.close().await;
+
+    car.sends.push(r#""mine""#.to_owned());
+    let message = delivery::Message {
+        bytes: 6,
+        expires_at_ms: None,
+        key: None,
+        repeatable: true,
+    };
+    car.endpoint.submit(0, message).unwrap();
+    // It goes before the vehicle has heard anything of the server that starts, whose greeting it answers at once.
+    car.begin -= Duration::from_secs(2);
+    let (server, mut car) = start(backup, Some(car)).await;
+    is_answered(&server, &mut car).await;
+    assert_eq!(server.counted(OLDER, &[]), 1);
+    let log = log(&server).await;
+    assert_eq!(log.len(), 1, "{log:?}");
+    server.close().await;
+}

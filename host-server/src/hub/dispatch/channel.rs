@@ -60,7 +60,7 @@ pub(super) struct Channel {
     is_older: bool,
     /// The last batch of receipts of our own that is on disk.
     batch_noted: u32,
-    /// Messages that came before this life of both ends was on disk, and have to come again.
+    /// Messages that came before they could be taken, and have to come again.
     came_early: u32,
     /// What the vehicle said of delivery.
     word: Word,
@@ -277,14 +277,15 @@ impl Channel {
         self.settle(now_ms);
     }
 
-    /// Takes the header of a message that came. One that comes before this life of both ends is on disk has to
-    /// come again.
+    /// Takes the header of a message that came. One that comes before this life of both ends is on disk, or
+    /// before the vehicle has said how far it has come, has to come again: where what is on disk is an older copy,
+    /// it would be stored in the life that ends then, and once more in the next one.
     pub(super) fn handle_message(&mut self, now_ms: u64, header: &Header) -> Verdict {
         self.word = Word::Speaks;
         let verdict = self.hear(|endpoint| endpoint.handle_message(now_ms, header));
         self.settle(now_ms);
         match verdict {
-            Verdict::New(id) if !self.is_begun() => {
+            Verdict::New(id) if !self.may_number() => {
                 self.endpoint.forget(id);
                 self.came_early = self.came_early.wrapping_add(1);
                 Verdict::Busy

@@ -29,8 +29,14 @@ impl Node {
                 let endpoint = self.endpoint.as_mut().expect("it runs");
                 let verdict = endpoint.handle_message(now_ms, &header);
                 self.settle_events(around);
-                if let Verdict::New(id) = verdict {
-                    self.take_message(around, id, &header, &carried);
+                let endpoint = self.endpoint.as_mut().expect("it runs");
+                match verdict {
+                    // A host hears first how far the other end has come.
+                    Verdict::New(id) if self.keeps == Keeps::Disk && !endpoint.is_established() => {
+                        endpoint.forget(id);
+                    }
+                    Verdict::New(id) => self.take_message(around, id, &header, &carried),
+                    Verdict::Repeated | Verdict::Stale | Verdict::Busy => {}
                 }
             }
             Received::Control(control) => {
