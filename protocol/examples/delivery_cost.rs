@@ -4,7 +4,9 @@
 #[path = "../tests/delivery_pair/mod.rs"]
 mod delivery_pair;
 
-use delivery_pair::{End, epoch, lossy_transfers, whole_transfer};
+use delivery_pair::{
+    End, MESSAGES, epoch, lossy_transfers, receipts_of_whole_transfer, whole_transfer,
+};
 use vinbus_protocol::delivery::{Header, Marked};
 use vinbus_protocol::envelope::Content;
 use vinbus_protocol::limits::{DELIVERY_ADDED_BYTES_MAX, DELIVERY_EPOCH_MAX, DELIVERY_TTL_S_MAX};
@@ -15,7 +17,7 @@ fn main() {
     let [median, longest] = [lossy[lossy.len() / 2], lossy[lossy.len() - 1]];
     let ratio = |ms: u64| ms as f64 / whole as f64;
     println!(
-        "\n200 messages each way, a fifth of all frames lost, {} patterns, in simulated time:",
+        "\n{MESSAGES} messages each way, a fifth of all frames lost, {} patterns, in simulated time:",
         lossy.len()
     );
     println!("\n| losses | ms | of none | goal |\n|:-------|---:|--------:|-----:|");
@@ -33,6 +35,13 @@ fn main() {
     );
     let most = added(u32::MAX, DELIVERY_TTL_S_MAX);
     println!("| added at most | {most} | {DELIVERY_ADDED_BYTES_MAX} |");
+    let (frames, bytes) = receipts_of_whole_transfer();
+    let of_each = |sum: usize| sum as f64 / (2 * MESSAGES) as f64;
+    println!(
+        "| receipts and their acknowledgements for each message, without losses, in {:.2} payloads | {:.1} | - |",
+        of_each(frames),
+        of_each(bytes)
+    );
     println!("| memory of one end | {} | 6400 |", size_of::<End>());
 }
 

@@ -1,7 +1,8 @@
 //! How fast and how big the whole service is: real programs, real sockets, a real disk.
 //!
 //! `path` is the way up, from the broker to an event stream, beside a client that only reads;
-//! `downlink` the way down, from REST to the car; `delivery` the same with receipts and without; `bus` programs with tokens among each other;
+//! `downlink` the way down, from REST to the car; `delivery` the same with receipts and without; `transfer` plain
+//! QoS 1 over a link that breaks; `bus` programs with tokens among each other;
 //! `console` the console's page in a browser; `memory` a server and a simulator with many
 //! vehicles. Each prints one table, whose rows were all measured in the same run. How, and with
 //! which inputs, is in `docs/BENCHMARKS.md`; `cargo xtask bench` builds what is needed and runs it.
@@ -21,6 +22,7 @@ mod console;
 mod delivery;
 mod downlink;
 mod memory;
+mod transfer;
 
 mod bus;
 
@@ -65,6 +67,12 @@ enum What {
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
         pairs: u16,
     },
+    /// Plain QoS 1 on a slow link, whole and where it breaks.
+    Transfer {
+        /// Rounds; medians are printed.
+        #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..))]
+        rounds: u16,
+    },
     /// Clients of the bus: messages with access rules, and connections.
     Bus {
         /// Pairs of turns, a second each, of messages with rules and without; the median is printed.
@@ -102,6 +110,7 @@ fn main() -> anyhow::Result<()> {
             vehicle_agent,
             pairs,
         } => delivery::measure(&vehicle_agent, usize::from(pairs)),
+        What::Transfer { rounds } => transfer::measure(rounds),
         What::Bus { pairs, rounds } => bus::measure(usize::from(pairs), rounds),
         What::Console { rate, seconds } => console::measure(rate, Duration::from_secs(seconds)),
         What::Memory {

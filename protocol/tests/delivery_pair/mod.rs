@@ -126,16 +126,32 @@ pub(crate) fn pair() -> (End, End) {
 
 /// Milliseconds that a transfer takes without losses.
 pub(crate) fn whole_transfer() -> u64 {
-    transfer(|_| false)
+    transfer(|_, _| false)
+}
+
+/// Frames that tell what became of messages, or acknowledge that, of a transfer without losses, and the bytes of
+/// their payloads.
+pub(crate) fn receipts_of_whole_transfer() -> (usize, usize) {
+    let (mut frames, mut bytes) = (0, 0);
+    transfer(|_, frame| {
+        let content = Uplink::decode(frame).unwrap().content;
+        if matches!(delivery::read(content), Received::Control(_)) {
+            frames += 1;
+            bytes += frame.len();
+        }
+        false
+    });
+    (frames, bytes)
 }
 
 /// Milliseconds that it takes when a fifth of all frames is lost: ten patterns that are regular, and
 /// forty that are random.
 pub(crate) fn lossy_transfers() -> Vec<u64> {
-    let regular = (0..10).map(|offset| transfer(|frame| (frame * 7 + frame / 5 + offset) % 5 == 0));
+    let regular =
+        (0..10).map(|offset| transfer(|frame, _| (frame * 7 + frame / 5 + offset) % 5 == 0));
     let random = (1..=40_u64).map(|seed| {
         let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        transfer(move |frame| {
+        transfer(move |frame, _| {
             let mixed = (state ^ frame).wrapping_mul(0xBF58_476D_1CE4_E5B9);
             state = mixed ^ mixed >> 31;
             state % 5 == 0
@@ -144,8 +160,11 @@ pub(crate) fn lossy_transfers() -> Vec<u64> {
     regular.chain(random).collect()
 }
 
-/// The time until 200 messages each way are known to be confirmed, 100 ms there and back.
-fn transfer(mut lost: impl FnMut(u64) -> bool) -> u64 {
+/// Messages each way of a transfer.
+pub(crate) const MESSAGES: usize = 200;
+
+/// The time until all messages are known to be confirmed, 100 ms there and back.
+fn transfer(mut lost: impl FnMut(u64, &[u8]) -> bool) -> u64 {
     let (mut host, mut agent) = pair();
     let mut frames = 0;
     let mut on_the_way: VecDeque<(u64, bool, Sent)> = VecDeque::new();
@@ -154,17 +173,17 @@ fn transfer(mut lost: impl FnMut(u64) -> bool) -> u64 {
         let ends = [&mut host, &mut agent];
         for ((from_host, end), submitted) in [true, false].into_iter().zip(ends).zip(&mut submitted)
         {
-            while *submitted < 200 && end.submit(now_ms, PLAIN).is_ok() {
+            while *submitted < MESSAGES && end.submit(now_ms, PLAIN).is_ok() {
                 *submitted += 1;
             }
             for frame in sent(end, now_ms) {
                 frames += 1;
-                if !lost(frames) {
+                if !lost(frames, &frame) {
                     on_the_way.push_back((now_ms + 50, from_host, frame));
                 }
             }
         }
-        if submitted == [200; 2] && host.unanswered() + agent.unanswered() == 0 {
+        if submitted == [MESSAGES; 2] && host.unanswered() + agent.unanswered() == 0 {
             return now_ms;
         }
         // An end is asked for what it has to send after each frame that came.

@@ -1,4 +1,5 @@
-//! Delivery: its costs in simulated time, by `protocol/examples/delivery_cost.rs`, and whole programs.
+//! Delivery: its costs in simulated time, by `protocol/examples/delivery_cost.rs`, plain QoS 1 on a slow link, and
+//! whole programs.
 
 use anyhow::Result;
 
@@ -9,5 +10,6 @@ use crate::command::{cargo, run as run_command};
 pub(super) fn run() -> Result<()> {
     let cost = ["run", "--release", "--package", "vinbus-protocol"];
     run_command(cargo(&cost).args(["--example", "delivery_cost"]))?;
+    service::run("transfer", &[])?;
     service::with_vehicles("delivery")
 }

@@ -23,7 +23,8 @@ pub(crate) enum Bench {
     Path,
     /// REST, disk, car; beside a bare MQTT publish.
     Downlink,
-    /// Receipts on beside receipts off, for 1,000 vehicles; what delivery costs where a fifth of all is lost.
+    /// Receipts on beside receipts off, for 1,000 vehicles; what delivery costs where a fifth of all is lost;
+    /// beside plain QoS 1.
     Delivery,
     /// The bus: messages with access rules beside none, decisions of the rules, connections with tokens.
     Bus,
