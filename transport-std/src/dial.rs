@@ -28,7 +28,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> ByteStream for S {}
 
 /// Opens the stream under MQTT and nothing more, for another MQTT client: TCP, TLS and WebSocket, as
 /// the URL says.
-pub struct StreamDialer(Dialer);
+pub struct StreamDialer {
+    dialer: Dialer,
+    server_date: Option<String>,
+}
 
 impl StreamDialer {
     /// A stream on which no write makes progress for `write_timeout` breaks.
@@ -45,13 +48,17 @@ impl StreamDialer {
         } else {
             None
         };
-        Ok(Self(Dialer {
+        let dialer = Dialer {
             watch_disconnect: !url.scheme().is_web_socket(),
             url,
             tls,
             write_timeout,
             line: Line::new(),
-        }))
+        };
+        Ok(Self {
+            dialer,
+            server_date: None,
+        })
     }
 
     /// Opens a stream. Has no time limit of its own but for TCP.
@@ -59,37 +66,45 @@ impl StreamDialer {
     /// # Errors
     /// Why there is none.
     pub async fn dial(&mut self) -> Result<Box<dyn ByteStream>, LinkError> {
-        self.0.line = Line::new();
-        let stream = self.0.open().await?;
-        let Some(url) = web_socket::request_url(&self.0.url) else {
+        self.dialer.line = Line::new();
+        let stream = self.dialer.open().await?;
+        let Some(url) = web_socket::request_url(&self.dialer.url) else {
             return Ok(stream);
         };
-        self.0.line.enter(Phase::WebSocket);
+        self.dialer.line.enter(Phase::WebSocket);
         let opened = web_socket::open(&url, stream).await;
         // Below the WebSocket it is known better what broke.
-        let opened = opened.map_err(|error| self.error().unwrap_or(error))?;
-        self.0.line.enter(Phase::Mqtt);
+        let (opened, date) = opened.map_err(|error| self.error().unwrap_or(error))?;
+        self.server_date = date;
+        self.dialer.line.enter(Phase::Mqtt);
         Ok(opened)
     }
 
     /// How far the attempt to open a stream has come; MQTT when it is open.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        self.0.line.phase()
+        self.dialer.line.phase()
+    }
+
+    /// The time that the server told when it opened the last WebSocket, as HTTP writes it (`Date`, RFC 9110,
+    /// 6.6.1). Not all servers do.
+    #[must_use]
+    pub fn server_date(&self) -> Option<&str> {
+        self.server_date.as_deref()
     }
 
     /// Why the stream that was opened last is broken, if it is. An MQTT client sees only that it
     /// is: a broker that refuses the client's certificate says so after the handshake.
     #[must_use]
     pub fn error(&self) -> Option<LinkError> {
-        self.0.line.error()
+        self.dialer.line.error()
     }
 }
 
 impl std::fmt::Debug for StreamDialer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("StreamDialer")
-            .field("url", &self.0.url)
+            .field("url", &self.dialer.url)
             .finish_non_exhaustive()
     }
 }

@@ -5,7 +5,7 @@ use async_tungstenite::tokio::client_async_with_config;
 use async_tungstenite::{ByteReader, ByteWriter};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::http::HeaderValue;
-use tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
+use tungstenite::http::header::{DATE, SEC_WEBSOCKET_PROTOCOL};
 use tungstenite::protocol::WebSocketConfig;
 
 use crate::dial::ByteStream;
@@ -15,11 +15,11 @@ use crate::url::BrokerUrl;
 /// Largest message that is read, in bytes: several of the largest packets.
 const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Opens a WebSocket for MQTT over `stream`, and hands out what is inside.
+/// Opens a WebSocket for MQTT over `stream`; what is inside, and the server's time if it tells it.
 pub(crate) async fn open(
     url: &str,
     stream: Box<dyn ByteStream>,
-) -> Result<Box<dyn ByteStream>, LinkError> {
+) -> Result<(Box<dyn ByteStream>, Option<String>), LinkError> {
     let meant = |error| meaning(&error);
     let mut request = url.into_client_request().map_err(meant)?;
     let protocol = HeaderValue::from_static("mqtt");
@@ -28,12 +28,14 @@ pub(crate) async fn open(
         .insert(SEC_WEBSOCKET_PROTOCOL, protocol);
     let config = WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX));
     // It refuses a server that does not choose the protocol.
-    let (socket, _) = client_async_with_config(request, stream, Some(config))
+    let (socket, answer) = client_async_with_config(request, stream, Some(config))
         .await
         .map_err(meant)?;
+    let date = answer.headers().get(DATE);
+    let date = date.and_then(|date| Some(date.to_str().ok()?.to_owned()));
     let (sender, receiver) = socket.split();
     let joined = tokio::io::join(ByteReader::new(receiver), ByteWriter::new(sender));
-    Ok(Box::new(joined))
+    Ok((Box::new(joined), date))
 }
 
 /// The URL for the WebSocket request. Always `ws`, because the dialer has done the TLS part.

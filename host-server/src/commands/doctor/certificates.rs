@@ -322,11 +322,26 @@ pub(super) fn check_own(
     Some(own)
 }
 
-/// Says what the certificates tell about this machine's clock.
-pub(super) fn check_clock(report: &mut Report, certificates: &[Certificate]) {
+/// How far another's clock may be from ours, in seconds.
+pub(super) const CLOCKS_DIFFER_S: i64 = 60;
+
+/// Says what the server's own time, if it `told` it, or else the certificates, tell about this machine's clock.
+pub(super) fn check_clock(report: &mut Report, certificates: &[Certificate], told: Option<i64>) {
     const CHECK: &str = "clock";
     let now = now();
     let local = date(now);
+    if let Some(told) = told {
+        let value = format!("local time {local}; the server says {}", date(told));
+        match now.abs_diff(told) > CLOCKS_DIFFER_S.unsigned_abs() {
+            true => report.warning(
+                CHECK,
+                value,
+                "set the one of the two clocks that is wrong (NTP)",
+            ),
+            false => report.ok(CHECK, value),
+        }
+        return;
+    }
     if certificates.is_empty() {
         report.not_tested(
             CHECK,
@@ -358,6 +373,7 @@ pub(super) fn check_clock(report: &mut Report, certificates: &[Certificate]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::report::Verdict;
     use super::*;
 
     fn certificate(not_before: i64, not_after: i64) -> Certificate {
@@ -382,6 +398,21 @@ mod tests {
         assert_eq!(year.standing(365 * DAY + 1), Standing::Expired);
         // One for two days is renewed by a program.
         assert_eq!(certificate(0, 2 * DAY).standing(DAY), Standing::Valid);
+    }
+
+    #[test]
+    fn a_clock_is_judged_by_the_servers_before_certificates() {
+        let check = |ahead_s: i64, expected: Verdict| {
+            let mut report = Report::of(String::new());
+            let over = certificate(0, 1);
+            check_clock(&mut report, &[over], Some(now() + ahead_s));
+            let clock = report.checks.first().unwrap();
+            assert_eq!(clock.verdict, expected, "{clock:?}");
+        };
+        check(0, Verdict::Ok);
+        check(-30, Verdict::Ok);
+        check(3_600, Verdict::Warning);
+        check(-3_600, Verdict::Warning);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::files::Unusable;
 use super::packets::{Limits, Version};
 use super::port;
 use super::report::{Report, foreign};
-use super::session::Session;
+use super::session::{self, Session};
 
 /// Looks the name up and opens a TCP connection; `None` if there is none.
 pub(super) async fn tcp(report: &mut Report, access: &Access) -> Option<TcpStream> {
@@ -59,7 +59,7 @@ pub(super) async fn tcp(report: &mut Report, access: &Access) -> Option<TcpStrea
 const DNS: &str = "check the host in --broker and this machine's DNS settings";
 const ROUTE: &str = "check the address, the route and the firewalls in between";
 
-/// Looks at all certificates, the server's and our own, and at the clock by them; returns the CN of ours.
+/// Looks at all certificates, the server's and our own, and at the clock; returns the CN of ours.
 pub(super) async fn certificates(
     report: &mut Report,
     access: &Access,
@@ -79,7 +79,8 @@ pub(super) async fn certificates(
         let why = "the URL is one without TLS";
         report.skip(&["server-certificate", "own-certificate"], why);
     }
-    certificates::check_clock(report, &all);
+    let told = session::told_time(access).await;
+    certificates::check_clock(report, &all, told);
     own?.common_name
 }
 

@@ -1,5 +1,7 @@
 //! One connection to the broker: every exchange has a deadline, and says how it failed.
 
+use std::time::UNIX_EPOCH;
+
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
@@ -76,6 +78,16 @@ pub(super) async fn dial(access: &Access) -> Result<(StreamDialer, Box<dyn ByteS
         (Phase::WebSocket, error) => Fault::WebSocket(error),
         (_, error) => Fault::Link(error),
     })
+}
+
+/// The time by the server, in seconds since 1970, if it is one of WebSockets and tells it: neither MQTT nor TLS does.
+pub(super) async fn told_time(access: &Access) -> Option<i64> {
+    if !access.url.scheme().is_web_socket() {
+        return None;
+    }
+    let (dialer, _) = dial(access).await.ok()?;
+    let told = httpdate::parse_http_date(dialer.server_date()?).ok()?;
+    i64::try_from(told.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()
 }
 
 impl<'a> Session<'a> {

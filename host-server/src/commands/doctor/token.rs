@@ -2,12 +2,9 @@
 
 use serde_json::Value;
 
-use super::certificates::{date, now};
+use super::certificates::{CLOCKS_DIFFER_S, date, now};
 use super::report::{Report, foreign};
 use crate::bus;
-
-/// How far the clock of whoever issued a token may be ahead of ours, in seconds.
-const CLOCKS_DIFFER_S: i64 = 60;
 
 /// What a broker of the bus asks for beside the token, whatever it is.
 pub(super) const PASSWORD: &str = "token";
