@@ -98,10 +98,12 @@ impl World {
     }
 
     fn send(&mut self, frame: Frame) {
-        let copies = match self.random.between(0, 99) {
-            n if n < self.loss => 0,
-            n if n < self.loss + 10 => 2,
-            _ => 1,
+        let copies = if self.random.chance(self.loss) {
+            0
+        } else if self.random.chance(10) {
+            2
+        } else {
+            1
         };
         for _ in 0..copies {
             let at_ms = self.now_ms + self.random.between(1, 3_000);
@@ -260,9 +262,14 @@ fn run_to_the_end(seed: u64) -> Summary {
         world.now_ms = at_ms.max(world.now_ms);
         last_ms = world.now_ms;
         world.step();
-        if world.random.between(1, 40) == 1 {
-            let id = RequestId::new(world.random.between(1, wanted));
-            world.calls.get_mut(&id).unwrap().cancel(world.now_ms);
+        if world.random.chance(3) {
+            let nth = world.random.index(world.calls.len());
+            world
+                .calls
+                .values_mut()
+                .nth(nth)
+                .unwrap()
+                .cancel(world.now_ms);
         }
     }
     for (id, call) in &world.calls {

@@ -1,7 +1,5 @@
 //! Random numbers that a seed fixes for ever.
 
-#![allow(dead_code, reason = "each simulation uses its part")]
-
 /// A generator of the SplitMix64 kind.
 pub(crate) struct Random(u64);
 
