@@ -1,5 +1,6 @@
 //! Messages with receipts for apps that confirm what they are handed (SPEC 16.13a): what an app's ring in
-//! the vehicle has no room for waits in the server, and nobody else waits with it.
+//! the vehicle has no room for waits in the server, and nobody else waits with it. Nor do messages without
+//! receipts wait for a vehicle that answers nothing.
 
 mod hub_support;
 
@@ -11,7 +12,8 @@ use hub_support::car::Car;
 use hub_support::{Server, attach_air, downlink};
 use vinbus_host_server::hub::{NewRequest, RequestOutcome};
 use vinbus_host_server::model::{MessageId, NewDownlink, Receipts, Step};
-use vinbus_protocol::delivery;
+use vinbus_protocol::delivery::{self, Received};
+use vinbus_protocol::envelope::{Downlink, DownlinkBody};
 use vinbus_protocol::id::AppId;
 use vinbus_protocol::limits::{DELIVERY_APP_PATIENCE_MS, PENDING_MESSAGES_MAX};
 use vinbus_protocol::request::{Absent, RequestId};
@@ -167,4 +169,87 @@ async fn request_waits_for_no_room() {
     server.hub.shutdown().await;
     let outcome = asked.await.map(|done| done.outcome);
     assert!(!matches!(outcome, Ok(RequestOutcome::Answered(_))));
+}
+
+/// Submits as many messages without receipts.
+async fn submit_ordinary(server: &Server, app: &str, numbers: Range<usize>) -> Vec<String> {
+    let mut contents = Vec::new();
+    for n in numbers {
+        let content = format!("\"ordinary {n}\"");
+        let ordinary = message(app, &content, Receipts::No);
+        server.hub.submit_downlink(ordinary).await.unwrap();
+        contents.push(content);
+    }
+    contents
+}
+
+/// The next messages without receipts that come to a vehicle, which says nothing, and how many with receipts come
+/// before them.
+async fn ordinary(car: &mut Car, count: usize) -> (Vec<String>, usize) {
+    let (mut contents, mut others) = (Vec::new(), 0);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    while contents.len() < count {
+        let next = tokio::time::timeout_at(deadline, car.air.recv());
+        let payload = next.await.expect("they come in time").unwrap();
+        let DownlinkBody::Data(content) = Downlink::decode(&payload).unwrap().body else {
+            panic!("no popups here");
+        };
+        match delivery::read(content) {
+            Received::Plain => contents.push(content.as_str().to_owned()),
+            Received::Control(_) => {}
+            Received::Message(..) => others += 1,
+        }
+    }
+    (contents, others)
+}
+
+#[tokio::test]
+async fn ordinary_messages_pass_by_those_with_receipts_while_the_vehicle_answers_no_greeting() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, mut car) = with_car(dir.path()).await;
+    server.close().await;
+    // The vehicle may be there.
+    let server = Server::open_external(dir.path());
+    car.air = attach_air(&server);
+    // More than a page, and of the same app as those behind them.
+    let mut ids = submit(&server, "app", 0..50).await;
+    let first = submit_ordinary(&server, "app", 0..20).await;
+    assert_eq!(ordinary(&mut car, 20).await, (first, 0));
+    // Now it is there.
+    car.announce(&server);
+    ids.extend(submit(&server, "app", 50..52).await);
+    let later = submit_ordinary(&server, "app", 20..60).await;
+    assert_eq!(ordinary(&mut car, 40).await, (later, 0));
+    while car.app.len() < ids.len() {
+        car.live(&server).await;
+        car.confirm("app");
+    }
+    let expected: Vec<_> = (0..52).map(|n| told("app", n)).collect();
+    assert_eq!(car.app, expected);
+}
+
+#[tokio::test]
+async fn ordinary_messages_pass_by_while_as_many_are_on_their_way_as_may_be_and_none_is_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, mut car) = with_car(dir.path()).await;
+    let mut ids = Vec::new();
+    for n in 0..10 {
+        for app in ["a", "b", "c", "d"] {
+            ids.extend(submit(&server, app, n..n + 1).await);
+        }
+    }
+    let behind = submit_ordinary(&server, "e", 0..2).await;
+    let (came, _) = ordinary(&mut car, 2).await;
+    assert_eq!(came, behind);
+    while car.app.len() < ids.len() {
+        car.live(&server).await;
+        for app in ["a", "b", "c", "d"] {
+            car.confirm(app);
+        }
+    }
+    // What it had not heard came again, in whatever order.
+    car.app.sort();
+    let apps = ["a", "b", "c", "d"].into_iter();
+    let expected = apps.flat_map(|app| (0..10).map(move |n| told(app, n)));
+    assert!(car.app.iter().cloned().eq(expected), "{:?}", car.app);
 }

@@ -51,6 +51,7 @@ fn database_of_the_first_version_keeps_its_messages_and_lets_old_traces_go() {
          ALTER TABLE unsent DROP COLUMN key;
          DROP INDEX unsent_by_app;
          ALTER TABLE unsent DROP COLUMN waits_for;
+         ALTER TABLE unsent DROP COLUMN with_receipts;
          ALTER TABLE downlink DROP COLUMN key;
          PRAGMA user_version = 1",
     );
@@ -104,6 +105,7 @@ fn long_message_that_was_on_its_way_without_a_checksum_begins_again() {
          ALTER TABLE unsent DROP COLUMN key;
          DROP INDEX unsent_by_app;
          ALTER TABLE unsent DROP COLUMN waits_for;
+         ALTER TABLE unsent DROP COLUMN with_receipts;
          ALTER TABLE downlink DROP COLUMN key;
          PRAGMA user_version = 11",
     );

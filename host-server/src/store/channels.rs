@@ -158,6 +158,23 @@ impl Piece {
     }
 }
 
+/// Unsent messages that wait for something else than their turn, so that others pass by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Those for these apps, which have no room, but for requests: they wait for no app.
+    pub apps: Vec<AppId>,
+    /// Those with receipts, requests too.
+    pub with_receipts: bool,
+}
+
+impl LeftOut {
+    /// Whether no message is left out.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.apps.is_empty() && !self.with_receipts
+    }
+}
+
 /// The server's epoch, the vehicle's, and the last batch of receipts.
 pub type Session = (Epoch, Option<Epoch>, u32);
 
@@ -218,17 +235,17 @@ pub trait ChannelStore {
         Ok(None)
     }
 
-    /// A partner's unsent messages for a vehicle as [`Store::unsent`](super::Store::unsent) gives them, those
-    /// for `apps` left out that are no requests.
+    /// A partner's unsent messages for a vehicle as [`Store::unsent`](super::Store::unsent) gives them, but for
+    /// those that are left out.
     ///
     /// # Errors
     /// A [`StoreError`] of the read.
-    fn unsent_for_others(
+    fn unsent_besides(
         &self,
         _vin: &Vin,
         _uid: &Uid,
         _after: u64,
-        _apps: &[AppId],
+        _left_out: &LeftOut,
         _limit: usize,
     ) -> Result<Vec<Downlink>, StoreError> {
         Ok(Vec::new())

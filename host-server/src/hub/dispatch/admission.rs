@@ -34,7 +34,7 @@ pub(super) enum Admission {
     Until(time::Instant),
     /// The store failed: try again in a little.
     Later,
-    /// There is no place: the lane is woken when there is.
+    /// No message with receipts may go: the lane is woken when one may.
     Full,
     /// So many messages were looked at, at least one. Those for `full` apps wait until these have room;
     /// the lane is woken then. The others were numbered, and are the channel's from now on.

@@ -36,7 +36,7 @@ pub(super) enum LongAdmission {
     Until(Instant),
     /// The store failed: try again in a little.
     Later,
-    /// There is no place: the lane is woken when there is.
+    /// No message with receipts may go: the lane is woken when one may.
     Full,
 }
 

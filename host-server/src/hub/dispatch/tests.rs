@@ -15,7 +15,9 @@ use crate::hub::{Hub, Settings};
 use crate::metrics::Metrics;
 use crate::model::{Downlink, Key, NewDownlink, Presence, Receipts, Step};
 use crate::store::Store;
-use crate::store::channels::{Changed, ChannelChange, ChannelStore as _, KeptChannel, Numbered};
+use crate::store::channels::{
+    Changed, ChannelChange, ChannelStore as _, KeptChannel, LeftOut, Numbered,
+};
 use crate::store::lock::DataDir;
 use crate::store::sqlite::{SqliteStore, StoreSettings};
 
@@ -130,7 +132,10 @@ async fn message_gets_no_number_before_its_channel_is_on_disk() {
     assert_eq!(store.channels(), Ok(vec![]));
     still.reached(Channel::is_begun).await;
     assert_eq!(dispatch.admit(lane, page, &[]).await, numbered(1));
-    assert_eq!(dispatch.unsent(lane, 0, &[]).await, Ok(vec![]));
+    assert_eq!(
+        dispatch.unsent(lane, 0, &LeftOut::default()).await,
+        Ok(vec![])
+    );
     let kept = store.channel(&lane.vin, &lane.uid).unwrap().unwrap();
     let (memory, numbered) = (kept.memory, kept.numbered);
     assert_eq!((memory.peer, memory.next_number), (Epoch::new(7), 2));
@@ -151,7 +156,7 @@ async fn message_that_a_worker_has_read_and_a_newer_one_superseded_is_not_sent()
     assert_eq!(dispatch.unsent_messages(), 2);
     let page = [older.clone(), other.clone()];
     assert_eq!(dispatch.admit(lane, &page, &[]).await, numbered(2));
-    let unsent = dispatch.unsent(lane, 0, &[]).await.unwrap();
+    let unsent = dispatch.unsent(lane, 0, &LeftOut::default()).await.unwrap();
     let unsent: Vec<_> = unsent.iter().map(|it| it.sequence).collect();
     assert_eq!(
         (unsent, dispatch.unsent_messages()),
@@ -186,7 +191,10 @@ async fn long_message_that_a_worker_has_read_and_that_is_over_does_not_begin_aga
     let ended = dispatch.with_driven(lane, |_, channel, _, _| channel.rejected(1));
     assert_eq!(ended.await, Ok(Some(())));
     still.reached(|channel| channel.transfer().is_none()).await;
-    assert_eq!(dispatch.unsent(lane, 0, &[]).await, Ok(vec![]));
+    assert_eq!(
+        dispatch.unsent(lane, 0, &LeftOut::default()).await,
+        Ok(vec![])
+    );
     assert_eq!(dispatch.admit_long(lane, &downlink).await, waits);
     let kept = store.channel(&lane.vin, &lane.uid).unwrap().unwrap();
     assert_eq!(kept.numbered, []);

@@ -7,14 +7,14 @@
 //! only as long as [`Broker::patience`] says; then the lane rests, and the worker takes another.
 //!
 //! A message with receipts whose app has no room waits (see `rings`), with all others for that app but
-//! requests, and those of other apps pass by.
+//! requests, and those of other apps pass by. Where no message with receipts may go, as the vehicle does not
+//! answer, all of these wait in their order, and those without pass by.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::time;
 use vinbus_protocol::delivery;
-use vinbus_protocol::id::AppId;
 
 use super::admission::Admission;
 use super::notes::Note;
@@ -25,6 +25,7 @@ use crate::hub::lanes::{LaneId, Run};
 use crate::model::{Downlink, Presence, Receipts, Step};
 use crate::store::StoreError;
 use crate::store::awaited::read;
+use crate::store::channels::LeftOut;
 
 /// Messages read at once for one lane.
 pub(super) const PAGE_MESSAGES: usize = 32;
@@ -45,10 +46,19 @@ enum Left {
 struct Passed {
     /// The last of them, or one behind it.
     to: u64,
-    /// Apps that have no room.
-    apps: Vec<AppId>,
+    /// Those for apps that have no room, and those with receipts as long as none of them may go: the lane is
+    /// woken when that changes.
+    left_out: LeftOut,
     /// A long message waits for its turn.
     a_long_one: bool,
+}
+
+impl Passed {
+    /// No message with receipts may go: this one and all behind it wait.
+    fn leave_out_with_receipts(&mut self, first: &Downlink) {
+        self.left_out.with_receipts = true;
+        self.to = first.sequence;
+    }
 }
 
 /// Why the messages of a page were not all handed to the broker.
@@ -58,9 +68,6 @@ enum Stop {
     Stuck,
     /// The vehicle does not listen to this partner.
     Deaf,
-    /// As many messages are on their way with receipts as may be: the lane is woken when one is
-    /// answered.
-    Full,
     /// The vehicle's link is behind.
     Paced(time::Instant),
 }
@@ -115,7 +122,7 @@ impl Dispatch {
             let page = match fresh.take() {
                 // One may be before it that is between two parts.
                 Some(downlink) if !downlink.message.is_long() => vec![downlink],
-                _ => match self.unsent(&lane, after, &passed.apps).await {
+                _ => match self.unsent(&lane, after, &passed.left_out).await {
                     Ok(page) => page,
                     Err(error) => {
                         self.log_error(&error, "unsent messages could not be read");
@@ -136,7 +143,6 @@ impl Dispatch {
             match stop {
                 Some(Stop::Stuck) => return Left::Stuck,
                 Some(Stop::Deaf) => is_deaf = true,
-                Some(Stop::Full) => return Left::Done,
                 Some(Stop::Paced(until)) => return Left::Paced(until),
                 None => {}
             }
@@ -148,18 +154,18 @@ impl Dispatch {
         self.presence().of(&lane.vin) == Presence::Offline
     }
 
-    /// A page of the unsent after a sequence, those left out that wait for one of these apps.
+    /// A page of the unsent after a sequence, but for those that are left out.
     pub(super) async fn unsent(
         &self,
         lane: &LaneId,
         after: u64,
-        waiting: &[AppId],
+        left_out: &LeftOut,
     ) -> Result<Vec<Downlink>, StoreError> {
         let store = Arc::clone(&self.store);
-        let (LaneId { vin, uid }, waiting) = (lane.clone(), waiting.to_vec());
-        let page = move || match &*waiting {
-            [] => store.unsent(&vin, &uid, after, PAGE_MESSAGES),
-            apps => store.unsent_for_others(&vin, &uid, after, apps, PAGE_MESSAGES),
+        let (LaneId { vin, uid }, left_out) = (lane.clone(), left_out.clone());
+        let page = move || match left_out.is_nothing() {
+            true => store.unsent(&vin, &uid, after, PAGE_MESSAGES),
+            false => store.unsent_besides(&vin, &uid, after, &left_out, PAGE_MESSAGES),
         };
         read(page).await
     }
@@ -193,14 +199,15 @@ impl Dispatch {
             }
             let is_over = downlink.message.expires_at <= SystemTime::now();
             let is_request = || self.requests.is_open(downlink.sequence);
-            if !is_over && passed.apps.contains(&downlink.message.app) && !is_request() {
+            if !is_over && passed.left_out.apps.contains(&downlink.message.app) && !is_request() {
                 // Those before it are not to be overtaken.
                 passed.to = downlink.sequence;
                 continue;
             }
             if downlink.message.is_long() {
                 // The one before it may be between two parts by now, and a vehicle joins what it gets.
-                if passed.a_long_one && !is_over {
+                let waits = passed.a_long_one || passed.left_out.with_receipts;
+                if waits && !is_over {
                     passed.to = downlink.sequence;
                     continue;
                 }
@@ -214,7 +221,10 @@ impl Dispatch {
                     LongAdmission::Expired => Step::Expired,
                     LongAdmission::Until(until) => return (notes, Some(Stop::Paced(until))),
                     LongAdmission::Later => return (notes, Some(Stop::Stuck)),
-                    LongAdmission::Full => return (notes, Some(Stop::Full)),
+                    LongAdmission::Full => {
+                        passed.leave_out_with_receipts(downlink);
+                        continue;
+                    }
                 };
                 notes.push(self.note(downlink, step));
                 continue;
@@ -229,7 +239,14 @@ impl Dispatch {
                 continue;
             }
             if downlink.message.receipts != Receipts::No {
-                match self.admit(lane, &page[index..], &passed.apps).await {
+                if passed.left_out.with_receipts {
+                    passed.to = downlink.sequence;
+                    continue;
+                }
+                match self
+                    .admit(lane, &page[index..], &passed.left_out.apps)
+                    .await
+                {
                     // What the vehicle would not answer is no request.
                     Admission::Ordinary if is_request() => {
                         notes.push(self.note(downlink, Step::Unsupported));
@@ -238,12 +255,15 @@ impl Dispatch {
                     Admission::Ordinary => {}
                     Admission::Until(until) => return (notes, Some(Stop::Paced(until))),
                     Admission::Later => return (notes, Some(Stop::Stuck)),
-                    Admission::Full => return (notes, Some(Stop::Full)),
+                    Admission::Full => {
+                        passed.leave_out_with_receipts(downlink);
+                        continue;
+                    }
                     Admission::Numbered { looked_at, full } => {
                         numbered = index + looked_at;
                         if !full.is_empty() {
                             passed.to = page[numbered - 1].sequence;
-                            passed.apps.extend(full);
+                            passed.left_out.apps.extend(full);
                         }
                         continue;
                     }

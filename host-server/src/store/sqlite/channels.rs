@@ -321,7 +321,7 @@ impl Tables {
     fn send_again(&self, sequence: i64) -> rusqlite::Result<()> {
         for change in [
             "INSERT OR IGNORE INTO unsent SELECT vin, uid, sequence, 0, expires_at, key,
-                 CASE sequence IN (SELECT sequence FROM request) WHEN 1 THEN '' ELSE app END
+                 CASE sequence IN (SELECT sequence FROM request) WHEN 1 THEN '' ELSE app END, 1
              FROM downlink WHERE sequence = ?1",
             "UPDATE transfer SET stored = 0, begun = begun + 1 WHERE sequence = ?1",
             // Retention leaves it alone. It has finished with a step, at that time.

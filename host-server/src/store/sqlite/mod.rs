@@ -34,7 +34,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::sync::watch;
 use vinbus_protocol::delivery;
-use vinbus_protocol::id::{AppId, Uid, Vin};
+use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::limits::VIN_BYTES;
 use vinbus_protocol::request::RequestId;
 
@@ -43,7 +43,8 @@ use self::retention::Retention;
 use self::tables::Tables;
 use self::writer::{Kind, Writer};
 use super::channels::{
-    Appended, Changed, ChannelChange, ChannelStore, KeptChannel, KnownChannel, NewPart, PartTaken,
+    Appended, Changed, ChannelChange, ChannelStore, KeptChannel, KnownChannel, LeftOut, NewPart,
+    PartTaken,
 };
 use super::fleets::{
     Fleet, FleetId, FleetProgress, FleetState, FleetStore, FleetVehicle, NewFleet, Put,
@@ -272,16 +273,16 @@ impl ChannelStore for SqliteStore {
         self.way_down.downlink(sequence)
     }
 
-    fn unsent_for_others(
+    fn unsent_besides(
         &self,
         vin: &Vin,
         uid: &Uid,
         after: u64,
-        apps: &[AppId],
+        left_out: &LeftOut,
         limit: usize,
     ) -> Result<Vec<Downlink>, StoreError> {
         self.way_down
-            .unsent_for_others(vin, uid, after, apps, limit)
+            .unsent_besides(vin, uid, after, left_out, limit)
     }
 
     fn transfer(&self, sequence: u64) -> Result<Option<Transfer>, StoreError> {

@@ -17,7 +17,7 @@ use crate::store::StoreError;
 const APPLICATION_ID: i32 = 0x7662_7573;
 
 /// One step per version of the schema; `user_version` counts those done.
-const MIGRATIONS: [&str; 14] = [
+const MIGRATIONS: [&str; 15] = [
     "
     CREATE TABLE uplink (
         cursor INTEGER PRIMARY KEY,
@@ -248,6 +248,14 @@ const MIGRATIONS: [&str; 14] = [
         coalesce((SELECT app FROM downlink WHERE downlink.sequence = unsent.sequence), '')
         WHERE sequence NOT IN (SELECT sequence FROM request);
     CREATE INDEX unsent_by_app ON unsent (vin, uid, waits_for, sequence);
+",
+    // For its index: what passes by those with receipts while none of these may go.
+    "
+    ALTER TABLE unsent ADD COLUMN with_receipts INTEGER NOT NULL DEFAULT 0;
+    UPDATE unsent SET with_receipts = 1 WHERE EXISTS (
+        SELECT 1 FROM downlink WHERE downlink.sequence = unsent.sequence AND receipts > 0);
+    DROP INDEX unsent_by_app;
+    CREATE INDEX unsent_by_app ON unsent (vin, uid, with_receipts, waits_for, sequence);
 ",
 ];
 

@@ -165,7 +165,7 @@ impl Tables {
                 message.key.as_ref().map(Key::as_str),
             ])?;
         self.connection
-            .prepare_cached("INSERT INTO unsent VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6)")?
+            .prepare_cached("INSERT INTO unsent VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7)")?
             .execute(params![
                 message.vin.as_str(),
                 message.uid.as_str(),
@@ -173,6 +173,7 @@ impl Tables {
                 micros(message.expires_at),
                 message.coalesces_by().map(Key::as_str),
                 waits_for,
+                message.receipts != Receipts::No,
             ])?;
         self.counts.last_sequence = sequence;
         self.counts.downlink_bytes += message.envelope.len() as i64 + ROW_BYTES;

@@ -1,8 +1,8 @@
-//! What a worker reads: messages that wait, in their order, and those for some apps left out.
+//! What a worker reads: messages that wait, in their order, and some of them left out.
 //!
-//! What it costs to leave apps out does not grow with what waits for them: a page is put together of the
-//! queues of the other apps, each found by the index `unsent_by_app`. A request waits for no app (SPEC 19), and
-//! all of them are a queue of their own.
+//! What it costs to leave some out does not grow with how many they are: a page is put together of the queues of
+//! the others, each found by the index `unsent_by_app`. The messages for an app with receipts are a queue, and
+//! so are those without. A request waits for no app (SPEC 19), and all of them are a queue of their own.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use vinbus_protocol::id::{AppId, Uid, Vin};
@@ -10,30 +10,37 @@ use vinbus_protocol::id::{AppId, Uid, Vin};
 use super::reader::{Readers, downlink, page, select_downlink, signed};
 use crate::model::Downlink;
 use crate::store::StoreError;
+use crate::store::channels::LeftOut;
 
 /// The queue of requests, in place of an app.
 pub(super) const NO_APP: &str = "";
 
-/// The first of the queues of a lane that are not left out. `queue` steps from one to the next; `next` has the
-/// head of each, gives the lowest, and takes what follows it there.
-const FIRST_OF_OTHERS: &str = "
-    WITH RECURSIVE queue (name) AS (
-        SELECT min(waits_for) FROM unsent INDEXED BY unsent_by_app WHERE vin = ?1 AND uid = ?2
+/// The positions in the queues of a lane that are not left out, in their order: as many are found as are asked
+/// for. `queue` steps from one queue to the next; `next` has the head of each, gives the lowest, and takes what
+/// follows it there.
+const POSITIONS_BESIDES: &str = "
+    WITH RECURSIVE queue (with_receipts, name) AS (
+        SELECT value, (SELECT min(waits_for) FROM unsent INDEXED BY unsent_by_app
+                       WHERE vin = ?1 AND uid = ?2 AND with_receipts = value)
+        FROM json_each(?4)
         UNION ALL
-        SELECT (SELECT min(waits_for) FROM unsent INDEXED BY unsent_by_app
-                WHERE vin = ?1 AND uid = ?2 AND waits_for > queue.name)
-        FROM queue WHERE queue.name IS NOT NULL
-    ), next (name, position) AS (
-        SELECT name, (SELECT min(sequence) FROM unsent INDEXED BY unsent_by_app
-                      WHERE vin = ?1 AND uid = ?2 AND waits_for = queue.name AND sequence > ?3) AS head
-        FROM queue WHERE name NOT IN (SELECT value FROM json_each(?4)) AND head IS NOT NULL
+        SELECT with_receipts, (SELECT min(waits_for) FROM unsent INDEXED BY unsent_by_app
+                               WHERE vin = ?1 AND uid = ?2 AND with_receipts = queue.with_receipts
+                               AND waits_for > queue.name)
+        FROM queue WHERE name IS NOT NULL
+    ), next (with_receipts, name, position) AS (
+        SELECT with_receipts, name, (SELECT min(sequence) FROM unsent INDEXED BY unsent_by_app
+                                     WHERE vin = ?1 AND uid = ?2 AND with_receipts = queue.with_receipts
+                                     AND waits_for = queue.name AND sequence > ?3)
+        FROM queue WHERE name NOT IN (SELECT value FROM json_each(?5))
         UNION ALL
-        SELECT name, (SELECT min(sequence) FROM unsent INDEXED BY unsent_by_app
-                      WHERE vin = ?1 AND uid = ?2 AND waits_for = next.name AND sequence > next.position) AS head
-        FROM next WHERE head IS NOT NULL
-        ORDER BY 2 LIMIT ?5
+        SELECT with_receipts, name, (SELECT min(sequence) FROM unsent INDEXED BY unsent_by_app
+                                     WHERE vin = ?1 AND uid = ?2 AND with_receipts = next.with_receipts
+                                     AND waits_for = next.name AND sequence > next.position)
+        FROM next WHERE position IS NOT NULL
+        ORDER BY 3
     )
-    SELECT position FROM next ORDER BY position";
+    SELECT position FROM next WHERE position IS NOT NULL";
 
 impl Readers {
     /// A partner's unsent messages for a vehicle after a sequence.
@@ -59,16 +66,17 @@ impl Readers {
         })
     }
 
-    /// The same, but for those that wait for `apps`.
-    pub(super) fn unsent_for_others(
+    /// The same, but for those that are left out.
+    pub(super) fn unsent_besides(
         &self,
         vin: &Vin,
         uid: &Uid,
         after: u64,
-        apps: &[AppId],
+        left_out: &LeftOut,
         limit: usize,
     ) -> Result<Vec<Downlink>, StoreError> {
-        let apps: Vec<_> = apps.iter().map(AppId::as_str).collect();
+        let apps: Vec<_> = left_out.apps.iter().map(AppId::as_str).collect();
+        let apps = serde_json::json!(apps).to_string();
         self.read(|connection| {
             // What is sent between the reads must not be deleted.
             let snapshot = connection.unchecked_transaction()?;
@@ -76,18 +84,26 @@ impl Readers {
                 vin.as_str(),
                 uid.as_str(),
                 signed(after),
-                serde_json::json!(apps).to_string(),
-                limit as i64,
+                queues(left_out.with_receipts),
+                apps
             ];
-            let mut statement = snapshot.prepare_cached(FIRST_OF_OTHERS)?;
+            let mut statement = snapshot.prepare_cached(POSITIONS_BESIDES)?;
             let positions = statement.query_map(of, |row| row.get(0))?;
             let rows = positions.filter_map(|position| {
                 let found = position.and_then(|position| message(&snapshot, position));
                 found.transpose()
             });
-            let (messages, _) = page(rows, |downlink| downlink.message.envelope.len())?;
+            let (messages, _) = page(rows.take(limit), |downlink| downlink.message.envelope.len())?;
             Ok(messages)
         })
+    }
+}
+
+/// Whether the messages of a queue are with receipts, for all that are not left out.
+fn queues(without_receipts_only: bool) -> &'static str {
+    match without_receipts_only {
+        true => "[0]",
+        false => "[0,1]",
     }
 }
 
@@ -106,28 +122,32 @@ mod tests {
     use super::*;
     use crate::store::sqlite::schema;
 
-    /// What SQLite does to find the first of those that do not wait for `slow`, of so many that do and one that
-    /// does not.
-    fn work(waiting: u32) -> i32 {
+    /// What SQLite does to find the first 32 of those that do not wait for `slow`, of so many that do and so many
+    /// that do not.
+    fn work(waiting: u32, others: u32) -> i32 {
         let dir = tempfile::tempdir().unwrap();
         let connection = schema::open_writer(&dir.path().join("vinbus.db")).unwrap();
         let fill = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT ?1)
-             INSERT INTO unsent SELECT 'vin', 'uid', n, 0, 0, NULL, 'slow' FROM n";
-        connection.execute(fill, [waiting]).unwrap();
-        let last = "INSERT INTO unsent VALUES ('vin', 'uid', 1000000, 0, 0, NULL, 'other')";
-        connection.execute(last, []).unwrap();
-        let mut statement = connection.prepare(FIRST_OF_OTHERS).unwrap();
-        let found =
-            statement.query_map(params!["vin", "uid", 0, "[\"slow\"]", 32], |row| row.get(0));
-        let found: Vec<i64> = found.unwrap().map(Result::unwrap).collect();
-        assert_eq!(found, [1_000_000]);
+             INSERT INTO unsent SELECT 'vin', 'uid', ?2 + n, 0, 0, NULL, ?3, n % 2 FROM n";
+        connection
+            .execute(fill, params![waiting, 0, "slow"])
+            .unwrap();
+        connection
+            .execute(fill, params![others, 1_000_000, "other"])
+            .unwrap();
+        let mut statement = connection.prepare(POSITIONS_BESIDES).unwrap();
+        let of = params!["vin", "uid", 0, queues(false), "[\"slow\"]"];
+        let found = statement.query_map(of, |row| row.get(0)).unwrap();
+        let found: Vec<i64> = found.take(32).map(Result::unwrap).collect();
+        assert!(found.into_iter().eq(1_000_001..=1_000_032));
         statement.get_status(StatementStatus::VmStep)
     }
 
     #[test]
-    fn page_of_others_costs_the_same_however_many_messages_wait_for_an_app() {
-        let few = work(10);
+    fn page_costs_the_same_however_many_messages_are_left_out_or_come_behind_it() {
+        let few = work(10, 100);
         assert!(few > 0);
-        assert_eq!(work(10_000), few);
+        assert_eq!(work(10_000, 100), few);
+        assert_eq!(work(10, 10_000), few);
     }
 }

@@ -13,7 +13,7 @@ use super::*;
 use crate::metrics::Metrics;
 use crate::model::{Downlink, MessageId, Step};
 use crate::store::Store as _;
-use crate::store::channels::ChannelStore as _;
+use crate::store::channels::{ChannelStore as _, LeftOut};
 use crate::store::lock::DataDir;
 use crate::store::sqlite::{SqliteStore, StoreSettings};
 
@@ -92,9 +92,26 @@ const WRITTEN: [&str; MIGRATIONS.len()] = [
         :now + 60000000, 1, NULL, NULL);
     INSERT INTO unsent VALUES ('TESTV000000000001', 'partner', 11, 0, :now + 60000000, NULL, 'app');
     ",
+    "
+    INSERT INTO downlink VALUES (12, 'ordinary', :now, 'partner', 'TESTV000000000001', 'app', x'7b7d',
+        :now + 60000000, 0, NULL, NULL);
+    INSERT INTO unsent VALUES ('TESTV000000000001', 'partner', 12, 0, :now + 60000000, NULL, 'app', 0);
+    ",
 ];
 
 type Rows = Vec<BTreeMap<String, Value>>;
+
+const WITH_RECEIPTS: LeftOut = LeftOut {
+    apps: Vec::new(),
+    with_receipts: true,
+};
+
+fn of_app(app: &str) -> LeftOut {
+    LeftOut {
+        apps: vec![AppId::parse(app).unwrap()],
+        with_receipts: false,
+    }
+}
 
 fn now() -> u64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -221,16 +238,21 @@ fn store_of_every_version_goes_on_with_what_was_there() {
         let in_time = |micros: u64| UNIX_EPOCH + Duration::from_micros(now + micros);
         // One without a time got the default of then.
         let held = (2, in_time(7 * 24 * 3600 * 1_000_000));
-        let later = [(4, 4), (6, 9), (7, 10), (10, 13), (11, 14)];
+        let later = [(4, 4), (6, 9), (7, 10), (10, 13), (11, 14), (12, 15)];
         let later = later.iter().filter(|(_, since)| version >= *since);
         let later = later.map(|(sequence, _)| (*sequence, in_time(60_000_000)));
         let expected: Vec<_> = std::iter::once(held).chain(later).collect();
         assert_eq!(waiting, expected, "version {version}");
-        let app = [AppId::parse("app").unwrap()];
-        let others = store.unsent_for_others(&vin, &uid, 0, &app, 10).unwrap();
-        let others: Vec<u64> = others.iter().map(|it| it.sequence).collect();
+        let besides = |left_out| {
+            let found = store.unsent_besides(&vin, &uid, 0, &left_out, 10).unwrap();
+            found.iter().map(|it| it.sequence).collect::<Vec<u64>>()
+        };
         let requests = if version >= 10 { &[7][..] } else { &[] };
-        assert_eq!(others, requests, "version {version}");
+        assert_eq!(besides(of_app("app")), requests, "version {version}");
+        let with_receipts = [7, 10, 11];
+        let ordinary = waiting.iter().map(|(sequence, _)| *sequence);
+        let ordinary: Vec<_> = ordinary.filter(|it| !with_receipts.contains(it)).collect();
+        assert_eq!(besides(WITH_RECEIPTS), ordinary, "version {version}");
         assert_eq!(steps(&store, "sent"), [Step::Accepted, Step::Sent]);
         assert_eq!(steps(&store, "held"), [Step::Accepted, Step::Held]);
         assert_eq!(
@@ -263,11 +285,38 @@ fn position_without_a_message_keeps_no_server_from_its_start_and_no_message_from
         let dir = written_by(version, now(), orphan);
         let store = open_store(dir.path());
         let all = store.unsent(&vin, &uid, 0, 10).unwrap();
-        let app = [AppId::parse("other").unwrap()];
-        let others = store.unsent_for_others(&vin, &uid, 0, &app, 10).unwrap();
+        let others = store.unsent_besides(&vin, &uid, 0, &of_app("other"), 10);
+        let others = others.unwrap();
         let of = |found: &[Downlink]| found.iter().map(|it| it.sequence).collect::<Vec<_>>();
         assert!(of(&all).contains(&2), "version {version}");
         assert_eq!(of(&others), of(&all), "version {version}");
+    }
+}
+
+#[test]
+fn positions_without_messages_take_no_place_of_a_page() {
+    let many = "
+        INSERT INTO unsent (vin, uid, sequence, held, expires_at)
+            WITH RECURSIVE n (n) AS (SELECT 100 UNION ALL SELECT n + 1 FROM n LIMIT 50)
+            SELECT 'TESTV000000000001', 'partner', n, 0, :now + 60000000 FROM n;
+        INSERT INTO downlink SELECT 1000, 'last', accepted_at, uid, vin, app, envelope, expires_at, 0, fleet, key
+            FROM downlink WHERE sequence = 11;
+        INSERT INTO unsent SELECT 'TESTV000000000001', 'partner', 1000, 0, :now + 60000000, NULL, 'app';
+    ";
+    let (vin, uid) = (
+        Vin::parse("TESTV000000000001").unwrap(),
+        Uid::parse("partner").unwrap(),
+    );
+    let dir = written_by(14, now(), many);
+    let store = open_store(dir.path());
+    let of = |found: &[Downlink]| found.iter().map(|it| it.sequence).collect::<Vec<_>>();
+    for limit in 1..4 {
+        let all = store.unsent(&vin, &uid, 10, limit).unwrap();
+        let others = store.unsent_besides(&vin, &uid, 10, &of_app("other"), limit);
+        assert_eq!(of(&all), [11, 1000][..limit.min(2)]);
+        assert_eq!(of(&others.unwrap()), of(&all), "{limit}");
+        let ordinary = store.unsent_besides(&vin, &uid, 10, &WITH_RECEIPTS, limit);
+        assert_eq!(of(&ordinary.unwrap()), [1000], "{limit}");
     }
 }
 
