@@ -81,13 +81,13 @@ const MIGRATIONS: [&str; 15] = [
     ALTER TABLE webhook ADD COLUMN private_allowed INTEGER NOT NULL DEFAULT 0;
 ",
     // Messages that wait since before then have the time that is the default now. The column of
-    // `unsent` is for its index.
+    // `unsent` is for its index, and never comes where there is no message.
     "
     ALTER TABLE downlink ADD COLUMN expires_at INTEGER NOT NULL DEFAULT 0;
     UPDATE downlink SET expires_at = accepted_at + 7 * 24 * 60 * 60 * 1000000;
     ALTER TABLE unsent ADD COLUMN expires_at INTEGER NOT NULL DEFAULT 0;
-    UPDATE unsent SET expires_at =
-        (SELECT expires_at FROM downlink WHERE downlink.sequence = unsent.sequence);
+    UPDATE unsent SET expires_at = coalesce(
+        (SELECT expires_at FROM downlink WHERE downlink.sequence = unsent.sequence), 9223372036854775807);
     CREATE INDEX unsent_by_expiry ON unsent (expires_at);
 ",
     // `revoked_until` is in seconds, as the times of tokens are.

@@ -279,10 +279,15 @@ fn position_without_a_message_keeps_no_server_from_its_start_and_no_message_from
         Vin::parse("TESTV000000000001").unwrap(),
         Uid::parse("partner").unwrap(),
     );
-    let orphan = "INSERT INTO unsent (vin, uid, sequence, held, expires_at)
-        VALUES ('TESTV000000000001', 'partner', 1000, 0, :now + 60000000);";
-    for version in 4..=MIGRATIONS.len() {
-        let dir = written_by(version, now(), orphan);
+    let orphan = |version| match version {
+        1..4 => "INSERT INTO unsent VALUES ('TESTV000000000001', 'partner', 1000, 0);",
+        _ => {
+            "INSERT INTO unsent (vin, uid, sequence, held, expires_at)
+             VALUES ('TESTV000000000001', 'partner', 1000, 0, :now + 60000000);"
+        }
+    };
+    for version in 1..=MIGRATIONS.len() {
+        let dir = written_by(version, now(), orphan(version));
         let store = open_store(dir.path());
         let all = store.unsent(&vin, &uid, 0, 10).unwrap();
         let others = store.unsent_besides(&vin, &uid, 0, &of_app("other"), 10);
@@ -290,6 +295,8 @@ fn position_without_a_message_keeps_no_server_from_its_start_and_no_message_from
         let of = |found: &[Downlink]| found.iter().map(|it| it.sequence).collect::<Vec<_>>();
         assert!(of(&all).contains(&2), "version {version}");
         assert_eq!(of(&others), of(&all), "version {version}");
+        let expired = store.with_expired(SystemTime::now(), 10).unwrap();
+        assert_eq!(expired, [], "version {version}");
     }
 }
 
