@@ -11,7 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use hub_support::memory_store::MemoryStore;
-use hub_support::{Answer, TestBroker, attach_polite, attach_polite_air, downlink, uid, vin};
+use hub_support::{
+    Answer, TestBroker, attach_air_to, attach_polite, attach_polite_air, downlink, uid, vin,
+};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use vinbus_host_server::broker::{Broker, BrokerEvents as _, PublishError};
@@ -205,4 +207,32 @@ async fn messages_that_a_full_store_did_not_number_go_once_it_has_room_without_a
 #[tokio::test(start_paused = true)]
 async fn full_store_is_asked_with_pauses_for_more_messages_than_may_be_on_their_way() {
     full_for_two_minutes(DELIVERY_IN_FLIGHT_MAX).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn vehicle_that_answers_no_greeting_is_greeted_while_it_is_there_and_not_while_it_is_away() {
+    let store = Arc::<MemoryStore>::default();
+    let hub = Hub::new(store, Settings::default(), &Metrics::new()).unwrap();
+    let mut air = attach_air_to(&hub);
+    let mut greetings_in = async |time| {
+        while air.try_recv().is_ok() {}
+        tokio::time::sleep(time).await;
+        std::iter::from_fn(|| air.try_recv().ok()).count()
+    };
+    let hour = Duration::from_secs(3600);
+    hub.presence_changed(vin(1), Presence::Online);
+    let offer = Offer {
+        epoch: Epoch::new(7).unwrap(),
+        long_bytes_max: 0,
+    };
+    hub.announced(vin(1), &uid(), Some(offer));
+    hub.submit_downlink(with_receipts(0)).await.unwrap();
+    let there = greetings_in(hour).await;
+    assert!((3600 / 75..120).contains(&there), "{there}");
+    hub.presence_changed(vin(1), Presence::Offline);
+    // One may be on its way.
+    greetings_in(Duration::from_secs(1)).await;
+    assert_eq!(greetings_in(24 * hour).await, 0);
+    hub.presence_changed(vin(1), Presence::Online);
+    assert!(greetings_in(Duration::from_secs(1)).await > 0);
 }
