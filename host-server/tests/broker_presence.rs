@@ -5,10 +5,16 @@ mod broker_support;
 use broker_support::raw::{Connect, PUBACK};
 use broker_support::{Fixture, OTHER_UID, UID, VIN, downlink, uplink, vin};
 use bytes::Bytes;
-use vinbus_host_server::broker::Broker;
+use vinbus_host_server::broker::{Broker, PublishError};
 use vinbus_host_server::model::Presence;
 use vinbus_protocol::id::Uid;
 use vinbus_protocol::presence;
+
+/// What was told of the presence of the only vehicle.
+fn presences(it: &Fixture) -> Vec<Presence> {
+    let told = it.events.recorded().presence;
+    told.into_iter().map(|(_, presence)| presence).collect()
+}
 
 #[tokio::test]
 async fn vehicle_is_online_when_it_listens_and_offline_when_it_is_gone() {
@@ -89,10 +95,44 @@ async fn vehicle_that_listens_anew_while_its_earlier_connection_is_up_was_offlin
     it.until_counts("the earlier to be gone", |counts| counts.connections == 1)
         .await;
     newer.ping().await;
-    let told = it.events.recorded().presence;
-    let told: Vec<_> = told.into_iter().map(|(_, presence)| presence).collect();
+    let told = presences(&it);
     let (online, offline) = (Presence::Online, Presence::Offline);
     assert_eq!(told, [online, offline, online, online]);
+}
+
+#[tokio::test]
+async fn vehicle_is_sent_nothing_on_its_earlier_connection_once_it_listens_on_a_newer_one() {
+    let it = Fixture::start().await;
+    let publish = async |uid| {
+        let topic = downlink(uid, VIN);
+        it.broker.publish(&topic, Bytes::from("{}")).await
+    };
+    let mut earlier = it.listening_vehicle().await;
+    earlier.subscribe(&downlink(OTHER_UID, VIN), 1).await;
+    let mut newer = it.tls(VIN).await.unwrap();
+    newer.enter(&Connect::new("another")).await;
+    // As long as it does not listen there, the earlier one is all that there is.
+    assert_eq!(publish(OTHER_UID).await, Ok(()));
+    assert!(earlier.packet().await.unwrap().is_publish());
+    newer.subscribe(&downlink(UID, VIN), 1).await;
+    assert_eq!(publish(OTHER_UID).await, Err(PublishError::NotListening));
+    newer.subscribe(&downlink(OTHER_UID, VIN), 1).await;
+    for uid in [UID, OTHER_UID] {
+        assert_eq!(publish(uid).await, Ok(()));
+        assert_eq!(
+            newer.packet().await.unwrap().publish().0,
+            downlink(uid, VIN)
+        );
+    }
+    // It is left where it listens still, and what waited for the newer one goes there.
+    newer.leave().await;
+    it.until_counts("the newer to be gone", |counts| counts.connections == 1)
+        .await;
+    assert_eq!(publish(OTHER_UID).await, Ok(()));
+    let told = presences(&it);
+    let (online, offline) = (Presence::Online, Presence::Offline);
+    let newer = [offline, online, online, offline, online];
+    assert_eq!(told, [&[online, online][..], &newer].concat());
 }
 
 #[tokio::test]

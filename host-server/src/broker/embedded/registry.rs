@@ -204,35 +204,34 @@ impl Registry {
     /// lost, and what the vehicle said there is over.
     pub(super) fn vehicle_listens(&self, vin: Vin, id: ConnectionId, filters: Vec<String>) {
         let mut inner = self.lock();
-        let listened = inner.listens(&vin);
-        if let Some(connection) = inner.connection(&vin, id) {
-            if listened && connection.filters.is_empty() {
-                self.events.presence_changed(vin, Presence::Offline);
-            }
-            connection.filters.extend(filters);
-            self.events.presence_changed(vin, Presence::Online);
+        let before = inner.listening(&vin);
+        let Some(connection) = inner.connection(&vin, id) else {
+            return;
+        };
+        connection.filters.extend(filters);
+        if before.is_some() && before != inner.listening(&vin) {
+            self.events.presence_changed(vin, Presence::Offline);
         }
+        self.events.presence_changed(vin, Presence::Online);
     }
 
     /// A vehicle's connection gave up `filters`: the vehicle is offline if none is left.
     pub(super) fn vehicle_unlistens(&self, vin: Vin, id: ConnectionId, filters: &[String]) {
         let mut inner = self.lock();
+        let before = inner.listening(&vin);
         let Some(connection) = inner.connection(&vin, id) else {
             return;
         };
-        let listened = !connection.filters.is_empty();
         for filter in filters {
             connection.filters.remove(filter);
         }
-        if listened && !inner.listens(&vin) {
-            self.events.presence_changed(vin, Presence::Offline);
-        }
+        self.tell_left(&inner, vin, before);
     }
 
     /// A vehicle's connection is gone: the vehicle is offline unless it listens on another one.
     pub(super) fn vehicle_down(&self, vin: Vin, id: ConnectionId) {
         let mut inner = self.lock();
-        let listened = inner.listens(&vin);
+        let before = inner.listening(&vin);
         let Some(connections) = inner.vehicles.get_mut(&vin) else {
             return;
         };
@@ -242,8 +241,18 @@ impl Registry {
         if connections.is_empty() {
             inner.vehicles.remove(&vin);
         }
-        if listened && !inner.listens(&vin) {
+        self.tell_left(&inner, vin, before);
+    }
+
+    /// Tells that a vehicle does not listen any more on the connection that it listened on before; it is back
+    /// at once where it listens on an earlier one.
+    fn tell_left(&self, inner: &Inner, vin: Vin, before: Option<ConnectionId>) {
+        let now = inner.listening(&vin);
+        if before.is_some() && before != now {
             self.events.presence_changed(vin, Presence::Offline);
+            if now.is_some() {
+                self.events.presence_changed(vin, Presence::Online);
+            }
         }
     }
 
@@ -255,17 +264,14 @@ impl Registry {
             .is_some_and(|connections| connections.iter().any(|it| it.id != id))
     }
 
-    /// The way to a vehicle on its newest connection that listens to `topic`.
+    /// The way to a vehicle on its newest connection that listens, if that listens to `topic`. An earlier one
+    /// may be half open, and a message that goes there is lost: it is to wait for a moment instead, until the
+    /// vehicle has made all of its subscriptions.
     pub(super) fn way_to(&self, vin: &Vin, topic: &str) -> Option<VehicleWay> {
         let inner = self.lock();
         let hears = |filter: &String| mqtt5::topic_matches_filter(topic, filter);
-        inner
-            .vehicles
-            .get(vin)?
-            .iter()
-            .rev()
-            .find(|connection| connection.filters.iter().any(hears))
-            .map(|connection| connection.way.clone())
+        let newest = inner.newest_listening(vin)?;
+        newest.filters.iter().any(hears).then(|| newest.way.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -279,10 +285,14 @@ impl Inner {
         connections.iter_mut().find(|it| it.id == id)
     }
 
-    fn listens(&self, vin: &Vin) -> bool {
-        self.vehicles
-            .get(vin)
-            .is_some_and(|connections| connections.iter().any(|it| !it.filters.is_empty()))
+    fn newest_listening(&self, vin: &Vin) -> Option<&VehicleConnection> {
+        let mut newest_first = self.vehicles.get(vin)?.iter().rev();
+        newest_first.find(|it| !it.filters.is_empty())
+    }
+
+    /// On which connection a vehicle listens.
+    fn listening(&self, vin: &Vin) -> Option<ConnectionId> {
+        self.newest_listening(vin).map(|it| it.id)
     }
 }
 
