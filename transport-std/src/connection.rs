@@ -29,7 +29,7 @@ use crate::driver::{Driver, Stop, Subscribe};
 use crate::link_error::{LinkError, Phase};
 use crate::message::{Message, Qos, Receipt};
 use crate::options::ClientOptions;
-use crate::shared::{Online, Shared};
+use crate::shared::{MESSAGE_PACKET_BYTES_MAX, Online, Shared};
 use crate::stream::Line;
 use crate::subscriptions::Subscriptions;
 use crate::wire::{Ack, Answer, Arrived, Event, Events, Requests};
@@ -147,6 +147,10 @@ impl<'a> Connection<'a> {
         match self.drive(&mut events).await {
             Ok(()) => self.intended_end(),
             Err(_) if self.state == State::Closing => self.intended_end(),
+            Err(error) if self.state == State::Connecting => {
+                let has_user_name = self.login.borrow().credentials.is_some();
+                End::Lost(error.before_welcome(self.options.url.scheme(), has_user_name))
+            }
             Err(error) => End::Lost(error),
         }
     }
@@ -273,6 +277,15 @@ impl<'a> Connection<'a> {
         }));
         let session_present = self.session_present;
         tracing::info!(url = %self.options.url, session_present, "connected to the broker");
+        if let Some(packet_bytes_max) = self.packet_bytes_max
+            && packet_bytes_max < MESSAGE_PACKET_BYTES_MAX
+        {
+            tracing::warn!(
+                packet_bytes_max,
+                "the broker takes only packets of up to {packet_bytes_max} bytes, and larger messages will be \
+                 refused; have its operator allow {MESSAGE_PACKET_BYTES_MAX}"
+            );
+        }
         self.link
             .send_replace(LinkState::Connected { session_present });
     }

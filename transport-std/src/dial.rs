@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use crate::disconnect::DisconnectWatch;
 use crate::link_error::{LinkError, Phase};
 use crate::stream::{Line, WatchedStream};
-use crate::tls::{TlsError, TlsOptions};
+use crate::tls::{TlsError, TlsOptions, certificate_fault};
 use crate::url::BrokerUrl;
 use crate::web_socket;
 
@@ -236,7 +236,7 @@ fn certificate_error(error: &CertificateError) -> LinkError {
             }
         }
         other => LinkError::ServerCertificateInvalid {
-            reason: other.to_string(),
+            reason: certificate_fault(other),
         },
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::url::Scheme;
+
 /// How far an attempt to connect had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -88,9 +90,12 @@ pub enum LinkError {
     #[error("the server requires a client certificate")]
     ClientCertificateRequired,
     /// The server refuses the client certificate.
-    #[error("the server refused the client certificate: {alert}")]
+    #[error(
+        "the server refused the client certificate: alert {alert}, {}",
+        alert_meaning(alert)
+    )]
     ClientCertificateRefused {
-        /// The TLS alert it sent.
+        /// The TLS alert it sent, by its name in rustls, such as `CertificateExpired`.
         alert: String,
     },
     /// The TLS handshake failed for another reason.
@@ -117,6 +122,9 @@ pub enum LinkError {
     /// Not authorized (CONNACK 5, or 0x87 with MQTT 5).
     #[error("the broker does not authorize this client")]
     NotAuthorized,
+    /// The broker does not welcome a client that gave no user name.
+    #[error("the broker does not authorize this client, which gave no user name")]
+    UserNameMissing,
     /// The broker refuses the client id.
     #[error("the broker refused the client id")]
     ClientIdRefused,
@@ -164,6 +172,14 @@ pub enum LinkError {
         /// The MQTT 5 reason code.
         reason: String,
     },
+    /// The connection broke without a reason, before the broker had welcomed the client.
+    #[error("the connection broke before the broker's CONNACK: {reason}")]
+    NotWelcomed {
+        /// Whether the URL is one with TLS.
+        tls: bool,
+        /// What the system said.
+        reason: String,
+    },
     /// The connection broke without a reason.
     #[error("the connection broke: {reason}")]
     ConnectionLost {
@@ -192,6 +208,19 @@ impl LinkError {
         Self::ConnectionLost { reason }
     }
 
+    /// What the error means as long as the broker has not welcomed the client, which may have given a
+    /// user name.
+    pub(crate) fn before_welcome(self, scheme: Scheme, has_user_name: bool) -> Self {
+        match self {
+            Self::ConnectionLost { reason } => Self::NotWelcomed {
+                tls: scheme.is_tls(),
+                reason,
+            },
+            Self::BadCredentials | Self::NotAuthorized if !has_user_name => Self::UserNameMissing,
+            other => other,
+        }
+    }
+
     /// What the person who runs the client can do about it.
     pub const fn advice(&self) -> &'static str {
         match self {
@@ -215,7 +244,7 @@ impl LinkError {
             Self::Timeout {
                 phase: Phase::Mqtt | Phase::Subscribe,
             } => {
-                "check that the port speaks MQTT (or TLS, if the URL is a plain one) and that the broker is healthy"
+                "check that the port speaks MQTT, with TLS for mqtts:// and without it for mqtt://, and that the broker is healthy"
             }
             Self::ServerCertificateExpired => {
                 "have the server's certificate renewed, and check this machine's clock"
@@ -239,11 +268,14 @@ impl LinkError {
                 "check the path in the URL (usually /mqtt) and any proxy"
             }
             Self::WebSocketBroken { .. } => {
-                "check that the port and path are the broker's MQTT WebSocket endpoint"
+                "check that the port and path are the broker's MQTT WebSocket endpoint, with TLS for wss:// and without it for ws://"
             }
             Self::BadCredentials => "check the user name and password",
             Self::NotAuthorized => {
-                "ask the broker's operator to authorize this user name, certificate and client id"
+                "check the user name and password (some brokers say so of a wrong password, too); if they are right, ask the broker's operator to authorize this user name, certificate and client id"
+            }
+            Self::UserNameMissing => {
+                "give user name and password; if this broker asks for none, ask its operator to authorize this certificate and client id"
             }
             Self::ClientIdRefused => "choose another client id",
             Self::VersionRefused => "choose the other MQTT version (3.1.1 or 5)",
@@ -261,11 +293,35 @@ impl LinkError {
             Self::SessionTakenOver => {
                 "two clients share this client id: stop one, or give it a client id of its own"
             }
+            Self::NotWelcomed { tls: false, .. } => {
+                "if the port speaks TLS, write mqtts:// (or wss://) in the URL; else see the broker's log: many brokers close like this on a client id or user name that they do not know"
+            }
+            Self::NotWelcomed { tls: true, .. } => {
+                "check that the port speaks TLS: plain MQTT usually has another port; else see the broker's log: many brokers close like this on a client id, certificate or user name that they do not know"
+            }
             Self::ConnectionLost { .. } => {
                 "wait: the client reconnects by itself; if it goes on, see the broker's log"
             }
             Self::KeepAliveLost => "check the network; the client reconnects by itself",
-            Self::Protocol { .. } => "check that the URL names an MQTT broker and the right scheme",
+            Self::Protocol { .. } => {
+                "check that the URL names an MQTT broker and the right scheme: mqtts:// (or wss://) if the port speaks TLS"
+            }
         }
+    }
+}
+
+/// What a server means that sends this alert about a client's certificate (RFC 8446, 6.2), by the alert's
+/// name in rustls.
+#[must_use]
+pub fn alert_meaning(alert: &str) -> &'static str {
+    match alert {
+        "UnknownCA" => "it does not trust the authority that issued it",
+        "CertificateExpired" => "it has expired, or is not valid yet, by the broker's clock",
+        "CertificateRevoked" => "its issuer has revoked it",
+        "BadCertificate" => "it is damaged, or its signature is wrong",
+        "UnsupportedCertificate" => "it is of a kind that the broker does not take",
+        "AccessDenied" => "it is valid, but not allowed here",
+        "DecryptError" => "the proof that we have its key is wrong",
+        _ => "the broker does not say what is wrong with it",
     }
 }

@@ -5,6 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::watch;
 
+use vinbus_protocol::limits::{PAYLOAD_BYTES_MAX, TOPIC_BYTES_MAX};
+
 use crate::client::Counters;
 use crate::wire::Requests;
 
@@ -17,6 +19,13 @@ pub(crate) struct Shared {
     pub(crate) oversize_dropped: AtomicU64,
     pub(crate) undelivered: AtomicU64,
 }
+
+/// Around a topic and a payload, in bytes: fixed header, topic length, packet identifier and property
+/// length.
+const OVERHEAD: usize = 5 + 2 + 2 + 1;
+
+/// The largest packet that a message of a vehicle may need, in bytes.
+pub(crate) const MESSAGE_PACKET_BYTES_MAX: usize = OVERHEAD + TOPIC_BYTES_MAX + PAYLOAD_BYTES_MAX;
 
 /// A live connection.
 #[derive(Debug, Clone)]
@@ -40,8 +49,6 @@ impl Online {
 
     /// The largest payload that fits into a packet the broker accepts.
     pub(crate) fn payload_bytes_max(&self, topic: &str) -> usize {
-        /// Fixed header, topic length, packet identifier and property length.
-        const OVERHEAD: usize = 5 + 2 + 2 + 1;
         match self.packet_bytes_max {
             Some(max) => max.saturating_sub(OVERHEAD + topic.len()),
             None => usize::MAX,

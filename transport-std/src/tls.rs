@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 
 use crate::credentials::Identity;
 
@@ -135,9 +135,9 @@ impl TlsOptions {
                 for certificate in pem.certificates("CA")? {
                     roots
                         .add(certificate)
-                        .map_err(|source| TlsError::Authority {
+                        .map_err(|error| TlsError::Authority {
                             pem: pem.to_string(),
-                            source,
+                            reason: error_text(&error),
                         })?;
                 }
             }
@@ -156,12 +156,51 @@ fn identity_error(identity: &Identity, source: rustls::Error) -> TlsError {
     let (certificate, key) = (identity.certificate.to_string(), identity.key.to_string());
     match source {
         rustls::Error::InconsistentKeys(_) => TlsError::KeyOfAnother { certificate, key },
+        rustls::Error::InvalidCertificate(error) => TlsError::Certificate {
+            pem: certificate,
+            reason: certificate_fault(&error),
+        },
         source => TlsError::Identity {
             certificate,
             key,
             source,
         },
     }
+}
+
+fn error_text(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(error) => certificate_fault(error),
+        error => error.to_string(),
+    }
+}
+
+/// What is wrong with a certificate, in words: rustls has only the name of most errors.
+pub(crate) fn certificate_fault(error: &CertificateError) -> String {
+    let fault = match error {
+        CertificateError::BadEncoding => "it is damaged",
+        CertificateError::Revoked => "its issuer has revoked it",
+        CertificateError::UnhandledCriticalExtension => {
+            "it has a critical extension that is not known here"
+        }
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "its signature is of a kind that is not known here: issue it with another one, such as ECDSA with SHA-256"
+        }
+        // An error of the library beneath, which shows as its name.
+        CertificateError::Other(error) => match error.to_string().as_str() {
+            "UnsupportedCertVersion" => {
+                "it is of X.509 version 1, and version 3 is needed: issue it with extensions (openssl: -extfile)"
+            }
+            "CaUsedAsEndEntity" => {
+                "it is that of an authority (CA:TRUE): issue one that is not, for what it is used for"
+            }
+            "EndEntityUsedAsCa" => "what issued it is no authority (CA:FALSE)",
+            name => return name.to_owned(),
+        },
+        error => return error.to_string(),
+    };
+    fault.to_owned()
 }
 
 /// Why the TLS settings cannot be used. Names the file, and says nothing of a key but that it is
@@ -211,7 +250,15 @@ pub enum TlsError {
         /// The key's file.
         key: String,
     },
-    /// The certificate or the key is of a kind that cannot be used.
+    /// The client's certificate cannot be used.
+    #[error("the certificate in {pem} cannot be used: {reason}")]
+    Certificate {
+        /// The file.
+        pem: String,
+        /// Why.
+        reason: String,
+    },
+    /// The key is of a kind that cannot be used.
     #[error("the certificate in {certificate} and the key in {key} cannot be used")]
     Identity {
         /// The certificate's file.
@@ -222,12 +269,12 @@ pub enum TlsError {
         source: rustls::Error,
     },
     /// A certificate authority cannot be used.
-    #[error("the CA certificate in {pem} cannot be used")]
+    #[error("the CA certificate in {pem} cannot be used: {reason}")]
     Authority {
         /// The file.
         pem: String,
         /// Why.
-        source: rustls::Error,
+        reason: String,
     },
     /// The versions of TLS cannot be set.
     #[error("TLS cannot be set up")]
@@ -236,6 +283,10 @@ pub enum TlsError {
 
 #[cfg(test)]
 mod tests {
+    use rustls::client::WebPkiServerVerifier;
+    use rustls::client::danger::ServerCertVerifier;
+    use rustls::pki_types::{ServerName, UnixTime};
+
     use super::*;
     use crate::conformance::{Authority, Validity};
 
@@ -309,6 +360,68 @@ mod tests {
             .unwrap();
         let error = error(&identity(&one.certificate, &other.key));
         assert!(error.contains("is not that of the certificate"), "{error}");
+    }
+
+    /// What `openssl x509 -req` writes without `-extfile`. The dates are of no interest here.
+    const OF_VERSION_1: &str = "-----BEGIN CERTIFICATE-----
+MIIBJDCBygIULFEzAM6xhntPRdpIXPNzd/JgMXkwCgYIKoZIzj0EAwIwDTELMAkG
+A1UEAwwCQ0EwHhcNMjYxMTIzMDYxNDUzWhcNMzYxMTIwMDYxNDUzWjAcMRowGAYD
+VQQDDBEwMTIzNDU2Nzg5QUJDREVGRzBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IA
+BGjrePDJls8oMYe0s09MNmfS1O+E02Z/IF7Jc7nlOszL2JRNRiYFuhGhPPs9xhiq
+2xLgjsY+L7U3G9fauRIz7l8wCgYIKoZIzj0EAwIDSQAwRgIhAOHtt+v7vyCPOcpX
+qaz4MM5881vSzptYzEsSPfaYyAzGAiEAz3YIQN41B15YA+Se4WxdJxaFeqo+m8Xc
+uAbBJ9xYIqE=
+-----END CERTIFICATE-----
+";
+
+    /// PEM around what is no certificate.
+    const DAMAGED: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+
+    #[test]
+    fn a_certificate_that_cannot_be_used_says_why_in_words() {
+        let key = Authority::new("CA").client("one", Validity::Now).key;
+        for (certificate, expected) in [
+            (OF_VERSION_1, "X.509 version 1, and version 3 is needed"),
+            (DAMAGED, "it is damaged"),
+        ] {
+            let error = error(&identity(certificate, &key));
+            assert!(error.contains(expected), "{error}");
+        }
+        let ca = Some(Pem::Bytes(DAMAGED.into()));
+        let error = error(&TlsOptions { ca, identity: None });
+        assert!(error.ends_with("it is damaged"), "{error}");
+    }
+
+    #[test]
+    fn the_faults_of_a_servers_certificate_are_told_in_words() {
+        let authority = Authority::new("CA");
+        let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+        let tls = identity(OF_VERSION_1, "");
+        let roots = Arc::new(tls.roots().unwrap());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let judge = WebPkiServerVerifier::builder_with_provider(roots, provider)
+            .build()
+            .unwrap();
+        let fault = |pem: &str| {
+            let name = ServerName::try_from("localhost").unwrap();
+            let (der, now) = (der(pem), UnixTime::now());
+            match judge.verify_server_cert(&der, &[], &name, &[], now) {
+                Err(rustls::Error::InvalidCertificate(error)) => certificate_fault(&error),
+                other => panic!("{other:?}"),
+            }
+        };
+        for (pem, expected) in [
+            (OF_VERSION_1, "X.509 version 1"),
+            (&authority.certificate, "CA:TRUE"),
+            (DAMAGED, "damaged"),
+            (
+                &authority.client("localhost", Validity::Now).certificate,
+                "key usage",
+            ),
+        ] {
+            let fault = fault(pem);
+            assert!(fault.contains(expected), "{fault}");
+        }
     }
 
     #[test]

@@ -68,6 +68,14 @@ impl Connection {
         packet
     }
 
+    /// Reads what is there, once there is anything; how many bytes.
+    pub(crate) async fn some_bytes(&mut self) -> usize {
+        let mut bytes = [0; 4096];
+        in_time("bytes", self.0.read(&mut bytes))
+            .await
+            .expect("read")
+    }
+
     async fn byte(&mut self) -> u8 {
         in_time("a byte", self.0.read_u8()).await.expect("read")
     }

@@ -16,8 +16,48 @@ async fn refused_with(version: MqttVersion, code: u8) -> LinkError {
         connection.send(&connack(version, code)).await;
         connection.closed().await;
     };
-    let (error, ()) = tokio::join!(link_error(peer.options("mqtt", version)), answering);
+    let options = peer.options("mqtt", version).credentials("user", "wrong");
+    let (error, ()) = tokio::join!(link_error(options), answering);
     error
+}
+
+/// What it means that a peer which was sent a CONNECT without a user name gives this answer and closes.
+async fn closed_after(scheme: &str, version: MqttVersion, answer: &[u8]) -> LinkError {
+    let peer = Peer::new().await;
+    let answering = async {
+        let mut connection = peer.accept().await;
+        assert_ne!(connection.some_bytes().await, 0);
+        connection.send(answer).await;
+    };
+    let (error, ()) = tokio::join!(link_error(peer.options(scheme, version)), answering);
+    error
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_before_the_welcome_is_one_to_a_port_of_tls_perhaps() {
+    for version in VERSIONS {
+        let error = closed_after("mqtt", version, b"").await;
+        assert!(
+            matches!(error, LinkError::NotWelcomed { tls: false, .. }),
+            "{error:?}"
+        );
+        assert!(error.advice().contains("write mqtts://"), "{error}");
+        // What a server of TLS answers that says something: the alert of a wrong version.
+        let error = closed_after("mqtt", version, &[0x15, 3, 1, 0, 2, 2, 70]).await;
+        assert!(error.advice().contains("mqtts://"), "{error}");
+        let error = closed_after("ws", version, b"").await;
+        assert!(error.advice().contains("wss://"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_a_user_name_that_is_refused_is_told_so() {
+    for (version, codes) in [(MqttVersion::V311, [4, 5]), (MqttVersion::V5, [0x86, 0x87])] {
+        for code in codes {
+            let error = closed_after("mqtt", version, &connack(version, code)).await;
+            assert_eq!(error, LinkError::UserNameMissing);
+        }
+    }
 }
 
 #[tokio::test]

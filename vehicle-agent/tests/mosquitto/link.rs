@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
-use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Proxy};
+use vinbus_transport_std::conformance::{BrokerUnderTest, Endpoint, Mosquitto, Proxy};
 
 use crate::world::{VIN, World};
 
@@ -189,6 +189,29 @@ async fn link_that_cannot_come_up_is_explained_with_advice() {
     tokio::time::timeout(crate::app::PATIENCE, told)
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn port_of_tls_without_tls_in_the_url_is_told() {
+    let world = World::new().await;
+    let port = world.broker.url(Endpoint::Mqtts).port();
+    let url = format!("mqtt://127.0.0.1:{port}");
+    let vehicle = world.vehicle_offline(&url, &["demo=demo-partner"], &[]);
+    let line = vehicle.log_line("link down");
+    assert!(
+        line.contains("if the port speaks TLS, write mqtts://"),
+        "{line}"
+    );
+}
+
+#[tokio::test]
+async fn broker_that_takes_no_large_packet_is_told_when_it_is_connected() {
+    let world = World::new().await;
+    let narrow = Mosquitto::with("max_packet_size 2000").await;
+    let url = narrow.url(Endpoint::Mqtt).to_string();
+    let vehicle = world.vehicle_offline(&url, &["demo=demo-partner"], &[]);
+    let line = vehicle.log_line("WARN");
+    assert!(line.contains("packets of up to 2000 bytes"), "{line}");
 }
 
 #[tokio::test]

@@ -86,9 +86,14 @@ pub(super) fn unusable(access: &Access) -> Option<Unusable> {
             ),
             "have both issued anew, and give them by --cert and --key",
         ),
-        TlsError::Authority { pem, source } => (
+        TlsError::Certificate { pem, reason } => (
+            true,
+            format!("the certificate in {pem} cannot be used: {reason}"),
+            "have one issued that can be, and give it and its key by --cert and --key",
+        ),
+        TlsError::Authority { pem, reason } => (
             false,
-            format!("the certificate in {pem} cannot be used: {source}"),
+            format!("the certificate in {pem} cannot be used: {reason}"),
             "give the certificate of the authority that signed the broker's, by --ca",
         ),
         TlsError::NoSystemRoots => (

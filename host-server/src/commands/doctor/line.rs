@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
-use vinbus_transport_std::LinkError;
+use vinbus_transport_std::{LinkError, alert_meaning};
 
 use super::access::{Access, Login};
 use super::certificates::{self, Certificate};
@@ -251,20 +251,6 @@ fn web_socket(report: &mut Report, access: &Access, fault: Option<&Fault>) {
             report.failed(CHECK, format!("{path}: {}", fault.value()), fault.advice());
         }
         _ => report.ok(CHECK, format!("{path} takes MQTT (sub-protocol mqtt)")),
-    }
-}
-
-/// What an alert about our certificate means (RFC 8446, 6.2).
-fn alert_meaning(alert: &str) -> &'static str {
-    match alert {
-        "UnknownCA" => "it does not trust the authority that issued it",
-        "CertificateExpired" => "it has expired, or is not valid yet, by the broker's clock",
-        "CertificateRevoked" => "its issuer has revoked it",
-        "BadCertificate" => "it is damaged, or its signature is wrong",
-        "UnsupportedCertificate" => "it is of a kind that the broker does not take",
-        "AccessDenied" => "it is valid, but not allowed here",
-        "DecryptError" => "the proof that we have its key is wrong",
-        _ => "the broker does not say what is wrong with it",
     }
 }
 
