@@ -259,7 +259,11 @@ async fn a_command_line_that_names_no_broker_of_its_kind_is_refused() {
         (&["doctor"][..], "--broker"),
         (
             &["doctor", "--broker", "mqtt://x", "--cert", "c.pem"],
-            "broker-key",
+            "--cert needs --key beside it",
+        ),
+        (
+            &["doctor", "--broker", "mqtt://x", "--user", "u"],
+            "--user needs --password-file beside it",
         ),
         (
             &["doctor", "--broker", "mqtt://x", "--timeout", "2min"],

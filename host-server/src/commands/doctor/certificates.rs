@@ -342,22 +342,35 @@ pub(super) fn check_clock(report: &mut Report, certificates: &[Certificate], tol
         }
         return;
     }
-    if certificates.is_empty() {
+    let last_to_begin = certificates.iter().max_by_key(|it| it.not_before);
+    let first_to_end = certificates.iter().min_by_key(|it| it.not_after);
+    let (Some(last_to_begin), Some(first_to_end)) = (last_to_begin, first_to_end) else {
         report.not_tested(
             CHECK,
             format!("local time {local}; no certificate to compare it with"),
         );
         return;
+    };
+    let (begin, end) = (last_to_begin.not_before, first_to_end.not_after);
+    if begin > end {
+        // The check of the certificate that is over, or not valid yet, says what to do.
+        let value = format!(
+            "local time {local}; there is no moment at which all certificates are valid, to compare it with: that of \
+             {} is valid to {}, that of {} from {}",
+            first_to_end.subject,
+            date(end),
+            last_to_begin.subject,
+            date(begin)
+        );
+        report.not_tested(CHECK, value);
+        return;
     }
-    let earliest = certificates.iter().map(|it| it.not_before).max();
-    let latest = certificates.iter().map(|it| it.not_after).min();
     let range = format!(
         "all certificates are valid from {} to {}",
-        earliest.map(date).unwrap_or_default(),
-        latest.map(date).unwrap_or_default()
+        date(begin),
+        date(end)
     );
-    let outside = earliest.is_some_and(|it| now < it) || latest.is_some_and(|it| now > it);
-    if outside {
+    if !(begin..=end).contains(&now) {
         report.warning(
             CHECK,
             format!("local time {local}; {range}"),
@@ -413,6 +426,23 @@ mod tests {
         check(-30, Verdict::Ok);
         check(3_600, Verdict::Warning);
         check(-3_600, Verdict::Warning);
+    }
+
+    #[test]
+    fn certificates_that_are_never_valid_together_tell_nothing_of_the_clock() {
+        let said = |certificates: &[Certificate]| {
+            let mut report = Report::of(String::new());
+            check_clock(&mut report, certificates, None);
+            report.text()
+        };
+        let (over, later) = (certificate(0, 10), certificate(20, i64::MAX));
+        let never = said(&[later.clone(), over.clone()]);
+        assert!(never.starts_with("not tested"), "{never}");
+        assert!(never.contains("there is no moment"), "{never}");
+        assert!(never.contains("to 1970-01-01T00:00:10Z"), "{never}");
+        assert!(!never.contains("set it"), "{never}");
+        assert!(said(&[over]).contains("set it"));
+        assert!(said(&[later]).starts_with("ok"));
     }
 
     #[test]

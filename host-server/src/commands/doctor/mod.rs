@@ -98,7 +98,7 @@ pub async fn run(args: DoctorArgs) -> Result<(), DoctorError> {
     if name.is_some_and(token::is_one) {
         return Err(DoctorError::TokenAsUser);
     }
-    let config = config::load(args.serve_options())?;
+    let config = config::load(args.serve_options()).map_err(in_own_options)?;
     let report = look(&config, &args).await?;
     let text = if args.json {
         report.json()
@@ -112,6 +112,24 @@ pub async fn run(args: DoctorArgs) -> Result<(), DoctorError> {
             failed,
             all: report.checks.len(),
         }),
+    }
+}
+
+/// With the names that the help gives to the options of this command.
+fn in_own_options(error: ConfigError) -> ConfigError {
+    let own = |option| match option {
+        "broker-cert" => "cert",
+        "broker-key" => "key",
+        "broker-username" => "user",
+        "broker-password-file" => "password-file",
+        other => other,
+    };
+    match error {
+        ConfigError::Incomplete { given, missing } => ConfigError::Incomplete {
+            given: own(given),
+            missing: own(missing),
+        },
+        other => other,
     }
 }
 
