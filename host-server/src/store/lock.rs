@@ -29,6 +29,18 @@ pub enum DataDirError {
         /// The process id that the other server noted, or `?`.
         owner: String,
     },
+    /// It, or what it would lie in, is a file.
+    #[error(
+        "the data folder {} cannot be used: {} is a file and no folder; choose another with --data-dir",
+        path.display(),
+        file.display()
+    )]
+    NoFolder {
+        /// The folder.
+        path: PathBuf,
+        /// The file.
+        file: PathBuf,
+    },
     /// It cannot be made, read or written.
     #[error(
         "the data folder {} cannot be used: {source}; make it writable or choose another with \
@@ -53,7 +65,13 @@ impl DataDir {
             path: path.to_owned(),
             source,
         };
-        create_private(path).map_err(io)?;
+        create_private(path).map_err(|error| match file_among(path) {
+            Some(file) => DataDirError::NoFolder {
+                path: path.to_owned(),
+                file: file.to_owned(),
+            },
+            None => io(error),
+        })?;
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -85,6 +103,12 @@ impl DataDir {
     }
 }
 
+/// What is there and no folder, of a path and what it lies in.
+fn file_among(path: &Path) -> Option<&Path> {
+    let found = path.ancestors().find(|part| part.exists())?;
+    (!found.is_dir()).then_some(found)
+}
+
 fn create_private(path: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
@@ -109,4 +133,21 @@ fn note_owner(file: &mut File) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     writeln!(file, "{}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_in_place_of_a_data_folder_is_told_as_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        for path in [file.clone(), file.join("below")] {
+            let error = DataDir::lock(&path).unwrap_err().to_string();
+            let said = format!("{} is a file and no folder", file.display());
+            assert!(error.contains(&said), "{error}");
+        }
+    }
 }
