@@ -22,6 +22,10 @@ pub use token::{Of, TokenArgs, TokenCommand};
 
 use crate::config::ServeOptions;
 use crate::identity::Secret;
+use crate::nearest::nearest;
+
+/// What our environment variables begin with.
+const PREFIX: &str = "VINBUS_";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -247,13 +251,21 @@ pub fn variable_at_fault(error: &clap::Error) -> Option<String> {
     names.find(|name| std::env::var(name).is_ok_and(|set| set == *value))
 }
 
-/// Those of `names` that look like our environment variables and are not: misspelt ones. The vehicle
-/// agent's have a prefix of their own.
+/// What to say of those of `names` that look like our environment variables and are not: misspelt ones. The
+/// vehicle agent's have a prefix of their own.
 pub fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
     let known = variables();
     names
-        .filter(|name| name.starts_with("VINBUS_") && !name.starts_with("VINBUS_AGENT_"))
+        .filter(|name| name.starts_with(PREFIX) && !name.starts_with("VINBUS_AGENT_"))
         .filter(|name| !known.contains_key(name.as_str()))
+        .map(|name| {
+            let rests = known.keys().filter_map(|known| known.strip_prefix(PREFIX));
+            let meant = nearest(&name[PREFIX.len()..], rests).map_or_else(
+                || "is it misspelt?".to_owned(),
+                |rest| format!("did you mean {PREFIX}{rest}?"),
+            );
+            format!("the environment variable {name} is none of ours and has no effect: {meant}")
+        })
         .collect()
 }
 
@@ -291,7 +303,13 @@ mod tests {
             "PATH",
         ];
         let unknown = unknown_variables(set.into_iter().map(str::to_owned));
-        assert_eq!(unknown, ["VINBUS_HTPP"]);
+        let [http] = &unknown[..] else {
+            panic!("{unknown:?}");
+        };
+        assert!(http.contains("variable VINBUS_HTPP is"), "{http}");
+        assert!(http.ends_with("did you mean VINBUS_HTTP?"), "{http}");
+        let other = unknown_variables(std::iter::once("VINBUS_XYZZY".to_owned()));
+        assert!(other[0].ends_with("is it misspelt?"), "{other:?}");
     }
 
     #[test]

@@ -16,9 +16,6 @@ use vinbus_host_server::{logging, serve};
 /// How long threads that wait for the disk or a pipe may hold up the end.
 const END_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// Why an unknown variable is told.
-const NO_EFFECT: &str = "is none of ours and has no effect: is it misspelt?";
-
 /// How a command failed: what to print, and whose turn it is.
 enum Failure {
     /// What was typed or configured has to change; exit status 2, as for a wrong option.
@@ -138,15 +135,15 @@ async fn run(cli: Cli) -> Result<(), Failure> {
 async fn serve(options: ServeOptions) -> Result<(), Failure> {
     let config = config::load(options).map_err(Failure::usage)?;
     logging::start(config.log_format, &config.log_filter).map_err(Failure::usage)?;
-    for name in unknown_variables() {
-        tracing::warn!(name, "the environment variable {NO_EFFECT}");
+    for told in unknown_variables() {
+        tracing::warn!("{told}");
     }
     serve::run(config).await.map_err(Failure::failed)
 }
 
 fn warn_of_unknown_variables() {
-    for name in unknown_variables() {
-        eprintln!("warning: the environment variable {name} {NO_EFFECT}");
+    for told in unknown_variables() {
+        eprintln!("warning: {told}");
     }
 }
 

@@ -228,7 +228,7 @@ async fn a_misspelt_variable_is_warned_of() {
     server.signal("INT");
     server.ended().await;
     assert!(
-        server.printed().contains("VINBUS_HTPP"),
+        server.printed().contains("VINBUS_HTPP is none of ours"),
         "{}",
         server.printed()
     );

@@ -21,9 +21,15 @@ pub fn notes(
     let at_fault = refused.and_then(said);
     let set = set.filter(|(name, _)| name.starts_with(PREFIX));
     set.filter_map(|(name, value)| match known.get(&name) {
-        None => Some(format!(
-            "warning: the environment variable {name} is none of ours and has no effect: is it misspelt?"
-        )),
+        None => {
+            let meant = nearest(&name, known.keys()).map_or_else(
+                || "is it misspelt?".to_owned(),
+                |meant| format!("did you mean {meant}?"),
+            );
+            Some(format!(
+                "warning: the environment variable {name} is none of ours and has no effect: {meant}"
+            ))
+        }
         Some(options) => at_fault
             .as_ref()
             .filter(|(option, wrong)| {
@@ -32,6 +38,15 @@ pub fn notes(
             .map(|_| format!("note: the value comes from the environment variable {name}")),
     })
     .collect()
+}
+
+/// The one of `known` that somebody meant who wrote `name` with a slip or two.
+fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n String>) -> Option<&'n str> {
+    let slips = known.map(|known| (strsim::damerau_levenshtein(name, known), known.as_str()));
+    slips
+        .min()
+        .filter(|(slips, _)| *slips <= 2)
+        .map(|(_, known)| known)
 }
 
 /// The option and the value that `error` complains of.
@@ -81,6 +96,12 @@ mod tests {
         );
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].contains("VINBUS_AGENT_BROKR "), "{told:?}");
+        assert!(
+            told[0].ends_with("did you mean VINBUS_AGENT_BROKER?"),
+            "{told:?}"
+        );
+        let other = of(None, &[("VINBUS_AGENT_XYZZY", "")]);
+        assert!(other[0].ends_with("is it misspelt?"), "{other:?}");
     }
 
     #[test]
