@@ -7,6 +7,7 @@ mod clock;
 mod journal;
 mod last_words;
 mod link;
+mod listen;
 mod portal;
 mod saved;
 mod status;

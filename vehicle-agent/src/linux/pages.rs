@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use tokio::net::TcpListener;
 
 use crate::app_page::AppTitle;
 use crate::linux::args::{AppFolder, address};
 use crate::linux::failure::Failure;
+use crate::linux::listen::listen;
 use crate::linux::portal::{AppPage, AppPages, ConnectionBounds, LOCALHOST, PagesAlone};
 use crate::linux::run::terminated;
 use crate::page_url::PageUrl;
@@ -61,10 +61,7 @@ pub async fn run(args: PagesArgs) -> Result<(), Failure> {
     let folders = args.app_pages.into_iter();
     let folders = folders.map(|AppFolder { app, folder }| (app, folder));
     let pages = AppPages::open(LOCALHOST, folders).map_err(Failure::Configuration)?;
-    let listen = args.listen;
-    let listener = TcpListener::bind(listen).await.with_context(|| {
-        format!("cannot listen at {listen}: another program may; choose another with --listen")
-    })?;
+    let listener = listen("--listen", args.listen).await?;
     let port = listener.local_addr().context("the socket is gone")?.port();
     for app in pages.apps() {
         println!("{}", board_options(app, port));

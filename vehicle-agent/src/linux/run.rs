@@ -4,8 +4,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, bail};
-use tokio::net::TcpListener;
+use anyhow::{Context as _, bail};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -27,6 +26,7 @@ use crate::linux::clock::{ProcessRandom, TokioClock};
 use crate::linux::connection::{self, Credentials};
 use crate::linux::failure::Failure;
 use crate::linux::link::StdLink;
+use crate::linux::listen::listen;
 use crate::linux::portal::{AppPages, ConnectionBounds, Listening, PortalOptions, SocketApps};
 use crate::linux::saved::Saved;
 use crate::linux::status::Status;
@@ -202,12 +202,7 @@ async fn open_portal(
     desk: &LinuxDesk,
     status: &Arc<Status>,
 ) -> anyhow::Result<(Listening, SocketApps<'static>)> {
-    let listener = TcpListener::bind(args.portal).await.with_context(|| {
-        format!(
-            "cannot open the portal at {}: another agent may have it; choose another with --portal",
-            args.portal
-        )
-    })?;
+    let listener = listen("--portal", args.portal).await?;
     let address = listener.local_addr()?;
     let apps: Vec<_> = desk.portal().apps().map(|app| app.id.clone()).collect();
     let options = PortalOptions {

@@ -104,5 +104,18 @@ fn portal_address_that_is_taken_is_no_fault_of_the_options() {
         .args(["run", "--vin", VIN, "--app", "demo=p"])
         .args(["--broker", "mqtt://127.0.0.1:1", "--portal", &address])
         .output();
-    refused(&output.unwrap(), 1, &[&address, "--portal"]);
+    let parts = [&address, "another program does", "--portal"];
+    refused(&output.unwrap(), 1, &parts);
+}
+
+#[test]
+fn portal_address_that_is_not_of_this_machine_is_told_as_such() {
+    // An address of documentation (RFC 5737).
+    let output = Command::new(env!("CARGO_BIN_EXE_vehicle-agent"))
+        .args(["run", "--vin", VIN, "--app", "demo=p"])
+        .args(["--broker", "mqtt://127.0.0.1:1"])
+        .args(["--portal", "192.0.2.1:8080"])
+        .output();
+    let parts = ["192.0.2.1:8080: this machine has no such address"];
+    refused(&output.unwrap(), 1, &parts);
 }
