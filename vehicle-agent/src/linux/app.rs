@@ -23,6 +23,9 @@ use crate::linux::args::AppArgs;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
+/// The commands of the driver's hand that stand alone on their lines.
+const ALONE: [&str; 6] = ["/show", "/hide", "/pending", "/ok", "/cancel", "/quit"];
+
 /// Runs until the portal closes the socket, or `--exit-after` is fulfilled.
 ///
 /// # Errors
@@ -251,21 +254,43 @@ impl App {
                 self.send("WebPortal.cancelBtnPopupRequestClicked", None)
                     .await?;
             }
-            command if command.starts_with("/answer ") => {
-                let answer = command.trim_start_matches("/answer ");
-                match self.request.take() {
-                    Some(request) => self.send_content(answer, Some(&request)).await?,
-                    None => self.refuse_line("no request has come that is not answered"),
+            command if command.starts_with('/') => {
+                let (word, rest) = command
+                    .split_once(char::is_whitespace)
+                    .unwrap_or((command, ""));
+                match word {
+                    "/answer" => self.answer(rest.trim_start()).await?,
+                    word if ALONE.contains(&word) => {
+                        self.refuse_line(&format!("{word} takes nothing behind it"));
+                    }
+                    word => self.refuse_line(&format!(
+                        "there is no {word}: there are /answer JSON (to the request that came last), {}, and JSON to send",
+                        ALONE.join(" ")
+                    )),
                 }
             }
-            command if command.starts_with('/') => {
-                self.refuse_line(&format!(
-                    "there is no {command}: there are /answer JSON (to the request that came last), /show /hide /pending /ok /cancel /quit, and JSON to send"
-                ));
+            content => {
+                self.send_content(content, None).await?;
             }
-            content => self.send_content(content, None).await?,
         }
         Ok(true)
+    }
+
+    /// Answers the request that came last, which waits for another answer if this one is none.
+    async fn answer(&mut self, answer: &str) -> anyhow::Result<()> {
+        if answer.is_empty() {
+            self.refuse_line("/answer needs a JSON value behind it, such as: /answer \"yes\"");
+            return Ok(());
+        }
+        match self.request.clone() {
+            Some(request) => {
+                if self.send_content(answer, Some(&request)).await? {
+                    self.request = None;
+                }
+            }
+            None => self.refuse_line("no request has come that is not answered"),
+        }
+        Ok(())
     }
 
     /// A line of input that nothing can be done with counts as a message that was refused.
@@ -276,13 +301,13 @@ impl App {
         eprintln!("{why}");
     }
 
-    /// Sends content, as the answer to a request if one is named.
-    async fn send_content(&mut self, content: &str, request: Option<&str>) -> anyhow::Result<()> {
+    /// Sends content, as the answer to a request if one is named; `false` if it is none.
+    async fn send_content(&mut self, content: &str, request: Option<&str>) -> anyhow::Result<bool> {
         if let Err(error) = serde_json::from_str::<&RawValue>(content) {
             self.refuse_line(&format!(
                 "not sent, as this line is not JSON: {error}; write text in double quotes, such as \"hello\""
             ));
-            return Ok(());
+            return Ok(false);
         }
         self.sent += 1;
         let id = format!(r#""{:08x}-{}""#, self.run, self.sent);
@@ -297,7 +322,8 @@ impl App {
         self.sink
             .send(Message::text(text))
             .await
-            .map_err(|error| broken(&error))
+            .map_err(|error| broken(&error))?;
+        Ok(true)
     }
 
     async fn take_pending(&mut self) -> anyhow::Result<()> {

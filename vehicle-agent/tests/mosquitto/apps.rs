@@ -123,6 +123,30 @@ async fn command_line_app_fails_when_a_line_of_its_input_was_no_json_and_sends_t
 }
 
 #[tokio::test]
+async fn command_line_app_says_what_is_wrong_with_a_command() {
+    let mut world = World::new().await;
+    let vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
+    let mut app = start(&vehicle, &["--exit-after", "0"]);
+    let mut input = app.stdin.take().unwrap();
+    input
+        .write_all(b"/answer\n/answer  \n/answer 1\n/hide now\n/help\n")
+        .await
+        .unwrap();
+    drop(input);
+    let output = ended(app).await;
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(error.matches("/answer needs a JSON value").count(), 2);
+    for told in [
+        "no request has come",
+        "/hide takes nothing behind it",
+        "there is no /help: there are /answer JSON",
+        "5 of 5 messages were not delivered",
+    ] {
+        assert!(error.contains(told), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn command_line_app_without_an_agent_says_what_to_start() {
     let output = Command::new(env!("CARGO_BIN_EXE_vehicle-agent"))
         .args(["app", "--app", "demo", "--portal", "127.0.0.1:1"])
