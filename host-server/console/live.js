@@ -58,7 +58,7 @@ export class Live {
       const status = JSON.parse(data);
       this.told.link(status.ready ? 'live' : 'trouble', status.reasons.join('; '));
       this.told.status(status);
-      if (isFresh) this.catchUp(status);
+      if (isFresh) this.catchUp(status.newest);
       isFresh = false;
     });
     stream.addEventListener('accepted', ({ data }) => this.wait('accepted', data));
@@ -75,7 +75,6 @@ export class Live {
   openUplink() {
     const stream = new EventSource(`/api/v1/messages/stream?content=brief&after=${this.cursor}`);
     this.uplink = stream;
-    const begin = BigInt(this.newest);
     stream.addEventListener('message', ({ data, lastEventId }) => {
       this.cursor = lastEventId;
       this.wait('up', data);
@@ -83,20 +82,18 @@ export class Live {
     stream.addEventListener('lost', ({ data, lastEventId }) => {
       this.cursor = lastEventId;
       // What was deleted before the page was opened is nothing that it has missed.
-      if (BigInt(lastEventId) <= begin) return;
+      if (server.position(lastEventId) <= this.begin) return;
       this.told.notice(`${JSON.parse(data).lost} messages from vehicles were deleted before they could be shown.`);
     });
     stream.addEventListener('error', () => this.broken(stream, () => this.openUplink()));
   }
 
-  /** What happened before the stream began. */
-  async catchUp(status) {
-    if (this.cursor === undefined || BigInt(this.cursor) > BigInt(status.newest)) {
-      // Also if the store was replaced: its log is another one.
-      this.uplink?.close();
-      const begin = BigInt(status.newest) - BigInt(PAST);
-      this.cursor = String(begin > 0n ? begin : 0n);
-      this.newest = status.newest;
+  /** What happened before the stream began. A session ends with its server, and so the log stays the same. */
+  async catchUp(newest) {
+    if (this.cursor === undefined) {
+      this.begin = server.position(newest);
+      const past = this.begin - BigInt(PAST);
+      this.cursor = String(past > 0n ? past : 0n);
       this.openUplink();
     }
     this.pages += 1;

@@ -34,7 +34,10 @@ export const trace = async (id) => (await ask(`/api/v1/messages/${encodeURICompo
 
 /** The page with one message from a vehicle, as text. */
 export const received = async (cursor) =>
-  (await ask(`/api/v1/messages?after=${BigInt(cursor) - 1n}&limit=1`)).text();
+  (await ask(`/api/v1/messages?after=${position(cursor) - 1n}&limit=1`)).text();
+
+/** Where in the log a cursor is: what stands in front of its stamp. */
+export const position = (cursor) => BigInt(cursor.split('-')[0]);
 
 /** Sends an envelope; what is asked for with it may be empty. */
 export const send = (vin, envelope, asked) => post(`/api/v1/vehicles/${encodeURIComponent(vin)}/messages`, envelope, asked);

@@ -22,6 +22,7 @@ pub use token::{Of, TokenArgs, TokenCommand};
 
 use crate::config::ServeOptions;
 use crate::identity::Secret;
+use crate::model::StampedCursor;
 use crate::nearest::nearest;
 
 /// What our environment variables begin with.
@@ -185,12 +186,9 @@ pub struct Access {
     pub token: Option<Secret>,
 }
 
-fn cursor(text: &str) -> Result<u64, &'static str> {
-    // The store keeps a cursor in 63 bits.
-    text.parse()
-        .ok()
-        .filter(|&cursor| i64::try_from(cursor).is_ok())
-        .ok_or("expected the `cursor` of a message that was printed, or 0 for everything")
+fn cursor(text: &str) -> Result<StampedCursor, &'static str> {
+    let expected = "expected the `cursor` of a message that was printed, or 0 for everything";
+    text.parse().map_err(|_| expected)
 }
 
 fn secret(text: &str) -> Result<Secret, Infallible> {
@@ -216,10 +214,10 @@ pub struct ListenArgs {
     /// Only this vehicle.
     #[arg(long)]
     pub vin: Option<Vin>,
-    /// Begin after this cursor, 0 for everything that is stored; without it, begin with the
-    /// messages that arrive from now on.
+    /// Begin after this `cursor` of a message that was printed, 0 for everything that is stored; without it,
+    /// begin with the messages that arrive from now on.
     #[arg(long, value_name = "CURSOR", value_parser = cursor, allow_negative_numbers = true)]
-    pub after: Option<u64>,
+    pub after: Option<StampedCursor>,
     /// Where from.
     #[command(flatten)]
     pub access: Access,

@@ -2,6 +2,7 @@
 //!
 //! Plain values without IO; wire types derive from them at the edge (`api`), rows in `store`.
 
+mod cursor;
 mod key;
 mod receipts;
 mod step;
@@ -9,6 +10,7 @@ mod step;
 use std::fmt;
 use std::time::SystemTime;
 
+pub use self::cursor::{Cursor, CursorError, Stamp, StampedCursor};
 pub use self::key::Key;
 use self::receipts::is_long;
 pub use self::receipts::{Receipts, ReceiptsError};
@@ -29,11 +31,6 @@ impl fmt::Display for MessageId {
         f.write_str(&self.0)
     }
 }
-
-/// A position in the log of uplink messages. Positions grow by the order of arrival and are never
-/// used twice; 0 is before the first message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Cursor(pub u64);
 
 /// Whoever calls the REST interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +112,17 @@ pub struct Uplink {
     pub cursor: Cursor,
     /// What arrived.
     pub message: NewUplink,
+}
+
+impl Uplink {
+    /// Its cursor as it is handed out.
+    #[must_use]
+    pub fn stamped(&self) -> StampedCursor {
+        StampedCursor {
+            cursor: self.cursor,
+            stamp: Some(Stamp::of(self.message.received_at)),
+        }
+    }
 }
 
 /// What a read of the uplink log found.

@@ -51,7 +51,7 @@ fn write_with(
 ) -> Result<(), EnvelopeError> {
     let message = &uplink.message;
     let head = Head {
-        cursor: uplink.cursor.0.to_string(),
+        cursor: uplink.stamped().to_string(),
         vin: message.vin.as_str(),
         uid: message.uid.as_str(),
         subtopic: message.subtopic.as_deref(),

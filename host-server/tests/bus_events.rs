@@ -93,10 +93,12 @@ async fn application_hears_what_its_partners_vehicles_send() {
     let vehicle = server.vehicle().await;
     vehicle.say(r#"{"requestId":"r-1","speed":50}"#).await;
     let received = json!({
-        "vin": VIN, "uid": PARTNER, "cursor": "1", "requestId": "r-1",
+        "vin": VIN, "uid": PARTNER, "requestId": "r-1",
         "content": { "requestId": "r-1", "speed": 50 },
     });
-    expect(&mut mine, &format!("received/{VIN}"), received).await;
+    let told = expect(&mut mine, &format!("received/{VIN}"), received).await;
+    let log = server.get("/api/v1/messages").await;
+    assert_eq!(told["cursor"], log["messages"][0]["cursor"]);
     publish(&vehicle, None, r#"{"contents":1}"#).await;
     let refused = json!({ "vin": VIN, "uid": PARTNER, "reason": "missing_member" });
     expect(&mut mine, &format!("refused/{VIN}"), refused).await;

@@ -96,6 +96,7 @@ async fn wrong_options_are_refused_with_what_to_do() {
         (&["--request-time-max", "0s"], "at least 1ms"),
         (&["listen", "--after", "foo"], "0 for everything"),
         (&["listen", "--after", "-1"], "0 for everything"),
+        (&["listen", "--after", "1-2"], "0 for everything"),
         (&["--mqtt", "0.0.0.0:1883"], "loopback"),
         (&["--mqtts", "here"], "an IP address with a port"),
         (&["--broker", "http://b"], "unknown scheme \"http\""),

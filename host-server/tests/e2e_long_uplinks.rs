@@ -138,9 +138,10 @@ async fn mebibyte_of_an_app_is_one_message_for_every_reader() {
     assert!(offsets.is_sorted() && offsets[0] == 0, "{offsets:?}");
     // A page, with one message each; a stream that goes on in front of it; a program that listens.
     let page = server.get("/api/v1/messages?limit=1").await;
-    assert_eq!((&page["more"], &page["next"]), (&true.into(), &"1".into()));
+    let next = page["next"].as_str().unwrap();
+    assert_eq!(page["more"], true);
     let stream = server.request(Method::GET, "/api/v1/messages/stream");
-    let stream = stream.header("last-event-id", "1").send().await.unwrap();
+    let stream = stream.header("last-event-id", next).send().await.unwrap();
     let (mut events, mut seen) = (stream.bytes_stream(), Vec::new());
     let expected = format!("\"content\":{long}}}\n\n");
     while !seen.ends_with(expected.as_bytes()) {

@@ -16,7 +16,7 @@ use serde_json::Value;
 use store_support::{open, open_with, uplink};
 use tokio::sync::mpsc;
 use vinbus_host_server::metrics::Metrics;
-use vinbus_host_server::model::{Cursor, Webhook};
+use vinbus_host_server::model::{Cursor, StampedCursor, Webhook};
 use vinbus_host_server::store::Store as _;
 use vinbus_host_server::store::sqlite::StoreSettings;
 
@@ -69,15 +69,26 @@ async fn a_read_from_the_store_says_how_many_positions_were_deleted_behind_its_c
     }
 }
 
+/// That of a cursor as it is handed out.
+fn position(cursor: &Value) -> u64 {
+    let cursor: StampedCursor = cursor.as_str().unwrap().parse().unwrap();
+    cursor.cursor.0
+}
+
 #[tokio::test]
 async fn a_page_and_a_stream_tell_what_was_deleted_behind_their_cursor() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path(), None).await;
     let server = Server::start(dir.path()).await;
-    for (query, lost) in [("", 0), ("?after=2", 5), ("?after=2&uid=other", 5)] {
+    for (query, lost) in [
+        ("", 0),
+        ("?after=2", 5),
+        ("?after=2-123456", 5),
+        ("?after=2&uid=other", 5),
+    ] {
         let page = server.get(&format!("/api/v1/messages{query}")).await;
         assert_eq!(page["lost"], lost, "{query}");
-        assert_eq!(page["next"], "10", "{query}");
+        assert_eq!(position(&page["next"]), 10, "{query}");
     }
     let next = server.get("/api/v1/messages?after=10").await;
     assert_eq!(next["lost"], 0);
@@ -85,11 +96,11 @@ async fn a_page_and_a_stream_tell_what_was_deleted_behind_their_cursor() {
     let request = server.request(Method::GET, "/api/v1/messages/stream?after=2");
     let mut answer = request.send().await.unwrap();
     let mut seen = String::new();
-    while !seen.contains("\"cursor\":\"10\"") {
+    while !seen.contains("\"cursor\":\"10-") {
         let chunk = within("the stream goes on", answer.chunk()).await.unwrap();
         seen.push_str(std::str::from_utf8(&chunk.unwrap()).unwrap());
     }
-    let lost = "event: lost\nid: 7\ndata: {\"lost\":5}\n\nid: 8\ndata: {";
+    let lost = "event: lost\nid: 7\ndata: {\"lost\":5}\n\nid: 8-";
     assert!(seen.contains(lost), "{seen}");
 }
 
@@ -120,10 +131,10 @@ async fn a_webhook_goes_on_behind_what_was_deleted_and_that_is_counted_and_logge
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path(), Some(url)).await;
     let server = Server::start(dir.path()).await;
-    for cursor in ["8", "9", "10"] {
+    for expected in 8..=10 {
         let body = within("a delivery", received.recv()).await.unwrap();
         let event: Value = serde_json::from_str(&body).unwrap();
-        assert_eq!(event["data"]["cursor"], cursor);
+        assert_eq!(position(&event["data"]["cursor"]), expected);
     }
     let metrics = server.request(Method::GET, "/metrics").send().await;
     let metrics = metrics.unwrap().text().await.unwrap();

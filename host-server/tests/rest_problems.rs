@@ -306,6 +306,8 @@ async fn a_wrong_parameter_is_told_with_its_value_and_what_is_allowed() {
             "limit is \"1e3\"; write a number, 1 to 1000, as in limit=100",
         ),
         ("GET", log, "after=x", "\"x\" is not a cursor"),
+        ("GET", log, "after=1-12345", "\"1-12345\" is not a cursor"),
+        ("GET", log, "after=-1", "\"-1\" is not a cursor"),
         (
             "GET",
             sent,

@@ -221,10 +221,10 @@ async fn a_stream_that_is_behind_ends_when_the_server_stops() {
 #[tokio::test]
 async fn a_wrong_last_event_id_is_refused() {
     let rest = Rest::start().await;
-    let request = rest
-        .admin(Method::GET, PATH)
-        .header("last-event-id", "yesterday");
-    rest_support::problem(request.send().await.unwrap(), 400, "bad-query").await;
+    for wrong in ["yesterday", "1-2", "-1-000000"] {
+        let request = rest.admin(Method::GET, PATH).header("last-event-id", wrong);
+        rest_support::problem(request.send().await.unwrap(), 400, "bad-query").await;
+    }
 }
 
 /// Returns once one more stream is admitted.

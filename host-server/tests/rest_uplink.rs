@@ -3,7 +3,7 @@
 mod rest_support;
 
 use reqwest::Method;
-use rest_support::{ODD_CONTENTS, OTHER, OTHER_VIN, PARTNER, Rest, VIN};
+use rest_support::{Events, ODD_CONTENTS, OTHER, OTHER_VIN, PARTNER, Rest, VIN};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -67,6 +67,34 @@ async fn a_message_says_where_it_comes_from() {
     assert_eq!(message["subtopic"], Value::Null);
     assert_eq!(message["cursor"], page["next"]);
     assert!(message["receivedAt"].as_str().unwrap().ends_with('Z'));
+}
+
+#[tokio::test]
+async fn a_message_has_the_same_cursor_wherever_it_is_shown() {
+    let rest = Rest::start().await;
+    rest.arrive(PARTNER, VIN, "{\"content\":1}").await;
+    let page: Value = serde_json::from_str(&rest.page("").await).unwrap();
+    let cursor = page["messages"][0]["cursor"].as_str().unwrap();
+    assert!(cursor.starts_with("1-") && cursor.len() == 8, "{cursor}");
+    let answered = async |request: reqwest::RequestBuilder| -> Value {
+        request.send().await.unwrap().json().await.unwrap()
+    };
+    let status = answered(rest.admin(Method::GET, "/api/v1/status")).await;
+    assert_eq!(status["newest"], cursor);
+    let webhook = json!({ "url": "https://partner.example/hook" });
+    let webhook = rest
+        .partner(Method::POST, "/api/v1/webhooks")
+        .json(&webhook);
+    assert_eq!(answered(webhook).await["cursor"], cursor);
+    let stream = rest.admin(Method::GET, "/api/v1/messages/stream");
+    let mut events = Events::of(stream.send().await.unwrap());
+    assert_eq!(events.next().await.unwrap().0, cursor);
+    // Those of others, where a search ends, and the beginning.
+    let page = rest.page(&format!("?uid={OTHER}")).await;
+    let page: Value = serde_json::from_str(&page).unwrap();
+    assert_eq!(page["next"], cursor);
+    let other = Rest::start().await;
+    assert!(other.page("").await.contains("\"next\":\"0\""));
 }
 
 #[tokio::test]
@@ -139,6 +167,21 @@ async fn a_cursor_of_another_log_is_refused_and_does_not_wait_for_this_one() {
         let detail = body["detail"].as_str().unwrap();
         assert!(
             detail.contains("the cursor 2 is beyond the newest, 1"),
+            "{detail}"
+        );
+    }
+    // At a cursor of this one there is another message.
+    let page: Value = serde_json::from_str(&rest.page("").await).unwrap();
+    let next = page["next"].as_str().unwrap();
+    let (position, stamp) = next.split_once('-').unwrap();
+    let other = (stamp.parse::<u32>().unwrap() + 1) % 1_000_000;
+    let gone = format!("{position}-{other:06}");
+    for path in ["/api/v1/messages", "/api/v1/messages/stream"] {
+        let answer = rest.admin(Method::GET, &format!("{path}?after={gone}"));
+        let body = rest_support::problem(answer.send().await.unwrap(), 400, "bad-query").await;
+        let detail = body["detail"].as_str().unwrap();
+        assert!(
+            detail.contains(&gone) && detail.contains("after=0"),
             "{detail}"
         );
     }

@@ -90,7 +90,9 @@ impl Watcher {
             tokio::select! {
                 biased;
                 () = self.end.reached() => return None,
-                _ = self.status_due.tick() => write(&mut text, "status", &Status::of(&self.api)),
+                _ = self.status_due.tick() => {
+                    write(&mut text, "status", &Status::of(&self.api).await);
+                }
                 event = self.events.recv() => match event {
                     Ok(event) => self.show(&mut text, event),
                     Err(RecvError::Lagged(count)) => lost(&mut text, count),

@@ -6,7 +6,7 @@ use vinbus_protocol::envelope::EnvelopeError;
 use vinbus_protocol::id::{Uid, Vin};
 
 use crate::hub::Hub;
-use crate::model::{Cursor, Uplink};
+use crate::model::{Cursor, StampedCursor, Uplink};
 use crate::store::StoreError;
 use crate::uplink_json;
 
@@ -51,6 +51,11 @@ impl Feed {
     /// Everything up to here was handed out or is not for this reader.
     pub(crate) fn position(&self) -> Cursor {
         self.position
+    }
+
+    /// The same as it is handed out.
+    pub(crate) async fn stamped_position(&self) -> StampedCursor {
+        self.hub.stamped(self.position).await
     }
 
     /// The next messages, at most `most`; none also when a bounded search met none.

@@ -1,7 +1,6 @@
 //! What a request's path and query say. An unknown parameter is an error and not a silent nothing.
 
 use std::ops::RangeInclusive;
-use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
@@ -9,7 +8,7 @@ use vinbus_protocol::id::{Uid, Vin};
 
 use super::problem::{Kind, Problem};
 use crate::hub::Hub;
-use crate::model::Cursor;
+use crate::model::{Cursor, StampedCursor};
 use crate::nearest::nearest;
 
 /// The parameters of a query, as `T` names them.
@@ -153,20 +152,13 @@ pub(crate) fn vin(text: &str) -> Result<Vin, Problem> {
 }
 
 /// A cursor of a query or a header.
-pub(crate) fn cursor(text: &str) -> Result<Cursor, Problem> {
-    // A cursor is kept in 63 bits by the store.
-    i64::from_str(text)
-        .ok()
-        .and_then(|position| u64::try_from(position).ok())
-        .map(Cursor)
-        .ok_or_else(|| {
-            Problem::new(
-                Kind::BadQuery,
-                format!(
-                    "{text:?} is not a cursor of this server; 0 begins with the oldest message"
-                ),
-            )
-        })
+pub(crate) fn cursor(text: &str) -> Result<StampedCursor, Problem> {
+    text.parse().map_err(|error| {
+        let detail = format!(
+            "{text:?} is not a cursor of this server: {error}; 0 begins with the oldest message"
+        );
+        Problem::new(Kind::BadQuery, detail)
+    })
 }
 
 /// Where a page of a list begins that shows the newest first.
@@ -174,7 +166,12 @@ pub(crate) fn before(asked: Option<&str>) -> Result<u64, Problem> {
     let Some(text) = asked else {
         return Ok(u64::MAX);
     };
-    cursor(text).map(|Cursor(before)| before).map_err(|_| {
+    // A sequence is kept in 63 bits by the store.
+    let before = text
+        .parse()
+        .ok()
+        .filter(|&before| before <= i64::MAX as u64);
+    before.ok_or_else(|| {
         let detail = format!(
             "the parameter before is {text:?}; write the `next` of a page, which is a number, or \
              leave it away to begin with the newest"
@@ -183,19 +180,29 @@ pub(crate) fn before(asked: Option<&str>) -> Result<u64, Problem> {
     })
 }
 
-/// Refuses a cursor beyond the newest message: the log that it comes from is gone, and to wait for
-/// this one to grow past it would lose messages silently.
-pub(crate) async fn within_log(cursor: Cursor, hub: &Hub) -> Result<(), Problem> {
-    let Cursor(newest) = hub.uplink_end().await?;
-    if cursor.0 <= newest {
-        return Ok(());
-    }
-    let Cursor(asked) = cursor;
+/// Where to go on for who asks with a cursor. One beyond the newest message, or with the stamp of another
+/// entry than the one there, is refused: the log that it comes from is gone, and to go on in this one would
+/// lose silently what it has before that position.
+pub(crate) async fn within_log(asked: StampedCursor, hub: &Hub) -> Result<Cursor, Problem> {
+    let StampedCursor { cursor, stamp } = asked;
+    let newest = hub.uplink_end().await?;
+    let entry = match stamp {
+        Some(_) => hub.uplink_stamp(cursor).await?,
+        None => None,
+    };
+    let gone = if cursor > newest {
+        format!("is beyond the newest, {}", newest.0)
+    } else if entry.is_some_and(|entry| Some(entry) != stamp) {
+        "is that of a message which this log does not have".to_owned()
+    } else {
+        return Ok(cursor);
+    };
     Err(Problem::new(
         Kind::BadQuery,
         format!(
-            "the cursor {asked} is beyond the newest, {newest}: the store was replaced or \
-             restored; begin again with 0"
+            "the cursor {asked} {gone}: the store was replaced, or restored from an older copy; go on \
+             with the cursor of a message that you had before the copy was made, or with after=0 for all \
+             that there is"
         ),
     ))
 }

@@ -48,11 +48,13 @@ pub(crate) async fn show(
     State(api): State<Api>,
     _: Query<NoParameters>,
 ) -> Json<Status> {
-    Json(Status::of(&api))
+    Json(Status::of(&api).await)
 }
 
 impl Status {
-    pub(super) fn of(api: &Api) -> Self {
+    pub(super) async fn of(api: &Api) -> Self {
+        let newest = *api.hub().uplink_changes().borrow();
+        let newest = api.hub().stamped(newest).await;
         let reasons = health::reasons(api);
         let (known, online) = api.hub().vehicle_counts();
         let page = api.metrics().render() + &api.broker_figures();
@@ -63,7 +65,7 @@ impl Status {
             ready: reasons.is_empty(),
             reasons,
             partner: api.partner().to_string(),
-            newest: api.hub().uplink_changes().borrow().0.to_string(),
+            newest: newest.to_string(),
             unsent: api.hub().unsent(),
             vehicles: VehicleCounts { known, online },
             limits: Limits {

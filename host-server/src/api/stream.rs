@@ -27,7 +27,7 @@ use super::feed::{self, Feed};
 use super::parameters::{self, Query, query};
 use super::problem::{Kind, Problem};
 use super::{Api, StreamSlot};
-use crate::model::{Cursor, Uplink};
+use crate::model::{Cursor, StampedCursor, Uplink};
 
 /// Pause after which a quiet stream shows that it lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -52,8 +52,10 @@ pub(crate) async fn follow(
     let write = query.content.as_deref().map_or(Ok(WHOLE), writer)?;
     let changes = api.hub().uplink_changes();
     let now = *changes.borrow();
-    let begin = beginning(&headers, query.after.as_deref())?.unwrap_or(now);
-    parameters::within_log(begin, api.hub()).await?;
+    let begin = match beginning(&headers, query.after.as_deref())? {
+        Some(asked) => parameters::within_log(asked, api.hub()).await?,
+        None => now,
+    };
     let slot = api.stream_slot().ok_or_else(|| {
         Problem::new(Kind::Busy, "as many event streams are open as there may be").retry_after(5)
     })?;
@@ -75,7 +77,7 @@ pub(crate) async fn follow(
 }
 
 /// Where a client wants to begin: `Last-Event-ID` is newer than the `after` of its first request.
-fn beginning(headers: &HeaderMap, after: Option<&str>) -> Result<Option<Cursor>, Problem> {
+fn beginning(headers: &HeaderMap, after: Option<&str>) -> Result<Option<StampedCursor>, Problem> {
     let last = match headers.get("last-event-id") {
         Some(value) => Some(value.to_str().map_err(|_| {
             Problem::new(Kind::BadQuery, "the header Last-Event-ID is not a cursor")
@@ -134,7 +136,7 @@ impl Follower {
             match self.progress {
                 Progress::Begin => {
                     self.progress = Progress::Reading;
-                    return Some(position(self.feed.position()));
+                    return Some(self.position().await);
                 }
                 Progress::Reading => {
                     let events = self.read().await?;
@@ -150,13 +152,19 @@ impl Follower {
                             self.progress = Progress::Reading;
                         }
                         () = tokio::time::sleep(KEEP_ALIVE) => {
-                            return Some(position(self.feed.position()));
+                            return Some(self.position().await);
                         }
                     }
                 }
             }
         }
         None
+    }
+
+    /// A comment, and an id without data, which moves a client's `Last-Event-ID` and shows nothing.
+    async fn position(&self) -> Bytes {
+        let cursor = self.feed.stamped_position().await;
+        format!(": keep-alive\nid: {cursor}\n\n").into()
     }
 
     /// The events of one batch; none when everything was shown, or when a search met nothing yet.
@@ -182,19 +190,14 @@ impl Follower {
         for uplink in &batch.messages {
             object.clear();
             (self.write)(&mut object, uplink);
-            write_event(&mut events, uplink.cursor, &object);
+            write_event(&mut events, uplink.stamped(), &object);
         }
         Some(events.into())
     }
 }
 
-/// A comment, and an id without data, which moves a client's `Last-Event-ID` and shows nothing.
-fn position(cursor: Cursor) -> Bytes {
-    format!(": keep-alive\nid: {}\n\n", cursor.0).into()
-}
-
 /// An event of its own type for a client whose position is older than what is kept: `count`
-/// positions, the last of them `upto`, were deleted.
+/// positions, the last of them `upto`, were deleted. So there is no entry whose stamp it could have.
 fn lost(upto: Cursor, count: u64) -> String {
     format!(
         "event: lost\nid: {}\ndata: {{\"lost\":{count}}}\n\n",
@@ -204,8 +207,8 @@ fn lost(upto: Cursor, count: u64) -> String {
 
 /// Writes one event. JSON has line ends between its tokens only; each begins a new `data` line,
 /// which the client joins by a line feed again.
-fn write_event(out: &mut Vec<u8>, cursor: Cursor, object: &[u8]) {
-    out.extend_from_slice(format!("id: {}\n", cursor.0).as_bytes());
+fn write_event(out: &mut Vec<u8>, cursor: StampedCursor, object: &[u8]) {
+    out.extend_from_slice(format!("id: {cursor}\n").as_bytes());
     let mut rest = object;
     loop {
         let end = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
@@ -225,14 +228,17 @@ mod tests {
 
     fn check(object: &str, expected: &str) {
         let mut out = Vec::new();
-        write_event(&mut out, Cursor(7), object.as_bytes());
+        write_event(&mut out, "7-000042".parse().unwrap(), object.as_bytes());
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 
     #[test]
     fn line_ends_between_tokens_become_data_lines() {
-        check("{}", "id: 7\ndata: {}\n\n");
-        check("{\n}", "id: 7\ndata: {\ndata: }\n\n");
-        check("{\r\n\r}\n", "id: 7\ndata: {\ndata: \ndata: }\ndata: \n\n");
+        check("{}", "id: 7-000042\ndata: {}\n\n");
+        check("{\n}", "id: 7-000042\ndata: {\ndata: }\n\n");
+        check(
+            "{\r\n\r}\n",
+            "id: 7-000042\ndata: {\ndata: \ndata: }\ndata: \n\n",
+        );
     }
 }

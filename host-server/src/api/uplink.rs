@@ -42,8 +42,8 @@ pub(crate) async fn page(
     let vin = query.vin.as_deref().map(parameters::vin).transpose()?;
     let uid = caller.reader(parameters::uid(query.uid.as_deref())?)?;
     let limit = parameters::limit(query.limit.as_deref(), LIMIT_DEFAULT, LIMIT_MAX)?;
-    let begin = after.unwrap_or(Cursor(0));
-    parameters::within_log(begin, api.hub()).await?;
+    let begin = after.unwrap_or(Cursor(0).into());
+    let begin = parameters::within_log(begin, api.hub()).await?;
     let feed = Feed::new(api.hub().clone(), uid, vin, begin);
     let page = collect(feed, limit, after.is_some()).await?;
     Ok(([(CONTENT_TYPE, "application/json")], page).into_response())
@@ -74,7 +74,7 @@ async fn collect(mut feed: Feed, limit: usize, reads_on: bool) -> Result<Vec<u8>
             break true;
         }
     };
-    let next = feed.position().0;
+    let next = feed.stamped_position().await;
     let end = format!("],\"next\":\"{next}\",\"more\":{more},\"lost\":{lost}}}");
     page.extend_from_slice(end.as_bytes());
     Ok(page)

@@ -73,7 +73,7 @@ pub(crate) async fn create(
     let secret = Some(webhook.secret.clone());
     let shown = Shown {
         secret,
-        ..shown(webhook)
+        ..shown(webhook, &api).await
     };
     Ok((StatusCode::CREATED, headers, Json(shown)))
 }
@@ -84,13 +84,13 @@ pub(crate) async fn list(
     State(api): State<Api>,
     _: Query<NoParameters>,
 ) -> Result<Json<Listed>, Problem> {
-    let all = api.hub().webhooks().await?.into_iter();
-    let webhooks = all
-        .filter(|webhook| caller.sees(webhook.uid.as_ref()))
-        .map(shown);
-    Ok(Json(Listed {
-        webhooks: webhooks.collect(),
-    }))
+    let mut webhooks = Vec::new();
+    for webhook in api.hub().webhooks().await? {
+        if caller.sees(webhook.uid.as_ref()) {
+            webhooks.push(shown(webhook, &api).await);
+        }
+    }
+    Ok(Json(Listed { webhooks }))
 }
 
 /// Shows one webhook, without its secret.
@@ -100,9 +100,8 @@ pub(crate) async fn one(
     PathPart(id): PathPart,
     _: Query<NoParameters>,
 ) -> Result<Json<Shown>, Problem> {
-    find(&caller, &api, &id)
-        .await
-        .map(|webhook| Json(shown(webhook)))
+    let webhook = find(&caller, &api, &id).await?;
+    Ok(Json(shown(webhook, &api).await))
 }
 
 /// Removes a webhook.
@@ -131,12 +130,13 @@ fn unknown() -> Problem {
     Problem::new(Kind::NotFound, "no webhook has this id")
 }
 
-fn shown(webhook: Webhook) -> Shown {
+async fn shown(webhook: Webhook, api: &Api) -> Shown {
+    let cursor = api.hub().stamped(webhook.cursor).await;
     Shown {
         id: webhook.id,
         url: webhook.url,
         uid: webhook.uid.map(|uid| uid.to_string()),
-        cursor: webhook.cursor.0.to_string(),
+        cursor: cursor.to_string(),
         disabled: webhook.disabled,
         secret: None,
     }

@@ -105,7 +105,7 @@ pub(super) fn received(
     let mut own = json!({
         "vin": message.vin.as_str(),
         "uid": message.uid.as_str(),
-        "cursor": uplink.cursor.0.to_string(),
+        "cursor": uplink.stamped().to_string(),
         "receivedAt": timestamp(message.received_at),
     });
     if let Some(subtopic) = &message.subtopic {
@@ -335,7 +335,7 @@ mod tests {
         let whole: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(
             (&whole["requestId"], &whole["cursor"]),
-            (&json!("r-1"), &json!("7"))
+            (&json!("r-1"), &json!("7-000000"))
         );
 
         let long = format!(r#"{{"a":"{}","requestId":"r-2"}}"#, "x".repeat(300_000));
@@ -347,7 +347,7 @@ mod tests {
             let long = format!("\"{}\"", "x".repeat(bytes - 2));
             let event = received(&uplink(&long), &app, now());
             let expected = json!({
-                "vin": VIN, "uid": "partner", "cursor": "7",
+                "vin": VIN, "uid": "partner", "cursor": "7-000000",
                 "receivedAt": "1970-01-01T00:00:00.000Z", "contentBytes": bytes,
             });
             check(event, &format!("received/{VIN}"), &expected);

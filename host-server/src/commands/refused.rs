@@ -6,12 +6,13 @@
 use serde::Deserialize;
 
 /// What REST calls things that are options here.
-const OPTIONS: [(&str, &str); 6] = [
+const OPTIONS: [(&str, &str); 7] = [
     ("absent=wait", "--wait"),
     ("receipts=yes", "--receipts"),
     ("the header Idempotency-Key", "--key"),
     ("`vins`", "--vin or --vins"),
     ("as in rate=", "as in --rate "),
+    ("after=0", "--after 0"),
     ("the parameter ", "--"),
 ];
 
@@ -80,6 +81,7 @@ mod tests {
             "the parameter rate is 0; write 1 to 9, as in rate=9",
             "--rate is 0; write 1 to 9, as in --rate 9",
         );
+        check("go on with after=0", "go on with --after 0");
         check(
             "widen it, or use `vins`",
             "widen it, or use --vin or --vins",

@@ -46,8 +46,8 @@ use self::submit::SUBMITS_MAX;
 use crate::broker::Broker;
 use crate::metrics::Metrics;
 use crate::model::{
-    Cursor, MessageId, Presence, Receipts, SentPage, Trace, UplinkPage, Vehicle, VehicleHealth,
-    Webhook,
+    Cursor, MessageId, Presence, Receipts, SentPage, Stamp, StampedCursor, Trace, UplinkPage,
+    Vehicle, VehicleHealth, Webhook,
 };
 use crate::store::awaited::{read, writer_gone};
 use crate::store::channels::KnownChannel;
@@ -261,6 +261,22 @@ impl Hub {
     /// A [`StoreError`] of the read.
     pub async fn uplink_end(&self) -> Result<Cursor, StoreError> {
         self.read(Store::uplink_end).await
+    }
+
+    /// The stamp of the entry at a position of the uplink log, if there is one (still).
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read.
+    pub async fn uplink_stamp(&self, cursor: Cursor) -> Result<Option<Stamp>, StoreError> {
+        let received_at = self.read(move |store| store.uplink_received_at(cursor));
+        Ok(received_at.await?.map(Stamp::of))
+    }
+
+    /// A position of the uplink log as it is handed out. From a store that fails it is the position alone,
+    /// which is a cursor as well: the next read tells of the failure.
+    pub async fn stamped(&self, cursor: Cursor) -> StampedCursor {
+        let stamp = self.uplink_stamp(cursor).await.unwrap_or_default();
+        StampedCursor { cursor, stamp }
     }
 
     /// The last position of the uplink log, and every later one.

@@ -157,6 +157,12 @@ pub trait Store: ChannelStore + FleetStore + RequestStore + Send + Sync + 'stati
     /// A [`StoreError`] of the read.
     fn uplink_end(&self) -> Result<Cursor, StoreError>;
 
+    /// When the uplink message at a position arrived; `None` where there is none (any more).
+    ///
+    /// # Errors
+    /// A [`StoreError`] of the read.
+    fn uplink_received_at(&self, cursor: Cursor) -> Result<Option<SystemTime>, StoreError>;
+
     /// What became of a downlink message.
     ///
     /// # Errors

@@ -61,7 +61,7 @@ mod tests {
             body(&format!("{{\"content\": {content} }}")),
             format!(
                 "{{\"type\":\"uplink.received\",\"timestamp\":\"2023-11-14T22:13:20.123Z\",\
-                 \"data\":{{\"cursor\":\"7\",\"vin\":\"0123456789ABCDEFG\",\"uid\":\"part\\\"ner\",\
+                 \"data\":{{\"cursor\":\"7-123000\",\"vin\":\"0123456789ABCDEFG\",\"uid\":\"part\\\"ner\",\
                  \"subtopic\":null,\"receivedAt\":\"2023-11-14T22:13:20.123Z\",\
                  \"content\":{content}}}}}"
             )

@@ -165,7 +165,7 @@ impl Delivery {
     }
 
     async fn post(&self, uplink: &Uplink, body: Bytes) -> Answer {
-        let id = format!("uplink-{}", uplink.cursor.0);
+        let id = format!("uplink-{}", uplink.stamped());
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let timestamp = now.map_or(0, |age| age.as_secs());
         let start = Instant::now();

@@ -139,6 +139,10 @@ impl Store for MemoryStore {
         Ok(Cursor(0))
     }
 
+    fn uplink_received_at(&self, _: Cursor) -> Result<Option<SystemTime>, StoreError> {
+        unreachable!("no uplink here")
+    }
+
     fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {
         Ok(Vec::new())
     }

@@ -218,6 +218,10 @@ impl Store for SqliteStore {
         self.readers.uplink_end()
     }
 
+    fn uplink_received_at(&self, cursor: Cursor) -> Result<Option<SystemTime>, StoreError> {
+        self.readers.uplink_received_at(cursor)
+    }
+
     fn trace(&self, id: &MessageId) -> Result<Option<Trace>, StoreError> {
         self.readers.trace(id)
     }

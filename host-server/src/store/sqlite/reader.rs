@@ -179,6 +179,19 @@ impl Readers {
         self.read(last_cursor)
     }
 
+    /// When the message at a position of the uplink log arrived.
+    pub(super) fn uplink_received_at(
+        &self,
+        cursor: Cursor,
+    ) -> Result<Option<SystemTime>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached("SELECT received_at FROM uplink WHERE cursor = ?1")?
+                .query_row([signed(cursor.0)], |row| Ok(time(row.get(0)?)))
+                .optional()
+        })
+    }
+
     /// What became of a downlink message.
     pub(super) fn trace(&self, id: &MessageId) -> Result<Option<Trace>, StoreError> {
         self.read(|connection| {
