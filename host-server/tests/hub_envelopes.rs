@@ -17,7 +17,7 @@ use vinbus_host_server::model::{
     Cursor, Downlink, NewDownlink, NewUplink, Presence, Receipts, Transfer,
 };
 use vinbus_host_server::store::channels::{
-    Changed, ChannelChange, ChannelStore, KeptChannel, KnownChannel,
+    Changed, ChannelChange, ChannelStore, KeptChannel, KnownChannel, LeftOut,
 };
 use vinbus_host_server::store::fleets::FleetStore;
 use vinbus_host_server::store::lock::DataDir;
@@ -84,6 +84,20 @@ impl ChannelStore for Counting {
     fn downlink(&self, sequence: u64) -> Result<Option<Downlink>, StoreError> {
         let found = self.store.downlink(sequence)?;
         Ok(found.map(|downlink| self.count(downlink)))
+    }
+
+    fn unsent_besides(
+        &self,
+        vin: &Vin,
+        uid: &Uid,
+        after: u64,
+        left_out: &LeftOut,
+        limit: usize,
+    ) -> Result<Vec<Downlink>, StoreError> {
+        let page = self
+            .store
+            .unsent_besides(vin, uid, after, left_out, limit)?;
+        Ok(page.into_iter().map(|it| self.count(it)).collect())
     }
 }
 

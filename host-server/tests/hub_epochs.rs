@@ -17,7 +17,7 @@ use vinbus_host_server::model::{
     Cursor, Downlink, MessageId, NewDownlink, NewUplink, Receipts, Step, Transfer,
 };
 use vinbus_host_server::store::channels::{
-    Changed, ChannelChange, ChannelStore, KeptChannel, KnownChannel, NewPart, PartTaken,
+    Changed, ChannelChange, ChannelStore, KeptChannel, KnownChannel, LeftOut, NewPart, PartTaken,
 };
 use vinbus_host_server::store::fleets::FleetStore;
 use vinbus_host_server::store::requests::RequestStore;
@@ -51,6 +51,7 @@ impl ChannelStore for Noteless {
         channel(vin: &Vin, uid: &Uid) -> Result<Option<KeptChannel>, StoreError>;
         downlink(sequence: u64) -> Result<Option<Downlink>, StoreError>;
         transfer(sequence: u64) -> Result<Option<Transfer>, StoreError>;
+        unsent_besides(vin: &Vin, uid: &Uid, after: u64, left_out: &LeftOut, limit: usize) -> Result<Vec<Downlink>, StoreError>;
         append_numbered(message: NewUplink, id: delivery::MessageId) -> Pending<Cursor>;
         append_part(part: NewPart) -> Pending<PartTaken>;
     }

@@ -13,7 +13,7 @@ use vinbus_host_server::broker::{Arrival, BrokerEvents as _, Outcome};
 use vinbus_host_server::hub::{Hub, Settings};
 use vinbus_host_server::metrics::Metrics;
 use vinbus_host_server::model::{Cursor, Downlink, NewUplink, Presence, Uplink};
-use vinbus_host_server::store::channels::ChannelStore;
+use vinbus_host_server::store::channels::{ChannelStore, LeftOut};
 use vinbus_host_server::store::fleets::FleetStore;
 use vinbus_host_server::store::requests::RequestStore;
 use vinbus_host_server::store::sqlite::StoreSettings;
@@ -270,7 +270,11 @@ impl SlowStore {
     }
 }
 
-impl ChannelStore for SlowStore {}
+impl ChannelStore for SlowStore {
+    underneath! {
+        unsent_besides(vin: &Vin, uid: &Uid, after: u64, left_out: &LeftOut, limit: usize) -> Result<Vec<Downlink>, StoreError>;
+    }
+}
 impl FleetStore for SlowStore {}
 impl RequestStore for SlowStore {}
 

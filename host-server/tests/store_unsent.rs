@@ -48,17 +48,17 @@ fn page_has_the_first_of_those_that_are_not_left_out() {
             .filter(|app| left_out >> app & 1 == 1)
             .map(|app| apps[app].clone())
             .collect();
-        for (after, with_receipts) in [0, 1, 13, 60]
+        for (after, only_without_receipts) in [0, 1, 13, 60]
             .into_iter()
             .flat_map(|it| [(it, false), (it, true)])
         {
             let left_out = LeftOut {
                 apps: apps.clone(),
-                with_receipts,
+                only_without_receipts,
             };
             let page = store.unsent_besides(&vin(1), &uid("partner"), after, &left_out, 7);
             let expected = all.iter().filter(|(sequence, app, asks, is_request)| {
-                let waits = with_receipts && *asks || !is_request && apps.contains(app);
+                let waits = only_without_receipts && *asks || !is_request && apps.contains(app);
                 *sequence > after && !waits
             });
             let expected: Vec<_> = expected.map(|(sequence, ..)| *sequence).take(7).collect();

@@ -164,14 +164,14 @@ pub struct LeftOut {
     /// Those for these apps, which have no room, but for requests: they wait for no app.
     pub apps: Vec<AppId>,
     /// Those with receipts, requests too.
-    pub with_receipts: bool,
+    pub only_without_receipts: bool,
 }
 
 impl LeftOut {
     /// Whether no message is left out.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
-        self.apps.is_empty() && !self.with_receipts
+        self.apps.is_empty() && !self.only_without_receipts
     }
 }
 
@@ -242,14 +242,12 @@ pub trait ChannelStore {
     /// A [`StoreError`] of the read.
     fn unsent_besides(
         &self,
-        _vin: &Vin,
-        _uid: &Uid,
-        _after: u64,
-        _left_out: &LeftOut,
-        _limit: usize,
-    ) -> Result<Vec<Downlink>, StoreError> {
-        Ok(Vec::new())
-    }
+        vin: &Vin,
+        uid: &Uid,
+        after: u64,
+        left_out: &LeftOut,
+        limit: usize,
+    ) -> Result<Vec<Downlink>, StoreError>;
 
     /// How far a message is that travels in parts; `None` for one that was not begun.
     ///

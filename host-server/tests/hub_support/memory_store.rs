@@ -6,10 +6,10 @@ use std::time::SystemTime;
 
 use tokio::sync::oneshot;
 use vinbus_host_server::model::{
-    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, SentPage, Step, Trace,
+    Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, Receipts, SentPage, Step, Trace,
     UplinkPage, Webhook,
 };
-use vinbus_host_server::store::channels::{Changed, ChannelChange, ChannelStore};
+use vinbus_host_server::store::channels::{Changed, ChannelChange, ChannelStore, LeftOut};
 use vinbus_host_server::store::fleets::FleetStore;
 use vinbus_host_server::store::{Pending, Store, StoreError};
 use vinbus_protocol::id::{Uid, Vin};
@@ -55,6 +55,23 @@ impl ChannelStore for MemoryStore {
         let numbered = self.numbered.lock().unwrap();
         let of_it = numbered.iter().find(|kept| kept.sequence == sequence);
         Ok(of_it.cloned())
+    }
+
+    fn unsent_besides(
+        &self,
+        vin: &Vin,
+        uid: &Uid,
+        after: u64,
+        left_out: &LeftOut,
+        limit: usize,
+    ) -> Result<Vec<Downlink>, StoreError> {
+        let all = self.unsent(vin, uid, after, usize::MAX)?.into_iter();
+        let others = all.filter(|Downlink { message, .. }| {
+            let has_receipts = message.receipts != Receipts::No;
+            !(has_receipts && left_out.only_without_receipts
+                || left_out.apps.contains(&message.app))
+        });
+        Ok(others.take(limit).collect())
     }
 
     fn change_channel(&self, _: &Vin, _: &Uid, change: ChannelChange) -> Pending<Changed> {

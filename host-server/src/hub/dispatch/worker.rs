@@ -56,7 +56,7 @@ struct Passed {
 impl Passed {
     /// No message with receipts may go: this one and all behind it wait.
     fn leave_out_with_receipts(&mut self, first: &Downlink) {
-        self.left_out.with_receipts = true;
+        self.left_out.only_without_receipts = true;
         self.to = first.sequence;
     }
 }
@@ -206,7 +206,7 @@ impl Dispatch {
             }
             if downlink.message.is_long() {
                 // The one before it may be between two parts by now, and a vehicle joins what it gets.
-                let waits = passed.a_long_one || passed.left_out.with_receipts;
+                let waits = passed.a_long_one || passed.left_out.only_without_receipts;
                 if waits && !is_over {
                     passed.to = downlink.sequence;
                     continue;
@@ -239,7 +239,7 @@ impl Dispatch {
                 continue;
             }
             if downlink.message.receipts != Receipts::No {
-                if passed.left_out.with_receipts {
+                if passed.left_out.only_without_receipts {
                     passed.to = downlink.sequence;
                     continue;
                 }

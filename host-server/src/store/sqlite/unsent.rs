@@ -84,7 +84,7 @@ impl Readers {
                 vin.as_str(),
                 uid.as_str(),
                 signed(after),
-                queues(left_out.with_receipts),
+                queues(left_out.only_without_receipts),
                 apps
             ];
             let mut statement = snapshot.prepare_cached(POSITIONS_BESIDES)?;
@@ -100,8 +100,8 @@ impl Readers {
 }
 
 /// Whether the messages of a queue are with receipts, for all that are not left out.
-fn queues(without_receipts_only: bool) -> &'static str {
-    match without_receipts_only {
+fn queues(only_without_receipts: bool) -> &'static str {
+    match only_without_receipts {
         true => "[0]",
         false => "[0,1]",
     }

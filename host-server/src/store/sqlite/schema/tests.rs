@@ -101,15 +101,15 @@ const WRITTEN: [&str; MIGRATIONS.len()] = [
 
 type Rows = Vec<BTreeMap<String, Value>>;
 
-const WITH_RECEIPTS: LeftOut = LeftOut {
+const ONLY_WITHOUT_RECEIPTS: LeftOut = LeftOut {
     apps: Vec::new(),
-    with_receipts: true,
+    only_without_receipts: true,
 };
 
 fn of_app(app: &str) -> LeftOut {
     LeftOut {
         apps: vec![AppId::parse(app).unwrap()],
-        with_receipts: false,
+        only_without_receipts: false,
     }
 }
 
@@ -252,7 +252,11 @@ fn store_of_every_version_goes_on_with_what_was_there() {
         let with_receipts = [7, 10, 11];
         let ordinary = waiting.iter().map(|(sequence, _)| *sequence);
         let ordinary: Vec<_> = ordinary.filter(|it| !with_receipts.contains(it)).collect();
-        assert_eq!(besides(WITH_RECEIPTS), ordinary, "version {version}");
+        assert_eq!(
+            besides(ONLY_WITHOUT_RECEIPTS),
+            ordinary,
+            "version {version}"
+        );
         assert_eq!(steps(&store, "sent"), [Step::Accepted, Step::Sent]);
         assert_eq!(steps(&store, "held"), [Step::Accepted, Step::Held]);
         assert_eq!(
@@ -322,7 +326,7 @@ fn positions_without_messages_take_no_place_of_a_page() {
         let others = store.unsent_besides(&vin, &uid, 10, &of_app("other"), limit);
         assert_eq!(of(&all), [11, 1000][..limit.min(2)]);
         assert_eq!(of(&others.unwrap()), of(&all), "{limit}");
-        let ordinary = store.unsent_besides(&vin, &uid, 10, &WITH_RECEIPTS, limit);
+        let ordinary = store.unsent_besides(&vin, &uid, 10, &ONLY_WITHOUT_RECEIPTS, limit);
         assert_eq!(of(&ordinary.unwrap()), [1000], "{limit}");
     }
 }
