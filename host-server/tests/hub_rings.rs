@@ -5,11 +5,16 @@
 mod hub_support;
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use hub_support::car::Car;
 use hub_support::{Server, attach_air, downlink};
+use tokio::sync::{Semaphore, mpsc};
+use vinbus_host_server::broker::{Broker, BrokerEvents as _, PublishError};
 use vinbus_host_server::hub::{NewRequest, RequestOutcome};
 use vinbus_host_server::model::{MessageId, NewDownlink, Receipts, Step};
 use vinbus_protocol::delivery::{self, Received};
@@ -252,4 +257,104 @@ async fn ordinary_messages_pass_by_while_as_many_are_on_their_way_as_may_be_and_
     let apps = ["a", "b", "c", "d"].into_iter();
     let expected = apps.flat_map(|app| (0..10).map(move |n| told(app, n)));
     assert!(car.app.iter().cloned().eq(expected), "{:?}", car.app);
+}
+
+/// A broker that takes messages without receipts only when it may, and all others at once.
+struct Gate {
+    air: mpsc::UnboundedSender<Bytes>,
+    may_take: Arc<Semaphore>,
+}
+
+impl Broker for Gate {
+    fn publish<'a>(
+        &'a self,
+        _: &'a str,
+        payload: Bytes,
+    ) -> BoxFuture<'a, Result<(), PublishError>> {
+        let is_plain = match Downlink::decode(&payload).unwrap().body {
+            DownlinkBody::Data(content) => matches!(delivery::read(content), Received::Plain),
+            DownlinkBody::Popup(_) => false,
+        };
+        async move {
+            if is_plain {
+                self.may_take.acquire().await.unwrap().forget();
+            }
+            self.air.send(payload).map_err(|_| PublishError::LinkDown)
+        }
+        .boxed()
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+}
+
+#[tokio::test]
+async fn messages_with_receipts_go_on_before_all_that_passed_by_them_is_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::open(dir.path());
+    let may_take = Arc::new(Semaphore::new(0));
+    let (sender, air) = mpsc::unbounded_channel();
+    server.hub.attach(Arc::new(Gate {
+        air: sender,
+        may_take: Arc::clone(&may_take),
+    }));
+    server.hub.link_changed(Ok(()));
+    let mut car = Car::on(7, air);
+    car.meet(&server).await;
+    let mut ids = Vec::new();
+    for n in 0..9 {
+        for app in ["a", "b", "c", "d"] {
+            ids.extend(submit(&server, app, n..n + 1).await);
+        }
+    }
+    submit_ordinary(&server, "e", 0..100).await;
+    let taken = Step::Told(delivery::Step::Taken);
+    all_end_as(&server, &mut car, &ids[..32], taken).await;
+    let is_ordinary = |it: &&String| it.contains("ordinary");
+    while car.app.iter().filter(|it| !is_ordinary(it)).count() < ids.len() {
+        may_take.add_permits(1);
+        car.live(&server).await;
+    }
+    let passed_by = car.app.iter().filter(is_ordinary).count();
+    assert!(passed_by < 100, "all of them");
+}
+
+/// A server, and a vehicle with an app that was handed as much as its ring keeps.
+async fn with_slow_app(dir: &std::path::Path) -> (Server, Car) {
+    let (server, mut car) = with_car(dir).await;
+    let ids = submit(&server, "slow", 0..PENDING_MESSAGES_MAX).await;
+    let handed = Step::Told(delivery::Step::Handed);
+    all_end_as(&server, &mut car, &ids, handed).await;
+    (server, car)
+}
+
+/// An ordinary message for an app without room waits behind one with receipts, and one for another app goes.
+async fn ordinary_one_waits_for_the_slow_app(server: &Server, car: &mut Car) {
+    submit(server, "slow", 10..11).await;
+    submit_ordinary(server, "slow", 0..1).await;
+    let other = submit_ordinary(server, "e", 1..2).await;
+    assert_eq!(ordinary(car, 1).await.0, other);
+}
+
+#[tokio::test]
+async fn ordinary_message_pushes_nothing_out_while_as_many_are_on_their_way_as_may_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, mut car) = with_slow_app(dir.path()).await;
+    for app in ["a", "b", "c", "d"] {
+        submit(&server, app, 0..8).await;
+    }
+    // It has room at its app.
+    submit(&server, "d", 8..9).await;
+    ordinary_one_waits_for_the_slow_app(&server, &mut car).await;
+}
+
+#[tokio::test]
+async fn ordinary_message_pushes_nothing_out_while_the_vehicle_answers_no_greeting() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, mut car) = with_slow_app(dir.path()).await;
+    server.close().await;
+    let server = Server::open_external(dir.path());
+    car.air = attach_air(&server);
+    ordinary_one_waits_for_the_slow_app(&server, &mut car).await;
 }

@@ -54,6 +54,11 @@ impl Ledger {
         self.followed.get(&number)
     }
 
+    /// The apps of the messages that are followed, some more than once.
+    pub(super) fn apps(&self) -> impl Iterator<Item = &AppId> {
+        self.followed.values().map(|it| &it.numbered.app)
+    }
+
     /// The numbers of a run that are followed.
     pub(super) fn numbers(&self, run: RangeInclusive<u32>) -> Vec<u32> {
         self.followed

@@ -8,7 +8,8 @@
 //!
 //! A message with receipts whose app has no room waits (see `rings`), with all others for that app but
 //! requests, and those of other apps pass by. Where no message with receipts may go, as the vehicle does not
-//! answer, all of these wait in their order, and those without pass by.
+//! answer, all of these wait in their order, and those without pass by, but for apps that have no room. The lane is
+//! run anew as soon as some that were passed by may go.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -54,10 +55,8 @@ struct Passed {
 }
 
 impl Passed {
-    /// No message with receipts may go: this one and all behind it wait.
-    fn leave_out_with_receipts(&mut self, first: &Downlink) {
-        self.left_out.only_without_receipts = true;
-        self.to = first.sequence;
+    fn is_nothing(&self) -> bool {
+        self.to == 0
     }
 }
 
@@ -70,6 +69,8 @@ enum Stop {
     Deaf,
     /// The vehicle's link is behind.
     Paced(time::Instant),
+    /// Some that were passed by may go now, and are not to wait for all that is behind them.
+    Woken,
 }
 
 impl Dispatch {
@@ -144,6 +145,8 @@ impl Dispatch {
                 Some(Stop::Stuck) => return Left::Stuck,
                 Some(Stop::Deaf) => is_deaf = true,
                 Some(Stop::Paced(until)) => return Left::Paced(until),
+                // It is run again from its beginning.
+                Some(Stop::Woken) => return Left::Done,
                 None => {}
             }
         }
@@ -222,7 +225,7 @@ impl Dispatch {
                     LongAdmission::Until(until) => return (notes, Some(Stop::Paced(until))),
                     LongAdmission::Later => return (notes, Some(Stop::Stuck)),
                     LongAdmission::Full => {
-                        passed.leave_out_with_receipts(downlink);
+                        self.leave_out_with_receipts(lane, downlink, passed);
                         continue;
                     }
                 };
@@ -256,7 +259,7 @@ impl Dispatch {
                     Admission::Until(until) => return (notes, Some(Stop::Paced(until))),
                     Admission::Later => return (notes, Some(Stop::Stuck)),
                     Admission::Full => {
-                        passed.leave_out_with_receipts(downlink);
+                        self.leave_out_with_receipts(lane, downlink, passed);
                         continue;
                     }
                     Admission::Numbered { looked_at, full } => {
@@ -287,7 +290,21 @@ impl Dispatch {
                 }
             };
             notes.push(self.note(downlink, step));
+            if !passed.is_nothing() && self.lanes().is_woken(lane) {
+                return (notes, Some(Stop::Woken));
+            }
         }
         (notes, None)
+    }
+
+    /// No message with receipts may go: this one and all behind it wait. Those without pass by, unless their app
+    /// has no room: they would push out what it was handed.
+    fn leave_out_with_receipts(&self, lane: &LaneId, first: &Downlink, passed: &mut Passed) {
+        passed.to = first.sequence;
+        passed.left_out.only_without_receipts = true;
+        if let Some(driven) = self.loaded(lane) {
+            let full = driven.lock().await_room_of_full(self.now_ms());
+            passed.left_out.apps.extend(full);
+        }
     }
 }

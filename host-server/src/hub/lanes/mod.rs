@@ -270,6 +270,13 @@ impl Lanes {
         }
     }
 
+    /// Something changed for a lane since it is run.
+    pub(super) fn is_woken(&self, id: &LaneId) -> bool {
+        let lanes = self.vehicles.get(&id.vin);
+        let lane = lanes.and_then(|lanes| lanes.get(&id.uid));
+        lane.is_some_and(|lane| lane.state == State::Woken)
+    }
+
     /// Something changed for a vehicle.
     pub(super) fn wake_vehicle(&mut self, vin: Vin) {
         let lanes = self.vehicles.get(&vin).into_iter().flatten();
