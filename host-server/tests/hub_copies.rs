@@ -7,8 +7,9 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use hub_support::car::{Car, speak_of_a_later_server};
-use hub_support::{Server, attach_air};
-use vinbus_host_server::model::{Cursor, MessageId, NewDownlink, Receipts, Step};
+use hub_support::{Server, attach_air, vin};
+use vinbus_host_server::broker::BrokerEvents as _;
+use vinbus_host_server::model::{Cursor, MessageId, NewDownlink, Presence, Receipts, Step};
 use vinbus_protocol::delivery;
 use vinbus_protocol::id::AppId;
 
@@ -205,5 +206,26 @@ async fn server_of_an_older_copy_stores_once_what_is_on_its_way() {
     assert_eq!(server.counted(OLDER, &[]), 1);
     let log = log(&server).await;
     assert_eq!(log.len(), 1, "{log:?}");
+    server.close().await;
+}
+
+#[tokio::test]
+async fn server_that_has_met_a_vehicle_takes_at_once_what_it_sends_when_it_is_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, mut car) = start(dir.path(), None).await;
+    car.send(r#""before""#);
+    is_answered(&server, &mut car).await;
+    car.answer(&server).await;
+    server.hub.presence_changed(vin(1), Presence::Offline);
+    // It sends before it answers a greeting.
+    car.send(r#""after""#);
+    car.begin -= Duration::from_secs(2);
+    car.announce(&server);
+    is_answered(&server, &mut car).await;
+    assert_eq!(
+        log(&server).await,
+        [r#"{"content":"before"}"#, r#"{"content":"after"}"#]
+    );
+    assert_eq!(server.delivery_counted("busy"), 0);
     server.close().await;
 }

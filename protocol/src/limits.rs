@@ -197,8 +197,9 @@ pub const DELIVERY_RECEIPT_DELAY_MS: u32 = 20;
 pub const DELIVERY_RECEIPT_BATCH: usize = 8;
 
 /// Batches of receipts that an end which goes on leaves out, as the number of the last one need not be noted
-/// with each: at one in [`DELIVERY_RECEIPT_DELAY_MS`] they take 21 minutes. There is room for 65,535 starts.
-pub const DELIVERY_BATCHES_LEFT_OUT: u32 = 1 << 16;
+/// with each: at one in [`DELIVERY_RECEIPT_DELAY_MS`] they take 82 seconds. A host leaves them out whenever a
+/// vehicle comes back: there is room for a million times, 28 years with a hundred a day.
+pub const DELIVERY_BATCHES_LEFT_OUT: u32 = 1 << 12;
 
 /// Batches after which the last one's number is noted again: half of what is left out, so that as many may
 /// go while that is done.

@@ -69,7 +69,7 @@ pub enum ReceiptsArg {
     Yes,
     /// It does not.
     No,
-    /// It does, and may be sent again to a vehicle that has lost its memory.
+    /// It does, and may be sent again where the vehicle or the server lost what it knew of it.
     Repeatable,
 }
 

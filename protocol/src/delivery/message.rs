@@ -13,8 +13,8 @@ pub struct Message {
     /// Messages of the same key go one at a time, and a newer one takes the place of one that was
     /// not sent yet.
     pub key: Option<NonZeroU32>,
-    /// It may be sent again when the other end has lost its memory meanwhile, and so may reach its
-    /// app twice.
+    /// It may be sent again when one of the two ends has lost its memory meanwhile, and so may reach
+    /// its app twice.
     pub repeatable: bool,
 }
 
@@ -54,7 +54,7 @@ pub enum Loss {
     Expired,
     /// It was repeated as often as allowed.
     GivenUp,
-    /// The other end has lost its memory, so it may have had it or not.
+    /// One of the two ends has lost its memory, so the other one may have had it or not.
     PeerRestarted,
 }
 

@@ -65,7 +65,7 @@ struct Slot {
     repeated: bool,
     /// It is repeated before its patience ended.
     hurried: bool,
-    /// The other end lost its memory while it was on its way.
+    /// One of the two ends lost its memory while it was on its way.
     orphaned: bool,
     repeatable: bool,
 }

@@ -139,7 +139,7 @@ impl Dispatch {
         match known.of(lane) {
             // One that is made for a vehicle's first word is there before it has heard that.
             Some(Place::Memory(driven)) if driven.lock().is_strange() => {}
-            Some(Place::Memory(_) | Place::Disk) => return None,
+            Some(Place::Memory(_) | Place::Disk { .. }) => return None,
             Some(Place::Silent) => return Some(Admission::Ordinary),
             None => {}
         }

@@ -60,6 +60,8 @@ pub(super) struct Channel {
     is_older: bool,
     /// The last batch of receipts of our own that is on disk.
     batch_noted: u32,
+    /// The vehicle has said to this process how far it has come.
+    met: bool,
     /// Messages that came before they could be taken, and have to come again.
     came_early: u32,
     /// What the vehicle said of delivery.
@@ -150,6 +152,7 @@ impl Channel {
             noted_lives: (!is_new).then_some((memory.epoch, memory.peer)),
             is_older: false,
             batch_noted: memory.batch,
+            met: false,
             came_early: 0,
             word: Word::Speaks,
             wanted: false,
@@ -197,6 +200,17 @@ impl Channel {
     /// how far it has come, what is on disk may be an older copy, and that would not be found out any more.
     fn may_number(&self) -> bool {
         self.is_begun() && self.endpoint.is_established()
+    }
+
+    /// Whether the vehicle has said to this process how far it has come. Once is enough: what this process
+    /// wrote is no older copy.
+    pub(super) fn has_met(&self) -> bool {
+        self.met
+    }
+
+    /// It has said so before this was loaded again.
+    pub(super) fn set_met(&mut self) {
+        self.met = true;
     }
 
     /// The long message of which a part is on its way.
@@ -278,14 +292,14 @@ impl Channel {
     }
 
     /// Takes the header of a message that came. One that comes before this life of both ends is on disk, or
-    /// before the vehicle has said how far it has come, has to come again: where what is on disk is an older copy,
+    /// before the vehicle has said to this process how far it has come, has to come again: where what is on disk is an older copy,
     /// it would be stored in the life that ends then, and once more in the next one.
     pub(super) fn handle_message(&mut self, now_ms: u64, header: &Header) -> Verdict {
         self.word = Word::Speaks;
         let verdict = self.hear(|endpoint| endpoint.handle_message(now_ms, header));
         self.settle(now_ms);
         match verdict {
-            Verdict::New(id) if !self.may_number() => {
+            Verdict::New(id) if !self.is_begun() || !self.met => {
                 self.endpoint.forget(id);
                 self.came_early = self.came_early.wrapping_add(1);
                 Verdict::Busy
@@ -300,6 +314,7 @@ impl Channel {
         let mut told = Vec::new();
         let batch =
             self.hear(|endpoint| endpoint.handle_control(now_ms, control, |run| told.push(run)));
+        self.met |= self.endpoint.is_established();
         // A restart that it tells of comes before what it tells.
         self.settle(now_ms);
         // A vehicle that names all of them in each run must not make us work for each.

@@ -129,9 +129,10 @@ impl Dispatch {
                 %uid,
                 epoch,
                 unlogged,
-                "the data folder is older than what this vehicle has heard from it: an older copy was put back, \
-                 or the clock went back, or, if no other vehicle says so, this one is wrong; a new epoch begins, messages that were on their way are told as lost \
-                 or sent again, and what was stored after the copy is gone"
+                "this vehicle has heard more from this server than the data folder knows: an older copy was put \
+                 back, or the clock went back; if no other vehicle says so, it may be wrong itself. A new epoch \
+                 begins: messages that were on their way are told as lost or sent again. What was stored after \
+                 the copy is gone"
             );
         }
     }

@@ -8,7 +8,9 @@ use std::time::SystemTime;
 
 use vinbus_protocol::delivery;
 use vinbus_protocol::id::AppId;
-use vinbus_protocol::limits::{DELIVERY_IN_FLIGHT_MAX, DELIVERY_LONG_BEGINS_MAX};
+use vinbus_protocol::limits::{
+    DELIVERY_IN_FLIGHT_MAX, DELIVERY_LONG_BEGINS_MAX, DELIVERY_OPEN_MAX,
+};
 
 use super::rings::Load;
 use crate::model::Step;
@@ -16,7 +18,7 @@ use crate::store::channels::{Numbered, Piece};
 
 /// Messages without a last word that are followed: as many as a vehicle can account for, and those on
 /// their way.
-pub(super) const FOLLOWED_MAX: usize = 256 + DELIVERY_IN_FLIGHT_MAX;
+pub(super) const FOLLOWED_MAX: usize = DELIVERY_OPEN_MAX + DELIVERY_IN_FLIGHT_MAX;
 
 /// Messages with numbers and without a last word, and steps that are not on disk yet.
 #[derive(Debug, Default)]

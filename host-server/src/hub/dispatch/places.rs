@@ -23,7 +23,10 @@ const VEHICLE_CHANNELS_MAX: usize = 16;
 /// Where a channel is.
 pub(super) enum Place {
     /// On disk, and the vehicle speaks delivery as far as is known.
-    Disk,
+    Disk {
+        /// Whether it has said to this process how far it has come.
+        met: bool,
+    },
     /// On disk if at all: the vehicle has said on this connection that it speaks no delivery.
     Silent,
     /// In memory.
@@ -71,7 +74,7 @@ impl Places {
         let places = vehicle.flat_map(|vehicle| vehicle.places.values());
         places.filter_map(|place| match place {
             Place::Memory(driven) => Some(driven),
-            Place::Disk | Place::Silent => None,
+            Place::Disk { .. } | Place::Silent => None,
         })
     }
 
@@ -199,7 +202,7 @@ mod tests {
         let mut places = Places::new(8);
         let online = |vin: &Vin| *vin == lane(1).vin || *vin == lane(2).vin;
         for number in 0..1_000 {
-            assert!(places.put(&lane(number), Place::Disk, online));
+            assert!(places.put(&lane(number), Place::Disk { met: false }, online));
             assert!(places.known.len() <= 8);
         }
         assert!(places.of(&lane(1)).is_some() && places.of(&lane(2)).is_some());
@@ -214,11 +217,11 @@ mod tests {
             assert_eq!(put, number < 2);
         }
         // One that is there is.
-        assert!(places.put(&lane(1), Place::Disk, |_| true));
+        assert!(places.put(&lane(1), Place::Disk { met: false }, |_| true));
         for number in 0..40 {
             let uid = Uid::parse(&format!("partner{number}")).unwrap();
             let of_one = LaneId { uid, ..lane(1) };
-            let put = places.put(&of_one, Place::Disk, |_| true);
+            let put = places.put(&of_one, Place::Disk { met: false }, |_| true);
             assert_eq!(put, number < VEHICLE_CHANNELS_MAX - 1);
         }
     }
@@ -232,11 +235,11 @@ mod tests {
         };
         places.put(&lane(1), Place::Silent, |_| false);
         places.put(&lane(2), Place::Silent, |_| false);
-        places.put(&other, Place::Disk, |_| false);
+        places.put(&other, Place::Disk { met: false }, |_| false);
         places.forget_silence(&lane(1).vin);
         places.forget_silence(&lane(2).vin);
         assert!(places.of(&lane(1)).is_none());
-        assert!(matches!(places.of(&other), Some(Place::Disk)));
+        assert!(matches!(places.of(&other), Some(Place::Disk { .. })));
         assert_eq!(places.known.len(), 1);
     }
 
@@ -278,7 +281,7 @@ mod tests {
                     let place = if to_memory {
                         in_memory(&lane)
                     } else {
-                        Place::Disk
+                        Place::Disk { met: false }
                     };
                     let known = expected.iter().filter(|it| it.is_known).count();
                     let mut has_room = true;
@@ -308,7 +311,7 @@ mod tests {
                     places.retain(
                         |vin, place| {
                             if *vin == lane.vin {
-                                *place = Place::Disk;
+                                *place = Place::Disk { met: false };
                             }
                             true
                         },

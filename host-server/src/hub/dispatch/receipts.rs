@@ -92,7 +92,7 @@ impl Dispatch {
         let mut channels = self.known_channels();
         for (vin, uid) in known {
             // Of those for which there is no room, the vehicles' next word is awaited.
-            channels.put(&LaneId { vin, uid }, Place::Disk, |_| false);
+            channels.put(&LaneId { vin, uid }, Place::Disk { met: false }, |_| false);
         }
     }
 
@@ -119,7 +119,7 @@ impl Dispatch {
                     channel.set_link(self.now_ms(), false);
                 }
                 // Where there is no room, its messages wait for another word.
-                Some(Place::Disk | Place::Silent) | None => {
+                Some(Place::Disk { .. } | Place::Silent) | None => {
                     known.put(&lane, Place::Silent, |vin| self.is_online(vin));
                 }
             }
@@ -204,11 +204,11 @@ impl Dispatch {
         let mut channel = driven.lock();
         channel.set_link(self.now_ms(), up);
         let closed = !up && channel.close_if_idle();
-        let speaks = channel.speaks();
+        let (speaks, met) = (channel.speaks(), channel.has_met());
         drop(channel);
         driven.work.notify_one();
         if closed {
-            *place = Place::Disk;
+            *place = Place::Disk { met };
         }
         // The word of one that does not speak delivery is awaited when it is back.
         speaks || !closed
@@ -272,8 +272,10 @@ impl Dispatch {
         let kept = stored.unwrap_or_else(new_channel);
         let mut channel = Channel::new(self.now_ms(), kept, is_new, random_word());
         let mut known = self.known_channels();
-        if let Some(Place::Silent) = known.of(lane) {
-            channel.announced(self.now_ms(), None);
+        match known.of(lane) {
+            Some(Place::Silent) => channel.announced(self.now_ms(), None),
+            Some(Place::Disk { met: true }) => channel.set_met(),
+            _ => {}
         }
         channel.set_link(self.now_ms(), self.is_reachable(&lane.vin));
         let driven = Arc::new(Driven::new(lane.clone(), channel, self.begin));
@@ -290,7 +292,7 @@ impl Dispatch {
         let known = self.known_channels();
         match known.of(lane)? {
             Place::Memory(driven) => Some(Arc::clone(driven)),
-            Place::Disk | Place::Silent => None,
+            Place::Disk { .. } | Place::Silent => None,
         }
     }
 
