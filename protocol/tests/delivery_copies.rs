@@ -412,3 +412,24 @@ fn end_that_is_heard_and_never_answers_is_greeted_about_once_a_second() {
     }
     assert!((50..70).contains(&greetings), "{greetings} in a minute");
 }
+
+#[test]
+fn answer_that_goes_with_an_acknowledgement_says_what_is_open() {
+    let (mut host, mut agent) = pair();
+    let number = host.submit(0, PLAIN).unwrap().number;
+    let id = new_at(&mut agent, 0, &sent(&mut host, 0)[0]);
+    // An answer has just been sent, so the next one has to wait.
+    let greeting = sent(&mut resumed(agent.snapshot()), 1_000).remove(0);
+    give(&mut host, 1_000, &greeting);
+    assert_eq!(open_of(&said_with(&mut host, &[number])), [number]);
+
+    let mut agent = resumed(agent.snapshot());
+    assert!(agent.resume_open(1_000, id, Step::HeldBackground));
+    give(&mut host, 1_000, &sent(&mut agent, 1_020)[0]);
+    let acknowledgement = said_with(&mut host, &[number]);
+    assert_eq!(open_of(&acknowledgement), [number]);
+    assert!(
+        host.control_timeout().is_none_or(|at_ms| at_ms > 2_000),
+        "it was the answer"
+    );
+}

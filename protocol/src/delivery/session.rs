@@ -180,12 +180,14 @@ impl Session {
         self.salt ^= random;
     }
 
-    /// A frame was sent, which any answer may ride on.
-    pub(super) fn said(&mut self, now_ms: u64) {
-        if self.answer_at_ms != NEVER {
+    /// A frame is sent; whether it is the answer as well, which rides on any.
+    pub(super) fn said(&mut self, now_ms: u64) -> bool {
+        let answers = self.answer_at_ms != NEVER;
+        if answers {
             self.answer_at_ms = NEVER;
             self.no_answer_before_ms = after(now_ms, DELIVERY_ANSWER_INTERVAL_MS);
         }
+        answers
     }
 
     /// The link is back: what was said in vain is said again.

@@ -97,10 +97,10 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
         if said.is_none() && batch.is_none() && acknowledge.is_none() {
             return None;
         }
-        self.session.said(self.now_ms);
+        let greeting = said == Some(true);
         Some(Due {
-            greeting: said == Some(true),
-            introduces: said.is_some(),
+            greeting,
+            introduces: self.session.said(self.now_ms) || greeting,
             acknowledge,
             batch,
         })
