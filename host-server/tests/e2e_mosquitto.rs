@@ -180,7 +180,7 @@ async fn a_broker_that_refuses_us_is_named_in_the_log_with_advice() {
     let mosquitto = Mosquitto::start().await;
     let dir = tempfile::tempdir().unwrap();
     let args = options(&mosquitto, dir.path());
-    std::fs::write(dir.path().join("broker-password"), "wrong").unwrap();
+    std::fs::write(dir.path().join("broker-password"), "not-this-one").unwrap();
     let args: Vec<_> = args.iter().map(String::as_str).collect();
     let server = Server::with(&dir.path().join("data"), &args).await;
     let told = async {
@@ -189,7 +189,11 @@ async fn a_broker_that_refuses_us_is_named_in_the_log_with_advice() {
         }
     };
     within("the log says why", told).await;
-    assert!(!server.printed().contains("wrong"), "{}", server.printed());
+    assert!(
+        !server.printed().contains("not-this-one"),
+        "{}",
+        server.printed()
+    );
 }
 
 /// Says on the presence subtopic whether the vehicle is there, as an agent does.
