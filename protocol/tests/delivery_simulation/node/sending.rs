@@ -108,6 +108,11 @@ impl Node {
                     (self.last_part, self.window) = (None, Window::default());
                     if let Event::EpochChanged(epoch) = event {
                         self.note_epoch(epoch);
+                        // What came before is told to nobody: its numbers may be given again, and none is 0.
+                        let held = self.held.iter_mut().map(|held| &mut held.0);
+                        for id in held.chain(self.handed.iter_mut().map(|handed| &mut handed.0)) {
+                            id.number = 0;
+                        }
                         // The other end took us for another, and forgot what it knew of us; and of
                         // what it sent us before, nothing is known in the new life.
                         around.outward.receiver_forgot();
