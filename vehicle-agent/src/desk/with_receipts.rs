@@ -27,9 +27,10 @@ pub(super) struct NoteAgain {
 }
 
 impl NoteAgain {
-    fn after(now_ms: u64, why: NotNoted) -> Self {
+    /// Always some, where there are notes: where there are none, no code can follow a value of this.
+    fn after(now_ms: u64, why: NotNoted) -> Option<Self> {
         let at_ms = now_ms.saturating_add(NOTE_AGAIN_MS);
-        Self { at_ms, _why: why }
+        Some(Self { at_ms, _why: why })
     }
 }
 
@@ -184,7 +185,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
         }
         let noted = self.note_channels(apps).and_then(|()| apps.keep());
         if let Err(error) = noted {
-            self.note_again = Some(NoteAgain::after(now_ms, error));
+            self.note_again = NoteAgain::after(now_ms, error);
             return None;
         }
         let Self {
@@ -248,7 +249,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
         if self.may_note(now_ms)
             && let Err(error) = self.note_progress(apps)
         {
-            self.note_again = Some(NoteAgain::after(now_ms, error));
+            self.note_again = NoteAgain::after(now_ms, error);
         }
         while self.may_note(now_ms)
             && let Some(receipts) = &mut self.receipts
@@ -262,7 +263,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
                 })
             {
                 receipts.unnumber(ticket);
-                self.note_again = Some(NoteAgain::after(now_ms, error));
+                self.note_again = NoteAgain::after(now_ms, error);
             }
             any = true;
         }
