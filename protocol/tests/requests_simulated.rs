@@ -3,22 +3,15 @@
 mod requests_simulation;
 mod seeds;
 
-use requests_simulation::{Summary, answered_of_ten_without_losses, run};
+use requests_simulation::{answered_of_ten_without_losses, run};
+use seeds::run_all;
 
 /// Seeds of every run of the tests; `cargo xtask simulate` runs any others.
 const SEEDS: std::ops::Range<u64> = 0..600;
 
 #[test]
 fn every_request_is_carried_out_and_answered_once_and_ends_in_time() {
-    let mut sums = Summary::default();
-    let mut failures = Vec::new();
-    for seed in SEEDS {
-        match run(seed) {
-            Ok(summary) => sums = sums + summary,
-            Err(failure) => failures.push(failure),
-        }
-    }
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    let sums = run_all(SEEDS, run);
     // What is true of them is not true of nothing.
     assert!(sums.answered > 1_000, "{sums:?}");
 }

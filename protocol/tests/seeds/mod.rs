@@ -2,6 +2,7 @@
 
 pub(crate) mod random;
 
+use std::ops::{Add, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs one seed of the simulation that is called so.
@@ -21,4 +22,27 @@ pub(crate) fn run_seed<T>(
         let text = text.unwrap_or("it panicked");
         format!("{simulation}, seed {seed}: {text}")
     })
+}
+
+/// Runs all of these seeds; what they have seen together.
+///
+/// # Panics
+/// With each failure, if there is one.
+#[allow(
+    dead_code,
+    reason = "tests call it, the program that runs many seeds has threads"
+)]
+pub(crate) fn run_all<T: Add<Output = T> + Default>(
+    seeds: Range<u64>,
+    run: impl Fn(u64) -> Result<T, String>,
+) -> T {
+    let (mut sum, mut failures) = (T::default(), Vec::new());
+    for seed in seeds {
+        match run(seed) {
+            Ok(seen) => sum = sum + seen,
+            Err(failure) => failures.push(failure),
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    sum
 }
