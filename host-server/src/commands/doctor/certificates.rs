@@ -378,8 +378,7 @@ pub(super) fn check_clock(report: &mut Report, certificates: &[Certificate], tol
              be renewed",
         );
     } else {
-        let value =
-            format!("local time {local}; {range} (neither MQTT nor TLS tells the broker's time)");
+        let value = format!("local time {local}; {range} (the broker does not tell its own time)");
         report.ok(CHECK, value);
     }
 }
