@@ -17,11 +17,10 @@ pub enum Step {
     Expired,
     /// The vehicle left so many messages without a last word that this one is followed no longer.
     GivenUp,
-    /// The vehicle, or this server, lost what it knew of the message while the vehicle had it, or may have had it; it will not be sent
-    /// again.
+    /// The vehicle, or this server, lost what it knew of the message while the vehicle had it, or may have
+    /// had it; it will not be sent again.
     PeerRestarted,
-    /// The same of a message that may be repeated: it waits to be sent to
-    /// the vehicle's next life.
+    /// The same of a message that may be repeated: it waits to be sent once more.
     SentAgain,
     /// It is a request, and the vehicle answers none; it will not be sent.
     Unsupported,

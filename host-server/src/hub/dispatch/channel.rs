@@ -291,9 +291,9 @@ impl Channel {
         self.settle(now_ms);
     }
 
-    /// Takes the header of a message that came. One that comes before this life of both ends is on disk, or
-    /// before the vehicle has said to this process how far it has come, has to come again: where what is on disk is an older copy,
-    /// it would be stored in the life that ends then, and once more in the next one.
+    /// Takes the header of a message that came. One that comes before this life of both ends is on disk has to
+    /// come again. So has one before the vehicle has said to this process how far it has come: where what is on
+    /// disk is an older copy, it would be stored in the life that ends then, and once more in the next one.
     pub(super) fn handle_message(&mut self, now_ms: u64, header: &Header) -> Verdict {
         self.word = Word::Speaks;
         let verdict = self.hear(|endpoint| endpoint.handle_message(now_ms, header));
