@@ -26,7 +26,7 @@ use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use crate::client::LinkState;
 use crate::credentials::Login;
 use crate::driver::{Driver, Stop, Subscribe};
-use crate::link_error::{LinkError, Phase};
+use crate::link_error::{Attempt, LinkError, Phase};
 use crate::message::{Message, Qos, Receipt};
 use crate::options::ClientOptions;
 use crate::shared::{MESSAGE_PACKET_BYTES_MAX, Online, Shared};
@@ -148,8 +148,12 @@ impl<'a> Connection<'a> {
             Ok(()) => self.intended_end(),
             Err(_) if self.state == State::Closing => self.intended_end(),
             Err(error) if self.state == State::Connecting => {
-                let has_user_name = self.login.borrow().credentials.is_some();
-                End::Lost(error.before_welcome(self.options.url.scheme(), has_user_name))
+                let attempt = Attempt {
+                    scheme: self.options.url.scheme(),
+                    has_user_name: self.login.borrow().credentials.is_some(),
+                    was_welcomed: self.shared.connections.load(Relaxed) > 0,
+                };
+                End::Lost(error.of_attempt(attempt))
             }
             Err(error) => End::Lost(error),
         }

@@ -34,6 +34,17 @@ impl fmt::Display for Phase {
     }
 }
 
+/// An attempt to connect, to tell what its error means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempt {
+    /// That of the URL.
+    pub scheme: Scheme,
+    /// Whether the client gives a user name.
+    pub has_user_name: bool,
+    /// Whether the broker has welcomed this client before, on another connection.
+    pub was_welcomed: bool,
+}
+
 /// Why the link is down. The client keeps trying after every one of them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
@@ -172,7 +183,7 @@ pub enum LinkError {
         /// The MQTT 5 reason code.
         reason: String,
     },
-    /// The connection broke without a reason, before the broker had welcomed the client.
+    /// The connection broke without a reason, and the broker has never welcomed the client.
     #[error("the connection broke before the broker's CONNACK: {reason}")]
     NotWelcomed {
         /// Whether the URL is one with TLS.
@@ -208,15 +219,18 @@ impl LinkError {
         Self::ConnectionLost { reason }
     }
 
-    /// What the error means as long as the broker has not welcomed the client, which may have given a
-    /// user name.
-    pub(crate) fn before_welcome(self, scheme: Scheme, has_user_name: bool) -> Self {
+    /// What the error means of an attempt that ended before the broker's CONNACK, or with it.
+    #[must_use]
+    pub fn of_attempt(self, attempt: Attempt) -> Self {
         match self {
-            Self::ConnectionLost { reason } => Self::NotWelcomed {
-                tls: scheme.is_tls(),
+            // Else the URL is right, and what breaks is a broker that starts anew, or the way to it.
+            Self::ConnectionLost { reason } if !attempt.was_welcomed => Self::NotWelcomed {
+                tls: attempt.scheme.is_tls(),
                 reason,
             },
-            Self::BadCredentials | Self::NotAuthorized if !has_user_name => Self::UserNameMissing,
+            Self::BadCredentials | Self::NotAuthorized if !attempt.has_user_name => {
+                Self::UserNameMissing
+            }
             other => other,
         }
     }

@@ -1,6 +1,6 @@
 //! A refusal is told apart from every other.
 
-use vinbus_transport_std::conformance::{is_connected, link_error, wait_for_link};
+use vinbus_transport_std::conformance::{in_time, is_connected, link_error, wait_for_link};
 use vinbus_transport_std::{
     ClientOptions, LinkError, LinkState, MqttVersion, PublishError, Qos, SubscribeError, connect,
 };
@@ -238,6 +238,20 @@ async fn a_connection_that_just_ends_is_lost_and_made_anew() {
         let (client, _inbox) = connect(peer.options("mqtt", version)).expect("options");
         drop(peer.welcome(version).await);
         let error = down(client.link()).await;
+        assert!(
+            matches!(error, LinkError::ConnectionLost { .. }),
+            "{error:?}"
+        );
+        // What stands before a broker that starts anew accepts and closes: the URL was right all the time.
+        let mut link = client.link();
+        link.mark_unchanged();
+        let mut connection = peer.accept().await;
+        connection.packet().await;
+        drop(connection);
+        in_time("another loss", link.changed())
+            .await
+            .expect("a client");
+        let error = down(link).await;
         assert!(
             matches!(error, LinkError::ConnectionLost { .. }),
             "{error:?}"
