@@ -29,7 +29,7 @@ use crate::driver::{Driver, Stop, Subscribe};
 use crate::link_error::{Attempt, LinkError, Phase};
 use crate::message::{Message, Qos, Receipt};
 use crate::options::ClientOptions;
-use crate::shared::{MESSAGE_PACKET_BYTES_MAX, Online, Shared};
+use crate::shared::{Online, Shared};
 use crate::stream::Line;
 use crate::subscriptions::Subscriptions;
 use crate::wire::{Ack, Answer, Arrived, Event, Events, Requests};
@@ -281,14 +281,8 @@ impl<'a> Connection<'a> {
         }));
         let session_present = self.session_present;
         tracing::info!(url = %self.options.url, session_present, "connected to the broker");
-        if let Some(packet_bytes_max) = self.packet_bytes_max
-            && packet_bytes_max < MESSAGE_PACKET_BYTES_MAX
-        {
-            tracing::warn!(
-                packet_bytes_max,
-                "the broker takes only packets of up to {packet_bytes_max} bytes, and larger messages will be \
-                 refused; have its operator allow {MESSAGE_PACKET_BYTES_MAX}"
-            );
+        if let Some(max) = self.packet_bytes_max {
+            self.shared.tell_packet_limit(max);
         }
         self.link
             .send_replace(LinkState::Connected { session_present });

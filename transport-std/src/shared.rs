@@ -1,6 +1,6 @@
 //! What the clients and the driver of one connection share: the live connection, the counters.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -18,6 +18,8 @@ pub(crate) struct Shared {
     pub(crate) received: AtomicU64,
     pub(crate) oversize_dropped: AtomicU64,
     pub(crate) undelivered: AtomicU64,
+    /// The broker's largest packet that was logged last, 0 before any: each is told once, however often the link comes up.
+    packet_bytes_told: AtomicUsize,
 }
 
 /// Around a topic and a payload, in bytes: fixed header, topic length, packet identifier and property
@@ -25,7 +27,7 @@ pub(crate) struct Shared {
 const OVERHEAD: usize = 5 + 2 + 2 + 1;
 
 /// The largest packet that a message of a vehicle may need, in bytes.
-pub(crate) const MESSAGE_PACKET_BYTES_MAX: usize = OVERHEAD + TOPIC_BYTES_MAX + PAYLOAD_BYTES_MAX;
+const MESSAGE_PACKET_BYTES_MAX: usize = OVERHEAD + TOPIC_BYTES_MAX + PAYLOAD_BYTES_MAX;
 
 /// A live connection.
 #[derive(Debug, Clone)]
@@ -66,6 +68,18 @@ impl Shared {
 
     pub(crate) fn set_online(&self, online: Option<Online>) {
         *self.online.lock().unwrap_or_else(PoisonError::into_inner) = online;
+    }
+
+    /// Logs, once for each limit, that a broker takes no packets of more than `max` bytes, if a vehicle's
+    /// message may need more.
+    pub(crate) fn tell_packet_limit(&self, max: usize) {
+        if max < MESSAGE_PACKET_BYTES_MAX && self.packet_bytes_told.swap(max, Relaxed) != max {
+            tracing::warn!(
+                packet_bytes_max = max,
+                "the broker takes only packets of up to {max} bytes, and larger messages will be refused; have its \
+                 operator allow {MESSAGE_PACKET_BYTES_MAX}"
+            );
+        }
     }
 
     pub(crate) fn counters(&self) -> Counters {

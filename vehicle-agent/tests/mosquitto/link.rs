@@ -205,13 +205,20 @@ async fn port_of_tls_without_tls_in_the_url_is_told() {
 }
 
 #[tokio::test]
-async fn broker_that_takes_no_large_packet_is_told_when_it_is_connected() {
+async fn broker_that_takes_no_large_packet_is_told_when_it_is_connected_and_once() {
     let world = World::new().await;
-    let narrow = Mosquitto::with("max_packet_size 2000").await;
+    let mut narrow = Mosquitto::with("max_packet_size 2000").await;
     let url = narrow.url(Endpoint::Mqtt).to_string();
     let vehicle = world.vehicle_offline(&url, &["demo=demo-partner"], &[]);
     let line = vehicle.log_line("WARN");
     assert!(line.contains("packets of up to 2000 bytes"), "{line}");
+    narrow.stop().await;
+    narrow.start().await;
+    vehicle.log_line("connected to the broker");
+    narrow.stop().await;
+    let later = vehicle.log_until("link down");
+    let again = later.iter().find(|line| line.contains("2000 bytes"));
+    assert_eq!(again, None, "{later:#?}");
 }
 
 #[tokio::test]

@@ -217,12 +217,19 @@ impl Vehicle {
 
     /// Waits for a line of the log that contains `text`.
     pub(crate) fn log_line(&self, text: &str) -> String {
+        self.log_until(text).pop().unwrap()
+    }
+
+    /// The lines of the log up to the next one that contains `text`, which is the last of them.
+    pub(crate) fn log_until(&self, text: &str) -> Vec<String> {
         let mut seen = Vec::new();
         loop {
             match self.log.recv_timeout(PATIENCE) {
-                Ok(line) if line.contains(text) => return line,
                 Ok(line) => seen.push(line),
                 Err(_) => panic!("no log line with {text:?} in {seen:#?}"),
+            }
+            if seen.last().is_some_and(|line| line.contains(text)) {
+                return seen;
             }
         }
     }
