@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use vinbus_transport_embedded::{ConnectError, Credentials, Mqtt, Options, Qos, TokioStream, Will};
-use vinbus_transport_std::{BrokerUrl, ByteStream, LinkError, MqttVersion, Phase, StreamDialer};
+use vinbus_transport_std::{
+    Attempt, BrokerUrl, ByteStream, LinkError, MqttVersion, Phase, StreamDialer,
+};
 
 use crate::embedded_link::{Dial, EmbeddedLink, EmbeddedSession};
 use crate::identity::Identity;
@@ -22,6 +24,9 @@ const SEND_BYTES: usize = 136_000;
 
 /// Time to open a stream, and time for a write to make progress.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// All that is known of a stream that broke without an error.
+const ENDED: &str = "the broker closed it, or does not answer";
 
 /// Takes note of why a link is down.
 pub(crate) type Report = Box<dyn Fn(String) + Send + Sync>;
@@ -98,7 +103,9 @@ pub(crate) fn open<const APPS: usize>(
             &credentials.tls(args, vin)?,
             STREAM_TIMEOUT,
         )?,
-        url: args.access.url.to_string(),
+        url: args.access.url.clone(),
+        has_user_name: options.credentials.is_some(),
+        was_welcomed: false,
         report,
     };
     let (receive, send) = (vec![0; RECEIVE_BYTES].leak(), vec![0; SEND_BYTES].leak());
@@ -109,7 +116,10 @@ pub(crate) fn open<const APPS: usize>(
 /// TCP and TLS of Linux.
 pub(crate) struct StreamDial {
     dialer: StreamDialer,
-    url: String,
+    url: BrokerUrl,
+    has_user_name: bool,
+    /// The broker has welcomed the vehicle, on whatever connection.
+    was_welcomed: bool,
     report: Report,
 }
 
@@ -144,32 +154,108 @@ impl Dial for StreamDial {
     }
 
     fn failed(&mut self, error: ConnectError) {
-        let cause = self.dialer.error().unwrap_or_else(|| match error {
-            ConnectError::Timeout => LinkError::Timeout { phase: Phase::Mqtt },
-            ConnectError::BadCredentials => LinkError::BadCredentials,
-            ConnectError::NotAuthorized => LinkError::NotAuthorized,
-            ConnectError::ClientId => LinkError::ClientIdRefused,
-            ConnectError::Unavailable => LinkError::ServerUnavailable,
-            // The embedded client does not tell which.
-            ConnectError::Refused | ConnectError::SubscriptionRefused => LinkError::Refused {
-                reason: error.to_string(),
-            },
-            ConnectError::Protocol | ConnectError::Buffers => LinkError::Protocol {
-                reason: error.to_string(),
-            },
-            ConnectError::Stream | ConnectError::SubscriptionUnconfirmed => {
-                LinkError::ConnectionLost {
-                    reason: error.to_string(),
-                }
-            }
+        let cause = self.dialer.error().unwrap_or_else(|| meaning(error));
+        // What the broker says of subscriptions comes after its welcome.
+        let is_welcomed = matches!(
+            error,
+            ConnectError::SubscriptionRefused | ConnectError::SubscriptionUnconfirmed
+        );
+        self.down(&match is_welcomed {
+            true => cause,
+            false => cause.of_attempt(Attempt {
+                scheme: self.url.scheme(),
+                has_user_name: self.has_user_name,
+                was_welcomed: self.was_welcomed,
+            }),
         });
-        self.down(&cause);
+        self.was_welcomed |= is_welcomed;
     }
 
     fn lost(&mut self) {
+        self.was_welcomed = true;
         let cause = self.dialer.error();
         self.down(&cause.unwrap_or_else(|| LinkError::ConnectionLost {
-            reason: "the broker closed it, or does not answer".to_owned(),
+            reason: ENDED.to_owned(),
         }));
+    }
+}
+
+/// What the embedded client's error is called here.
+fn meaning(error: ConnectError) -> LinkError {
+    match error {
+        ConnectError::Timeout => LinkError::Timeout { phase: Phase::Mqtt },
+        ConnectError::BadCredentials => LinkError::BadCredentials,
+        ConnectError::NotAuthorized => LinkError::NotAuthorized,
+        ConnectError::ClientId => LinkError::ClientIdRefused,
+        ConnectError::Unavailable => LinkError::ServerUnavailable,
+        // The embedded client does not tell which.
+        ConnectError::Refused | ConnectError::SubscriptionRefused => LinkError::Refused {
+            reason: error.to_string(),
+        },
+        ConnectError::Protocol | ConnectError::Buffers => LinkError::Protocol {
+            reason: error.to_string(),
+        },
+        ConnectError::Stream => LinkError::ConnectionLost {
+            reason: ENDED.to_owned(),
+        },
+        ConnectError::SubscriptionUnconfirmed => LinkError::ConnectionLost {
+            reason: error.to_string(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use vinbus_transport_std::TlsOptions;
+
+    use super::*;
+
+    /// What is told of each of these, one after the other. `None` is the loss of a session.
+    fn told(url: &str, has_user_name: bool, ends: &[Option<ConnectError>]) -> Vec<String> {
+        let url: BrokerUrl = url.parse().unwrap();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let report = Arc::clone(&told);
+        let mut dial = StreamDial {
+            dialer: StreamDialer::new(url.clone(), &TlsOptions::default(), STREAM_TIMEOUT).unwrap(),
+            url,
+            has_user_name,
+            was_welcomed: false,
+            report: Box::new(move |text| report.lock().unwrap().push(text)),
+        };
+        for end in ends {
+            match end {
+                Some(error) => dial.failed(*error),
+                None => dial.lost(),
+            }
+        }
+        drop(dial);
+        Arc::into_inner(told).unwrap().into_inner().unwrap()
+    }
+
+    #[test]
+    fn url_is_suspected_until_the_broker_has_welcomed_the_vehicle() {
+        use ConnectError::{Stream, SubscriptionRefused, SubscriptionUnconfirmed};
+        for welcome in [
+            None,
+            Some(SubscriptionRefused),
+            Some(SubscriptionUnconfirmed),
+        ] {
+            let told = told("mqtt://h", true, &[Some(Stream), welcome, Some(Stream)]);
+            assert!(told[0].contains("write mqtts://"), "{told:?}");
+            for later in &told[1..] {
+                assert!(!later.contains("mqtts://"), "{told:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn vehicle_without_a_user_name_that_is_refused_is_told_so() {
+        for error in [ConnectError::BadCredentials, ConnectError::NotAuthorized] {
+            let told = |has_user_name| told("mqtt://h", has_user_name, &[Some(error)]).remove(0);
+            assert!(told(false).contains("gave no user name"), "{error}");
+            assert!(!told(true).contains("gave no user name"), "{error}");
+        }
     }
 }

@@ -206,6 +206,7 @@ async fn simulation_that_cannot_connect_says_why_while_it_runs() {
     let closed = "mqtt://127.0.0.1:1";
     // This listener's certificate is of an authority that the system does not know.
     let unknown = world.broker.url(Endpoint::Mqtts).to_string();
+    let plain = unknown.replace("mqtts://", "mqtt://");
     let says_why = |transport, url, why| {
         let more = ["--count", "2", "--transport", transport];
         says_why(simulate(&world, url, &more), why)
@@ -215,6 +216,8 @@ async fn simulation_that_cannot_connect_says_why_while_it_runs() {
         says_why("std", closed, "check the port"),
         says_why("embedded", &unknown, "CA"),
         says_why("std", &unknown, "CA"),
+        says_why("embedded", &plain, "write mqtts://"),
+        says_why("std", &plain, "write mqtts://"),
     );
 }
 
