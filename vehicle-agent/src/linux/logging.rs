@@ -7,7 +7,8 @@ use anyhow::{Context, anyhow, bail};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-const VARIABLE: &str = "VINBUS_LOG";
+/// Shared with the host server.
+pub(super) const VARIABLE: &str = "VINBUS_LOG";
 
 /// Starts logging at `level`, unless the variable says otherwise.
 ///

@@ -7,8 +7,9 @@ use clap::CommandFactory as _;
 use clap::error::{ContextKind, ContextValue};
 
 use crate::linux::args::Cli;
+use crate::linux::logging;
 
-/// What our variables begin with. `VINBUS_LOG` alone is shared with the host server.
+/// What our variables begin with, but for [`logging::VARIABLE`].
 const PREFIX: &str = "VINBUS_AGENT_";
 
 /// What to tell about the variables `set`, besides a command line that may be refused: one line each.
@@ -40,13 +41,16 @@ pub fn notes(
     .collect()
 }
 
-/// The one of `known` that somebody meant who wrote `name` with a slip or two.
+/// The one of `known`, or the log's, that somebody meant who wrote `name` with a slip or two behind the
+/// prefix: one for every three letters there.
 fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n String>) -> Option<&'n str> {
-    let slips = known.map(|known| (strsim::damerau_levenshtein(name, known), known.as_str()));
-    slips
+    let name = name.strip_prefix(PREFIX)?;
+    let ours = known.filter_map(|known| Some((known.strip_prefix(PREFIX)?, known.as_str())));
+    ours.chain([("LOG", logging::VARIABLE)])
+        .map(|(rest, known)| (strsim::damerau_levenshtein(name, rest), rest, known))
+        .filter(|(slips, rest, _)| *slips <= (rest.len() / 3).min(2))
         .min()
-        .filter(|(slips, _)| *slips <= 2)
-        .map(|(_, known)| known)
+        .map(|(_, _, known)| known)
 }
 
 /// The option and the value that `error` complains of.
@@ -100,8 +104,20 @@ mod tests {
             told[0].ends_with("did you mean VINBUS_AGENT_BROKER?"),
             "{told:?}"
         );
-        let other = of(None, &[("VINBUS_AGENT_XYZZY", "")]);
-        assert!(other[0].ends_with("is it misspelt?"), "{other:?}");
+        for (name, meant) in [
+            ("VINBUS_AGENT_LOG", "did you mean VINBUS_LOG?"),
+            ("VINBUS_AGENT_VIM", "did you mean VINBUS_AGENT_VIN?"),
+            (
+                "VINBUS_AGENT_RECIEPTSFOR",
+                "did you mean VINBUS_AGENT_RECEIPTS_FOR?",
+            ),
+            ("VINBUS_AGENT_UID", "is it misspelt?"),
+            ("VINBUS_AGENT_", "is it misspelt?"),
+            ("VINBUS_AGENT_XYZZY", "is it misspelt?"),
+        ] {
+            let told = of(None, &[(name, "")]);
+            assert!(told[0].ends_with(meant), "{told:?}");
+        }
     }
 
     #[test]
