@@ -241,25 +241,31 @@ fn certificate_error(error: &CertificateError) -> LinkError {
     }
 }
 
-/// After the server's certificate was accepted, an alert about certificates is about ours.
+/// After the server's certificate was accepted, an alert about certificates is about ours (RFC 8446, 6.2).
 fn alert_error(alert: AlertDescription) -> LinkError {
-    match alert {
+    let meaning = match alert {
         AlertDescription::CertificateRequired | AlertDescription::NoCertificate => {
-            LinkError::ClientCertificateRequired
+            return LinkError::ClientCertificateRequired;
         }
-        AlertDescription::BadCertificate
-        | AlertDescription::UnsupportedCertificate
-        | AlertDescription::CertificateRevoked
-        | AlertDescription::CertificateExpired
-        | AlertDescription::CertificateUnknown
-        | AlertDescription::UnknownCA
-        | AlertDescription::AccessDenied
-        | AlertDescription::DecryptError => LinkError::ClientCertificateRefused {
-            alert: format!("{alert:?}"),
-        },
-        other => LinkError::Tls {
-            reason: format!("the server sent the alert {other:?}"),
-        },
+        AlertDescription::UnknownCA => "it does not trust the authority that issued it",
+        AlertDescription::CertificateExpired => {
+            "it has expired, or is not valid yet, by the broker's clock"
+        }
+        AlertDescription::CertificateRevoked => "its issuer has revoked it",
+        AlertDescription::BadCertificate => "it is damaged, or its signature is wrong",
+        AlertDescription::UnsupportedCertificate => "it is of a kind that the broker does not take",
+        AlertDescription::AccessDenied => "it is valid, but not allowed here",
+        AlertDescription::DecryptError => "the proof that we have its key is wrong",
+        AlertDescription::CertificateUnknown => "the broker does not say what is wrong with it",
+        other => {
+            return LinkError::Tls {
+                reason: format!("the server sent the alert {other:?}"),
+            };
+        }
+    };
+    LinkError::ClientCertificateRefused {
+        alert: format!("{alert:?}"),
+        meaning,
     }
 }
 
@@ -273,26 +279,36 @@ mod tests {
 
     #[test]
     fn an_alert_about_certificates_is_about_the_clients() {
-        for alert in [
-            AlertDescription::BadCertificate,
-            AlertDescription::CertificateExpired,
-            AlertDescription::CertificateRevoked,
-            AlertDescription::CertificateUnknown,
-            AlertDescription::UnknownCA,
-            AlertDescription::AccessDenied,
+        use AlertDescription as Alert;
+        for (alert, expected) in [
+            (Alert::UnknownCA, "UnknownCA, it does not trust"),
+            (Alert::CertificateExpired, "Expired, it has expired"),
+            (Alert::CertificateRevoked, "Revoked, its issuer"),
+            (Alert::BadCertificate, "BadCertificate, it is damaged"),
+            (
+                Alert::UnsupportedCertificate,
+                "Certificate, it is of a kind",
+            ),
+            (Alert::AccessDenied, "AccessDenied, it is valid, but"),
+            (Alert::DecryptError, "DecryptError, the proof"),
+            (
+                Alert::CertificateUnknown,
+                "Unknown, the broker does not say",
+            ),
         ] {
-            let error = meaning(rustls::Error::AlertReceived(alert));
-            let alert = format!("{alert:?}");
-            assert_eq!(error, Some(LinkError::ClientCertificateRefused { alert }));
+            let error = meaning(rustls::Error::AlertReceived(alert)).unwrap();
+            assert!(
+                matches!(error, LinkError::ClientCertificateRefused { .. }),
+                "{error:?}"
+            );
+            assert!(error.to_string().contains(expected), "{error}");
         }
-        let required = rustls::Error::AlertReceived(AlertDescription::CertificateRequired);
+        let required = rustls::Error::AlertReceived(Alert::CertificateRequired);
         assert_eq!(
             meaning(required),
             Some(LinkError::ClientCertificateRequired)
         );
-        let other = meaning(rustls::Error::AlertReceived(
-            AlertDescription::ProtocolVersion,
-        ));
+        let other = meaning(rustls::Error::AlertReceived(Alert::ProtocolVersion));
         assert!(matches!(other, Some(LinkError::Tls { .. })), "{other:?}");
     }
 

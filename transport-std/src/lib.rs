@@ -65,7 +65,7 @@ pub mod conformance;
 pub use client::{Client, Counters, LinkState, PublishError, SubscribeError, connect};
 pub use credentials::{Credentials, Identity};
 pub use dial::{ByteStream, StreamDialer};
-pub use link_error::{Attempt, LinkError, Phase, alert_meaning};
+pub use link_error::{Attempt, LinkError, Phase};
 pub use message::{Inbox, Message, Qos};
 pub use options::{ClientOptions, MqttVersion, OptionsError, Session, Will};
 pub use tls::{Pem, TlsError, TlsOptions};

@@ -101,13 +101,12 @@ pub enum LinkError {
     #[error("the server requires a client certificate")]
     ClientCertificateRequired,
     /// The server refuses the client certificate.
-    #[error(
-        "the server refused the client certificate: alert {alert}, {}",
-        alert_meaning(alert)
-    )]
+    #[error("the server refused the client certificate: alert {alert}, {meaning}")]
     ClientCertificateRefused {
         /// The TLS alert it sent, by its name in rustls, such as `CertificateExpired`.
         alert: String,
+        /// What a server means that sends it.
+        meaning: &'static str,
     },
     /// The TLS handshake failed for another reason.
     #[error("TLS failed: {reason}")]
@@ -321,21 +320,5 @@ impl LinkError {
                 "check that the URL names an MQTT broker and the right scheme: mqtts:// (or wss://) if the port speaks TLS"
             }
         }
-    }
-}
-
-/// What a server means that sends this alert about a client's certificate (RFC 8446, 6.2), by the alert's
-/// name in rustls.
-#[must_use]
-pub fn alert_meaning(alert: &str) -> &'static str {
-    match alert {
-        "UnknownCA" => "it does not trust the authority that issued it",
-        "CertificateExpired" => "it has expired, or is not valid yet, by the broker's clock",
-        "CertificateRevoked" => "its issuer has revoked it",
-        "BadCertificate" => "it is damaged, or its signature is wrong",
-        "UnsupportedCertificate" => "it is of a kind that the broker does not take",
-        "AccessDenied" => "it is valid, but not allowed here",
-        "DecryptError" => "the proof that we have its key is wrong",
-        _ => "the broker does not say what is wrong with it",
     }
 }

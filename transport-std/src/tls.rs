@@ -188,15 +188,15 @@ pub(crate) fn certificate_fault(error: &CertificateError) -> String {
             "its signature is of a kind that is not known here: issue it with another one, such as ECDSA with SHA-256"
         }
         // An error of the library beneath, which shows as its name.
-        CertificateError::Other(error) => match error.to_string().as_str() {
-            "UnsupportedCertVersion" => {
+        CertificateError::Other(error) => match error.0.downcast_ref() {
+            Some(webpki::Error::UnsupportedCertVersion) => {
                 "it is of X.509 version 1, and version 3 is needed: issue it with extensions (openssl: -extfile)"
             }
-            "CaUsedAsEndEntity" => {
+            Some(webpki::Error::CaUsedAsEndEntity) => {
                 "it is that of an authority (CA:TRUE): issue one that is not, for what it is used for"
             }
-            "EndEntityUsedAsCa" => "what issued it is no authority (CA:FALSE)",
-            name => return name.to_owned(),
+            Some(webpki::Error::EndEntityUsedAsCa) => "what issued it is no authority (CA:FALSE)",
+            _ => return error.to_string(),
         },
         error => return error.to_string(),
     };
@@ -395,6 +395,8 @@ uAbBJ9xYIqE=
     #[test]
     fn the_faults_of_a_servers_certificate_are_told_in_words() {
         let authority = Authority::new("CA");
+        let thief = authority.client("thief", Validity::Now);
+        let impostor = Authority::impostor(&thief);
         let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
         let tls = identity(OF_VERSION_1, "");
         let roots = Arc::new(tls.roots().unwrap());
@@ -404,8 +406,8 @@ uAbBJ9xYIqE=
             .unwrap();
         let fault = |pem: &str| {
             let name = ServerName::try_from("localhost").unwrap();
-            let (der, now) = (der(pem), UnixTime::now());
-            match judge.verify_server_cert(&der, &[], &name, &[], now) {
+            let (der, others, now) = (der(pem), [der(&thief.certificate)], UnixTime::now());
+            match judge.verify_server_cert(&der, &others, &name, &[], now) {
                 Err(rustls::Error::InvalidCertificate(error)) => certificate_fault(&error),
                 other => panic!("{other:?}"),
             }
@@ -413,6 +415,10 @@ uAbBJ9xYIqE=
         for (pem, expected) in [
             (OF_VERSION_1, "X.509 version 1"),
             (&authority.certificate, "CA:TRUE"),
+            (
+                &impostor.server("localhost", Validity::Now).certificate,
+                "CA:FALSE",
+            ),
             (DAMAGED, "damaged"),
             (
                 &authority.client("localhost", Validity::Now).certificate,

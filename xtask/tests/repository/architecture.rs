@@ -100,7 +100,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rumqttc_v4", &["transport-std/src"]),
     ("rumqttc_v5", &["transport-std/src"]),
     ("rusqlite", &["host-server/src/store"]),
-    ("webpki", &["transport-embedded/src/tls"]),
+    (
+        "webpki",
+        &["transport-embedded/src/tls", "transport-std/src/tls"],
+    ),
     (
         "x509_parser",
         &[

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
-use vinbus_transport_std::{LinkError, alert_meaning};
+use vinbus_transport_std::LinkError;
 
 use super::access::{Access, Login};
 use super::certificates::{self, Certificate};
@@ -217,11 +217,8 @@ fn tls(report: &mut Report, access: &Access, fault: Option<&Fault>) {
         return;
     }
     match fault {
-        Some(Fault::Link(LinkError::ClientCertificateRefused { alert })) => {
-            let value = format!(
-                "the broker refuses our certificate: alert {alert}, {}",
-                alert_meaning(alert)
-            );
+        Some(Fault::Link(LinkError::ClientCertificateRefused { alert, meaning })) => {
+            let value = format!("the broker refuses our certificate: alert {alert}, {meaning}");
             report.failed(
                 "tls",
                 value,
