@@ -72,7 +72,11 @@ async fn a_fleet_message_is_shown_with_its_total_by_name() {
         "--vin",
         VIN,
     ];
-    let id = done(&server.command(&send).await);
+    let sent = server.command(&send).await;
+    let told = String::from_utf8_lossy(&sent.stderr);
+    let unseen = format!("1 of 1 vehicles: {VIN}; are the VINs right?");
+    assert!(told.contains(&unseen), "{told}");
+    let id = done(&sent);
     let shown = done(&server.command(&["fleet", "show", id.trim()]).await);
     let expected = "state            running\nvehicles         1\nwaiting          1\n";
     assert_eq!(shown, expected);

@@ -56,6 +56,8 @@ struct Fleet {
     vehicles: usize,
     counts: BTreeMap<String, usize>,
     unseen: Option<usize>,
+    #[serde(default)]
+    unseen_vins: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -132,9 +134,14 @@ async fn send(
         .await
         .map_err(|error| server.strange(&error))?;
     if let Some(unseen) = fleet.unseen.filter(|unseen| *unseen > 0) {
+        let (vins, of) = (fleet.unseen_vins.join(", "), fleet.vehicles);
+        // The server names the first ones.
+        let more = match unseen > fleet.unseen_vins.len() {
+            true => ", …",
+            false => "",
+        };
         eprintln!(
-            "{unseen} of {} vehicles were not seen since the server started; are their VINs right?",
-            fleet.vehicles
+            "not seen since the server started, {unseen} of {of} vehicles: {vins}{more}; are the VINs right?"
         );
     }
     Ok(print(&format!("{}\n", fleet.id))?)
