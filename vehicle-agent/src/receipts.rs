@@ -143,7 +143,7 @@ impl New {
 impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipts<Q, APPS, SENT> {
     /// Without partners yet: it is large, and costs a board no stack as long as there is nothing in it.
     #[inline]
-    pub(crate) fn new(epoch: Epoch, uplinks: Q) -> Self {
+    pub(crate) fn new(epoch: Epoch, random: u32, uplinks: Q) -> Self {
         Self {
             epoch,
             endpoints: Vec::new(),
@@ -157,7 +157,8 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
             is_offered: false,
             up_since_ms: NEVER,
             turn: 0,
-            random: epoch.number() | 1,
+            // Its generator stays at 0.
+            random: random | 1,
         }
     }
 

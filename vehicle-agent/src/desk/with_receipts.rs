@@ -59,12 +59,13 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
 {
     /// Offers receipts to the partners of the apps that are installed (SPEC 16), in an epoch that this
     /// vehicle never had before, or in that of [`Clock::epoch`](crate::clock::Clock::epoch) when the first
-    /// session comes up. `scratch` is as long as the longest message that may carry them; `uplinks` holds
+    /// session comes up. `random` is of this life, so that one that goes on from what another went on from
+    /// chooses another epoch when it has to (SPEC 16.12). `scratch` is as long as the longest message that may carry them; `uplinks` holds
     /// what apps send with receipts.
     #[cfg(feature = "receipts")]
-    pub fn offer_receipts(&mut self, epoch: Epoch, scratch: S, uplinks: Q) {
+    pub fn offer_receipts(&mut self, epoch: Epoch, random: u32, scratch: S, uplinks: Q) {
         let partners = self.identity.uids().count();
-        let receipts = self.receipts.insert(Receipts::new(epoch, uplinks));
+        let receipts = self.receipts.insert(Receipts::new(epoch, random, uplinks));
         for _ in 0..partners {
             receipts.add_partner();
         }

@@ -19,6 +19,7 @@ use vinbus_protocol::{pending, popup};
 use vinbus_transport_std::{ClientOptions, LinkState, Qos};
 
 use crate::agent::{self, World};
+use crate::clock::Random as _;
 use crate::desk::Desk;
 use crate::identity::Identity;
 use crate::linux::args::{AppFolder, RunArgs};
@@ -74,7 +75,9 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
         None => epoch_of_now(),
     };
     let uplinks = vec![0; args.broker.uplink_queue.unwrap_or(QUEUE_BYTES) as usize];
-    desk.offer_receipts(epoch, vec![0; DELIVERY_LONG_BYTES_MAX], uplinks);
+    let mut random = ProcessRandom::new();
+    let word = random.next_u32();
+    desk.offer_receipts(epoch, word, vec![0; DELIVERY_LONG_BYTES_MAX], uplinks);
     desk.take_long_messages(|| vec![0; DELIVERY_LONG_BYTES_MAX]);
     desk.answer_requests(vec![0; REQUEST_ANSWER_BYTES]);
     let crash = saved.as_ref().and_then(Saved::last_words);
@@ -104,7 +107,7 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
         link: &mut link,
         apps: &mut apps,
         clock: &TokioClock::new(),
-        random: &mut ProcessRandom::new(),
+        random: &mut random,
     };
     agent::run(&mut desk, world, stopped(stopping)).await;
     apps.stop(|slot, number, message| desk.restore_pending(slot, number, message.as_bytes()))

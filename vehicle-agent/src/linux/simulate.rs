@@ -26,6 +26,7 @@ use self::app::SimulatedApp;
 use self::fleet::{Fleet, resident_bytes};
 use self::progress::Progress;
 use crate::agent::{self, World};
+use crate::clock::Random as _;
 use crate::desk::Desk;
 use crate::identity::Identity;
 use crate::link::Link;
@@ -200,7 +201,13 @@ impl Vehicle {
         if args.receipts {
             // The app itself sends without. Of zeros that no message was written to, the system gives no
             // memory: a vehicle takes as many pages as its longest message.
-            desk.offer_receipts(epoch_of_now(), vec![0; PAYLOAD_BYTES_MAX], Vec::new());
+            let random = ProcessRandom::new().next_u32();
+            desk.offer_receipts(
+                epoch_of_now(),
+                random,
+                vec![0; PAYLOAD_BYTES_MAX],
+                Vec::new(),
+            );
         }
         Ok(Self {
             desk,

@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn partners_that_answer_nothing_leave_numbers_for_the_messages_of_others() {
-        let mut ends = Receipts::<_, 16, 32>::new(Epoch::new(9).unwrap(), vec![0; 1 << 16]);
+        let mut ends = Receipts::<_, 16, 32>::new(Epoch::new(9).unwrap(), 7, vec![0; 1 << 16]);
         let content = Content::parse(b"1").unwrap();
         let greeting =
             br#"{"idApp":"vinbus","popup":false,"content":{"vinbus":{"e":5,"x":9,"v":1}}}"#;
@@ -184,5 +184,21 @@ mod tests {
         let of = |partner| numbered.iter().filter(|(_, to, _)| *to == partner).count();
         let counts: Vec<_> = (0..16).map(of).collect();
         assert_eq!(counts, [25, 13, 7, 4, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn two_lives_that_go_on_from_one_copy_leap_to_different_epochs() {
+        let of_a_later_life =
+            br#"{"idApp":"vinbus","popup":false,"content":{"vinbus":{"e":5,"x":30,"v":1}}}"#;
+        let epoch = Epoch::new(9).unwrap();
+        let leapt = |random| {
+            let mut ends = Receipts::<_, 1, 32>::new(epoch, random, vec![0; 1 << 10]);
+            ends.add_partner();
+            ends.resume(0, Snapshot::fresh(epoch));
+            assert!(matches!(ends.arrived(0, 0, of_a_later_life), Arrived::Done));
+            ends.epoch().number()
+        };
+        assert!(leapt(1) > 30);
+        assert_ne!(leapt(1), leapt(2));
     }
 }

@@ -204,7 +204,7 @@ mod tests {
 
     /// A vehicle that takes up to `bytes_max`, and knows its partner's host.
     fn car(bytes_max: usize) -> Ends {
-        let mut ends = Ends::new(epoch(CAR), vec![0; 1024]);
+        let mut ends = Ends::new(epoch(CAR), 7, vec![0; 1024]);
         ends.add_partner();
         ends.take_parts(vec![0; bytes_max]);
         ends.link_changed(0, true);

@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn message_for_which_others_left_no_place_is_counted_and_new_when_it_comes_again() {
-        let mut ends = Receipts::<_, 3, 32>::new(Epoch::new(9).unwrap(), vec![0; 1 << 10]);
+        let mut ends = Receipts::<_, 3, 32>::new(Epoch::new(9).unwrap(), 7, vec![0; 1 << 10]);
         for _ in 0..3 {
             ends.add_partner();
         }

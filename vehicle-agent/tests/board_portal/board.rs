@@ -344,7 +344,7 @@ fn desk(memory: Memory) -> Desk<Vec<u8>, Vec<u8>, 2, QUEUE, SENT> {
     }
     if memory.receipts > 0 {
         let buffer = || vec![0; memory.receipts];
-        desk.offer_receipts(Epoch::FIRST, buffer(), buffer());
+        desk.offer_receipts(Epoch::FIRST, 7, buffer(), buffer());
     }
     desk
 }

@@ -27,7 +27,7 @@ async fn message_whose_number_could_not_be_noted_is_sent_soon_after_the_disk_tak
     let (air, cabin) = (Air::new(7), Cabin::new(APPS));
     air.borrow_mut().kind = true;
     let mut desk = desk();
-    desk.offer_receipts(Epoch::new(7).unwrap(), vec![0; 8192], vec![0; 8192]);
+    desk.offer_receipts(Epoch::new(7).unwrap(), 7, vec![0; 8192], vec![0; 8192]);
     let drive = async {
         until_connected(&air).await;
         sleep(Duration::from_secs(1)).await;
@@ -53,7 +53,7 @@ async fn sender_is_told_why_a_message_was_refused_and_nobody_else_is() {
     air.borrow_mut().kind = true;
     cabin.borrow_mut().may_refuse = true;
     let mut desk = desk();
-    desk.offer_receipts(Epoch::new(7).unwrap(), vec![0; 8192], vec![0; 8192]);
+    desk.offer_receipts(Epoch::new(7).unwrap(), 7, vec![0; 8192], vec![0; 8192]);
     let drive = async {
         until_connected(&air).await;
         sleep(Duration::from_secs(1)).await;

@@ -76,6 +76,7 @@ pub async fn run<D: Dial, A: Apps>(
     #[cfg(feature = "delivery")]
     desk.offer_receipts(
         epoch_without_clock(seed),
+        seed,
         memory.with_receipts,
         memory.uplinks_with_receipts,
     );

@@ -19,7 +19,7 @@ fn epoch(number: u32) -> Epoch {
 /// A vehicle whose queue holds two of the longest messages.
 fn car() -> Ends {
     let queue = vec![0; 2 * DELIVERY_LONG_UPLINK_BYTES_MAX + 1024];
-    let mut ends = Ends::new(epoch(9), queue);
+    let mut ends = Ends::new(epoch(9), 7, queue);
     ends.add_partner();
     ends.take_parts(vec![0; DELIVERY_LONG_BYTES_MAX]);
     ends.link_changed(0, true);
@@ -264,7 +264,7 @@ fn longest_content_is_taken_and_one_byte_more_is_not() {
     let more = long(DELIVERY_LONG_BYTES_MAX + 1);
     assert!(Content::parse_long(more.as_bytes()).is_err());
     // A board, and a simulated vehicle, send none.
-    let mut ends = Ends::new(epoch(9), vec![0; DELIVERY_LONG_UPLINK_BYTES_MAX]);
+    let mut ends = Ends::new(epoch(9), 7, vec![0; DELIVERY_LONG_UPLINK_BYTES_MAX]);
     ends.add_partner();
     let refused = accept(&mut ends, &long(short + 1));
     let (len, max) = (PAYLOAD_BYTES_MAX + 1, PAYLOAD_BYTES_MAX);
