@@ -101,7 +101,7 @@ enum Chore {
         #[arg(long, default_value = "0..1000000", value_name = "A..B", value_parser = simulate::seeds)]
         seeds: std::ops::Range<u64>,
         /// End after this time, with as many seeds as were done.
-        #[arg(long, default_value_t = 10)]
+        #[arg(long, default_value_t = 10, value_name = "M", value_parser = clap::value_parser!(u64).range(1..))]
         minutes: u64,
     },
     /// Let faults befall the real programs, and balance the books.

@@ -224,10 +224,15 @@ fn ended(done: &RequestDone, outcome: &RequestOutcome) -> Problem {
         // Answered is none of these.
         RequestOutcome::TimedOut | RequestOutcome::Answered(_) => (
             Kind::RequestTimedOut,
-            format!(
-                "the app did not answer in time; the last that is known of it is {last}",
-                last = last.name()
-            ),
+            match last {
+                Step::Accepted | Step::Held => "it did not come to the vehicle in time, which is \
+                     not there or takes nothing of this partner"
+                    .to_owned(),
+                _ => format!(
+                    "the app did not answer in time; the last that is known of it is {last}",
+                    last = last.name()
+                ),
+            },
         ),
         RequestOutcome::Ended(
             step @ (Step::GivenUp | Step::PeerRestarted | Step::Told(delivery::Step::Known)),

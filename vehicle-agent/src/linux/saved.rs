@@ -86,6 +86,13 @@ impl Saved {
     /// When it cannot be made, or another agent uses it.
     pub(crate) fn open(folder: &Path, vin: Vin) -> anyhow::Result<Self> {
         let shown = folder.display();
+        let mut parts = folder.ancestors();
+        if let Some(found) = parts.find(|part| part.exists())
+            && !found.is_dir()
+        {
+            let file = found.display();
+            bail!("cannot use --data-dir {shown}: {file} is a file and no folder");
+        }
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)

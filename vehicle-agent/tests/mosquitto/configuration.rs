@@ -119,3 +119,16 @@ fn portal_address_that_is_not_of_this_machine_is_told_as_such() {
     let parts = ["192.0.2.1:8080: this machine has no such address"];
     refused(&output.unwrap(), 1, &parts);
 }
+
+#[test]
+fn file_in_place_of_a_data_folder_is_told_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    for path in ["file", "file/below"] {
+        let output = agent(folder.path())
+            .args(["--broker", "mqtt://127.0.0.1:1", "--data-dir", path])
+            .output();
+        let said = format!("cannot use --data-dir {path}: file is a file and no folder");
+        refused(&output.unwrap(), 1, &[&said]);
+    }
+}
