@@ -168,7 +168,7 @@ pub const DELIVERY_REPEAT_MS_MIN: u32 = 100;
 pub const DELIVERY_REPEAT_MS_MAX: u32 = RECONNECT_DELAY_MS_MAX;
 
 /// Repetitions without any answer after which a message without an expiry is given up, and after
-/// which receipts and greetings wait until the peer is heard again. From 1 s on that takes 13 to 17
+/// which receipts wait until the peer is heard again. From 1 s on that takes 13 to 17
 /// minutes of a link that is up.
 pub const DELIVERY_ATTEMPTS_MAX: u8 = 20;
 
@@ -197,12 +197,12 @@ pub const DELIVERY_RECEIPT_DELAY_MS: u32 = 20;
 pub const DELIVERY_RECEIPT_BATCH: usize = 8;
 
 /// Batches of receipts that an end which goes on leaves out, as the number of the last one need not be noted
-/// with each: at one in [`DELIVERY_RECEIPT_DELAY_MS`] they take 82 seconds. A host leaves them out whenever a
+/// with each: more than [`DELIVERY_BATCHES_UNNOTED_MAX`]. A host leaves them out whenever a
 /// vehicle comes back: there is room for a million times, 28 years with a hundred a day.
 pub const DELIVERY_BATCHES_LEFT_OUT: u32 = 1 << 12;
 
-/// Batches after which the last one's number is noted again: half of what is left out, so that as many may
-/// go while that is done.
+/// Batches after which the last one's number is noted again, before another one goes: one note for so
+/// many frames costs nothing, and the one that goes meanwhile stays far below what is left out.
 pub const DELIVERY_BATCHES_UNNOTED_MAX: u32 = DELIVERY_BATCHES_LEFT_OUT / 2;
 
 /// Most messages that a receiver accounts for at a time, and so runs in one message of receipts. The run

@@ -220,6 +220,10 @@ pub struct Open<'a>(&'a str);
 
 impl<'a> Open<'a> {
     fn parse(array: &'a str) -> Option<Self> {
+        let inside = array.strip_prefix('[')?.strip_suffix(']')?;
+        if inside.trim_ascii().is_empty() {
+            return Some(Self(inside));
+        }
         (count(array, 1)? <= DELIVERY_OPEN_MAX).then_some(Self(array))
     }
 
@@ -241,13 +245,14 @@ pub struct ControlFrame<R, O = Empty<u32>> {
     pub(super) acknowledge: Option<u32>,
     pub(super) batch: Option<u32>,
     pub(super) runs: R,
-    pub(super) open: O,
+    /// None at an agent.
+    pub(super) open: Option<O>,
 }
 
 impl<R> ControlFrame<R> {
-    /// The same, and if it is a greeting or an answer, it says as well which messages of its sender are open at
-    /// the other end, by what its owner has noted: those that were answered and not finally. `numbers` grow;
-    /// the first [`DELIVERY_OPEN_MAX`] are said.
+    /// The same of a host: if it is a greeting or an answer, it says as well which messages of its sender are
+    /// open at the other end, by what its owner has noted: those that were answered and not finally. `numbers`
+    /// grow; the first [`DELIVERY_OPEN_MAX`] are said.
     pub fn with_open<O: Iterator<Item = u32> + Clone>(self, numbers: O) -> ControlFrame<R, O> {
         ControlFrame {
             epoch: self.epoch,
@@ -259,7 +264,7 @@ impl<R> ControlFrame<R> {
             acknowledge: self.acknowledge,
             batch: self.batch,
             runs: self.runs,
-            open: numbers,
+            open: Some(numbers),
         }
     }
 }
@@ -299,8 +304,8 @@ where
         write_member(",\"v\":", self.greeting.then_some(VERSION), out);
         write_positive(",\"l\":", self.long_bytes_max, out);
         write_positive(",\"h\":", self.highest, out);
-        if self.introduces {
-            write_open(self.open.clone(), out);
+        if let Some(open) = self.open.clone().filter(|_| self.introduces) {
+            write_open(open, out);
         }
         write_member(",\"a\":", self.acknowledge, out);
         write_member(",\"k\":", self.batch, out);
@@ -353,17 +358,16 @@ impl Encode for Announcement {
     }
 }
 
-/// Writes the first numbers, if there are any.
+/// Writes the first numbers.
 fn write_open(numbers: impl Iterator<Item = u32>, out: &mut Out<'_>) {
-    let mut before = ",\"o\":[";
+    out.text(",\"o\":[");
+    let mut before = "";
     for number in numbers.take(DELIVERY_OPEN_MAX) {
         out.text(before);
         out.number(number);
         before = ",";
     }
-    if before == "," {
-        out.text("]");
-    }
+    out.text("]");
 }
 
 /// Writes a member that stands for none where it is not there.

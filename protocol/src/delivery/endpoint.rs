@@ -87,6 +87,8 @@ pub struct Endpoint<const SEND: usize, const OPEN: usize> {
     acknowledge: Option<u32>,
     peer_restarted: bool,
     own_restarted: bool,
+    /// The host has yet to say what it holds open, as our memory may be an older copy.
+    awaits_open: bool,
     misdirected: u32,
     /// The longest content that this end takes in parts.
     long_bytes_max: u32,
@@ -101,13 +103,14 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
         Self {
             session: Session::new(memory.epoch, memory.peer, random),
             sender: Sender::new(memory.next_number),
-            receiver: Receiver::new(memory.window, first_batch(memory.batch)),
+            receiver: Receiver::new(memory.window, first_batch(&memory)),
             round_trip: RoundTrip::default(),
             up: false,
             now_ms: 0,
             acknowledge: None,
             peer_restarted: false,
             own_restarted: false,
+            awaits_open: false,
             misdirected: 0,
             long_bytes_max: 0,
             peer_long_bytes_max: None,
@@ -118,6 +121,12 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
     /// [parts](super::parts); 0, as at first, for none.
     pub fn take_parts(&mut self, bytes_max: u32) {
         self.long_bytes_max = bytes_max;
+    }
+
+    /// The other end is a host, and what this one goes on from may be an older copy: before that one has said
+    /// which of its messages are open, no message is sent, numbered or taken (SPEC 16.10).
+    pub fn await_open(&mut self) {
+        self.awaits_open = self.session.peer().is_some();
     }
 
     /// What this end says of itself.
@@ -263,6 +272,7 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
     pub fn handle_message(&mut self, now_ms: u64, header: &Header) -> Verdict {
         self.advance(now_ms);
         match self.hear(header.epoch, Some(header.peer)) {
+            Worth::Full if self.awaits_open => self.receiver.busy(),
             Worth::Full => self
                 .receiver
                 .handle_message(self.now_ms, header.epoch, header.number),
@@ -288,7 +298,10 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
         if worth != Worth::Full || self.hear_knowledge(control) && self.leap() {
             return None;
         }
-        self.session.establish();
+        self.awaits_open &= control.open.is_none();
+        if !self.awaits_open {
+            self.session.establish();
+        }
         if let Some(batch) = control.acknowledged {
             self.receiver.handle_acknowledged(self.now_ms, batch);
         }
@@ -408,14 +421,15 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
         self.sender.handle_peer_restart();
         self.receiver.handle_peer_restart();
         self.acknowledge = None;
+        self.awaits_open = false;
     }
 }
 
 /// Where batches go on after a restart: an acknowledgement of a batch of the life before, which may
-/// still be under way, must not be taken for one of this life.
-const fn first_batch(last: u32) -> u32 {
-    match last {
-        0 => 0,
-        _ => last.saturating_add(DELIVERY_BATCHES_LEFT_OUT),
+/// still be under way, must not be taken for one of this life. Without a peer there were none.
+const fn first_batch(memory: &Snapshot) -> u32 {
+    match memory.peer {
+        None => memory.batch,
+        Some(_) => memory.batch.saturating_add(DELIVERY_BATCHES_LEFT_OUT),
     }
 }

@@ -42,7 +42,8 @@ pub enum Verdict {
     Repeated,
     /// It is too old to know, or for another life of this end: drop it.
     Stale,
-    /// There is no place to account for it: drop it, its sender will repeat it.
+    /// There is no place to account for it, or this end [awaits](super::Endpoint::await_open) the host's word:
+    /// drop it, its sender will repeat it.
     Busy,
 }
 
@@ -157,11 +158,14 @@ impl<const N: usize> Receiver<N> {
                 increment(&mut self.counters.taken);
                 Verdict::New(MessageId { epoch, number })
             }
-            Novelty::New => {
-                increment(&mut self.counters.busy);
-                Verdict::Busy
-            }
+            Novelty::New => self.busy(),
         }
+    }
+
+    /// Counts a message that cannot be taken now.
+    pub(super) fn busy(&mut self) -> Verdict {
+        increment(&mut self.counters.busy);
+        Verdict::Busy
     }
 
     /// Notes what became of an open message; `false` if it is not open, or its fate is sealed.

@@ -13,9 +13,9 @@
 //! | the last, and it tells of numbers that we do not know of | our memory is an older copy | not used; our epoch becomes greater, as above |
 //!
 //! An end greets, again and again with growing patience, until a message of delivery's own shows that the
-//! other one knows it; before that it sends no message: each message of delivery's own says how far the
-//! other one has come, so an end that goes on from an older copy hears of it before it uses a number
-//! twice. A message alone says nothing of that. It never speaks first to an end of which it knows no
+//! other one knows it (to an agent that goes on from a memory, one that says what is open); before that
+//! it sends no message: each message of delivery's own says how far the other one has come, so an end that
+//! goes on from an older copy hears of it before it uses a number twice. A message alone says nothing of that. It never speaks first to an end of which it knows no
 //! epoch: so legacy peers hear nothing.
 
 use super::Epoch;
@@ -120,7 +120,7 @@ impl Session {
         heard
     }
 
-    /// A message of delivery's own has come that is meant for this life.
+    /// A message of delivery's own has come that is meant for this life, and says all that was awaited.
     pub(super) fn establish(&mut self) {
         (self.known, self.greet_at_ms) = (true, NEVER);
     }

@@ -12,6 +12,8 @@ use vinbus_protocol::delivery::{
     Batch, Endpoint, Epoch, Loss, Message, MessageId, Offer, Part, Run, Snapshot, Step, Window,
 };
 
+use vinbus_protocol::limits::DELIVERY_BATCHES_UNNOTED_MAX;
+
 use super::content::{LONG_BYTES_MAX, content_of, is_long};
 use super::ledger::{Ledger, Truth};
 use super::network::Way;
@@ -138,6 +140,10 @@ pub(crate) struct Node {
     window_of: Option<Epoch>,
     held: VecDeque<(MessageId, u64, Option<u64>)>,
     handed: VecDeque<(MessageId, u64)>,
+    /// The two epochs and the last batch of receipts, as they are noted.
+    noted: Option<(Epoch, Option<Epoch>, u32)>,
+    /// The other end has said since the start how far it has come.
+    met: bool,
     /// The other end speaks delivery and has not been killed, so all will be settled.
     pub(crate) accepted: u64,
     /// Times that long messages were begun again.
@@ -179,6 +185,8 @@ impl Node {
             last_part: None,
             window: Window::default(),
             window_of: None,
+            noted: None,
+            met: false,
             held: VecDeque::new(),
             handed: VecDeque::new(),
             accepted: 0,
@@ -220,8 +228,12 @@ impl Node {
         for (id, step) in open {
             assert!(endpoint.resume_open(now_ms, id, step), "it was open before");
         }
+        if self.keeps != Keeps::Disk {
+            endpoint.await_open();
+        }
         self.note_epoch(endpoint.epoch());
         self.endpoint = Some(endpoint);
+        (self.noted, self.met) = (None, false);
         let mut unanswered: Vec<(u32, u64)> = self
             .sent
             .iter()
@@ -261,9 +273,28 @@ impl Node {
         }
     }
 
+    /// Notes the epochs and the batch of receipts, if the notes are too old.
+    fn note_session(&mut self) {
+        let Some(endpoint) = &self.endpoint else {
+            return;
+        };
+        let memory = endpoint.snapshot();
+        let is_noted = self.noted.is_some_and(|(epoch, peer, batch)| {
+            (epoch, peer) == (memory.epoch, memory.peer)
+                && memory.batch - batch <= DELIVERY_BATCHES_UNNOTED_MAX
+        });
+        if !is_noted {
+            self.noted = Some((memory.epoch, memory.peer, memory.batch));
+        }
+    }
+
     /// What is on disk of an endpoint.
     fn kept_of(&self, endpoint: &Endpoint<SEND, OPEN>) -> Kept {
         let snapshot = endpoint.snapshot();
+        let snapshot = Snapshot {
+            batch: self.noted.map_or(0, |(_, _, batch)| batch),
+            ..snapshot
+        };
         if self.keeps != Keeps::Disk {
             let open = endpoint.open_messages().collect();
             return Kept { snapshot, open };
@@ -432,6 +463,7 @@ impl Node {
         while self.settle_events(around) {
             self.refill(around);
         }
+        self.note_session();
         self.transmit(around);
         let now_ms = self.local(around.now_ms);
         if let Some(endpoint) = &self.endpoint {

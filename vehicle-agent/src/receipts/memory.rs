@@ -75,6 +75,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
         let random = self.next_random();
         if let Some(endpoint) = self.endpoints.get_mut(partner) {
             *endpoint = Endpoint::new(memory, random);
+            endpoint.await_open();
         }
         self.offer_parts_again(partner);
     }

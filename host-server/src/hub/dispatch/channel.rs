@@ -356,9 +356,7 @@ impl Channel {
     /// The two epochs and the last batch of receipts, as they are to be on disk.
     pub(super) fn session(&self) -> Session {
         let snapshot = self.endpoint.snapshot();
-        // A first number is left out, so that a life that was killed before its first note is not
-        // mistaken for this one.
-        (snapshot.epoch, snapshot.peer, snapshot.batch.max(1))
+        (snapshot.epoch, snapshot.peer, snapshot.batch)
     }
 
     /// What this end has done since it was loaded.

@@ -120,7 +120,7 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
             acknowledge: due.acknowledge,
             batch: due.batch,
             runs: self.receiver.runs(),
-            open: core::iter::empty(),
+            open: None,
         }
     }
 }

@@ -32,7 +32,7 @@ impl Node {
                 let endpoint = self.endpoint.as_mut().expect("it runs");
                 match verdict {
                     // A host hears first how far the other end has come.
-                    Verdict::New(id) if self.keeps == Keeps::Disk && !endpoint.is_established() => {
+                    Verdict::New(id) if self.keeps == Keeps::Disk && !self.met => {
                         endpoint.forget(id);
                     }
                     Verdict::New(id) => self.take_message(around, id, &header, &carried),
@@ -44,6 +44,7 @@ impl Node {
                 let endpoint = self.endpoint.as_mut().expect("it runs");
                 let mut told: Vec<Run> = Vec::new();
                 let batch = endpoint.handle_control(now_ms, &control, |run| told.push(run));
+                self.met |= endpoint.is_established();
                 self.settle_events(around);
                 // A part that is answered before it was taken up again is over.
                 self.to_resume.retain(|message| {
