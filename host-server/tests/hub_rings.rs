@@ -20,7 +20,9 @@ use vinbus_host_server::model::{MessageId, NewDownlink, Receipts, Step};
 use vinbus_protocol::delivery::{self, Received};
 use vinbus_protocol::envelope::{Downlink, DownlinkBody};
 use vinbus_protocol::id::AppId;
-use vinbus_protocol::limits::{DELIVERY_APP_PATIENCE_MS, PENDING_MESSAGES_MAX};
+use vinbus_protocol::limits::{
+    DELIVERY_ANNOUNCEMENT_MS, DELIVERY_APP_PATIENCE_MS, PENDING_MESSAGES_MAX,
+};
 use vinbus_protocol::request::{Absent, RequestId};
 
 const CONFIRMED: Step = Step::Told(delivery::Step::Confirmed);
@@ -208,6 +210,37 @@ async fn ordinary(car: &mut Car, count: usize) -> (Vec<String>, usize) {
     (contents, others)
 }
 
+/// A vehicle says nothing for so long that it is not about to answer.
+async fn silence() {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_millis(DELIVERY_ANNOUNCEMENT_MS)).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn ordinary_message_waits_for_those_with_receipts_of_a_vehicle_that_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, mut car) = with_car(dir.path()).await;
+    // Its app gets them in their order, over the greeting of a new life and more than may be on their way.
+    server.close().await;
+    let server = Server::open_external(dir.path());
+    car.air = attach_air(&server);
+    submit(&server, "app", 0..2).await;
+    submit_ordinary(&server, "app", 0..1).await;
+    for app in ["a", "b", "c", "d"] {
+        submit(&server, app, 0..9).await;
+    }
+    let behind = submit_ordinary(&server, "e", 1..2).await;
+    car.announce(&server);
+    while !car.app.contains(&behind[0]) {
+        car.live(&server).await;
+    }
+    let place = |content: &str| car.app.iter().position(|it| it == content);
+    assert!(place(&told("app", 1)) < place("\"ordinary 0\""));
+    assert_eq!(car.app.len(), 2 + 1 + 36 + 1, "{:?}", car.app);
+    assert_eq!(place(&behind[0]), Some(39));
+}
+
 #[tokio::test]
 async fn ordinary_messages_pass_by_those_with_receipts_while_the_vehicle_answers_no_greeting() {
     let dir = tempfile::tempdir().unwrap();
@@ -219,11 +252,13 @@ async fn ordinary_messages_pass_by_those_with_receipts_while_the_vehicle_answers
     // More than a page, and of the same app as those behind them.
     let mut ids = submit(&server, "app", 0..50).await;
     let first = submit_ordinary(&server, "app", 0..20).await;
+    silence().await;
     assert_eq!(ordinary(&mut car, 20).await, (first, 0));
     // Now it is there.
     car.announce(&server);
     ids.extend(submit(&server, "app", 50..52).await);
     let later = submit_ordinary(&server, "app", 20..60).await;
+    silence().await;
     assert_eq!(ordinary(&mut car, 40).await, (later, 0));
     while car.app.len() < ids.len() {
         car.live(&server).await;
@@ -244,6 +279,7 @@ async fn ordinary_messages_pass_by_while_as_many_are_on_their_way_as_may_be_and_
         }
     }
     let behind = submit_ordinary(&server, "e", 0..2).await;
+    silence().await;
     let (came, _) = ordinary(&mut car, 2).await;
     assert_eq!(came, behind);
     while car.app.len() < ids.len() {
@@ -309,6 +345,7 @@ async fn messages_with_receipts_go_on_before_all_that_passed_by_them_is_sent() {
         }
     }
     submit_ordinary(&server, "e", 0..100).await;
+    silence().await;
     let taken = Step::Told(delivery::Step::Taken);
     all_end_as(&server, &mut car, &ids[..32], taken).await;
     let is_ordinary = |it: &&String| it.contains("ordinary");
@@ -334,6 +371,7 @@ async fn ordinary_one_waits_for_the_slow_app(server: &Server, car: &mut Car) {
     submit(server, "slow", 10..11).await;
     submit_ordinary(server, "slow", 0..1).await;
     let other = submit_ordinary(server, "e", 1..2).await;
+    silence().await;
     assert_eq!(ordinary(car, 1).await.0, other);
 }
 

@@ -4,7 +4,7 @@
 //! send claims the next turn and is told when to ask again. Turns go by start-time fair queueing: each
 //! partner is as far as the bytes that it has sent, and who is least far is next, so a small message
 //! never waits for more than what is on the wire and the one message before it, however much of
-//! another partner's waits. Within a partner the order of acceptance rules.
+//! another partner's waits. Within a partner its lane's worker says what is next.
 //!
 //! A vehicle whose link has carried everything is forgotten, so there are no more of them than were
 //! sent to in the last seconds.

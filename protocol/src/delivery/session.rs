@@ -15,8 +15,8 @@
 //! An end greets, again and again with growing patience, until a message of delivery's own shows that the
 //! other one knows it (to an agent that goes on from a memory, one that says what is open); before that
 //! it sends no message: each message of delivery's own says how far the other one has come, so an end that
-//! goes on from an older copy hears of it before it uses a number twice. A message alone says nothing of that. It never speaks first to an end of which it knows no
-//! epoch: so legacy peers hear nothing.
+//! goes on from an older copy hears of it before it uses a number twice. A message alone says nothing of
+//! that. It never speaks first to an end of which it knows no epoch: so legacy peers hear nothing.
 
 use super::Epoch;
 use super::timing::{NEVER, RoundTrip, after};

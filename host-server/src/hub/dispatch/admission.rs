@@ -30,11 +30,12 @@ const ANNOUNCEMENT_PATIENCE: Duration = Duration::from_millis(DELIVERY_ANNOUNCEM
 pub(super) enum Admission {
     /// The vehicle does not speak delivery: send it as any other.
     Ordinary,
-    /// It may say that it does: try again then.
+    /// It may say that it does, or answer what keeps others back: try again then.
     Until(time::Instant),
     /// The store failed: try again in a little.
     Later,
-    /// No message with receipts may go: the lane is woken when one may.
+    /// No message with receipts may go, and the vehicle has answered nothing for long: the lane is woken when one
+    /// may.
     Full,
     /// So many messages were looked at, at least one. Those for `full` apps wait until these have room;
     /// the lane is woken then. The others were numbered, and are the channel's from now on.
@@ -42,6 +43,15 @@ pub(super) enum Admission {
 }
 
 impl Dispatch {
+    /// Until when a vehicle may be about to make room; `None` where it has been silent for too long.
+    pub(super) fn may_answer_until(&self, driven: &Driven) -> Option<time::Instant> {
+        let left_ms = driven
+            .lock()
+            .may_answer_until_ms()
+            .checked_sub(self.now_ms())?;
+        (left_ms > 0).then(|| time::Instant::now() + Duration::from_millis(left_ms))
+    }
+
     /// Gives the first messages of a page their numbers, as far as their senders asked for receipts and
     /// their apps have room; up to one for an app that others wait for.
     pub(super) async fn admit(
@@ -88,7 +98,8 @@ impl Dispatch {
         };
         let looked_at = numbers.len();
         if looked_at == 0 {
-            return Admission::Full;
+            let soon = self.may_answer_until(&driven);
+            return soon.map_or(Admission::Full, Admission::Until);
         }
         let (mut full, mut messages) = (Vec::new(), Vec::with_capacity(looked_at));
         for ((downlink, is_request), number) in asked.iter().zip(numbers) {

@@ -31,7 +31,8 @@ use vinbus_protocol::delivery::{
 };
 use vinbus_protocol::id::AppId;
 use vinbus_protocol::limits::{
-    DELIVERY_BATCHES_UNNOTED_MAX, DELIVERY_IN_FLIGHT_MAX, DELIVERY_LONG_BYTES_MAX,
+    DELIVERY_ANNOUNCEMENT_MS, DELIVERY_BATCHES_UNNOTED_MAX, DELIVERY_IN_FLIGHT_MAX,
+    DELIVERY_LONG_BYTES_MAX,
 };
 
 pub(super) use self::outgoing::Frame;
@@ -62,6 +63,8 @@ pub(super) struct Channel {
     batch_noted: u32,
     /// The vehicle has said to this process how far it has come.
     met: bool,
+    /// When the vehicle last answered something, or its answer began to be awaited.
+    answered_at_ms: u64,
     /// Messages that came before they could be taken, and have to come again.
     came_early: u32,
     /// What the vehicle said of delivery.
@@ -153,6 +156,7 @@ impl Channel {
             is_older: false,
             batch_noted: memory.batch,
             met: false,
+            answered_at_ms: now_ms,
             came_early: 0,
             word: Word::Speaks,
             wanted: false,
@@ -260,6 +264,11 @@ impl Channel {
         self.rings.room(now_ms, app, self.ledger.load(app))
     }
 
+    /// Until when the vehicle may be about to answer, and so to make room.
+    pub(super) fn may_answer_until_ms(&self) -> u64 {
+        self.answered_at_ms.saturating_add(DELIVERY_ANNOUNCEMENT_MS)
+    }
+
     /// Messages of an app wait until it has room.
     pub(super) fn awaits_room(&mut self, now_ms: u64, app: &AppId) {
         self.rings.awaits(now_ms, app);
@@ -272,6 +281,7 @@ impl Channel {
             None => Word::Silent,
         };
         if let Some(offer) = offer {
+            self.answered_at_ms = now_ms;
             self.hear(|endpoint| endpoint.handle_announcement(now_ms, offer));
             self.settle(now_ms);
         }
@@ -286,6 +296,9 @@ impl Channel {
 
     pub(super) fn set_link(&mut self, now_ms: u64, up: bool) {
         let up = up && self.word == Word::Speaks;
+        if up && !self.rings.is_up() {
+            self.answered_at_ms = now_ms;
+        }
         self.endpoint.handle_link(now_ms, up);
         self.rings.set_link(now_ms, up);
         self.settle(now_ms);
@@ -312,9 +325,14 @@ impl Channel {
     pub(super) fn handle_control(&mut self, now_ms: u64, control: &Control<'_>) {
         self.word = Word::Speaks;
         let mut told = Vec::new();
+        let was_established = self.endpoint.is_established();
         let batch =
             self.hear(|endpoint| endpoint.handle_control(now_ms, control, |run| told.push(run)));
-        self.met |= self.endpoint.is_established();
+        let is_established = self.endpoint.is_established();
+        self.met |= is_established;
+        if !told.is_empty() || is_established && !was_established {
+            self.answered_at_ms = now_ms;
+        }
         // A restart that it tells of comes before what it tells.
         self.settle(now_ms);
         // A vehicle that names all of them in each run must not make us work for each.

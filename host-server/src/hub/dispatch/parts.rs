@@ -32,11 +32,12 @@ pub(super) enum LongAdmission {
     TooLarge,
     /// Its time is over.
     Expired,
-    /// The vehicle may say that it takes it: try again then.
+    /// The vehicle may say that it takes it, or answer what keeps it back: try again then.
     Until(Instant),
     /// The store failed: try again in a little.
     Later,
-    /// No message with receipts may go: the lane is woken when one may.
+    /// No message with receipts may go, and the vehicle has answered nothing for long: the lane is woken when one
+    /// may.
     Full,
 }
 
@@ -128,7 +129,8 @@ impl Dispatch {
             return Ok(LongAdmission::TooLarge);
         };
         let Some(number) = number else {
-            return Ok(LongAdmission::Full);
+            let soon = self.may_answer_until(&driven);
+            return Ok(soon.map_or(LongAdmission::Full, LongAdmission::Until));
         };
         let change = ChannelChange {
             numbered: vec![(number, downlink.sequence)],

@@ -88,6 +88,11 @@ impl Rings {
         self.up = up;
     }
 
+    /// Whether the vehicle can be reached.
+    pub(super) fn is_up(&self) -> bool {
+        self.up
+    }
+
     /// How many more messages may go to an app.
     pub(super) fn room(&self, now_ms: u64, app: &AppId, load: Load) -> usize {
         let ring = self.known.iter().find(|ring| ring.app == *app);

@@ -7,9 +7,9 @@
 //! only as long as [`Broker::patience`] says; then the lane rests, and the worker takes another.
 //!
 //! A message with receipts whose app has no room waits (see `rings`), with all others for that app but
-//! requests, and those of other apps pass by. Where no message with receipts may go, as the vehicle does not
-//! answer, all of these wait in their order, and those without pass by, but for apps that have no room. The lane is
-//! run anew as soon as some that were passed by may go.
+//! requests, and those of other apps pass by. Where no message with receipts may go, the lane waits for the vehicle's
+//! answer; when none has come for 10 seconds, those with receipts wait on in their order, and those without pass by,
+//! but for apps that have no room. The lane is run anew as soon as some that were passed by may go.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -297,13 +297,15 @@ impl Dispatch {
         (notes, None)
     }
 
-    /// No message with receipts may go: this one and all behind it wait. Those without pass by, unless their app
+    /// No message with receipts may go for now: this one and all behind it wait. Those without pass by, unless their app
     /// has no room: they would push out what it was handed.
     fn leave_out_with_receipts(&self, lane: &LaneId, first: &Downlink, passed: &mut Passed) {
         passed.to = first.sequence;
         passed.left_out.only_without_receipts = true;
         if let Some(driven) = self.loaded(lane) {
             let full = driven.lock().await_room_of_full(self.now_ms());
+            // It has to know when one of them counts as an app that hangs.
+            driven.work.notify_one();
             passed.left_out.apps.extend(full);
         }
     }

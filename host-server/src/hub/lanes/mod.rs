@@ -1,8 +1,8 @@
 //! Which messages are to be sent, and whose turn it is: values without IO.
 //!
 //! The unsent messages of one partner for one vehicle, which travel on one topic, form a lane. At
-//! most one worker at a time runs it; so its messages keep their order, and neither vehicles nor
-//! partners wait for each other. The messages themselves stay in the store.
+//! most one worker at a time runs it; so its messages keep their order, but for those that the worker
+//! lets pass by, and neither vehicles nor partners wait for each other. The messages themselves stay in the store.
 //!
 //! | state \ event   | `accepted` | `wake` | `take`    | `park`        | `rest`        | time    |
 //! |-----------------|------------|--------|-----------|---------------|---------------|---------|
