@@ -16,7 +16,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use mqtt5::QoS;
 use mqtt5::broker::events::ClientPublishEvent;
 use mqtt5::packet::connect::ConnectPacket;
@@ -337,15 +336,6 @@ impl Connection {
         }
     }
 
-    /// Ends the connection with this reason, where it can be told; false when it has been ended already.
-    fn end_with(&self, client: &Client, code: ReasonCode, why: &str) -> bool {
-        self.rules.end(if client.speaks_v5 {
-            disconnect(code, why)
-        } else {
-            Bytes::new()
-        })
-    }
-
     /// Tells the client, where it hears of it, that its token is over soon.
     async fn warn_of_expiry(&self, token: &BusIdentity) {
         let Some(client) = self.client() else {
@@ -452,17 +442,4 @@ fn warned_before(token: &BusIdentity) -> Duration {
     let issued_at = SystemTime::UNIX_EPOCH + Duration::from_secs(token.issued_at);
     let life = token.expires_at.duration_since(issued_at);
     (life.unwrap_or_default() / 4).min(WARNED_BEFORE_MAX)
-}
-
-/// A DISCONNECT of MQTT 5 with its reason as a code and a text.
-fn disconnect(code: ReasonCode, why: &str) -> Bytes {
-    const REASON_STRING: u8 = 0x1F;
-    // Short enough for lengths of one byte.
-    let why = &why[..why.floor_char_boundary(100)];
-    let text = why.len() as u8;
-    let properties = [&[REASON_STRING, 0, text], why.as_bytes()].concat();
-    let length = properties.len() as u8;
-    [&[0xE0, length + 2, u8::from(code), length], &properties[..]]
-        .concat()
-        .into()
 }

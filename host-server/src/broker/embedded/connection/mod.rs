@@ -8,6 +8,7 @@
 //! `cleanup_session`; from then on the answer is no, and the will is accepted here like any message.
 
 mod bus;
+mod end;
 mod intake;
 mod rules;
 mod taken;

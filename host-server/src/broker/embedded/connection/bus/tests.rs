@@ -140,12 +140,3 @@ async fn delivery_ends_with_the_client() {
     drop(it.rights);
     assert!(!it.connection.settle(&it.session));
 }
-
-#[test]
-fn disconnect_is_one_whole_packet() {
-    let packet = disconnect(TOKEN_OVER, "over");
-    assert_eq!(packet, &b"\xE0\x09\xA0\x07\x1F\x00\x04over"[..]);
-    let long = disconnect(ReasonCode::NotAuthorized, &"é".repeat(1000));
-    assert_eq!(usize::from(long[1]) + 2, long.len());
-    assert_eq!(usize::from(long[3]) + 4, long.len());
-}
