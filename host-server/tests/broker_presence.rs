@@ -2,12 +2,16 @@
 
 mod broker_support;
 
-use broker_support::raw::{Connect, PUBACK};
-use broker_support::{Fixture, OTHER_UID, UID, VIN, downlink, uplink, vin};
+use broker_support::raw::{Client, Connect, PUBACK};
+use std::time::Duration;
+
+use broker_support::{Fixture, OTHER_UID, UID, VIN, downlink, uplink, vin, within};
 use bytes::Bytes;
+use vinbus_host_server::broker::embedded::Limits;
 use vinbus_host_server::broker::{Broker, PublishError};
 use vinbus_host_server::model::Presence;
 use vinbus_protocol::id::Uid;
+use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use vinbus_protocol::presence;
 
 /// What was told of the presence of the only vehicle.
@@ -58,15 +62,20 @@ async fn vehicle_that_falls_silent_is_offline_and_leaves_its_will() {
     drop(car);
 }
 
+/// The next that a vehicle of MQTT 5 hears is that it was taken over, and then nothing.
+async fn taken_over(earlier: &mut Client) {
+    let goodbye = earlier.packet().await.unwrap();
+    assert_eq!((goodbye.first, goodbye.body[0]), (0xE0, 0x8E));
+    assert_eq!(earlier.packet().await, None);
+}
+
 #[tokio::test]
 async fn takeover_ends_with_the_vehicle_online() {
     let it = Fixture::start().await;
     let mut old = it.listening_vehicle().await;
     for _ in 0..20 {
         let mut new = it.listening_vehicle().await;
-        let goodbye = old.packet().await.unwrap();
-        assert_eq!((goodbye.first, goodbye.body[0]), (0xE0, 0x8E));
-        old.until_closed().await;
+        taken_over(&mut old).await;
         it.until_counts("the old connection to be gone", |counts| {
             counts.connections == 1
         })
@@ -85,13 +94,13 @@ async fn takeover_ends_with_the_vehicle_online() {
 #[tokio::test]
 async fn vehicle_that_listens_anew_while_its_earlier_connection_is_up_was_offline_in_between() {
     let it = Fixture::start().await;
-    let earlier = it.listening_vehicle().await;
+    let mut earlier = it.listening_vehicle().await;
     // Under its own identifier, the end of the earlier one could come first.
     let mut newer = it.tls(VIN).await.unwrap();
     newer.enter(&Connect::new("another")).await;
     newer.subscribe(&downlink(UID, VIN), 1).await;
     newer.subscribe(&downlink(OTHER_UID, VIN), 1).await;
-    drop(earlier);
+    taken_over(&mut earlier).await;
     it.until_counts("the earlier to be gone", |counts| counts.connections == 1)
         .await;
     newer.ping().await;
@@ -124,15 +133,57 @@ async fn vehicle_is_sent_nothing_on_its_earlier_connection_once_it_listens_on_a_
             downlink(uid, VIN)
         );
     }
-    // It is left where it listens still, and what waited for the newer one goes there.
+    taken_over(&mut earlier).await;
     newer.leave().await;
-    it.until_counts("the newer to be gone", |counts| counts.connections == 1)
+    it.until_counts("both to be gone", |counts| counts.connections == 0)
         .await;
-    assert_eq!(publish(OTHER_UID).await, Ok(()));
+    assert_eq!(publish(UID).await, Err(PublishError::NotListening));
     let told = presences(&it);
     let (online, offline) = (Presence::Online, Presence::Offline);
-    let newer = [offline, online, online, offline, online];
-    assert_eq!(told, [&[online, online][..], &newer].concat());
+    assert_eq!(told, [online, online, offline, online, online, offline]);
+}
+
+#[tokio::test]
+async fn earlier_connection_of_mqtt_3_1_1_is_closed_without_a_word() {
+    let it = Fixture::start().await;
+    let mut earlier = it.tls(VIN).await.unwrap();
+    earlier.enter(&Connect::new(VIN).v311()).await;
+    earlier.subscribe(&downlink(UID, VIN), 1).await;
+    let mut newer = it.tls(VIN).await.unwrap();
+    newer.enter(&Connect::new("another").v311()).await;
+    earlier.ping().await;
+    newer.subscribe(&downlink(UID, VIN), 1).await;
+    assert_eq!(earlier.packet().await, None);
+    newer.ping().await;
+}
+
+#[tokio::test]
+async fn earlier_connection_that_takes_nothing_holds_nothing_of_the_newer_one_back() {
+    let limits = Limits {
+        // Nothing else ends the earlier one in time.
+        write_stall_max: Duration::from_secs(3600),
+        ..Limits::default()
+    };
+    let it = Fixture::with_limits(limits).await;
+    let _earlier = it.listening_vehicle().await;
+    let mut newer = it.tls(VIN).await.unwrap();
+    newer.enter(&Connect::new("another")).await;
+    newer.subscribe(&downlink(UID, VIN), 1).await;
+    // More than all buffers on the way to the earlier one take.
+    let messages = 32 * 1024 * 1024 / PAYLOAD_BYTES_MAX;
+    let publishing = async {
+        let payload = Bytes::from(vec![b'x'; PAYLOAD_BYTES_MAX]);
+        let topic = downlink(UID, VIN);
+        for _ in 0..messages {
+            it.broker.publish(&topic, payload.clone()).await.unwrap();
+        }
+    };
+    let reading = async {
+        for _ in 0..messages {
+            assert!(newer.packet().await.unwrap().is_publish());
+        }
+    };
+    within("all messages", async { tokio::join!(publishing, reading) }).await;
 }
 
 #[tokio::test]

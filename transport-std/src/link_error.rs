@@ -304,7 +304,7 @@ impl LinkError {
             }
             Self::PacketTooLarge { .. } => "agree on a packet size with the broker's operator",
             Self::SessionTakenOver => {
-                "two clients share this client id: stop one, or give it a client id of its own"
+                "two clients share this client id or this VIN: stop one, or give it its own"
             }
             Self::NotWelcomed { tls: false, .. } => {
                 "if the port speaks TLS, write mqtts:// (or wss://) in the URL; else see the broker's log: many brokers close like this on a client id or user name that they do not know"

@@ -6,11 +6,12 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Semaphore;
 use vinbus_protocol::id::Vin;
 
+use super::connection::Connection;
 use super::counters::{BrokerCounters, add, subtract};
 use super::limits::Limits;
 use crate::broker::BrokerEvents;
@@ -34,6 +35,7 @@ struct Inner {
     by_address: HashMap<IpAddr, Open>,
     /// The identity behind each client identifier and its live connections (two during a takeover).
     clients: HashMap<String, (Identity, usize)>,
+    /// Oldest first; only the first may listen.
     vehicles: HashMap<Vin, Vec<VehicleConnection>>,
 }
 
@@ -52,6 +54,7 @@ struct VehicleConnection {
     /// Its subscribed downlink filters.
     filters: HashSet<String>,
     way: VehicleWay,
+    connection: Weak<Connection>,
 }
 
 /// How to reach a vehicle: the room on its connection and what the connection can carry.
@@ -181,35 +184,54 @@ impl Registry {
     }
 
     /// A vehicle's connection is up; it does not listen yet.
-    pub(super) fn vehicle_up(&self, vin: Vin, id: ConnectionId, way: VehicleWay) {
+    pub(super) fn vehicle_up(
+        &self,
+        vin: Vin,
+        id: ConnectionId,
+        way: VehicleWay,
+        connection: Weak<Connection>,
+    ) {
         let mut inner = self.lock();
         let connections = inner.vehicles.entry(vin).or_default();
         if !connections.is_empty() {
             tracing::info!(
                 %vin,
-                "a vehicle connects while its earlier connection is up, which ends now; if this goes \
-                 on, two agents have the same VIN"
+                "a vehicle connects while its earlier connection is up, which ends when the new one listens, \
+                 if not before; if this goes on, two agents have the same VIN"
             );
         }
         connections.push(VehicleConnection {
             id,
             filters: HashSet::new(),
             way,
+            connection,
         });
     }
 
     /// A vehicle's connection subscribed `filters` of its downlink: the vehicle is online. Told
-    /// again for each subscription, because messages may wait for just this one. Where its earlier
-    /// connection still listens, the vehicle was offline in between: what is on that one's way is
-    /// lost, and what the vehicle said there is over.
+    /// again for each subscription, because messages may wait for just this one. Its earlier connections
+    /// end: one may be half open, and what is routed there as well would hold back what is for the new one.
+    /// Where one listened, the vehicle was offline in between: what is on that one's way is lost, and what
+    /// the vehicle said there is over.
     pub(super) fn vehicle_listens(&self, vin: Vin, id: ConnectionId, filters: Vec<String>) {
         let mut inner = self.lock();
-        let before = inner.listening(&vin);
-        let Some(connection) = inner.connection(&vin, id) else {
+        let Some(connections) = inner.vehicles.get_mut(&vin) else {
             return;
         };
-        connection.filters.extend(filters);
-        if before.is_some() && before != inner.listening(&vin) {
+        // One that has been ended is not there any more, and cannot come back.
+        let Some(at) = connections.iter().position(|it| it.id == id) else {
+            return;
+        };
+        let earlier = connections.drain(..at).collect::<Vec<_>>();
+        connections[0].filters.extend(filters);
+        // Before anything is routed to the new one: of that, nothing is written on these.
+        for connection in &earlier {
+            connection.way.window.close();
+            if let Some(connection) = connection.connection.upgrade() {
+                connection.end_taken_over();
+            }
+        }
+        if earlier.iter().any(VehicleConnection::listens) {
             self.events.presence_changed(vin, Presence::Offline);
         }
         self.events.presence_changed(vin, Presence::Online);
@@ -218,41 +240,36 @@ impl Registry {
     /// A vehicle's connection gave up `filters`: the vehicle is offline if none is left.
     pub(super) fn vehicle_unlistens(&self, vin: Vin, id: ConnectionId, filters: &[String]) {
         let mut inner = self.lock();
-        let before = inner.listening(&vin);
-        let Some(connection) = inner.connection(&vin, id) else {
+        let connections = inner.vehicles.get_mut(&vin);
+        let Some(connection) = connections.and_then(|all| all.iter_mut().find(|it| it.id == id))
+        else {
             return;
         };
+        let listened = connection.listens();
         for filter in filters {
             connection.filters.remove(filter);
         }
-        self.tell_left(&inner, vin, before);
+        if listened && !connection.listens() {
+            self.events.presence_changed(vin, Presence::Offline);
+        }
     }
 
-    /// A vehicle's connection is gone: the vehicle is offline unless it listens on another one.
+    /// A vehicle's connection is gone: the vehicle is offline if it listened there.
     pub(super) fn vehicle_down(&self, vin: Vin, id: ConnectionId) {
         let mut inner = self.lock();
-        let before = inner.listening(&vin);
         let Some(connections) = inner.vehicles.get_mut(&vin) else {
             return;
         };
-        if let Some(at) = connections.iter().position(|it| it.id == id) {
-            connections.remove(at).way.window.close();
-        }
+        let Some(at) = connections.iter().position(|it| it.id == id) else {
+            return;
+        };
+        let gone = connections.remove(at);
         if connections.is_empty() {
             inner.vehicles.remove(&vin);
         }
-        self.tell_left(&inner, vin, before);
-    }
-
-    /// Tells that a vehicle does not listen any more on the connection that it listened on before; it is back
-    /// at once where it listens on an earlier one.
-    fn tell_left(&self, inner: &Inner, vin: Vin, before: Option<ConnectionId>) {
-        let now = inner.listening(&vin);
-        if before.is_some() && before != now {
+        gone.way.window.close();
+        if gone.listens() {
             self.events.presence_changed(vin, Presence::Offline);
-            if now.is_some() {
-                self.events.presence_changed(vin, Presence::Online);
-            }
         }
     }
 
@@ -264,14 +281,14 @@ impl Registry {
             .is_some_and(|connections| connections.iter().any(|it| it.id != id))
     }
 
-    /// The way to a vehicle on its newest connection that listens, if that listens to `topic`. An earlier one
-    /// may be half open, and a message that goes there is lost: it is to wait for a moment instead, until the
-    /// vehicle has made all of its subscriptions.
+    /// The way to a vehicle on the connection on which it listens, if that listens to `topic`. While the
+    /// vehicle has not made all of its subscriptions, what is on the others waits.
     pub(super) fn way_to(&self, vin: &Vin, topic: &str) -> Option<VehicleWay> {
         let inner = self.lock();
         let hears = |filter: &String| mqtt5::topic_matches_filter(topic, filter);
-        let newest = inner.newest_listening(vin)?;
-        newest.filters.iter().any(hears).then(|| newest.way.clone())
+        let connections = inner.vehicles.get(vin)?;
+        let first = connections.first()?;
+        first.filters.iter().any(hears).then(|| first.way.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -279,20 +296,9 @@ impl Registry {
     }
 }
 
-impl Inner {
-    fn connection(&mut self, vin: &Vin, id: ConnectionId) -> Option<&mut VehicleConnection> {
-        let connections = self.vehicles.get_mut(vin)?;
-        connections.iter_mut().find(|it| it.id == id)
-    }
-
-    fn newest_listening(&self, vin: &Vin) -> Option<&VehicleConnection> {
-        let mut newest_first = self.vehicles.get(vin)?.iter().rev();
-        newest_first.find(|it| !it.filters.is_empty())
-    }
-
-    /// On which connection a vehicle listens.
-    fn listening(&self, vin: &Vin) -> Option<ConnectionId> {
-        self.newest_listening(vin).map(|it| it.id)
+impl VehicleConnection {
+    fn listens(&self) -> bool {
+        !self.filters.is_empty()
     }
 }
 

@@ -6,6 +6,15 @@ use mqtt5::protocol::v5::reason_codes::ReasonCode;
 use super::{Client, Connection};
 
 impl Connection {
+    /// Ends the connection of a vehicle, which listens on a newer one.
+    pub(in crate::broker::embedded) fn end_taken_over(&self) {
+        if let Some(client) = self.client() {
+            let why = "the vehicle listens on a newer connection";
+            // Whatever has ended it already has told why.
+            let _ = self.end_with(&client, ReasonCode::SessionTakenOver, why);
+        }
+    }
+
     /// Ends the connection with this reason, where it can be told; false when it has been ended already.
     pub(super) fn end_with(&self, client: &Client, code: ReasonCode, why: &str) -> bool {
         self.rules.end(if client.speaks_v5 {

@@ -214,7 +214,8 @@ impl Connection {
                 window: Arc::new(Semaphore::new(VEHICLE_WINDOW_BYTES)),
                 packet_bytes_max: connect.properties.get_maximum_packet_size(),
             };
-            self.shared.registry.vehicle_up(*vin, self.id, way);
+            let registry = &self.shared.registry;
+            registry.vehicle_up(*vin, self.id, way, self.own.clone());
         } else {
             self.rules.drop_publishes_when_full();
             let backlogs = &self.shared.bus_traffic.backlogs;

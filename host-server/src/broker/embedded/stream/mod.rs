@@ -12,6 +12,9 @@
 //! messages are dropped, as QoS 0 permits, and counted. What QoS 1 forbids to drop waits as well, as much
 //! as the library sends unacknowledged.
 //!
+//! A connection that is to end reads the end of its stream. Where a write waits for the peer, the library does
+//! not read, and the write fails.
+//!
 //! A peer that takes nothing for [`Limits::write_stall_max`](super::Limits::write_stall_max) gets its
 //! connection broken.
 //!
@@ -58,6 +61,10 @@ pub(super) struct PeerStream {
     /// Bytes that may wait for all consumers together.
     consumers: Arc<Semaphore>,
     held: HeldPackets,
+    /// The last packet that the library wrote is partly on the wire and not held.
+    in_packet: bool,
+    /// The last packet of a connection that is to end is among those that are held.
+    has_last: bool,
     counters: Arc<BrokerCounters>,
 }
 
@@ -76,8 +83,24 @@ impl PeerStream {
             rules,
             consumers,
             held: HeldPackets::default(),
+            in_packet: false,
+            has_last: false,
             counters,
         }
+    }
+
+    /// Whether the connection is to end. What is held leaves when this is dropped, except for messages: the
+    /// peer has no right to them any more.
+    fn is_over(&mut self, cx: &Context<'_>) -> bool {
+        let Some(last) = self.rules.poll_end(cx) else {
+            return false;
+        };
+        if !self.in_packet && !self.has_last {
+            self.held.drop_publishes();
+            self.held.push(Held::new(last, 0));
+            self.has_last = true;
+        }
+        true
     }
 
     fn has_room(&self, len: usize) -> bool {
@@ -150,11 +173,8 @@ impl AsyncRead for PeerStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if let Some(last) = this.rules.poll_end(cx) {
-            // The end of the stream, after which the library reads no more; what is held leaves
-            // when this is dropped, except for messages: the peer has no right to them any more.
-            this.held.drop_publishes();
-            this.held.push(Held::new(last, 0));
+        if this.is_over(cx) {
+            // The end of the stream, after which the library reads no more.
             return Poll::Ready(Ok(()));
         }
         let _ = this.held.poll_leave(cx, &mut this.wire)?;
@@ -170,6 +190,10 @@ impl AsyncWrite for PeerStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        // Writing to a consumer never waits, so that its end is read soon.
+        if !this.rules.never_wait() && this.is_over(cx) {
+            return Poll::Ready(Err(ended()));
+        }
         let left = this.held.poll_leave(cx, &mut this.wire)?;
         if this.rules.never_wait() {
             this.take_over(cx, buf)?;
@@ -181,7 +205,9 @@ impl AsyncWrite for PeerStream {
         }
         let gate = this.rules.take_gate();
         if gate.is_none() && this.held.is_empty() {
-            return this.wire.poll_write(cx, buf);
+            let written = ready!(this.wire.poll_write(cx, buf))?;
+            this.in_packet = written < buf.len();
+            return Poll::Ready(Ok(written));
         }
         this.held.push(Held::new(buf, 0).behind(gate));
         let _ = this.held.poll_leave(cx, &mut this.wire)?;
@@ -192,7 +218,12 @@ impl AsyncWrite for PeerStream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.held.is_empty() {
-            return this.wire.poll_flush(cx);
+            let flushed = this.wire.poll_flush(cx);
+            // The library does not read while it waits for the peer, and would not see the end.
+            if flushed.is_pending() && this.is_over(cx) {
+                return Poll::Ready(Err(ended()));
+            }
+            return flushed;
         }
         let _ = this.held.poll_leave(cx, &mut this.wire)?;
         Poll::Ready(Ok(()))
@@ -218,6 +249,13 @@ impl Drop for PeerStream {
             let _ = tokio::time::timeout(LINGER, finish(&mut wire, &mut held)).await;
         });
     }
+}
+
+fn ended() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ConnectionAborted,
+        "the connection was ended from this side",
+    )
 }
 
 /// Writes what is left of a connection that has ended, up to a gate that fails.

@@ -270,3 +270,33 @@ async fn messages_that_wait_are_not_for_a_peer_that_is_cut_off() {
     far.read_to_string(&mut got).await.unwrap();
     assert_eq!(got, format!("{}{}last", "0".repeat(100), "@".repeat(100)));
 }
+
+#[tokio::test]
+async fn connection_that_is_ended_while_its_peer_takes_nothing_breaks_at_once() {
+    let (mut stream, rules, mut far) = pair(Duration::MAX);
+    let writing = tokio::spawn(async move {
+        let written = stream.write_all(&[b'0'; 100]).await;
+        written.unwrap_err().kind()
+    });
+    tokio::task::yield_now().await;
+    rules.end(bytes::Bytes::from_static(b"last"));
+    assert_eq!(writing.await.unwrap(), io::ErrorKind::ConnectionAborted);
+    let mut got = String::new();
+    far.read_to_string(&mut got).await.unwrap();
+    assert_eq!(got, "0".repeat(64), "nothing in the middle of a packet");
+}
+
+#[tokio::test]
+async fn nothing_but_its_last_packet_is_written_on_a_connection_that_is_ended() {
+    let (mut stream, rules, mut far) = pair(Duration::MAX);
+    write(&mut stream, "0one").await;
+    rules.end(bytes::Bytes::from_static(b"last"));
+    for _ in 0..2 {
+        let error = stream.write_all(b"0two").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+    }
+    drop(stream);
+    let mut got = String::new();
+    far.read_to_string(&mut got).await.unwrap();
+    assert_eq!(got, "0onelast");
+}
