@@ -110,6 +110,7 @@ impl Store for Counting {
 
     underneath! {
         append_uplink(message: NewUplink) -> Pending<Cursor>;
+        uplink_received_at(cursor: Cursor) -> Result<Option<SystemTime>, StoreError>;
     }
 
     fn unsent(

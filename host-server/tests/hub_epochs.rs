@@ -66,6 +66,7 @@ impl Store for Noteless {
     underneath! {
         is_full() -> bool;
         append_uplink(message: NewUplink) -> Pending<Cursor>;
+        uplink_received_at(cursor: Cursor) -> Result<Option<SystemTime>, StoreError>;
         unsent(vin: &Vin, uid: &Uid, after: u64, limit: usize) -> Result<Vec<Downlink>, StoreError>;
     }
 }

@@ -2,12 +2,16 @@
 
 mod hub_support;
 
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use hub_support::memory_store::MemoryStore;
-use hub_support::{Server, most_of_store_underneath, uid, underneath, uplink_topic, vin};
+use hub_support::{
+    DEADLINE, Server, most_of_store_underneath, polled, uid, underneath, uplink_topic, vin,
+};
 use tokio::sync::oneshot;
 use vinbus_host_server::broker::{Arrival, BrokerEvents as _, Outcome};
 use vinbus_host_server::hub::{Hub, Settings};
@@ -254,6 +258,10 @@ async fn shutdown_waits_until_what_arrived_is_on_disk() {
 struct SlowStore {
     store: Arc<MemoryStore>,
     appends: Arc<Mutex<Vec<Reply>>>,
+    /// How often it was asked when an entry of the log arrived.
+    asked: Arc<AtomicUsize>,
+    /// Where the answers come from.
+    received_at: Arc<Mutex<Option<mpsc::Receiver<SystemTime>>>>,
 }
 
 type Reply = oneshot::Sender<Result<Cursor, StoreError>>;
@@ -287,6 +295,12 @@ impl Store for SlowStore {
         let (reply, pending) = oneshot::channel();
         self.appends.lock().unwrap().push(reply);
         pending
+    }
+
+    fn uplink_received_at(&self, _: Cursor) -> Result<Option<SystemTime>, StoreError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let answers = self.received_at.lock().unwrap();
+        Ok(answers.as_ref().and_then(|answers| answers.recv().ok()))
     }
 
     most_of_store_underneath! {}
@@ -338,6 +352,29 @@ async fn failed_append_is_no_outcome_of_those_beside_it() {
     store.answer(0, Ok(Cursor(1)));
     assert_eq!(first.await, Ok(Outcome::Failed(error)));
     assert_eq!(second.await, Ok(Outcome::Stored));
+}
+
+#[tokio::test]
+async fn newest_position_is_told_without_its_stamp_while_the_store_does_not_answer() {
+    let (store, hub) = slow();
+    let (answer, answers) = mpsc::channel();
+    *store.received_at.lock().unwrap() = Some(answers);
+    let _stored = hub.arrived(arrival(1, "{\"content\":1}")).await;
+    store.answer(0, Ok(Cursor(1)));
+    let mut changes = hub.uplink_changes();
+    assert!(changes.wait_for(|end| end.0 == 1).await.is_ok());
+    let newest = async || {
+        let newest = tokio::time::timeout(DEADLINE, hub.newest()).await;
+        newest.expect("it is told").to_string()
+    };
+    for _ in 0..3 {
+        assert_eq!(newest().await, "1");
+    }
+    let asked = || store.asked.load(Ordering::Relaxed);
+    assert_eq!(asked(), 1, "one waits for all who ask");
+    answer.send(UNIX_EPOCH + Duration::from_micros(7)).unwrap();
+    polled("the stamp", async || newest().await == "1-000007").await;
+    assert_eq!(asked(), 1, "it is known from then on");
 }
 
 #[tokio::test]

@@ -53,8 +53,7 @@ pub(crate) async fn show(
 
 impl Status {
     pub(super) async fn of(api: &Api) -> Self {
-        let newest = *api.hub().uplink_changes().borrow();
-        let newest = api.hub().stamped(newest).await;
+        let newest = api.hub().newest().await;
         let reasons = health::reasons(api);
         let (known, online) = api.hub().vehicle_counts();
         let page = api.metrics().render() + &api.broker_figures();

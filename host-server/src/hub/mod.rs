@@ -28,6 +28,7 @@ mod fleet;
 mod pace;
 
 mod health;
+mod newest;
 mod presence;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -105,6 +106,8 @@ struct Inner {
     fleet_turn: tokio::sync::Mutex<()>,
     deliveries: Deliveries,
     uplink_changes: watch::Sender<Cursor>,
+    /// What was stamped last for [`Hub::newest`]; locked while the store is asked.
+    newest: Arc<tokio::sync::Mutex<StampedCursor>>,
     events: Events,
     /// One permit for each message for a vehicle that is being stored.
     submits: Arc<Semaphore>,
@@ -187,6 +190,7 @@ impl Hub {
                 fleet_turn: tokio::sync::Mutex::default(),
                 deliveries,
                 uplink_changes,
+                newest: Arc::new(tokio::sync::Mutex::new(Cursor::default().into())),
                 events,
                 reads: Arc::new(Semaphore::new(READS_MAX)),
                 submits: Arc::new(Semaphore::new(SUBMITS_MAX as usize)),

@@ -30,7 +30,7 @@ use vinbus_protocol::id::{AppId, Uid, Vin};
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 
 /// Longest time to wait for something that must happen.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Methods of a store that has another one underneath, in `store`, which does the work.
 macro_rules! underneath {
@@ -53,7 +53,6 @@ macro_rules! most_of_store_underneath {
             backlog() -> Result<Vec<vinbus_host_server::model::Backlog>, vinbus_host_server::store::StoreError>;
             uplink_after(cursor: vinbus_host_server::model::Cursor, uid: Option<&vinbus_protocol::id::Uid>, vin: Option<&vinbus_protocol::id::Vin>, limit: usize) -> Result<vinbus_host_server::model::UplinkPage, vinbus_host_server::store::StoreError>;
             uplink_end() -> Result<vinbus_host_server::model::Cursor, vinbus_host_server::store::StoreError>;
-            uplink_received_at(cursor: vinbus_host_server::model::Cursor) -> Result<Option<std::time::SystemTime>, vinbus_host_server::store::StoreError>;
             trace(id: &vinbus_host_server::model::MessageId) -> Result<Option<vinbus_host_server::model::Trace>, vinbus_host_server::store::StoreError>;
             sent_before(before: u64, uid: Option<&vinbus_protocol::id::Uid>, limit: usize) -> Result<vinbus_host_server::model::SentPage, vinbus_host_server::store::StoreError>;
             add_webhook(webhook: vinbus_host_server::model::Webhook) -> vinbus_host_server::store::Pending<()>;
