@@ -47,9 +47,13 @@ async fn an_accepted_message_is_sent_and_traced_step_by_step() {
 }
 
 #[tokio::test]
-async fn a_key_that_would_not_be_heeded_is_refused() {
+async fn a_key_that_would_not_be_heeded_is_refused_as_documented() {
     let rest = Rest::start().await;
+    let document = rest.bare(Method::GET, "/api/openapi.json").send();
+    let document: Value = document.await.unwrap().json().await.unwrap();
     for path in [PATH, "/api/v1/fleet/messages"] {
+        let described = &document["paths"][path.replace(VIN, "{vin}")]["post"]["description"];
+        assert!(described.as_str().unwrap().contains("`Idempotency-Key`"));
         let asked = rest.partner(Method::POST, path).body(envelope("1"));
         let answer = asked.header("idempotency-key", "k1").send().await.unwrap();
         let document = problem(answer, 400, "bad-query").await;
