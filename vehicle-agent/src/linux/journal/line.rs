@@ -97,6 +97,8 @@ pub(super) enum Line<'l> {
         number: u32,
         step: u8,
     },
+    /// The last: the agent was stopped in good order, and what its apps took was written to them.
+    Stopped {},
 }
 
 #[derive(Debug, Deserialize, Serialize)]

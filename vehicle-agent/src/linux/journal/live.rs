@@ -44,6 +44,8 @@ pub(super) struct Live {
     pub(super) answers: VecDeque<Span>,
     /// Where it stands what apps have not been told of their messages.
     pub(super) untold: BTreeMap<String, Untold<Span>>,
+    /// The last line says that the agent was stopped in good order.
+    is_stopped: bool,
 }
 
 #[derive(Debug)]
@@ -86,6 +88,7 @@ impl Live {
             | Line::Part { .. }
             | Line::Progress { .. }
             | Line::Answered { .. } => true,
+            Line::Stopped {} => false,
         }
     }
 
@@ -96,8 +99,9 @@ impl Live {
 
     /// Takes what a line says; it stands at `span`.
     pub(super) fn apply(&mut self, line: &Line<'_>, span: Span) {
+        self.is_stopped = matches!(line, Line::Stopped {});
         match line {
-            Line::Head { .. } => {}
+            Line::Head { .. } | Line::Stopped {} => {}
             Line::Channel { uid, .. } => self.channel(uid, line),
             Line::Accepted { ticket, .. } => {
                 let uplink = Uplink {
@@ -271,9 +275,16 @@ impl Live {
         self.uplinks.len()
     }
 
-    /// What was being handed over when the agent ended has met its end there.
+    /// What was being handed over when the agent ended has met its end there. So has what an app that confirms
+    /// nothing was given, unless the agent was stopped in good order: it may not have been written to its socket.
     pub(super) fn end_what_was_handed_over(&mut self) {
+        let is_sure = std::mem::take(&mut self.is_stopped);
         for channel in self.channels.values_mut() {
+            for (_, step) in &mut channel.ended {
+                if *step == Step::Taken && !is_sure {
+                    *step = HANDED_OVER;
+                }
+            }
             let open = channel.open.iter();
             let handed: Vec<u32> = open
                 .filter(|(_, span)| span.is_none())

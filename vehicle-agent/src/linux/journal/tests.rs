@@ -292,6 +292,28 @@ fn answered(number: u32) -> Note<'static> {
     }
 }
 
+#[test]
+fn message_that_an_app_took_is_known_after_a_kill_and_taken_after_a_stop() {
+    for (is_stopped, expected) in [(false, Step::Known), (true, Step::Taken)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = open(dir.path());
+        fill(&mut journal);
+        let (uid, id) = (&uid(), id(1));
+        let step = Step::Taken;
+        assert_eq!(note(&mut journal, Note::Ended { uid, id, step }), Ok(()));
+        if is_stopped {
+            journal.note_stopped();
+        }
+        let journal = open_again(journal, dir.path());
+        let ended = &journal.live.channels["demo-partner"].ended;
+        assert_eq!(*ended, [(1, expected)]);
+        // The next life may end in another way.
+        let journal = open_again(journal, dir.path());
+        let ended = &journal.live.channels["demo-partner"].ended;
+        assert_eq!(*ended, [(1, Step::Known)]);
+    }
+}
+
 /// The requests whose answers are kept.
 fn answers(journal: &Journal) -> Vec<u64> {
     let spans = journal.live.answers.iter();

@@ -252,6 +252,8 @@ impl<'s> SocketApps<'s> {
         };
         if timeout(STOP_TIMEOUT, ended).await.is_err() {
             tracing::warn!("an app's socket did not end; what it was not given is lost");
+        } else if let Some(journal) = &mut self.journal {
+            journal.note_stopped();
         }
     }
 

@@ -85,7 +85,7 @@ fn end_of_what_was_only_handed_over_waits_for_no_disk() {
     fill(&mut journal);
     let (uid, app) = (&uid(), |_| AppId::parse("demo").ok());
     for (number, dirty) in [(1, false), (2, true)] {
-        let (id, step) = (id(number), Step::Taken);
+        let (id, step) = (id(number), Step::Confirmed);
         let ended = Note::Ended { uid, id, step };
         journal.note(ended, app, None).unwrap();
         assert_eq!(journal.dirty, dirty, "the second has waited for its app");
@@ -93,7 +93,7 @@ fn end_of_what_was_only_handed_over_waits_for_no_disk() {
     // Without a loss of power it is as good as any note.
     let journal = open_again(journal, dir.path());
     let ended = &journal.live.channels["demo-partner"].ended;
-    assert_eq!(*ended, [(1, Step::Taken), (2, Step::Taken)]);
+    assert_eq!(*ended, [(1, Step::Confirmed), (2, Step::Confirmed)]);
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn journal(folder: &Path) -> (Journal, u64) {
     let ended = Note::Ended {
         uid: &uid(),
         id: id(1),
-        step: Step::Taken,
+        step: Step::Confirmed,
     };
     assert_eq!(note(&mut journal, ended), Ok(()));
     (journal, ticket)

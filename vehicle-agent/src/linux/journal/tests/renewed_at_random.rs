@@ -138,7 +138,7 @@ fn note_in_both(journals: &mut [Journal; 2], dice: &mut impl FnMut(u32) -> u32, 
         _ => Note::Ended {
             uid,
             id,
-            step: Step::Taken,
+            step: Step::Confirmed,
         },
     };
     for journal in journals {
