@@ -23,7 +23,11 @@ async fn refusals_are_told_in_options_and_once() {
     assert!(offline.contains("is offline"), "{offline}");
     assert!(offline.contains("; --wait "), "{offline}");
     let late = told("request --wait --timeout 1s --key k", &one).await;
-    assert_eq!(late.matches("did not answer in time").count(), 1, "{late}");
+    assert_eq!(
+        late.matches("did not come to the vehicle in time").count(),
+        1,
+        "{late}"
+    );
     let id = late.split("`host-server trace ").nth(1).unwrap();
     let id = id.split('`').next().unwrap();
     let traced = done(&server.command(&["trace", id]).await);

@@ -109,6 +109,7 @@ fn came(end: &mut End) {
     }
     Endpoint::handle_announcement(black_box(&mut *end), number(), offer());
     Endpoint::take_parts(black_box(&mut *end), number() as u32);
+    Endpoint::await_open(end);
     used((Endpoint::offer(end), Endpoint::peer_takes_parts(end)));
     Endpoint::handle_link(black_box(&mut *end), number(), number() == 0);
     Endpoint::acknowledge(

@@ -301,7 +301,7 @@ impl Journal {
                 epoch,
                 %folder,
                 "the journal is older than what this partner's host has heard from it: an older copy of the folder \
-                 was put back; a new epoch begins, messages from apps are sent again, and those to apps that are \
+                 was put back, or another agent has this VIN; a new epoch begins, messages from apps are sent again, and those to apps that are \
                  not in the copy are lost, which their senders are told"
             );
         }
