@@ -8,6 +8,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{failed, of_file};
@@ -274,8 +275,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
 }
 
 fn open_existing(path: &Path) -> Result<Connection, StoreError> {
-    let connection = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))
-        .map_err(of_file(path))?;
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(of_file(path))?;
     configure_writer(&connection).map_err(of_file(path))?;
     check_owner(&connection, path)?;
     migrate(&connection).map_err(of_file(path))?;
@@ -309,12 +309,15 @@ fn create(path: &Path) -> Result<(), StoreError> {
 
 /// Opens the database for a reader.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
-    Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_ONLY))
-        .map_err(of_file(path))
+    connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(of_file(path))
 }
 
-fn flags(mode: OpenFlags) -> OpenFlags {
-    mode | OpenFlags::SQLITE_OPEN_NO_MUTEX
+fn connect(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    // Otherwise a new value of a parameter that a plan may depend on, such as that of a LIMIT, has the statement
+    // compiled again each time.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(connection)
 }
 
 /// Makes the file readable by its owner only: it holds the secrets of webhooks. SQLite gives the

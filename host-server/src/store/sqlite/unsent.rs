@@ -144,6 +144,21 @@ mod tests {
     }
 
     #[test]
+    fn statement_is_compiled_once_whatever_its_parameters_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vinbus.db");
+        let connections = [schema::open_writer(&path), schema::open_reader(&path)];
+        for connection in connections.map(Result::unwrap) {
+            let select = "SELECT sequence FROM unsent WHERE vin = ?1 ORDER BY sequence LIMIT ?2";
+            let mut statement = connection.prepare(select).unwrap();
+            for limit in [32, 1, 2] {
+                assert!(!statement.exists(params!["vin", limit]).unwrap());
+            }
+            assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+        }
+    }
+
+    #[test]
     fn page_costs_the_same_however_many_messages_are_left_out_or_come_behind_it() {
         let few = work(10, 100);
         assert!(few > 0);
