@@ -211,6 +211,14 @@ async fn ordinary(car: &mut Car, count: usize) -> (Vec<String>, usize) {
     (contents, others)
 }
 
+/// Another life of the server, for which the vehicle may be there, and has to answer a greeting.
+async fn restarted(server: Server, mut car: Car, dir: &std::path::Path) -> (Server, Car) {
+    server.close().await;
+    let server = Server::open_external(dir);
+    car.air = attach_air(&server);
+    (server, car)
+}
+
 /// A vehicle says nothing for so long that it is not about to answer.
 async fn silence() {
     tokio::time::pause();
@@ -221,11 +229,9 @@ async fn silence() {
 #[tokio::test]
 async fn ordinary_message_waits_for_those_with_receipts_of_a_vehicle_that_answers() {
     let dir = tempfile::tempdir().unwrap();
-    let (server, mut car) = with_car(dir.path()).await;
+    let (server, car) = with_car(dir.path()).await;
     // It has a greeting to answer first, and then gets more than may be on their way.
-    server.close().await;
-    let server = Server::open_external(dir.path());
-    car.air = attach_air(&server);
+    let (server, mut car) = restarted(server, car, dir.path()).await;
     for app in ["a", "b", "c", "d"] {
         submit(&server, app, 0..9).await;
     }
@@ -242,11 +248,8 @@ async fn ordinary_message_waits_for_those_with_receipts_of_a_vehicle_that_answer
 #[tokio::test]
 async fn ordinary_messages_pass_by_those_with_receipts_while_the_vehicle_answers_no_greeting() {
     let dir = tempfile::tempdir().unwrap();
-    let (server, mut car) = with_car(dir.path()).await;
-    server.close().await;
-    // The vehicle may be there.
-    let server = Server::open_external(dir.path());
-    car.air = attach_air(&server);
+    let (server, car) = with_car(dir.path()).await;
+    let (server, mut car) = restarted(server, car, dir.path()).await;
     // More than a page, and of the same app as those behind them.
     let mut ids = submit(&server, "app", 0..50).await;
     let first = submit_ordinary(&server, "app", 0..20).await;
@@ -388,9 +391,7 @@ async fn ordinary_message_pushes_nothing_out_while_as_many_are_on_their_way_as_m
 #[tokio::test]
 async fn ordinary_message_pushes_nothing_out_while_the_vehicle_answers_no_greeting() {
     let dir = tempfile::tempdir().unwrap();
-    let (server, mut car) = with_slow_app(dir.path()).await;
-    server.close().await;
-    let server = Server::open_external(dir.path());
-    car.air = attach_air(&server);
+    let (server, car) = with_slow_app(dir.path()).await;
+    let (server, mut car) = restarted(server, car, dir.path()).await;
     ordinary_one_waits_for_the_slow_app(&server, &mut car).await;
 }
