@@ -114,7 +114,8 @@ pub const DELIVERY_LEAP_MAX: u32 = 1 << 16;
 
 /// How long the host waits for a vehicle that came online to say that it speaks delivery, in milliseconds:
 /// ten times the first repetition ([`DELIVERY_REPEAT_MS_INITIAL`]). It says so in a round trip, but over a bad
-/// link, or from a busy machine, that takes seconds.
+/// link, or from a busy machine, that takes seconds. As long is a vehicle that answers nothing taken to be about to,
+/// before messages without receipts pass by those that wait for its answer.
 pub const DELIVERY_ANNOUNCEMENT_MS: u64 = 10 * DELIVERY_REPEAT_MS_INITIAL as u64;
 
 /// How long a vehicle waits for a host to greet, in milliseconds of a link that is up: half of what the

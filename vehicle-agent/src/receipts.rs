@@ -157,7 +157,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
             is_offered: false,
             up_since_ms: NEVER,
             turn: 0,
-            // Its generator stays at 0.
+            // A xorshift generator never leaves 0.
             random: random | 1,
         }
     }

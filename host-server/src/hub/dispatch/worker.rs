@@ -297,8 +297,8 @@ impl Dispatch {
         (notes, None)
     }
 
-    /// No message with receipts may go for now: this one and all behind it wait. Those without pass by, unless their app
-    /// has no room: they would push out what it was handed.
+    /// No message with receipts may go for now: this one and all behind it wait. Those without pass by, unless
+    /// their app has no room: they would push out what it was handed.
     fn leave_out_with_receipts(&self, lane: &LaneId, first: &Downlink, passed: &mut Passed) {
         passed.to = first.sequence;
         passed.left_out.only_without_receipts = true;

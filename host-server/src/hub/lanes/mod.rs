@@ -2,7 +2,8 @@
 //!
 //! The unsent messages of one partner for one vehicle, which travel on one topic, form a lane. At
 //! most one worker at a time runs it; so its messages keep their order, but for those that the worker
-//! lets pass by, and neither vehicles nor partners wait for each other. The messages themselves stay in the store.
+//! lets pass by, and neither vehicles nor partners wait for each other. The messages themselves stay in
+//! the store.
 //!
 //! | state \ event   | `accepted` | `wake` | `take`    | `park`        | `rest`        | time    |
 //! |-----------------|------------|--------|-----------|---------------|---------------|---------|
