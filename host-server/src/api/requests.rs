@@ -225,9 +225,11 @@ fn ended(done: &RequestDone, outcome: &RequestOutcome) -> Problem {
         RequestOutcome::TimedOut | RequestOutcome::Answered(_) => (
             Kind::RequestTimedOut,
             match last {
-                Step::Accepted | Step::Held => "it did not come to the vehicle in time, which is \
-                     not there or takes nothing of this partner"
-                    .to_owned(),
+                Step::Accepted | Step::Held => {
+                    "it did not come to the vehicle in time: the vehicle \
+                     is not there, or takes nothing of this partner"
+                        .to_owned()
+                }
                 _ => format!(
                     "the app did not answer in time; the last that is known of it is {last}",
                     last = last.name()
