@@ -41,6 +41,7 @@ pub mod stop;
 pub mod serve;
 
 mod bucket;
+mod folder;
 mod invocation;
 mod nearest;
 mod place;

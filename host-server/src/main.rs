@@ -138,7 +138,9 @@ async fn serve(options: ServeOptions) -> Result<(), Failure> {
     for told in unknown_variables() {
         tracing::warn!("{told}");
     }
-    serve::run(config).await.map_err(Failure::failed)
+    serve::run(config)
+        .await
+        .map_err(|error| Failure::of(error.is_usage(), error))
 }
 
 fn warn_of_unknown_variables() {

@@ -93,3 +93,41 @@ async fn many_vehicles_are_enrolled_into_a_folder_each() {
         ]
     );
 }
+
+#[tokio::test]
+async fn a_file_in_place_of_a_folder_is_a_mistake_in_the_options() {
+    let dir = tempfile::tempdir().unwrap();
+    let [file, below, other] = ["file", "file/below", "other"].map(|name| path(dir.path(), name));
+    fs::write(&file, "").unwrap();
+    let vehicle = ["enroll", "vehicle", VIN, "--new-authority"];
+    let vehicles = ["enroll", "vehicles", "--count", "1", "--new-authority"];
+    let told = format!("{file} is a file; name a folder");
+    for (command, out, data) in [
+        (&vehicle[..], Some(&file), &other),
+        (&vehicle[..], Some(&below), &other),
+        (&vehicle[..], Some(&other), &file),
+        (&vehicles[..], Some(&file), &other),
+        (&["serve"][..], None, &file),
+        (&["serve"][..], None, &below),
+    ] {
+        let out = out.map(|out| ["--out", out]);
+        let args = [
+            command,
+            out.as_slice().as_flattened(),
+            &["--data-dir", data],
+        ]
+        .concat();
+        let shown = failed(&run(&args).await, 2);
+        assert!(shown.contains(&told), "{args:?}: {shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_partner_whose_uid_is_the_administrators_is_a_mistake_on_the_command_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let [out, data] = ["out", "data"].map(|name| path(dir.path(), name));
+    let to = ["--out", &out, "--data-dir", &data, "--new-authority"];
+    let enroll = [&["enroll", "partner", "admin"], &to[..]].concat();
+    let shown = failed(&run(&enroll).await, 2);
+    assert!(shown.contains("`admin` cannot be the UID"), "{shown}");
+}

@@ -52,7 +52,11 @@ impl EnrollError {
     /// Whether what was typed is at fault.
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::NoAuthority { .. } | Self::VinPrefix { .. })
+        match self {
+            Self::NoAuthority { .. } | Self::VinPrefix { .. } => true,
+            Self::Identity(error) => error.is_usage(),
+            Self::Output(_) => false,
+        }
     }
 }
 

@@ -33,6 +33,14 @@ pub enum IdentityError {
         /// The file.
         path: PathBuf,
     },
+    /// A folder, or what it would lie in, is a file.
+    #[error("the folder {} cannot be used: {} is a file; name a folder", path.display(), file.display())]
+    NoFolder {
+        /// The folder.
+        path: PathBuf,
+        /// The file.
+        file: PathBuf,
+    },
     /// The partner has credentials already; nothing was written.
     #[error(
         "partner {uid} is enrolled already; with --replace it is enrolled anew, and its present \
@@ -99,6 +107,11 @@ pub enum IdentityError {
 }
 
 impl IdentityError {
+    /// Whether what was typed is at fault.
+    pub(crate) fn is_usage(&self) -> bool {
+        matches!(self, Self::NoFolder { .. } | Self::ReservedUid { .. })
+    }
+
     pub(super) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io {
             action,

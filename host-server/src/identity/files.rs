@@ -2,19 +2,17 @@
 //!
 //! A file is never readable by others, not even for a moment: it is created with its final mode.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::enroll::IdentityError;
 use super::secret::Secret;
+use crate::folder::{self, FolderError};
 
 /// Mode of every file written here.
 const FILE_MODE: u32 = 0o600;
-
-/// Mode of every folder made here.
-const FOLDER_MODE: u32 = 0o700;
 
 /// What to do about files that are there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,11 +25,13 @@ pub enum Existing {
 
 /// Makes a folder and its parents, closed to others; one that is there stays as it is.
 pub(super) fn make_folder(path: &Path) -> Result<(), IdentityError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(FOLDER_MODE)
-        .create(path)
-        .map_err(|source| IdentityError::io("create the folder", path, source))
+    folder::make(path).map_err(|error| match error {
+        FolderError::IsFile(file) => IdentityError::NoFolder {
+            path: path.into(),
+            file,
+        },
+        FolderError::Io(source) => IdentityError::io("create the folder", path, source),
+    })
 }
 
 /// Writes several files into `folder`: all of them, or none when one exists and `existing` is

@@ -92,6 +92,20 @@ pub enum ServeError {
     Signals(io::Error),
 }
 
+impl ServeError {
+    /// Whether what was typed is at fault.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::DataDir(error) => matches!(error, DataDirError::NoFolder { .. }),
+            Self::Identity(error) => error.is_usage(),
+            Self::Bind { .. } | Self::Store(_) | Self::Bus(_) | Self::Broker(_) => false,
+            Self::ExternalBroker(_) | Self::Password { .. } => false,
+            Self::PlatformSecret { .. } | Self::Signals(_) => false,
+        }
+    }
+}
+
 /// An error and what caused it, in one line.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());

@@ -7,6 +7,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use crate::folder::{self, FolderError};
+
 /// A data folder that is ours until this is dropped.
 #[derive(Debug)]
 pub struct DataDir {
@@ -31,7 +33,7 @@ pub enum DataDirError {
     },
     /// It, or what it would lie in, is a file.
     #[error(
-        "the data folder {} cannot be used: {} is a file and no folder; choose another with --data-dir",
+        "the data folder {} cannot be used: {} is a file; name a folder with --data-dir",
         path.display(),
         file.display()
     )]
@@ -65,12 +67,12 @@ impl DataDir {
             path: path.to_owned(),
             source,
         };
-        create_private(path).map_err(|error| match file_among(path) {
-            Some(file) => DataDirError::NoFolder {
+        folder::make(path).map_err(|error| match error {
+            FolderError::IsFile(file) => DataDirError::NoFolder {
                 path: path.to_owned(),
-                file: file.to_owned(),
+                file,
             },
-            None => io(error),
+            FolderError::Io(source) => io(source),
         })?;
         let mut file = OpenOptions::new()
             .read(true)
@@ -103,23 +105,6 @@ impl DataDir {
     }
 }
 
-/// What is there and no folder, of a path and what it lies in.
-fn file_among(path: &Path) -> Option<&Path> {
-    let found = path.ancestors().find(|part| part.exists())?;
-    (!found.is_dir()).then_some(found)
-}
-
-fn create_private(path: &Path) -> io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::DirBuilderExt as _;
-        builder.mode(0o700);
-    }
-    builder.create(path)
-}
-
 fn owner(file: &mut File) -> String {
     let mut text = String::new();
     let read = file.take(20).read_to_string(&mut text);
@@ -146,7 +131,7 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         for path in [file.clone(), file.join("below")] {
             let error = DataDir::lock(&path).unwrap_err().to_string();
-            let said = format!("{} is a file and no folder", file.display());
+            let said = format!("{} is a file; name a folder", file.display());
             assert!(error.contains(&said), "{error}");
         }
     }

@@ -138,6 +138,9 @@ pub(crate) fn epoch_of_now() -> Epoch {
 /// mistake must not disturb the first.
 fn prepare(args: &RunArgs) -> anyhow::Result<(LinuxDesk, ClientOptions)> {
     let desk = desk(args)?;
+    if let Some(folder) = &args.data_dir {
+        Saved::check(folder)?;
+    }
     let password = args.broker.access.password()?;
     let credentials = Credentials {
         ca: args.broker.ca.as_deref(),

@@ -80,19 +80,27 @@ struct Waiting {
 }
 
 impl Saved {
+    /// Whether there is or can be such a folder.
+    ///
+    /// # Errors
+    /// When it, or what it would lie in, is a file.
+    pub(crate) fn check(folder: &Path) -> anyhow::Result<()> {
+        let mut parts = folder.ancestors();
+        if let Some(found) = parts.find(|part| part.exists())
+            && !found.is_dir()
+        {
+            let (folder, file) = (folder.display(), found.display());
+            bail!("cannot use --data-dir {folder}: {file} is a file; name a folder");
+        }
+        Ok(())
+    }
+
     /// Makes the folder if need be and locks it.
     ///
     /// # Errors
     /// When it cannot be made, or another agent uses it.
     pub(crate) fn open(folder: &Path, vin: Vin) -> anyhow::Result<Self> {
         let shown = folder.display();
-        let mut parts = folder.ancestors();
-        if let Some(found) = parts.find(|part| part.exists())
-            && !found.is_dir()
-        {
-            let file = found.display();
-            bail!("cannot use --data-dir {shown}: {file} is a file and no folder");
-        }
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)

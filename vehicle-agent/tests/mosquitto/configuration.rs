@@ -128,7 +128,7 @@ fn file_in_place_of_a_data_folder_is_told_as_one() {
         let output = agent(folder.path())
             .args(["--broker", "mqtt://127.0.0.1:1", "--data-dir", path])
             .output();
-        let said = format!("cannot use --data-dir {path}: file is a file and no folder");
-        refused(&output.unwrap(), 1, &[&said]);
+        let said = format!("cannot use --data-dir {path}: file is a file; name a folder");
+        refused(&output.unwrap(), 2, &[&said]);
     }
 }
