@@ -52,10 +52,10 @@ pub struct MessageArgs {
     #[arg(long, value_name = "TIME", value_parser = ttl, allow_hyphen_values = true)]
     pub ttl: Option<Duration>,
     /// Have the message repeated until the vehicle answers, and be told what became of it in the
-    /// car: see `trace`. With `=repeatable` it may reach its app twice if the vehicle loses its
+    /// car: see `trace`. With `repeatable` it may reach its app twice if the vehicle loses its
     /// memory. Only such a message, to one vehicle, may be longer than 128 KiB: a content of up to
     /// 1 MiB, to a vehicle that takes it. [default: as the server's --receipts-for says]
-    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
+    #[arg(long, value_name = "HOW", num_args = 0..=1, default_missing_value = "yes")]
     pub receipts: Option<ReceiptsArg>,
     /// Send as this partner; only the administrator may choose.
     #[arg(long)]
@@ -180,7 +180,7 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::cli::Cli;
+    use crate::cli::{Cli, Command};
 
     #[test]
     fn a_message_needs_content_or_popup() {
@@ -194,6 +194,35 @@ mod tests {
         assert!(parse(&["--popup", ""]).is_err());
         assert!(parse(&["--popup", "Hello"]).is_ok());
         assert!(parse(&["--content", "1", "--popup", "Hello"]).is_ok());
+    }
+
+    #[test]
+    fn how_receipts_are_asked_for_is_written_with_or_without_an_equals_sign() {
+        let parse = |words: &str| {
+            let head = "host-server send --vin 0123456789ABCDEFG --app A --content 1";
+            let words = head.split(' ').chain(words.split_whitespace());
+            match Cli::try_parse_from(words).unwrap().command {
+                Some(Command::Send(send)) => send.message.receipts,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(parse(""), None);
+        for yes in [
+            "--receipts",
+            "--receipts yes",
+            "--receipts=yes",
+            "--receipts --key k",
+        ] {
+            assert_eq!(parse(yes), Some(ReceiptsArg::Yes), "{yes}");
+        }
+        for repeatable in ["--receipts repeatable", "--receipts=repeatable"] {
+            assert_eq!(
+                parse(repeatable),
+                Some(ReceiptsArg::Repeatable),
+                "{repeatable}"
+            );
+        }
+        assert_eq!(parse("--receipts no"), Some(ReceiptsArg::No));
     }
 
     #[test]
