@@ -28,6 +28,9 @@ const SAID_CHARS_MAX: usize = 200;
 /// What to look at when nobody answers.
 const IS_IT_RUNNING: &str = "is `host-server` running there?";
 
+/// What to look at when something answers, and not by HTTP.
+const IS_IT_HTTP: &str = "is that the port of its broker (--mqtt, --mqtts)? Name the one of --http";
+
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -212,7 +215,7 @@ impl Server {
             .bearer_auth(self.token.secret.expose())
             .send()
             .await
-            .map_err(|error| unreachable(&self.base, &error))?;
+            .map_err(|error| self.unanswered(&error))?;
         if answer.status().is_success() {
             return Ok(answer);
         }
@@ -232,6 +235,13 @@ impl Server {
             },
             (status, Err(_)) => self.foreign(status, &said),
         })
+    }
+
+    fn unanswered(&self, error: &reqwest::Error) -> ClientError {
+        if http_error(error).is_some_and(hyper::Error::is_parse) {
+            return self.strange(&format!("what it says is no HTTP; {IS_IT_HTTP}"));
+        }
+        unreachable(&self.base, error)
     }
 
     /// A refusal without a form that ours have: from something between us and the server, whose
@@ -360,6 +370,10 @@ fn unreachable(base: &Url, error: &reqwest::Error) -> ClientError {
     } else if speaks_no_tls(error) {
         let reason = "what answers there does not speak TLS".to_owned();
         (reason, "does the URL have to begin with http:// ?")
+    } else if http_error(error).is_some_and(hyper::Error::is_incomplete_message) {
+        // As the broker's port without TLS does, and a server that is killed.
+        let reason = "it closed the connection without an answer".to_owned();
+        (reason, IS_IT_HTTP)
     } else {
         (innermost(error).to_string(), IS_IT_RUNNING)
     };
@@ -377,6 +391,11 @@ fn innermost<'a>(error: &'a reqwest::Error) -> &'a (dyn Error + 'static) {
         cause = inner;
     }
     cause
+}
+
+/// What was wrong with the answer as HTTP.
+fn http_error(error: &reqwest::Error) -> Option<&hyper::Error> {
+    innermost(error).downcast_ref()
 }
 
 /// Whether the answer to a TLS handshake was none: mostly HTTP.
@@ -413,6 +432,7 @@ mod tests {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.read_exact(&mut [0]).await.unwrap();
             stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
             stream
         };
         let asking = server.send(server.get(server.at(&["vehicles"])));
@@ -438,6 +458,21 @@ mod tests {
             shown.contains("it said 405 Method Not Allowed; is --url"),
             "{shown}"
         );
+    }
+
+    #[tokio::test]
+    async fn the_port_of_a_broker_is_told_from_that_of_a_server() {
+        // What a port with TLS says to what is none, and a broker that closes the connection.
+        let tls = told("\x15\x03\x03\0\x02\x02\x46").await;
+        assert!(!tls.is_passing());
+        let closed = told("").await;
+        assert!(closed.is_passing());
+        for (error, part) in [(tls, "no HTTP"), (closed, "without an answer")] {
+            let shown = error.to_string();
+            for part in [part, "--mqtts)? Name the one of --http"] {
+                assert!(shown.contains(part), "{shown}");
+            }
+        }
     }
 
     #[tokio::test]
