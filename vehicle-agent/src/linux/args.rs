@@ -132,7 +132,7 @@ pub struct RunArgs {
 
     /// Frames that an app may send in a second, and twice as many at once.
     #[arg(long, env = "VINBUS_AGENT_APP_RATE", value_name = "N", default_value_t = 50,
-        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        value_parser = whole::<1, 100_000>)]
     pub app_rate: u32,
 
     /// HTTP connections to the portal at a time, besides its 64 open sockets; one more is answered 503.
@@ -205,7 +205,7 @@ pub struct AppArgs {
 pub struct SimulateArgs {
     /// Number of vehicles.
     #[arg(long, env = "VINBUS_AGENT_COUNT", value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        value_parser = whole::<1, 100_000>)]
     pub count: u32,
 
     /// How their VINs begin; zeros and their number follow, from 0 on.
@@ -238,7 +238,7 @@ pub struct SimulateArgs {
 
     /// Bytes of content of each message sent.
     #[arg(long, env = "VINBUS_AGENT_SIZE", value_name = "BYTES", default_value_t = 64,
-        value_parser = clap::value_parser!(u32).range(32..=131_060))]
+        value_parser = whole::<32, 131_060>)]
     pub size: u32,
 
     /// Send every message that arrives back to the partner.
@@ -267,7 +267,7 @@ pub struct SimulateArgs {
 
     /// Vehicles that start in a second.
     #[arg(long, env = "VINBUS_AGENT_RAMP", value_name = "N", default_value_t = 500,
-        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        value_parser = whole::<1, 100_000>)]
     pub ramp: u32,
 
     /// Certificates of the vehicles: DIR/{VIN}/cert.pem and key.pem, as `host-server enroll` makes
@@ -321,6 +321,14 @@ fn rate(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|rate| (0.0..=10_000.0).contains(rate));
     rate.ok_or_else(|| "it is from 0 to 10000 messages a second".into())
+}
+
+/// A number without a unit, both bounds included.
+fn whole<const MIN: u32, const MAX: u32>(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok();
+    number
+        .filter(|number| (MIN..=MAX).contains(number))
+        .ok_or_else(|| format!("it is a whole number from {MIN} to {MAX}, without a unit"))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -404,6 +412,18 @@ mod tests {
             let domain = format!("--portal-domain={domain}");
             let said = refused(&[&run[..], &["--vin", "0123456789ABCDEFG", &domain]].concat());
             assert!(said.contains("such as car.example"), "{said}");
+        }
+        for queue in [
+            "1023",
+            "1073741825",
+            "4294967296",
+            "99999999999999999999",
+            "4MiB",
+            "-1",
+        ] {
+            let queue = format!("--uplink-queue={queue}");
+            let said = refused(&[&run[..], &["--vin", "0123456789ABCDEFG", &queue]].concat());
+            assert!(said.contains("from 1024 to 1073741824"), "{said}");
         }
         for portal in ["localhost:8090", "8090"] {
             let app = ["vehicle-agent", "app", "--app", "demo", "--portal", portal];

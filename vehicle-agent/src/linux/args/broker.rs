@@ -8,6 +8,7 @@ use vinbus_protocol::topic::{PREFIX_DEFAULT, TopicProfile, TopicScheme};
 use vinbus_protocol::uplink_queue::DropPolicy;
 use vinbus_transport_std::{BrokerUrl, MqttVersion, Qos};
 
+use crate::linux::args::whole;
 use crate::linux::connection;
 
 /// Options of every command that names a broker: where it is, who the vehicle is there, and how topics
@@ -102,9 +103,9 @@ pub struct BrokerArgs {
     pub uplink_drop: Drop,
 
     /// Bytes of that queue, which holds at most 1,024 messages, and of a second one for messages with
-    /// receipts, which always refuses the newest [default: 4194304, simulated: 4096].
+    /// receipts, which always refuses the newest. 1024 to 1073741824 [default: 4194304, simulated: 4096].
     #[arg(long, env = "VINBUS_AGENT_UPLINK_QUEUE", value_name = "BYTES",
-        value_parser = clap::value_parser!(u32).range(1_024..=1_073_741_824))]
+        value_parser = whole::<1_024, 1_073_741_824>)]
     pub uplink_queue: Option<u32>,
 }
 
