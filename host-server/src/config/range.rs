@@ -148,8 +148,18 @@ fn at_least(
     Ok(given)
 }
 
+/// As bounds are documented: in days at most, as a month of the formatter is 30.44 of them.
 fn shown(time: Duration) -> String {
-    humantime::format_duration(time).to_string()
+    const DAY_S: u64 = 24 * 60 * 60;
+    let days = match time.as_secs() / DAY_S {
+        0 => return humantime::format_duration(time).to_string(),
+        1 => "1day".to_owned(),
+        days => format!("{days}days"),
+    };
+    match Duration::new(time.as_secs() % DAY_S, time.subsec_nanos()) {
+        Duration::ZERO => days,
+        rest => format!("{days} {}", humantime::format_duration(rest)),
+    }
 }
 
 #[cfg(test)]
@@ -184,6 +194,15 @@ mod tests {
         );
         check(wait(Some(Duration::MAX), default, "name"), "at most 1day");
         check(retention(zero, default, "name"), "at least 1s");
+        let hours = |hours: u64| Some(Duration::from_secs(hours * 60 * 60));
+        check(
+            message_ttl(hours(40 * 24), default, "name"),
+            "40days is too much: at most 30days",
+        );
+        check(
+            wait(hours(25), default, "name"),
+            "1day 1h is too much: at most 1day",
+        );
         assert_eq!(
             retention(Some(Duration::MAX), default, "name").unwrap(),
             Duration::MAX
