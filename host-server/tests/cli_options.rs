@@ -112,6 +112,10 @@ async fn wrong_options_are_refused_with_what_to_do() {
         (&["--broker-ca", "x"], "without --broker"),
         (&["--profile", "both"], "table, sample"),
         (&["--prefix", "a//#"], "--prefix"),
+        (
+            &["--receipts-for", "a,,b"],
+            "--receipts-for \"a,,b\" has an empty name",
+        ),
         (&["--partner", "a/b"], "--partner"),
         (&["--log", "loud"], "none of off, error, warn"),
         (&["--request-time-max", "soon"], "such as 500ms, 30s"),

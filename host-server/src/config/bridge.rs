@@ -97,7 +97,7 @@ pub(super) fn platform(
 /// Who is told what happens to vehicles and messages.
 pub(super) fn audience(options: &ServeOptions) -> Result<Audience, ConfigError> {
     let option = "bus-events";
-    let pairs = list(options.bus_events.as_deref());
+    let pairs = list(options.bus_events.as_deref(), option)?;
     if pairs.len() > LISTENERS_MAX {
         return Err(ConfigError::TooMuch {
             option,
@@ -199,7 +199,7 @@ mod tests {
         );
         says("myapp=a/b", "--bus-events \"a/b\" is not a UID");
         says(
-            &"a=b,".repeat(257),
+            &["a=b"; 257].join(","),
             "--bus-events of 257 applications is too much: at most 256",
         );
     }

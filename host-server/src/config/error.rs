@@ -70,6 +70,14 @@ pub enum ConfigError {
         /// What was given.
         text: String,
     },
+    /// A list with nothing before, after or between its commas.
+    #[error("--{option} {text:?} has an empty name: leave out the comma that is too many")]
+    EmptyName {
+        /// Which option.
+        option: &'static str,
+        /// What was given.
+        text: String,
+    },
     /// What should be an app in a vehicle is none.
     #[error("--{option} {text:?} is not an idApp: {reason}")]
     VehicleApp {

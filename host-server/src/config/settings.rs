@@ -129,7 +129,7 @@ pub(super) fn check(options: &ServeOptions, rules: Rules) -> Result<Config, Conf
         http: options
             .http
             .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
-        allow_origin: list(options.allow_origin.as_deref()),
+        allow_origin: list(options.allow_origin.as_deref(), "allow-origin")?,
         scheme: scheme(options)?,
         broker: broker::check(options, &partner)?,
         partner,
@@ -151,7 +151,7 @@ pub(super) fn check(options: &ServeOptions, rules: Rules) -> Result<Config, Conf
         vehicle_rate: vehicle_rate(options.vehicle_rate, queues.vehicle_rate, "vehicle-rate")?,
         fleet_rate: count(options.fleet_rate, queues.fleet_rate as usize, "fleet-rate")? as u32,
         message_ttl: message_ttl(options.message_ttl, queues.message_ttl, "message-ttl")?,
-        receipts_for: list(options.receipts_for.as_deref())
+        receipts_for: list(options.receipts_for.as_deref(), "receipts-for")?
             .into_iter()
             .map(|text| {
                 AppId::parse(&text).map_err(|reason| ConfigError::VehicleApp {
@@ -271,12 +271,18 @@ pub(super) fn uid(option: &'static str, text: &str) -> Result<Uid, ConfigError> 
     })
 }
 
-/// The parts of a list with commas.
-pub(super) fn list(text: Option<&str>) -> Vec<String> {
-    text.unwrap_or_default()
-        .split(',')
-        .map(|part| part.trim().to_owned())
-        .filter(|part| !part.is_empty())
+/// The parts of a list with commas; an empty text is a list of none.
+pub(super) fn list(text: Option<&str>, option: &'static str) -> Result<Vec<String>, ConfigError> {
+    let text = text.unwrap_or_default();
+    let parts = text.split(',').filter(|_| !text.trim().is_empty());
+    parts
+        .map(|part| match part.trim() {
+            "" => Err(ConfigError::EmptyName {
+                option,
+                text: text.to_owned(),
+            }),
+            part => Ok(part.to_owned()),
+        })
         .collect()
 }
 
@@ -316,6 +322,18 @@ mod tests {
             assert!(store.uplink_bytes_max + store.downlink_bytes_max < store.quota_bytes);
         }
         assert_eq!(with(Some(64 * MIB), Some(MIB)).uplink_bytes_max, MIB);
+    }
+
+    #[test]
+    fn a_list_with_an_empty_name_is_refused() {
+        let list = |text| list(Some(text), "receipts-for");
+        assert_eq!(list(" a, b").unwrap(), ["a", "b"]);
+        assert_eq!(list(" ").unwrap(), [""; 0]);
+        for wrong in ["a,,b", ",a", "a, ", ","] {
+            let shown = list(wrong).unwrap_err().to_string();
+            let expected = format!("--receipts-for {wrong:?} has an empty name");
+            assert!(shown.contains(&expected), "{shown}");
+        }
     }
 
     #[test]
