@@ -264,7 +264,7 @@ impl LinkError {
             }
             Self::ServerCertificateNotYetValid => "check this machine's clock and the server's",
             Self::ServerCertificateUnknownCa => {
-                "trust the CA that signed the server's certificate (the CA file option)"
+                "trust the CA that signed the server's certificate: name its file with --ca (of a host server --broker-ca, --platform-ca)"
             }
             Self::ServerCertificateWrongHost { .. } => {
                 "use the host name that the certificate names, or have one issued for this name"

@@ -238,7 +238,9 @@ pub enum TlsError {
         pem: String,
     },
     /// The system has no certificate authorities.
-    #[error("the system has no CA certificates: install ca-certificates, or name a CA file")]
+    #[error(
+        "the system has no CA certificates: install ca-certificates, or name a file of them with --ca (of a host server --broker-ca, --platform-ca)"
+    )]
     NoSystemRoots,
     /// Certificate and key do not belong together.
     #[error(

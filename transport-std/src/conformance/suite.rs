@@ -321,8 +321,7 @@ pub async fn a_refused_client_certificate_is_an_error_of_its_own(broker: &impl B
 pub async fn an_unknown_authority_is_an_error_of_its_own(broker: &impl BrokerUnderTest) {
     let foreign = Authority::new("foreign CA").certificate;
     let options = broker.options(Endpoint::Mqtts, broker.url(Endpoint::Mqtts), "unknown-ca");
-    assert_eq!(
-        link_error(options.ca_pem(foreign)).await,
-        LinkError::ServerCertificateUnknownCa
-    );
+    let error = link_error(options.ca_pem(foreign)).await;
+    assert_eq!(error, LinkError::ServerCertificateUnknownCa);
+    assert!(error.advice().contains("--ca"), "{}", error.advice());
 }
