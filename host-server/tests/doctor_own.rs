@@ -56,6 +56,26 @@ async fn our_own_broker_shows_a_partner_the_profile_by_what_it_grants() {
 }
 
 #[tokio::test]
+async fn a_look_at_our_own_broker_leaves_no_warning_of_a_client_that_has_logged_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start(dir.path()).await;
+    let port = server.address("mqtts").port();
+    let url: BrokerUrl = format!("mqtts://localhost:{port}").parse().unwrap();
+    let files = dir.path().join("partners").join(PARTNER);
+    look_with(&files, &url, PARTNER, &[])
+        .await
+        .says("publish", "ok", "acknowledged");
+    server.signal("TERM");
+    server.ended().await;
+    let printed = server.printed();
+    assert!(printed.contains("subscription denied"), "{printed}");
+    let warnings = printed.lines().filter(|line| line.contains("WARN"));
+    // Who looks at the certificate alone ends the handshake, as a vehicle does that does not trust us.
+    let others = warnings.filter(|line| !line.contains("TLS handshake failed"));
+    assert_eq!(others.collect::<Vec<_>>(), [""; 0]);
+}
+
+#[tokio::test]
 async fn the_administrator_is_looked_at_without_a_certificate() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path()).await;

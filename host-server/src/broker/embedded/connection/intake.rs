@@ -11,7 +11,7 @@ use bytes::Bytes;
 use mqtt5::broker::events::ClientPublishEvent;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{info, warn};
 use vinbus_protocol::delivery;
 use vinbus_protocol::envelope::{Downlink, Uplink};
 use vinbus_protocol::id::Vin;
@@ -151,7 +151,7 @@ impl Connection {
         if let Err(error) = Downlink::decode(&payload) {
             add(&shared.counters.envelopes_refused);
             if let Some(left_out) = self.may_log(client, "downlink envelope refused") {
-                warn!(
+                info!(
                     client = %client.who, topic = %Shown(topic), %error, left_out,
                     "downlink envelope refused"
                 );

@@ -3,7 +3,7 @@
 
 use mqtt5::WillMessage;
 use mqtt5::protocol::v5::reason_codes::ReasonCode;
-use tracing::warn;
+use tracing::info;
 use vinbus_protocol::bus::access::Action;
 use vinbus_protocol::limits::PAYLOAD_BYTES_MAX;
 use vinbus_protocol::topic::ParsedTopic;
@@ -124,7 +124,7 @@ impl Connection {
                 Denied::Bus(_) => " (host-server explain-acl tells what a token may do)",
                 Denied::Vehicle(_) => "",
             };
-            warn!(
+            info!(
                 client = %client.who, peer = %self.peer, topic = %Shown(topic), %denial, left_out,
                 "{reason}{hint}"
             );
