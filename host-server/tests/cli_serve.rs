@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use cli_support::{Listener, PARTNER, Server, VIN, done, failed, program, run};
 use reqwest::Method;
 use serde_json::Value;
+use vinbus_transport_std::ClientOptions;
 
 #[tokio::test]
 async fn it_starts_on_an_empty_folder_and_says_where_it_is_and_what_to_type_next() {
@@ -155,6 +156,39 @@ async fn the_figures_of_the_embedded_broker_are_on_the_page_of_metrics() {
         "vinbus_broker_oversize_total 0",
     ] {
         assert!(page.lines().any(|shown| shown == line), "{line}: {page}");
+    }
+}
+
+#[tokio::test]
+async fn two_agents_with_one_vin_are_warned_of_with_where_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let out = dir.path().join("car");
+    server.enroll(VIN, &out).await;
+    // Each is connected beside those before it, as none listens.
+    let agents = (0..4).map(|agent| {
+        let options = ClientOptions::new(server.mqtts(), format!("agent-{agent}"))
+            .ca_file(out.join("ca.pem"))
+            .identity_files(out.join("cert.pem"), out.join("key.pem"));
+        vinbus_transport_std::connect(options).unwrap()
+    });
+    let _agents: Vec<_> = agents.collect();
+    let warned = || {
+        let printed = server.printed();
+        let mut lines = printed.lines().filter(|line| line.contains("WARN"));
+        lines
+            .find(|line| line.contains("two agents have the same VIN"))
+            .map(str::to_owned)
+    };
+    let told = async {
+        while warned().is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    cli_support::within("it is warned of", told).await;
+    let line = warned().unwrap();
+    for part in [VIN, "peer=127.0.0.1:", "earlier=127.0.0.1:"] {
+        assert!(line.contains(part), "{line}");
     }
 }
 

@@ -30,6 +30,7 @@ mod quiet;
 mod quotas;
 mod registry;
 mod stream;
+mod takeovers;
 mod tls;
 mod websocket;
 

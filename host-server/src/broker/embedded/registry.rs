@@ -4,16 +4,18 @@
 //! order in which they happen.
 
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use vinbus_protocol::id::Vin;
 
 use super::connection::Connection;
 use super::counters::{BrokerCounters, add, subtract};
 use super::limits::Limits;
+use super::takeovers::{Takeovers, Told};
 use crate::broker::BrokerEvents;
 use crate::identity::Identity;
 use crate::model::Presence;
@@ -35,8 +37,8 @@ struct Inner {
     by_address: HashMap<IpAddr, Open>,
     /// The identity behind each client identifier and its live connections (two during a takeover).
     clients: HashMap<String, (Identity, usize)>,
-    /// Oldest first; only the first may listen.
-    vehicles: HashMap<Vin, Vec<VehicleConnection>>,
+    /// Each has a connection.
+    vehicles: HashMap<Vin, Vehicle>,
 }
 
 /// Numbers of connections.
@@ -48,12 +50,21 @@ struct Open {
     known: usize,
 }
 
+/// A vehicle that is connected.
+#[derive(Default)]
+struct Vehicle {
+    /// Oldest first; only the first may listen.
+    connections: Vec<VehicleConnection>,
+    takeovers: Takeovers,
+}
+
 /// A live connection of a vehicle.
 struct VehicleConnection {
     id: ConnectionId,
     /// Its subscribed downlink filters.
     filters: HashSet<String>,
     way: VehicleWay,
+    peer: SocketAddr,
     connection: Weak<Connection>,
 }
 
@@ -189,21 +200,24 @@ impl Registry {
         vin: Vin,
         id: ConnectionId,
         way: VehicleWay,
+        peer: SocketAddr,
         connection: Weak<Connection>,
     ) {
         let mut inner = self.lock();
-        let connections = inner.vehicles.entry(vin).or_default();
-        if !connections.is_empty() {
-            tracing::info!(
-                %vin,
-                "a vehicle connects while its earlier connection is up, which ends when the new one listens, \
-                 if not before; if this goes on, two agents have the same VIN"
+        let vehicle = inner.vehicles.entry(vin).or_default();
+        if let Some(earlier) = vehicle.connections.last() {
+            tell_of_takeover(
+                vin,
+                vehicle.takeovers.note(Instant::now()),
+                peer,
+                earlier.peer,
             );
         }
-        connections.push(VehicleConnection {
+        vehicle.connections.push(VehicleConnection {
             id,
             filters: HashSet::new(),
             way,
+            peer,
             connection,
         });
     }
@@ -215,7 +229,7 @@ impl Registry {
     /// the vehicle said there is over.
     pub(super) fn vehicle_listens(&self, vin: Vin, id: ConnectionId, filters: Vec<String>) {
         let mut inner = self.lock();
-        let Some(connections) = inner.vehicles.get_mut(&vin) else {
+        let Some(Vehicle { connections, .. }) = inner.vehicles.get_mut(&vin) else {
             return;
         };
         // One that has been ended is not there any more, and cannot come back.
@@ -240,8 +254,9 @@ impl Registry {
     /// A vehicle's connection gave up `filters`: the vehicle is offline if none is left.
     pub(super) fn vehicle_unlistens(&self, vin: Vin, id: ConnectionId, filters: &[String]) {
         let mut inner = self.lock();
-        let connections = inner.vehicles.get_mut(&vin);
-        let Some(connection) = connections.and_then(|all| all.iter_mut().find(|it| it.id == id))
+        let vehicle = inner.vehicles.get_mut(&vin);
+        let Some(connection) =
+            vehicle.and_then(|all| all.connections.iter_mut().find(|it| it.id == id))
         else {
             return;
         };
@@ -257,7 +272,7 @@ impl Registry {
     /// A vehicle's connection is gone: the vehicle is offline if it listened there.
     pub(super) fn vehicle_down(&self, vin: Vin, id: ConnectionId) {
         let mut inner = self.lock();
-        let Some(connections) = inner.vehicles.get_mut(&vin) else {
+        let Some(Vehicle { connections, .. }) = inner.vehicles.get_mut(&vin) else {
             return;
         };
         let Some(at) = connections.iter().position(|it| it.id == id) else {
@@ -278,7 +293,7 @@ impl Registry {
         self.lock()
             .vehicles
             .get(vin)
-            .is_some_and(|connections| connections.iter().any(|it| it.id != id))
+            .is_some_and(|vehicle| vehicle.connections.iter().any(|it| it.id != id))
     }
 
     /// The way to a vehicle on the connection on which it listens, if that listens to `topic`. While the
@@ -286,13 +301,29 @@ impl Registry {
     pub(super) fn way_to(&self, vin: &Vin, topic: &str) -> Option<VehicleWay> {
         let inner = self.lock();
         let hears = |filter: &String| mqtt5::topic_matches_filter(topic, filter);
-        let connections = inner.vehicles.get(vin)?;
-        let first = connections.first()?;
+        let vehicle = inner.vehicles.get(vin)?;
+        let first = vehicle.connections.first()?;
         first.filters.iter().any(hears).then(|| first.way.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tell_of_takeover(vin: Vin, told: Option<Told>, peer: SocketAddr, earlier: SocketAddr) {
+    match told {
+        None => {}
+        Some(Told::First) => tracing::info!(
+            %vin, %peer, %earlier,
+            "a vehicle connects while its earlier connection is up, which ends when the new one listens, if not \
+             before"
+        ),
+        Some(Told::Many) => tracing::warn!(
+            %vin, %peer, %earlier,
+            "a vehicle connects again and again while it is connected: two agents have the same VIN, or its link \
+             breaks all the time; told once in ten minutes"
+        ),
     }
 }
 

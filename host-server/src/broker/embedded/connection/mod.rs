@@ -215,7 +215,7 @@ impl Connection {
                 packet_bytes_max: connect.properties.get_maximum_packet_size(),
             };
             let registry = &self.shared.registry;
-            registry.vehicle_up(*vin, self.id, way, self.own.clone());
+            registry.vehicle_up(*vin, self.id, way, self.peer, self.own.clone());
         } else {
             self.rules.drop_publishes_when_full();
             let backlogs = &self.shared.bus_traffic.backlogs;
