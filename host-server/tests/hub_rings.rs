@@ -22,7 +22,7 @@ use vinbus_protocol::envelope::{Downlink, DownlinkBody};
 use vinbus_protocol::id::AppId;
 use vinbus_protocol::limits::{
     DELIVERY_ANNOUNCEMENT_MS, DELIVERY_APP_PATIENCE_MS, DELIVERY_IN_FLIGHT_MAX,
-    PENDING_MESSAGES_MAX,
+    DELIVERY_LONG_BYTES_MAX, PAYLOAD_BYTES_MAX, PENDING_MESSAGES_MAX,
 };
 use vinbus_protocol::request::{Absent, RequestId};
 
@@ -294,6 +294,28 @@ async fn ordinary_messages_pass_by_while_as_many_are_on_their_way_as_may_be_and_
     let apps = ["a", "b", "c", "d"].into_iter();
     let expected = apps.flat_map(|app| (0..10).map(move |n| told(app, n)));
     assert!(car.app.iter().cloned().eq(expected), "{:?}", car.app);
+}
+
+#[tokio::test]
+async fn ordinary_messages_pass_by_a_long_one_while_the_vehicle_answers_none_of_as_many_as_may_be()
+{
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::open(dir.path());
+    let mut car = Car::taking(7, DELIVERY_LONG_BYTES_MAX, attach_air(&server));
+    car.meet(&server).await;
+    for app in ["a", "b", "c", "d"] {
+        submit(&server, app, 0..DELIVERY_IN_FLIGHT_MAX / 4).await;
+    }
+    let content = format!("\"{}\"", "x".repeat(PAYLOAD_BYTES_MAX));
+    let long = message("long", &content, Receipts::Asked);
+    let long = server.hub.submit_downlink(long).await.unwrap().id;
+    let behind = submit_ordinary(&server, "e", 0..2).await;
+    silence().await;
+    assert_eq!(ordinary(&mut car, 2).await.0, behind);
+    assert_eq!(server.steps(&long).await, [Step::Accepted]);
+    let taken = Step::Told(delivery::Step::Taken);
+    all_end_as(&server, &mut car, &[long], taken).await;
+    assert!(car.app.contains(&content), "the app has it byte for byte");
 }
 
 /// A broker that takes messages without receipts only when it may, and all others at once.
