@@ -22,6 +22,7 @@
 //! by [`Channel::noted`], once it is on disk.
 
 mod outgoing;
+mod waiting;
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -29,10 +30,8 @@ use vinbus_protocol::delivery::{
     self, Batch, Control, Endpoint, EndpointCounters, Epoch, Event, Header, Loss, MessageId, Offer,
     Run, Verdict,
 };
-use vinbus_protocol::id::AppId;
 use vinbus_protocol::limits::{
-    DELIVERY_ANNOUNCEMENT_MS, DELIVERY_BATCHES_UNNOTED_MAX, DELIVERY_IN_FLIGHT_MAX,
-    DELIVERY_LONG_BYTES_MAX,
+    DELIVERY_BATCHES_UNNOTED_MAX, DELIVERY_IN_FLIGHT_MAX, DELIVERY_LONG_BYTES_MAX,
 };
 
 pub(super) use self::outgoing::Frame;
@@ -233,45 +232,6 @@ impl Channel {
 
     fn has_notes(&self) -> bool {
         self.ledger.has_notes() || !self.is_begun() || self.batch.is_some()
-    }
-
-    /// Places for messages on their way that are taken.
-    fn taken(&self) -> usize {
-        self.endpoint.unanswered() + self.to_resume.len() + self.numbering
-    }
-
-    /// Whether there are places again, after somebody wanted more than there were, or an app has room
-    /// that messages wait for, or long messages may go on; once.
-    pub(super) fn has_room_again(&mut self, now_ms: u64) -> bool {
-        let has_place = self.may_number() && self.taken() < DELIVERY_IN_FLIGHT_MAX;
-        let again = self.wanted && has_place;
-        self.wanted &= !again;
-        // Those on their way to the disk may take the room.
-        let ledger = &self.ledger;
-        let rings =
-            self.numbering == 0 && self.rings.has_room_again(now_ms, |app| ledger.load(app));
-        again | rings | std::mem::take(&mut self.advanced)
-    }
-
-    /// When [`Channel::has_room_again`] is to be asked at the latest.
-    pub(super) fn room_at_ms(&self) -> Option<u64> {
-        let at_ms = self.rings.deadline_ms(|app| self.ledger.load(app));
-        at_ms.filter(|_| self.numbering == 0)
-    }
-
-    /// How many more messages of an app may be on their way.
-    pub(super) fn room(&self, now_ms: u64, app: &AppId) -> usize {
-        self.rings.room(now_ms, app, self.ledger.load(app))
-    }
-
-    /// Until when the vehicle may be about to answer, and so to make room.
-    pub(super) fn may_answer_until_ms(&self) -> u64 {
-        self.answered_at_ms.saturating_add(DELIVERY_ANNOUNCEMENT_MS)
-    }
-
-    /// Messages of an app wait until it has room.
-    pub(super) fn awaits_room(&mut self, now_ms: u64, app: &AppId) {
-        self.rings.awaits(now_ms, app);
     }
 
     /// The vehicle reported that it is there; with an offer, that it speaks delivery.

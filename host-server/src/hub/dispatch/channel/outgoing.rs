@@ -72,18 +72,6 @@ impl Channel {
         numbers
     }
 
-    /// The apps that have no room; who asks is woken when one has.
-    pub(in crate::hub::dispatch) fn await_room_of_full(&mut self, now_ms: u64) -> Vec<AppId> {
-        let mut full: Vec<AppId> = self.ledger.apps().cloned().collect();
-        full.sort();
-        full.dedup();
-        full.retain(|app| self.room(now_ms, app) == 0);
-        for app in &full {
-            self.rings.awaits(now_ms, app);
-        }
-        full
-    }
-
     /// The reserved numbers could not be noted. Who wanted them tries again in a little, and is not woken
     /// before, or a disk that is full would be asked without a pause.
     pub(in crate::hub::dispatch) fn not_numbered(&mut self) {
