@@ -111,6 +111,14 @@ impl Broker for Polite {
         let _ = self.greetings.send((topic.to_owned(), payload));
         async { Ok(()) }.boxed()
     }
+
+    fn room<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<(), PublishError>> {
+        self.others.room(topic)
+    }
+
+    fn patience(&self) -> Duration {
+        self.others.patience()
+    }
 }
 
 /// Connects a hub to a broker whose vehicles answer greetings; what is no greeting is handed to `others`.

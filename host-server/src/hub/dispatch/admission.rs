@@ -45,11 +45,8 @@ pub(super) enum Admission {
 impl Dispatch {
     /// Until when a vehicle may be about to make room; `None` where it has been silent for too long.
     pub(super) fn may_answer_until(&self, driven: &Driven) -> Option<time::Instant> {
-        let left_ms = driven
-            .lock()
-            .may_answer_until_ms()
-            .checked_sub(self.now_ms())?;
-        (left_ms > 0).then(|| time::Instant::now() + Duration::from_millis(left_ms))
+        let until_ms = driven.lock().may_answer_until_ms(self.now_ms())?;
+        Some(self.at(until_ms))
     }
 
     /// Gives the first messages of a page their numbers, as far as their senders asked for receipts and

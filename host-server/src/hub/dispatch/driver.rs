@@ -229,7 +229,7 @@ impl Dispatch {
     ) {
         let mut channel = driven.lock();
         match (published, number) {
-            (Ok(()), Some(number)) => channel.sent(number),
+            (Ok(()), Some(number)) => channel.sent(self.now_ms(), number),
             // What is lost on the way is repeated.
             (Ok(()) | Err(PublishError::LinkDown), _) => {}
             (Err(PublishError::NotListening), _) => channel.set_link(self.now_ms(), false),

@@ -117,6 +117,13 @@ impl Ledger {
         }
     }
 
+    /// Whether one was handed to the broker, and the vehicle has not answered it.
+    pub(super) fn awaits_answer(&self) -> bool {
+        self.followed
+            .values()
+            .any(|it| it.sent && !it.is_answered())
+    }
+
     /// What is on its way to an app, and what it was handed. Requests (SPEC 19) are not of it: they wait for
     /// nobody.
     pub(super) fn load(&self, app: &AppId) -> Load {

@@ -251,7 +251,12 @@ impl Dispatch {
     /// Whether a partner may send to a vehicle now; else when to ask again.
     fn ask_pace(&self, lane: &LaneId) -> Result<(), time::Instant> {
         let asked = self.paces().ask(self.now_ms(), lane);
-        asked.map_err(|at_ms| self.begin + Duration::from_millis(at_ms))
+        asked.map_err(|at_ms| self.at(at_ms))
+    }
+
+    /// A time in milliseconds since this was made.
+    fn at(&self, ms: u64) -> time::Instant {
+        self.begin + Duration::from_millis(ms)
     }
 
     fn paces(&self) -> MutexGuard<'_, Paces> {

@@ -162,7 +162,10 @@ impl Channel {
     }
 
     /// A message was handed to the broker.
-    pub(in crate::hub::dispatch) fn sent(&mut self, number: u32) {
+    pub(in crate::hub::dispatch) fn sent(&mut self, now_ms: u64, number: u32) {
+        if !self.is_answer_awaited() {
+            self.answered_at_ms = now_ms;
+        }
         self.ledger.sent(number);
     }
 

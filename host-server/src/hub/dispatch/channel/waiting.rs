@@ -35,9 +35,20 @@ impl Channel {
         self.rings.room(now_ms, app, self.ledger.load(app))
     }
 
-    /// Until when the vehicle may be about to answer, and so to make room.
-    pub(in crate::hub::dispatch) fn may_answer_until_ms(&self) -> u64 {
-        self.answered_at_ms.saturating_add(DELIVERY_ANNOUNCEMENT_MS)
+    /// Until when the vehicle may be about to answer, and so to make room; `None` where it has been silent for
+    /// too long. As long as it has nothing to answer, it is not silent.
+    pub(in crate::hub::dispatch) fn may_answer_until_ms(&self, now_ms: u64) -> Option<u64> {
+        let since_ms = match self.is_answer_awaited() {
+            true => self.answered_at_ms,
+            false => now_ms,
+        };
+        let until_ms = since_ms.saturating_add(DELIVERY_ANNOUNCEMENT_MS);
+        (until_ms > now_ms).then_some(until_ms)
+    }
+
+    /// Whether the vehicle has a greeting or a message to answer, or this life of both ends is not on disk.
+    pub(super) fn is_answer_awaited(&self) -> bool {
+        !self.may_number() || self.ledger.awaits_answer()
     }
 
     /// Messages of an app wait until it has room.

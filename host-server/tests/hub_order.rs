@@ -1,0 +1,131 @@
+//! Messages with receipts and messages without go to their vehicle in the order in which they were accepted (SPEC 9.8a).
+//! The clock is virtual, and so the store is in memory: time must not run on while a disk works.
+
+mod hub_support;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use hub_support::memory_store::MemoryStore;
+use hub_support::{attach_polite, downlink, uid, vin};
+use tokio::sync::mpsc;
+use tokio::time;
+use vinbus_host_server::broker::{Broker, BrokerEvents as _, PublishError};
+use vinbus_host_server::hub::{Hub, Settings};
+use vinbus_host_server::metrics::Metrics;
+use vinbus_host_server::model::{NewDownlink, Presence, Receipts};
+use vinbus_protocol::delivery::{self, Epoch, Offer, Received};
+use vinbus_protocol::envelope::{Downlink, DownlinkBody};
+use vinbus_protocol::id::AppId;
+use vinbus_protocol::limits::{DELIVERY_ANNOUNCEMENT_MS, DELIVERY_IN_FLIGHT_MAX};
+
+/// A broker that has room for a message with receipts after a while only, and takes one without at once.
+struct Slow {
+    air: mpsc::UnboundedSender<Bytes>,
+}
+
+impl Broker for Slow {
+    fn publish<'a>(
+        &'a self,
+        _: &'a str,
+        payload: Bytes,
+    ) -> BoxFuture<'a, Result<(), PublishError>> {
+        let taken = self.air.send(payload).map_err(|_| PublishError::LinkDown);
+        async move { taken }.boxed()
+    }
+
+    fn room<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), PublishError>> {
+        async {
+            time::sleep(Duration::from_millis(10)).await;
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+/// A vehicle behind a slow broker, which speaks delivery and answers greetings, and no message.
+struct Road {
+    hub: Hub,
+    air: mpsc::UnboundedReceiver<Bytes>,
+    came: HashSet<String>,
+}
+
+impl Road {
+    async fn new() -> Self {
+        let store = Arc::<MemoryStore>::default();
+        let hub = Hub::new(store, Settings::default(), &Metrics::new()).unwrap();
+        let (sender, air) = mpsc::unbounded_channel();
+        let broker = Arc::new(Slow { air: sender });
+        attach_polite(&hub, broker);
+        hub.presence_changed(vin(1), Presence::Online);
+        let offer = Offer {
+            epoch: Epoch::new(7).unwrap(),
+            long_bytes_max: 0,
+        };
+        hub.announced(vin(1), &uid(), Some(offer));
+        let road = Self {
+            hub,
+            air,
+            came: HashSet::new(),
+        };
+        // The greeting is answered, and the vehicle has nothing to say for long.
+        time::sleep(Duration::from_millis(2 * DELIVERY_ANNOUNCEMENT_MS)).await;
+        road
+    }
+
+    async fn submit(&self, message: NewDownlink) {
+        self.hub.submit_downlink(message).await.unwrap();
+    }
+
+    /// How the content of the next message begins that has not come before.
+    async fn next(&mut self) -> String {
+        loop {
+            let next = time::timeout(Duration::from_secs(60), self.air.recv()).await;
+            let payload = next.expect("another one comes").unwrap();
+            let DownlinkBody::Data(content) = Downlink::decode(&payload).unwrap().body else {
+                panic!("no popups here");
+            };
+            let content = match delivery::read(content) {
+                Received::Message(_, carried) => carried.pieces().concat(),
+                Received::Plain => content.as_str().to_owned(),
+                Received::Control(_) => continue,
+            };
+            let begin: String = content.chars().take(5).collect();
+            if self.came.insert(begin.clone()) {
+                return begin;
+            }
+        }
+    }
+}
+
+fn message(app: &str, content: &str, receipts: Receipts) -> NewDownlink {
+    NewDownlink {
+        envelope: Bytes::from(format!(
+            r#"{{"idApp":"{app}","popup":false,"content":{content}}}"#
+        )),
+        app: AppId::parse(app).unwrap(),
+        receipts,
+        expires_at: SystemTime::now() + Duration::from_secs(3600),
+        ..downlink(1, 0)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn vehicle_that_had_nothing_to_answer_for_long_is_waited_for() {
+    let mut road = Road::new().await;
+    // One more than may be on their way, and no more for an app than it has room for.
+    for n in 0..=DELIVERY_IN_FLIGHT_MAX {
+        let app = format!("app{}", n % 4);
+        road.submit(message(&app, &n.to_string(), Receipts::Asked))
+            .await;
+    }
+    road.submit(message("app", "100", Receipts::No)).await;
+    for n in 0..DELIVERY_IN_FLIGHT_MAX {
+        assert_eq!(road.next().await, n.to_string());
+    }
+    assert_eq!(road.next().await, "100");
+}
