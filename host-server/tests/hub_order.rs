@@ -5,6 +5,7 @@ mod hub_support;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -26,6 +27,8 @@ use vinbus_protocol::limits::{DELIVERY_ANNOUNCEMENT_MS, DELIVERY_IN_FLIGHT_MAX};
 /// A broker that has room for a message with receipts after a while only, and takes one without at once.
 struct Slow {
     air: mpsc::UnboundedSender<Bytes>,
+    listens: AtomicBool,
+    refused: AtomicUsize,
 }
 
 impl Broker for Slow {
@@ -34,7 +37,13 @@ impl Broker for Slow {
         _: &'a str,
         payload: Bytes,
     ) -> BoxFuture<'a, Result<(), PublishError>> {
-        let taken = self.air.send(payload).map_err(|_| PublishError::LinkDown);
+        let taken = match self.listens.load(Ordering::Relaxed) {
+            true => self.air.send(payload).map_err(|_| PublishError::LinkDown),
+            false => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                Err(PublishError::NotListening)
+            }
+        };
         async move { taken }.boxed()
     }
 
@@ -50,6 +59,7 @@ impl Broker for Slow {
 /// A vehicle behind a slow broker, which speaks delivery and answers greetings, and no message.
 struct Road {
     hub: Hub,
+    broker: Arc<Slow>,
     air: mpsc::UnboundedReceiver<Bytes>,
     came: HashSet<String>,
 }
@@ -59,8 +69,12 @@ impl Road {
         let store = Arc::<MemoryStore>::default();
         let hub = Hub::new(store, Settings::default(), &Metrics::new()).unwrap();
         let (sender, air) = mpsc::unbounded_channel();
-        let broker = Arc::new(Slow { air: sender });
-        attach_polite(&hub, broker);
+        let broker = Arc::new(Slow {
+            air: sender,
+            listens: AtomicBool::new(true),
+            refused: AtomicUsize::new(0),
+        });
+        attach_polite(&hub, Arc::clone(&broker) as _);
         hub.presence_changed(vin(1), Presence::Online);
         let offer = Offer {
             epoch: Epoch::new(7).unwrap(),
@@ -69,6 +83,7 @@ impl Road {
         hub.announced(vin(1), &uid(), Some(offer));
         let road = Self {
             hub,
+            broker,
             air,
             came: HashSet::new(),
         };
@@ -114,6 +129,45 @@ fn message(app: &str, content: &str, receipts: Receipts) -> NewDownlink {
     }
 }
 
+const fn every_other_asked(n: usize) -> Receipts {
+    match n % 2 {
+        0 => Receipts::Asked,
+        _ => Receipts::No,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn message_without_receipts_does_not_overtake_one_that_is_about_to_be_sent() {
+    let mut road = Road::new().await;
+    for n in 0..12 {
+        road.submit(message("app", &n.to_string(), every_other_asked(n)))
+            .await;
+    }
+    for n in 0..12 {
+        assert_eq!(road.next().await, n.to_string());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn order_holds_when_the_vehicle_goes_while_a_message_is_about_to_be_sent() {
+    let mut road = Road::new().await;
+    road.broker.listens.store(false, Ordering::Relaxed);
+    for n in 0..4 {
+        road.submit(message("app", &n.to_string(), every_other_asked(n)))
+            .await;
+    }
+    while road.broker.refused.load(Ordering::Relaxed) < 2 {
+        time::sleep(Duration::from_millis(10)).await;
+    }
+    road.hub.presence_changed(vin(1), Presence::Offline);
+    road.broker.listens.store(true, Ordering::Relaxed);
+    time::sleep(Duration::from_millis(2 * DELIVERY_ANNOUNCEMENT_MS)).await;
+    road.hub.presence_changed(vin(1), Presence::Online);
+    for n in 0..4 {
+        assert_eq!(road.next().await, n.to_string());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn vehicle_that_had_nothing_to_answer_for_long_is_waited_for() {
     let mut road = Road::new().await;
@@ -128,4 +182,23 @@ async fn vehicle_that_had_nothing_to_answer_for_long_is_waited_for() {
         assert_eq!(road.next().await, n.to_string());
     }
     assert_eq!(road.next().await, "100");
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_without_receipts_pass_by_one_that_waits_for_an_answer_which_does_not_come() {
+    let mut road = Road::new().await;
+    // Three of them are more than may be on their way.
+    let large = |n: usize| n.to_string().repeat(100_000);
+    for n in 1..=3 {
+        road.submit(message("app", &large(n), Receipts::Asked))
+            .await;
+    }
+    for n in 4..=5 {
+        road.submit(message("app", &n.to_string(), Receipts::No))
+            .await;
+    }
+    assert_eq!(road.next().await, "11111");
+    assert_eq!(road.next().await, "22222");
+    assert_eq!(road.next().await, "4");
+    assert_eq!(road.next().await, "5");
 }

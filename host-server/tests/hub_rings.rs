@@ -240,9 +240,7 @@ async fn ordinary_message_waits_for_those_with_receipts_of_a_vehicle_that_answer
     while !car.app.contains(&behind[0]) {
         car.live(&server).await;
     }
-    // The last ones with receipts may be about to be sent.
-    let answered = 36 - DELIVERY_IN_FLIGHT_MAX;
-    assert!(car.app.len() > answered, "{:?}", car.app);
+    assert_eq!(car.app.len(), 37, "{:?}", car.app);
 }
 
 #[tokio::test]

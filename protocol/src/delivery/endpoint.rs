@@ -124,7 +124,7 @@ impl<const SEND: usize, const OPEN: usize> Endpoint<SEND, OPEN> {
     }
 
     /// The other end is a host, and what this one goes on from may be an older copy: before that one has said
-    /// which of its messages are open, no message is sent, numbered or taken (SPEC 16.10).
+    /// which of its messages are open, no message is sent, numbered or taken (SPEC 16.8, 16.10a).
     pub fn await_open(&mut self) {
         self.awaits_open = self.session.peer().is_some();
     }

@@ -49,6 +49,14 @@ impl Dispatch {
         Some(self.at(until_ms))
     }
 
+    /// Until when a message without receipts waits at most for those with receipts before it, which have their
+    /// numbers and are not sent; `None` if it may go. The lane is woken when they are sent.
+    pub(super) fn others_go_first_until(&self, lane: &LaneId) -> Option<time::Instant> {
+        let driven = self.loaded(lane)?;
+        let until_ms = driven.lock().others_go_first_until_ms(self.now_ms())?;
+        Some(self.at(until_ms))
+    }
+
     /// Gives the first messages of a page their numbers, as far as their senders asked for receipts and
     /// their apps have room; up to one for an app that others wait for.
     pub(super) async fn admit(

@@ -64,6 +64,8 @@ pub(super) struct Channel {
     met: bool,
     /// When the vehicle last answered something, or its answer began to be awaited.
     answered_at_ms: u64,
+    /// Messages without receipts wait until all with a number are sent.
+    awaits_sent: bool,
     /// Messages that came before they could be taken, and have to come again.
     came_early: u32,
     /// What the vehicle said of delivery.
@@ -156,6 +158,7 @@ impl Channel {
             batch_noted: memory.batch,
             met: false,
             answered_at_ms: now_ms,
+            awaits_sent: false,
             came_early: 0,
             word: Word::Speaks,
             wanted: false,

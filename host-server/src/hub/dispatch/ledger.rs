@@ -117,6 +117,15 @@ impl Ledger {
         }
     }
 
+    /// Whether one was not handed to the broker yet, parts of long messages left out: short ones pass by them.
+    pub(super) fn has_unsent(&self) -> bool {
+        let mut whole = self
+            .followed
+            .values()
+            .filter(|it| it.numbered.piece.is_none());
+        whole.any(|it| !it.sent && !it.is_answered())
+    }
+
     /// Whether one was handed to the broker, and the vehicle has not answered it.
     pub(super) fn awaits_answer(&self) -> bool {
         self.followed

@@ -8,8 +8,9 @@
 //!
 //! A message with receipts whose app has no room waits (see `rings`), with all others for that app but
 //! requests, and those of other apps pass by. Where no message with receipts may go, the lane waits for the vehicle's
-//! answer; when none has come for 10 seconds, those with receipts wait on in their order, and those without pass by,
-//! but for apps that have no room. The lane is run anew as soon as some that were passed by may go.
+//! answer; when it has left something unanswered for 10 seconds, those with receipts wait on in their order, and those
+//! without pass by, but for apps that have no room. Nor does one without receipts go before those with a number are sent:
+//! the lane waits for the channel's task. It is run anew as soon as some that were passed by may go.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -271,6 +272,9 @@ impl Dispatch {
                         continue;
                     }
                 }
+            }
+            if let Some(until) = self.others_go_first_until(lane) {
+                return (notes, Some(Stop::Paced(until)));
             }
             if let Err(until) = self.ask_pace(lane) {
                 return (notes, Some(Stop::Paced(until)));

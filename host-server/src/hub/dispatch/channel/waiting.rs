@@ -1,4 +1,5 @@
-//! What waits for the channel: messages without a number, for a place or for room at their app.
+//! What waits for the channel: messages without a number, for a place or for room at their app, and those without
+//! receipts, for their turn (SPEC 9.8a).
 
 use vinbus_protocol::id::AppId;
 use vinbus_protocol::limits::{DELIVERY_ANNOUNCEMENT_MS, DELIVERY_IN_FLIGHT_MAX};
@@ -12,7 +13,7 @@ impl Channel {
     }
 
     /// Whether there are places again, after somebody wanted more than there were, or an app has room
-    /// that messages wait for, or long messages may go on; once.
+    /// that messages wait for, or long messages may go on, or all is sent that others wait for; once.
     pub(in crate::hub::dispatch) fn has_room_again(&mut self, now_ms: u64) -> bool {
         let has_place = self.may_number() && self.taken() < DELIVERY_IN_FLIGHT_MAX;
         let again = self.wanted && has_place;
@@ -21,7 +22,9 @@ impl Channel {
         let ledger = &self.ledger;
         let rings =
             self.numbering == 0 && self.rings.has_room_again(now_ms, |app| ledger.load(app));
-        again | rings | std::mem::take(&mut self.advanced)
+        let sent = self.awaits_sent && !self.ledger.has_unsent();
+        self.awaits_sent &= !sent;
+        again | rings | sent | std::mem::take(&mut self.advanced)
     }
 
     /// When [`Channel::has_room_again`] is to be asked at the latest.
@@ -49,6 +52,20 @@ impl Channel {
     /// Whether the vehicle has a greeting or a message to answer, or this life of both ends is not on disk.
     pub(super) fn is_answer_awaited(&self) -> bool {
         !self.may_number() || self.ledger.awaits_answer()
+    }
+
+    /// Until when a message without receipts waits at most, so as not to overtake one that has a number and was
+    /// not sent (SPEC 9.8a); `None` if it may go. Who asks is woken when all are sent.
+    pub(in crate::hub::dispatch) fn others_go_first_until_ms(
+        &mut self,
+        now_ms: u64,
+    ) -> Option<u64> {
+        if !self.rings.is_up() || !self.ledger.has_unsent() {
+            return None;
+        }
+        let until_ms = self.may_answer_until_ms(now_ms);
+        self.awaits_sent |= until_ms.is_some();
+        until_ms
     }
 
     /// Messages of an app wait until it has room.
