@@ -36,6 +36,10 @@ pub trait Apps {
     /// `usize::MAX` where that does not matter.
     fn room(&self, slot: AppSlot) -> usize;
 
+    /// Whether the app has the message with this number, which it is handed next, only once [`Request::Written`] says so:
+    /// before [`Request::Unloaded`], unless the message comes back or is lost. `false` where it has it at once.
+    fn watch(&mut self, slot: AppSlot, number: u64) -> bool;
+
     /// Whether an app confirms every message: each is kept as pending until then, those for the
     /// foreground included, and told by [`Apps::kept`]; none is given to [`Apps::deliver`].
     fn confirms(&self, slot: AppSlot) -> bool;
@@ -167,6 +171,14 @@ pub enum Request<'r> {
         slot: AppSlot,
         /// Their numbers.
         numbers: Numbers<'r>,
+    },
+    /// A message of which [`Apps::watch`] was asked is written to the app.
+    #[cfg(feature = "notes")]
+    Written {
+        /// The app.
+        slot: AppSlot,
+        /// The number that it was handed over with.
+        number: u64,
     },
     /// Something that was handed to the app did not reach it.
     Return {

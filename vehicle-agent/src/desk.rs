@@ -4,12 +4,18 @@
 //! which keeps what apps send until the broker has it. It knows no link: the loop in
 //! [`crate::agent`] brings it events and publishes what waits at `Desk::front`. Here is what each event does;
 //! `handover` is what apps get as there is room, `uplink` the way of their own messages.
-//! Those with receipts arrive in `to_apps`, and `with_receipts` is all else that becomes of them.
+//! Those with receipts arrive in `to_apps`, `handing` knows those that an app has yet to read, and `with_receipts` is all else
+//! that becomes of them.
 //!
 //! Invariants: every message an app was told is accepted is in the queue, delivered, dropped or
 //! refused, and the app is told which; nothing is handed to an app but by the portal's verdict.
 
 mod delivery_counters;
+#[cfg(feature = "notes")]
+mod handing;
+#[cfg(not(feature = "notes"))]
+#[path = "desk/handing_absent.rs"]
+mod handing;
 mod handover;
 mod health;
 #[cfg(feature = "parts")]
@@ -314,13 +320,18 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
             } => {
                 self.take_back(now_ms, slot, number, message);
             }
+            #[cfg(feature = "notes")]
+            Request::Written { slot, number } => self.take_written(now_ms, slot, number),
             // What waits is handed over, or told, when all is settled.
             Request::Room(_) => {}
             Request::Launched(slot) => self.handle_app(now_ms, slot, AppEvent::Launched),
             Request::Loaded(slot) => self.handle_app(now_ms, slot, AppEvent::Loaded),
             Request::Shown(slot) => self.handle_app(now_ms, slot, AppEvent::Shown),
             Request::Hidden(slot) => self.handle_app(now_ms, slot, AppEvent::Hidden),
-            Request::Unloaded(slot) => self.handle_app(now_ms, slot, AppEvent::Unloaded),
+            Request::Unloaded(slot) => {
+                self.unloaded(now_ms, slot);
+                self.handle_app(now_ms, slot, AppEvent::Unloaded);
+            }
             Request::Nac { active } => self.portal.handle_nac(now_ms, active),
             Request::PopupAnswered { number, ok } => {
                 let answer = if ok {
@@ -346,10 +357,13 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
                 }
             }
             Todo::HandOut { slot, keep } => {
+                if !keep && self.hands_enough(slot) {
+                    return self.hand_out_later(slot, apps);
+                }
                 // From here on they are handed out when the app asks.
                 self.short.take_if(|(short, _)| *short == slot);
                 if !keep {
-                    self.note_taken(now_ms, slot, apps);
+                    self.note_taken(now_ms, slot, |_| true, apps);
                 }
                 apps.hand_out(slot, self.portal.hand_out(slot), keep);
                 if !keep {
@@ -370,10 +384,12 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
     /// Does what the portal wants done now.
     pub(crate) fn settle(&mut self, now_ms: u64, apps: &mut impl Apps) {
         self.expire(now_ms, apps);
+        self.tell_unwritten(now_ms);
         self.drop_abandoned(now_ms);
         self.expire_requests(now_ms, apps);
         self.tell_settled(apps);
         // What fails is tried again before anything is sent.
+        let _ = self.note_back(now_ms, apps);
         let _ = self.note_ended(apps);
         loop {
             self.look_for_room(apps);
@@ -437,6 +453,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
             if let Ok(kept) = kept {
                 self.request_came_back(now_ms, slot, kept.number);
             }
+            self.came_back(now_ms, slot, number);
             self.report_evicted(now_ms, slot);
         }
     }

@@ -8,7 +8,7 @@
 //! | a message is | event | then its sender is told |
 //! |---|---|---|
 //! | new | the app is in the foreground and confirms what it gets | *handed*; it is pending |
-//! | new | the app is in the foreground and confirms nothing | *taken* |
+//! | new | the app is in the foreground and confirms nothing | *taken*; on Linux it is being handed (`handing`) |
 //! | new | the app is in the background | *held*; it is pending |
 //! | new | the portal refuses it | why |
 //! | pending | the app confirms it, or takes it without confirming | *confirmed*, *taken* |
@@ -17,6 +17,11 @@
 //!
 //! The other way, messages of apps wait in [`uplinks`], which says what becomes of them.
 
+#[cfg(feature = "notes")]
+mod handing;
+#[cfg(not(feature = "notes"))]
+#[path = "receipts/handing_absent.rs"]
+mod handing;
 mod leaving;
 #[cfg(feature = "parts")]
 mod long_uplinks;

@@ -76,6 +76,10 @@ impl<const APPS: usize, const PLACES: usize, const QUEUE: usize> Apps
         }
     }
 
+    fn watch(&mut self, _: AppSlot, _: u64) -> bool {
+        false
+    }
+
     fn confirms(&self, slot: AppSlot) -> bool {
         self.app_place(slot).is_some_and(Place::confirms)
     }

@@ -21,7 +21,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
     /// is kept.
     pub(super) fn look_for_room(&mut self, apps: &impl Apps) {
         if let Some(slot) = self.portal.foreground() {
-            let room = if self.short.is_some() || apps.confirms(slot) {
+            let room = if self.short.is_some() || apps.confirms(slot) || self.hands_enough(slot) {
                 0
             } else {
                 apps.room(slot)
@@ -57,12 +57,13 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
             if record.bytes.len() > apps.room(slot) {
                 return apps.tell(slot, Notice::Short);
             }
-            let number = record.number;
-            // It was encoded when it was kept.
-            if let Some(receipts) = &mut self.receipts {
-                receipts.gone(now_ms, slot, Step::Taken, &|other| other != number);
-                let _ = self.note_ended(apps).and_then(|()| apps.keep());
+            if self.hands_enough(slot) {
+                // It goes on when one of them is written.
+                return;
             }
+            let number = record.number;
+            self.note_taken(now_ms, slot, |other| other == number, apps);
+            // It was encoded when it was kept.
             let pending = self.portal.pending(slot);
             let record = pending.and_then(|ring| ring.iter().find(|it| it.number == number));
             if let Some(Ok(message)) = record.map(|record| AppMessage::decode_long(record.bytes)) {

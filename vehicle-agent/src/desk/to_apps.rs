@@ -8,7 +8,7 @@ use vinbus_protocol::portal::Disposition;
 use vinbus_protocol::request::Request;
 
 use super::requests::Placed;
-use super::{Desk, DownlinkRefusal, Storage, newest, next_number};
+use super::{Desk, DownlinkRefusal, Storage, handing, newest, next_number};
 use crate::apps::Apps;
 use crate::notes::{Kept, Note};
 use crate::receipts::{self, Arrived};
@@ -68,7 +68,10 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
         let now = slot.is_some_and(|slot| {
             let len = AppMessage::Data(content).encoded_len();
             let in_front = self.portal.foreground() == Some(slot) && self.short.is_none();
-            in_front && !apps.confirms(slot) && len <= apps.room(slot)
+            in_front
+                && !apps.confirms(slot)
+                && len <= apps.room(slot)
+                && !handing::is_full(receipts, slot)
         });
         // A request that is open when this life ends is not shown to an app by the next one (SPEC 19.5).
         let is_kept = !now && request.is_none();
@@ -120,7 +123,9 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
                 number,
                 content,
             }) => {
-                receipts.delivered(now_ms, new);
+                if !handing::begin_new(receipts, new, (slot, number), apps) {
+                    receipts.delivered(now_ms, new);
+                }
                 apps.deliver(slot, number, AppMessage::Data(content));
             }
             Ok(Disposition::Pending { slot, .. }) => {

@@ -184,7 +184,9 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
         if self.receipts_deadline_ms() > now_ms && !self.number_waiting(now_ms, apps) {
             return None;
         }
-        let noted = self.note_channels(apps).and_then(|()| apps.keep());
+        let back = self.note_back(now_ms, apps);
+        let noted = back.and_then(|()| self.note_channels(apps));
+        let noted = noted.and_then(|()| apps.keep());
         if let Err(error) = noted {
             self.note_again = NoteAgain::after(now_ms, error);
             return None;
@@ -320,11 +322,19 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
         Ok(())
     }
 
-    /// An app that confirms nothing is about to get its pending messages: those with receipts count as
-    /// taken from here on, so that a later life does not hand them out again.
-    pub(super) fn note_taken(&mut self, now_ms: u64, slot: AppSlot, apps: &mut impl Apps) {
+    /// An app that confirms nothing is about to get its pending messages, those whose numbers are `meant`. Those with
+    /// receipts count as taken when they are written to it, or from here on where nobody says that: a later life does
+    /// not hand them out again.
+    pub(super) fn note_taken(
+        &mut self,
+        now_ms: u64,
+        slot: AppSlot,
+        meant: impl Fn(u64) -> bool,
+        apps: &mut impl Apps,
+    ) {
+        self.begin_handing(slot, &meant, apps);
         if let Some(receipts) = &mut self.receipts {
-            receipts.gone(now_ms, slot, Step::Taken, &|_| false);
+            receipts.gone(now_ms, slot, Step::Taken, &|number| !meant(number));
             // Where it fails, the app gets them all the same, and the log says so.
             let _ = self.note_ended(apps).and_then(|()| apps.keep());
         }

@@ -224,12 +224,6 @@ impl Journal {
         let _ = self.write(&Line::Told { app });
     }
 
-    /// Notes that the agent is stopped, and that all was written to the sockets that did not come back. Where
-    /// that fails, what apps took last is told as *known*.
-    pub(crate) fn note_stopped(&mut self) {
-        let _ = self.write(&Line::Stopped {});
-    }
-
     fn write(&mut self, line: &Line<'_>) -> Result<(), NotNoted> {
         let pressing = self.live.is_pressing(line);
         let written = self.append(line);

@@ -16,6 +16,8 @@ mod outbox;
 mod pages;
 mod socket;
 mod untold;
+#[cfg(test)]
+mod written_tests;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -76,8 +78,8 @@ enum News {
     Opened(Arc<Outbox>),
     /// It sent a frame that was parsed without a refusal.
     Frame(Utf8Bytes),
-    /// Messages wait for room in its outbox, and there is some more.
-    Room,
+    /// Something is written that the agent waits for: a message, or for the room that it leaves in the outbox.
+    Written,
     /// It has ended; its outbox holds what was not written.
     Gone,
 }

@@ -110,8 +110,7 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
         random: &mut random,
     };
     agent::run(&mut desk, world, stopped(stopping)).await;
-    apps.stop(|slot, number, message| desk.restore_pending(slot, number, message.as_bytes()))
-        .await;
+    apps.stop(&mut desk).await;
     drop(apps);
     if let Some(saved) = &saved {
         saved.save(&mut desk)?;

@@ -5,6 +5,7 @@ use heapless::Vec;
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::delivery::{MessageId, Step};
 
+use super::handing::Handing;
 use super::{New, Receipts};
 use crate::clock::NEVER;
 
@@ -15,12 +16,13 @@ pub(super) const PLACES_MAX: usize = 64;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) partner: usize,
-    id: MessageId,
+    pub(super) id: MessageId,
     pub(super) slot: AppSlot,
-    /// When its time is over.
-    ends_at_ms: u64,
+    /// When its time is over, of one that waits.
+    pub(super) ends_at_ms: u64,
     /// Its number among the app's messages.
     pub(super) number: u64,
+    pub(super) handing: Handing,
 }
 
 impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipts<Q, APPS, SENT> {
@@ -39,7 +41,9 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
         step: Step,
         is_pending: &dyn Fn(u64) -> bool,
     ) {
-        let is_gone = |place: &Place| place.slot == slot && !is_pending(place.number);
+        let is_gone = |place: &Place| {
+            place.slot == slot && !place.handing.is_on() && !is_pending(place.number)
+        };
         while let Some(place) = take(&mut self.places, is_gone) {
             self.report(now_ms, place.partner, place.id, step);
         }
@@ -53,15 +57,19 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
         may_expire: impl Fn(AppSlot) -> bool,
     ) -> Option<(AppSlot, u64)> {
         let place = take(&mut self.places, |it| {
-            it.ends_at_ms <= now_ms && may_expire(it.slot)
+            it.ends_at_ms <= now_ms && !it.handing.is_on() && may_expire(it.slot)
         })?;
         self.report(now_ms, place.partner, place.id, Step::Expired);
         Some((place.slot, place.number))
     }
 
-    /// When a pending message's time is over, of those that are not over yet.
+    /// When a pending message's time is over, of those that are not over yet, or something is to be told of one.
     pub(crate) fn expiry_ms(&self, now_ms: u64) -> u64 {
-        let places = self.places.iter().map(|place| place.ends_at_ms);
+        let places = self.places.iter();
+        let places = places.map(|place| match place.handing.is_on() {
+            true => place.handing.due_ms(now_ms),
+            false => place.ends_at_ms,
+        });
         let all = places.chain(self.transfers_end_ms());
         all.filter(|at| *at > now_ms).fold(NEVER, u64::min)
     }
@@ -74,6 +82,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
             slot,
             ends_at_ms: new.ends_at_ms.unwrap_or(NEVER),
             number,
+            handing: Handing::default(),
         });
     }
 }

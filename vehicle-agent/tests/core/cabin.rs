@@ -189,6 +189,10 @@ impl Apps for FakeApps {
         usize::MAX
     }
 
+    fn watch(&mut self, _: AppSlot, _: u64) -> bool {
+        false
+    }
+
     fn confirms(&self, _: AppSlot) -> bool {
         false
     }

@@ -33,6 +33,10 @@ impl Apps for NoApps {
         usize::MAX
     }
 
+    fn watch(&mut self, _: AppSlot, _: u64) -> bool {
+        false
+    }
+
     fn confirms(&self, _: AppSlot) -> bool {
         false
     }

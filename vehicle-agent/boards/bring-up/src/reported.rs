@@ -48,6 +48,10 @@ impl<A: Apps> Apps for Reported<'_, A> {
         self.apps.room(slot)
     }
 
+    fn watch(&mut self, slot: AppSlot, number: u64) -> bool {
+        self.apps.watch(slot, number)
+    }
+
     fn confirms(&self, slot: AppSlot) -> bool {
         self.apps.confirms(slot)
     }

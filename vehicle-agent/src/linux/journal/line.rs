@@ -97,7 +97,7 @@ pub(super) enum Line<'l> {
         number: u32,
         step: u8,
     },
-    /// The last: the agent was stopped in good order, and what its apps took was written to them.
+    /// The last of older programs, where they were stopped in good order.
     Stopped {},
 }
 

@@ -44,8 +44,6 @@ pub(super) struct Live {
     pub(super) answers: VecDeque<Span>,
     /// Where it stands what apps have not been told of their messages.
     pub(super) untold: BTreeMap<String, Untold<Span>>,
-    /// The last line says that the agent was stopped in good order.
-    is_stopped: bool,
 }
 
 #[derive(Debug)]
@@ -74,7 +72,10 @@ impl Live {
     /// whose fate is known, or that one which was being handed over is *known*.
     pub(super) fn is_pressing(&self, line: &Line<'_>) -> bool {
         match line {
-            Line::Settled { .. } | Line::Told { .. } | Line::Forgotten { .. } => false,
+            Line::Settled { .. }
+            | Line::Told { .. }
+            | Line::Forgotten { .. }
+            | Line::Stopped {} => false,
             Line::Ended { uid, number, .. } => {
                 let channel = self.channels.get(&**uid);
                 let open = channel.and_then(|channel| channel.open.get(number));
@@ -88,7 +89,6 @@ impl Live {
             | Line::Part { .. }
             | Line::Progress { .. }
             | Line::Answered { .. } => true,
-            Line::Stopped {} => false,
         }
     }
 
@@ -99,7 +99,6 @@ impl Live {
 
     /// Takes what a line says; it stands at `span`.
     pub(super) fn apply(&mut self, line: &Line<'_>, span: Span) {
-        self.is_stopped = matches!(line, Line::Stopped {});
         match line {
             Line::Head { .. } | Line::Stopped {} => {}
             Line::Channel { uid, .. } => self.channel(uid, line),
@@ -275,16 +274,9 @@ impl Live {
         self.uplinks.len()
     }
 
-    /// What was being handed over when the agent ended has met its end there. So has what an app that confirms
-    /// nothing was given, unless the agent was stopped in good order: it may not have been written to its socket.
+    /// What was being handed over when the agent ended has met its end there.
     pub(super) fn end_what_was_handed_over(&mut self) {
-        let is_sure = std::mem::take(&mut self.is_stopped);
         for channel in self.channels.values_mut() {
-            for (_, step) in &mut channel.ended {
-                if *step == Step::Taken && !is_sure {
-                    *step = HANDED_OVER;
-                }
-            }
             let open = channel.open.iter();
             let handed: Vec<u32> = open
                 .filter(|(_, span)| span.is_none())

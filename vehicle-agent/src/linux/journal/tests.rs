@@ -293,25 +293,29 @@ fn answered(number: u32) -> Note<'static> {
 }
 
 #[test]
-fn message_that_an_app_took_is_known_after_a_kill_and_taken_after_a_stop() {
-    for (is_stopped, expected) in [(false, Step::Known), (true, Step::Taken)] {
-        let dir = tempfile::tempdir().unwrap();
-        let mut journal = open(dir.path());
-        fill(&mut journal);
-        let (uid, id) = (&uid(), id(1));
-        let step = Step::Taken;
-        assert_eq!(note(&mut journal, Note::Ended { uid, id, step }), Ok(()));
-        if is_stopped {
-            journal.note_stopped();
-        }
-        let journal = open_again(journal, dir.path());
+fn message_that_an_app_took_is_taken_however_the_agent_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = open(dir.path());
+    fill(&mut journal);
+    let (uid, id, step) = (&uid(), id(1), Step::Taken);
+    assert_eq!(note(&mut journal, Note::Ended { uid, id, step }), Ok(()));
+    for _ in 0..2 {
+        journal = open_again(journal, dir.path());
         let ended = &journal.live.channels["demo-partner"].ended;
-        assert_eq!(*ended, [(1, expected)]);
-        // The next life may end in another way.
-        let journal = open_again(journal, dir.path());
-        let ended = &journal.live.channels["demo-partner"].ended;
-        assert_eq!(*ended, [(1, Step::Known)]);
+        assert_eq!(*ended, [(1, Step::Taken)]);
     }
+}
+
+#[test]
+fn line_by_which_an_older_program_said_that_it_was_stopped_is_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = open(dir.path());
+    fill(&mut journal);
+    journal.write(&Line::Stopped {}).unwrap();
+    drop(journal);
+    let (journal, found) = find(dir.path(), true);
+    assert_eq!(found, None);
+    check(&journal);
 }
 
 /// The requests whose answers are kept.

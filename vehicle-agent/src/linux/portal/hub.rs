@@ -7,11 +7,11 @@
 //! Here is who sits where; `from_sockets` is what they say, `to_sockets` what they are told.
 
 mod from_sockets;
+mod step;
 mod to_sockets;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,9 +21,9 @@ use tokio::time::timeout;
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::id::{AppId, Vin};
-use vinbus_protocol::request::RequestId;
 
-use super::outbox::{Item, Outbox, Unread};
+use self::step::Step;
+use super::outbox::{Item, Outbox};
 use super::untold::Untold;
 use super::{FRAME_BYTES_MAX, FromSocket, News, Peer};
 use crate::app_interface::client_frame::Lifecycle;
@@ -33,6 +33,7 @@ use crate::app_interface::server_frame::{
 };
 use crate::apps::Request;
 use crate::linux::journal::Journal;
+use crate::linux::run::LinuxDesk;
 use crate::linux::saved::TakenUp;
 use crate::linux::status::Status;
 
@@ -106,39 +107,6 @@ struct ShownPopup {
     number: u64,
     slot: AppSlot,
     frame: String,
-}
-
-/// One thing for the agent to do.
-#[derive(Debug)]
-enum Step {
-    Send {
-        slot: AppSlot,
-        subtopic: Option<String>,
-        /// The request that it answers.
-        request: Option<RequestId>,
-        /// The content is these bytes of the frame.
-        frame: Utf8Bytes,
-        content: Range<usize>,
-        receipts: bool,
-        id: Option<String>,
-    },
-    TakePending {
-        slot: AppSlot,
-        keep: bool,
-        after: Option<u64>,
-        id: Option<String>,
-    },
-    ConfirmEach {
-        slot: AppSlot,
-        /// The numbers are these bytes of the frame.
-        frame: Utf8Bytes,
-        numbers: Range<usize>,
-    },
-    Return {
-        slot: AppSlot,
-        unread: Unread,
-    },
-    Other(Request<'static>),
 }
 
 impl<'s> SocketApps<'s> {
@@ -229,16 +197,19 @@ impl<'s> SocketApps<'s> {
         }
     }
 
-    /// Ends every socket and lets `take` have what was not written to them: numbers and messages.
-    pub(crate) async fn stop(&mut self, mut take: impl FnMut(AppSlot, u64, &str)) {
+    /// Ends every socket, tells the desk what was written to them and gives it the rest back, and notes that.
+    pub(crate) async fn stop(&mut self, desk: &mut LinuxDesk) {
         let ended = async {
             loop {
                 while self.leaving.is_some() {
                     self.go_on_leaving();
                 }
-                for step in self.steps.drain(..) {
-                    if let Step::Return { slot, unread } = step {
-                        take(slot, unread.number, &unread.message);
+                for step in std::mem::take(&mut self.steps) {
+                    let request = step.request();
+                    if let Request::Written { .. } | Request::Return { .. } | Request::Unloaded(_) =
+                        request
+                    {
+                        desk.handle_request(0, &request);
                     }
                 }
                 if !self.end_all() {
@@ -252,9 +223,8 @@ impl<'s> SocketApps<'s> {
         };
         if timeout(STOP_TIMEOUT, ended).await.is_err() {
             tracing::warn!("an app's socket did not end; what it was not given is lost");
-        } else if let Some(journal) = &mut self.journal {
-            journal.note_stopped();
         }
+        desk.note_last(self);
     }
 
     /// Has every socket of an app end; `false` when none is left.
@@ -291,7 +261,8 @@ impl<'s> SocketApps<'s> {
                 self.open(slot, socket);
             }
             (Peer::App { slot, .. }, News::Frame(frame)) => self.app_frame(slot, id, frame),
-            (Peer::App { slot, .. }, News::Room) => {
+            (Peer::App { slot, .. }, News::Written) => {
+                self.take_written(slot);
                 self.steps.push_back(Step::Other(Request::Room(slot)));
             }
             (Peer::App { slot, .. }, News::Gone) => self.gone(slot, id),
@@ -305,7 +276,7 @@ impl<'s> SocketApps<'s> {
                 self.open_screen(socket);
             }
             // It is sent no messages.
-            (Peer::Screen, News::Room) => {}
+            (Peer::Screen, News::Written) => {}
             (Peer::Screen, News::Frame(frame)) => {
                 self.screen_frame(id, &frame);
             }
@@ -381,11 +352,20 @@ impl<'s> SocketApps<'s> {
         }
     }
 
+    /// Tells the agent what of it was written to the app.
+    fn take_written(&mut self, slot: AppSlot) {
+        let written = self.socket(slot).map(|socket| socket.outbox.take_written());
+        let written = written.into_iter().flatten();
+        let steps = written.map(|number| Step::Other(Request::Written { slot, number }));
+        self.steps.extend(steps);
+    }
+
     /// Gives the agent one message that was not written or, when none is left, frees the seat.
     fn go_on_leaving(&mut self) {
         let Some(slot) = self.leaving else {
             return;
         };
+        self.take_written(slot);
         match self
             .socket(slot)
             .and_then(|socket| socket.outbox.take_back())

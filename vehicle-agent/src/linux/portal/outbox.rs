@@ -1,16 +1,16 @@
 //! What the portal has for one socket and has not written yet: bounded, and never lost.
 //!
 //! The agent puts frames in without waiting; the socket's writer takes one out only when all of it
-//! was given to the kernel. What is left when the socket ends goes back to the agent, which keeps it
-//! as pending for the app. So a message is delivered, pending, or counted as evicted, never two of
-//! them.
+//! was given to the kernel, and the agent hears of those that it watches. What is left when the socket ends goes back to
+//! the agent, which keeps it as pending for the app. So a message is delivered, pending, or counted as evicted, never two
+//! of them.
 //!
 //! A message that would exceed [`OUTBOX_FRAMES_MAX`] or [`OUTBOX_BYTES_MAX`] is not put in:
 //! [`Outbox::room`] says so before, and the agent keeps it until there is room. A socket that leaves too little
 //! room even for what it is told is closed. Messages that arrive until its task has ended are still taken, at most the last
 //! [`PENDING_MESSAGES_MAX`] of them: more would not survive in the pending ring either.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -135,6 +135,9 @@ struct State {
     late_fates: Vec<(u64, String)>,
     /// How many more are not kept, where the app was not told.
     forgotten: u64,
+    /// Messages of which the agent is to be told that they are written, and those of them that are.
+    watched: BTreeSet<u64>,
+    written: Vec<u64>,
     /// Messages wait elsewhere for room.
     short: bool,
     ending: Option<Ending>,
@@ -166,6 +169,11 @@ impl Outbox {
         let mut state = self.lock();
         state.short = !state.items.is_empty() || state.ending.is_some();
         state.short
+    }
+
+    /// The agent is to be told when the message with this number is written, which is put in next.
+    pub(crate) fn watch(&self, number: u64) {
+        self.lock().watched.insert(number);
     }
 
     /// Takes something to write; never waits. Ends the socket as a slow reader when it is full.
@@ -224,14 +232,26 @@ impl Outbox {
         }
     }
 
-    /// Forgets the frame that [`Outbox::front`] gave: all of it was given to the kernel. Whether messages
-    /// wait for the room that it leaves.
+    /// Forgets the frame that [`Outbox::front`] gave: all of it was given to the kernel. Whether that is news for the
+    /// agent, which waits for a message to be written or for the room that the frame leaves.
     pub(crate) fn written(&self) -> bool {
         let mut state = self.lock();
+        let was_news = !state.written.is_empty();
         if let Some(item) = state.items.pop_front() {
             state.bytes -= item.bytes();
+            for Unread { number, .. } in item.into_messages() {
+                if state.watched.remove(&number) {
+                    state.written.push(number);
+                }
+            }
         }
-        std::mem::take(&mut state.short)
+        let is_news = !was_news && !state.written.is_empty();
+        std::mem::take(&mut state.short) || is_news
+    }
+
+    /// Takes the numbers of messages that were watched and are written.
+    pub(crate) fn take_written(&self) -> Vec<u64> {
+        std::mem::take(&mut self.lock().written)
     }
 
     /// Takes back the oldest message that was not written, once the socket has ended.

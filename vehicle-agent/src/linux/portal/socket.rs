@@ -96,13 +96,13 @@ impl Opened {
             return Some(Ending::Stopping);
         }
         let (socket, peer) = (self.id, self.peer);
-        let room = || FromSocket {
+        let written = || FromSocket {
             socket,
             peer,
-            news: News::Room,
+            news: News::Written,
         };
         let told = tokio::select! {
-            told = write(&outbox, sink, agent, room) => told,
+            told = write(&outbox, sink, agent, written) => told,
             () = self.read(shared, stream) => None,
         };
         // The agent may be gone already; then nobody wants to know.
@@ -228,13 +228,12 @@ pub(super) fn refusal_frame(id: Option<&str>, refusal: &Refusal) -> String {
 }
 
 /// Writes until the socket is to end; `None` when its program can no longer be told why, because
-/// the connection broke or a frame is half written. The agent gets `room` when messages wait for the
-/// room that a frame has left.
+/// the connection broke or a frame is half written. The agent gets `written` when it waits for that.
 async fn write(
     outbox: &Outbox,
     sink: &mut Sink,
     agent: &mpsc::Sender<FromSocket>,
-    room: impl Fn() -> FromSocket,
+    written: impl Fn() -> FromSocket,
 ) -> Option<Ending> {
     loop {
         let text = match outbox.front().await {
@@ -254,7 +253,7 @@ async fn write(
                 Ok(Ok(())) => {
                     if outbox.written() {
                         // Nobody waits for it if the agent is gone.
-                        let _ = agent.send(room()).await;
+                        let _ = agent.send(written()).await;
                     }
                 }
                 Ok(Err(_)) => return None,

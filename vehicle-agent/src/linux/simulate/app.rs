@@ -125,6 +125,10 @@ impl Apps for SimulatedApp {
         usize::MAX
     }
 
+    fn watch(&mut self, _: AppSlot, _: u64) -> bool {
+        false
+    }
+
     fn confirms(&self, _: AppSlot) -> bool {
         false
     }

@@ -16,7 +16,7 @@ use crate::app_interface::refusal::{
 use crate::app_interface::server_frame::{
     Explained, NumberedFrame, PopupClosed, PopupShown, Quoted, ServerFrame, kind, link_name,
 };
-use crate::apps::{Apps, Fate, Kept, Notice, Numbers, Request, SendRefusal, Told};
+use crate::apps::{Apps, Fate, Kept, Notice, Request, SendRefusal, Told};
 use crate::desk::{Counters, DeliveryCounters, DownlinkRefusal};
 use crate::linux::journal::Journal;
 use crate::linux::portal::outbox::{Item, Unread};
@@ -41,47 +41,7 @@ impl Apps for SocketApps<'_> {
         if let Some(step) = self.steps.pop_front() {
             self.current = step;
         }
-        match &self.current {
-            Step::Send {
-                slot,
-                subtopic,
-                request,
-                frame,
-                content,
-                receipts,
-                ..
-            } => {
-                let content = frame.get(content.clone()).unwrap_or_default().as_bytes();
-                let (slot, receipts, subtopic) = (*slot, *receipts, subtopic.as_deref());
-                match *request {
-                    Some(id) => Request::Answer { slot, id, content },
-                    None => Request::Send {
-                        slot,
-                        receipts,
-                        subtopic,
-                        content,
-                    },
-                }
-            }
-            Step::TakePending { slot, keep, .. } => Request::TakePending {
-                slot: *slot,
-                keep: *keep,
-            },
-            Step::ConfirmEach {
-                slot,
-                frame,
-                numbers,
-            } => Request::ConfirmEach {
-                slot: *slot,
-                numbers: Numbers(frame.get(numbers.clone()).unwrap_or_default()),
-            },
-            Step::Return { slot, unread } => Request::Return {
-                slot: *slot,
-                number: unread.number,
-                message: unread.message.as_bytes(),
-            },
-            Step::Other(request) => *request,
-        }
+        self.current.request()
     }
 
     fn deliver(&mut self, slot: AppSlot, number: u64, message: AppMessage<'_>) {
@@ -98,6 +58,11 @@ impl Apps for SocketApps<'_> {
             // An app is in the foreground only while it has its seat.
             None => self.status.evicted(1),
         }
+    }
+
+    fn watch(&mut self, slot: AppSlot, number: u64) -> bool {
+        let socket = self.socket(slot);
+        socket.map(|socket| socket.outbox.watch(number)).is_some()
     }
 
     fn confirms(&self, slot: AppSlot) -> bool {
