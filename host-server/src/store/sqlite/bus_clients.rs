@@ -1,4 +1,4 @@
-//! Clients of the bus: what is written and read of them.
+//! Clients of the bus: their port, and what is written and read of them.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -6,13 +6,34 @@ use std::sync::Arc;
 use rusqlite::types::Type;
 use rusqlite::{Row, params};
 
+use super::SqliteStore;
 use super::reader::Readers;
 use super::tables::{Tables, micros, time};
-use crate::bus::{BusClient, ClientKey, ClientName, Permissions};
-use crate::store::StoreError;
+use super::writer::Kind;
+use crate::bus::{BusClient, ClientKey, ClientName, ClientStore, Permissions};
+use crate::store::{Pending, StoreError};
 
 /// Stands between permissions in their column; no permission has a control character.
 const SEPARATOR: &str = "\n";
+
+impl ClientStore for SqliteStore {
+    fn bus_clients(&self) -> Result<Vec<BusClient>, StoreError> {
+        self.readers.bus_clients()
+    }
+
+    fn put_bus_client(&self, client: BusClient) -> Pending<()> {
+        self.writer.submit(Kind::Change, 0, move |tables| {
+            tables.put_bus_client(&client)
+        })
+    }
+
+    fn remove_bus_client(&self, key: &ClientKey) -> Pending<()> {
+        let key = key.clone();
+        self.writer.submit(Kind::Change, 0, move |tables| {
+            tables.remove_bus_client(&key)
+        })
+    }
+}
 
 impl Tables {
     pub(super) fn put_bus_client(&mut self, client: &BusClient) -> rusqlite::Result<()> {

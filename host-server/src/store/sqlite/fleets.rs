@@ -1,4 +1,4 @@
-//! Fleet messages: what is read of them, and what the writer does to them.
+//! Fleet messages: their port, what is read of them, and what the writer does to them.
 
 use std::time::SystemTime;
 
@@ -11,17 +11,94 @@ use super::reader::{Readers, blob, parsed, signed};
 use super::tables::{
     Tables, micros, receipts_number, receipts_numbered, step_number, step_numbered, time,
 };
+use super::writer::Kind;
+use super::{SqliteStore, no_names};
 use crate::model::{MessageId, NewDownlink, Step};
-use crate::store::StoreError;
 use crate::store::fleets::{
-    Fleet, FleetId, FleetProgress, FleetState, FleetVehicle, NewFleet, Put,
+    Fleet, FleetId, FleetProgress, FleetState, FleetStore, FleetVehicle, NewFleet, Put,
 };
+use crate::store::{Pending, StoreError};
 
 /// Messages that one transaction lets expire.
 const WITHDRAWN_AT_ONCE: i64 = 500;
 
 const COLUMNS: &str = "number, id, uid, app, accepted_at, expires_at, receipts, per_second, state,
                        vehicles, envelope";
+
+impl FleetStore for SqliteStore {
+    fn add_fleet(&self, fleet: NewFleet, now: SystemTime) -> Pending<Fleet> {
+        let bytes = fleet.envelope.len() + fleet.vins.len() * VIN_BYTES;
+        let Some(MessageId(id)) = MessageId::new_at(now) else {
+            return no_names();
+        };
+        let id = FleetId(id);
+        self.writer.submit(Kind::Downlink, bytes, move |tables| {
+            tables.add_fleet(&id, &fleet, now)
+        })
+    }
+
+    fn open_fleets(&self) -> Result<Vec<(Fleet, Vec<Vin>)>, StoreError> {
+        self.way_down.open_fleets()
+    }
+
+    fn cancelled_fleets(&self) -> Result<Vec<u64>, StoreError> {
+        self.way_down.cancelled_fleets()
+    }
+
+    fn fleets_before(
+        &self,
+        before: u64,
+        uid: Option<&Uid>,
+        limit: usize,
+    ) -> Result<Vec<FleetProgress>, StoreError> {
+        self.readers.fleets_before(before, uid, limit)
+    }
+
+    fn fleet(&self, id: &FleetId) -> Result<Option<FleetProgress>, StoreError> {
+        self.readers.fleet(id)
+    }
+
+    fn fleet_vehicles(
+        &self,
+        number: u64,
+        after: Option<&Vin>,
+        limit: usize,
+    ) -> Result<Vec<FleetVehicle>, StoreError> {
+        self.readers.fleet_vehicles(number, after, limit)
+    }
+
+    fn put_fleet_message(&self, fleet: u64, message: NewDownlink, now: SystemTime) -> Pending<Put> {
+        let bytes = message.envelope.len();
+        let Some(id) = MessageId::new_at(now) else {
+            return no_names();
+        };
+        self.writer.submit(Kind::Downlink, bytes, move |tables| {
+            tables.put_fleet_message(fleet, &id, &message, now)
+        })
+    }
+
+    fn set_fleet_state(
+        &self,
+        fleet: u64,
+        state: FleetState,
+        now: SystemTime,
+    ) -> Pending<FleetState> {
+        self.writer.submit(Kind::Change, 0, move |tables| {
+            tables.set_fleet_state(fleet, state, now)
+        })
+    }
+
+    fn withdraw_fleet(
+        &self,
+        fleet: u64,
+        after: Option<Vin>,
+        now: SystemTime,
+    ) -> Pending<Option<Vin>> {
+        self.writer.submit(Kind::Change, 0, move |tables| {
+            tables.withdraw_fleet(fleet, after.as_ref(), now)
+        })
+    }
+}
 
 impl Readers {
     pub(super) fn open_fleets(&self) -> Result<Vec<(Fleet, Vec<Vin>)>, StoreError> {

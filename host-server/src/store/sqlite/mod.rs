@@ -3,8 +3,8 @@
 //! The only module that names `rusqlite`. `schema` has the tables, `writer` the one thread that
 //! writes and its group commit, `room` what it tries out on a full disk, `tables` what it writes,
 //! `retention` what it deletes, `reader` and `unsent` what is read, `channels` both of delivery with receipts,
-//! `incomplete` of long messages from vehicles, `fleets` of fleet messages, `requests` of requests,
-//! `bus_clients` of the clients of the bus.
+//! `incomplete` of long messages from vehicles. `fleets`, `requests` and `bus_clients` have all of fleet
+//! messages, requests and the clients of the bus, their ports among it.
 
 mod schema;
 
@@ -31,12 +31,9 @@ mod error;
 
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use tokio::sync::watch;
 use vinbus_protocol::delivery;
 use vinbus_protocol::id::{Uid, Vin};
-use vinbus_protocol::limits::VIN_BYTES;
-use vinbus_protocol::request::RequestId;
 
 use self::reader::Readers;
 use self::retention::Retention;
@@ -46,13 +43,8 @@ use super::channels::{
     Appended, Changed, ChannelChange, ChannelStore, KeptChannel, KnownChannel, LeftOut, NewPart,
     PartTaken,
 };
-use super::fleets::{
-    Fleet, FleetId, FleetProgress, FleetState, FleetStore, FleetVehicle, NewFleet, Put,
-};
 use super::lock::DataDir;
-use super::requests::{RequestStore, StoredRequest};
 use super::{FollowerStore, Pending, Store, StoreError, refused};
-use crate::bus::{BusClient, ClientKey, ClientStore};
 use crate::metrics::Metrics;
 use crate::model::{
     Backlog, Cursor, Downlink, MessageId, NewDownlink, NewUplink, SentPage, Step, Trace, Transfer,
@@ -324,124 +316,10 @@ impl ChannelStore for SqliteStore {
     }
 }
 
-impl FleetStore for SqliteStore {
-    fn add_fleet(&self, fleet: NewFleet, now: SystemTime) -> Pending<Fleet> {
-        let bytes = fleet.envelope.len() + fleet.vins.len() * VIN_BYTES;
-        let Some(MessageId(id)) = MessageId::new_at(now) else {
-            return no_names();
-        };
-        let id = FleetId(id);
-        self.writer.submit(Kind::Downlink, bytes, move |tables| {
-            tables.add_fleet(&id, &fleet, now)
-        })
-    }
-
-    fn open_fleets(&self) -> Result<Vec<(Fleet, Vec<Vin>)>, StoreError> {
-        self.way_down.open_fleets()
-    }
-
-    fn cancelled_fleets(&self) -> Result<Vec<u64>, StoreError> {
-        self.way_down.cancelled_fleets()
-    }
-
-    fn fleets_before(
-        &self,
-        before: u64,
-        uid: Option<&Uid>,
-        limit: usize,
-    ) -> Result<Vec<FleetProgress>, StoreError> {
-        self.readers.fleets_before(before, uid, limit)
-    }
-
-    fn fleet(&self, id: &FleetId) -> Result<Option<FleetProgress>, StoreError> {
-        self.readers.fleet(id)
-    }
-
-    fn fleet_vehicles(
-        &self,
-        number: u64,
-        after: Option<&Vin>,
-        limit: usize,
-    ) -> Result<Vec<FleetVehicle>, StoreError> {
-        self.readers.fleet_vehicles(number, after, limit)
-    }
-
-    fn put_fleet_message(&self, fleet: u64, message: NewDownlink, now: SystemTime) -> Pending<Put> {
-        let bytes = message.envelope.len();
-        let Some(id) = MessageId::new_at(now) else {
-            return no_names();
-        };
-        self.writer.submit(Kind::Downlink, bytes, move |tables| {
-            tables.put_fleet_message(fleet, &id, &message, now)
-        })
-    }
-
-    fn set_fleet_state(
-        &self,
-        fleet: u64,
-        state: FleetState,
-        now: SystemTime,
-    ) -> Pending<FleetState> {
-        self.writer.submit(Kind::Change, 0, move |tables| {
-            tables.set_fleet_state(fleet, state, now)
-        })
-    }
-
-    fn withdraw_fleet(
-        &self,
-        fleet: u64,
-        after: Option<Vin>,
-        now: SystemTime,
-    ) -> Pending<Option<Vin>> {
-        self.writer.submit(Kind::Change, 0, move |tables| {
-            tables.withdraw_fleet(fleet, after.as_ref(), now)
-        })
-    }
-}
-
 fn no_names<T>() -> Pending<T> {
     refused(StoreError::Failed {
         detail: "the system has no random numbers to name a message with".to_owned(),
     })
-}
-
-impl RequestStore for SqliteStore {
-    fn append_request(
-        &self,
-        id: RequestId,
-        message: NewDownlink,
-        now: SystemTime,
-    ) -> Pending<Downlink> {
-        let bytes = message.envelope.len();
-        let Some(name) = MessageId::new_at(now) else {
-            return refused(StoreError::Failed {
-                detail: "the system has no random numbers to name a message with".to_owned(),
-            });
-        };
-        self.writer.submit(Kind::Downlink, bytes, move |tables| {
-            tables.append_request(&name, id, &message, now)
-        })
-    }
-
-    fn answer_request(&self, sequence: u64, answer: Bytes) -> Pending<()> {
-        let bytes = answer.len();
-        self.writer.submit(Kind::Uplink, bytes, move |tables| {
-            tables.answer_request(sequence, &answer)
-        })
-    }
-
-    fn request(
-        &self,
-        vin: &Vin,
-        uid: &Uid,
-        id: RequestId,
-    ) -> Result<Option<StoredRequest>, StoreError> {
-        self.readers.request(vin, uid, id)
-    }
-
-    fn open_requests(&self, since: SystemTime) -> Result<Vec<StoredRequest>, StoreError> {
-        self.way_down.open_requests(since)
-    }
 }
 
 impl FollowerStore for SqliteStore {
@@ -453,25 +331,6 @@ impl FollowerStore for SqliteStore {
         let name = name.to_owned();
         self.writer.submit(Kind::Change, 0, move |tables| {
             tables.note_follower(&name, cursor)
-        })
-    }
-}
-
-impl ClientStore for SqliteStore {
-    fn bus_clients(&self) -> Result<Vec<BusClient>, StoreError> {
-        self.readers.bus_clients()
-    }
-
-    fn put_bus_client(&self, client: BusClient) -> Pending<()> {
-        self.writer.submit(Kind::Change, 0, move |tables| {
-            tables.put_bus_client(&client)
-        })
-    }
-
-    fn remove_bus_client(&self, key: &ClientKey) -> Pending<()> {
-        let key = key.clone();
-        self.writer.submit(Kind::Change, 0, move |tables| {
-            tables.remove_bus_client(&key)
         })
     }
 }

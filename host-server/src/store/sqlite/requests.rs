@@ -1,7 +1,8 @@
-//! Requests: what is read of them, and what the writer does to them.
+//! Requests: their port, what is read of them, and what the writer does to them.
 
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use rusqlite::{OptionalExtension as _, Row, params};
 use vinbus_protocol::id::{Uid, Vin};
 use vinbus_protocol::request::RequestId;
@@ -9,9 +10,11 @@ use vinbus_protocol::request::RequestId;
 use super::reader::{Readers, downlink, signed};
 use super::tables::{Tables, micros, step_numbered};
 use super::unsent::NO_APP;
+use super::writer::Kind;
+use super::{SqliteStore, no_names};
 use crate::model::{Downlink, MessageId, NewDownlink, Step};
-use crate::store::StoreError;
-use crate::store::requests::StoredRequest;
+use crate::store::requests::{RequestStore, StoredRequest};
+use crate::store::{Pending, StoreError};
 
 /// The columns of a [`StoredRequest`]: those of a message first.
 const COLUMNS: &str = "
@@ -20,6 +23,43 @@ const COLUMNS: &str = "
         (SELECT step FROM downlink_step WHERE downlink_step.sequence = request.sequence
          ORDER BY at DESC, step DESC LIMIT 1)
     FROM request JOIN downlink USING (sequence)";
+
+impl RequestStore for SqliteStore {
+    fn append_request(
+        &self,
+        id: RequestId,
+        message: NewDownlink,
+        now: SystemTime,
+    ) -> Pending<Downlink> {
+        let bytes = message.envelope.len();
+        let Some(name) = MessageId::new_at(now) else {
+            return no_names();
+        };
+        self.writer.submit(Kind::Downlink, bytes, move |tables| {
+            tables.append_request(&name, id, &message, now)
+        })
+    }
+
+    fn answer_request(&self, sequence: u64, answer: Bytes) -> Pending<()> {
+        let bytes = answer.len();
+        self.writer.submit(Kind::Uplink, bytes, move |tables| {
+            tables.answer_request(sequence, &answer)
+        })
+    }
+
+    fn request(
+        &self,
+        vin: &Vin,
+        uid: &Uid,
+        id: RequestId,
+    ) -> Result<Option<StoredRequest>, StoreError> {
+        self.readers.request(vin, uid, id)
+    }
+
+    fn open_requests(&self, since: SystemTime) -> Result<Vec<StoredRequest>, StoreError> {
+        self.way_down.open_requests(since)
+    }
+}
 
 impl Readers {
     pub(super) fn request(
