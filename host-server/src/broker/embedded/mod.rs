@@ -30,7 +30,6 @@ mod quiet;
 mod quotas;
 mod registry;
 mod stream;
-mod takeovers;
 mod tls;
 mod websocket;
 

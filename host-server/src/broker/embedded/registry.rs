@@ -3,6 +3,8 @@
 //! One lock holds it all, and presence is told under it, so that the core hears changes in the
 //! order in which they happen.
 
+mod takeovers;
+
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +14,10 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use vinbus_protocol::id::Vin;
 
+use self::takeovers::{Takeovers, Told};
 use super::connection::Connection;
 use super::counters::{BrokerCounters, add, subtract};
 use super::limits::Limits;
-use super::takeovers::{Takeovers, Told};
 use crate::broker::BrokerEvents;
 use crate::identity::Identity;
 use crate::model::Presence;
