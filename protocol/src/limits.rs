@@ -190,6 +190,14 @@ pub const DELIVERY_REORDERING: u32 = 3;
 /// hangs.
 pub const DELIVERY_APP_PATIENCE_MS: u64 = DELIVERY_REPEAT_MS_MAX as u64;
 
+/// Messages that wait to be written to an app that confirms nothing; the next ones wait in its ring. With those
+/// that the ring keeps, as many as may be on their way: so what comes all at once evicts nothing.
+pub const DELIVERY_UNWRITTEN_MAX: usize = DELIVERY_IN_FLIGHT_MAX - PENDING_MESSAGES_MAX;
+
+/// After how long a message that waits to be written to its app is told as *at the agent*, in milliseconds, so
+/// that it is not repeated: longer than an app takes that reads.
+pub const DELIVERY_UNWRITTEN_MS: u64 = 250;
+
 /// How long a receipt may wait for others, in milliseconds: a person does not notice it, and at 400
 /// messages a second one message in eight is a receipt.
 pub const DELIVERY_RECEIPT_DELAY_MS: u32 = 20;

@@ -60,6 +60,8 @@ fn every_limit_stands_in_the_specification_with_its_value() {
         DELIVERY_UNLUCKY_TIMES,
         DELIVERY_REORDERING,
         DELIVERY_APP_PATIENCE_MS,
+        DELIVERY_UNWRITTEN_MAX,
+        DELIVERY_UNWRITTEN_MS,
         DELIVERY_RECEIPT_DELAY_MS,
         DELIVERY_RECEIPT_BATCH,
         DELIVERY_BATCHES_LEFT_OUT,

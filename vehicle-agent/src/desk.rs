@@ -357,7 +357,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
                 }
             }
             Todo::HandOut { slot, keep } => {
-                if !keep && self.hands_enough(slot) {
+                if !keep && self.would_hand_too_many(slot) {
                     return self.hand_out_later(slot, apps);
                 }
                 // From here on they are handed out when the app asks.

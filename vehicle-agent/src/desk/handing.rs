@@ -15,7 +15,7 @@ pub(super) fn is_full<Q: Storage, const APPS: usize, const SENT: usize>(
     receipts: &Receipts<Q, APPS, SENT>,
     slot: AppSlot,
 ) -> bool {
-    receipts.hands_enough(slot)
+    receipts.hands_enough(slot, 1)
 }
 
 /// A new message is about to be handed to its app; `false` if the app has it then.
@@ -67,6 +67,13 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
     pub(super) fn hands_enough(&self, slot: AppSlot) -> bool {
         let receipts = self.receipts.as_ref();
         receipts.is_some_and(|receipts| is_full(receipts, slot))
+    }
+
+    /// Whether more would be with all that is pending for it.
+    pub(super) fn would_hand_too_many(&self, slot: AppSlot) -> bool {
+        let pending = self.portal.pending(slot).map_or(0, PendingRing::len);
+        let receipts = self.receipts.as_ref();
+        receipts.is_some_and(|receipts| receipts.hands_enough(slot, pending))
     }
 
     /// Answers an app that asks for its messages and has yet to read as many as may be handed to it: in the

@@ -33,6 +33,10 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
         false
     }
 
+    pub(super) fn would_hand_too_many(&self, _: AppSlot) -> bool {
+        false
+    }
+
     pub(super) fn hand_out_later(&mut self, _: AppSlot, _: &mut impl Apps) {}
 
     pub(super) fn came_back(&mut self, _: u64, _: AppSlot, _: u64) {}

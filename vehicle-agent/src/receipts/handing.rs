@@ -10,18 +10,11 @@
 
 use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::delivery::{MessageId, Step};
-use vinbus_protocol::limits::PENDING_MESSAGES_MAX;
+use vinbus_protocol::limits::{DELIVERY_UNWRITTEN_MAX, DELIVERY_UNWRITTEN_MS};
 
 use super::places::{Place, take};
 use super::{New, Receipts};
 use crate::clock::NEVER;
-
-/// A message that is not written after this time is told as *at the agent*, so that it is not repeated: in
-/// milliseconds, longer than an app takes that reads.
-const UNWRITTEN_MS: u64 = 250;
-
-/// Messages that are being handed to one app; the next ones wait in its ring.
-const HANDED_MAX: usize = PENDING_MESSAGES_MAX;
 
 /// Whether a message is being handed to its app.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,7 +38,7 @@ impl Handing {
     /// When something is to be told of it.
     pub(super) fn due_ms(self, now_ms: u64) -> u64 {
         match self {
-            Self::Begun => now_ms.saturating_add(UNWRITTEN_MS),
+            Self::Begun => now_ms.saturating_add(DELIVERY_UNWRITTEN_MS),
             Self::Timed(at_ms) => at_ms,
             Self::No | Self::CameBack => NEVER,
         }
@@ -83,11 +76,11 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
         Some((place.partner, place.id))
     }
 
-    /// Whether as many are being handed to an app as may be.
-    pub(crate) fn hands_enough(&self, slot: AppSlot) -> bool {
+    /// Whether more would be handed to an app with `next` more messages than may be.
+    pub(crate) fn hands_enough(&self, slot: AppSlot, next: usize) -> bool {
         let places = self.places.iter();
         let handed = places.filter(|it| it.slot == slot && it.handing.is_on());
-        handed.count() >= HANDED_MAX
+        handed.count() + next > DELIVERY_UNWRITTEN_MAX
     }
 
     /// A message is written to its app.

@@ -309,20 +309,27 @@ fn time_of_a_message_ends_while_it_waits_and_not_while_it_is_being_written() {
 }
 
 #[test]
-fn app_that_reads_nothing_is_handed_ten_and_the_next_wait_until_one_is_written() {
+fn burst_of_as_many_as_may_be_on_their_way_evicts_nothing() {
     let (_folder, mut car) = car();
-    car.receive(1..=15, 0);
-    let mut told = all(11..=15, "held");
-    assert_eq!(car.told(), told);
-    assert_eq!(car.pending(), (11..=15).collect::<Vec<_>>());
+    car.receive(1..=32, 0);
+    assert_eq!(car.told(), all(23..=32, "held"));
+    assert_eq!(car.read(usize::MAX), (1..=32).collect::<Vec<_>>());
+    assert_eq!(car.told(), all(1..=32, "taken"));
+}
+
+#[test]
+fn app_that_reads_nothing_is_handed_twenty_two_and_the_next_wait_until_one_is_written() {
+    let (_folder, mut car) = car();
+    car.receive(1..=27, 0);
+    assert_eq!(car.told(), all(23..=27, "held"));
+    assert_eq!(car.pending(), (23..=27).collect::<Vec<_>>());
     // It asks for the others over and over.
     for _ in 0..20 {
         car.says(News::Frame(ASK.into()));
     }
-    assert_eq!(car.pending(), (11..=15).collect::<Vec<_>>());
-    assert_eq!(car.read(usize::MAX), (1..=15).collect::<Vec<_>>());
-    told = all(1..=15, "taken");
-    assert_eq!(car.told(), told);
+    assert_eq!(car.pending(), (23..=27).collect::<Vec<_>>());
+    assert_eq!(car.read(usize::MAX), (1..=27).collect::<Vec<_>>());
+    assert_eq!(car.told(), all(1..=27, "taken"));
 }
 
 #[test]
