@@ -6,7 +6,7 @@ mod books;
 
 use std::collections::BTreeMap;
 
-use books::{BOARD_LOSES, Book, CAR_LOSES, Fate, Sums, Table, content};
+use books::{BOARD_LOSES, Book, CAR_LOSES, Fate, SILENT_APP_LOSES, Sums, Table, content};
 
 const VIN: &str = "0123456789ABCDEFG";
 
@@ -90,8 +90,27 @@ fn message_that_no_app_got_is_not_confirmed() {
 }
 
 #[test]
+fn app_that_confirms_nothing_has_each_message_that_is_taken_and_none_that_is_evicted() {
+    let silent = |message| down_to(&[message], (true, SILENT_APP_LOSES));
+    for message in [("taken", 1), ("known", 0), ("known", 1), ("evicted", 0)] {
+        let sums = silent(message);
+        assert!(sums.wrong.is_empty(), "{:?}", sums.wrong);
+    }
+    for message in [("taken", 0), ("evicted", 1), ("known", 2)] {
+        assert!(wrong(&silent(message)).contains("n=0"));
+    }
+}
+
+#[test]
 fn message_that_is_on_its_way_for_ever_is_missing() {
-    for status in ["accepted", "held", "sent", "handed", "part_stored"] {
+    for status in [
+        "accepted",
+        "held",
+        "sent",
+        "at_agent",
+        "handed",
+        "part_stored",
+    ] {
         let sums = down(&[(status, 0)], true);
         assert_eq!(sums.missing, 1);
         assert!(wrong(&sums).contains(&format!("is {status}")));

@@ -25,8 +25,8 @@ pub(crate) struct Soak {
     /// The broker between server and vehicles.
     #[arg(long, default_value = "mosquitto")]
     broker: Broker,
-    /// Agents for Linux, each a program with a data folder, and with an app.
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=100))]
+    /// Agents for Linux, each a program with a data folder, and with an app: one in three confirms nothing.
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=100))]
     agents: u16,
     /// Boards, each a QEMU with the firmware, and with an app. 0 needs neither QEMU nor a compiler for
     /// boards.

@@ -1,5 +1,6 @@
-//! An app that confirms what it gets (SPEC 8.16) and sends with receipts. It outlives its agent, and
-//! remembers by their numbers which messages it has, as such an app has to.
+//! An app that sends with receipts, and outlives its agent. One that confirms what it gets (SPEC 8.16) remembers by their
+//! numbers which messages it has, as such an app has to. One that confirms nothing reads fast, and to the end of its socket:
+//! what was written there it gets nowhere else.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 pub(crate) struct App {
     book: Arc<Mutex<Book>>,
+    confirms: bool,
     /// It sends long messages among others.
     sends_long: bool,
     /// The life of the agent's memory, within which numbers are unique.
@@ -44,9 +46,10 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(book: Arc<Mutex<Book>>, sends_long: bool) -> Self {
+    pub(crate) fn new(book: Arc<Mutex<Book>>, confirms: bool, sends_long: bool) -> Self {
         Self {
             book,
+            confirms,
             sends_long,
             life: None,
             taken: HashSet::new(),
@@ -65,11 +68,14 @@ impl App {
         // It ends with the soak.
         while there.wait_for(|there| *there).await.is_ok() {
             let socket = connect_async(format!("ws://{portal}/portal"));
-            if let Ok(Ok((socket, _))) = timeout(PATIENCE, socket).await {
+            if let Ok(Ok((mut socket, _))) = timeout(PATIENCE, socket).await {
                 tokio::select! {
                     // A socket breaks when its agent is killed.
-                    _ = self.serve(socket, &load) => {}
+                    _ = self.serve(&mut socket, &load) => {}
                     _ = there.wait_for(|there| !*there) => {}
+                }
+                if !self.confirms {
+                    let _ = timeout(PATIENCE, self.read_to_end(socket)).await;
                 }
             }
             sleep(Duration::from_millis(20)).await;
@@ -78,12 +84,12 @@ impl App {
 
     async fn serve(
         &mut self,
-        mut socket: Socket,
+        socket: &mut Socket,
         load: &watch::Receiver<bool>,
     ) -> Result<(), Error> {
-        let hello = json!({ "type": "hello", "value": { "appId": APP, "confirm": true } });
+        let hello = json!({ "type": "hello", "value": { "appId": APP, "confirm": self.confirms } });
         let loaded = json!({ "type": "WebPortal.onApplicationLoaded" });
-        for frame in [hello, loaded, fetch(None)] {
+        for frame in [hello, loaded, self.fetch(None)] {
             socket.send(Message::text(frame.to_string())).await?;
         }
         // What is kept comes again.
@@ -106,7 +112,7 @@ impl App {
                 }
                 _ = ticks.tick() => {
                     let frame = match *load.borrow() {
-                        _ if std::mem::take(&mut self.was_too_fast) => Message::text(fetch(None).to_string()),
+                        _ if std::mem::take(&mut self.was_too_fast) => Message::text(self.fetch(None).to_string()),
                         true => Message::text(self.message().to_string()),
                         // A board that was reset says nothing until it is spoken to.
                         false => Message::Ping("".into()),
@@ -117,12 +123,29 @@ impl App {
         }
     }
 
+    /// Closes its socket, and reads what was written to it before.
+    async fn read_to_end(&mut self, mut socket: Socket) {
+        let _ = socket.close(None).await;
+        while let Some(Ok(frame)) = socket.next().await {
+            self.hear(frame.to_text().unwrap_or_default());
+        }
+    }
+
     fn message(&self) -> Value {
         let n = self.book.lock().unwrap().up.next(self.sends_long);
         json!({
             "type": "WebPortal.onSendNotificationRequest", "id": n, "receipts": true,
             "value": content(n)
         })
+    }
+
+    /// Asks for what is kept, behind this number.
+    fn fetch(&self, after: Option<u64>) -> Value {
+        let mut value = json!({ "confirm": self.confirms });
+        if let Some(after) = after {
+            value["after"] = after.into();
+        }
+        json!({ "type": "WebPortal.getPendingNotifications", "value": value })
     }
 
     /// What it has to answer at once.
@@ -139,7 +162,7 @@ impl App {
             ("getPendingNotifications", _) => {
                 self.take(&mut book, &frame["numbers"], value);
                 // A board answers with as many as there is room for.
-                return (frame["more"] == true).then(|| fetch(frame["upto"].as_u64()));
+                return (frame["more"] == true).then(|| self.fetch(frame["upto"].as_u64()));
             }
             ("MQTT.evt.messageAccepted", Some(n)) => book.up.accepted(n),
             ("MQTT.evt.messageDelivered", Some(n)) if value["receipts"] == false => {
@@ -168,6 +191,10 @@ impl App {
     }
 
     fn take(&mut self, book: &mut Book, numbers: &Value, messages: &Value) {
+        if !self.confirms {
+            let messages = messages.as_array().into_iter().flatten();
+            return messages.for_each(|message| book.down.arrived(&message["content"]));
+        }
         let life = self.life.as_ref().unwrap_or(&Value::Null).to_string();
         let (numbers, messages) = (numbers.as_array(), messages.as_array());
         let numbers = numbers.into_iter().flatten().map(Value::as_u64);
@@ -179,15 +206,6 @@ impl App {
             }
         }
     }
-}
-
-/// Asks for what is kept, behind this number.
-fn fetch(after: Option<u64>) -> Value {
-    let mut value = json!({ "confirm": true });
-    if let Some(after) = after {
-        value["after"] = after.into();
-    }
-    json!({ "type": "WebPortal.getPendingNotifications", "value": value })
 }
 
 fn confirm(numbers: &[Value]) -> Value {

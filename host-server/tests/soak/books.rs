@@ -112,10 +112,20 @@ impl Up {
 
 /// The ends of messages to an app that an agent may tell which keeps what it has, on disk: newer messages
 /// take the place of those that wait for the app.
-pub(crate) const CAR_LOSES: &[&str] = &["evicted"];
+pub(crate) const CAR_LOSES: &[&str] = &["evicted", "evicted, though the app has it"];
+
+/// Those of messages to an app that confirms nothing: what is being written to it when its agent is killed it may have.
+pub(crate) const SILENT_APP_LOSES: &[&str] = &["evicted", "known", "known, though the app has it"];
 
 /// Those that a board may tell, which forgets what it has when its power goes.
-pub(crate) const BOARD_LOSES: &[&str] = &["evicted", "known", "peer_restarted"];
+pub(crate) const BOARD_LOSES: &[&str] = &[
+    "evicted",
+    "evicted, though the app has it",
+    "known",
+    "known, though the app has it",
+    "peer_restarted",
+    "peer_restarted, though the app has it",
+];
 
 /// What the last step that the server tells of a message means.
 #[derive(Debug, PartialEq, Eq)]
@@ -135,7 +145,7 @@ impl<'s> Fate<'s> {
         match status {
             "confirmed" | "taken" => Self::Confirmed,
             "held_background" | "held_privacy" => Self::Held,
-            "accepted" | "waiting" | "held" | "sent" | "received" | "handed" | "part_stored"
+            "accepted" | "waiting" | "held" | "sent" | "at_agent" | "handed" | "part_stored"
             | "part_missing" | "unknown" => Self::Open,
             lost => Self::Lost(lost),
         }
@@ -197,6 +207,8 @@ impl Sums {
         self.accepted += book.accepted.len();
         for (n, id) in &book.accepted {
             let (status, seen) = (status[n].as_str(), book.seen.contains_key(n));
+            let though = if seen { ", though the app has it" } else { "" };
+            let lost = format!("{status}{though}");
             match Fate::of(status) {
                 Fate::Confirmed if seen => self.confirmed += 1,
                 Fate::Held if !has_app => {
@@ -204,9 +216,8 @@ impl Sums {
                     let (vin, n, id) = (vin.to_owned(), *n, id.clone());
                     self.waiting.push(Waiting { vin, n, id });
                 }
-                Fate::Lost(why) if may_lose.contains(&why) => {
-                    let seen = if seen { ", though the app has it" } else { "" };
-                    *self.lost.entry(format!("{why}{seen}")).or_default() += 1;
+                Fate::Lost(_) if may_lose.contains(&lost.as_str()) => {
+                    *self.lost.entry(lost).or_default() += 1;
                 }
                 Fate::Confirmed | Fate::Held | Fate::Open | Fate::Lost(_) => {
                     let seen = if seen { "has it" } else { "has it not" };
@@ -221,7 +232,7 @@ impl Sums {
 
     /// Books what became of a message that was held when its app came.
     pub(crate) fn read(&mut self, vin: &str, n: u64, id: String, status: &str, times: u32) {
-        if status != "confirmed" || times != 1 {
+        if Fate::of(status) != Fate::Confirmed || times != 1 {
             let what = format!(
                 "{vin}: {id} (n={n}) was held; its app has come and got it {times} times, and it is {status}"
             );

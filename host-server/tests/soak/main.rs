@@ -38,7 +38,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, timeout};
 
-use books::{BOARD_LOSES, CAR_LOSES, Fate, Sums, Table, Waiting};
+use books::{BOARD_LOSES, CAR_LOSES, Fate, SILENT_APP_LOSES, Sums, Table, Waiting};
 use faults::Faults;
 use world::World;
 
@@ -203,7 +203,11 @@ async fn balance(world: &World) -> Vec<(&'static str, Sums)> {
                 let book = vehicle.books();
                 if (settled && book.up.is_settled(&log)) || Instant::now() > end {
                     let forgets = vehicle.is_board();
-                    let may_lose = [CAR_LOSES, BOARD_LOSES][usize::from(forgets)];
+                    let may_lose = match vehicle.confirms {
+                        _ if forgets => BOARD_LOSES,
+                        true => CAR_LOSES,
+                        false => SILENT_APP_LOSES,
+                    };
                     down.down(&vehicle.vin, &book.down, &status, (has_app, may_lose));
                     up.up(&vehicle.vin, &book.up, &log, forgets);
                     break;
@@ -222,7 +226,7 @@ async fn balance(world: &World) -> Vec<(&'static str, Sums)> {
 }
 
 /// Has the apps that are away come: each message that is still held must come to its app, once, and be
-/// confirmed then.
+/// confirmed then, or taken.
 async fn read(world: &World, books: &mut Sums) {
     let held = std::mem::take(&mut books.waiting);
     world
@@ -245,7 +249,7 @@ async fn read(world: &World, books: &mut Sums) {
                 .get(&n)
                 .copied()
                 .unwrap_or_default();
-            if (status == "confirmed" && times == 1) || Instant::now() > end {
+            if (Fate::of(&status) == Fate::Confirmed && times == 1) || Instant::now() > end {
                 books.read(&vin, n, id, &status, times);
                 break;
             }

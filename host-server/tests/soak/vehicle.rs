@@ -23,6 +23,8 @@ pub(crate) struct Vehicle {
     unit: Unit,
     /// Whether its app is there.
     app: watch::Sender<bool>,
+    /// Whether its app confirms what it gets.
+    pub(crate) confirms: bool,
     /// Whether its messages pass where single ones can be lost.
     pub(crate) can_lose: bool,
 }
@@ -34,10 +36,15 @@ enum Unit {
 
 impl Vehicle {
     /// Starts a car that is enrolled in this folder, which its VIN names.
-    pub(crate) async fn car(folder: &Path, broker: &Broker, clocks: &Clocks) -> Self {
+    pub(crate) async fn car(
+        folder: &Path,
+        broker: &Broker,
+        clocks: &Clocks,
+        confirms: bool,
+    ) -> Self {
         let cable = Cable::to(&broker.clear(folder).await).await;
         let car = Car::new(folder, cable.lossy_port, &broker.login());
-        Self::start(folder, cable, clocks, Unit::Car(car), true)
+        Self::start(folder, cable, clocks, Unit::Car(car), confirms, true)
     }
 
     /// Starts a board that speaks in the clear, or as the broker wants it.
@@ -55,10 +62,17 @@ impl Vehicle {
         let (cable, tls) = (Cable::to(&url).await, url.to_string().starts_with("mqtts"));
         let port = [cable.port, cable.lossy_port][usize::from(!tls)];
         let board = Board::new(image, folder, port, tls, &broker.login()).await;
-        Self::start(folder, cable, clocks, Unit::Board(board), !tls)
+        Self::start(folder, cable, clocks, Unit::Board(board), true, !tls)
     }
 
-    fn start(folder: &Path, cable: Cable, clocks: &Clocks, unit: Unit, can_lose: bool) -> Self {
+    fn start(
+        folder: &Path,
+        cable: Cable,
+        clocks: &Clocks,
+        unit: Unit,
+        confirms: bool,
+        can_lose: bool,
+    ) -> Self {
         let clock = clocks.clock(folder.with_extension("clock"));
         let vin = folder.file_name().unwrap().to_string_lossy().into_owned();
         let mut vehicle = Self {
@@ -68,6 +82,7 @@ impl Vehicle {
             clock,
             unit,
             app: watch::Sender::new(true),
+            confirms,
             can_lose,
         };
         vehicle.switch_on();
