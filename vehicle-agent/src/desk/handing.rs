@@ -147,9 +147,9 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
     }
 
     /// Notes all that is to be noted, when nothing is handed to apps any more.
-    pub(crate) fn note_last(&mut self, apps: &mut impl Apps) {
+    pub(crate) fn note_last(&mut self, now_ms: u64, apps: &mut impl Apps) {
         // Where it fails, what apps got last counts as known, and the log says so.
-        let back = self.note_back(0, apps);
+        let back = self.note_back(now_ms, apps);
         let _ = back
             .and_then(|()| self.note_channels(apps))
             .and_then(|()| apps.keep());

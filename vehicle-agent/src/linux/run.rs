@@ -19,7 +19,7 @@ use vinbus_protocol::{pending, popup};
 use vinbus_transport_std::{ClientOptions, LinkState, Qos};
 
 use crate::agent::{self, World};
-use crate::clock::Random as _;
+use crate::clock::{Clock as _, Random as _};
 use crate::desk::Desk;
 use crate::identity::Identity;
 use crate::linux::args::{AppFolder, RunArgs};
@@ -103,14 +103,15 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
         tracing::info!("stopping: telling the broker that the vehicle is offline");
         stop.send_replace(true);
     });
+    let clock = TokioClock::new();
     let world = World {
         link: &mut link,
         apps: &mut apps,
-        clock: &TokioClock::new(),
+        clock: &clock,
         random: &mut random,
     };
     agent::run(&mut desk, world, stopped(stopping)).await;
-    apps.stop(&mut desk).await;
+    apps.stop(clock.now_ms(), &mut desk).await;
     drop(apps);
     if let Some(saved) = &saved {
         saved.save(&mut desk)?;

@@ -198,7 +198,7 @@ impl<'s> SocketApps<'s> {
     }
 
     /// Ends every socket, tells the desk what was written to them and gives it the rest back, and notes that.
-    pub(crate) async fn stop(&mut self, desk: &mut LinuxDesk) {
+    pub(crate) async fn stop(&mut self, now_ms: u64, desk: &mut LinuxDesk) {
         let ended = async {
             loop {
                 while self.leaving.is_some() {
@@ -209,7 +209,7 @@ impl<'s> SocketApps<'s> {
                     if let Request::Written { .. } | Request::Return { .. } | Request::Unloaded(_) =
                         request
                     {
-                        desk.handle_request(0, &request);
+                        desk.handle_request(now_ms, &request);
                     }
                 }
                 if !self.end_all() {
@@ -224,7 +224,7 @@ impl<'s> SocketApps<'s> {
         if timeout(STOP_TIMEOUT, ended).await.is_err() {
             tracing::warn!("an app's socket did not end; what it was not given is lost");
         }
-        desk.note_last(self);
+        desk.note_last(now_ms, self);
     }
 
     /// Has every socket of an app end; `false` when none is left.

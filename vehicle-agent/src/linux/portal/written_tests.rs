@@ -203,7 +203,7 @@ impl Car {
         self.news
             .try_send(FromSocket { socket, peer, news })
             .unwrap();
-        self.apps.stop(&mut self.desk).await;
+        self.apps.stop(self.now_ms, &mut self.desk).await;
     }
 }
 
@@ -401,6 +401,17 @@ async fn stop_tells_what_was_written_and_keeps_the_rest_for_the_next_start() {
     told.insert(1, "taken");
     assert_eq!(car.told(), told);
     assert_eq!(car.pending(), [2, 3]);
+}
+
+#[tokio::test]
+async fn time_that_a_message_has_left_outlives_a_stop() {
+    let (folder, mut car) = car();
+    car.told_after(3_600_000);
+    car.receive([1], 60);
+    car.stop().await;
+    let mut car = Car::start(&folder);
+    assert_eq!(car.told(), all([1], "held"));
+    assert_eq!(car.told_after(62_000), all([1], "expired"));
 }
 
 #[test]
