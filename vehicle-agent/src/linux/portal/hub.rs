@@ -352,20 +352,26 @@ impl<'s> SocketApps<'s> {
         }
     }
 
-    /// Tells the agent what of it was written to the app.
-    fn take_written(&mut self, slot: AppSlot) {
+    /// Tells the agent what of it was written to the app; `false` if nothing was.
+    fn take_written(&mut self, slot: AppSlot) -> bool {
         let written = self.socket(slot).map(|socket| socket.outbox.take_written());
-        let written = written.into_iter().flatten();
-        let steps = written.map(|number| Step::Other(Request::Written { slot, number }));
+        let written = written.unwrap_or_default();
+        let any = !written.is_empty();
+        let steps = written.into_iter();
+        let steps = steps.map(|number| Step::Other(Request::Written { slot, number }));
         self.steps.extend(steps);
+        any
     }
 
-    /// Gives the agent one message that was not written or, when none is left, frees the seat.
+    /// Gives the agent what was written, then one message after the other that was not, and then frees the seat: what it
+    /// hears next is that the app has gone, so that nothing comes for an app that is not there, or not yet.
     fn go_on_leaving(&mut self) {
         let Some(slot) = self.leaving else {
             return;
         };
-        self.take_written(slot);
+        if self.take_written(slot) {
+            return;
+        }
         match self
             .socket(slot)
             .and_then(|socket| socket.outbox.take_back())

@@ -1,6 +1,8 @@
 //! What senders are told of messages with receipts to an app that confirms nothing: *taken* is what was written to it,
 //! whatever becomes of its socket and of the agent.
 
+mod meanwhile;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
