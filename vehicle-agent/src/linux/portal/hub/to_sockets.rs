@@ -53,6 +53,7 @@ impl Apps for SocketApps<'_> {
         };
         let message = text.into();
         let unread = Unread { number, message };
+        self.app_takes_each(slot, std::iter::once(number));
         match self.socket(slot) {
             Some(socket) => socket.outbox.push(Item::Message(unread)),
             // An app is in the foreground only while it has its seat.

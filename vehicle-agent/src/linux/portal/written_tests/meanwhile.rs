@@ -1,6 +1,7 @@
 //! What comes while an app's socket ends, or while it has yet to read others.
 
 use super::*;
+use crate::linux::saved::Saved;
 
 /// Two messages are written, and the agent has not heard of it.
 fn write_two(car: &mut Car) {
@@ -55,4 +56,27 @@ fn message_that_comes_while_another_socket_takes_over_waits_for_that() {
     car.says(News::Frame(ASK.into()));
     assert_eq!(car.read(usize::MAX), [3]);
     assert_eq!(car.told(), all([3], "taken"));
+}
+
+#[test]
+fn message_of_an_earlier_life_that_follows_others_is_handed_out_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("waiting.jsonl");
+    let head = json!({ "vin": VIN });
+    let waiting = json!({ "app": APP, "message": r#"{"content":{"n":77}}"# });
+    std::fs::write(&file, format!("{head}\n{waiting}\n")).unwrap();
+    let saved = Saved::open(folder.path(), Vin::parse(VIN).unwrap()).unwrap();
+    let mut car = Car::start(&folder);
+    let saved: &'static Saved = Box::leak(Box::new(saved));
+    let taken_up = saved.restore(&mut car.desk, &mut car.apps).unwrap();
+    car.apps.settle_with(taken_up);
+    car.app();
+    car.read(usize::MAX);
+    car.receive(1..=22, 0);
+    car.says(News::Frame(ASK.into()));
+    assert_eq!(
+        car.read(usize::MAX),
+        (1..=22).chain([77]).collect::<Vec<_>>()
+    );
+    assert!(!file.exists(), "another life would hand it out again");
 }
