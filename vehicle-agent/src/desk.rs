@@ -413,7 +413,10 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
                     apps.tell(slot, Notice::PopupClosed { number, action });
                     match deliver {
                         Some(Handover { number, message }) => apps.deliver(slot, number, message),
-                        None => self.note_if_short(slot, apps),
+                        None => {
+                            self.note_if_short(slot, apps);
+                            self.report_evicted(now_ms, slot);
+                        }
                     }
                 }
                 Output::PopupOverflow { slot, refused } => {

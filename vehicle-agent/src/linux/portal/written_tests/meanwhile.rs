@@ -59,6 +59,25 @@ fn message_that_comes_while_another_socket_takes_over_waits_for_that() {
 }
 
 #[test]
+fn message_that_the_outcome_of_a_popup_pushed_out_is_evicted() {
+    let (_folder, mut car) = car();
+    car.says(News::Frame(HIDE.into()));
+    car.receive(1..=10, 0);
+    assert_eq!(car.told(), all(1..=10, "held"));
+    let topic = format!("psa/OVIPPartners-Dev/to/uid/{UID}/opa/{VIN}/");
+    let popup = json!({ "idApp": APP, "popup": true, "popupBtn": true, "popupText": "Go?" });
+    let (desk, apps) = (&mut car.desk, &mut car.apps);
+    desk.handle_received(car.now_ms, &topic, popup.to_string().as_bytes(), apps);
+    car.turn();
+    let ok = r#"{"type":"WebPortal.okBtnPopupRequestClicked"}"#;
+    car.says(News::Frame(ok.into()));
+    assert_eq!(car.told(), all([1], "evicted"));
+    car.says(News::Frame(ASK.into()));
+    assert_eq!(car.read(usize::MAX), (2..=10).collect::<Vec<_>>());
+    assert_eq!(car.told(), all(2..=10, "taken"));
+}
+
+#[test]
 fn message_of_an_earlier_life_that_follows_others_is_handed_out_once() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("waiting.jsonl");
