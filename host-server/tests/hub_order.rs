@@ -12,14 +12,14 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use hub_support::memory_store::MemoryStore;
-use hub_support::{attach_polite, downlink, uid, vin};
+use hub_support::{answer_to, attach_polite, downlink, uid, uplink_topic, vin};
 use tokio::sync::mpsc;
 use tokio::time;
-use vinbus_host_server::broker::{Broker, BrokerEvents as _, PublishError};
+use vinbus_host_server::broker::{Arrival, Broker, BrokerEvents as _, PublishError};
 use vinbus_host_server::hub::{Hub, Settings};
 use vinbus_host_server::metrics::Metrics;
 use vinbus_host_server::model::{NewDownlink, Presence, Receipts};
-use vinbus_protocol::delivery::{self, Epoch, Offer, Received};
+use vinbus_protocol::delivery::{self, CONTROL_SUBTOPIC, Epoch, Offer, Received};
 use vinbus_protocol::envelope::{Downlink, DownlinkBody};
 use vinbus_protocol::id::AppId;
 use vinbus_protocol::limits::{DELIVERY_ANNOUNCEMENT_MS, DELIVERY_IN_FLIGHT_MAX};
@@ -66,6 +66,10 @@ struct Road {
 
 impl Road {
     async fn new() -> Self {
+        Self::attached(|hub, broker| attach_polite(hub, broker)).await
+    }
+
+    async fn attached(attach: impl FnOnce(&Hub, Arc<Slow>)) -> Self {
         let store = Arc::<MemoryStore>::default();
         let hub = Hub::new(store, Settings::default(), &Metrics::new()).unwrap();
         let (sender, air) = mpsc::unbounded_channel();
@@ -74,7 +78,7 @@ impl Road {
             listens: AtomicBool::new(true),
             refused: AtomicUsize::new(0),
         });
-        attach_polite(&hub, Arc::clone(&broker) as _);
+        attach(&hub, Arc::clone(&broker));
         hub.presence_changed(vin(1), Presence::Online);
         let offer = Offer {
             epoch: Epoch::new(7).unwrap(),
@@ -182,6 +186,33 @@ async fn vehicle_that_had_nothing_to_answer_for_long_is_waited_for() {
         assert_eq!(road.next().await, n.to_string());
     }
     assert_eq!(road.next().await, "100");
+}
+
+#[tokio::test(start_paused = true)]
+async fn vehicle_that_begins_anew_after_it_had_nothing_to_answer_is_waited_for() {
+    let mut road = Road::attached(|hub, broker| {
+        hub.attach(broker);
+        hub.link_changed(Ok(()));
+    })
+    .await;
+    let said = |payload: String| Arrival {
+        topic: format!("{}{CONTROL_SUBTOPIC}", uplink_topic(1)),
+        payload: payload.into(),
+        retained: false,
+    };
+    let greeting = road.air.recv().await.unwrap();
+    road.hub.arrived(said(answer_to(&greeting).unwrap())).await;
+    time::sleep(Duration::from_millis(2 * DELIVERY_ANNOUNCEMENT_MS)).await;
+    // From here on it answers no greeting.
+    let anew = r#"{"content":{"vinbus":{"e":8}}}"#;
+    road.hub.arrived(said(anew.to_owned())).await;
+    let began = time::Instant::now();
+    road.submit(message("app", "1", Receipts::Asked)).await;
+    road.submit(message("app", "2", Receipts::No)).await;
+    assert_eq!(road.next().await, "2");
+    let waited = began.elapsed();
+    let patience = Duration::from_millis(DELIVERY_ANNOUNCEMENT_MS);
+    assert!(waited >= patience, "{waited:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -445,7 +445,7 @@ impl Channel {
     fn settle(&mut self, now_ms: u64) {
         loop {
             while let Some(event) = self.endpoint.poll_event(now_ms) {
-                self.handle_event(event);
+                self.handle_event(now_ms, event);
             }
             if !self.resume_one(now_ms) {
                 return;
@@ -453,7 +453,7 @@ impl Channel {
         }
     }
 
-    fn handle_event(&mut self, event: Event) {
+    fn handle_event(&mut self, now_ms: u64, event: Event) {
         match event {
             Event::Lost { number, loss } => {
                 let step = match loss {
@@ -465,6 +465,7 @@ impl Channel {
             }
             // What was told before is among the notes already, and so counts before.
             Event::PeerRestarted | Event::EpochChanged(_) => {
+                self.answered_at_ms = now_ms;
                 self.is_older |= matches!(event, Event::EpochChanged(_));
                 self.ledger.lose_answered();
                 let resumable = |followed: &Followed| followed.numbered.repeatable;
