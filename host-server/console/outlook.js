@@ -58,7 +58,7 @@ function whatFollowsSent({ receipts, withoutReceipts, popup }) {
 }
 
 const AWAITED = {
-  at_agent: 'The vehicle has yet to say where it went.',
+  at_agent: 'Its app has yet to read it from its connection.',
   held_background: 'It waits until the app is in the foreground, or takes its messages. Ten newer ones for the app push it out.',
   held_privacy: 'It waits until privacy is over. Ten newer ones for the app push it out.',
   handed: 'The app has yet to confirm it, or to refuse it.',
