@@ -51,7 +51,9 @@ use vinbus_protocol::delivery::{
 };
 use vinbus_protocol::envelope::{Content, Downlink, DownlinkBody, Uplink};
 use vinbus_protocol::id::AppId;
-use vinbus_protocol::limits::{DELIVERY_ADDED_BYTES_MAX, DELIVERY_TTL_S_MAX, PAYLOAD_BYTES_MAX};
+use vinbus_protocol::limits::{
+    DELIVERY_ADDED_BYTES_MAX, DELIVERY_TTL_S_MAX, HEALTH_BYTES_MAX, PAYLOAD_BYTES_MAX,
+};
 use vinbus_protocol::portal::Refusal;
 #[cfg(feature = "requests")]
 use vinbus_protocol::request;
@@ -72,8 +74,12 @@ use crate::apps::{Fate, SendRefusal};
 use crate::clock::NEVER;
 use crate::desk::DeliveryCounters;
 
-/// Messages of one partner that are accounted for; what comes beyond is repeated by its sender.
-const OPEN_MAX: usize = 32;
+/// Messages of one partner that are accounted for; what comes beyond is repeated by its sender. On Linux an app that
+/// reads nothing and confirms nothing may have 32 of them, and leaves as many for the partner's other apps.
+pub(crate) const OPEN_MAX: usize = if cfg!(feature = "notes") { 64 } else { 32 };
+
+// All that is to be told of them fits into one frame.
+const _: () = assert!(OPEN_MAX * 17 + 128 <= HEALTH_BYTES_MAX);
 
 /// The ends of a vehicle with up to `APPS` partners, and what apps send with receipts, in a buffer `Q`; up
 /// to `SENT` messages to each partner are on their way.

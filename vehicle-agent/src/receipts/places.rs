@@ -6,11 +6,11 @@ use vinbus_protocol::app_slot::AppSlot;
 use vinbus_protocol::delivery::{MessageId, Step};
 
 use super::handing::Handing;
-use super::{New, Receipts};
+use super::{New, OPEN_MAX, Receipts};
 use crate::clock::NEVER;
 
 /// Messages that wait for their apps, of all partners.
-pub(super) const PLACES_MAX: usize = 64;
+pub(super) const PLACES_MAX: usize = 2 * OPEN_MAX;
 
 /// Where a message is that is not done with.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +102,7 @@ mod tests {
 
     use vinbus_protocol::delivery::Epoch;
 
-    use super::super::{Arrived, OPEN_MAX};
+    use super::super::Arrived;
     use super::*;
     use crate::desk::DeliveryCounters;
 

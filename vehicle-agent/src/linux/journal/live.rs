@@ -10,10 +10,11 @@ use super::HANDED_OVER;
 use super::line::{Line, UntoldLine};
 use crate::app_interface::server_frame::is_good;
 use crate::linux::portal::Untold;
+use crate::receipts::OPEN_MAX;
 
 /// Last steps of a channel that may not have been told: as many as it accounts for. Whoever told of one
 /// told of all before.
-const ENDED_MAX: usize = 32;
+const ENDED_MAX: usize = OPEN_MAX;
 
 /// Bytes of the lines of answers that are live: what an agent keeps of them, each character escaped.
 const ANSWERS_BYTES_MAX: u64 = 2 * REQUEST_ANSWER_BYTES as u64;

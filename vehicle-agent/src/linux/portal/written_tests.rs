@@ -27,6 +27,8 @@ use crate::linux::run::LinuxDesk;
 use crate::linux::status::Status;
 
 const UID: &str = "demo-partner";
+/// Another app of the same partner.
+const OTHER: &str = "other-app";
 const ASK: &str = r#"{"type":"WebPortal.getPendingNotifications"}"#;
 
 /// Steps, by their names.
@@ -52,11 +54,13 @@ impl Car {
         let popups = vec![0; popup::storage_bytes_for(1_000)];
         let mut desk = Desk::new(identity, popups, vec![0; 1_000], DropPolicy::Oldest);
         let ring = vec![0; pending::storage_bytes_for(1_000)];
-        desk.install(app.clone(), &uid, ring).unwrap();
+        desk.install(app.clone(), &uid, ring.clone()).unwrap();
+        let other = AppId::parse(OTHER).unwrap();
+        desk.install(other.clone(), &uid, ring).unwrap();
         desk.offer_receipts(Epoch::new(9).unwrap(), 7, vec![0; 10_000], vec![0; 1_000]);
         let (news, received) = mpsc::channel(16);
         let status = Arc::new(Status::new(vin, None));
-        let mut apps = SocketApps::new(vin, [app], received, status);
+        let mut apps = SocketApps::new(vin, [app, other], received, status);
         let (mut journal, _) = Journal::open(folder.path(), vin, 7, false).unwrap();
         journal.restore(&mut desk, &mut apps).unwrap();
         apps.note_in(journal);
@@ -354,6 +358,15 @@ fn app_that_asks_over_and_over_and_reads_nothing_leaves_places_for_others() {
     assert_eq!(car.told(), all(1..=18, "taken"));
     car.says(News::Frame(ASK.into()));
     assert_eq!(car.read(usize::MAX), (27..=36).collect::<Vec<_>>());
+}
+
+#[test]
+fn app_that_reads_nothing_keeps_no_message_from_another_app_of_its_partner() {
+    let (_folder, mut car) = car();
+    car.receive(1..=32, 0);
+    car.told();
+    car.hear(OTHER, &json!({ "vinbus": [3, 9, 33, 0], "n": 33 }));
+    assert_eq!(car.told(), all([33], "held"));
 }
 
 #[test]
