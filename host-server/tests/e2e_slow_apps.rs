@@ -18,8 +18,8 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 /// How often an app has each message.
 type Seen = BTreeMap<u64, usize>;
 
-/// Messages that fill what the system holds for a socket, and then the agent's own memory.
-const MESSAGES_MAX: u64 = 200;
+/// More messages of 20 KB than fill what the system holds for a socket, and then the agent's own memory.
+const MESSAGES_MAX: u64 = 80;
 
 /// An app that reads when it is told to.
 struct SlowApp(WebSocketStream<TcpStream>);
@@ -72,7 +72,7 @@ async fn stuck(dir: &tempfile::TempDir) -> (Server, Agent, SlowApp, Vec<String>)
     let app = SlowApp::open(&agent.portal).await;
     let (mut ids, mut waiting) = (Vec::new(), 0);
     for n in 0..MESSAGES_MAX {
-        let content = json!({ "n": n, "text": "x".repeat(100_000) }).to_string();
+        let content = json!({ "n": n, "text": "x".repeat(20_000) }).to_string();
         let id = server
             .submit_asking("?receipts=yes", &content)
             .await

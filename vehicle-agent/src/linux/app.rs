@@ -71,7 +71,7 @@ fn unreachable(args: &AppArgs, error: &tungstenite::Error) -> anyhow::Error {
 /// Why the socket is gone. The error's own source repeats it.
 fn broken(error: &tungstenite::Error) -> anyhow::Error {
     anyhow!(
-        "the socket to the portal broke: {error}; start this app again once the agent runs again"
+        "the socket to the portal broke: {error}. The agent has ended, or this app read nothing for 30 s; start it again"
     )
 }
 

@@ -5,6 +5,7 @@
 //! writer ends the socket: whoever wants that says so in the [`Outbox`].
 
 use std::fmt::Display;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,9 +25,6 @@ use crate::app_interface::server_frame::{Explained, ServerFrame, kind};
 
 /// A program has this long to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A frame that was not read for this long ends the socket.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The closing handshake is given up after this time.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -249,16 +247,17 @@ async fn write(
             }
         };
         tokio::select! {
-            sent = timeout(WRITE_TIMEOUT, sink.send(Message::text(text))) => match sent {
-                Ok(Ok(())) => {
+            sent = sink.send(Message::text(text)) => match sent {
+                Ok(()) => {
                     if outbox.written() {
                         // Nobody waits for it if the agent is gone.
                         let _ = agent.send(written()).await;
                     }
                 }
-                Ok(Err(_)) => return None,
-                Err(_late) => {
-                    outbox.end(Ending::SlowReader);
+                Err(error) => {
+                    if is_too_slow(&error) {
+                        outbox.end(Ending::SlowReader);
+                    }
                     return None;
                 }
             },
@@ -267,12 +266,20 @@ async fn write(
     }
 }
 
+/// Why a WebSocket failed.
+fn cause(error: &axum::Error) -> Option<&tungstenite::Error> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
+/// Whether the program took nothing for too long, rather than the connection broken.
+fn is_too_slow(error: &axum::Error) -> bool {
+    matches!(cause(error), Some(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::TimedOut)
+}
+
 /// Whether a frame was over the limit, rather than the connection broken.
 fn is_too_long(error: &axum::Error) -> bool {
-    let cause = std::error::Error::source(error);
-    let cause = cause.and_then(|cause| cause.downcast_ref::<tungstenite::Error>());
     matches!(
-        cause,
+        cause(error),
         Some(tungstenite::Error::Capacity(
             CapacityError::MessageTooLong { .. }
         ))

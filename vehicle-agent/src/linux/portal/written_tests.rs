@@ -370,6 +370,23 @@ fn app_that_reads_nothing_keeps_no_message_from_another_app_of_its_partner() {
 }
 
 #[test]
+fn app_that_reads_more_slowly_than_messages_come_goes_on_getting_them() {
+    let (_folder, mut car) = car();
+    let mut read = Vec::new();
+    for n in 1..=200 {
+        car.receive([n], 0);
+        car.told_after(100);
+        if n % 3 == 0 {
+            read.extend(car.read(1));
+        }
+    }
+    let last = read.last().copied();
+    read.extend(car.read(usize::MAX));
+    assert!(car.pending().is_empty(), "it had read {last:?}");
+    assert_eq!(read.last(), Some(&200));
+}
+
+#[test]
 fn message_that_was_being_written_when_the_agent_was_killed_is_known() {
     let (folder, mut car) = car();
     car.receive(1..=3, 0);
