@@ -87,3 +87,18 @@ async fn a_fleet_message_is_shown_with_its_total_by_name() {
     let listed = done(&server.command(&["fleet", "list"]).await);
     assert!(listed.contains("demo  1 vehicle: waiting 1"), "{listed}");
 }
+
+#[tokio::test]
+async fn a_port_whose_certificate_is_not_trusted_is_told_as_reached() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let url = format!("https://{}", server.address("mqtts"));
+    let data_dir = dir.path().to_str().unwrap();
+    let list = ["fleet", "list", "--data-dir", data_dir, "--url", &url];
+    let text = failed(&cli_support::run(&list).await, 1);
+    assert!(text.contains(&format!("{url} was reached")), "{text}");
+    for part in ["UnknownIssuer", "SSL_CERT_FILE", "Name the one of --http"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(!text.contains("running"), "{text}");
+}

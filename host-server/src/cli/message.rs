@@ -138,23 +138,24 @@ pub struct RequestArgs {
     pub access: Access,
 }
 
-fn ttl(text: &str) -> Result<Duration, &'static str> {
-    whole_seconds(text, TTL_MAX).ok_or(
-        "expected whole seconds with their unit, from 1s to 30days, such as 90s, 5min or 7days",
-    )
+fn ttl(text: &str) -> Result<Duration, String> {
+    whole_seconds(text, TTL_MAX, "30days", "90s, 5min or 7days")
 }
 
-fn request_time(text: &str) -> Result<Duration, &'static str> {
+fn request_time(text: &str) -> Result<Duration, String> {
     let max = Duration::from_secs(u64::from(REQUEST_TIMEOUT_S_MAX));
-    whole_seconds(text, max)
-        .ok_or("expected whole seconds with their unit, from 1s to 10min, such as 90s or 5min")
+    whole_seconds(text, max, "10min", "90s or 5min")
 }
 
-/// The server takes whole seconds.
-fn whole_seconds(text: &str, max: Duration) -> Option<Duration> {
-    let time = config::parse_time(text).ok()?;
-    let fits = (Duration::from_secs(1)..=max).contains(&time) && time.subsec_nanos() == 0;
-    fits.then_some(time)
+/// The server takes whole seconds; `most` is `max` as people write it.
+fn whole_seconds(text: &str, max: Duration, most: &str, such_as: &str) -> Result<Duration, String> {
+    match config::parse_time(text) {
+        Ok(time) if time > max => Err(format!("it is too much: at most {most}")),
+        Ok(time) if time >= Duration::from_secs(1) && time.subsec_nanos() == 0 => Ok(time),
+        Ok(_) | Err(_) => Err(format!(
+            "expected whole seconds with their unit, from 1s to {most}, such as {such_as}"
+        )),
+    }
 }
 
 /// As the server takes it.
@@ -230,17 +231,18 @@ mod tests {
         assert_eq!(ttl("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(ttl("30days"), Ok(TTL_MAX));
         let to = "--vin 0123456789ABCDEFG --app A --content 1";
-        for wrong in ["0s", "1500ms", "31days", "90", "-5", "-5s", ""] {
-            for (command, max) in [("send --ttl", "30days"), ("request --timeout", "10min")] {
-                let (command, option) = command.split_once(' ').unwrap();
+        for (command, max) in [("send --ttl", "30days"), ("request --timeout", "10min")] {
+            let (command, option) = command.split_once(' ').unwrap();
+            let check = |wrong: &str, told: &str| {
                 let words = format!("host-server {command} {to} {option}");
                 let words = words.split(' ').chain([wrong]);
                 let shown = Cli::try_parse_from(words).unwrap_err().to_string();
-                assert!(
-                    shown.contains(&format!("from 1s to {max}")),
-                    "{wrong}: {shown}"
-                );
+                assert!(shown.contains(&format!("{told} {max}")), "{wrong}: {shown}");
+            };
+            for wrong in ["0s", "1500ms", "90", "-5", "-5s", ""] {
+                check(wrong, "from 1s to");
             }
+            check("40days", "it is too much: at most");
         }
     }
 }

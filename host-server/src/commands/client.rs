@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
+use rustls::CertificateError;
 
 use super::refused::Said;
 use crate::cli::{Access, ServerArgs};
@@ -72,6 +73,14 @@ pub enum ClientError {
         /// What to do.
         advice: &'static str,
     },
+    /// It was reached, and its certificate is not accepted.
+    #[error("{url} was reached, but {reason}; or {IS_IT_HTTP}")]
+    Certificate {
+        /// Where.
+        url: String,
+        /// Why, in one line, and what to do.
+        reason: String,
+    },
     /// The server does not know the token.
     #[error(
         "{url} refused the token {from}: {detail}. Name the data folder of that server with \
@@ -109,7 +118,7 @@ impl ClientError {
     /// Whether the same request may work later.
     pub(super) fn is_passing(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { .. } | Self::Certificate { .. } => true,
             Self::Refused { status, .. } => matches!(status, 408 | 429 | 500..),
             Self::Url { .. } | Self::NoToken { .. } | Self::Token { .. } => false,
             Self::Unauthorized { .. } | Self::Answer { .. } => false,
@@ -365,9 +374,17 @@ fn token_of_administrator(place: &ServerArgs, option: &'static str) -> Result<To
 }
 
 fn unreachable(base: &Url, error: &reqwest::Error) -> ClientError {
+    let tls = tls_error(error);
+    if let Some(rustls::Error::InvalidCertificate(why)) = tls {
+        return ClientError::Certificate {
+            url: shown(base).to_owned(),
+            reason: refused_certificate(why),
+        };
+    }
     let (reason, advice) = if error.is_timeout() {
         ("it does not answer".to_owned(), IS_IT_RUNNING)
-    } else if speaks_no_tls(error) {
+    } else if matches!(tls, Some(rustls::Error::InvalidMessage(_))) {
+        // Mostly HTTP.
         let reason = "what answers there does not speak TLS".to_owned();
         (reason, "does the URL have to begin with http:// ?")
     } else if http_error(error).is_some_and(hyper::Error::is_incomplete_message) {
@@ -398,8 +415,20 @@ fn http_error(error: &reqwest::Error) -> Option<&hyper::Error> {
     innermost(error).downcast_ref()
 }
 
-/// Whether the answer to a TLS handshake was none: mostly HTTP.
-fn speaks_no_tls(error: &reqwest::Error) -> bool {
+/// Why a certificate is not accepted, and what to do.
+fn refused_certificate(why: &CertificateError) -> String {
+    match why {
+        CertificateError::UnknownIssuer => {
+            "this machine does not trust the authority of its certificate (UnknownIssuer): let it \
+             trust that one, as with SSL_CERT_FILE"
+                .to_owned()
+        }
+        why => format!("its certificate is not accepted: {why}"),
+    }
+}
+
+/// What was wrong with the answer to a TLS handshake.
+fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
     let mut cause = innermost(error);
     // An error of the system may hold another one that it does not call its source.
     while let Some(inner) = cause
@@ -408,76 +437,8 @@ fn speaks_no_tls(error: &reqwest::Error) -> bool {
     {
         cause = inner;
     }
-    matches!(cause.downcast_ref(), Some(rustls::Error::InvalidMessage(_)))
+    cause.downcast_ref()
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    /// What is told of a program that answers with these bytes.
-    async fn told(answer: &'static str) -> ClientError {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let place = ServerArgs {
-            url: Some(url),
-            data_dir: None,
-        };
-        let token = Secret::new("token".to_owned());
-        let server = Server::with_token(&place, Some(&token), "--token").unwrap();
-        let answering = async {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            stream.read_exact(&mut [0]).await.unwrap();
-            stream.write_all(answer.as_bytes()).await.unwrap();
-            stream.shutdown().await.unwrap();
-            stream
-        };
-        let asking = server.send(server.get(server.at(&["vehicles"])));
-        let (asked, _open) = tokio::join!(asking, answering);
-        asked.unwrap_err()
-    }
-
-    #[tokio::test]
-    async fn something_else_than_a_server_is_told_in_its_own_words() {
-        let portal =
-            told("HTTP/1.1 404 Not Found\r\ncontent-length: 18\r\n\r\nportal of an agent").await;
-        let shown = portal.to_string();
-        for part in [
-            "does not answer as a vinbus server: it said 404 Not Found, \"portal of an agent\"",
-            "is --url that of another program?",
-        ] {
-            assert!(shown.contains(part), "{shown}");
-        }
-        assert!(!portal.is_passing());
-        let silent = told("HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\n\r\n").await;
-        let shown = silent.to_string();
-        assert!(
-            shown.contains("it said 405 Method Not Allowed; is --url"),
-            "{shown}"
-        );
-    }
-
-    #[tokio::test]
-    async fn the_port_of_a_broker_is_told_from_that_of_a_server() {
-        // What a port with TLS says to what is none, and a broker that closes the connection.
-        let tls = told("\x15\x03\x03\0\x02\x02\x46").await;
-        assert!(!tls.is_passing());
-        let closed = told("").await;
-        assert!(closed.is_passing());
-        for (error, part) in [(tls, "no HTTP"), (closed, "without an answer")] {
-            let shown = error.to_string();
-            for part in [part, "--mqtts)? Name the one of --http"] {
-                assert!(shown.contains(part), "{shown}");
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn trouble_between_us_and_the_server_passes() {
-        let proxy = told("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 3\r\n\r\noh!").await;
-        assert!(proxy.is_passing(), "{proxy}");
-    }
-}
+mod tests;

@@ -25,6 +25,15 @@ struct Traced {
     steps: Vec<TracedStep>,
     transfer: Option<Transfer>,
     request: Option<IgnoredAny>,
+    #[serde(default)]
+    message: Envelope,
+}
+
+/// What tells a popup from a message that could have had receipts.
+#[derive(Default, Deserialize)]
+struct Envelope {
+    #[serde(default)]
+    popup: bool,
 }
 
 /// How far a message is that travels in parts.
@@ -153,6 +162,12 @@ fn reason(step: &str, message: &Traced) -> String {
              what becomes of it"
                 .to_owned()
         }
+        "sent" if message.message.popup => {
+            "the broker has it; a popup carries no receipts: nobody tells what becomes of it".to_owned()
+        }
+        "sent" if message.receipts == "no" => {
+            "the broker has it; no receipts were asked for: nobody tells what becomes of it".to_owned()
+        }
         "sent" => "the broker has it".to_owned(),
         "rejected" => "the broker can never carry it; the server's log says why".to_owned(),
         "expired" => format!("{}; its time was over at {expires_at}", how_far(message)),
@@ -244,20 +259,28 @@ mod tests {
     }
 
     #[test]
-    fn message_that_went_without_the_receipts_that_were_asked_for_is_told_as_such() {
-        for (more, told) in [
-            ("", "the broker has it"),
+    fn message_of_which_nothing_more_is_told_is_told_with_the_reason() {
+        let nobody = ": nobody tells what becomes of it";
+        for (more, told, end) in [
+            (r#""yes""#, "the broker has it", ""),
             (
-                r#","withoutReceipts":true"#,
-                "nobody tells what becomes of it",
+                r#""yes","withoutReceipts":true"#,
+                "as the vehicle offers none",
+                nobody,
+            ),
+            (r#""no""#, "no receipts were asked for", nobody),
+            (
+                r#""no","message":{"idApp":"a","popup":true,"popupText":"t"}"#,
+                "a popup carries no receipts",
+                nobody,
             ),
         ] {
             let told_of = format!(
-                r#"{{"uid":"u","vin":"v","app":"a","expiresAt":"E","receipts":"yes"{more},
+                r#"{{"uid":"u","vin":"v","app":"a","expiresAt":"E","receipts":{more},
                     "steps":[{{"step":"sent","at":"T"}}]}}"#
             );
             let line = lines(&serde_json::from_str(&told_of).unwrap());
-            assert!(line.trim_end().ends_with(told), "{line}");
+            assert!(line.ends_with(&format!("{told}{end}\n")), "{line}");
         }
     }
 

@@ -29,7 +29,8 @@ pub enum SubmitError {
     },
     /// The partner has as many unsent messages for the vehicle as it may.
     #[error(
-        "{max} messages wait for vehicle {vin} already, its limit; try again when it was online"
+        "{max} messages wait for vehicle {vin} already, its limit (--vehicle-unsent-max of the server); \
+         try again when its apps have read some, or it was online"
     )]
     VehicleQueueFull {
         /// The vehicle.

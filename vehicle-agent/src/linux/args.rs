@@ -99,13 +99,8 @@ pub struct RunArgs {
     /// An app all of whose messages go with receipts: they are repeated until the partner's server has
     /// them on disk, and may have up to 1 MiB where that server takes as much. May be repeated, or a list
     /// with commas. Any app may ask for it with a message.
-    #[arg(
-        long,
-        env = "VINBUS_AGENT_RECEIPTS_FOR",
-        value_name = "IDAPP",
-        value_delimiter = ','
-    )]
-    pub receipts_for: Vec<AppId>,
+    #[arg(long, env = "VINBUS_AGENT_RECEIPTS_FOR", value_name = "IDAPP")]
+    pub receipts_for: Vec<AppList>,
 
     /// The domain below which each app's pages have a host name of their own, `http://IDAPP.DOMAIN:PORT/`.
     /// Browsers take localhost for the machine they run on; for those elsewhere, name a domain that
@@ -293,6 +288,31 @@ pub enum Transport {
     Std,
 }
 
+/// Apps, written with commas between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppList(pub Vec<AppId>);
+
+impl FromStr for AppList {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_list = text.contains(',');
+        let parse = |name: &str| {
+            AppId::parse(name).map_err(|error| match name {
+                "" if is_list => {
+                    "it has an empty name: leave out the comma that is too many".into()
+                }
+                name if is_list => format!("{name:?}: {error}"),
+                _ => error.to_string(),
+            })
+        };
+        text.split(',')
+            .map(parse)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
+
 /// An app and the folder of its pages, written `IDAPP=DIR`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppFolder {
@@ -401,6 +421,14 @@ mod tests {
             "http://h",
         ]);
         assert!(url.contains("mqtt"), "{url}");
+        let list = [
+            &run[..],
+            &["--vin", "0123456789ABCDEFG", "--receipts-for", "a,,b"],
+        ];
+        let list = refused(&list.concat());
+        for part in ["'a,,b'", "leave out the comma that is too many"] {
+            assert!(list.contains(part), "{list}");
+        }
         for domain in [
             "192.168.1.20",
             "a..b",

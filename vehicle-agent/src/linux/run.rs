@@ -92,7 +92,7 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
         let taken_up = saved.restore(&mut desk, &mut apps)?;
         apps.settle_with(taken_up);
     }
-    for app in &args.receipts_for {
+    for app in args.receipts_for.iter().flat_map(|list| &list.0) {
         apps.ask_for_receipts(app);
     }
     let mut link = open_link(options, args.broker.qos, &status)?;
@@ -157,7 +157,7 @@ fn desk(args: &RunArgs) -> anyhow::Result<LinuxDesk> {
     let popups = vec![0; popup::storage_bytes_for(PAYLOAD_BYTES_MAX)];
     let uplinks = vec![0; args.broker.uplink_queue.unwrap_or(QUEUE_BYTES) as usize];
     let mut desk = Desk::new(identity, popups, uplinks, args.broker.drop_policy());
-    for app in &args.receipts_for {
+    for app in args.receipts_for.iter().flat_map(|list| &list.0) {
         if args.vehicle.apps.iter().all(|it| it.app != *app) {
             bail!("--receipts-for {app}: no such app is installed; add --app {app}=UID");
         }

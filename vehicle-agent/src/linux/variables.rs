@@ -34,7 +34,7 @@ pub fn notes(
         Some(options) => at_fault
             .as_ref()
             .filter(|(option, wrong)| {
-                options.contains(option) && value.split(',').any(|value| value == wrong)
+                options.contains(option) && (value == *wrong || value.split(',').any(|value| value == wrong))
             })
             .map(|_| format!("note: the value comes from the environment variable {name}")),
     })
