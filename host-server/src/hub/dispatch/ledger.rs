@@ -242,10 +242,13 @@ impl Followed {
         self.step != Some(step)
     }
 
-    /// Its app has it and is to confirm it.
+    /// Its app has it and is to confirm it, or is to read it.
     pub(super) fn is_handed(&self) -> bool {
         match self.step {
-            Some(step) => step == Step::Told(delivery::Step::Handed),
+            Some(step) => matches!(
+                step,
+                Step::Told(delivery::Step::Handed | delivery::Step::Received)
+            ),
             None => self.numbered.handed && self.numbered.answered,
         }
     }

@@ -9,6 +9,7 @@
 //! | *handed*, or *confirmed* at once: it is in the foreground and confirms | 10 on their way or *handed* |
 //! | the same, and nothing was confirmed for [`DELIVERY_APP_PATIENCE_MS`]: it hangs | any number |
 //! | *taken* at once: it confirms nothing, and nothing is kept for it | any number |
+//! | *at the agent*: it confirms nothing, and reads more slowly than messages come | 10 on their way or *at the agent* |
 
 use vinbus_protocol::delivery::Step;
 use vinbus_protocol::id::AppId;
@@ -29,6 +30,7 @@ pub(super) struct Rings {
 pub(super) struct Load {
     /// Without an answer.
     pub(super) on_their_way: usize,
+    /// *Handed*, or *at the agent*.
     pub(super) handed: usize,
 }
 
@@ -47,7 +49,8 @@ struct Ring {
 enum Manner {
     Unknown,
     Away,
-    Confirms,
+    /// It has what it is given for a while, and says when it is done with that.
+    Holds,
     Takes,
 }
 
@@ -64,9 +67,9 @@ impl Rings {
     ) {
         let (manner, goes_on) = match step {
             Step::HeldBackground | Step::HeldPrivacy => (Some(Manner::Away), false),
-            Step::Handed => (Some(Manner::Confirms), load.handed == 0),
+            Step::Handed | Step::Received => (Some(Manner::Holds), load.handed == 0),
             Step::Taken => (is_first.then_some(Manner::Takes), true),
-            Step::Confirmed => (is_first.then_some(Manner::Confirms), true),
+            Step::Confirmed => (is_first.then_some(Manner::Holds), true),
             Step::RefusedByApp => (None, true),
             _ => return,
         };
@@ -99,7 +102,7 @@ impl Rings {
         let taken = match ring.map_or(Manner::Unknown, |ring| ring.manner) {
             Manner::Takes => return usize::MAX,
             Manner::Unknown | Manner::Away => load.on_their_way,
-            Manner::Confirms => load.on_their_way + load.handed,
+            Manner::Holds => load.on_their_way + load.handed,
         };
         match ring.and_then(|ring| self.hangs_at_ms(ring, load)) {
             Some(at_ms) if at_ms <= now_ms => usize::MAX,
@@ -141,7 +144,7 @@ impl Rings {
     }
 
     fn hangs_at_ms(&self, ring: &Ring, load: Load) -> Option<u64> {
-        let may_hang = self.up && ring.manner == Manner::Confirms && load.handed > 0;
+        let may_hang = self.up && ring.manner == Manner::Holds && load.handed > 0;
         may_hang.then(|| ring.idle_since_ms.saturating_add(DELIVERY_APP_PATIENCE_MS))
     }
 
@@ -210,6 +213,20 @@ mod tests {
         let mut rings = confirming();
         rings.told(1, &app(1), Step::Taken, false, FULL);
         assert_eq!(rings.room(1, &app(1), FULL), 0);
+    }
+
+    #[test]
+    fn app_that_reads_slowly_is_waited_for_until_it_takes_at_once_again() {
+        let mut rings = Rings::default();
+        rings.set_link(0, true);
+        rings.told(0, &app(1), Step::Taken, true, Load::default());
+        assert_eq!(rings.room(0, &app(1), FULL), usize::MAX);
+        rings.told(1, &app(1), Step::Received, true, Load::default());
+        assert_eq!(rings.room(1, &app(1), FULL), 0);
+        rings.told(2, &app(1), Step::Taken, false, FULL);
+        assert_eq!(rings.room(2, &app(1), FULL), 0);
+        rings.told(3, &app(1), Step::Taken, true, FULL);
+        assert_eq!(rings.room(3, &app(1), FULL), usize::MAX);
     }
 
     #[test]
