@@ -15,7 +15,7 @@ pub(super) fn is_full<Q: Storage, const APPS: usize, const SENT: usize>(
     receipts: &Receipts<Q, APPS, SENT>,
     slot: AppSlot,
 ) -> bool {
-    receipts.hands_enough(slot, 1)
+    receipts.would_hand_too_many(slot, 1)
 }
 
 /// A new message is about to be handed to its app; `false` if the app has it then.
@@ -73,7 +73,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
     pub(super) fn would_hand_too_many(&self, slot: AppSlot) -> bool {
         let pending = self.portal.pending(slot).map_or(0, PendingRing::len);
         let receipts = self.receipts.as_ref();
-        receipts.is_some_and(|receipts| receipts.hands_enough(slot, pending))
+        receipts.is_some_and(|receipts| receipts.would_hand_too_many(slot, pending))
     }
 
     /// Answers an app that asks for its messages and has yet to read as many as may be handed to it: in the

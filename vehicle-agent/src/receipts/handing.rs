@@ -77,7 +77,7 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
     }
 
     /// Whether more would be handed to an app with `next` more messages than may be.
-    pub(crate) fn hands_enough(&self, slot: AppSlot, next: usize) -> bool {
+    pub(crate) fn would_hand_too_many(&self, slot: AppSlot, next: usize) -> bool {
         let places = self.places.iter();
         let handed = places.filter(|it| it.slot == slot && it.handing.is_on());
         handed.count() + next > DELIVERY_UNWRITTEN_MAX
