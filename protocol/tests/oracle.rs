@@ -201,6 +201,19 @@ proptest! {
     }
 }
 
+/// Whoever reads in blocks may take the last one for another: the brackets are inside of strings.
+#[test]
+fn content_without_an_end_is_refused_whatever_its_length() {
+    for open in [r#"["]]]"#, r#"{"a":"}}"#, r#"["","]]"#] {
+        for len in open.len()..300 {
+            let content = format!("{open:0<len$}");
+            check(content.as_bytes());
+            check(format!("{{\"content\":{content}}}").as_bytes());
+            check(format!(r#"{{"idApp":"a","popup":false,"content":{content}}}"#).as_bytes());
+        }
+    }
+}
+
 /// What `serde_json::Value` refuses of the content that is passed on.
 #[test]
 fn content_that_a_parser_of_values_refuses_is_passed_on() {

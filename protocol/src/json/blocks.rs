@@ -76,6 +76,9 @@ fn valid_len(text: &[u8], json: &[u8]) -> Option<usize> {
         }
         rest = tail;
     }
+    if rest.is_empty() {
+        return None;
+    }
     // The last block begins before the rest does, so that it need not be copied.
     let planes = Planes::of(Vectors::of(text.last_chunk()?)).last(rest.len());
     let len = blocks.read(&planes, rest)??;
@@ -248,6 +251,18 @@ mod tests {
             "\\",
         ] {
             check(json, false);
+        }
+    }
+
+    #[test]
+    fn a_container_without_an_end_is_left_to_the_scanner_whatever_its_length() {
+        // The brackets are inside of strings; read from elsewhere, they would end something.
+        for open in [r#"["]]]"#, r#"["\"]]"#, r#"{"a":"}}"#, r#"["","]]"#] {
+            for len in open.len()..=4 * BLOCK {
+                let text = " ".repeat(BLOCK) + &std::format!("{open:0<len$}");
+                let found = valid_len(text.as_bytes(), &text.as_bytes()[BLOCK..]);
+                assert_eq!(found, None, "{text}");
+            }
         }
     }
 

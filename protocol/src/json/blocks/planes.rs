@@ -21,7 +21,7 @@ impl Planes {
         Self(planes)
     }
 
-    /// Only the last `len` bytes, and spaces behind them.
+    /// Only the last `len` bytes, at least one, and spaces behind them.
     #[inline(always)]
     pub(super) fn last(self, len: usize) -> Self {
         let shift = (BLOCK - len) as u32 % 64;
