@@ -14,6 +14,8 @@ mod order_tests;
 mod origin;
 mod outbox;
 mod pages;
+#[cfg(test)]
+mod slow_tests;
 mod socket;
 mod untold;
 #[cfg(test)]
