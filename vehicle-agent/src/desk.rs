@@ -360,10 +360,12 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
                 if !keep && self.would_hand_too_many(slot) {
                     return self.hand_out_later(slot, apps);
                 }
-                // From here on they are handed out when the app asks.
-                self.short.take_if(|(short, _)| *short == slot);
                 if !keep {
                     self.note_taken(now_ms, slot, |_| true, apps);
+                }
+                // From here on they are handed out when the app asks.
+                if self.short.is_some_and(|(short, _)| short == slot) {
+                    self.end_short(now_ms);
                 }
                 apps.hand_out(slot, self.portal.hand_out(slot), keep);
                 if !keep {

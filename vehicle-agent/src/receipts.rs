@@ -9,9 +9,11 @@
 //! |---|---|---|
 //! | new | the app is in the foreground and confirms what it gets | *handed*; it is pending |
 //! | new | the app is in the foreground and confirms nothing | *taken*; on Linux it is being handed (`handing`) |
+//! | new | the same, and reads slowly | *at the agent*; it is pending, and follows as the app reads |
 //! | new | the app is in the background | *held*; it is pending |
 //! | new | the portal refuses it | why |
 //! | pending | the app confirms it, or takes it without confirming | *confirmed*, *taken* |
+//! | pending, *at the agent* | the app goes to the background | *held* |
 //! | pending | newer ones take its place | *evicted* |
 //! | pending | its time is over | *expired*; it is taken out |
 //!

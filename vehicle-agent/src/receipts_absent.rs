@@ -126,6 +126,12 @@ impl<Q, const APPS: usize, const SENT: usize> Receipts<Q, APPS, SENT> {
         }
     }
 
+    pub(crate) fn wait_for_app(&mut self, _: u64, _: AppSlot, _: u64) {
+        match *self {
+            Self::None(none, _) => match none {},
+        }
+    }
+
     pub(crate) fn next_expired(
         &mut self,
         _: u64,

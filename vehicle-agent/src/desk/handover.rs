@@ -45,7 +45,7 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
         };
         // In the background it asks for them, and one that confirms is told of them.
         if self.portal.foreground() != Some(slot) || apps.confirms(slot) {
-            self.short = None;
+            self.end_short(now_ms);
         }
         while self.short.is_some() {
             let pending = self.portal.pending(slot);
@@ -71,6 +71,15 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
             }
             self.portal.confirm_one(slot, number);
             self.report_requests_gone(now_ms, slot, Step::Taken);
+        }
+    }
+
+    /// What was kept for want of room waits from here on until its app comes up or asks.
+    pub(super) fn end_short(&mut self, now_ms: u64) {
+        if let Some((slot, from)) = self.short.take()
+            && let Some(receipts) = &mut self.receipts
+        {
+            receipts.wait_for_app(now_ms, slot, from);
         }
     }
 

@@ -130,11 +130,13 @@ impl<S: Storage, Q: Storage, const APPS: usize, const QUEUE: usize, const SENT: 
             }
             Ok(Disposition::Pending { slot, .. }) => {
                 let number = newest(&self.portal, slot);
-                let handed = apps.confirms(slot) && self.portal.foreground() == Some(slot);
-                let step = if handed {
+                let step = if self.portal.foreground() != Some(slot) {
+                    Step::HeldBackground
+                } else if apps.confirms(slot) {
                     Step::Handed
                 } else {
-                    Step::HeldBackground
+                    // It follows as the app reads.
+                    Step::Received
                 };
                 receipts.held(now_ms, new, slot, number, step);
                 if now {

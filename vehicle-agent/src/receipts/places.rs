@@ -26,7 +26,8 @@ pub(super) struct Place {
 }
 
 impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipts<Q, APPS, SENT> {
-    /// A new message is pending under this number: *held*, or *handed* to an app that confirms.
+    /// A new message is pending under this number: *held*, *handed* to an app that confirms, or *at the agent* for one
+    /// that does not and reads slowly.
     pub(crate) fn held(&mut self, now_ms: u64, new: New, slot: AppSlot, number: u64, step: Step) {
         self.place(new, slot, number);
         self.report(now_ms, new.partner, new.id, step);
@@ -46,6 +47,18 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
         };
         while let Some(place) = take(&mut self.places, is_gone) {
             self.report(now_ms, place.partner, place.id, step);
+        }
+    }
+
+    /// Pending messages of an app, from this number on, follow as it reads no more: they wait until it comes up or asks.
+    pub(crate) fn wait_for_app(&mut self, now_ms: u64, slot: AppSlot, from: u64) {
+        let mut at = 0;
+        while let Some(&Place { partner, id, .. }) = self.places.get(at) {
+            let waits = |it: &Place| it.slot == slot && it.number >= from && !it.handing.is_on();
+            if self.places.get(at).is_some_and(waits) {
+                self.report(now_ms, partner, id, Step::HeldBackground);
+            }
+            at += 1;
         }
     }
 

@@ -318,7 +318,7 @@ fn time_of_a_message_ends_while_it_waits_and_not_while_it_is_being_written() {
 fn burst_of_as_many_as_may_be_on_their_way_evicts_nothing() {
     let (_folder, mut car) = car();
     car.receive(1..=32, 0);
-    assert_eq!(car.told(), all(23..=32, "held"));
+    assert_eq!(car.told(), all(23..=32, "at the agent"));
     assert_eq!(car.read(usize::MAX), (1..=32).collect::<Vec<_>>());
     assert_eq!(car.told(), all(1..=32, "taken"));
 }
@@ -327,7 +327,7 @@ fn burst_of_as_many_as_may_be_on_their_way_evicts_nothing() {
 fn app_that_reads_nothing_is_handed_twenty_two_and_the_next_wait_until_one_is_written() {
     let (_folder, mut car) = car();
     car.receive(1..=27, 0);
-    assert_eq!(car.told(), all(23..=27, "held"));
+    assert_eq!(car.told(), all(23..=27, "at the agent"));
     assert_eq!(car.pending(), (23..=27).collect::<Vec<_>>());
     // It asks for the others over and over.
     for _ in 0..20 {
@@ -336,6 +336,25 @@ fn app_that_reads_nothing_is_handed_twenty_two_and_the_next_wait_until_one_is_wr
     assert_eq!(car.pending(), (23..=27).collect::<Vec<_>>());
     assert_eq!(car.read(usize::MAX), (1..=27).collect::<Vec<_>>());
     assert_eq!(car.told(), all(1..=27, "taken"));
+}
+
+#[test]
+fn what_waits_behind_a_slow_app_is_held_once_that_hides_or_leaves_or_is_to_confirm() {
+    let to_confirm = r#"{"type":"WebPortal.getPendingNotifications","value":{"confirm":true}}"#;
+    for frame in [HIDE, to_confirm] {
+        let (_folder, mut car) = car();
+        car.receive(1..=25, 0);
+        assert_eq!(car.told_after(250), all(1..=25, "at the agent"));
+        car.says(News::Frame(frame.into()));
+        assert_eq!(car.told(), all(23..=25, "held"), "{frame}");
+    }
+    let (_folder, mut car) = car();
+    car.receive(1..=25, 0);
+    car.told_after(250);
+    car.goodbye();
+    let mut told = all(1..=15, "evicted");
+    told.extend(all(16..=25, "held"));
+    assert_eq!(car.told(), told);
 }
 
 #[test]
