@@ -4,6 +4,7 @@
 
 mod hub_support;
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -95,6 +96,27 @@ async fn slow_app_that_confirms_gets_200_messages_in_order_and_never_more_than_i
 }
 
 #[tokio::test]
+async fn app_that_confirms_nothing_and_reads_in_bursts_has_no_more_to_read_than_its_vehicle_keeps()
+{
+    let dir = tempfile::tempdir().unwrap();
+    let (server, mut car) = with_car(dir.path()).await;
+    car.unread = Some(VecDeque::new());
+    let ids = submit(&server, "slow", 0..200).await;
+    let unread = |car: &Car| car.unread.as_ref().map_or(0, VecDeque::len);
+    while car.app.len() < 200 || unread(&car) > 0 {
+        let came = car.came;
+        car.live(&server).await;
+        assert!(unread(&car) <= DELIVERY_IN_FLIGHT_MAX, "{}", unread(&car));
+        if car.came == came {
+            car.read(13);
+        }
+    }
+    all_end_as(&server, &mut car, &ids, Step::Told(delivery::Step::Taken)).await;
+    let expected: Vec<_> = (0..200).map(|n| told("slow", n)).collect();
+    assert_eq!(car.app, expected);
+}
+
+#[tokio::test]
 async fn app_that_hangs_keeps_no_message_from_another_app_of_its_partner() {
     let dir = tempfile::tempdir().unwrap();
     let (server, mut car) = with_car(dir.path()).await;
@@ -133,10 +155,23 @@ async fn app_that_hangs_has_all_sent_to_its_ring_when_its_patience_is_over() {
 
 #[tokio::test]
 async fn what_an_app_has_not_confirmed_counts_after_a_restart_of_the_server_as_well() {
+    use delivery::Step::{Confirmed, Handed};
+    counts_after_a_restart(Handed, Confirmed).await;
+}
+
+#[tokio::test]
+async fn what_an_app_has_not_read_counts_after_a_restart_of_the_server_as_well() {
+    use delivery::Step::{Received, Taken};
+    counts_after_a_restart(Received, Taken).await;
+}
+
+/// Messages of which a vehicle has told `step` count until it tells `end`.
+async fn counts_after_a_restart(step: delivery::Step, end: delivery::Step) {
     let dir = tempfile::tempdir().unwrap();
     let (server, mut car) = with_car(dir.path()).await;
+    car.step = step;
     let mut ids = submit(&server, "slow", 0..10).await;
-    let handed = Step::Told(delivery::Step::Handed);
+    let handed = Step::Told(step);
     all_end_as(&server, &mut car, &ids, handed).await;
     server.close().await;
     let server = Server::open(dir.path());
@@ -147,7 +182,7 @@ async fn what_an_app_has_not_confirmed_counts_after_a_restart_of_the_server_as_w
     let other = submit(&server, "other", 0..1).await;
     all_end_as(&server, &mut car, &other, handed).await;
     assert_eq!(car.unconfirmed("slow"), PENDING_MESSAGES_MAX);
-    car.confirm("slow");
+    car.end_oldest("slow", end);
     all_end_as(&server, &mut car, &ids[10..11], handed).await;
     assert_eq!(server.steps(&ids[11]).await, [Step::Accepted]);
 }

@@ -13,6 +13,7 @@ use vinbus_protocol::delivery::{
     Transmit, Verdict,
 };
 use vinbus_protocol::envelope::{Content, Downlink, DownlinkBody};
+use vinbus_protocol::limits::DELIVERY_UNWRITTEN_MAX;
 
 use super::{Server, attach_air, uid, uplink_topic, vin};
 
@@ -72,6 +73,8 @@ pub(crate) struct Car {
     pub(crate) app: Vec<String>,
     /// What each app was handed and has not confirmed, where that is a vehicle's step, the oldest first.
     pub(crate) handed: BTreeMap<String, VecDeque<MessageId>>,
+    /// What an app that confirms nothing has yet to read, the oldest first, if it is one that reads slowly.
+    pub(crate) unread: Option<VecDeque<MessageId>>,
     /// What becomes of a message.
     pub(crate) step: delivery::Step,
     pub(crate) parts: Parts,
@@ -96,6 +99,7 @@ impl Car {
             highest: 0,
             app: Vec::new(),
             handed: BTreeMap::new(),
+            unread: None,
             step: delivery::Step::Taken,
             parts: Parts::taken(0),
             sends: Vec::new(),
@@ -172,10 +176,26 @@ impl Car {
 
     /// An app confirms the oldest message that it was handed, if there is one.
     pub(crate) fn confirm(&mut self, app: &str) {
+        self.end_oldest(app, delivery::Step::Confirmed);
+    }
+
+    /// This becomes of the oldest message that an app was handed, if there is one.
+    pub(crate) fn end_oldest(&mut self, app: &str, step: delivery::Step) {
         if let Some(id) = self.handed.get_mut(app).and_then(VecDeque::pop_front) {
-            let now_ms = self.now_ms();
-            let reported = self.endpoint.report(now_ms, id, delivery::Step::Confirmed);
-            assert!(reported, "{id:?}");
+            assert!(self.endpoint.report(self.now_ms(), id, step), "{id:?}");
+        }
+    }
+
+    /// An app that confirms nothing reads up to so many messages.
+    pub(crate) fn read(&mut self, count: usize) {
+        let now_ms = self.now_ms();
+        let unread = self.unread.iter_mut().flat_map(|unread| {
+            let count = count.min(unread.len());
+            unread.drain(..count)
+        });
+        for id in unread {
+            let taken = delivery::Step::Taken;
+            assert!(self.endpoint.report(now_ms, id, taken), "{id:?}");
         }
     }
 
@@ -214,8 +234,16 @@ impl Car {
                     assert!(self.endpoint.report(now_ms, id, step));
                 } else {
                     self.app.push(carried.pieces().concat());
+                    if let Some(unread) = &mut self.unread {
+                        unread.push_back(id);
+                        if unread.len() > DELIVERY_UNWRITTEN_MAX {
+                            let at_agent = delivery::Step::Received;
+                            assert!(self.endpoint.report(now_ms, id, at_agent));
+                        }
+                        return;
+                    }
                     assert!(self.endpoint.report(now_ms, id, self.step));
-                    if self.step == delivery::Step::Handed {
+                    if !self.step.is_final() {
                         let app = downlink.app.as_str().to_owned();
                         self.handed.entry(app).or_default().push_back(id);
                     }

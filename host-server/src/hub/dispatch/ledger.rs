@@ -20,6 +20,8 @@ use crate::store::channels::{Numbered, Piece};
 /// their way.
 pub(super) const FOLLOWED_MAX: usize = DELIVERY_OPEN_MAX + DELIVERY_IN_FLIGHT_MAX;
 
+const AT_AGENT: Step = Step::Told(delivery::Step::Received);
+
 /// Messages with numbers and without a last word, and steps that are not on disk yet.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
@@ -141,6 +143,7 @@ impl Ledger {
             if it.numbered.app == *app && !it.numbered.is_request {
                 load.on_their_way += usize::from(!it.is_answered());
                 load.handed += usize::from(it.is_handed());
+                load.at_agent += usize::from(it.step == Some(AT_AGENT));
             }
         }
         load
@@ -245,10 +248,7 @@ impl Followed {
     /// Its app has it and is to confirm it, or is to read it.
     pub(super) fn is_handed(&self) -> bool {
         match self.step {
-            Some(step) => matches!(
-                step,
-                Step::Told(delivery::Step::Handed | delivery::Step::Received)
-            ),
+            Some(step) => step == AT_AGENT || step == Step::Told(delivery::Step::Handed),
             None => self.numbered.handed && self.numbered.answered,
         }
     }

@@ -8,7 +8,7 @@
 //! | *held*: it is in the background, where newer ones are to push out older ones | 10 on their way |
 //! | *handed*, or *confirmed* at once: it is in the foreground and confirms | 10 on their way or *handed* |
 //! | the same, and nothing was confirmed for [`DELIVERY_APP_PATIENCE_MS`]: it hangs | any number |
-//! | *taken* at once: it confirms nothing, and nothing is kept for it | any number |
+//! | *taken* at once, and none *at the agent*: it confirms nothing, and nothing is kept for it | any number |
 //! | *at the agent*: it confirms nothing, and reads more slowly than messages come | 10 on their way or *at the agent* |
 
 use vinbus_protocol::delivery::Step;
@@ -32,6 +32,8 @@ pub(super) struct Load {
     pub(super) on_their_way: usize,
     /// *Handed*, or *at the agent*.
     pub(super) handed: usize,
+    /// *At the agent*, as far as the vehicle has told it since the channel was loaded.
+    pub(super) at_agent: usize,
 }
 
 #[derive(Debug)]
@@ -68,6 +70,8 @@ impl Rings {
         let (manner, goes_on) = match step {
             Step::HeldBackground | Step::HeldPrivacy => (Some(Manner::Away), false),
             Step::Handed | Step::Received => (Some(Manner::Holds), load.handed == 0),
+            // It may read in bursts: those behind this one wait for the next.
+            Step::Taken if load.at_agent > 0 => (None, true),
             Step::Taken => (is_first.then_some(Manner::Takes), true),
             Step::Confirmed => (is_first.then_some(Manner::Holds), true),
             Step::RefusedByApp => (None, true),
@@ -178,6 +182,7 @@ mod tests {
     const FULL: Load = Load {
         on_their_way: 4,
         handed: 6,
+        at_agent: 0,
     };
 
     fn app(number: usize) -> AppId {
@@ -225,6 +230,12 @@ mod tests {
         assert_eq!(rings.room(1, &app(1), FULL), 0);
         rings.told(2, &app(1), Step::Taken, false, FULL);
         assert_eq!(rings.room(2, &app(1), FULL), 0);
+        let at_agent = Load {
+            at_agent: 6,
+            ..FULL
+        };
+        rings.told(2, &app(1), Step::Taken, true, at_agent);
+        assert_eq!(rings.room(2, &app(1), FULL), 0);
         rings.told(3, &app(1), Step::Taken, true, FULL);
         assert_eq!(rings.room(3, &app(1), FULL), usize::MAX);
     }
@@ -262,7 +273,7 @@ mod tests {
         let rings = confirming();
         let load = Load {
             on_their_way: 10,
-            handed: 0,
+            ..Load::default()
         };
         assert_eq!(rings.room(u64::MAX, &app(1), load), 0);
     }
