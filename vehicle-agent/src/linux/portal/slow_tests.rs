@@ -4,9 +4,10 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpListener;
 use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
 use vinbus_protocol::id::{AppId, Vin};
 
 use super::outbox::{Item, OUTBOX_BYTES_MAX, Unread};
@@ -16,6 +17,18 @@ use crate::linux::status::Status;
 
 #[tokio::test]
 async fn program_that_reads_nothing_loses_its_socket_and_no_message() {
+    reads_nothing(false).await;
+}
+
+#[tokio::test]
+async fn program_that_sends_pings_and_reads_nothing_loses_its_socket_and_no_message() {
+    // Its pong waits as well: now the reader comes first to the time that is over, and now the writer.
+    for _ in 0..8 {
+        reads_nothing(true).await;
+    }
+}
+
+async fn reads_nothing(pings: bool) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let status = Arc::new(Status::new(Vin::parse(VIN).unwrap(), None));
@@ -45,8 +58,12 @@ async fn program_that_reads_nothing_loses_its_socket_and_no_message() {
     };
     outbox.push(Item::Message(unread.clone()));
     assert_eq!(outbox.ending(), None);
+    if pings {
+        program.send(Message::Ping("".into())).await.unwrap();
+    }
     tokio::time::pause();
     let gone = news.recv().await.unwrap().news;
+    tokio::time::resume();
     assert!(matches!(gone, News::Gone), "{gone:?}");
     assert_eq!(outbox.take_back(), Some(unread));
 

@@ -141,6 +141,10 @@ impl Opened {
                 Some(Err(error)) if is_too_long(&error) => {
                     return self.end(Ending::FrameTooLarge(FRAME_BYTES_MAX)).await;
                 }
+                // Pongs are written here.
+                Some(Err(error)) if is_too_slow(&error) => {
+                    return self.outbox.end(Ending::SlowReader);
+                }
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
             };
             let WithId { item, id } = ClientFrame::parse(&text);
@@ -271,9 +275,13 @@ fn cause(error: &axum::Error) -> Option<&tungstenite::Error> {
     std::error::Error::source(error)?.downcast_ref()
 }
 
-/// Whether the program took nothing for too long, rather than the connection broken.
+/// Whether the program took nothing for too long, rather than the connection broken: where the other side is gone, the
+/// system says so, with a number.
 fn is_too_slow(error: &axum::Error) -> bool {
-    matches!(cause(error), Some(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::TimedOut)
+    let Some(tungstenite::Error::Io(error)) = cause(error) else {
+        return false;
+    };
+    error.kind() == ErrorKind::TimedOut && error.raw_os_error().is_none()
 }
 
 /// Whether a frame was over the limit, rather than the connection broken.
