@@ -287,7 +287,8 @@ impl<Q: AsRef<[u8]> + AsMut<[u8]>, const APPS: usize, const SENT: usize> Receipt
     }
 
     fn message(&mut self, now_ms: u64, partner: usize, header: &Header) -> Option<New> {
-        let has_place = self.places.len() < PLACES_MAX;
+        // Its end is to have room as well.
+        let has_place = self.places.len() + self.unnoted.len() < PLACES_MAX;
         let endpoint = self.endpoints.get_mut(partner)?;
         let verdict = endpoint.handle_message(now_ms, header);
         self.settle(now_ms, partner);

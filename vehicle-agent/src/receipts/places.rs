@@ -119,6 +119,8 @@ mod tests {
     use super::*;
     use crate::desk::DeliveryCounters;
 
+    type Ends = Receipts<vec::Vec<u8>, 3, 32>;
+
     #[test]
     fn message_for_which_others_left_no_place_is_counted_and_new_when_it_comes_again() {
         let mut ends = Receipts::<_, 3, 32>::new(Epoch::new(9).unwrap(), 7, vec![0; 1 << 10]);
@@ -141,18 +143,57 @@ mod tests {
         };
         assert_eq!(ends.counters(), counted);
         ends.gone(0, AppSlot::new(0), Step::Evicted, &|number| number != 1);
+        // As the desk does after each event, where there is anything to note.
+        let _ = ends.next_ended();
         assert!(held(&mut ends, full, 1));
         assert_eq!(ends.counters(), counted);
     }
 
+    #[test]
+    #[cfg(feature = "notes")]
+    fn message_whose_end_could_not_be_noted_beside_others_is_new_when_it_comes_again() {
+        let mut ends = Receipts::<_, 3, 32>::new(Epoch::new(9).unwrap(), 7, vec![0; 1 << 10]);
+        for _ in 0..3 {
+            ends.add_partner();
+        }
+        assert!(held(&mut ends, 0, 1));
+        let all = (0..3).flat_map(|partner| (2..=OPEN_MAX).map(move |number| (partner, number)));
+        let taken = all.filter(|&(partner, number)| refused(&mut ends, partner, number));
+        assert_eq!(taken.count(), PLACES_MAX - 1);
+        ends.gone(0, AppSlot::new(0), Step::Evicted, &|_| false);
+        assert!(!refused(&mut ends, 2, OPEN_MAX));
+        let noted = std::iter::from_fn(|| ends.next_ended());
+        assert_eq!(noted.count(), PLACES_MAX);
+        assert!(refused(&mut ends, 2, OPEN_MAX));
+    }
+
     /// Has a message come and wait for its app under its own number, if it is taken.
-    fn held(ends: &mut Receipts<vec::Vec<u8>, 3, 32>, partner: usize, number: usize) -> bool {
+    fn held(ends: &mut Ends, partner: usize, number: usize) -> bool {
+        let new = arrived(ends, partner, number);
+        let is_new = new.is_some();
+        if let Some(new) = new {
+            ends.held(0, new, AppSlot::new(0), number as u64, Step::HeldBackground);
+        }
+        is_new
+    }
+
+    /// Has a message come that nobody wants, if it is taken.
+    #[cfg(feature = "notes")]
+    fn refused(ends: &mut Ends, partner: usize, number: usize) -> bool {
+        let new = arrived(ends, partner, number);
+        let is_new = new.is_some();
+        if let Some(new) = new {
+            ends.refused(0, new, Step::UnknownApp);
+        }
+        is_new
+    }
+
+    fn arrived(ends: &mut Ends, partner: usize, number: usize) -> Option<New> {
         let content = std::format!(r#"{{"vinbus":[5,9,{number},0],"content":1}}"#);
         let message = std::format!(r#"{{"idApp":"app","popup":false,"content":{content}}}"#);
-        let Arrived::New(new, ..) = ends.arrived(0, partner, message.as_bytes()) else {
-            return false;
-        };
-        ends.held(0, new, AppSlot::new(0), number as u64, Step::HeldBackground);
-        true
+        match ends.arrived(0, partner, message.as_bytes()) {
+            Arrived::New(new, ..) => Some(new),
+            _ => None,
+        }
     }
 }

@@ -3,15 +3,18 @@
 use heapless::{Deque, Vec};
 
 use vinbus_protocol::delivery::{Endpoint, Epoch, MessageId, Snapshot, Step};
-use vinbus_protocol::limits::DELIVERY_BATCHES_UNNOTED_MAX;
+use vinbus_protocol::limits::{DELIVERY_BATCHES_UNNOTED_MAX, REQUEST_PLACES};
 
 use super::{OPEN_MAX, PLACES_MAX};
+
+/// Ends that may wait to be noted: of all messages that have a place or had one, and of requests.
+const ENDED_MAX: usize = PLACES_MAX + REQUEST_PLACES;
 
 /// What is to be noted, of up to `APPS` partners.
 #[derive(Debug)]
 pub(super) struct Unnoted<const APPS: usize> {
     /// Messages that came and have met their end.
-    ended: Deque<(usize, MessageId, Step), PLACES_MAX>,
+    ended: Deque<(usize, MessageId, Step), ENDED_MAX>,
     /// The epochs and the batch of each end that are noted.
     channels: Vec<Option<(Epoch, Option<Epoch>, u32)>, APPS>,
 }
@@ -30,10 +33,15 @@ impl<const APPS: usize> Unnoted<APPS> {
         let _ = self.channels.push(None);
     }
 
+    /// How many messages have met their end and are not noted: many while the disk takes no note.
+    pub(super) fn len(&self) -> usize {
+        self.ended.len()
+    }
+
     /// A message that came has met its end.
     pub(super) fn ended(&mut self, partner: usize, id: MessageId, step: Step) {
         let added = self.ended.push_back((partner, id, step));
-        debug_assert!(added.is_ok(), "they are noted after each event");
+        debug_assert!(added.is_ok(), "a message is taken where its end has room");
     }
 
     /// The next message that has met its end.

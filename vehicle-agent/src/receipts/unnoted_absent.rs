@@ -14,6 +14,10 @@ impl<const APPS: usize> Unnoted<APPS> {
 
     pub(super) fn add_partner(&mut self) {}
 
+    pub(super) const fn len(&self) -> usize {
+        0
+    }
+
     pub(super) fn ended(&mut self, _: usize, _: MessageId, _: Step) {}
 
     pub(super) fn next_ended(&mut self) -> Option<(usize, MessageId, Step)> {
