@@ -6,6 +6,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::app::App;
@@ -95,6 +97,44 @@ async fn huge_frame_ends_its_socket_only() {
     );
     world.send("demo", &json!(1)).await;
     assert_eq!(app.message().await, json!({ "content": 1 }));
+}
+
+#[tokio::test]
+async fn frame_that_is_none_ends_its_socket_with_the_reason_and_is_counted() {
+    let mut world = World::new().await;
+    let vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
+    let frame = |bytes: &[u8], code, last| Frame::message(bytes.to_vec(), OpCode::Data(code), last);
+    let bad = [
+        (frame(b"\"\xc3\"", Data::Text, true), 1007),
+        (frame(b"\"\xc3\"", Data::Text, false), 1007),
+        (frame(b"x", Data::Continue, true), 1002),
+        (frame(b"x", Data::Reserved(5), true), 1002),
+    ];
+    for (ended, (frame, code)) in (1..).zip(bad) {
+        let mut app = vehicle.app("demo").await;
+        app.socket.send(Message::Frame(frame)).await.unwrap();
+        assert_eq!(app.refusal().await, "bad-frame");
+        let close = app.socket.next().await.unwrap().unwrap();
+        let Message::Close(Some(close)) = close else {
+            panic!("{close:?}");
+        };
+        assert_eq!((u16::from(close.code), &*close.reason), (code, "bad-frame"));
+        assert_eq!(vehicle.status().await["sockets"]["ended"], json!(ended));
+    }
+    let mut app = vehicle.app("demo").await;
+    world.send("demo", &json!(1)).await;
+    assert_eq!(app.message().await, json!({ "content": 1 }));
+}
+
+#[tokio::test]
+async fn socket_that_breaks_is_nobodys_fault() {
+    let mut world = World::new().await;
+    let vehicle = world.vehicle(&["demo=demo-partner"], &[]).await;
+    let mut app = vehicle.app("demo").await;
+    let connection = app.socket.get_mut();
+    connection.shutdown().await.unwrap();
+    connection.read_to_end(&mut Vec::new()).await.unwrap();
+    assert_eq!(vehicle.status().await["sockets"]["ended"], json!(0));
 }
 
 #[tokio::test]

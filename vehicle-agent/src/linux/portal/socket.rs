@@ -14,7 +14,8 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_tungstenite::tungstenite::{self, error::CapacityError};
+use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 
 use super::outbox::{Item, Outbox};
 use super::{FRAME_BYTES_MAX, FromSocket, News, Peer, Shared};
@@ -138,14 +139,15 @@ impl Opened {
                     }
                     continue;
                 }
-                Some(Err(error)) if is_too_long(&error) => {
-                    return self.end(Ending::FrameTooLarge(FRAME_BYTES_MAX)).await;
-                }
                 // Pongs are written here.
                 Some(Err(error)) if is_too_slow(&error) => {
                     return self.outbox.end(Ending::SlowReader);
                 }
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Err(error)) => match fault(&error) {
+                    Some(ending) => return self.end(ending).await,
+                    None => return,
+                },
+                Some(Ok(Message::Close(_))) | None => return,
             };
             let WithId { item, id } = ClientFrame::parse(&text);
             let refusal = match (self.judge(), item) {
@@ -284,14 +286,17 @@ fn is_too_slow(error: &axum::Error) -> bool {
     error.kind() == ErrorKind::TimedOut && error.raw_os_error().is_none()
 }
 
-/// Whether a frame was over the limit, rather than the connection broken.
-fn is_too_long(error: &axum::Error) -> bool {
-    matches!(
-        cause(error),
-        Some(tungstenite::Error::Capacity(
-            CapacityError::MessageTooLong { .. }
-        ))
-    )
+/// What the program did wrong in what it sent; `None` where the connection broke.
+fn fault(error: &axum::Error) -> Option<Ending> {
+    match cause(error)? {
+        tungstenite::Error::Capacity(CapacityError::MessageTooLong { .. }) => {
+            Some(Ending::FrameTooLarge(FRAME_BYTES_MAX))
+        }
+        tungstenite::Error::Utf8(_) => Some(Ending::Utf8),
+        tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        tungstenite::Error::Protocol(_) => Some(Ending::Protocol),
+        _ => None,
+    }
 }
 
 /// Says why, closes, and waits a little for the other side to do the same, so that it can read it.
