@@ -39,7 +39,7 @@ fn content_too_deep_to_be_wrapped_is_refused() {
     let error = mark(&nested(127)).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the content nests deeper than 126 and cannot be wrapped: send it without delivery"
+        "the content nests deeper than 126 and cannot be wrapped: send it without receipts"
     );
     assert!(mark(&format!("\"{}\"", "[".repeat(500))).is_ok());
     assert!(

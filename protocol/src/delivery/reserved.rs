@@ -170,7 +170,7 @@ impl fmt::Display for TooDeep {
         let max = JSON_DEPTH_MAX - 2;
         write!(
             f,
-            "the content nests deeper than {max} and cannot be wrapped: send it without delivery"
+            "the content nests deeper than {max} and cannot be wrapped: send it without receipts"
         )
     }
 }
