@@ -156,7 +156,7 @@ impl fmt::Display for EnvelopeReason {
                 f,
                 "the payload has {len} bytes, at most {max} are allowed: send less, or in parts"
             ),
-            Self::Empty => f.write_str("the payload is empty: send a JSON object"),
+            Self::Empty => f.write_str("the payload is empty: send JSON"),
             Self::Utf8 => f.write_str("the payload is not UTF-8"),
             Self::Json(reason) => reason.fmt(f),
             Self::NotAnObject => f.write_str("the payload is not a JSON object"),
