@@ -270,7 +270,9 @@ impl LinkError {
                 "use the host name that the certificate names, or have one issued for this name"
             }
             Self::ServerCertificateInvalid { .. } => "have the server's certificate reissued",
-            Self::ClientCertificateRequired => "set the client certificate and key you were given",
+            Self::ClientCertificateRequired => {
+                "name the files of the client certificate and key you were given with --cert and --key (of a host server --broker-cert, --broker-key)"
+            }
             Self::ClientCertificateRefused { .. } => {
                 "check that the client certificate is current and issued by the CA that this broker trusts"
             }

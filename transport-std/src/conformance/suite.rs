@@ -304,10 +304,9 @@ pub async fn a_refused_client_certificate_is_an_error_of_its_own(broker: &impl B
             identity: None,
             ..options().tls
         };
-        assert_eq!(
-            link_error(options().tls(none)).await,
-            LinkError::ClientCertificateRequired
-        );
+        let error = link_error(options().tls(none)).await;
+        assert_eq!(error, LinkError::ClientCertificateRequired);
+        assert!(error.advice().contains("--cert"), "{}", error.advice());
         let foreign = Authority::new("foreign CA").client("tester", Validity::Now);
         let error = link_error(options().identity_pem(foreign.certificate, foreign.key)).await;
         assert!(
