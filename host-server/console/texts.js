@@ -65,7 +65,7 @@ const STEPS = {
   part_stored: ['wait', 'The vehicle has a part of it, and more follow.'],
   part_missing: ['wait', 'The vehicle had lost what was stored: it begins again.'],
   known: ['', 'The vehicle had it before, and does not know any more what became of it: the app may have it.'],
-  evicted: ['bad', 'The app did not come up, and newer messages took its place.'],
+  evicted: ['bad', 'Newer messages took its place before its app took it. One that confirms all that it gets may have it.'],
   unknown_app: ['bad', 'The app is not installed in the vehicle.'],
   too_large: ['bad', 'The vehicle cannot take a message of this size.'],
   bad_content: ['bad', 'The vehicle could not read it.'],

@@ -154,6 +154,72 @@ async fn app_that_hangs_has_all_sent_to_its_ring_when_its_patience_is_over() {
 }
 
 #[tokio::test]
+async fn app_that_confirms_and_is_away_for_a_moment_has_nothing_pushed_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, mut car) = with_car(dir.path()).await;
+    let ids = submit(&server, "app", 0..50).await;
+    let (handed, held) = (delivery::Step::Handed, delivery::Step::HeldBackground);
+    all_end_as(&server, &mut car, &ids[..10], Step::Told(handed)).await;
+    // What it confirms makes room for what comes while it is away.
+    car.step = held;
+    for _ in 0..10 {
+        car.confirm("app");
+    }
+    all_end_as(&server, &mut car, &ids[10..20], Step::Told(held)).await;
+    // Another app's message shows that those before it had their turn.
+    let other = submit(&server, "other", 0..1).await;
+    all_end_as(&server, &mut car, &other, Step::Told(held)).await;
+    assert_eq!(car.unconfirmed("app"), PENDING_MESSAGES_MAX);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_millis(DELIVERY_APP_PATIENCE_MS)).await;
+    tokio::time::resume();
+    all_end_as(&server, &mut car, &ids[20..], Step::Told(held)).await;
+}
+
+#[tokio::test]
+async fn app_that_had_nothing_to_confirm_for_long_and_is_away_for_a_moment_has_nothing_pushed_out()
+{
+    let dir = tempfile::tempdir().unwrap();
+    let (server, mut car) = with_car(dir.path()).await;
+    let ids = submit(&server, "app", 0..1).await;
+    all_end_as(&server, &mut car, &ids, Step::Told(delivery::Step::Handed)).await;
+    car.confirm("app");
+    all_end_as(&server, &mut car, &ids, CONFIRMED).await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_millis(DELIVERY_APP_PATIENCE_MS)).await;
+    tokio::time::resume();
+    let held = delivery::Step::HeldBackground;
+    car.step = held;
+    submit(&server, "app", 1..50).await;
+    let other = submit(&server, "other", 0..1).await;
+    all_end_as(&server, &mut car, &other, Step::Told(held)).await;
+    assert_eq!(car.unconfirmed("app"), PENDING_MESSAGES_MAX);
+}
+
+#[tokio::test]
+async fn app_that_reads_and_never_asks_for_what_waits_gets_what_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, mut car) = with_car(dir.path()).await;
+    let (held, taken) = (delivery::Step::HeldBackground, delivery::Step::Taken);
+    car.step = held;
+    let ids = submit(&server, "app", 0..10).await;
+    all_end_as(&server, &mut car, &ids, Step::Told(held)).await;
+    // It is in the foreground, and reads slowly for a moment.
+    car.step = taken;
+    let ids = submit(&server, "app", 10..11).await;
+    all_end_as(&server, &mut car, &ids, Step::Told(taken)).await;
+    car.unread = Some(VecDeque::new());
+    let ids = submit(&server, "app", 11..35).await;
+    let at_agent = Step::Told(delivery::Step::Received);
+    all_end_as(&server, &mut car, &ids[23..], at_agent).await;
+    car.read(24);
+    all_end_as(&server, &mut car, &ids, Step::Told(taken)).await;
+    car.unread = None;
+    let next = submit(&server, "app", 35..36).await;
+    all_end_as(&server, &mut car, &next, Step::Told(taken)).await;
+}
+
+#[tokio::test]
 async fn what_an_app_has_not_confirmed_counts_after_a_restart_of_the_server_as_well() {
     use delivery::Step::{Confirmed, Handed};
     counts_after_a_restart(Handed, Confirmed).await;

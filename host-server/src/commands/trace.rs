@@ -191,7 +191,11 @@ fn reason(step: &str, message: &Traced) -> String {
              have it"
                 .to_owned()
         }
-        "evicted" => "the app did not come up, and newer messages took its place".to_owned(),
+        "evicted" => {
+            "newer messages took its place before its app took it; one that confirms all that it gets \
+             may have it"
+                .to_owned()
+        }
         "unknown_app" => format!("{app} is not installed in the vehicle"),
         "too_large" => "the vehicle cannot take a message of this size".to_owned(),
         "bad_content" => "the vehicle could not read it".to_owned(),
@@ -249,9 +253,9 @@ mod tests {
     #[test]
     fn message_that_was_evicted_is_told_as_with_the_app_if_it_was_handed() {
         for (steps, told) in [
-            (&["sent", "held_background"][..], "the app did not come up"),
+            (&["sent", "held_background"][..], "before its app took it"),
             (&["sent", "handed"], "the app was given it"),
-            (&["handed", "sent_again", "sent"], "the app did not come up"),
+            (&["handed", "sent_again", "sent"], "before its app took it"),
         ] {
             let line = last(&[steps, &["evicted"]].concat(), false);
             assert!(line.contains(told), "{steps:?}: {line}");

@@ -437,7 +437,9 @@ impl Channel {
         if followed.is_news(Step::Told(step)) && !followed.numbered.is_request {
             let app = &followed.numbered.app;
             let (is_first, load) = (!followed.is_answered(), self.ledger.load(app));
-            self.rings.told(now_ms, app, step, is_first, load);
+            if self.rings.told(now_ms, app, step, is_first, load) {
+                self.ledger.wait_for_app(number);
+            }
         }
     }
 

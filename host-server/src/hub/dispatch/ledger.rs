@@ -36,6 +36,8 @@ pub(super) struct Followed {
     sent: bool,
     /// The last step that was told since it was loaded.
     step: Option<Step>,
+    /// It is held for an app that is waited for (SPEC 16.13a).
+    is_waiting: bool,
     /// How the endpoint calls its key: by the number of the first message that it has of it.
     pub(super) key: Option<NonZeroU32>,
 }
@@ -56,6 +58,13 @@ pub(super) struct Note {
 impl Ledger {
     pub(super) fn get(&self, number: u32) -> Option<&Followed> {
         self.followed.get(&number)
+    }
+
+    /// A message that is held counts as kept for its app.
+    pub(super) fn wait_for_app(&mut self, number: u32) {
+        if let Some(followed) = self.followed.get_mut(&number) {
+            followed.is_waiting = true;
+        }
     }
 
     /// The apps of the messages that are followed, some more than once.
@@ -135,14 +144,14 @@ impl Ledger {
             .any(|it| it.sent && !it.is_answered())
     }
 
-    /// What is on its way to an app, and what it was handed. Requests (SPEC 19) are not of it: they wait for
+    /// What is on its way to an app, and what its vehicle keeps for it. Requests (SPEC 19) are not of it: they wait for
     /// nobody.
     pub(super) fn load(&self, app: &AppId) -> Load {
         let mut load = Load::default();
         for it in self.followed.values() {
             if it.numbered.app == *app && !it.numbered.is_request {
                 load.on_their_way += usize::from(!it.is_answered());
-                load.handed += usize::from(it.is_handed());
+                load.kept += usize::from(it.is_kept());
                 load.at_agent += usize::from(it.step == Some(AT_AGENT));
             }
         }
@@ -212,6 +221,7 @@ impl Ledger {
             // Noted again, a step changes nothing.
             sent: false,
             step: None,
+            is_waiting: false,
             key,
             numbered,
         };
@@ -245,10 +255,13 @@ impl Followed {
         self.step != Some(step)
     }
 
-    /// Its app has it and is to confirm it, or is to read it.
-    pub(super) fn is_handed(&self) -> bool {
+    /// Its app has it and is to confirm it, or is to read it, or will when it is back.
+    fn is_kept(&self) -> bool {
         match self.step {
-            Some(step) => step == AT_AGENT || step == Step::Told(delivery::Step::Handed),
+            Some(step) => {
+                let is_handed = step == AT_AGENT || step == Step::Told(delivery::Step::Handed);
+                is_handed || self.is_waiting && is_held(step)
+            }
             None => self.numbered.handed && self.numbered.answered,
         }
     }
@@ -262,6 +275,11 @@ impl Followed {
     pub(super) fn is_answered(&self) -> bool {
         self.numbered.answered || self.step.is_some()
     }
+}
+
+fn is_held(step: Step) -> bool {
+    use delivery::Step::{HeldBackground, HeldPrivacy};
+    matches!(step, Step::Told(HeldBackground | HeldPrivacy))
 }
 
 /// What a step of a part says of the message.
