@@ -12,10 +12,11 @@
 //! | one of these three, and nothing was finished for [`DELIVERY_APP_PATIENCE_MS`]: it hangs | any number |
 //! | *taken* at once, and none *at the agent*: it confirms nothing, and nothing is kept for it | any number |
 
-use super::ledger::FOLLOWED_MAX;
 use vinbus_protocol::delivery::Step;
 use vinbus_protocol::id::AppId;
 use vinbus_protocol::limits::{DELIVERY_APP_PATIENCE_MS, PENDING_MESSAGES_MAX};
+
+use super::ledger::FOLLOWED_MAX;
 
 /// Apps of one channel of which the newest word is known; the one that was silent for longest gives way. An app that
 /// messages wait for has one at least that is followed, so not all of them are such.
